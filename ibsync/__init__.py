@@ -1,0 +1,1 @@
+"""Inter-brain synchrony: wavelet transform coherence of many dyads, with null distributions."""

@@ -1,0 +1,1 @@
+"""Devices that compute features and coherence."""
