@@ -1,0 +1,176 @@
+"""Haemoglobin-like signals of two persons with a shared component of known strength.
+
+Every person's signal is Gaussian noise with the power spectrum of haemoglobin at the scalp: a 1/f background, the
+Mayer wave near 0.1 Hz, breathing, heart beat and white instrument noise. Within the coupled band, true partners share
+a component that is scaled to the power that the signal has there anyway, so that
+
+    x(t) = outside(t) + sqrt(1 - c - s) own(t) + sqrt(c) shared by the dyad(t) + sqrt(s) shared by everybody(t)
+
+has the same spectrum for every c, and the in-band correlation of coupled channels is c + s: their magnitude-squared
+coherence there tends to (c + s)^2, and that of two strangers to s^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+STANDARD_DEVIATION_MOL_PER_L = 1e-7
+HBR_PER_HBO = -0.3
+HBR_NOISE_FRACTION = 0.12
+SYSTEMIC_SHARE = 0.6
+"""Part of the Mayer, breathing and cardiac power that one person's channels have in common."""
+EDGE_FRACTION = 0.1
+"""Extra length that is synthesised and cut off, because a sum of harmonics ends where it begins."""
+
+_PHYSIOLOGY, _BACKGROUND, _WAVES, _SYSTEMIC, _SHARED, _STIMULUS, _HBR = range(7)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What to synthesise; every field is checked by `simulate`.
+
+    Attributes
+    ----------
+    n_dyads, n_sessions, n_channels, n_times : int
+        Size of the study.
+    sfreq : float
+        Sampling frequency in Hz.
+    coupling : ndarray
+        float64 [session, time]: in-band correlation of coupled channels of true partners.
+    coupled_band : tuple of float
+        Low and high edge in Hz.
+    n_coupled : int
+        The first channels, which are coupled with the partner's channel of the same name.
+    shared_stimulus : float
+        In-band correlation of everybody with everybody.
+    lag_s : float
+        Delay of person B behind person A in the shared component.
+    seed : int
+        Seed of everything random.
+    """
+
+    n_dyads: int
+    n_sessions: int
+    n_channels: int
+    n_times: int
+    sfreq: float
+    coupling: NDArray[np.float64]
+    coupled_band: tuple[float, float]
+    n_coupled: int
+    shared_stimulus: float
+    lag_s: float
+    seed: int
+
+    @cached_property
+    def n_synthesis(self) -> int:
+        """Length of the synthesis: longer than the recording, and quick to transform."""
+        from scipy.fft import next_fast_len
+
+        return int(next_fast_len(round(self.n_times * (1 + EDGE_FRACTION)), real=True))
+
+    @cached_property
+    def frequency_hz(self) -> NDArray[np.float64]:
+        """Frequencies of the synthesis, float64 [frequency]."""
+        return np.arange(self.n_synthesis // 2 + 1, dtype=np.float64) * (self.sfreq / self.n_synthesis)
+
+    @cached_property
+    def in_band(self) -> NDArray[np.bool_]:
+        """Which frequencies lie in the coupled band, bool [frequency]."""
+        low, high = self.coupled_band
+        return (self.frequency_hz >= low) & (self.frequency_hz <= high)
+
+    def generator(self, purpose: int, *key: int) -> np.random.Generator:
+        """Random numbers that depend on the seed, the purpose and the key, and on no order of calls."""
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=(purpose, *key))))
+
+
+def dyad_session(design: Design, dyad: int, session: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """HbO and HbR of both persons, float32 [person, channel, time]."""
+    shared = _unit_spectrum(design, design.generator(_SHARED, dyad, session), design.n_coupled)
+    stimulus = _unit_spectrum(design, design.generator(_STIMULUS, session), design.n_channels)
+    hbo = np.stack([_person(design, (dyad, session, person), shared, stimulus) for person in range(2)])
+    noise = np.stack([_hbr_noise(design, (dyad, session, person)) for person in range(2)])
+    hbr = HBR_PER_HBO * hbo + HBR_NOISE_FRACTION * noise
+    scale = STANDARD_DEVIATION_MOL_PER_L
+    return (scale * hbo).astype(np.float32), (scale * hbr).astype(np.float32)
+
+
+def _person(
+    design: Design, key: tuple[int, int, int], shared: NDArray[np.complex128], stimulus: NDArray[np.complex128]
+) -> NDArray[np.float64]:
+    """HbO of one person in one session with unit variance, float64 [channel, time]."""
+    dyad, session, person = key
+    background, systemic = _power(design, dyad, person)
+    own = _own_spectrum(design, key, background, systemic)
+    band_amplitude = np.sqrt(background + systemic) * design.in_band
+    delay = np.exp(-2j * np.pi * design.frequency_hz * design.lag_s * person)
+
+    coupling = np.zeros((design.n_channels, design.n_times))
+    coupling[: design.n_coupled] = design.coupling[session]
+    signal = _synthesise(design, own * ~design.in_band)
+    signal += np.sqrt(np.clip(1 - coupling - design.shared_stimulus, 0, 1)) * _synthesise(design, own * design.in_band)
+    signal[: design.n_coupled] += np.sqrt(design.coupling[session]) * _synthesise(
+        design, shared * band_amplitude * delay
+    )
+    if design.shared_stimulus:
+        signal += np.sqrt(design.shared_stimulus) * _synthesise(design, stimulus * band_amplitude)
+    return signal
+
+
+def _own_spectrum(
+    design: Design, key: tuple[int, int, int], background: NDArray[np.float64], systemic: NDArray[np.float64]
+) -> NDArray[np.complex128]:
+    """Spectrum of what a person shares with nobody, complex128 [channel, frequency]."""
+    noise = _unit_spectrum(design, design.generator(_BACKGROUND, *key), design.n_channels)
+    here = _unit_spectrum(design, design.generator(_WAVES, *key), design.n_channels)
+    everywhere = _unit_spectrum(design, design.generator(_SYSTEMIC, *key), 1)
+    waves = np.sqrt(SYSTEMIC_SHARE) * everywhere + np.sqrt(1 - SYSTEMIC_SHARE) * here
+    spectrum: NDArray[np.complex128] = np.sqrt(background) * noise + np.sqrt(systemic) * waves
+    return spectrum
+
+
+def _hbr_noise(design: Design, key: tuple[int, int, int]) -> NDArray[np.float64]:
+    """White noise of HbR alone with unit variance, float64 [channel, time]."""
+    return design.generator(_HBR, *key).standard_normal((design.n_channels, design.n_times))
+
+
+def _power(design: Design, dyad: int, person: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Background and systemic power per frequency, float64 [frequency] each; together they sum to one."""
+    jitter = design.generator(_PHYSIOLOGY, dyad, person).standard_normal(3)
+    frequency = design.frequency_hz
+    mayer_hz, breathing_hz, heart_hz = 0.1 + 0.006 * jitter[0], 0.27 + 0.02 * jitter[1], 1.1 + 0.1 * jitter[2]
+    slow = np.where(frequency > 0, 1 / np.maximum(frequency, 0.005), 0.0)
+    white = (frequency > 0).astype(np.float64)
+    systemic = (
+        0.15 * _bump(frequency, mayer_hz, 0.012)
+        + 0.10 * _bump(frequency, breathing_hz, 0.02)
+        + 0.12 * _bump(frequency, heart_hz, 0.04)
+    )
+    background = 0.55 * slow / slow.sum() + 0.08 * white / white.sum()
+    total = float((background + systemic).sum())
+    return background / total, systemic / total
+
+
+def _bump(frequency: NDArray[np.float64], centre_hz: float, width_hz: float) -> NDArray[np.float64]:
+    """Power of one rhythm with unit sum, float64 [frequency]; nothing if no frequency of the grid is near it."""
+    power = np.where(frequency > 0, np.exp(-0.5 * ((frequency - centre_hz) / width_hz) ** 2), 0.0)
+    near = centre_hz < frequency[-1] and power.sum() > 1e-3
+    return power / power.sum() if near else np.zeros_like(frequency)
+
+
+def _unit_spectrum(design: Design, generator: np.random.Generator, n_rows: int) -> NDArray[np.complex128]:
+    """Complex Gaussian noise of unit power per frequency, complex128 [row, frequency]."""
+    pairs = generator.standard_normal((n_rows, design.frequency_hz.size, 2))
+    spectrum: NDArray[np.complex128] = pairs.view(np.complex128)[..., 0] / np.sqrt(2)
+    return spectrum
+
+
+def _synthesise(design: Design, spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Signal whose variance is the sum of |spectrum|^2, float64 [channel, time]."""
+    n = design.n_synthesis
+    signal: NDArray[np.float64] = np.fft.irfft(spectrum, n)[..., : design.n_times] * (n / np.sqrt(2))
+    return signal
