@@ -1,0 +1,485 @@
+"""The partner re-pairing null: who may be paired with whom, in which order, and the values of all pairs.
+
+The hypothesis is that nothing ties a person to *their own* partner beyond what ties them to any partner of the same
+role in the same paradigm. One permutation of the partners is drawn per draw and used for every session, epoch, band
+and channel pair; fixed points are allowed, because the permutations without them are not a group and reject too often.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import factorial, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import PlanError
+from .philox import Purpose, entity_ids, permutations, purpose_word, split_seed
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int32]
+Integers = NDArray[np.int64]
+
+ENUMERATE_UP_TO = 1_000_000
+"""Re-pairings are listed instead of drawn when there are no more of them than this."""
+
+MOMENT_DRAWS = 4096
+"""Independent draws behind a null mean and standard deviation that have no closed form."""
+
+
+@dataclass(frozen=True)
+class Repairing:
+    """
+    Which dyads may exchange partners: a permutation of the second persons within each block.
+
+    Make one with `Repairing.of`, which checks it.
+
+    Parameters
+    ----------
+    dyads, persons_a, persons_b : tuple of str
+        One label per dyad. Persons keep their role; no person is in two dyads.
+    strata : tuple of str
+        One label per dyad; partners are exchanged only between dyads of one label.
+    """
+
+    dyads: tuple[str, ...]
+    persons_a: tuple[str, ...]
+    persons_b: tuple[str, ...]
+    strata: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        dyads: Sequence[str],
+        persons_a: Sequence[str],
+        persons_b: Sequence[str],
+        strata: Mapping[str, Sequence[str]] | None = None,
+    ) -> "Repairing":
+        """
+        Checked design.
+
+        Parameters
+        ----------
+        dyads, persons_a, persons_b : sequence of str
+            One label per dyad (not per session).
+        strata : mapping of name to sequence of str, optional
+            What must agree for partners to be exchangeable, for example ``{"group": [...], "site": [...]}``.
+
+        Raises
+        ------
+        PlanError
+            Fewer than two dyads that may exchange partners, a dyad label twice, or a person in more than one dyad.
+        """
+        columns = dict(strata or {})
+        for name, column in {"persons_a": persons_a, "persons_b": persons_b, **columns}.items():
+            if len(column) != len(dyads):
+                raise PlanError(f"{name} has {len(column)} labels for {len(dyads)} dyads; give one per dyad")
+        labels = tuple(
+            " | ".join(f"{name}={column[row]}" for name, column in columns.items()) for row in range(len(dyads))
+        )
+        design = cls(tuple(dyads), tuple(persons_a), tuple(persons_b), labels)
+        _refuse_repeated_dyads(design)
+        _refuse_shared_persons(design)
+        _refuse_lone_dyads(design)
+        return design
+
+    def __len__(self) -> int:
+        return len(self.dyads)
+
+    @cached_property
+    def blocks(self) -> tuple[Indices, ...]:
+        """
+        Dyad indices of each block, int32 [dyad of the block].
+
+        Blocks and dyads stand in the order of their labels, so that a draw does not depend on the order of rows.
+        """
+        return tuple(
+            np.array(sorted(self._rows(label), key=lambda row: self.dyads[row]), dtype=np.int32)
+            for label in sorted(set(self.strata))
+        )
+
+    @cached_property
+    def n_repairings(self) -> int:
+        """Number of ways to pair everybody, the real one included: the product of the blocks' N!."""
+        return prod(factorial(len(block)) for block in self.blocks)
+
+    @cached_property
+    def cells(self) -> Indices:
+        """Pairs (first person, second person) that some re-pairing contains, int32 [cell, 2], block after block."""
+        return np.concatenate([np.stack(np.meshgrid(b, b, indexing="ij"), -1).reshape(-1, 2) for b in self.blocks])
+
+    @cached_property
+    def block_of_cell(self) -> Indices:
+        """Block number of each cell, int32 [cell]."""
+        return np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block) ** 2 for block in self.blocks])
+
+    def cells_of(self, partners: Indices) -> Indices:
+        """
+        Cells that each re-pairing contains.
+
+        Parameters
+        ----------
+        partners : int32 [draw, dyad]
+            Index of the second person that each first person is given.
+
+        Returns
+        -------
+        int32 [draw, dyad]
+            Indices into `cells`.
+        """
+        index = np.full((len(self), len(self)), -1, dtype=np.int32)
+        index[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells), dtype=np.int32)
+        found: Indices = index[np.arange(len(self)), partners]
+        assert found.min(initial=0) >= 0, "a re-pairing left its block"
+        return found
+
+    def _rows(self, label: str) -> list[int]:
+        return [row for row, stratum in enumerate(self.strata) if stratum == label]
+
+
+def _refuse_repeated_dyads(design: Repairing) -> None:
+    repeated = [dyad for dyad, count in Counter(design.dyads).items() if count > 1]
+    if repeated:
+        raise PlanError(f"dyad {repeated[0]!r} is listed twice; give one row per dyad, sessions are handled inside")
+
+
+def _refuse_shared_persons(design: Repairing) -> None:
+    dyads_of: dict[str, list[str]] = {}
+    for dyad, *persons in zip(design.dyads, design.persons_a, design.persons_b, strict=True):
+        for person in persons:
+            dyads_of.setdefault(person, []).append(dyad)
+    for person, dyads in dyads_of.items():
+        if len(dyads) > 1:
+            raise PlanError(
+                f"person {person!r} is in dyads {', '.join(map(repr, dyads))}: re-pairing is not valid when dyads "
+                "share a person; test a subset of dyads in which everybody occurs once"
+            )
+
+
+def _refuse_lone_dyads(design: Repairing) -> None:
+    if len(design) < 2:
+        raise PlanError(
+            f"re-pairing needs at least 2 dyads, found {len(design)}; add dyads or use a null of single dyads"
+        )
+    if design.n_repairings == 1:
+        raise PlanError(
+            "no two dyads may exchange partners: every block holds one dyad "
+            f"(dyad {design.dyads[0]!r} is alone in {design.strata[0]!r}); name fewer columns that must agree"
+        )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """
+    Re-pairings in their fixed order: number 0 is the real pairing, the others are draws 1..n.
+
+    Parameters
+    ----------
+    design : Repairing
+    n : int
+        Draws beside the real pairing. When the draws are exact these are all the other re-pairings, each once.
+    seed : int
+        The user's seed; without effect on exact draws.
+    exact : bool
+        Whether all re-pairings are listed.
+    """
+
+    design: Repairing
+    n: int
+    seed: int
+    exact: bool
+
+    @classmethod
+    def plan(cls, design: Repairing, n: int, seed: int, *, enumerate_up_to: int = ENUMERATE_UP_TO) -> "Draws":
+        """
+        List every re-pairing if there are at most ``max(n, enumerate_up_to)``, else draw `n` at random.
+
+        Parameters
+        ----------
+        design : Repairing
+        n : int
+            Draws wanted.
+        seed : int
+        enumerate_up_to : int
+            Largest number of re-pairings that is listed although fewer draws were asked for.
+        """
+        if not 1 <= n < 1 << 32:
+            raise PlanError(f"{n} draws were asked for; ask for 1 to 2**32 - 1")
+        split_seed(seed)
+        exact = design.n_repairings <= max(n, enumerate_up_to)
+        return cls(design, design.n_repairings - 1 if exact else n, seed, exact)
+
+    @property
+    def min_p(self) -> float:
+        """Smallest p that these draws can give."""
+        return 1.0 / (self.n + 1)
+
+    def partners(self, start: int, stop: int, *, purpose: Purpose = Purpose.REPAIR) -> Indices:
+        """
+        Partner of each first person in draws `start` to `stop` - 1.
+
+        Parameters
+        ----------
+        start, stop : int
+            Range of draw numbers; 0 is the real pairing.
+        purpose : Purpose
+            Stream of random draws; without effect on exact draws.
+
+        Returns
+        -------
+        int32 [draw, dyad]
+            Index of the dyad whose second person is the partner.
+        """
+        k = np.arange(start, stop, dtype=np.int64)
+        return self._listed(k) if self.exact else self._drawn(k, purpose)
+
+    def _drawn(self, k: Integers, purpose: Purpose) -> Indices:
+        """One independent permutation per block, from the stream that bears the block's label."""
+        partners = np.empty((k.size, len(self.design)), dtype=np.int32)
+        labels = [self.design.strata[block[0]] for block in self.design.blocks]
+        for block, entity in zip(self.design.blocks, entity_ids(labels), strict=True):
+            order = permutations(self.seed, k, len(block), entity=int(entity), purpose=purpose_word(purpose))
+            partners[:, block] = block[order]
+        return partners
+
+    def _listed(self, k: Integers) -> Indices:
+        """Re-pairing number k in lexicographic order, the last block turning fastest."""
+        partners = np.empty((k.size, len(self.design)), dtype=np.int32)
+        rest = k
+        for block in reversed(self.design.blocks):
+            rest, rank = np.divmod(rest, factorial(len(block)))
+            partners[:, block] = block[_permutation_of_rank(rank, len(block))]
+        return partners
+
+
+def _permutation_of_rank(rank: Integers, n: int) -> Indices:
+    """Permutation of 0..n-1 with a lexicographic rank, int32 [draw, n], through its factorial-base digits."""
+    order = np.zeros((n, rank.size), dtype=np.int32)
+    rest = rank
+    for position in range(n - 1, -1, -1):
+        rest, order[position] = np.divmod(rest, n - position)
+    for position in range(n - 2, -1, -1):
+        order[position + 1 :] += order[position + 1 :] >= order[position]
+    return order.T
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """
+    Sums over sessions of the pair values of some features, and how many sessions stand behind each.
+
+    Parameters
+    ----------
+    sums : float64 [cell, feature]
+        Sum over the sessions in which the pair has a value.
+    counts : float64 [cell, feature]
+        Number of those sessions.
+    """
+
+    sums: Floats
+    counts: Floats
+
+    def pooled(self, group: Integers, n_groups: int) -> "PairSums":
+        """Sums and counts of groups of features, from the group number of each feature, int [feature]."""
+        member = (group[:, None] == np.arange(n_groups)).astype(np.float64)
+        return PairSums(self.sums @ member, self.counts @ member)
+
+
+@dataclass(frozen=True)
+class Null:
+    """
+    Values of every permitted pair, from which the re-pairing distribution of a group mean follows.
+
+    Parameters
+    ----------
+    pair_values : float32 or float64 [session, person_a, person_b, feature]
+        Statistic of first person i with second person j, both in the order of the design's dyads; the diagonal holds
+        the real dyads. NaN where a session or channel is missing. Pairs across blocks are never read.
+    draws : Draws
+        The re-pairings, with the design and the seed.
+    sessions : tuple of str
+        Label of each session.
+    kind : str
+        Family of the null, "repair".
+    attrs : mapping
+        Whatever the maker wants carried along: labels of the features, spec, accuracy, backend, study hash.
+    valid_fraction : float [session, person_a, person_b, feature], optional
+        Share of each pair's samples that were trusted.
+    """
+
+    pair_values: NDArray[np.floating]
+    draws: Draws
+    sessions: tuple[str, ...]
+    kind: str = "repair"
+    attrs: Mapping[str, object] = field(default_factory=dict)
+    valid_fraction: NDArray[np.floating] | None = None
+
+    def __post_init__(self) -> None:
+        n_dyads = len(self.draws.design)
+        expected = (len(self.sessions), n_dyads, n_dyads)
+        if self.pair_values.ndim != 4 or self.pair_values.shape[:3] != expected:
+            raise PlanError(
+                f"pair values have shape {self.pair_values.shape}; "
+                f"expected {expected} for sessions, first and second persons, and a fourth axis of features"
+            )
+
+    @property
+    def design(self) -> Repairing:
+        """Who may be paired with whom."""
+        return self.draws.design
+
+    @property
+    def n_features(self) -> int:
+        """Number of features tested together."""
+        return int(self.pair_values.shape[3])
+
+    def pair_sums(self, features: Integers | None = None) -> PairSums:
+        """
+        Sums over sessions for some features, in float64 and in session order.
+
+        Parameters
+        ----------
+        features : int64 [feature], optional
+            Feature indices in the order wanted; default all.
+        """
+        wanted = np.arange(self.n_features) if features is None else features
+        first, second = self.design.cells.T
+        sums = np.zeros((len(first), len(wanted)))
+        counts = np.zeros_like(sums)
+        for session in self.pair_values:
+            values = session[first[:, None], second[:, None], wanted[None, :]].astype(np.float64)
+            present = np.isfinite(values)
+            sums += np.where(present, values, 0.0)
+            counts += present
+        return PairSums(sums, counts)
+
+
+def sum_cells(cells: Indices, table: Floats) -> Floats:
+    """
+    Sum of a table's rows over the cells of each draw, added in dyad order.
+
+    The order of the additions depends on nothing but the draw, so the result is the same to the last bit
+    however draws and features are split into batches; a matrix product would not promise that.
+
+    Parameters
+    ----------
+    cells : int32 [draw, dyad]
+    table : float64 [cell, feature]
+
+    Returns
+    -------
+    float64 [draw, feature]
+    """
+    from scipy.sparse import csr_array
+
+    n_draws, n_dyads = cells.shape
+    ends = np.arange(0, cells.size + 1, n_dyads, dtype=np.int32)
+    chosen = csr_array((np.ones(cells.size), cells.reshape(-1), ends), shape=(n_draws, len(table)))
+    return np.asarray(chosen @ table)
+
+
+def group_means(pairs: PairSums, cells: Indices) -> Floats:
+    """
+    Group statistic of each draw: the mean over sessions and dyads of the values that exist.
+
+    ``T(sigma) = mean over (s, i) of C_s[i, sigma(i)]``, in float64 and a fixed order; NaN where a draw has no value.
+
+    Parameters
+    ----------
+    pairs : PairSums
+    cells : int32 [draw, dyad]
+        From `Repairing.cells_of`.
+
+    Returns
+    -------
+    float64 [draw, feature]
+    """
+    counts = sum_cells(cells, pairs.counts)
+    means = np.full_like(counts, np.nan)
+    np.divide(sum_cells(cells, pairs.sums), counts, out=means, where=counts > 0)
+    return means
+
+
+def doubly_centred(table: Floats, design: Repairing) -> Floats:
+    """
+    Cell values without the mean of their row and column inside each block.
+
+    Parameters
+    ----------
+    table : float64 [cell, feature]
+
+    Returns
+    -------
+    float64 [cell, feature]
+    """
+    out = np.empty_like(table)
+    for number, block in enumerate(design.blocks):
+        rows = design.block_of_cell == number
+        square = table[rows].reshape(len(block), len(block), -1)
+        square = square - square.mean(axis=1, keepdims=True)
+        out[rows] = (square - square.mean(axis=0, keepdims=True)).reshape(-1, table.shape[1])
+    return out
+
+
+@dataclass(frozen=True)
+class GroupMoments:
+    """
+    Mean and standard deviation of the group statistic over the re-pairings.
+
+    Parameters
+    ----------
+    mean, sd : float64 [feature]
+        NaN for a feature without values.
+    closed : bool [feature]
+        Whether the closed form holds: every re-pairing averages the same number of values.
+    """
+
+    mean: Floats
+    sd: Floats
+    closed: NDArray[np.bool_]
+
+
+def group_moments(pairs: PairSums, draws: Draws) -> GroupMoments:
+    """
+    Null mean and standard deviation of the group statistic.
+
+    Where every re-pairing averages the same number n of values: the mean is the sum over blocks of the blocks' row
+    means, divided by n, and the variance is ``sum over blocks of sum d_ij**2 / (N_b - 1) / n**2`` with d the doubly
+    centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere both come from all
+    re-pairings if they are few, else from `MOMENT_DRAWS` draws of a stream of their own. Either way they do not
+    depend on which pairing is the real one, which keeps a test that standardises with them exact.
+    """
+    design = draws.design
+    closed = ~np.any(np.abs(doubly_centred(pairs.counts, design)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
+    mean, sd = np.full((2, pairs.sums.shape[1]), np.nan)
+    mean[closed], sd[closed] = _closed_moments(PairSums(pairs.sums[:, closed], pairs.counts[:, closed]), design)
+    if not closed.all():
+        rest = PairSums(pairs.sums[:, ~closed], pairs.counts[:, ~closed])
+        mean[~closed], sd[~closed] = _drawn_moments(rest, draws)
+    return GroupMoments(mean, sd, closed)
+
+
+def _closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:
+    sizes = np.array([len(block) for block in design.blocks])[design.block_of_cell]
+    n_values = (pairs.counts / sizes[:, None]).sum(axis=0)
+    mean = (pairs.sums / sizes[:, None]).sum(axis=0) / n_values
+    deviation = doubly_centred(pairs.sums, design) / np.sqrt(np.maximum(sizes - 1, 1))[:, None]
+    return mean, np.sqrt((deviation**2).sum(axis=0)) / n_values
+
+
+def _drawn_moments(pairs: PairSums, draws: Draws) -> tuple[Floats, Floats]:
+    """Moments over the draws that have a value, NaN where none has."""
+    listed = draws.design.n_repairings <= MOMENT_DRAWS
+    n_listed = draws.design.n_repairings if listed else MOMENT_DRAWS
+    source = Draws(draws.design, n_listed, draws.seed, listed)
+    first = 0 if listed else 1
+    partners = source.partners(first, first + n_listed, purpose=Purpose.REPAIR_MOMENTS)
+    means = group_means(pairs, draws.design.cells_of(partners))
+    present = np.isfinite(means)
+    n = present.sum(axis=0)
+    total = np.where(present, means, 0.0).sum(axis=0)
+    mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+    squares = np.where(present, (means - mean) ** 2, 0.0).sum(axis=0)
+    sd = np.sqrt(np.divide(squares, n, out=np.full_like(total, np.nan), where=n > 0))
+    return mean, sd
