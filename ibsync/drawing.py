@@ -1,0 +1,65 @@
+"""What all pictures share: colours, labels made safe, axes, positions of what is drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import PlanError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+# Okabe and Ito's colours: told apart with any common colour vision, and in grey.
+REAL = "#0072B2"
+NULL = "#D55E00"
+QUIET = "#8c8c8c"
+MISSING = "#e4e4e4"
+
+
+def plain(label: object, *, limit: int = 28) -> str:
+    """A label that matplotlib shows as it is: no mathematics between dollar signs, no line breaks, not too long."""
+    text = " ".join(str(label).split())
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes of a new figure, size in inches."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def position(ds: xr.Dataset, dim: str, which: int | str) -> int:
+    """Position along a dimension, from a position or a label."""
+    labels = [str(label) for label in ds[dim].values]
+    if isinstance(which, str) and which in labels:
+        return labels.index(which)
+    if isinstance(which, int) and -len(labels) <= which < len(labels):
+        return which % len(labels)
+    raise PlanError(f"plot: no {dim} {which!r}; there are {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}")
+
+
+def label_ticks(axis: Axis, labels: list[str], *, most: int, rotation: float = 0.0) -> None:
+    """Ticks with names, every k-th where all would not fit."""
+    step = -(-len(labels) // most)
+    shown = range(0, len(labels), max(step, 1))
+    axis.set_ticks(list(shown), [plain(labels[index], limit=18) for index in shown])
+    axis.set_tick_params(labelrotation=rotation, labelsize="x-small" if len(labels) > 8 else "small", length=2)
+
+
+def tidy(ax: Axes) -> None:
+    """Two spines and a quiet grid for values."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def finite_mean(values: np.ndarray[Any, Any]) -> float:
+    """Mean of what is finite; NaN if nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")

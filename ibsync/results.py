@@ -1,0 +1,358 @@
+"""The outcome of a run as one labelled dataset: saved and loaded whole, tabulated, described in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import wording
+from .errors import InputError
+from .storage import check_writable as check_writable
+from .storage import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+FEATURE = ("epoch", "channel_a", "channel_b", "band")
+ROW = ("dyad", *FEATURE)
+NUMBERS = ("coherence", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction")
+COLUMNS = ("dyad", "session", "epoch", "chroma", "channel_a", "channel_b", "band", *NUMBERS, "is_pseudo")
+
+# name: (dimensions, unit, what it is)
+TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "null_mean": (ROW, "1", "mean coherence of the row's null partners"),
+    "null_sd": (ROW, "1", "standard deviation of the coherence of the row's null partners"),
+    "z": (ROW, "1", "(coherence - null_mean) / null_sd"),
+    "percentile": (ROW, "%", "rank of the row's coherence among its null partners; descriptive, not a test"),
+    "group_statistic": (FEATURE, "1", "mean coherence over dyads"),
+    "group_null_mean": (FEATURE, "1", "mean of the group statistic over the draws of the null"),
+    "group_null_sd": (FEATURE, "1", "standard deviation of the group statistic over the draws of the null"),
+    "group_z": (FEATURE, "1", "(group_statistic - group_null_mean) / group_null_sd"),
+    "exceedances": (FEATURE, "1", "number of draws at least as extreme as the observed statistic"),
+    "p": (FEATURE, "1", "permutation p-value, not corrected"),
+    "p_low": (FEATURE, "1", "lower end of the Clopper-Pearson 95 % interval of p"),
+    "p_high": (FEATURE, "1", "upper end of the Clopper-Pearson 95 % interval of p"),
+    "p_fdr": (FEATURE, "1", "p adjusted for the false discovery rate"),
+    "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, from the maximum over features"),
+    "n_dyads": (FEATURE, "1", "number of dyads in the group statistic"),
+    "n_near_ties": (FEATURE, "1", "number of draws that equal the observed statistic within rounding"),
+    "null_hist": (("epoch", "band", "hist_bin"), "1", "draws of the group statistic, averaged over channel pairs"),
+    "null_max": (("draw",), "1", "largest group z over all features, per draw"),
+    "hist_center": (("hist_bin",), "1", "centre of the histogram bin"),
+    "hist_edge_low": (("hist_bin",), "1", "lower edge of the histogram bin"),
+}
+REQUIRED = ("group_statistic", "group_null_mean", "group_null_sd", "p")
+
+
+@dataclass(frozen=True)
+class Result:
+    """
+    Real synchrony, its null distribution and the test of one against the other.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Dimensions dyad (one row per dyad and session), epoch, channel_a, channel_b, band. `attrs["kind"]` is "result",
+        or "synchrony" where nothing has been tested yet.
+    """
+
+    dataset: xr.Dataset
+
+    @property
+    def kind(self) -> str:
+        """What the dataset holds: "result" or "synchrony"."""
+        return str(self.dataset.attrs.get("kind", "result"))
+
+    @property
+    def hypothesis(self) -> str:
+        """What was tested and what the test cannot exclude, in one sentence."""
+        return wording.hypothesis(self.dataset.attrs)
+
+    @property
+    def headline(self) -> str:
+        """The outcome in one sentence: how many features survive correction, and the strongest."""
+        return wording.headline(self.dataset)
+
+    def methods(self) -> str:
+        """A paragraph for a paper: estimator, settings, null, corrections, seed, versions, references."""
+        return wording.methods(self.dataset)
+
+    def to_frame(self) -> pd.DataFrame:
+        """
+        Tidy table: the group test first, then one row per dyad and session.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns dyad, session, epoch, chroma, channel_a, channel_b, band, coherence (magnitude-squared, 0..1),
+            null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, is_pseudo. In rows of the group test dyad and
+            session are "(all)"; in rows of one dyad p, p_fdr and p_max are NaN, because a p-value from re-pairing
+            belongs to the group.
+        """
+        return to_frame(self.dataset)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """
+        Write a netCDF-4 file that plain xarray opens, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; replaced if it exists.
+
+        Returns
+        -------
+        pathlib.Path
+            The file that was written.
+        """
+        return save_dataset(self.dataset, path)
+
+    def __str__(self) -> str:
+        return wording.summary(self.dataset)
+
+
+def build_result(real: xr.Dataset, test_arrays: Mapping[str, object], attrs: Mapping[str, object]) -> Result:
+    """
+    A Result from real synchrony and the arrays of its test.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        Output of `Study.synchrony`; not changed.
+    test_arrays : mapping of str to array
+        Arrays by the names and with the axes of `TEST_ARRAYS`; also numbers, and (dims, array) for further names.
+        `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there.
+    attrs : mapping of str to value
+        Settings of the test, such as null_kind, n_draws, exact, seed, tail, correct; they join those of `real`.
+
+    Returns
+    -------
+    Result
+        With `attrs["kind"] == "result"`.
+    """
+    missing = [name for name in REQUIRED if name not in test_arrays]
+    assert not missing, f"test_arrays lack {missing}"
+    variables = {name: _variable(name, values) for name, values in test_arrays.items()}
+    merged = real.assign(variables)
+    merged = merged.set_coords([name for name in ("hist_center", "hist_edge_low") if name in variables])
+    if "group_z" not in merged:
+        z = (merged["group_statistic"] - merged["group_null_mean"]) / merged["group_null_sd"]
+        merged["group_z"] = _variable("group_z", z.transpose(*FEATURE).to_numpy())
+    return Result(merged.assign_attrs(encode_attrs({**real.attrs, **attrs, "kind": "result"})))
+
+
+def _variable(name: str, values: Any) -> tuple[tuple[str, ...], Any, dict[str, str]]:
+    if isinstance(values, tuple):
+        dims, array = values
+        return dims, array, {}
+    array = np.asarray(values)
+    dims, unit, meaning = TEST_ARRAYS.get(name, ((), "1", name))
+    return dims if array.ndim else (), array, {"units": unit, "long_name": meaning}
+
+
+def encode_attrs(attrs: Mapping[Any, object]) -> dict[str, str | int | float]:
+    """Attributes that netCDF can hold: text and numbers stay, all else (None, bool, list, dict) becomes JSON text."""
+    return {str(name): _encode(value) for name, value in attrs.items()}
+
+
+def _encode(value: object) -> str | int | float:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (str, float)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    return json.dumps(value, default=_jsonable, allow_nan=True)
+
+
+def _jsonable(value: Any) -> object:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    return value.to_dict() if hasattr(value, "to_dict") else str(value)
+
+
+def provenance(
+    *, spec: object = None, seed: int | None = None, study_sha256: str = "", **more: object
+) -> dict[str, str | int | float]:
+    """
+    Attributes that say where a dataset comes from.
+
+    Parameters
+    ----------
+    spec : WTC or mapping, optional
+        Settings of the estimator; stored as JSON text under "spec".
+    seed : int, optional
+        Seed of the null; left out if None.
+    study_sha256 : str
+        Digest of the study file, 64 hexadecimal digits.
+    **more
+        Further attributes, encoded for netCDF.
+
+    Returns
+    -------
+    dict of str to (str, int or float)
+        With ibsync_version, versions (JSON) and created (ISO 8601, UTC) besides the above.
+    """
+    versions = {name: _version(name) for name in ("numpy", "scipy", "h5py", "xarray")}
+    attrs: dict[str, object] = {
+        "ibsync_version": _version("ibsync"),
+        "versions": {"python": python_version(), **versions},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "study_sha256": study_sha256,
+    }
+    if spec is not None:
+        attrs["spec"] = spec
+    if seed is not None:
+        attrs["seed"] = seed
+    return encode_attrs({**attrs, **more})
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """
+    Write a dataset as netCDF-4 with a checksum on every array, whole or not at all.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A result, or the output of `Study.synchrony`; not changed.
+    path : str or path-like
+        The file; replaced if it exists.
+
+    Returns
+    -------
+    pathlib.Path
+        The file that was written.
+    """
+    target = check_writable(path)
+    clean = dataset.copy()
+    clean.attrs = dict(encode_attrs(dataset.attrs))
+    for name in clean.variables:
+        clean[name].attrs = dict(encode_attrs(dataset[name].attrs))
+        clean[name].encoding = {}
+    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
+    write_whole(target, clean.to_netcdf(engine="h5netcdf", encoding=_filters(clean)))
+    return target
+
+
+def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
+    """Compression and a checksum for each array of numbers; HDF5 has neither for scalars, text and empty arrays."""
+    filters = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
+    return {
+        name: dict(filters)
+        for name, variable in dataset.variables.items()
+        if variable.ndim and variable.size and variable.dtype.kind in "fiub"
+    }
+
+
+def load(path: str | os.PathLike[str]) -> Result:
+    """
+    A Result, or saved real synchrony, read back from its file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file written by `Result.save` or `save_dataset`.
+
+    Returns
+    -------
+    Result
+        Its `kind` says which of the two the file holds.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cut short, damaged, or not one of ibsync's.
+    """
+    import xarray as xr
+
+    _check_is_hdf5(Path(path), shown=str(path))
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            dataset = opened.load()
+    # A damaged file surfaces as whatever the layer that trips over it raises.
+    except Exception as error:
+        raise InputError(f"{path}: damaged or cut short ({_first_line(error)}); copy it again or rerun") from error
+    if dataset.attrs.get("kind") not in ("result", "synchrony") or "coherence" not in dataset:
+        raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
+    return Result(dataset)
+
+
+def _check_is_hdf5(path: Path, *, shown: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{shown}: is a folder; give a results file")
+    try:
+        with path.open("rb") as stream:
+            signature = stream.read(8)
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror}); check the path") from error
+    if signature != b"\x89HDF\r\n\x1a\n":
+        raise InputError(f"{shown}: not a netCDF-4/HDF5 file; give a results file written by ibsync")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def to_frame(dataset: xr.Dataset) -> pd.DataFrame:
+    """Tidy table of a result or of real synchrony; see `Result.to_frame`."""
+    import pandas as pd
+
+    tables = [_columns(dataset, ROW, dict.fromkeys(("coherence", "null_mean", "null_sd", "z", "valid_fraction")))]
+    if "group_statistic" in dataset:
+        group = dataset.assign(valid_fraction=dataset["valid_fraction"].mean("dyad"))
+        sources = {
+            "coherence": "group_statistic",
+            "null_mean": "group_null_mean",
+            "null_sd": "group_null_sd",
+            "z": "group_z",
+            **dict.fromkeys(("p", "p_fdr", "p_max", "valid_fraction")),
+        }
+        tables.insert(0, _columns(group, FEATURE, sources))
+    return pd.concat([pd.DataFrame(table, columns=list(COLUMNS)) for table in tables], ignore_index=True)
+
+
+def _columns(dataset: xr.Dataset, dims: tuple[str, ...], sources: Mapping[str, str | None]) -> dict[str, Any]:
+    """One flat array per column; `sources` names the variable of a column where it differs from the column."""
+    shape = tuple(dataset.sizes[dim] for dim in dims)
+    size = int(np.prod(shape))
+    numbers = {
+        column: dataset[source or column].transpose(*dims).to_numpy().reshape(size)
+        for column, source in sources.items()
+        if (source or column) in dataset
+    }
+    absent = dict.fromkeys(NUMBERS, np.nan)
+    labels = {"dyad": _same("(all)", size), "session": _same("(all)", size)}
+    labels |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}
+    if "dyad" in dims:
+        has_sessions = "session" in dataset.coords
+        labels["session"] = _spread(dataset["session"].to_numpy(), 0, shape) if has_sessions else _same("", size)
+    chroma = str(dataset["chroma"].item()) if "chroma" in dataset.coords else ""
+    return {**absent, **labels, "chroma": _same(chroma, size), **numbers, "is_pseudo": np.zeros(size, bool)}
+
+
+def _same(label: str, size: int) -> np.ndarray[Any, np.dtype[np.object_]]:
+    return np.full(size, label, dtype=object)
+
+
+def _spread(labels: np.ndarray[Any, Any], axis: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Labels of one axis repeated over all others: object [size]."""
+    along = [1] * len(shape)
+    along[axis] = shape[axis]
+    return np.broadcast_to(labels.astype(object).reshape(along), shape).reshape(-1)

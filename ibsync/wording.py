@@ -1,0 +1,278 @@
+"""The sentences of a result: what was tested, what came out, and the paragraph for the paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ALPHA = 0.05
+FEATURE = ("epoch", "channel_a", "channel_b", "band")
+
+_INDEPENDENT = "shared stimuli, shared physiology, and power or motion locked to the conditions"
+
+# kind of null: (the null hypothesis in words, what a small p leaves open)
+HYPOTHESES: dict[str, tuple[str, str]] = {
+    "repair": (
+        "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm",
+        "mutual entrainment that is not neural (systemic physiology, synchrony of speech or movement, events in the "
+        "room during one session), nor does it show causality",
+    ),
+    "phase": ("the two persons' signals are independent, one of them stationary, linear and Gaussian", _INDEPENDENT),
+    "iaaft": (
+        "the two persons' signals are independent, one of them a static monotone function of a linear Gaussian process",
+        _INDEPENDENT,
+    ),
+    "shift": ("the two persons' signals are independent, one of them stationary", _INDEPENDENT + ", and slow drift"),
+    "ar1": ("both signals are independent AR(1) noise", "narrow-band physiology (Mayer waves), " + _INDEPENDENT),
+    "block": ("the blocks of one person's signal are exchangeable", _INDEPENDENT + ", and power added by block edges"),
+}
+
+TAILS = {
+    "greater": "coherence of real partners above the null",
+    "less": "coherence of real partners below the null",
+    "two-sided": "coherence of real partners different from the null",
+}
+
+REFERENCES = {
+    "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
+    "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
+    "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
+    "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
+}
+
+CONES = {
+    "recording": "cells beyond the cone of influence of the recording's ends were left out",
+    "epoch": "cells beyond the cone of influence of the epoch's own ends were left out",
+    "none": "cells beyond the cone of influence were kept",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One feature of the group test, with all that a table shows of it."""
+
+    epoch: str
+    channel_a: str
+    channel_b: str
+    band: str
+    values: Mapping[str, float]
+
+    def __str__(self) -> str:
+        v = self.values
+        numbers = "  ".join(f"{name} {number(v[name])}" for name in ("p", "p_fdr", "p_max") if np.isfinite(v[name]))
+        place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
+        return (
+            f"{place}  coherence {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
+            f"z {v['group_z']:.2f}  {numbers}"
+        )
+
+
+def number(value: float) -> str:
+    """A p-value or other small number in at most three significant digits."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.3g}" if value >= 1e-4 or value == 0 else f"{value:.1e}"
+
+
+def criterion(dataset: xr.Dataset) -> tuple[str, str]:
+    """The strictest corrected p-value in the dataset: its name, and its words."""
+    for name, words in (("p_max", "family-wise"), ("p_fdr", "false discovery rate")):
+        if name in dataset and bool(np.isfinite(dataset[name]).any()):
+            return name, words
+    return "p", "not corrected"
+
+
+def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
+    """The features with the smallest corrected p, ties broken by p and then by the larger z."""
+    names = ("p_low", "p_high", "p", "p_fdr", "p_max", "group_statistic", "group_null_mean", "group_null_sd", "group_z")
+    size = int(np.prod([dataset.sizes[dim] for dim in FEATURE]))
+    flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
+    columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
+    ranked = np.lexsort((-np.abs(columns["group_z"]), columns["p"], columns[criterion(dataset)[0]]))
+    order = [int(index) for index in ranked[:limit] if np.isfinite(columns["p"][index])]
+    places = np.unravel_index(order, [dataset.sizes[dim] for dim in FEATURE])
+    labels = [[str(dataset[dim].values[i]) for i in place] for dim, place in zip(FEATURE, places, strict=True)]
+    values = [{name: float(columns[name][index]) for name in names} for index in order]
+    return [Finding(e, a, b, band, v) for e, a, b, band, v in zip(*labels, values, strict=True)]
+
+
+def is_tested(dataset: xr.Dataset) -> bool:
+    """Whether the dataset holds a group test, and not only real synchrony."""
+    return "p" in dataset and "group_statistic" in dataset
+
+
+def hypothesis(attrs: Mapping[Any, Any]) -> str:
+    """One sentence: what was tested, and what the test does not exclude."""
+    kind = str(attrs.get("null_kind", ""))
+    if not kind:
+        return "Nothing was tested: these are descriptive values without a null distribution."
+    null, leaves_open = HYPOTHESES.get(kind, (f"the null hypothesis of kind {kind}", "what that null does not vary"))
+    tail = TAILS.get(str(attrs.get("tail", "greater")), TAILS["greater"])
+    tested = str(attrs.get("hypothesis") or f"Tested: {tail}, against the hypothesis that {null}")
+    leaves_open = str(attrs.get("not_excluded") or leaves_open)
+    if leaves_open in tested:
+        return tested
+    return f"{tested.strip().rstrip('.')}; a small p does not exclude {leaves_open.strip().rstrip('.')}."
+
+
+def not_excluded(attrs: Mapping[Any, Any]) -> str:
+    """What a small p-value leaves open."""
+    kind = str(attrs.get("null_kind", ""))
+    return str(attrs.get("not_excluded") or HYPOTHESES.get(kind, ("", "shared causes: nothing was tested"))[1])
+
+
+def headline(dataset: xr.Dataset) -> str:
+    """The outcome in one sentence."""
+    if not is_tested(dataset):
+        mean = float(dataset["coherence"].mean())
+        return f"Real synchrony of {dyads_in_words(dataset)}: mean coherence {mean:.3f}; nothing was tested."
+    name, words = criterion(dataset)
+    tested = int(np.isfinite(dataset["p"]).sum())
+    if not tested:
+        return "No value could be tested: every one is missing."
+    kept = int((dataset[name] <= ALPHA).sum())
+    label = f"{name} ≤ {ALPHA}, {words}"
+    strongest = f"the smallest is {_place(top_findings(dataset, limit=1)[0], name)}"
+    if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
+        strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
+    subject = "No test" if not kept else f"{kept} of {tested} tests"
+    return f"{subject} {_relation(dataset, kept)} ({label}); {strongest}."
+
+
+def _relation(dataset: xr.Dataset, kept: int) -> str:
+    partners = "re-paired partners" if dataset.attrs.get("null_kind") == "repair" else "the null"
+    tail = str(dataset.attrs.get("tail", "greater"))
+    way = {"less": "less coherent than", "two-sided": "unlike"}.get(tail, "more coherent than")
+    return f"{'show' if kept > 1 else 'shows'} real partners {way} {partners}"
+
+
+def _place(finding: Finding, name: str) -> str:
+    v = finding.values
+    return (
+        f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: coherence "
+        f"{v['group_statistic']:.3f} against {v['group_null_mean']:.3f}, {name} = {number(v[name])}"
+    )
+
+
+def dyads_in_words(dataset: xr.Dataset) -> str:
+    """Number of dyads, and of sessions where there is more than one."""
+    n_rows, n_dyads = dataset.sizes["dyad"], len(set(dataset["dyad"].values.tolist()))
+    text = f"{n_dyads} dyad{'s' * (n_dyads != 1)}"
+    return text if n_rows == n_dyads else f"{text} in {n_rows} sessions"
+
+
+def bands_in_words(dataset: xr.Dataset) -> str:
+    """Bands with their limits in Hz."""
+    labels = [str(label) for label in dataset["band"].values]
+    if "band_low_hz" not in dataset.coords or "band_high_hz" not in dataset.coords:
+        return ", ".join(labels)
+    limits = zip(labels, dataset["band_low_hz"].values, dataset["band_high_hz"].values, strict=True)
+    return ", ".join(f"{label} ({low:.3g}–{high:.3g} Hz)" for label, low, high in limits)
+
+
+def null_in_words(attrs: Mapping[Any, Any]) -> str:
+    """Kind and size of the null, with the seed."""
+    kind = str(attrs.get("null_kind", "no"))
+    name = {"repair": "re-pairing of partners"}.get(kind, f"{kind} surrogates")
+    n_draws = int(attrs.get("n_draws", 0))
+    if int(attrs.get("exact", 0)):
+        return f"{name}, all {n_draws} of them"
+    return f"{name}, {n_draws} draws, seed {attrs.get('seed', 'not stored')}"
+
+
+def summary(dataset: xr.Dataset) -> str:
+    """A page of text: what the result holds, the outcome, the strongest features."""
+    sizes = dataset.sizes
+    chroma = f", {dataset['chroma'].item()}" if "chroma" in dataset.coords else ""
+    lines = [
+        headline(dataset),
+        f"  {dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channels{chroma}",
+        f"  epochs: {', '.join(str(label) for label in dataset['epoch'].values)}",
+        f"  bands: {bands_in_words(dataset)}",
+    ]
+    if is_tested(dataset):
+        lines += [f"  null: {null_in_words(dataset.attrs)}", f"  smallest {criterion(dataset)[0]}:"]
+        lines += [f"    {finding}" for finding in top_findings(dataset, limit=5)]
+    return "\n".join([*lines, f"  {hypothesis(dataset.attrs)}"])
+
+
+def settings(attrs: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    """An attribute that holds JSON text, as a dict; empty if it is missing or not a dict."""
+    try:
+        value = json.loads(str(attrs.get(name, "{}")))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def methods(dataset: xr.Dataset) -> str:
+    """The paragraph for the paper."""
+    attrs = dataset.attrs
+    corrections = _corrections(dataset) if is_tested(dataset) else []
+    sentences = [_estimator_sentence(dataset), _epoch_sentence(dataset)]
+    cited = ["grinsted"]
+    if is_tested(dataset):
+        sentences += [_null_sentence(dataset), _correction_sentence(corrections)]
+        cited += ["phipson"] * (not int(attrs.get("exact", 0))) + corrections
+    versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
+    sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
+    return " ".join([*sentences, f"References: {'; '.join(REFERENCES[key] for key in cited)}."])
+
+
+def _estimator_sentence(dataset: xr.Dataset) -> str:
+    attrs, sizes = dataset.attrs, dataset.sizes
+    spec = {"voices": 12, "preset": "grinsted", "accuracy": "exact", **settings(attrs, "spec"), **attrs}
+    chroma = f" of {dataset['chroma'].item()}" if "chroma" in dataset.coords else ""
+    sfreq = f" sampled at {float(attrs['sfreq']):.4g} Hz" if "sfreq" in attrs else ""
+    return (
+        f"Magnitude-squared wavelet transform coherence (Morlet wavelet, omega0 = 6, {spec['voices']} voices per "
+        f"octave; Grinsted et al. 2004) was computed with ibsync {attrs.get('ibsync_version', 'of unknown version')} "
+        f"(preset {spec['preset']}, accuracy {spec['accuracy']}, backend {attrs.get('backend', 'not stored')}) for "
+        f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channel pairs{chroma}{sfreq}."
+    )
+
+
+def _epoch_sentence(dataset: xr.Dataset) -> str:
+    spec = settings(dataset.attrs, "spec")
+    epochs = [str(label) for label in dataset["epoch"].values]
+    cut = "over the whole recording" if epochs == ["all"] else f"over the epochs {', '.join(epochs)}"
+    how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
+    cone = CONES.get(str(spec.get("coi", "recording")), CONES["recording"])
+    least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
+    return f"Coherence was averaged over the bands {bands_in_words(dataset)} and {cut}{how}; {cone}{least}."
+
+
+def _null_sentence(dataset: xr.Dataset) -> str:
+    attrs = dataset.attrs
+    tail = str(attrs.get("tail", "greater"))
+    if int(attrs.get("exact", 0)):
+        rule = "p is the exact share of them, the observed one included, that reach the observed value"
+    else:
+        rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
+    floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
+    return (
+        f"The mean over dyads was compared with the same mean under the null ({null_in_words(attrs)}); {rule}{floor}; "
+        f"tail: {tail}."
+    )
+
+
+def _corrections(dataset: xr.Dataset) -> list[str]:
+    return [key for key in ("fdr", "max") if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())]
+
+
+def _correction_sentence(corrections: list[str]) -> str:
+    words = {
+        "fdr": "the false discovery rate (Benjamini & Hochberg 1995)",
+        "max": "the family-wise error rate by the maximum of z over features (Westfall & Young 1993)",
+    }
+    if not corrections:
+        return "No correction for multiple tests was made."
+    controlled = " and ".join(words[key] for key in corrections)
+    return f"Over all channel pairs, bands and epochs, p was corrected for {controlled}."
