@@ -1,0 +1,376 @@
+"""Tables that turn a spectrum into unit features: built once per recording length, checked, kept on disk.
+
+A smoothed product at one cell (row j, time t) is a Hermitian form of the two spectra, C_xy = x^T Q conj(y), with Q the
+same for every pair. Its eigenvalues fall by about 0.4 each, so K eigenvectors carry it: u_k = sqrt(lambda_k) <phi_k, x>
+and C_xy = <u_x, u_y>. The rows of one group share R filters z; each row's u is a small matrix times z.
+
+Far from the ends of the recording Q depends on t by a phase only: z are R folded filters, the matrices are real. Near
+the ends the smoothing window is cut, and every time has its own filters and matrices, which act on a short *frame* of
+band-limited samples. Left and right ends are mirror images: only the left ones are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import scipy.linalg
+from numpy.typing import NDArray
+
+from .definition import morlet, padded_length
+from .errors import PlanError
+from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
+
+FORMAT = 1
+
+# In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far from an end the cut
+# window still matters (1e-7 even for a spike on the last sample), how far a cell sees to the side.
+SPECTRAL_REACH = 7.0
+END_REACH = 8.5
+WAVELET_REACH = 6.5
+CELL_REACH = 10.0
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How finely the forms are represented.
+
+    Attributes
+    ----------
+    n_filters : int
+        R, filters shared by a group's rows.
+    n_features : int
+        K, features per cell.
+    points_per_scale : float
+        Grid points in time per scale length, at the group's smallest scale.
+    dtype : str
+        Real type of the per-channel stage.
+    tail : float
+        Largest share of a unit vector's power in its last two features for which the rank still keeps its promise.
+    """
+
+    n_filters: int
+    n_features: int
+    points_per_scale: float
+    dtype: str
+    tail: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tables of up to an octave of rows that share a time grid and R filters.
+
+    Attributes
+    ----------
+    first_row, n_rows : int
+        Rows of the scale axis.
+    n_circle : int
+        Points of the folded transform; the grid step is n_padded / n_circle samples.
+    times : float64 [time]
+        Grid, in samples, symmetric about the middle of the recording; first at or before 0, last at or after N - 1.
+    filters : float [bin, R] or empty
+        Folded filters of the interior, at bins 1..; empty when every time is near an end.
+    mixing : float [row, K, R]
+        Interior features from filters.
+    frame_start, frame_step : float
+        Left frame: sample times frame_start + m frame_step; step 0 means that the frame is the spectrum itself.
+    end_filters : complex [end, R, frame]
+    end_mixing : complex [end, row, K, R]
+        Left end: one set per time, for the first `n_end` times.
+    """
+
+    first_row: int
+    n_rows: int
+    n_padded: int
+    n_circle: int
+    n_bins: int
+    times: NDArray[np.float64]
+    filters: NDArray[Any]
+    mixing: NDArray[Any]
+    frame_start: float
+    frame_step: float
+    end_filters: NDArray[Any]
+    end_mixing: NDArray[Any]
+
+    @property
+    def n_end(self) -> int:
+        """Times at the left end that have tables of their own."""
+        return len(self.end_filters)
+
+    @property
+    def n_filters(self) -> int:
+        """R."""
+        return int(self.end_filters.shape[1])
+
+    @property
+    def n_features(self) -> int:
+        """K."""
+        return int(self.end_mixing.shape[2])
+
+    @property
+    def n_frame(self) -> int:
+        """Points of the frame."""
+        return int(self.end_filters.shape[2])
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a group and the neighbours their smoothing over scale needs."""
+
+    scale: NDArray[np.float64]  # all rows of the axis, samples
+    first: int
+    n: int
+    weights: NDArray[np.float64]  # [row, needed]: smoothing weight / scale of each needed row
+    needed: NDArray[np.int64]
+
+    @property
+    def smallest(self) -> float:
+        return float(self.scale[self.first])
+
+    @property
+    def largest(self) -> float:
+        return float(self.scale[self.first + self.n - 1])
+
+    @property
+    def top_omega(self) -> float:
+        return (MORLET_OMEGA0 + SPECTRAL_REACH) / float(self.scale[self.needed[0]])
+
+
+def _rows(scales: Scales, first: int, n: int) -> _Rows:
+    guard, kernel = scales.n_guard, scales.smoothing_weights
+    needed = np.arange(max(0, first - guard), min(scales.n_rows, first + n + guard))
+    offset = needed[None, :] - np.arange(first, first + n)[:, None] + guard
+    inside = (offset >= 0) & (offset < len(kernel))
+    weights = np.where(inside, kernel[np.clip(offset, 0, len(kernel) - 1)], 0.0)
+    return _Rows(scales.scale, first, n, weights / scales.scale[needed], needed)
+
+
+def _time_grid(n_samples: int, n_padded: int, smallest: float, points_per_scale: float) -> tuple[int, NDArray[np.float64]]:
+    n_circle = scipy.fft.next_fast_len(math.ceil(n_padded * points_per_scale / smallest))
+    step = n_padded / n_circle
+    n_times = math.ceil((n_samples - 1) / step - 1e-9) + 1
+    return n_circle, (n_samples - 1) / 2 + (np.arange(n_times) - (n_times - 1) / 2) * step
+
+
+def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group:
+    """Build and check the tables of rows first_row .. first_row + n_rows - 1.
+
+    Raises
+    ------
+    PlanError
+        If the check against the direct sum fails.
+    """
+    n, n_padded = scales.n_samples, padded_length(scales.n_samples)
+    rows = _rows(scales, first_row, n_rows)
+    n_circle, times = _time_grid(n, n_padded, rows.smallest, rank.points_per_scale)
+    n_bins = min(n_padded // 2, math.floor(rows.top_omega * n_padded / (2 * np.pi)))
+    reach = END_REACH * rows.largest
+    whole = n - 1 < 2 * reach
+    end_times = times[: (len(times) + 1) // 2] if whole else times[times < reach]
+    frame = _circle_frame(n_padded, n_bins) if whole else _local_frame(rows, n_padded, reach)
+    end_filters, end_mixing = _end_tables(rows, frame, end_times, n, rank)
+    if whole:
+        filters, mixing = np.empty((0, rank.n_filters)), np.empty((n_rows, rank.n_features, 0))
+    else:
+        filters, mixing = _interior_tables(rows, n_padded, n_bins, rank)
+    group = Group(
+        first_row, n_rows, n_padded, n_circle, n_bins, times, filters, mixing,
+        frame.start, frame.step, end_filters, end_mixing,
+    )  # fmt: skip
+    _check(group, scales, rank)
+    return _cast(group, rank.dtype)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A basis e^{i omega_p (tau - start)} for one stretch of time, and how its coefficients come from what is at hand."""
+
+    omega: NDArray[np.float64]
+    start: float
+    step: float
+    n_points: int
+
+    def to_samples(self, vectors: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Rows of coefficients over `omega` (conjugated functionals) as functionals of the frame's own points."""
+        if self.step == 0:
+            return vectors
+        points = np.arange(self.n_points) * self.step
+        return vectors @ np.exp(-1j * self.omega[:, None] * points) / self.n_points
+
+
+def _circle_frame(n_padded: int, n_bins: int) -> _Frame:
+    return _Frame(2 * np.pi * np.arange(1, n_bins + 1) / n_padded, 0.0, 0.0, n_bins)
+
+
+def _local_frame(rows: _Rows, n_padded: int, reach: float) -> _Frame:
+    widest = float(rows.scale[rows.needed[-1]])
+    start = -WAVELET_REACH * widest
+    n_circle = math.ceil(rows.top_omega / (2 * np.pi) * n_padded)
+    step = n_padded / n_circle
+    n_points = math.ceil((reach + CELL_REACH * widest - start) / step)
+    omega = 2 * np.pi * np.arange(1, n_points + 1) / (n_points * step)
+    return _Frame(omega[omega <= rows.top_omega], start, step, n_points)
+
+
+def _window_transforms(
+    rows: _Rows, frame: _Frame, times: NDArray[np.float64], n_samples: int
+) -> NDArray[np.complex128]:
+    """sum over tau in [0, N) of g_i(t - tau) e^{-i v (tau - start)}, v = 0, 1, .. frame steps: [needed, time, v]."""
+    spacing = frame.omega[0]
+    out = np.zeros((len(rows.needed), len(times), len(frame.omega)), complex)
+    widest = float(rows.scale[rows.needed[-1]])
+    last = min(n_samples, math.ceil(times[-1] + CELL_REACH * widest))
+    for begin in range(0, last, 2048):
+        tau = np.arange(begin, min(begin + 2048, last))
+        wave = np.exp(-1j * spacing * np.arange(len(frame.omega)) * (tau - frame.start)[:, None])
+        for i, scale in enumerate(rows.scale[rows.needed]):
+            gauss = np.exp(-0.5 * ((times[:, None] - tau) / scale) ** 2) / (scale * math.sqrt(2 * np.pi))
+            out[i] += gauss @ wave
+    return out
+
+
+def _hermitian_toeplitz(first: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """T[p, p'] = first[p - p'] for p >= p', conjugate above: [..., v] -> [..., v, v] as a view."""
+    n = first.shape[-1]
+    line = np.concatenate([first[..., :0:-1].conj(), first], axis=-1)
+    strides = (*line.strides[:-1], line.strides[-1], -line.strides[-1])
+    return np.lib.stride_tricks.as_strided(line[..., n - 1 :], (*first.shape, n), strides, writeable=False)
+
+
+def _end_tables(
+    rows: _Rows, frame: _Frame, times: NDArray[np.float64], n_samples: int, rank: Rank
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    windows = _window_transforms(rows, frame, times, n_samples)
+    n_filters, n_features = _ranks(rank, len(frame.omega))
+    end_filters = np.empty((len(times), n_filters, frame.n_points), complex)
+    end_mixing = np.empty((len(times), rows.n, n_features, n_filters), complex)
+
+    def one(t: int) -> None:
+        basis, end_mixing[t] = _factor(rows, frame.omega, windows[:, t], n_filters, n_features)
+        end_filters[t] = frame.to_samples(basis)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, range(len(times))))
+    return end_filters, end_mixing
+
+
+def _ranks(rank: Rank, order: int) -> tuple[int, int]:
+    return min(rank.n_filters, order), min(rank.n_features, order)
+
+
+def _factor(
+    rows: _Rows, omega: NDArray[np.float64], window: NDArray[Any], n_filters: int, n_features: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Shared filters (conjugated eigenvectors) [R, omega] and mixing [row, K, R] of one time's forms."""
+    psi = np.array([morlet(s, omega) for s in rows.scale[rows.needed]])
+    toeplitz = _hermitian_toeplitz(window)
+    trace = rows.weights @ (psi**2).sum(1) * np.maximum(window[:, 0].real.max(), 1e-300)
+    shares = (rows.weights / trace[:, None]).sum(0)
+    joint = np.zeros((len(omega), len(omega)), window.dtype)
+    for share, envelope, form in zip(shares, psi, toeplitz, strict=True):
+        joint += share * (envelope[:, None] * envelope) * form
+    top = len(omega) - 1
+    _, vectors = scipy.linalg.eigh(joint, subset_by_index=(top - n_filters + 1, top), check_finite=False, overwrite_a=True)
+    vectors = vectors[:, ::-1]
+    projected = np.empty((len(psi), n_filters, n_filters), joint.dtype)
+    for i, (envelope, form) in enumerate(zip(psi, toeplitz, strict=True)):
+        scaled = envelope[:, None] * vectors
+        projected[i] = scaled.conj().T @ (form @ scaled)
+    power, axes = np.linalg.eigh(np.einsum("ji,irs->jrs", rows.weights, projected))
+    power, axes = power[:, ::-1][:, :n_features], axes[:, :, ::-1][:, :, :n_features]
+    mixing = np.sqrt(np.maximum(power, 0))[:, :, None] * axes.conj().transpose(0, 2, 1)
+    return vectors.conj().T, mixing
+
+
+def _interior_tables(
+    rows: _Rows, n_padded: int, n_bins: int, rank: Rank
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Real filters at the bins of the padded transform, and mixing, for a cell far from both ends."""
+    widest = float(rows.scale[rows.needed[-1]])
+    step = 2 * np.pi / rows.top_omega
+    half = math.ceil(CELL_REACH * widest / step)
+    n_points = 2 * half + 1
+    omega = 2 * np.pi * np.arange(1, n_points + 1) / (n_points * step)
+    omega = omega[omega <= rows.top_omega]
+    lag = omega - omega[0]
+    window = np.exp(-0.5 * (rows.scale[rows.needed][:, None] * lag) ** 2)
+    vectors, mixing = _factor(rows, omega, window, *_ranks(rank, len(omega)))
+    # The filters live within the frame in time, so their transform there gives them at every bin.
+    points = np.arange(-half, half + 1) * step
+    in_time = vectors @ np.exp(-1j * omega[:, None] * points) / n_points
+    bins = 2 * np.pi * np.arange(1, n_bins + 1) / n_padded
+    return (in_time @ np.exp(1j * points[:, None] * bins)).real.T.copy(), mixing
+
+
+def _cast(group: Group, dtype: str) -> Group:
+    real, cplx = np.dtype(dtype), np.result_type(dtype, np.complex64)
+    return Group(
+        group.first_row, group.n_rows, group.n_padded, group.n_circle, group.n_bins, group.times,
+        group.filters.astype(real), group.mixing.astype(real), group.frame_start, group.frame_step,
+        group.end_filters.astype(cplx), group.end_mixing.astype(cplx),
+    )  # fmt: skip
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+_CHECK_TIMES = 9
+
+
+def _check(group: Group, scales: Scales, rank: Rank) -> None:
+    """Compare |u|^2 with the direct sum for a random signal, at times from the left end to the middle."""
+    half = (len(group.times) + 1) // 2
+    chosen = np.unique(np.linspace(0, half - 1, _CHECK_TIMES).astype(int))
+    x = np.random.default_rng(0).standard_normal(scales.n_samples)
+    spectrum = scipy.fft.rfft(x - x.mean(), group.n_padded)[1 : group.n_bins + 1] / group.n_padded
+    expected = _direct_power(group, scales, spectrum, group.times[chosen])
+    found = np.array([(np.abs(_unscaled_features(group, spectrum, int(t))) ** 2).sum(-1) for t in chosen])
+    error = np.abs(found / expected - 1).max()
+    if not error < 4 * rank.tail:
+        raise PlanError(
+            f"tables for {scales.n_samples} samples, rows {group.first_row}..{group.first_row + group.n_rows - 1} "
+            f"failed their check: relative error {error:.1e}, allowed {4 * rank.tail:.1e}"
+        )
+
+
+def _direct_power(
+    group: Group, scales: Scales, spectrum: NDArray[np.complex128], times: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A_x at `times` by the definition's own sums: float64 [time, row]."""
+    rows = _rows(scales, group.first_row, group.n_rows)
+    tau = np.arange(scales.n_samples)
+    omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
+    padded = np.zeros(group.n_padded, complex)
+    smoothed = np.empty((len(times), len(rows.needed)))
+    for i, scale in enumerate(rows.scale[rows.needed]):
+        padded[1 : group.n_bins + 1] = spectrum * morlet(scale, omega)
+        power = np.abs(scipy.fft.ifft(padded, norm="forward")[: scales.n_samples]) ** 2
+        gauss = np.exp(-0.5 * ((times[:, None] - tau) / scale) ** 2) / (scale * math.sqrt(2 * np.pi))
+        smoothed[:, i] = gauss @ power
+    return smoothed @ rows.weights.T
+
+
+def _unscaled_features(group: Group, spectrum: NDArray[np.complex128], t: int) -> NDArray[np.complex128]:
+    """Features [row, K] of one signal at the left half's time `t`, before they are scaled to unit length."""
+    omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
+    if t >= group.n_end:
+        return np.asarray(group.mixing @ (group.filters.T @ (spectrum * np.exp(1j * omega * group.times[t]))))
+    frame = spectrum
+    if group.frame_step:
+        points = group.frame_start + group.frame_step * np.arange(group.n_frame)
+        frame = np.exp(1j * points[:, None] * omega) @ spectrum
+    return np.asarray(group.end_mixing[t] @ (group.end_filters[t] @ frame))
