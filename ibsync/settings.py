@@ -92,7 +92,7 @@ class TestSettings:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanFile:
     """One plan file.
 
     Attributes
@@ -134,17 +134,17 @@ def with_chroma(path: Path, chroma: str, chromas: Sequence[str]) -> Path:
     return path if len(chromas) == 1 else path.with_name(f"{path.stem}_{chroma}{path.suffix}")
 
 
-def read_plan(path: str | Path) -> Plan:
+def read_plan(path: str | Path) -> PlanFile:
     """Return the plan that a TOML file describes.
 
     Parameters
     ----------
     path : str or Path
-        Plan file.
+        PlanFile file.
 
     Returns
     -------
-    Plan
+    PlanFile
         Complete, with defaults for what the file leaves out.
 
     Raises
@@ -159,7 +159,7 @@ def read_plan(path: str | Path) -> Plan:
     words = reader.keys("", _parsed(path), ("study", "output", "report", "wtc", "synchrony", "null", "test"))
     if "study" not in words:
         raise PlanError(f'{path}: study is missing; add a line such as study = "study.h5"')
-    plan = Plan(
+    plan = PlanFile(
         path=path,
         study=reader.file(words, "study", ""),
         output=reader.file(words, "output", f"{path.stem}_result.h5"),
@@ -173,12 +173,12 @@ def read_plan(path: str | Path) -> Plan:
     return plan
 
 
-def check_files_differ(plan: Plan) -> None:
+def check_files_differ(plan: PlanFile) -> None:
     """Refuse a plan whose outputs would overwrite its inputs or one another.
 
     Parameters
     ----------
-    plan : Plan
+    plan : PlanFile
         The plan; its files need not exist.
 
     Raises

@@ -234,6 +234,7 @@ def _recording(design: Design, labels: _Labels, dyad: int, session: int, person:
         events=tuple(Event(start, stop - start, label, 1.0) for label, start, stop in labels.epochs),
         source_file="simulated",
         montage="simulated",
+        units="mol/L",
     )
 
 

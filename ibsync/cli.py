@@ -1,0 +1,259 @@
+"""The command line: parse, call one function, print; every mistake of the user ends in one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .errors import IbsyncError
+
+if TYPE_CHECKING:
+    from .job import Outcome
+
+DONE, FAILED = 0, 1
+BACKENDS = ("auto", "numpy", "cuda")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed with one line on standard error. Wrong usage raises SystemExit(2), as argparse does.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of a pipe has gone; without this the interpreter complains once more when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was written")
+    except Exception as error:
+        if arguments.debug:
+            raise
+        return _fail(_one_line(error))
+    return code
+
+
+def _fail(message: str) -> int:
+    print(f"ibsync: {message}", file=sys.stderr)
+    return FAILED
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong, in one line, whatever raised it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, IbsyncError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory ({text or 'no details'}); close other programs or take fewer channels or dyads"
+    return f"internal error, {type(error).__name__}: {text}; run again with --debug and report what it shows"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ibsync",
+        description="Inter-brain synchrony: wavelet transform coherence of many dyads, with null distributions.",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", dest="name", metavar="COMMAND", required=True)
+    for add in (_add_demo, _add_pack, _add_info, _add_check, _add_run, _add_report, _add_doctor):
+        add(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Print the version; looked up only when asked, because that takes longer than parsing."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"ibsync {version('ibsync')}")
+        except PackageNotFoundError:
+            print("ibsync, a checkout that is not installed")
+        parser.exit(DONE)
+
+
+_Commands = Any  # argparse does not name the type that add_subparsers returns
+
+
+def _add(
+    commands: _Commands, name: str, command: Callable[[argparse.Namespace], int], help_text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=f"{help_text}.")
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_demo(commands: _Commands) -> None:
+    parser = _add(commands, "demo", _demo, "Simulate a small study, analyse it, and write a report")
+    parser.add_argument("-o", "--output", default="ibsync-demo", metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--force", action="store_true", help="replace files that are not an earlier demo")
+    _add_device(parser)
+
+
+def _add_pack(commands: _Commands) -> None:
+    parser = _add(commands, "pack", _pack, "Pack SNIRF, BIDS, MNE, MATLAB or CSV recordings into one study file")
+    parser.add_argument("source", help="folder of recordings, or one recording")
+    parser.add_argument("-o", "--output", required=True, metavar="STUDY.h5", help="study file to write")
+
+
+def _add_info(commands: _Commands) -> None:
+    parser = _add(commands, "info", _info, "Say what a study file or a result file holds")
+    parser.add_argument("file")
+    _add_json(parser)
+
+
+def _add_check(commands: _Commands) -> None:
+    parser = _add(commands, "check", _check, "Say what would go wrong in a run, without running it")
+    parser.add_argument("study", metavar="STUDY.h5")
+    parser.add_argument("--plan", metavar="PLAN.toml", help="plan to check against; its own study is not read")
+    _add_json(parser)
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = _add(commands, "run", _run, "Run a plan: synchrony, null distribution, test, result file, report")
+    parser.add_argument("plan", metavar="PLAN.toml")
+    parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
+    parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    _add_device(parser)
+    _add_json(parser)
+
+
+def _add_report(commands: _Commands) -> None:
+    parser = _add(commands, "report", _report, "Write the HTML report of a result file")
+    parser.add_argument("result", metavar="OUT.h5")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
+
+
+def _add_doctor(commands: _Commands) -> None:
+    parser = _add(commands, "doctor", _doctor, "Examine the installation, layer by layer, and say which one fails")
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: %(default)s")
+    parser.add_argument("--progress", action="store_true", help="show progress even if this is no terminal")
+
+
+def _shows_progress(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.progress or sys.stderr.isatty())
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    outcome = run_demo(
+        arguments.output,
+        force=arguments.force,
+        backend=arguments.backend,
+        progress=_shows_progress(arguments),
+    )
+    print(outcome)
+    return DONE
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from .pack import pack
+
+    study = pack(arguments.source, arguments.output)
+    print(study)
+    print(f"wrote {arguments.output}")
+    return DONE
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from .job import describe
+
+    text, content = describe(arguments.file)
+    if arguments.json:
+        _print_json(content)
+    else:
+        print(text)
+    return DONE
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .job import check_study
+
+    checks = check_study(arguments.study, arguments.plan)
+    problems = [problem for check in checks for problem in check.problems]
+    if arguments.json:
+        _print_json({"ok": not problems, "problems": problems})
+    else:
+        print("\n\n".join(str(check) for check in checks))
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return _fail(f"{arguments.study}: {problems[0]}{more}")
+    return DONE
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .job import run_plan
+
+    outcomes = run_plan(
+        arguments.plan,
+        output=arguments.output,
+        report=arguments.report,
+        backend=arguments.backend,
+        progress=_shows_progress(arguments),
+    )
+    if arguments.json:
+        _print_json([outcome.describe() for outcome in outcomes])
+    else:
+        print("\n\n".join(_outcome_text(outcome) for outcome in outcomes))
+    return DONE
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    return "\n".join([str(outcome.result), *(f"wrote {path}" for path in outcome.files)])
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .report import write_report
+    from .results import load
+
+    write_report(load(arguments.result), arguments.output)
+    print(f"wrote {arguments.output}")
+    return DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    examination = examine()
+    if arguments.json:
+        _print_json(examination.describe())
+    else:
+        print(examination)
+    failed = [finding.layer for finding in examination.findings if finding.state == "failed"]
+    return _fail(f"not well: {', '.join(failed)}") if failed else DONE

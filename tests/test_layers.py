@@ -1,0 +1,147 @@
+"""Imports point one way, heavy and optional packages stay where they belong, and `import ibsync` is light."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ibsync
+
+PACKAGE = Path(ibsync.__file__).parent
+
+# What each module may import of ours. Read from top to bottom: a module knows only what stands above it.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "spec": {"errors"},
+    "definition": {"errors", "spec"},
+    "tables": {"errors", "spec", "definition"},
+    "plan": {"errors", "spec", "tables"},
+    "backends": {"errors", "spec", "definition", "tables", "plan"},
+    "engine": {"errors", "spec", "definition", "tables", "plan", "backends"},
+    "hdf5": {"errors"},
+    "storage": {"errors"},
+    "study": {"errors", "hdf5"},
+    "snirf": {"errors", "hdf5", "study"},
+    "pack": {"errors", "hdf5", "study", "snirf"},
+    "philox": {"errors"},
+    "surrogates": {"errors", "philox"},
+    "accumulate": {"errors", "philox", "surrogates"},
+    "inference": {"errors", "philox", "surrogates", "accumulate"},
+    "wording": {"errors"},
+    "results": {"errors", "storage", "wording"},
+    "haemoglobin": {"errors"},
+    "simulate": {"errors", "haemoglobin", "study"},
+    "settings": {"errors", "spec"},
+}
+# The one place that knows all stages, and the faces above it, which may use anything.
+FACES = {"analysis", "cli", "demo", "doctor", "drawing", "job", "plot", "report", "scalogram", "__init__", "__main__"}
+H5PY_OWNERS = {"hdf5", "snirf", "study", "tables"}
+HEAVY = ("scipy.stats", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
+
+
+def dotted(path: Path, package: Path) -> set[str]:
+    """Full names that a file imports, of our own modules ("ibsync.spec.WTC") and of others."""
+    here = path.relative_to(package.parent).with_suffix("").parts
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(here[: len(here) - node.level]) + "." if node.level else ""
+            names |= {f"{base}{node.module or ''}.{alias.name}".replace("..", ".") for alias in node.names}
+    return names
+
+
+def first_level(name: str) -> str:
+    """Our own module, or the third-party package, that a full name belongs to."""
+    return name.split(".")[1] if name.startswith("ibsync.") else name.split(".")[0]
+
+
+def faults(package: Path = PACKAGE) -> list[str]:
+    """Every import that breaks a rule, in words."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).parts
+        full_names = dotted(path, package)
+        module, names = parts[0].removesuffix(".py"), {first_level(name) for name in full_names}
+        where = path.relative_to(package).as_posix()
+        if module not in FACES:
+            ours = names & (set(ALLOWED) | FACES) - {module}
+            found += [f"{where} imports {name}" for name in sorted(ours - ALLOWED.get(module, set()))]
+        if "cupy" in names and parts[:2] != ("backends", "cuda"):
+            found.append(f"{where} imports cupy")
+        if "h5py" in names and module not in H5PY_OWNERS:
+            found.append(f"{where} imports h5py")
+        if module == "backends":
+            other = "numpy" if "cuda" in where else "cuda"
+            crossing = f"ibsync.backends.{other}"
+            found += [f"{where} imports {crossing}" for name in full_names if f"{name}.".startswith(f"{crossing}.")]
+    return found
+
+
+def test_imports_point_one_way():
+    assert faults() == []
+
+
+def test_every_module_has_a_place_in_the_order():
+    modules = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert modules - set(ALLOWED) - FACES == set()
+
+
+def test_the_order_has_no_cycle():
+    position = {module: number for number, module in enumerate(ALLOWED)}
+    assert all(position[below] < position[module] for module, allowed in ALLOWED.items() for below in allowed)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "fault"),
+    [
+        ("spec.py", "from .engine import Engine", "spec.py imports engine"),
+        ("spec.py", "from ibsync.engine import Engine", "spec.py imports engine"),
+        ("study.py", "import ibsync.analysis", "study.py imports analysis"),
+        ("tables.py", "def f():\n    from . import results", "tables.py imports results"),
+        ("engine.py", "import cupy as cp", "engine.py imports cupy"),
+        ("cli.py", "from cupy import cuda", "cli.py imports cupy"),
+        ("spec.py", "import h5py", "spec.py imports h5py"),
+        ("backends/numpy.py", "from ..engine import Engine", "backends/numpy.py imports engine"),
+        ("backends/numpy.py", "from .cuda import module", "backends/numpy.py imports ibsync.backends.cuda"),
+        (
+            "backends/cuda/module.py",
+            "from ..numpy import Backend",
+            "backends/cuda/module.py imports ibsync.backends.numpy",
+        ),
+        ("backends/numpy.py", "import ibsync.backends.cuda", "backends/numpy.py imports ibsync.backends.cuda"),
+        ("backends/numpy.py", "import numpy", None),
+        ("backends/cuda/module.py", "import cupy", None),
+        ("cli.py", "from . import engine, results", None),
+    ],
+)
+def test_a_planted_import_is_caught(tmp_path, file, line, fault):
+    package = tmp_path / "ibsync"
+    (package / file).parent.mkdir(parents=True)
+    (package / file).write_text(line, encoding="utf-8")
+    assert faults(package) == ([] if fault is None else [fault])
+
+
+def loaded_modules(statement: str) -> set[str]:
+    """Modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import ibsync", "import ibsync; dir(ibsync)", "import ibsync; ibsync.WTC(bands={'a': (0.02, 0.1)})"],
+)
+def test_import_takes_nothing_heavy(statement):
+    assert loaded_modules(statement).isdisjoint(HEAVY)
+
+
+def test_the_parser_of_the_command_line_takes_not_even_numpy():
+    assert loaded_modules("import ibsync.cli; ibsync.cli._parser()").isdisjoint((*HEAVY, "numpy"))
