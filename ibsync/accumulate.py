@@ -87,6 +87,12 @@ class Exceedances:
         self.above += count_true(statistic > high)
         self.at_most += count_true(statistic <= high)
 
+    def place(self, features: slice, other: "Exceedances") -> None:
+        """Add the counts of some of the features."""
+        self.at_least[features] += other.at_least
+        self.above[features] += other.above
+        self.at_most[features] += other.at_most
+
     def merge(self, other: "Exceedances") -> None:
         """Add the counts of other draws."""
         self.at_least += other.at_least
@@ -142,25 +148,29 @@ class Maxima:
 
     Parameters
     ----------
+    first : int
+        Number of the first draw that there is room for.
     values : float64 [draw]
-        Draw 1 first; -inf where nothing was filed.
+        -inf where nothing was filed.
     """
 
+    first: int
     values: Floats
 
     @classmethod
-    def empty(cls, n_draws: int) -> "Maxima":
-        """Room for draws 1..n_draws."""
-        return cls(np.full(n_draws, -np.inf))
+    def empty(cls, start: int, stop: int) -> "Maxima":
+        """Room for draws `start` to `stop` - 1."""
+        return cls(start, np.full(stop - start, -np.inf))
 
     def add(self, first: int, maxima: Floats) -> None:
         """File maxima [draw] of draws `first`, `first` + 1, ...; of two for one draw the larger stays."""
-        place = self.values[first - 1 : first - 1 + len(maxima)]
-        np.maximum(place, maxima, out=place)
+        start = first - self.first
+        assert 0 <= start <= start + len(maxima) <= len(self.values), "draws outside the room for them"
+        np.maximum(self.values[start : start + len(maxima)], maxima, out=self.values[start : start + len(maxima)])
 
     def merge(self, other: "Maxima") -> None:
-        """Take over the maxima of other draws or other features."""
-        np.maximum(self.values, other.values, out=self.values)
+        """Take over the maxima of other draws or of other features."""
+        self.add(other.first, other.values)
 
 
 @dataclass

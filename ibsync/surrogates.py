@@ -355,6 +355,11 @@ class Null:
         return PairSums(sums, counts)
 
 
+def real_cells(design: Repairing) -> Indices:
+    """Cells of the real pairing, int32 [1, dyad]."""
+    return design.cells_of(np.arange(len(design), dtype=np.int32)[None])
+
+
 def sum_cells(cells: Indices, table: Floats) -> Floats:
     """
     Sum of a table's rows over the cells of each draw, added in dyad order.

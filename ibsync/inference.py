@@ -1,0 +1,337 @@
+"""From a null to p-values: exceedances, false discovery rate, maximum statistic; host arrays only.
+
+`repair_test` runs the whole group test of the re-pairing null. The small functions before it hold for every null.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import PlanError
+from .grouptest import Counts, GroupTest, Progress, Tail, n_cores
+from .surrogates import Draws, Null, group_means, real_cells
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+CORRECTIONS = ("fdr", "fdr_by", "max")
+"""Benjamini-Hochberg, Benjamini-Yekutieli, step-down maximum statistic."""
+
+
+def p_value(exceedances: Integers, n_draws: int) -> Floats:
+    """
+    Monte Carlo p-value (b + 1) / (m + 1), never 0 as the real pairing is a draw too (Phipson and Smyth 2010).
+
+    With every element of the group listed this is the exact p, b counting the elements other than the real one.
+
+    Parameters
+    ----------
+    exceedances : int64 [...]
+        Draws b that reach the observed statistic; negative where nothing was tested.
+    n_draws : int
+        Draws m beside the real one.
+
+    Returns
+    -------
+    float64 [...]
+        NaN where nothing was tested.
+    """
+    return np.where(exceedances >= 0, (exceedances + 1) / (n_draws + 1), np.nan)
+
+
+def clopper_pearson(exceedances: Integers, n_draws: int, *, level: float = 0.95) -> tuple[Floats, Floats]:
+    """
+    Clopper-Pearson limits of the probability that a draw reaches the observed statistic.
+
+    Parameters
+    ----------
+    exceedances : int64 [...]
+        Draws that did; negative where nothing was tested.
+    n_draws : int
+        Draws in all.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    low, high : float64 [...]
+        NaN where nothing was tested.
+    """
+    from scipy.special import betaincinv
+
+    b = exceedances.astype(np.float64)
+    outside = (1 - level) / 2
+    low = np.where(b > 0, betaincinv(np.maximum(b, 1), n_draws - b + 1, outside), 0.0)
+    high = np.where(b < n_draws, betaincinv(b + 1, np.maximum(n_draws - b, 1), 1 - outside), 1.0)
+    tested = exceedances >= 0
+    return np.where(tested, low, np.nan), np.where(tested, high, np.nan)
+
+
+def adjust_fdr(p: Floats, method: Literal["bh", "by"] = "bh") -> Floats:
+    """
+    p-values adjusted for the false discovery rate over all features that were tested.
+
+    Parameters
+    ----------
+    p : float64 [...]
+        NaN is left out of the count and stays NaN.
+    method : {"bh", "by"}
+        Benjamini-Hochberg (valid under positive dependence) or Benjamini-Yekutieli (under any).
+
+    Returns
+    -------
+    float64 [...]
+    """
+    from scipy.stats import false_discovery_control
+
+    adjusted = np.full(p.shape, np.nan)
+    tested = np.isfinite(p)
+    if tested.any():
+        adjusted[tested] = false_discovery_control(p[tested], method=method)
+    return adjusted
+
+
+def single_step_p(statistic: Floats, null_max: Floats, tolerance: Floats) -> Floats:
+    """
+    Family-wise p-value of each feature against the largest statistic of each draw, in a single step.
+
+    Parameters
+    ----------
+    statistic, tolerance : float64 [feature]
+        Observed statistic on the scale of the maxima, and its tie tolerance.
+    null_max : float64 [draw]
+
+    Returns
+    -------
+    float64 [feature]
+    """
+    reached = len(null_max) - np.searchsorted(np.sort(null_max), statistic - tolerance, side="left")
+    return np.where(np.isfinite(statistic), p_value(reached, len(null_max)), np.nan)
+
+
+def step_down_p(counts: Integers, n_draws: int) -> Floats:
+    """
+    Family-wise p-value of the step-down maximum statistic, monotone from the largest statistic to the smallest.
+
+    Parameters
+    ----------
+    counts : int64 [feature]
+        From `accumulate.StepDown`, features ascending by their observed statistic.
+    n_draws : int
+
+    Returns
+    -------
+    float64 [feature]
+    """
+    falling = p_value(counts, n_draws)[::-1]
+    return np.maximum.accumulate(falling)[::-1]
+
+
+def check_corrections(correct: Sequence[str]) -> None:
+    """Refuse a correction that does not exist, or two for one false discovery rate."""
+    unknown = [name for name in correct if name not in CORRECTIONS]
+    if unknown or isinstance(correct, str):
+        wrong = repr(correct) if isinstance(correct, str) else repr(unknown[0])
+        raise PlanError(f"correct={wrong} is not a list of corrections; valid are {', '.join(map(repr, CORRECTIONS))}")
+    if {"fdr", "fdr_by"} <= set(correct):
+        raise PlanError("correct names both 'fdr' and 'fdr_by'; choose one of them before seeing the result")
+
+
+def require_attainable(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: float = 0.05) -> None:
+    """
+    Refuse, before the run, a test that cannot find anything.
+
+    A lone finding among V features survives a false discovery rate only if V / (m + 1) <= alpha (with
+    Benjamini-Yekutieli V times the harmonic sum), and a maximum statistic or a plain p only if 1 / (m + 1) <= alpha.
+
+    Parameters
+    ----------
+    draws : Draws
+    n_features : int
+        Features V that are tested together.
+    correct : sequence of str
+        Names of `CORRECTIONS`.
+    alpha : float
+        Level at which a finding is wanted.
+
+    Raises
+    ------
+    PlanError
+        Naming the draws or dyads that would be enough.
+    """
+    check_corrections(correct)
+    factor = max((_family_factor(name, n_features) for name in correct), default=1.0)
+    needed = ceil(factor / alpha * (1 - 1e-12))
+    if draws.n + 1 >= needed:
+        return
+    why = f"{n_features} features tested with {', '.join(map(repr, correct)) or 'no correction'} at alpha={alpha:g}"
+    if draws.exact:
+        raise PlanError(
+            f"{why} need {needed} re-pairings, but {len(draws.design)} dyads allow only {draws.n + 1} "
+            f"(smallest p {draws.min_p:.3g}); record at least {_dyads_for(needed)} dyads in one block "
+            "or test fewer features"
+        )
+    raise PlanError(
+        f"{why} need n={needed - 1} draws, {draws.n} were asked for; "
+        "ask for more, test fewer features, or correct with 'max'"
+    )
+
+
+def _family_factor(name: str, n_features: int) -> float:
+    """How many times the smallest p is multiplied for a lone finding."""
+    if name == "max":
+        return 1.0
+    harmonic = float(np.sum(1.0 / np.arange(1, n_features + 1))) if name == "fdr_by" else 1.0
+    return n_features * harmonic
+
+
+def _dyads_for(needed: int) -> int:
+    """Smallest N with N! of at least `needed`."""
+    n, orders = 1, 1
+    while orders < needed:
+        n += 1
+        orders *= n
+    return n
+
+
+def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
+    """
+    Each real dyad against the re-paired partners of its own two people.
+
+    The reference of dyad i is ``C[i, j]`` and ``C[j, i]`` for all j of its block other than i. These values share
+    people, so z and percentile describe a dyad; they are not tests.
+
+    Parameters
+    ----------
+    null : Null
+
+    Returns
+    -------
+    dict of float64 [session, dyad, feature]
+        ``statistic`` (the real value behind z), ``null_mean``, ``null_sd`` (divided by n - 1), ``z``, and
+        ``percentile``: share, in percent, of the real and re-paired values that the real one reaches.
+    """
+    shape = (len(null.sessions), len(null.design), null.n_features)
+    out = {name: np.full(shape, np.nan) for name in ("statistic", "null_mean", "null_sd", "z", "percentile")}
+    for block in null.design.blocks:
+        for dyad in block:
+            others = block[block != dyad]
+            for session, values in enumerate(null.pair_values):
+                own = values[dyad, dyad].astype(np.float64)
+                partners = np.concatenate([values[dyad, others], values[others, dyad]]).astype(np.float64)
+                for name, row in _against_partners(own, partners).items():
+                    out[name][session, dyad] = row
+    return out
+
+
+def _against_partners(own: Floats, partners: Floats) -> dict[str, Floats]:
+    """One dyad in one session, float64 [feature] each, from own [feature] and partners [pair, feature]."""
+    present = np.isfinite(partners)
+    n = present.sum(axis=0)
+    missing = np.full(own.shape, np.nan)
+    mean = np.divide(np.where(present, partners, 0.0).sum(axis=0), n, out=missing.copy(), where=n > 0)
+    squares = np.where(present, (partners - mean) ** 2, 0.0).sum(axis=0)
+    sd = np.sqrt(np.divide(squares, n - 1, out=missing.copy(), where=n > 1))
+    reached = (partners <= own).sum(axis=0) + 1
+    return {
+        "statistic": own,
+        "null_mean": mean,
+        "null_sd": sd,
+        "z": np.divide(own - mean, sd, out=missing.copy(), where=sd > 0),
+        "percentile": np.where(np.isfinite(own) & (n > 0), 100.0 * reached / (n + 1), np.nan),
+    }
+
+
+def repair_test(
+    null: Null,
+    *,
+    correct: Sequence[str] = ("fdr", "max"),
+    tail: Tail = "greater",
+    groups: Integers | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[Any]]:
+    """
+    Group test of the re-pairing null: the mean over real dyads against the mean over re-paired ones.
+
+    Parameters
+    ----------
+    null : Null
+    correct : sequence of str
+        Names of `CORRECTIONS`; p-values that were not asked for are NaN.
+    tail : {"greater", "less", "two-sided"}
+        For two-sided, p is twice the smaller one-sided p, and the maximum statistic is the largest ``|z|``.
+    groups : int64 [feature], optional
+        Group 0..G-1 of each feature (epoch x band, say): the histograms count the mean over a group's features.
+        Default one group.
+    workers : int, optional
+        Threads; default one per core, at most four. Without effect on the result.
+    progress : callable, optional
+        Called with the draws done and the draws in all.
+
+    Returns
+    -------
+    dict of arrays [feature]
+        ``group_statistic, group_null_mean, group_null_sd, group_z`` float64; ``exceedances`` int64 (for two-sided
+        those of the smaller tail; -1 where nothing was tested); ``p, p_low, p_high`` (95 % Clopper-Pearson; equal
+        to p when all re-pairings are listed), ``p_fdr, p_max`` (step-down), ``p_max_single`` (single-step) float64;
+        ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32 [draw], the largest z of each draw;
+        ``null_hist`` int64 [group, bin] over [0, 1]; ``pooled_statistic`` float64 [group], the real mean to be marked
+        in the histogram.
+    """
+    check_corrections(correct)
+    if tail not in get_args(Tail):
+        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    test = GroupTest(null, tail, np.zeros(null.n_features, np.int64) if groups is None else groups)
+    counts = test.count_all(workers or n_cores(), progress)
+    return _group_values(test) | _group_p(test, counts, correct) | _group_null(test, counts)
+
+
+def _group_values(test: GroupTest) -> dict[str, NDArray[Any]]:
+    look = test.features
+    return {
+        "group_statistic": look.statistic,
+        "group_null_mean": look.mean,
+        "group_null_sd": look.sd,
+        "group_z": np.divide(look.statistic - look.mean, look.sd, out=np.full_like(look.sd, np.nan), where=look.sd > 0),
+        "n_dyads": look.n_dyads,
+    }
+
+
+def _group_p(test: GroupTest, counts: Counts, correct: Sequence[str]) -> dict[str, NDArray[Any]]:
+    draws, missing = test.null.draws, np.full(test.null.n_features, np.nan)
+    b, sides = _tail_exceedances(test, counts)
+    p = np.minimum(1.0, sides * p_value(b, draws.n))
+    low, high = (np.minimum(1.0, sides * limit) for limit in clopper_pearson(b, draws.n))
+    single = single_step_p(test.oriented, counts.maxima.values, test.tolerance)
+    false_discovery = adjust_fdr(p, "by" if "fdr_by" in correct else "bh")
+    return {
+        "exceedances": b,
+        "n_near_ties": test.spread(counts.exceedances.n_near_ties, 0),
+        "p": p,
+        "p_low": p if draws.exact else low,
+        "p_high": p if draws.exact else high,
+        "p_fdr": false_discovery if {"fdr", "fdr_by"} & set(correct) else missing,
+        "p_max": test.spread(step_down_p(counts.step_down.counts, draws.n), np.nan) if "max" in correct else missing,
+        "p_max_single": single if "max" in correct else missing,
+    }
+
+
+def _tail_exceedances(test: GroupTest, counts: Counts) -> tuple[Integers, int]:
+    """Draws in the tested tail of each feature, and by how many tails the p is multiplied."""
+    upper, lower = counts.exceedances.at_least, counts.exceedances.at_most
+    if test.tail == "two-sided":
+        return test.spread(np.minimum(upper, lower), -1), 2
+    return test.spread(upper if test.tail == "greater" else lower, -1), 1
+
+
+def _group_null(test: GroupTest, counts: Counts) -> dict[str, NDArray[Any]]:
+    real = group_means(test.pooled, real_cells(test.null.design))[0]
+    return {
+        "null_max": counts.maxima.values.astype(np.float32),
+        "null_hist": counts.histogram.counts,
+        "pooled_statistic": real,
+    }
