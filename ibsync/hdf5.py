@@ -1,21 +1,29 @@
 """Hides how HDF5 files are opened, vetted against hostile or damaged content, and written whole or not at all."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import math
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
-from h5py import h5d, h5g, h5l, h5o, h5z
+import numpy as np
+from h5py import h5d, h5g, h5l, h5o, h5s, h5z
+from numpy.typing import NDArray
 
-from ibsync.errors import InputError
+from .errors import InputError
+from .storage import check_writable
 
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
 _BUILT_IN_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, 5, 6, h5z.FILTER_LZF}
+_MAX_MEMBERS = 200_000
 _MAX_BYTES = 16 * 2**30
 _MAX_CHUNK_BYTES = 256 * 2**20
 _MAX_EXPANSION = 2000
@@ -62,7 +70,91 @@ def _why_not_opened(error: OSError) -> str:
     return f"cannot be opened as HDF5 ({' '.join(text.split())}); copy or export it again"
 
 
-def hard_child(group: h5g.GroupID, name: str) -> Any:
+class VettedGroup:
+    """An HDF5 group read with low-level calls (recordings have hundreds of tiny datasets), every object vetted."""
+
+    def __init__(self, identifier: h5g.GroupID, path: Path, name: str = "") -> None:
+        self._identifier, self.path, self.name = identifier, path, name
+
+    def failure(self, text: str) -> InputError:
+        """An error that names the file and this group."""
+        return InputError(f"{self.path}: {'/' + self.name + ': ' if self.name else ''}{text}")
+
+    def at(self, name: str) -> VettedGroup:
+        """The group at a relative path; it must exist."""
+        group: VettedGroup | None = self
+        for part in name.split("/"):
+            group = group.child(part) if group else None
+        if group is None:
+            raise self.failure(f"{name} is missing; export the file again")
+        return group
+
+    def child(self, name: str) -> VettedGroup | None:
+        """The subgroup of that name, or None."""
+        found = self._member(name)
+        inner = f"{self.name}/{name}".lstrip("/")
+        return VettedGroup(found, self.path, inner) if isinstance(found, h5g.GroupID) else None
+
+    def numbered(self, stem: str) -> list[str]:
+        """Members named `stem` plus digits, in natural order (HDF5 lists 1, 10, 100, 2)."""
+        if self._identifier.get_num_objs() > _MAX_MEMBERS:
+            raise self.failure(f"has more than {_MAX_MEMBERS} members; export the file again")
+        names = [key.decode("utf-8", "replace") for key in self._identifier]
+        matches = [m for m in (re.fullmatch(rf"{stem}(\d*)", name) for name in names) if m]
+        return [m[0] for m in sorted(matches, key=lambda m: (int(m[1] or 0), m[0]))]
+
+    def dataset(self, name: str) -> h5d.DatasetID | None:
+        """The vetted dataset of that name, or None."""
+        found = self._member(name)
+        if not isinstance(found, h5d.DatasetID) or found.get_space().get_simple_extent_type() == h5s.NULL:
+            return None
+        try:
+            _vet_dataset(found, name)
+        except InputError as error:
+            raise self.failure(str(error)) from None
+        return found
+
+    def values(self, name: str) -> NDArray[Any]:
+        """All values flattened; empty where there is no such dataset."""
+        dataset = self.dataset(name)
+        if dataset is None:
+            return np.empty(0)
+        values = np.empty(dataset.shape, dataset.dtype)
+        dataset.read(h5s.ALL, h5s.ALL, values)
+        return values.reshape(-1)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """All values as flat float64."""
+        try:
+            return self.values(name).astype(np.float64)
+        except (TypeError, ValueError):
+            raise self.failure(f"{name} is not numeric; export the file again") from None
+
+    def texts(self, name: str) -> list[str]:
+        """All values as text."""
+        return [_text(value) for value in self.values(name)]
+
+    def text(self, name: str) -> str:
+        """The first value as text; empty where there is none."""
+        return next(iter(self.texts(name)), "")
+
+    def members(self) -> list[str]:
+        """Names of all members."""
+        return [key.decode("utf-8", "replace") for key in self._identifier]
+
+    def _member(self, name: str) -> Any:
+        try:
+            return _hard_child(self._identifier, name)
+        except InputError as error:
+            raise self.failure(str(error)) from None
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.replace("\0", "").strip()
+
+
+def _hard_child(group: h5g.GroupID, name: str) -> Any:
     """The object that `group` itself holds under `name`, or None; links that lead elsewhere are refused.
 
     Soft and external links are refused one component at a time, because a joined path hides what it passes through.
@@ -75,7 +167,7 @@ def hard_child(group: h5g.GroupID, name: str) -> Any:
     return h5o.open(group, key)
 
 
-def vet_dataset(dataset: h5d.DatasetID, name: str) -> None:
+def _vet_dataset(dataset: h5d.DatasetID, name: str) -> None:
     """Refuse a dataset whose samples lie in other files, need a plugin, or claim more than the file can hold."""
     creation = dataset.get_create_plist()
     layout = creation.get_layout()
@@ -103,16 +195,12 @@ def _vet_chunks(creation: h5py.h5p.PropDCID, item_bytes: int, name: str) -> None
             raise InputError(f"{name} needs compression filter {code}; rewrite the file with h5repack -f GZIP=4")
 
 
-def check_output(path: Path, *, suffix_hint: str = "study.h5") -> None:
-    """Refuse an output path that cannot be written, before any work is done."""
-    if path.is_dir():
-        raise InputError(f"{path}: the output is a folder; give a file name such as {path / suffix_hint}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: no permission to write in {path.parent}; choose another folder")
-    if path.exists() and path.stat().st_size and not h5py.is_hdf5(path):
+def check_output(path: Path) -> Path:
+    """The resolved path, if a study can be written there; refused before any work is done."""
+    target = check_writable(path)
+    if target.exists() and target.stat().st_size and not h5py.is_hdf5(target):
         raise InputError(f"{path}: exists and is not an HDF5 file; choose another output name")
+    return target
 
 
 def check_free_space(path: Path, n_bytes: int) -> None:
@@ -127,19 +215,19 @@ def check_free_space(path: Path, n_bytes: int) -> None:
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that takes the name `path` only when the block ends well; any exception leaves nothing behind."""
-    check_output(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    target = check_output(path)
+    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         # v110 keeps the file readable by MATLAB, R and older h5py.
-        with h5py.File(partial, "w", libver=("v110", "v110"), track_order=True) as file:
+        with h5py.File(partial, "x", libver=("v110", "v110"), track_order=True) as file:
             yield file
         _flush_to_disk(partial)
-        partial.replace(path)
-        _flush_to_disk(path.parent)
+        partial.replace(target)
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
+            _flush_to_disk(target.parent)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
-        ) from error
+        found = error.strerror or " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be written ({found}); free space or choose another folder") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,0 +1,131 @@
+"""What a study is made of: events, recordings, and the dyads that point to recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Event:
+    """A mark in a recording; `onset` counts in seconds from the first sample, `duration` in seconds."""
+
+    onset: float
+    duration: float
+    label: str
+    value: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is known of one person's recording; its signals are read with `StudyFile.signals`.
+
+    Attributes
+    ----------
+    id : str
+        Name of the recording, unique in the study.
+    participant, session, task, run : str
+        Who, and in which part of the study; empty where there is only one.
+    sfreq : float
+        Sampling rate in Hz.
+    n_samples : int
+        Length of every channel.
+    t0 : float
+        Time of the first sample on the clock of the source file, in s.
+    channels : tuple of str
+        Channel names such as "S1_D1"; the row order of the signals.
+    chromas : tuple of str
+        Which signals there are: "hbo", "hbr", "hbt", "eeg", or "dod<wavelength in nm>".
+    good : tuple of bool
+        One per channel; False for a channel that is not to be used.
+    events : tuple of Event
+        Marks in order of onset.
+    source_file : str
+        Name of the file it was read from.
+    montage : str
+        Name of the channel layout; recordings with the same channels may share one.
+    units : str
+        Unit of the signals as the source gave it; empty where unknown.
+    n_missing : int
+        Samples that are missing (NaN) in at least one good channel; filled in when the study is written.
+    """
+
+    id: str
+    participant: str
+    session: str
+    task: str
+    run: str
+    sfreq: float
+    n_samples: int
+    t0: float
+    channels: tuple[str, ...]
+    chromas: tuple[str, ...]
+    good: tuple[bool, ...]
+    events: tuple[Event, ...] = ()
+    source_file: str = ""
+    montage: str = ""
+    units: str = ""
+    n_missing: int = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sfreq
+
+    @property
+    def bad_channels(self) -> tuple[str, ...]:
+        """Names of the channels that are not to be used."""
+        return tuple(name for name, good in zip(self.channels, self.good, strict=True) if not good)
+
+
+@dataclass(frozen=True)
+class DyadRow:
+    """Two recordings made together: one dyad in one session and task."""
+
+    dyad: str
+    session: str
+    task: str
+    recording_a: Recording
+    recording_b: Recording
+    person_a: str
+    person_b: str
+    role_a: str = ""
+    role_b: str = ""
+    group: str = ""
+    use: bool = True
+    outcomes: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Dyad, session and task in one phrase, for messages."""
+        return f"dyad {self.dyad!r}, session {self.session!r}" + (f", task {self.task!r}" if self.task else "")
+
+
+def check_dyads(dyads: Iterable[DyadRow], where: str) -> None:
+    """Hold every dyad row to what the analysis relies on."""
+    seen: set[tuple[str, ...]] = set()
+    for row in dyads:
+        a, b = row.recording_a, row.recording_b
+        key = (row.dyad, row.session, row.task, a.id, b.id)
+        if key in seen:
+            raise InputError(f"{where}: {row.label}: the row stands twice; keep one")
+        seen.add(key)
+        problem = _dyad_problem(row, a, b)
+        if problem:
+            raise InputError(f"{where}: {row.label}: {problem}")
+
+
+def _dyad_problem(row: DyadRow, a: Recording, b: Recording) -> str:
+    if (row.person_a, row.person_b) != (a.participant, b.participant):
+        return f"{row.person_a} and {row.person_b} do not own the recordings {a.id} and {b.id}; correct the row"
+    if a.participant == b.participant:
+        return f"{a.participant} is both persons; name two different people"
+    if a.sfreq != b.sfreq:
+        return f"{a.id} has {a.sfreq:g} Hz, {b.id} {b.sfreq:g} Hz; resample both to one rate (resample=)"
+    if a.n_samples != b.n_samples:
+        return f"{a.id} has {a.n_samples} samples, {b.id} {b.n_samples}; cut both to the common length (crop=True)"
+    if not set(a.chromas) & set(b.chromas):
+        return f"{a.id} ({', '.join(a.chromas)}) and {b.id} ({', '.join(b.chromas)}) share no signal; pack both alike"
+    return ""
