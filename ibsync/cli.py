@@ -205,12 +205,12 @@ def _info(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from .job import check_study
 
-    checks = check_study(arguments.study, arguments.plan)
-    problems = [problem for check in checks for problem in check.problems]
+    ready = check_study(arguments.study, arguments.plan)
+    problems = ready.problems
     if arguments.json:
-        _print_json({"ok": not problems, "problems": problems})
+        _print_json({"ok": not problems, "problems": problems, "pages": ready.pages})
     else:
-        print("\n\n".join(str(check) for check in checks))
+        print(ready)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return _fail(f"{arguments.study}: {problems[0]}{more}")

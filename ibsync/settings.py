@@ -7,9 +7,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .errors import InputError, PlanError
+from .grouptest import Tail
+from .inference import CORRECTIONS
 from .spec import WTC
 
 Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
@@ -17,8 +19,7 @@ Pairs = str | tuple[tuple[str, str], ...]
 
 NULL_KINDS = ("repair", "phase", "iaaft", "shift", "ar1", "block")
 WITHIN = ("session", "epoch", "group", "task")
-CORRECTIONS = ("fdr", "max", "cluster")
-TAILS = ("greater", "less", "two-sided")
+TAILS = get_args(Tail)
 
 _WTC_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "bands": ((dict,), "a table of bands; write { task = [0.02, 0.1] }"),
@@ -140,7 +141,7 @@ def read_plan(path: str | Path) -> PlanFile:
     Parameters
     ----------
     path : str or Path
-        PlanFile file.
+        Plan file.
 
     Returns
     -------

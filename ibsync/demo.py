@@ -1,0 +1,201 @@
+"""A small study made on the spot, with the whole main job on it: what was planted, what was found."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+from .job import run_plan
+from .simulate import simulate
+from .storage import check_writable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+N_DYADS, N_CHANNELS, DURATION_S, SFREQ_HZ, SEED = 8, 6, 300.0, 5.0, 1
+COUPLING, COUPLED_FRACTION, BAND_HZ = 0.8, 0.5, (0.04, 0.1)
+TALK, REST = "talk", "rest"
+EPOCHS = ((REST, 0.0, 120.0), (TALK, 120.0, 300.0))
+ALPHA = 0.05
+
+STUDY, PLAN, RESULT, REPORT = "study.h5", "plan.toml", "result.h5", "report.html"
+FILES = (STUDY, PLAN, RESULT, REPORT)
+MARK = "# Made by `ibsync demo`."
+PLAN_TEXT = f"""{MARK} Run it again with: ibsync run plan.toml
+study = "{STUDY}"
+output = "{RESULT}"
+report = "{REPORT}"
+
+[wtc]
+bands = {{ planted = [{BAND_HZ[0]}, {BAND_HZ[1]}], other = [0.15, 0.25] }}
+
+[synchrony]
+chroma = "hbo"
+pairs = "all"
+epochs = ["{TALK}", "{REST}"]
+
+[null]
+kind = "repair"
+n = 10000
+within = ["session"]
+seed = {SEED}
+
+[test]
+correct = ["fdr", "max"]
+tail = "greater"
+"""
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What a demo planted, found and wrote.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the files are.
+    backend : str
+        Which device computed.
+    coupled_channels : tuple of str
+        Channels that were coupled with the partner's channel of the same name.
+    n_hits : int
+        Planted features that were found.
+    n_false : int
+        Features found where nothing was planted.
+    n_features : int
+        Features tested.
+    seconds : float
+        Time for everything.
+    """
+
+    folder: Path
+    backend: str
+    coupled_channels: tuple[str, ...]
+    n_hits: int
+    n_false: int
+    n_features: int
+    seconds: float
+
+    @property
+    def python(self) -> str:
+        """Three lines of Python that give the same result."""
+        return (
+            f'study, spec = ibs.Study.open("{(self.folder / STUDY).as_posix()}"), '
+            f'ibs.WTC(bands={{"planted": {BAND_HZ}, "other": (0.15, 0.25)}})\n'
+            f'real, null = (f(spec, epochs=["{TALK}", "{REST}"]) for f in (study.synchrony, study.null))\n'
+            "result = ibs.test(real, null)"
+        )
+
+    def __str__(self) -> str:
+        n_planted = len(self.coupled_channels)
+        coupled = f"{self.coupled_channels[0]} to {self.coupled_channels[-1]}"
+        lines = [
+            f"Planted: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation {COUPLING:g} "
+            f"in channels {coupled}, while they {TALK}, not while they {REST}.",
+            f"Found:   {self.n_hits} of {n_planted} planted channel pairs, and {self.n_false} of "
+            f"{self.n_features - n_planted} others, at p <= {ALPHA:g} corrected for all {self.n_features} "
+            f"(re-pairing of partners, maximum statistic).",
+            f"Backend: {self.backend}; {self.seconds:.1f} s in all.",
+            "",
+            "Files:",
+            *(f"  {self.folder / name}" for name in FILES),
+            "",
+            "The same in Python, after `import ibsync as ibs`:",
+            *(f"  {line}" for line in self.python.splitlines()),
+        ]
+        return "\n".join(lines)
+
+
+def run_demo(
+    folder: str | Path = "ibsync-demo", *, force: bool = False, backend: str = "auto", progress: bool = False
+) -> DemoOutcome:
+    """Simulate a small study, run the main job on it, and return what was planted and what was found.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder for the study, the plan, the result and the report; made if it is missing. Its files appear together,
+        at the end.
+    force : bool
+        Whether to replace files of these names that are not an earlier demo's.
+    backend : {"auto", "numpy", "cuda"}
+        Where to compute.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    DemoOutcome
+        Its text is what `ibsync demo` prints.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or holds files that are not a demo's.
+    """
+    started = time.perf_counter()
+    folder = Path(folder)
+    _check_folder(folder, force)
+    with tempfile.TemporaryDirectory(prefix=".ibsync-demo-", dir=folder.resolve().parent) as name:
+        scratch = Path(name)
+        coupled = _simulated(scratch / STUDY)
+        (scratch / PLAN).write_text(PLAN_TEXT, encoding="utf-8")
+        (outcome,) = run_plan(scratch / PLAN, backend=backend, progress=progress)
+        folder.mkdir(exist_ok=True)
+        for file in FILES:
+            os.replace(scratch / file, folder / file)
+    dataset = outcome.result.dataset
+    n_hits, n_false = _count(dataset, coupled)
+    return DemoOutcome(
+        folder=folder,
+        backend=str(dataset.attrs["backend"]),
+        coupled_channels=coupled,
+        n_hits=n_hits,
+        n_false=n_false,
+        n_features=int(dataset["p_max"].size),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check_folder(folder: Path, force: bool) -> None:
+    """Refuse a folder that cannot be used, before the work."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder with -o")
+    check_writable(folder / STUDY if folder.is_dir() else folder)
+    taken = [name for name in FILES if (folder / name).exists()]
+    if taken and not force and not _is_demo(folder / PLAN):
+        raise InputError(f"{folder / taken[0]}: exists and is not a demo's; choose another folder with -o, or --force")
+
+
+def _is_demo(plan: Path) -> bool:
+    return plan.is_file() and plan.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+
+
+def _simulated(path: Path) -> tuple[str, ...]:
+    """Write the study; returns the coupled channels."""
+    study = simulate(
+        path,
+        n_dyads=N_DYADS,
+        n_channels=N_CHANNELS,
+        duration=DURATION_S,
+        sfreq=SFREQ_HZ,
+        coupling={TALK: COUPLING},
+        coupled_band=BAND_HZ,
+        coupled_pairs=COUPLED_FRACTION,
+        epochs=EPOCHS,
+        seed=SEED,
+    )
+    return study.recordings[0].channels[: round(COUPLED_FRACTION * N_CHANNELS)]
+
+
+def _count(dataset: xr.Dataset, coupled: tuple[str, ...]) -> tuple[int, int]:
+    """How many of the planted features, and how many others, pass the corrected test."""
+    found = dataset["p_max"] <= ALPHA
+    planted = found.sel(epoch=TALK, band="planted")
+    n_hits = sum(bool(planted.sel(channel_a=channel, channel_b=channel)) for channel in coupled)
+    return n_hits, int(found.sum()) - n_hits

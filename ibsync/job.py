@@ -1,0 +1,258 @@
+"""The main job from a plan file: check everything, compute, then write; and what is said of a file or a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, PlanError
+from .settings import PlanFile, check_files_differ, read_plan
+from .storage import check_writable
+
+if TYPE_CHECKING:
+    from .analysis import Study
+    from .results import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run made.
+
+    Attributes
+    ----------
+    chroma : str
+        The signal that was analysed.
+    result : Result
+        Real synchrony, null and test.
+    files : tuple of Path
+        Files that were written.
+    seconds : float
+        Time from reading the study to the end of the test.
+    """
+
+    chroma: str
+    result: Result
+    files: tuple[Path, ...]
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """The outcome for a script, as a dictionary that JSON can carry."""
+        from .wording import top_findings
+
+        attrs = self.result.dataset.attrs
+        return {
+            "chroma": self.chroma,
+            "headline": self.result.headline,
+            "hypothesis": self.result.hypothesis,
+            "findings": [dataclasses.asdict(finding) for finding in top_findings(self.result.dataset, limit=10)],
+            "files": [str(path) for path in self.files],
+            "seconds": round(self.seconds, 3),
+            **{name: attrs[name] for name in ("backend", "n_draws", "exact", "min_p", "seed") if name in attrs},
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Readiness:
+    """What stands in the way of a plan, and the page that says so."""
+
+    pages: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n\n".join(self.pages)
+
+
+def run_plan(
+    path: str | Path,
+    *,
+    output: str | Path | None = None,
+    report: str | Path | None = None,
+    backend: str = "auto",
+    progress: bool = False,
+) -> list[Outcome]:
+    """Run a plan file, and return what came out for each of its chromas.
+
+    Nothing is written before everything has been computed, and each file is written whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Plan file (TOML).
+    output, report : str or Path, optional
+        Files to write instead of the plan's.
+    backend : {"auto", "numpy", "cuda"}
+        Where to compute.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the plan's chromas.
+
+    Raises
+    ------
+    InputError, PlanError, DeviceError
+        Before any work: if the plan, the study or the output path will not do.
+    """
+    from .analysis import Study
+
+    plan = _redirected(read_plan(path), output, report)
+    for file in _files(plan):
+        check_writable(file)
+    study = Study.open(plan.study)
+    problems = readiness(study, plan).problems
+    if problems:
+        more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
+        raise PlanError(f"{plan.path}: {problems[0]}{more}")
+    computed = [_computed(study, plan, chroma, backend, progress) for chroma in plan.synchrony.chroma]
+    return [_written(plan, outcome) for outcome in computed]
+
+
+def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
+    """Return what a run would trip over.
+
+    Parameters
+    ----------
+    study_path : str or Path
+        Study file.
+    plan_path : str or Path, optional
+        Plan file; its own study is not read. Without it the defaults are checked.
+
+    Returns
+    -------
+    Readiness
+        Pages to read, and the problems among them.
+    """
+    from .analysis import Study
+
+    study = Study.open(study_path)
+    no_plan = PlanFile(path=Path(study_path), study=Path(study_path), output=Path(study_path))
+    return readiness(study, no_plan if plan_path is None else read_plan(plan_path))
+
+
+def readiness(study: Study, plan: PlanFile) -> Readiness:
+    """Return what stands in the way of running a plan on a study.
+
+    Parameters
+    ----------
+    study : Study
+        Opened study file.
+    plan : PlanFile
+        Settings; the plan's paths are not looked at.
+
+    Returns
+    -------
+    Readiness
+        Without problems if the run will go through.
+    """
+    checks = [study.check(plan.wtc, chroma=chroma, epochs=_epochs(plan)) for chroma in plan.synchrony.chroma]
+    problems = [problem for check in checks for problem in check.problems]
+    return Readiness(tuple(str(check) for check in checks), tuple(dict.fromkeys(problems)))
+
+
+def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return what a study file or a result file holds, as text and as a dictionary for JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+        File written by `ibsync pack`, `ibsync run` or their Python counterparts.
+
+    Returns
+    -------
+    text : str
+        A page to read.
+    content : dict
+        The same for a script.
+
+    Raises
+    ------
+    InputError
+        If the file is neither.
+    """
+    from .results import load
+    from .study import StudyFile
+
+    try:
+        study = StudyFile.open(path)
+    except InputError as no_study:
+        try:
+            result = load(path)
+        except InputError:
+            raise no_study from None
+        return str(result), _result_content(result)
+    return str(study), study.describe()
+
+
+def _result_content(result: Result) -> dict[str, Any]:
+    sizes = {str(name): size for name, size in result.dataset.sizes.items()}
+    attrs = {str(name): _parsed(value) for name, value in result.dataset.attrs.items()}
+    return {"kind": result.kind, "headline": result.headline, "sizes": sizes, "attributes": attrs}
+
+
+def _parsed(value: Any) -> Any:
+    """JSON text as what it says; anything else as plain Python."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value.item() if hasattr(value, "item") else value
+
+
+def _redirected(plan: PlanFile, output: str | Path | None, report: str | Path | None) -> PlanFile:
+    """The plan with the files of the command line, which start at the working folder."""
+    changed = dataclasses.replace(
+        plan,
+        output=plan.output if output is None else Path(output),
+        report=plan.report if report is None else Path(report),
+    )
+    check_files_differ(changed)
+    return changed
+
+
+def _files(plan: PlanFile) -> list[Path]:
+    named = [file for chroma in plan.synchrony.chroma for file in (plan.output_of(chroma), plan.report_of(chroma))]
+    return [file for file in named if file is not None]
+
+
+def _epochs(plan: PlanFile) -> Any:
+    """Epochs as the study takes them: a list of labels, a dict of spans, or None."""
+    epochs = plan.synchrony.epochs
+    return list(epochs) if isinstance(epochs, tuple) else epochs
+
+
+def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress: bool) -> Outcome:
+    """The result of one chroma, not written yet."""
+    from .analysis import test
+
+    started = time.perf_counter()
+    pairs = plan.synchrony.pairs
+    words: dict[str, Any] = {
+        "chroma": chroma,
+        "pairs": pairs if isinstance(pairs, str) else [tuple(pair) for pair in pairs],
+        "epochs": _epochs(plan),
+        "backend": backend,
+        "progress": progress,
+    }
+    wanted = plan.null
+    real = study.synchrony(plan.wtc, **words)
+    null = study.null(plan.wtc, kind=wanted.kind, n=wanted.n, within=wanted.within, seed=wanted.seed, **words)
+    result = test(real, null, correct=plan.test.correct, tail=plan.test.tail)
+    return Outcome(chroma, result, (), time.perf_counter() - started)
+
+
+def _written(plan: PlanFile, outcome: Outcome) -> Outcome:
+    """The outcome with its files."""
+    from .report import write_report
+
+    output, report = plan.output_of(outcome.chroma), plan.report_of(outcome.chroma)
+    outcome.result.save(output)
+    if report is not None:
+        write_report(outcome.result, report)
+    files = (output,) if report is None else (output, report)
+    return dataclasses.replace(outcome, files=files)
