@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
+    from .results import Result
+
 # Okabe and Ito's colours: told apart with any common colour vision, and in grey.
 REAL = "#0072B2"
 NULL = "#D55E00"
 QUIET = "#8c8c8c"
 MISSING = "#e4e4e4"
+COHERENCE = "coherence (magnitude-squared)"
 
 
 def plain(label: object, *, limit: int = 28) -> str:
@@ -63,3 +66,19 @@ def finite_mean(values: np.ndarray[Any, Any]) -> float:
     """Mean of what is finite; NaN if nothing is."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")
+
+
+def dataset_of(result: Result | xr.Dataset) -> xr.Dataset:
+    """The dataset of a result, or the dataset itself."""
+    from .results import Result
+
+    return result.dataset if isinstance(result, Result) else result
+
+
+def set_title(
+    ax: Axes, ds: xr.Dataset, *, pad: float | None = None, pair: tuple[str, str] | None = None, **chosen: int | str
+) -> None:
+    """What the panel shows: the channel pair if it is one, the epoch, the band."""
+    words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
+    words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
+    ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)

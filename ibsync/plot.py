@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawing import MISSING, NULL, QUIET, REAL, finite_mean, label_ticks, new_axes, plain, position, tidy
+from .drawing import (
+    COHERENCE,
+    MISSING,
+    NULL,
+    QUIET,
+    REAL,
+    dataset_of,
+    finite_mean,
+    label_ticks,
+    new_axes,
+    plain,
+    position,
+    set_title,
+    tidy,
+)
+from .histograms import max_histogram as max_histogram
+from .histograms import null_histogram as null_histogram
 from .scalogram import wtc as wtc
 from .wording import ALPHA, criterion
 
@@ -17,17 +33,17 @@ if TYPE_CHECKING:
 
     from .results import Result
 
-COHERENCE = "coherence (magnitude-squared)"
 # value: (variable of the group, variable of one row, words)
 _VALUES = {
     "coherence": ("group_statistic", "coherence", COHERENCE),
     "z": ("group_z", "z", "z against the null"),
 }
-_MOST_BARS = 40
 _MOST_LABELS = 24
 
 
-def band_summary(result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: int | str = 0) -> Axes:
+def band_summary(
+    result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: int | str = 0, pair: tuple[str, str] | None = None
+) -> Axes:
     """
     Coherence by band: every dyad beside the mean of its own null, and the means over dyads.
 
@@ -39,14 +55,16 @@ def band_summary(result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: 
         Where to draw; a new figure if left out.
     epoch : int or str
         Position or label.
+    pair : (str, str), optional
+        Channel of person a and of person b; the mean over all channel pairs if left out.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence (magnitude-squared, mean over channel pairs) against band.
+        Coherence (magnitude-squared) against band.
     """
-    ds = _dataset(result)
-    chosen = ds.isel(epoch=position(ds, "epoch", epoch))
+    ds = dataset_of(result)
+    chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
     ax = ax if ax is not None else new_axes(5.5, 4)
     real = _over_pairs(chosen["coherence"])
     if "null_mean" in chosen:
@@ -63,7 +81,7 @@ def band_summary(result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: 
     ax.legend(
         fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handletextpad=0.2
     )
-    _set_title(ax, ds, epoch=epoch, pad=24)
+    set_title(ax, ds, pad=24, pair=pair, epoch=epoch)
     tidy(ax)
     return ax
 
@@ -105,12 +123,13 @@ def pair_matrix(
     matplotlib.axes.Axes
         Channels of person a downwards, of person b to the right.
     """
-    ds = _dataset(result)
+    ds = dataset_of(result)
     chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
     ax = ax if ax is not None else new_axes(5, 4.4)
     group, row, words = _VALUES[value]
     matrix = (chosen[group] if group in chosen else chosen[row].mean("dyad")).transpose("channel_a", "channel_b")
-    _draw_matrix(ax, matrix.to_numpy(), signed=value == "z", label=words)
+    scale = _limits(ds[group if group in ds else row], signed=value == "z")
+    _draw_matrix(ax, matrix.to_numpy(), limits=scale, label=words)
     if "p" in chosen:
         kept = chosen[criterion(ds)[0]].transpose("channel_a", "channel_b").to_numpy() <= ALPHA
         rows, columns = np.nonzero(kept)
@@ -118,7 +137,7 @@ def pair_matrix(
     label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=_MOST_LABELS, rotation=90)
     label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=_MOST_LABELS)
     ax.set(xlabel="channel of person b", ylabel="channel of person a")
-    _set_title(ax, ds, epoch=epoch, band=band)
+    set_title(ax, ds, epoch=epoch, band=band)
     return ax
 
 
@@ -149,139 +168,47 @@ def dyad_matrix(
     matplotlib.axes.Axes
         One row per dyad and session, one column per channel pair that has any value.
     """
-    ds = _dataset(result)
+    ds = dataset_of(result)
     chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
     ax = ax if ax is not None else new_axes(7, 4.4)
     _, variable, words = _VALUES[value]
     cells = chosen[variable].transpose("dyad", "channel_a", "channel_b").to_numpy()
     flat = cells.reshape(len(cells), -1)
     used = np.isfinite(flat).any(0)
-    _draw_matrix(ax, flat[:, used], signed=value == "z", label=words)
+    _draw_matrix(ax, flat[:, used], limits=_limits(ds[variable], signed=value == "z"), label=words)
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
     label_ticks(ax.xaxis, shown, most=18, rotation=90)
     label_ticks(ax.yaxis, row_labels(ds), most=_MOST_LABELS)
     ax.set_xlabel(f"channel pair (a–b), {len(shown)} in all")
-    _set_title(ax, ds, epoch=epoch, band=band)
+    set_title(ax, ds, epoch=epoch, band=band)
     return ax
 
 
-def _draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, signed: bool, label: str) -> None:
+def _limits(values: xr.DataArray, *, signed: bool) -> tuple[float, float]:
+    """Colour limits shared by all epochs and bands; z spans at least -3 to 3, so that noise alone looks pale."""
+    finite = values.to_numpy()[np.isfinite(values.to_numpy())]
+    if signed:
+        largest = max(3.0, float(np.abs(finite).max(initial=0.0)))
+        return -largest, largest
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def _draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float, float], label: str) -> None:
     import matplotlib as mpl
 
-    finite = values[np.isfinite(values)]
-    colors = mpl.colormaps["RdBu_r" if signed else "viridis"].with_extremes(bad=MISSING)
-    largest = float(np.abs(finite).max()) if finite.size else 1.0
-    limits = (-largest, largest) if signed else (0.0, float(finite.max()) if finite.size else 1.0)
+    colors = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"].with_extremes(bad=MISSING)
     image = ax.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02)
 
 
-def null_histogram(
-    result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: int | str = 0, band: int | str = 0
-) -> Axes:
-    """
-    Draws of the group statistic, averaged over channel pairs, and the observed value as a line.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result that holds `null_hist`, int64 [epoch, band, hist_bin].
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str
-        Position or label.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Number of draws against coherence.
-    """
-    ds = _dataset(result)
-    chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
-    ax = ax if ax is not None else new_axes(5, 3.6)
-    observed = finite_mean(chosen["group_statistic"].to_numpy())
-    edges, counts = _bars(_bin_edges(ds), chosen["null_hist"].to_numpy())
-    ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=NULL, alpha=0.75, linewidth=0)
-    _draw_observed(ax, observed)
-    ax.set(xlabel=f"{COHERENCE},\nmean over dyads and channel pairs", ylabel="draws of the null")
-    _set_title(ax, ds, epoch=epoch, band=band)
-    tidy(ax)
-    return ax
-
-
-def max_histogram(result: Result | xr.Dataset, ax: Axes | None = None) -> Axes:
-    """
-    Largest z of each draw over all features, and the largest observed z: the family-wise test in one picture.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result that holds `null_max`, float32 [draw].
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Number of draws against z.
-    """
-    ds = _dataset(result)
-    ax = ax if ax is not None else new_axes(5, 3.6)
-    null = ds["null_max"].to_numpy()
-    ax.hist(null[np.isfinite(null)], bins=_MOST_BARS, color=NULL, alpha=0.75)
-    _draw_observed(ax, float(ds["group_z"].max()))
-    ax.set(xlabel="largest z over channel pairs, bands and epochs", ylabel="draws of the null")
-    ax.set_title("all features", fontsize="medium", loc="left")
-    tidy(ax)
-    return ax
-
-
-def _draw_observed(ax: Axes, observed: float) -> None:
-    if not np.isfinite(observed):
-        return
-    ax.axvline(observed, color=REAL, linewidth=2.2)
-    left, right = ax.get_xlim()
-    near_right = observed > (left + right) / 2
-    ax.annotate(
-        f"observed {observed:.3g}",
-        (observed, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(-5 if near_right else 5, -4),
-        textcoords="offset points",
-        ha="right" if near_right else "left",
-        va="top",
-        color=REAL,
-        fontsize="small",
-        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-    )
-
-
-def _bin_edges(ds: xr.Dataset) -> np.ndarray[Any, Any]:
-    """Edges of equal histogram bins from their lower edges or their centres: float [hist_bin + 1]."""
-    if "hist_edge_low" in ds.variables:
-        low = ds["hist_edge_low"].to_numpy()
-    else:
-        centre = ds["hist_center"].to_numpy()
-        low = centre - (centre[1] - centre[0]) / 2
-    return np.append(low, 2 * low[-1] - low[-2])
-
-
-def _bars(
-    edges: np.ndarray[Any, Any], counts: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The occupied bins, neighbours joined until they are few enough to see; no draw is lost."""
-    occupied = np.flatnonzero(counts)
-    first, last = (int(occupied[0]), int(occupied[-1])) if occupied.size else (0, 0)
-    step = -(-(last + 1 - first) // _MOST_BARS)
-    n_bars = -(-(last + 1 - first) // step)
-    last = min(first + n_bars * step, len(counts))
-    starts = np.arange(first, last, step)
-    return np.append(edges[starts], edges[last]), np.add.reduceat(counts[:last], starts)
-
-
 def session_slopes(
-    result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: int | str = 0, band: int | str = 0
+    result: Result | xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    epoch: int | str = 0,
+    band: int | str = 0,
+    pair: tuple[str, str] | None = None,
 ) -> Axes:
     """
     Coherence over sessions: a line per dyad, the mean over dyads, and the mean of the null.
@@ -294,14 +221,16 @@ def session_slopes(
         Where to draw; a new figure if left out.
     epoch, band : int or str
         Position or label.
+    pair : (str, str), optional
+        Channel of person a and of person b; the mean over all channel pairs if left out.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence (magnitude-squared, mean over channel pairs) against session, in natural order of the labels.
+        Coherence (magnitude-squared) against session, in natural order of the labels.
     """
-    ds = _dataset(result)
-    chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
+    ds = dataset_of(result)
+    chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
     ax = ax if ax is not None else new_axes(5, 3.8)
     sessions = session_labels(ds)
     real = _by_session(chosen["coherence"], sessions)
@@ -314,7 +243,7 @@ def session_slopes(
     label_ticks(ax.xaxis, sessions, most=12)
     ax.set(xlabel="session", ylabel=COHERENCE)
     ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
-    _set_title(ax, ds, epoch=epoch, band=band, pad=24)
+    set_title(ax, ds, pad=24, pair=pair, epoch=epoch, band=band)
     tidy(ax)
     return ax
 
@@ -343,11 +272,6 @@ def row_labels(ds: xr.Dataset) -> list[str]:
     return [f"{dyad} {session}" for dyad, session in zip(dyads, ds["session"].values, strict=True)]
 
 
-def _dataset(result: Any) -> xr.Dataset:
-    dataset: xr.Dataset = getattr(result, "dataset", result)
-    return dataset
-
-
 def _over_pairs(values: xr.DataArray) -> np.ndarray[Any, Any]:
     """Mean over channel pairs: float [dyad, band]."""
     return values.mean(("channel_a", "channel_b")).transpose("dyad", "band").to_numpy()
@@ -361,7 +285,8 @@ def _band_labels(ds: xr.Dataset) -> list[str]:
     return [f"{label}\n{low:.3g}–{high:.3g} Hz" for label, low, high in limits]
 
 
-def _set_title(ax: Axes, ds: xr.Dataset, *, pad: float | None = None, **chosen: int | str) -> None:
-    """Labels of the chosen epoch and band, where there is more than one to choose from."""
-    words = [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
-    ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
+def _of_pair(ds: xr.Dataset, pair: tuple[str, str] | None) -> xr.Dataset:
+    """The dataset with one channel pair, or with all."""
+    if pair is None:
+        return ds
+    return ds.isel(channel_a=[position(ds, "channel_a", pair[0])], channel_b=[position(ds, "channel_b", pair[1])])

@@ -139,7 +139,7 @@ def headline(dataset: xr.Dataset) -> str:
         return "No value could be tested: every one is missing."
     kept = int((dataset[name] <= ALPHA).sum())
     label = f"{name} ≤ {ALPHA}, {words}"
-    strongest = f"the smallest is {_place(top_findings(dataset, limit=1)[0], name)}"
+    strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name)}"
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
     subject = "No test" if not kept else f"{kept} of {tested} tests"
@@ -165,7 +165,7 @@ def dyads_in_words(dataset: xr.Dataset) -> str:
     """Number of dyads, and of sessions where there is more than one."""
     n_rows, n_dyads = dataset.sizes["dyad"], len(set(dataset["dyad"].values.tolist()))
     text = f"{n_dyads} dyad{'s' * (n_dyads != 1)}"
-    return text if n_rows == n_dyads else f"{text} in {n_rows} sessions"
+    return text if n_rows == n_dyads else f"{text}, {n_rows} dyad sessions"
 
 
 def bands_in_words(dataset: xr.Dataset) -> str:

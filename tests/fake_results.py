@@ -84,14 +84,15 @@ def make_test_arrays(n_dyads=12, n_sessions=1, *, n_draws=999, **options):
     random = np.random.default_rng(7)
     orders = np.array([random.permutation(n_dyads) for _ in range(n_draws)])
     person = np.arange(n_dyads)
-    draws = np.array([c[:, person, order].mean((0, 1)) for order in orders])
+    over_sessions = c.mean(0)
+    draws = np.array([over_sessions[person, order].mean(0) for order in orders])
     observed = c[:, person, person].mean((0, 1))
     mean, sd = draws.mean(0), draws.std(0, ddof=1)
     exceedances = (draws >= observed - 1e-12).sum(0)
     p = (exceedances + 1) / (n_draws + 1)
     null_max = ((draws - mean) / sd).reshape(n_draws, -1).max(1)
     z = (observed - mean) / sd
-    edges = np.linspace(0, 1, 257)
+    edges = np.linspace(0, 1, 4097)
     averaged = draws.mean((2, 3))
     hist = np.array([[np.histogram(averaged[:, e, b], edges)[0] for b in range(2)] for e in range(2)])
     return {
@@ -149,11 +150,11 @@ TEST_ATTRS = {
 }
 
 
-def make_result(n_dyads=12, n_sessions=1, **options):
+def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, **options):
     from ibsync.results import build_result
 
-    arrays = make_test_arrays(n_dyads, n_sessions, **options)
-    return build_result(make_real(n_dyads, n_sessions, **options), arrays, TEST_ATTRS)
+    arrays = make_test_arrays(n_dyads, n_sessions, n_draws=n_draws, **options)
+    return build_result(make_real(n_dyads, n_sessions, **options), arrays, TEST_ATTRS | {"n_draws": n_draws})
 
 
 def make_maps(n_times=600, *, sfreq=5.0, phase=np.pi / 4, seed=3):
