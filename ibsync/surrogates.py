@@ -421,9 +421,9 @@ def doubly_centred(table: Floats, design: Repairing) -> Floats:
     out = np.empty_like(table)
     for number, block in enumerate(design.blocks):
         rows = design.block_of_cell == number
-        square = table[rows].reshape(len(block), len(block), -1)
+        square = table[rows].reshape(len(block), len(block), table.shape[1])
         square = square - square.mean(axis=1, keepdims=True)
-        out[rows] = (square - square.mean(axis=0, keepdims=True)).reshape(-1, table.shape[1])
+        out[rows] = (square - square.mean(axis=0, keepdims=True)).reshape(len(block) ** 2, table.shape[1])
     return out
 
 
