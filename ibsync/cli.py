@@ -239,10 +239,12 @@ def _outcome_text(outcome: Outcome) -> str:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from .report import write_report
+    from .report import report
     from .results import load
+    from .storage import check_writable
 
-    write_report(load(arguments.result), arguments.output)
+    check_writable(arguments.output)
+    report(load(arguments.result), arguments.output)
     print(f"wrote {arguments.output}")
     return DONE
 

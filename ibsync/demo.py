@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -95,8 +94,8 @@ class DemoOutcome:
         n_planted = len(self.coupled_channels)
         coupled = f"{self.coupled_channels[0]} to {self.coupled_channels[-1]}"
         lines = [
-            f"Planted: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation {COUPLING:g} "
-            f"in channels {coupled}, while they {TALK}, not while they {REST}.",
+            f"Planted: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation "
+            f"{COUPLING:g} in channels {coupled}, while they {TALK}, not while they {REST}.",
             f"Found:   {self.n_hits} of {n_planted} planted channel pairs, and {self.n_false} of "
             f"{self.n_features - n_planted} others, at p <= {ALPHA:g} corrected for all {self.n_features} "
             f"(re-pairing of partners, maximum statistic).",
@@ -148,7 +147,7 @@ def run_demo(
         (outcome,) = run_plan(scratch / PLAN, backend=backend, progress=progress)
         folder.mkdir(exist_ok=True)
         for file in FILES:
-            os.replace(scratch / file, folder / file)
+            (scratch / file).replace(folder / file)
     dataset = outcome.result.dataset
     n_hits, n_false = _count(dataset, coupled)
     return DemoOutcome(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, PlanError
 from .settings import PlanFile, check_files_differ, read_plan
-from .storage import check_writable
+from .storage import check_writable, write_whole
 
 if TYPE_CHECKING:
     from .analysis import Study
@@ -109,7 +110,7 @@ def run_plan(
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{plan.path}: {problems[0]}{more}")
     computed = [_computed(study, plan, chroma, backend, progress) for chroma in plan.synchrony.chroma]
-    return [_written(plan, outcome) for outcome in computed]
+    return _written(plan, computed)
 
 
 def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
@@ -246,13 +247,18 @@ def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress:
     return Outcome(chroma, result, (), time.perf_counter() - started)
 
 
-def _written(plan: PlanFile, outcome: Outcome) -> Outcome:
-    """The outcome with its files."""
-    from .report import write_report
+def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes with their files; pages are drawn before the first file is written."""
+    from .report import html_page
 
-    output, report = plan.output_of(outcome.chroma), plan.report_of(outcome.chroma)
-    outcome.result.save(output)
-    if report is not None:
-        write_report(outcome.result, report)
-    files = (output,) if report is None else (output, report)
-    return dataclasses.replace(outcome, files=files)
+    reports = [plan.report_of(outcome.chroma) for outcome in outcomes]
+    pages = ["" if path is None else html_page(o.result) for o, path in zip(outcomes, reports, strict=True)]
+    written = []
+    for outcome, path, page in zip(outcomes, reports, pages, strict=True):
+        files = [plan.output_of(outcome.chroma)]
+        outcome.result.save(files[0])
+        if path is not None:
+            write_whole(path, page.encode())
+            files.append(path)
+        written.append(dataclasses.replace(outcome, files=tuple(files)))
+    return written

@@ -1,0 +1,191 @@
+"""The state of an installation, layer by layer: which works, which is absent, which is broken and how to mend it."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import DeviceError
+
+if TYPE_CHECKING:
+    from .engine import Coherence
+
+State = Literal["ok", "absent", "failed"]
+PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm")
+SELF_TEST_SAMPLES = 600
+PROMISED_ERROR = 3e-5  # of band means with accuracy "exact"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One layer: "ok", "absent" (optional and not there) or "failed", with what was seen."""
+
+    layer: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class Examination:
+    """All layers, in the order in which one stands on the other."""
+
+    findings: tuple[Finding, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """For a script, as a dictionary that JSON can carry."""
+        healthy = all(finding.state != "failed" for finding in self.findings)
+        return {"ok": healthy, "layers": [asdict(finding) for finding in self.findings]}
+
+    def __str__(self) -> str:
+        width = max(len(finding.layer) for finding in self.findings)
+        return "\n".join(f"{f.layer:<{width}}  {f.state:<6}  {f.text}" for f in self.findings)
+
+
+def examine() -> Examination:
+    """Return the state of every layer; a broken one does not keep the others from being examined."""
+    layers: dict[str, Callable[[], str | Finding]] = {
+        "ibsync": _ibsync,
+        "python": _python,
+        "packages": _packages,
+        "processors": _processors,
+        "memory": _memory,
+        "linear algebra": _linear_algebra,
+        "table cache": _table_cache,
+        "result files": _result_files,
+        "numpy backend": _numpy_backend,
+        "cuda backend": _cuda_backend,
+    }
+    return Examination(tuple(_found(layer, look) for layer, look in layers.items()))
+
+
+def _found(layer: str, look: Callable[[], str | Finding]) -> Finding:
+    """What one look at a layer gives, whatever breaks in it."""
+    try:
+        seen = look()
+    except Exception as error:
+        return Finding(layer, "failed", f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return seen if isinstance(seen, Finding) else Finding(layer, "ok", seen)
+
+
+def _ibsync() -> str:
+    folder = Path(__file__).parent
+    try:
+        return f"{version('ibsync')} in {folder}"
+    except PackageNotFoundError:
+        return f"a checkout that is not installed, in {folder}"
+
+
+def _python() -> str:
+    return f"{platform.python_version()} ({platform.python_implementation()}), {platform.platform()}, {sys.executable}"
+
+
+def _packages() -> str:
+    for name in PACKAGES:
+        import_module(name)
+    return ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _processors() -> str:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{usable} usable of {os.cpu_count()} ({platform.machine()})"
+
+
+def _memory() -> str:
+    """Free and total memory, from the kernel's own table where there is one."""
+    table = Path("/proc/meminfo")
+    if not table.is_file():
+        return "unknown on this system"
+    words = (line.split() for line in table.read_text(encoding="ascii").splitlines())
+    gib = {row[0].rstrip(":"): int(row[1]) / 2**20 for row in words}
+    return f"{gib['MemAvailable']:.1f} GiB free of {gib['MemTotal']:.1f} GiB"
+
+
+def _linear_algebra() -> str:
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    identity = np.eye(64)
+    assert np.array_equal(identity @ identity, identity), "a matrix product is wrong"
+    pools = threadpool_info()
+    described = [f"{p['internal_api']} {p.get('version') or ''} with {p['num_threads']} threads" for p in pools]
+    return "; ".join(" ".join(text.split()) for text in dict.fromkeys(described)) or "no library found by threadpoolctl"
+
+
+def _result_files() -> str:
+    """Write and read back a result file in a temporary folder."""
+    import numpy as np
+    import xarray as xr
+
+    from .results import load, save_dataset
+
+    values = np.linspace(0.0, 1.0, 5)
+    dataset = xr.Dataset({"coherence": ("band", values)}, attrs={"kind": "synchrony"})
+    with tempfile.TemporaryDirectory() as folder:
+        path = save_dataset(dataset, Path(folder) / "doctor.h5")
+        read = load(path).dataset["coherence"].to_numpy()
+    assert np.array_equal(read, values), "a result file was read back wrongly"
+    return f"written and read back in {tempfile.gettempdir()}"
+
+
+def _table_cache() -> str | Finding:
+    from .tables import cache_dir
+
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        mend = "tables are built anew in every run; set IBSYNC_CACHE_DIR to a folder that can be written"
+        return Finding("table cache", "absent", f"{folder} cannot be written ({error.strerror}); {mend}")
+    return f"{folder} can be written"
+
+
+def _numpy_backend() -> str:
+    return _self_test("numpy")
+
+
+def _cuda_backend() -> str | Finding:
+    try:
+        return f"{_self_test('cuda')}; {_gpu_facts()}"
+    except DeviceError as error:
+        return Finding("cuda backend", "absent", f"{_gpu_facts()}; {error}; everything runs on the CPU")
+
+
+def _gpu_facts() -> str:
+    """What is installed for a GPU, found without loading any of it."""
+    driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
+    facts = ["an NVIDIA driver is installed" if driver else "no NVIDIA driver found"]
+    facts.append("CuPy is not installed" if importlib.util.find_spec("cupy") is None else "CuPy is installed")
+    return ", ".join(facts)
+
+
+def _self_test(backend: str) -> str:
+    """A small coherence against the definition, on a device."""
+    import numpy as np
+
+    from .engine import Engine
+    from .spec import WTC
+
+    signals = np.random.default_rng(0).standard_normal((3, SELF_TEST_SAMPLES)).cumsum(axis=-1)
+    bands = {"fast": (0.5, 1.0), "slow": (0.2, 0.5)}
+
+    def computed(accuracy: str, device: str) -> Coherence:
+        engine = Engine(SELF_TEST_SAMPLES, 10.0, WTC(bands=bands, accuracy=accuracy), backend=device)
+        return engine.coherence(engine.features(signals[:2]), engine.features(signals[1:]))
+
+    fast, defined = computed("exact", backend), computed("reference", "numpy")
+    error = float(np.abs(fast.coherence - defined.coherence).max())
+    phase_error = float(np.abs(fast.coherency - defined.coherency).max())
+    assert max(error, phase_error) < PROMISED_ERROR, f"differs from the definition by {max(error, phase_error):.1e}"
+    return f"largest difference from the definition {max(error, phase_error):.1e} (promised {PROMISED_ERROR:.0e})"
