@@ -139,7 +139,7 @@ class GroupTest:
             )
         self.null = null
         self.tail = tail
-        self._width = max(16, _TILE_BYTES // (8 * len(null.design.cells)))
+        self._width = max(32, _TILE_BYTES // (8 * len(null.design.cells)))
         self.features, self.pooled = _look(null, groups, self._width)
         look = self.features
         tolerance = tie_tolerance(look.statistic, null.pair_values.dtype)
@@ -242,14 +242,21 @@ class GroupTest:
         table = (pairs.sums - look.mean[members] * pairs.counts) * self._scale[members]
         table[:, even] /= look.n_values[members][even]
         uneven = np.flatnonzero(~even)
-        patterns, pattern_of = np.unique(pairs.counts[:, uneven], axis=1, return_inverse=True)
-        return Tile(place, table, uneven, patterns, pattern_of.reshape(-1))
+        return Tile(place, table, uneven, *_distinct_columns(pairs.counts[:, uneven]))
 
 
 def n_cores() -> int:
     """Cores this process may use, at most four: beyond that memory is the limit."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, usable)
+
+
+def _distinct_columns(counts: Floats) -> tuple[Floats, Integers]:
+    """Distinct columns, [cell, pattern], and which of them each column is, [column]."""
+    number: dict[bytes, int] = {}
+    pattern_of = np.array([number.setdefault(column.tobytes(), len(number)) for column in counts.T], dtype=np.int64)
+    firsts = np.unique(pattern_of, return_index=True)[1]
+    return counts[:, firsts], pattern_of
 
 
 def _look(null: Null, groups: Integers, width: int) -> tuple[Features, PairSums]:
