@@ -24,8 +24,8 @@ COHERENCE = "coherence (magnitude-squared)"
 
 
 def plain(label: object, *, limit: int = 28) -> str:
-    """A label that matplotlib shows as it is: no mathematics between dollar signs, no line breaks, not too long."""
-    text = " ".join(str(label).split())
+    """A label that matplotlib shows as it is: no mathematics between dollar signs, no control codes, not too long."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(label)).strip()
     short = text if len(text) <= limit else text[: limit - 1] + "…"
     return short.replace("$", r"\$")
 

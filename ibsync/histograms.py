@@ -70,7 +70,8 @@ def max_histogram(result: Result | xr.Dataset, ax: Axes | None = None) -> Axes:
     ds = dataset_of(result)
     ax = ax if ax is not None else new_axes(5, 3.6)
     null = ds["null_max"].to_numpy()
-    ax.hist(null[np.isfinite(null)], bins=_MOST_BARS, color=NULL, alpha=0.75)
+    null = null[np.isfinite(null)]
+    ax.hist(null, bins=int(np.clip(np.sqrt(null.size), 8, _MOST_BARS)), color=NULL, alpha=0.75)
     sign = {"less": -ds["group_z"], "two-sided": abs(ds["group_z"])}
     _draw_observed(ax, float(sign.get(str(ds.attrs.get("tail")), ds["group_z"]).max()))
     ax.set(xlabel="largest z over channel pairs, bands and epochs", ylabel="draws of the null")
@@ -87,7 +88,7 @@ def _draw_observed(ax: Axes, observed: float) -> None:
     left, right = ax.get_xlim()
     near_right = observed > (left + right) / 2
     ax.annotate(
-        f"observed {observed:.3g}",
+        f"observed {observed:.4g}",
         (observed, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if near_right else 5, -4),

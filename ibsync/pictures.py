@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _MOST_PANELS = 12
 _MOST_SVG_BYTES = 300_000
+_MOST_PNG_BYTES = 400_000
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ def _dyad_picture(ds: xr.Dataset) -> Picture:
     panels, tested = _panels(ds), "z" in ds
     value = "z" if tested else "coherence"
     what = "z of each dyad against its own null partners" if tested else "coherence of each dyad"
+    descriptive = " For description: this null tests the group, not single dyads." if tested else ""
     finite = ds[value].to_numpy()[np.isfinite(ds[value].to_numpy())]
     span = f"from {finite.min():.2f} to {finite.max():.2f}" if finite.size else "all missing"
     return Picture(
         "Who: dyads by channel pairs",
-        f"Colour: {what}; grey is missing. For description: single dyads are not tested by this null."
-        f"{_left_out(panels)}",
+        f"Colour: {what}; grey is missing.{descriptive}{_left_out(panels)}",
         f"Matrices with one row per dyad and session and one column per channel pair, {what}, {span}.",
         _grid(plot.dyad_matrix, ds, panels, size=(5.6, _matrix_height(ds)), value=value),
     )
@@ -185,14 +186,23 @@ def _grid(
 
 
 def _data_uri(figure: Figure) -> str:
-    """SVG, which stays sharp in print, unless a raster is much smaller."""
-    svg = _rendered(figure, "svg", metadata={"Date": None})
-    if len(svg) <= _MOST_SVG_BYTES:
-        return "data:image/svg+xml;base64," + b64encode(svg).decode()
-    return "data:image/png;base64," + b64encode(_rendered(figure, "png", metadata={"Software": None})).decode()
-
-
-def _rendered(figure: Figure, kind: str, *, metadata: dict[str, None]) -> bytes:
+    """SVG, which stays sharp in print; a raster where the SVG would be heavy."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=130, metadata=metadata)
-    return buffer.getvalue()
+    figure.savefig(buffer, format="svg", dpi=130, metadata={"Date": None})
+    kind, payload = "svg+xml", buffer.getvalue()
+    if len(payload) > _MOST_SVG_BYTES:
+        kind, payload = "png", _raster(figure)
+    return f"data:image/{kind};base64,{b64encode(payload).decode()}"
+
+
+def _raster(figure: Figure) -> bytes:
+    """PNG of 256 colours, coarser where noise would make it heavy."""
+    from PIL import Image
+
+    for dpi in (130, 100, 75):
+        buffer, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+        if small.tell() <= _MOST_PNG_BYTES:
+            break
+    return small.getvalue()

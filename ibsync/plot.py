@@ -67,13 +67,14 @@ def band_summary(
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
     ax = ax if ax is not None else new_axes(5.5, 4)
     real = _over_pairs(chosen["coherence"])
+    shift = 0.16 if "null_mean" in chosen else 0.0
     if "null_mean" in chosen:
         null = _over_pairs(chosen["null_mean"])
         for band in range(ds.sizes["band"]):
             ax.plot([band - 0.16, band + 0.16], [null[:, band], real[:, band]], color=QUIET, lw=0.7, alpha=0.4)
         partners = "mean of own re-paired partners" if ds.attrs.get("null_kind") == "repair" else "mean of own null"
         _draw_dots(ax, null, shift=-0.16, color=NULL, marker="s", label=partners)
-    _draw_dots(ax, real, shift=0.16, color=REAL, marker="o", label="real partners")
+    _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
     ax.set_xticks(range(ds.sizes["band"]), _band_labels(ds))
     ax.set_xlim(-0.5, ds.sizes["band"] - 0.5)
     ax.set_ylabel(COHERENCE)
@@ -186,10 +187,10 @@ def dyad_matrix(
 
 
 def _limits(values: xr.DataArray, *, signed: bool) -> tuple[float, float]:
-    """Colour limits shared by all epochs and bands; z spans at least -3 to 3, so that noise alone looks pale."""
+    """Limits shared by epochs and bands; those of z lie at 3 to 6: noise looks pale, and one outlier hides nothing."""
     finite = values.to_numpy()[np.isfinite(values.to_numpy())]
     if signed:
-        largest = max(3.0, float(np.abs(finite).max(initial=0.0)))
+        largest = float(np.clip(np.abs(finite).max(initial=0.0), 3.0, 6.0))
         return -largest, largest
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
@@ -199,7 +200,8 @@ def _draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float,
 
     colors = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"].with_extremes(bad=MISSING)
     image = ax.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
-    ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02)
+    clipped = "both" if np.nanmax(np.abs(values), initial=0.0) > max(map(abs, limits)) else "neither"
+    ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02, extend=clipped)
 
 
 def session_slopes(

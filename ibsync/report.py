@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import wording
+from .drawing import finite_mean
 from .pictures import Picture, pictures
 from .storage import check_writable, write_whole
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from .results import Result
 
 _MOST_FINDINGS = 20
-_MOST_ROWS = 400
+_MOST_ROWS = 60
 _FINDING_HEAD = (
     *("epoch", "a", "b", "band", "coherence", "null mean", "null sd", "z"),
     *("p", "95 % interval of p", "p_fdr", "p_max"),
@@ -93,7 +95,7 @@ $findings
 </section>
 <section>
 <h2>What this does not show</h2>
-<p>A small p does not exclude $not_excluded. Coherence is magnitude-squared, 0 to 1; its null mean is not 0, so that
+<p>$not_excluded Coherence is magnitude-squared, 0 to 1; its null mean is not 0, so that
 a value means little without its null.</p>
 </section>
 <section>
@@ -151,11 +153,17 @@ def html_page(result: Result) -> str:
         figures="\n".join(_figure(number, picture) for number, picture in enumerate(pictures(ds), start=1)),
         findings=_findings(ds) if wording.is_tested(ds) else "",
         methods=escape(result.methods()),
-        not_excluded=escape(wording.not_excluded(ds.attrs).strip().rstrip(".")),
+        not_excluded=escape(_not_shown(ds)),
         quality=_quality(ds),
         settings=_settings(ds),
         inputs=_inputs(ds),
     )
+
+
+def _not_shown(ds: xr.Dataset) -> str:
+    if not wording.is_tested(ds):
+        return "Nothing was tested: high coherence alone is no evidence of interaction."
+    return f"A small p does not exclude {wording.not_excluded(ds.attrs).strip().rstrip('.')}."
 
 
 def _facts(ds: xr.Dataset) -> str:
@@ -207,12 +215,12 @@ def _quality(ds: xr.Dataset) -> str:
     absent = np.isnan(ds["coherence"].transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1).mean(1)
     names = [name for name in ("session", "person_a", "person_b", "group", "task") if name in ds.coords]
     labels = [ds[name].values for name in ("dyad", *names)]
+    worst = np.sort(np.argsort(np.nan_to_num([finite_mean(row) for row in valid]), kind="stable")[:_MOST_ROWS])
     rows = [
-        [*(str(label[row]) for label in labels), *_spread_in_words(valid[row]), f"{absent[row]:.1%}"]
-        for row in range(min(len(valid), _MOST_ROWS))
+        [*(str(label[row]) for label in labels), *_spread_in_words(valid[row]), f"{absent[row]:.1%}"] for row in worst
     ]
     head = ["dyad", *(name.replace("_", " ") for name in names), "valid, mean", "valid, least", "missing values"]
-    more = f" The first {_MOST_ROWS} of {len(valid)} rows." if len(valid) > _MOST_ROWS else ""
+    more = f" Shown: the {_MOST_ROWS} of {len(valid)} rows with the least valid." if len(valid) > _MOST_ROWS else ""
     return (
         f'{_table(head, rows, n_text=1 + len(names))}<p class="note">Valid: share of the cells of time and period that '
         f"entered a value, over epochs, channel pairs and bands.{more}</p>"
@@ -226,7 +234,10 @@ def _spread_in_words(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) 
 
 def _settings(ds: xr.Dataset) -> str:
     rows = [[str(name), str(value)] for name, value in ds.attrs.items() if name not in _TOLD_ELSEWHERE]
-    rows += [[f"spec: {name}", str(value)] for name, value in wording.settings(ds.attrs, "spec").items()]
+    rows += [
+        [f"spec: {name}", value if isinstance(value, str) else json.dumps(value)]
+        for name, value in wording.settings(ds.attrs, "spec").items()
+    ]
     if "n_near_ties" in ds:
         rows.append(["near ties, all features", str(int(ds["n_near_ties"].sum()))])
     return _table(["setting", "value"], rows, n_text=2)

@@ -255,7 +255,8 @@ def _columns(dataset: xr.Dataset, dims: tuple[str, ...], sources: Mapping[str, s
         for column, source in sources.items()
         if (source or column) in dataset
     }
-    absent = dict.fromkeys(NUMBERS, np.nan)
+    # Arrays, because pandas gives a column that was made from a lone NaN the dtype object.
+    absent = {name: np.full(size, np.nan) for name in NUMBERS}
     labels = {"dyad": _same("(all)", size), "session": _same("(all)", size)}
     labels |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}
     if "dyad" in dims:

@@ -96,7 +96,7 @@ def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
     columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
     ranked = np.lexsort((-np.abs(columns["group_z"]), columns["p"], columns[criterion(dataset)[0]]))
-    order = [int(index) for index in ranked[:limit] if np.isfinite(columns["p"][index])]
+    order = ranked[:limit][np.isfinite(columns["p"][ranked[:limit]])]
     places = np.unravel_index(order, [dataset.sizes[dim] for dim in FEATURE])
     labels = [[str(dataset[dim].values[i]) for i in place] for dim, place in zip(FEATURE, places, strict=True)]
     values = [{name: float(columns[name][index]) for name in names} for index in order]
@@ -125,7 +125,7 @@ def hypothesis(attrs: Mapping[Any, Any]) -> str:
 def not_excluded(attrs: Mapping[Any, Any]) -> str:
     """What a small p-value leaves open."""
     kind = str(attrs.get("null_kind", ""))
-    return str(attrs.get("not_excluded") or HYPOTHESES.get(kind, ("", "shared causes: nothing was tested"))[1])
+    return str(attrs.get("not_excluded") or HYPOTHESES.get(kind, ("", "what that null does not vary"))[1])
 
 
 def headline(dataset: xr.Dataset) -> str:
@@ -242,11 +242,16 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
 def _epoch_sentence(dataset: xr.Dataset) -> str:
     spec = settings(dataset.attrs, "spec")
     epochs = [str(label) for label in dataset["epoch"].values]
-    cut = "over the whole recording" if epochs == ["all"] else f"over the epochs {', '.join(epochs)}"
+    cut = (
+        "over the whole recording"
+        if epochs == ["all"]
+        else f"over the {'epochs' if len(epochs) > 1 else 'epoch'} {', '.join(epochs)}"
+    )
     how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
     cone = CONES.get(str(spec.get("coi", "recording")), CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
-    return f"Coherence was averaged over the bands {bands_in_words(dataset)} and {cut}{how}; {cone}{least}."
+    bands = "bands" if dataset.sizes["band"] > 1 else "band"
+    return f"Coherence was averaged over the {bands} {bands_in_words(dataset)} and {cut}{how}; {cone}{least}."
 
 
 def _null_sentence(dataset: xr.Dataset) -> str:
