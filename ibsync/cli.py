@@ -114,9 +114,21 @@ def _add_demo(commands: _Commands) -> None:
 
 
 def _add_pack(commands: _Commands) -> None:
-    parser = _add(commands, "pack", _pack, "Pack SNIRF, BIDS, MNE, MATLAB or CSV recordings into one study file")
-    parser.add_argument("source", help="folder of recordings, or one recording")
+    parser = _add(commands, "pack", _pack, "Pack SNIRF recordings or a BIDS folder into one study file")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder of recordings, or recordings")
     parser.add_argument("-o", "--output", required=True, metavar="STUDY.h5", help="study file to write")
+    parser.add_argument("--dyads", metavar="TSV", help="who was recorded with whom; default: dyads.tsv in the folder")
+    parser.add_argument("--participants", metavar="TSV", help="people; default: participants.tsv in the folder")
+    parser.add_argument("--outcomes", metavar="TSV", help="scores of the dyads; default: outcomes.tsv in the folder")
+    parser.add_argument("--chromas", nargs="+", metavar="NAME", help="signals to take, such as hbo; default: all")
+    parser.add_argument("--crop", action="store_true", help="cut the recordings of a dyad to the time they share")
+    parser.add_argument("--resample", type=float, metavar="HZ", help="bring all recordings to one rate")
+    parser.add_argument(
+        "--on-gap", choices=("error", "interpolate", "nan"), default="error", help="default: %(default)s"
+    )
+    parser.add_argument("--allow-dod", action="store_true", help="take optical density where there is no haemoglobin")
+    _add_progress(parser)
+    _add_json(parser)
 
 
 def _add_info(commands: _Commands) -> None:
@@ -158,6 +170,10 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: %(default)s")
+    _add_progress(parser)
+
+
+def _add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", action="store_true", help="show progress even if this is no terminal")
 
 
@@ -185,9 +201,24 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _pack(arguments: argparse.Namespace) -> int:
     from .pack import pack
 
-    study = pack(arguments.source, arguments.output)
-    print(study)
-    print(f"wrote {arguments.output}")
+    report = pack(
+        arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources,
+        arguments.output,
+        dyads=arguments.dyads,
+        participants=arguments.participants,
+        outcomes=arguments.outcomes,
+        chromas=arguments.chromas,
+        crop=arguments.crop,
+        resample=arguments.resample,
+        on_gap=arguments.on_gap,
+        allow_dod=arguments.allow_dod,
+        progress=_shows_progress(arguments),
+    )
+    if arguments.json:
+        _print_json(report.describe())
+    else:
+        print(report)
+        print(f"wrote {report.output}")
     return DONE
 
 

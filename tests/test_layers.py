@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -131,7 +132,8 @@ def test_a_planted_import_is_caught(tmp_path, file, line, fault):
 def loaded_modules(statement: str) -> set[str]:
     """Modules that a fresh interpreter holds after a statement."""
     code = f"{statement}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
