@@ -154,7 +154,7 @@ class GroupTest:
     def count_all(self, workers: int, progress: Progress | None = None) -> Counts:
         """Counts of all draws, made by some threads a range at a time."""
         n = self.null.draws.n
-        total = self._nothing(1, n + 1)
+        total = self.no_counts(1, n + 1)
         size = int(np.clip(-(-n // workers), 1, self._range_draws()))
         starts = range(1, n + 1, size)
         with ThreadPoolExecutor(workers) as pool:
@@ -169,7 +169,7 @@ class GroupTest:
     def count(self, start: int, stop: int) -> Counts:
         """Counts of draws `start` to `stop` - 1; draw 0, the real pairing, is not to be among them."""
         assert start >= 1
-        out = self._nothing(start, stop)
+        out = self.no_counts(start, stop)
         cells = self.null.design.cells_of(self.null.draws.partners(start, stop))
         out.histogram.add(group_means(self.pooled, cells))
         largest = np.full(stop - start, -np.inf)
@@ -210,7 +210,8 @@ class GroupTest:
             return z
         return -z if self.tail == "less" else np.abs(z)
 
-    def _nothing(self, start: int, stop: int) -> Counts:
+    def no_counts(self, start: int, stop: int) -> Counts:
+        """Counts of draws `start` to `stop` - 1 before any of them is counted."""
         n = len(self.order)
         histogram = Histogram.zeros(self.pooled.sums.shape[1], OUTPUT_BINS)
         return Counts(Exceedances.zeros(n), StepDown.zeros(n), Maxima.empty(start, stop), histogram)
