@@ -73,7 +73,11 @@ class Clock:
 
     def on_grid(self, sfreq: float) -> Clock:
         """The even clock of another rate that `regrid` puts the samples on."""
-        return Clock(self.t0, sfreq, int((self.stop - self.t0) * sfreq + 1e-6) + 1)
+        return Clock(self.t0, sfreq, self.count_on_grid(sfreq))
+
+    def count_on_grid(self, sfreq: float, start: float = 0.0) -> int:
+        """How many samples an even grid has between `start` seconds after the first sample and the last sample."""
+        return int((self.stop - self.t0 - start) * sfreq + 1e-6) + 1
 
 
 def _irregularity(times: NDArray[np.float64], steps: NDArray[np.float64]) -> str:
@@ -96,8 +100,10 @@ def _tidy(sfreq: float) -> float:
     return float(f"{sfreq:.9g}")
 
 
-def regrid(samples: NDArray[np.float32], clock: Clock, sfreq: float, *, gaps: GapFill) -> NDArray[np.float32]:
-    """The samples on an even grid that starts with the first of them: cubic splines, straight lines over gaps.
+def regrid(
+    samples: NDArray[np.float32], clock: Clock, sfreq: float, *, gaps: GapFill, start: float = 0.0
+) -> NDArray[np.float32]:
+    """The samples on an even grid: cubic splines, straight lines over gaps.
 
     Where the rate is lowered, what the new rate cannot carry is removed first (Butterworth, order 8, forwards and
     backwards, at 0.8 of the new Nyquist frequency).
@@ -112,14 +118,16 @@ def regrid(samples: NDArray[np.float32], clock: Clock, sfreq: float, *, gaps: Ga
         New rate in Hz.
     gaps : "interpolate" or "nan"
         What stands in the gaps of the clock afterwards.
+    start : float
+        Where the grid starts, in s after the first sample.
 
     Returns
     -------
     float32 [channel, time]
-        `clock.on_grid(sfreq).n_samples` samples; NaN where the nearest sample was missing.
+        As many samples as fit; NaN where the nearest sample was missing.
     """
     times = clock.elapsed()
-    grid = np.arange(clock.on_grid(sfreq).n_samples) / sfreq
+    grid = start + np.arange(clock.count_on_grid(sfreq, start)) / sfreq
     filled, missing = _filled(samples.astype(np.float64), times)
     usable = ~missing.all(axis=1)
     result = np.full((len(samples), grid.size), np.nan, np.float32)

@@ -133,9 +133,9 @@ class Haemoglobin:
     unit: str
     notes: tuple[str, ...] = ()
 
-    def read(self) -> dict[str, NDArray[np.float32]]:
+    def read(self, chromas: Sequence[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """The signals by chromophore, float32 [channel, time]; NaN rows where a channel lacks that chromophore."""
-        return {chroma: self.block.read(columns, np.float32) for chroma, columns in self.columns.items()}
+        return {chroma: self.block.read(self.columns[chroma], np.float32) for chroma in chromas or self.columns}
 
 
 def read_snirf(path: str | Path) -> tuple[SnirfPerson, ...]:
