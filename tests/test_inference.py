@@ -246,8 +246,13 @@ def test_near_ties_are_counted_as_exceedances_and_reported():
     got = repair_test(null_of(values))
     assert_array_equal(got["n_near_ties"], [5, 1])
     assert_array_equal(got["p"], [1.0, 2 / 6])
+    assert repair_test(null_of(values[..., 1:]))["p_max"][0] == 2 / 6
     noisy = values + np.random.default_rng(0).normal(size=values.shape) * 1e-8
-    assert_array_equal(repair_test(null_of(noisy.astype(np.float32)))["n_near_ties"], [5, 1])
+    noisy[0, 1, 2, 1] = noisy[0, 2, 1, 1] = 0.4 - 1e-7
+    single = repair_test(null_of(noisy.astype(np.float32)))
+    assert_array_equal(single["n_near_ties"], [5, 1])
+    assert_array_equal(single["p"], [1.0, 2 / 6])
+    assert repair_test(null_of(noisy[..., 1:].astype(np.float32)))["p_max"][0] == 2 / 6
     assert_array_equal(repair_test(null_of(noisy))["n_near_ties"], [0, 0])
 
 

@@ -252,6 +252,12 @@ def test_moments_with_missing_pairs_come_from_their_own_stream_when_repairings_a
     assert abs(moments.mean[0] - truth.mean()) < 5 * truth.std() / np.sqrt(4096)
     assert_allclose(moments.sd[0], truth.std(), rtol=0.06)
     assert moments.sd[0] != complete.sd[0]
+    own, counted = (
+        group_means(null.pair_sums(), null.design.cells_of(null.draws.partners(1, 4097, purpose=purpose))).mean()
+        for purpose in (Purpose.REPAIR_MOMENTS, Purpose.REPAIR)
+    )
+    assert_allclose(moments.mean[0], own, rtol=1e-13)
+    assert abs(counted - own) > 1e-9
 
 
 def test_double_centring_removes_additive_person_effects():
