@@ -16,7 +16,7 @@ from .storage import check_writable
 if TYPE_CHECKING:
     import xarray as xr
 
-N_DYADS, N_CHANNELS, DURATION_S, SFREQ_HZ, SEED = 8, 6, 300.0, 5.0, 1
+N_DYADS, N_CHANNELS, DURATION_S, SFREQ_HZ, SEED = 8, 6, 300.0, 5.0, 2
 COUPLING, COUPLED_FRACTION, BAND_HZ = 0.8, 0.5, (0.04, 0.1)
 TALK, REST = "talk", "rest"
 EPOCHS = ((REST, 0.0, 120.0), (TALK, 120.0, 300.0))

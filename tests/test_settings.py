@@ -140,7 +140,7 @@ def test_epochs_may_be_labels(plan_file):
         ('study = "s.h5"\n[null]\nseed = -1', "null.seed = -1"),
         ('study = "s.h5"\n[null]\nkind = "repare"', "did you mean 'repair'?"),
         ('study = "s.h5"\n[null]\nwithin = "sessions"', "did you mean 'session'?"),
-        ('study = "s.h5"\n[test]\ncorrect = ["fwe"]', "test.correct = 'fwe' must be one of 'fdr', 'max'"),
+        ('study = "s.h5"\n[test]\ncorrect = ["fwe"]', "test.correct = 'fwe' must be one of 'fdr', 'fdr_by', 'max'"),
         ('study = "s.h5"\n[test]\ntail = "right"', "test.tail = 'right' must be one of"),
     ],
 )
