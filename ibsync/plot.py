@@ -175,7 +175,7 @@ def dyad_matrix(
     _, variable, words = _VALUES[value]
     cells = chosen[variable].transpose("dyad", "channel_a", "channel_b").to_numpy()
     flat = cells.reshape(len(cells), -1)
-    used = np.isfinite(flat).any(0)
+    used = np.isfinite(flat).any(0) | ~np.isfinite(flat).any()
     _draw_matrix(ax, flat[:, used], limits=_limits(ds[variable], signed=value == "z"), label=words)
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
