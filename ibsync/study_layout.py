@@ -312,8 +312,9 @@ def _write_table(group: h5py.Group, dimension: str, columns: Mapping[str, Sequen
         scale.make_scale(dimension)
     else:
         scale = _bare_dimension(group, dimension, len(next(iter(columns.values()))))
-    for name in set(columns) - {dimension}:
-        group[name.replace("/", "_")].dims[0].attach_scale(scale)
+    for name in columns:
+        if name != dimension:
+            group[name.replace("/", "_")].dims[0].attach_scale(scale)
 
 
 def _bare_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
