@@ -40,7 +40,8 @@ def null_histogram(
     ds = dataset_of(result)
     chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
     ax = ax if ax is not None else new_axes(5, 3.6)
-    observed = finite_mean(chosen["group_statistic"].to_numpy())
+    pooled = "pooled_statistic" if "pooled_statistic" in chosen else "group_statistic"
+    observed = finite_mean(chosen[pooled].to_numpy().reshape(-1))
     edges, counts = _bars(_bin_edges(ds), chosen["null_hist"].to_numpy())
     ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=NULL, alpha=0.75, linewidth=0)
     _draw_observed(ax, observed)

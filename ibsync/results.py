@@ -43,10 +43,12 @@ TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "p_low": (FEATURE, "1", "lower end of the Clopper-Pearson 95 % interval of p"),
     "p_high": (FEATURE, "1", "upper end of the Clopper-Pearson 95 % interval of p"),
     "p_fdr": (FEATURE, "1", "p adjusted for the false discovery rate"),
-    "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, from the maximum over features"),
+    "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, by the step-down maximum over features"),
+    "p_max_single": (FEATURE, "1", "p adjusted for the family-wise error rate, by the maximum in a single step"),
     "n_dyads": (FEATURE, "1", "number of dyads in the group statistic"),
     "n_near_ties": (FEATURE, "1", "number of draws that equal the observed statistic within rounding"),
     "null_hist": (("epoch", "band", "hist_bin"), "1", "draws of the group statistic, averaged over channel pairs"),
+    "pooled_statistic": (("epoch", "band"), "1", "observed group statistic, averaged over channel pairs"),
     "null_max": (("draw",), "1", "largest group z over all features, per draw"),
     "hist_center": (("hist_bin",), "1", "centre of the histogram bin"),
     "hist_edge_low": (("hist_bin",), "1", "lower edge of the histogram bin"),
@@ -131,7 +133,8 @@ def build_result(real: xr.Dataset, test_arrays: Mapping[str, object], attrs: Map
         Output of `Study.synchrony`; not changed.
     test_arrays : mapping of str to array
         Arrays by the names and with the axes of `TEST_ARRAYS`; also numbers, and (dims, array) for further names.
-        `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there.
+        `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there. Bins of `null_hist` divide 0..1
+        evenly unless `hist_center` or `hist_edge_low` says otherwise.
     attrs : mapping of str to value
         Settings of the test, such as null_kind, n_draws, exact, seed, tail, correct; they join those of `real`.
 
@@ -144,7 +147,10 @@ def build_result(real: xr.Dataset, test_arrays: Mapping[str, object], attrs: Map
     assert not missing, f"test_arrays lack {missing}"
     variables = {name: _variable(name, values) for name, values in test_arrays.items()}
     merged = real.assign(variables)
-    merged = merged.set_coords([name for name in ("hist_center", "hist_edge_low") if name in variables])
+    if "null_hist" in merged and not {"hist_center", "hist_edge_low"} & set(variables):
+        n_bins = merged.sizes["hist_bin"]
+        merged["hist_center"] = _variable("hist_center", (np.arange(n_bins) + 0.5) / n_bins)
+    merged = merged.set_coords([name for name in ("hist_center", "hist_edge_low") if name in merged])
     if "group_z" not in merged:
         z = (merged["group_statistic"] - merged["group_null_mean"]) / merged["group_null_sd"]
         merged["group_z"] = _variable("group_z", z.transpose(*FEATURE).to_numpy())

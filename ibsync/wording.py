@@ -44,6 +44,7 @@ REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
     "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
+    "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
     "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
 }
 
@@ -183,7 +184,7 @@ def null_in_words(attrs: Mapping[Any, Any]) -> str:
     name = {"repair": "re-pairing of partners"}.get(kind, f"{kind} surrogates")
     n_draws = int(attrs.get("n_draws", 0))
     if int(attrs.get("exact", 0)):
-        return f"{name}, all {n_draws} of them"
+        return f"{name}, all {n_draws} besides the real one"
     return f"{name}, {n_draws} draws, seed {attrs.get('seed', 'not stored')}"
 
 
@@ -258,9 +259,11 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     attrs = dataset.attrs
     tail = str(attrs.get("tail", "greater"))
     if int(attrs.get("exact", 0)):
-        rule = "p is the exact share of them, the observed one included, that reach the observed value"
+        rule = "p is the exact share of them, the real one included, that reach the observed value"
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
+    if tail == "two-sided":
+        rule += ", twice that of the smaller tail"
     floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
     return (
         f"The mean over dyads was compared with the same mean under the null ({null_in_words(attrs)}); {rule}{floor}; "
@@ -269,13 +272,16 @@ def _null_sentence(dataset: xr.Dataset) -> str:
 
 
 def _corrections(dataset: xr.Dataset) -> list[str]:
-    return [key for key in ("fdr", "max") if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())]
+    made = [key for key in ("fdr", "max") if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())]
+    by_yekutieli = "fdr_by" in str(dataset.attrs.get("correct", ""))
+    return ["fdr_by" if key == "fdr" and by_yekutieli else key for key in made]
 
 
 def _correction_sentence(corrections: list[str]) -> str:
     words = {
         "fdr": "the false discovery rate (Benjamini & Hochberg 1995)",
-        "max": "the family-wise error rate by the maximum of z over features (Westfall & Young 1993)",
+        "fdr_by": "the false discovery rate under any dependence (Benjamini & Yekutieli 2001)",
+        "max": "the family-wise error rate by the step-down maximum of z over features (Westfall & Young 1993)",
     }
     if not corrections:
         return "No correction for multiple tests was made."

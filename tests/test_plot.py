@@ -241,6 +241,7 @@ def test_null_histogram_holds_every_draw_and_the_observed_line(ax, result):
     ds = result.dataset.sel(epoch="talk", band="slow")
     assert heights(ax).sum() == 199
     assert len(ax.patches) <= 40
+    assert np.ptp([patch.get_width() for patch in ax.patches]) < 1e-12
     counts, centres = ds["null_hist"].values, ds["hist_center"].values
     low = min(patch.get_x() for patch in ax.patches)
     high = max(patch.get_x() + patch.get_width() for patch in ax.patches)
@@ -249,6 +250,12 @@ def test_null_histogram_holds_every_draw_and_the_observed_line(ax, result):
     observed = ds["group_statistic"].values.mean()
     np.testing.assert_allclose(ax.lines[0].get_xdata(), observed)
     assert f"{observed:.4g}" in ax.texts[0].get_text()
+
+
+def test_null_histogram_marks_the_pooled_statistic_where_it_is_given(ax, result):
+    ds = result.dataset.assign(pooled_statistic=(("epoch", "band"), [[0.41, 0.42], [0.43, 0.44]]))
+    plot.null_histogram(ds, ax, epoch=1, band=0)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), 0.43)
 
 
 def test_histogram_bars_keep_their_place(ax, result):

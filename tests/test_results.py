@@ -352,12 +352,27 @@ def test_methods_tell_what_a_reader_needs(result):
 def test_methods_cite_only_what_was_used(result):
     exact = Result(result.dataset.drop_vars("p_max").assign_attrs(exact=1, n_draws=720))
     text = exact.methods()
-    assert "all 720 of them" in text
+    assert "all 720 besides the real one" in text
     assert "Westfall" not in text
     assert "Phipson" not in text
     untested = Result(make_real(3)).methods()
     assert "null" not in untested
     assert "Benjamini" not in untested
+
+
+def test_methods_tell_tail_and_kind_of_false_discovery_rate(result):
+    ds = result.dataset.assign_attrs(tail="two-sided", correct='["fdr_by", "max"]')
+    text = Result(ds).methods()
+    assert "twice that of the smaller tail, no smaller than 0.001; tail: two-sided" in text
+    assert "Benjamini & Yekutieli 2001, Ann. Stat." in text
+    assert "Hochberg" not in text
+
+
+def test_histogram_without_bin_places_covers_0_to_1_evenly():
+    arrays = make_test_arrays(6, n_draws=99)
+    given = arrays.pop("hist_center")
+    ds = build_result(make_real(6), arrays, TEST_ATTRS).dataset
+    np.testing.assert_allclose(ds["hist_center"].values, given, rtol=1e-12)
 
 
 def test_text_of_a_result_lists_its_smallest_p_values(result):
