@@ -21,9 +21,9 @@ from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
-# A cell is empty where a channel's smoothed power |W|^2 is below this share of the channel's squared peak: what is left
-# there is the far tail of the wavelet or rounding, not signal.
-EMPTY_SHARE = 1e-10
+# A cell is empty where a channel's smoothed power is at or below this share of the channel's variance: what is left there
+# (the stop band of a filter, say) is the far tail of the wavelet or rounding, not signal.
+EMPTY_SHARE = 1e-9
 
 
 def padded_length(n_samples: int) -> int:
@@ -36,8 +36,12 @@ def morlet(scale: float, omega: FloatArray) -> FloatArray:
 
     sqrt(2 pi s) pi^(-1/4) exp(-(s omega - 6)^2 / 2) for omega > 0, else 0.
     """
-    value = math.sqrt(2 * math.pi * scale) * math.pi**-0.25 * np.exp(-0.5 * (scale * omega - MORLET_OMEGA0) ** 2)
-    return np.where(omega > 0, value, 0.0)
+    return np.where(omega > 0, gaussian_wavelet(scale, omega), 0.0)
+
+
+def gaussian_wavelet(scale: float, omega: FloatArray) -> FloatArray:
+    """`morlet` without its cut at zero frequency."""
+    return math.sqrt(2 * math.pi * scale) * math.pi**-0.25 * np.exp(-0.5 * (scale * omega - MORLET_OMEGA0) ** 2)
 
 
 def transform(x: FloatArray, scales: FloatArray) -> ComplexArray:
@@ -131,21 +135,16 @@ def coherency(x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "gr
 
     cross = smoothed(wx * wy.conj())
     power_x, power_y = smoothed(np.abs(wx) ** 2), smoothed(np.abs(wy) ** 2)
-    empty = ~(power_x > empty_power(x, scales.scale)[:, None]) | ~(power_y > empty_power(y, scales.scale)[:, None])
+    empty = ~(power_x > empty_power(x)) | ~(power_y > empty_power(y))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(empty, np.nan, cross / np.sqrt(power_x * power_y))
 
 
-def empty_power(x: FloatArray, scales: FloatArray) -> FloatArray:
-    """Smoothed power (divided by scale, as in the products) at or below which a cell is empty: float64 [row]."""
-    return EMPTY_SHARE * peak(x) ** 2 / scales
-
-
-def peak(x: FloatArray) -> float:
-    """Largest deviation from the mean; infinite for a constant or non-finite signal, so that all its cells are empty."""
+def empty_power(x: FloatArray) -> float:
+    """Smoothed power at or below which a cell is empty; infinite for a constant or non-finite signal."""
     deviation = float(np.abs(x - x.mean()).max())
     constant = not deviation > 1e-12 * float(np.abs(x).max())
-    return math.inf if constant or not math.isfinite(deviation) else deviation
+    return math.inf if constant or not math.isfinite(deviation) else EMPTY_SHARE * float(x.var())
 
 
 def cone_of_influence(n_samples: int) -> FloatArray:

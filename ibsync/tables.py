@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,17 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-from .definition import morlet, padded_length
+from .definition import gaussian_wavelet, morlet, padded_length
 from .errors import PlanError
 from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
-FORMAT = 1
+FORMAT = 4
 
-# In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far from an end the cut
-# window still matters (1e-7 even for a spike on the last sample), how far a cell sees to the side.
+# In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far a wavelet reaches to the
+# side, and a cell.
 SPECTRAL_REACH = 7.0
-END_REACH = 8.5
 WAVELET_REACH = 6.5
 CELL_REACH = 10.0
 
@@ -59,6 +59,11 @@ class Rank:
         Real type of the per-channel stage.
     tail : float
         Largest share of a unit vector's power in its last two features for which the rank still keeps its promise.
+    end_reach : float
+        How far from an end the cut window still matters, in scales; at 8.5 a spike on the last sample leaves 1e-7.
+    floor : float
+        Smallest weight of a frequency, relative to the group's best, in choosing the filters. Well below 1, power far
+        out in the wavelets' skirts (a stop band beside a strong band) is resolved, at the price of more filters.
     """
 
     n_filters: int
@@ -66,6 +71,8 @@ class Rank:
     points_per_scale: float
     dtype: str
     tail: float
+    end_reach: float
+    floor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,19 @@ class Group:
         """Points of the frame."""
         return int(self.end_filters.shape[2])
 
+    @cached_property
+    def end_mixing_real(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """`end_mixing` and its conjugate as real matrices: [end, (row, K, re/im), (R, re/im)]."""
+        n_end, n_rows, n_features, n_filters = self.end_mixing.shape
+        left = np.empty((n_end, n_rows, n_features, 2, n_filters, 2), self.end_mixing.real.dtype)
+        left[..., 0, :, 0] = left[..., 1, :, 1] = self.end_mixing.real
+        left[..., 1, :, 0] = self.end_mixing.imag
+        np.negative(self.end_mixing.imag, out=left[..., 0, :, 1])
+        right = left.copy()
+        right[..., 0, :, 1], right[..., 1, :, 0] = left[..., 1, :, 0], left[..., 0, :, 1]
+        shape = (n_end, 2 * n_rows * n_features, 2 * n_filters)
+        return left.reshape(shape), right.reshape(shape)
+
 
 # --- building ---------------------------------------------------------------------------------------------------------
 
@@ -149,6 +169,16 @@ class _Rows:
     @property
     def top_omega(self) -> float:
         return (MORLET_OMEGA0 + SPECTRAL_REACH) / float(self.scale[self.needed[0]])
+
+    @property
+    def bottom_omega(self) -> float:
+        """Below 0: signals hold nothing there, and a wavelet not cut at 0 is short in time."""
+        return (MORLET_OMEGA0 - SPECTRAL_REACH) / float(self.scale[self.needed[0]])
+
+    def nodes(self, n_points: int, step: float) -> NDArray[np.float64]:
+        """Frequencies of a frame within the wavelets' reach, rad/sample."""
+        spacing = 2 * np.pi / (n_points * step)
+        return spacing * np.arange(math.ceil(self.bottom_omega / spacing), math.floor(self.top_omega / spacing) + 1)
 
 
 def _rows(scales: Scales, first: int, n: int) -> _Rows:
@@ -179,7 +209,7 @@ def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Grou
     rows = _rows(scales, first_row, n_rows)
     n_circle, times = _time_grid(n, n_padded, rows.smallest, rank.points_per_scale)
     n_bins = min(n_padded // 2, math.floor(rows.top_omega * n_padded / (2 * np.pi)))
-    reach = END_REACH * rows.largest
+    reach = rank.end_reach * rows.largest
     whole = n - 1 < 2 * reach
     end_times = times[: (len(times) + 1) // 2] if whole else times[times < reach]
     frame = _circle_frame(n_padded, n_bins) if whole else _local_frame(rows, n_padded, reach)
@@ -220,18 +250,17 @@ def _circle_frame(n_padded: int, n_bins: int) -> _Frame:
 def _local_frame(rows: _Rows, n_padded: int, reach: float) -> _Frame:
     widest = float(rows.scale[rows.needed[-1]])
     start = -WAVELET_REACH * widest
-    n_circle = math.ceil(rows.top_omega / (2 * np.pi) * n_padded)
+    n_circle = scipy.fft.next_fast_len(math.ceil((rows.top_omega - rows.bottom_omega) / (2 * np.pi) * n_padded))
     step = n_padded / n_circle
     n_points = math.ceil((reach + CELL_REACH * widest - start) / step)
-    omega = 2 * np.pi * np.arange(1, n_points + 1) / (n_points * step)
-    return _Frame(omega[omega <= rows.top_omega], start, step, n_points)
+    return _Frame(rows.nodes(n_points, step), start, step, n_points)
 
 
 def _window_transforms(
     rows: _Rows, frame: _Frame, times: NDArray[np.float64], n_samples: int
 ) -> NDArray[np.complex128]:
-    """sum over tau in [0, N) of g_i(t - tau) e^{-i v (tau - start)}, v = 0, 1, .. frame steps: [needed, time, v]."""
-    spacing = frame.omega[0]
+    """Sum over tau in [0, N) of g_i(t - tau) e^{-i v (tau - start)}, v = 0, 1, .. frame steps: [needed, time, v]."""
+    spacing = frame.omega[1] - frame.omega[0]
     out = np.zeros((len(rows.needed), len(times), len(frame.omega)), complex)
     widest = float(rows.scale[rows.needed[-1]])
     last = min(n_samples, math.ceil(times[-1] + CELL_REACH * widest))
@@ -256,28 +285,32 @@ def _end_tables(
     rows: _Rows, frame: _Frame, times: NDArray[np.float64], n_samples: int, rank: Rank
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     windows = _window_transforms(rows, frame, times, n_samples)
-    n_filters, n_features = _ranks(rank, len(frame.omega))
+    n_filters, n_features = _sizes(rank, len(frame.omega))
     end_filters = np.empty((len(times), n_filters, frame.n_points), complex)
     end_mixing = np.empty((len(times), rows.n, n_features, n_filters), complex)
 
     def one(t: int) -> None:
-        basis, end_mixing[t] = _factor(rows, frame.omega, windows[:, t], n_filters, n_features)
+        basis, end_mixing[t] = _factor(rows, frame.omega, windows[:, t], rank)
         end_filters[t] = frame.to_samples(basis)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(one, range(len(times))))
     return end_filters, end_mixing
 
 
-def _ranks(rank: Rank, order: int) -> tuple[int, int]:
+def _sizes(rank: Rank, order: int) -> tuple[int, int]:
     return min(rank.n_filters, order), min(rank.n_features, order)
 
 
 def _factor(
-    rows: _Rows, omega: NDArray[np.float64], window: NDArray[Any], n_filters: int, n_features: int
+    rows: _Rows, omega: NDArray[np.float64], window: NDArray[Any], rank: Rank
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Shared filters (conjugated eigenvectors) [R, omega] and mixing [row, K, R] of one time's forms."""
-    psi = np.array([morlet(s, omega) for s in rows.scale[rows.needed]])
+    n_filters, n_features = _sizes(rank, len(omega))
+    psi = np.array([gaussian_wavelet(s, omega) for s in rows.scale[rows.needed]])
+    weight = np.clip(psi.max(0) / psi.max(), rank.floor, 1)
+    if rank.floor < 1:
+        psi = psi / weight
     toeplitz = _hermitian_toeplitz(window)
     trace = rows.weights @ (psi**2).sum(1) * np.maximum(window[:, 0].real.max(), 1e-300)
     shares = (rows.weights / trace[:, None]).sum(0)
@@ -294,7 +327,7 @@ def _factor(
     power, axes = np.linalg.eigh(np.einsum("ji,irs->jrs", rows.weights, projected))
     power, axes = power[:, ::-1][:, :n_features], axes[:, :, ::-1][:, :, :n_features]
     mixing = np.sqrt(np.maximum(power, 0))[:, :, None] * axes.conj().transpose(0, 2, 1)
-    return vectors.conj().T, mixing
+    return vectors.conj().T * (weight if rank.floor < 1 else 1), mixing
 
 
 def _interior_tables(
@@ -302,14 +335,13 @@ def _interior_tables(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Real filters at the bins of the padded transform, and mixing, for a cell far from both ends."""
     widest = float(rows.scale[rows.needed[-1]])
-    step = 2 * np.pi / rows.top_omega
+    step = 2 * np.pi / (rows.top_omega - rows.bottom_omega)
     half = math.ceil(CELL_REACH * widest / step)
     n_points = 2 * half + 1
-    omega = 2 * np.pi * np.arange(1, n_points + 1) / (n_points * step)
-    omega = omega[omega <= rows.top_omega]
+    omega = rows.nodes(n_points, step)
     lag = omega - omega[0]
     window = np.exp(-0.5 * (rows.scale[rows.needed][:, None] * lag) ** 2)
-    vectors, mixing = _factor(rows, omega, window, *_ranks(rank, len(omega)))
+    vectors, mixing = _factor(rows, omega, window, rank)
     # The filters live within the frame in time, so their transform there gives them at every bin.
     points = np.arange(-half, half + 1) * step
     in_time = vectors @ np.exp(-1j * omega[:, None] * points) / n_points
@@ -374,3 +406,90 @@ def _unscaled_features(group: Group, spectrum: NDArray[np.complex128], t: int) -
         points = group.frame_start + group.frame_step * np.arange(group.n_frame)
         frame = np.exp(1j * points[:, None] * omega) @ spectrum
     return np.asarray(group.end_mixing[t] @ (group.end_filters[t] @ frame))
+
+
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+_ARRAYS = ("times", "filters", "mixing", "end_filters", "end_mixing")
+_NUMBERS = ("first_row", "n_rows", "n_padded", "n_circle", "n_bins", "frame_start", "frame_step")
+_MAGIC = b"ibsync-tables\n"
+_ALIGN = 64  # bytes; arrays are used where they were read
+
+
+def cache_dir() -> Path:
+    """Folder of the tables: $IBSYNC_CACHE_DIR, else ibsync/ in the user's cache folder."""
+    if chosen := os.environ.get("IBSYNC_CACHE_DIR"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "ibsync"
+
+
+@lru_cache(maxsize=64)
+def load_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group:
+    """Tables from the cache; built, checked and stored when missing or damaged.
+
+    A cache that cannot be written costs time, not the result.
+    """
+    path = cache_dir() / f"{_key(scales, first_row, n_rows, rank)}.tables"
+    group = _read(path)
+    if group is None:
+        group = build_group(scales, first_row, n_rows, rank)
+        _write(path, group)
+    return group
+
+
+def _key(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
+    reaches = (SPECTRAL_REACH, WAVELET_REACH, CELL_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
+    everything = (FORMAT, scales.n_samples, scales.voices, scales.n_rows, first_row, n_rows, rank, reaches)
+    return hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, group: Group) -> None:
+    arrays = {name: np.ascontiguousarray(getattr(group, name)) for name in _ARRAYS}
+    header = {
+        "numbers": {name: getattr(group, name) for name in _NUMBERS},
+        "arrays": {name: [array.dtype.str, array.shape] for name, array in arrays.items()},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-(len(_MAGIC) + 16 + len(text)) % _ALIGN)
+    body = b"".join(array.tobytes() + bytes(-array.nbytes % _ALIGN) for array in arrays.values())
+    content = len(text).to_bytes(8, "little") + text + body
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_MAGIC + zlib.crc32(content).to_bytes(8, "little") + content)
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> Group | None:
+    """A stored group, or None if it is missing, cut short or damaged in any byte."""
+    try:
+        raw = memoryview(np.fromfile(path, np.uint8).data)
+    except OSError:
+        return None
+    start = len(_MAGIC) + 8
+    content = raw[start:]
+    crc = zlib.crc32(content).to_bytes(8, "little")
+    if bytes(raw[:start]) != _MAGIC + crc or len(content) < 8:
+        return None
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8 : 8 + length]))
+    return Group(**header["numbers"], **dict(_arrays(header["arrays"], content[8 + length :])))
+
+
+def _arrays(described: dict[str, Any], body: memoryview) -> Iterator[tuple[str, NDArray[Any]]]:
+    offset = 0
+    for name, (dtype, shape) in described.items():
+        count = math.prod(shape)
+        array = np.frombuffer(body, dtype, count, offset)
+        offset += array.nbytes + -array.nbytes % _ALIGN
+        yield name, array.reshape(shape)

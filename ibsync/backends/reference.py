@@ -1,0 +1,45 @@
+"""The two verbs by the definition: float64, every sample of every row, one pair at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..definition import coherency
+from ..plan import Plan, full_resolution_weights
+from ..signals import Signals
+from .numpy import Sums
+
+
+@dataclass
+class Features:
+    """The signals themselves."""
+
+    signals: Signals
+    plan: Plan
+
+
+class ReferenceBackend:
+    """Slow and obvious."""
+
+    name = "numpy"
+
+    def features(self, signals: Signals, plan: Plan) -> Features:
+        """Nothing is done ahead."""
+        return Features(signals, plan)
+
+    def coherence(self, a: Features, b: Features) -> Sums:
+        """Sums over all samples and rows of each band x epoch."""
+        plan = a.plan
+        weights = full_resolution_weights(plan)
+        sums = Sums.zeros((plan.n_means, a.signals.n_channels, b.signals.n_channels))
+        for i, x in enumerate(a.signals.x.astype(np.float64)):
+            for j, y in enumerate(b.signals.x.astype(np.float64)):
+                value = coherency(x, y, plan.scales, preset=plan.spec.preset)
+                entered = weights * ~np.isnan(value)
+                value = np.nan_to_num(value)
+                sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
+                sums.inner[:, i, j] = np.tensordot(entered, value, 2)
+                sums.weight[:, i, j] = entered.sum(axis=(1, 2))
+        return sums

@@ -1,0 +1,153 @@
+"""`Engine`: the two verbs under everything, and the choice of backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import DeviceError, InputError, PlanError
+from .plan import Epochs, Plan, make_plan
+from .signals import prepare
+from .spec import WTC
+
+BACKENDS = ("auto", "cuda", "numpy")
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
+
+    Attributes
+    ----------
+    coherence : float64 [*a, *b, band, epoch]
+        Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
+    coherency : complex128, same shape
+        Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
+    valid_fraction : float64, same shape
+        Share of the band x epoch's cells that entered.
+    """
+
+    coherence: NDArray[np.float64]
+    coherency: NDArray[np.complex128]
+    valid_fraction: NDArray[np.float64]
+
+
+class Engine:
+    """Plans once for a recording length, then computes features and coherence.
+
+    Parameters
+    ----------
+    n_samples : int
+        Length of the recordings.
+    sfreq : float
+        Sampling rate, Hz.
+    spec : WTC, optional
+        Bands, accuracy, preset; default: the full textbook range as one band.
+    epochs : mapping of str to (start, stop) or a sequence of such intervals, in s, optional
+        Default: the whole recording, named "all".
+    backend : {"auto", "cuda", "numpy"}
+        "auto" takes the GPU when one is usable.
+
+    Attributes
+    ----------
+    backend : str
+        The backend that was taken.
+    plan : Plan
+
+    Raises
+    ------
+    PlanError
+        If a band or an epoch does not fit the recording.
+    DeviceError
+        If the backend asked for is not there.
+
+    Examples
+    --------
+    >>> eng = Engine(3000, 10.0, WTC(bands={"slow": (0.02, 0.1)}))
+    >>> u = eng.features(np.random.default_rng(0).standard_normal((4, 3000)))
+    >>> eng.coherence(u, u).coherence.shape
+    (4, 4, 1, 1)
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        sfreq: float,
+        spec: WTC | None = None,
+        *,
+        epochs: Epochs | None = None,
+        backend: str = "auto",
+    ) -> None:
+        self.spec = spec or WTC()
+        self._device = _device(backend, self.spec)
+        self.backend: str = self._device.name
+        self.plan: Plan = make_plan(n_samples, sfreq, self.spec, epochs)
+
+    def features(self, x: ArrayLike, good: ArrayLike | None = None) -> Any:
+        """Features of channels, kept where the backend computes.
+
+        Parameters
+        ----------
+        x : array [..., channel, sample] or [sample]
+            Real signals; NaN marks a gap.
+        good : bool array broadcastable to `x`, optional
+            False marks samples not to be trusted.
+
+        Returns
+        -------
+        An opaque batch for `coherence`.
+
+        Raises
+        ------
+        InputError
+            If the length is not the planned one, or a signal is infinite.
+        """
+        signals = prepare(x, good)
+        if signals.n_samples != self.plan.n_samples:
+            raise InputError(f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}")
+        return self._device.features(signals, self.plan)
+
+    def coherence(self, a: Any, b: Any) -> Coherence:
+        """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
+
+        Parameters
+        ----------
+        a, b : batches from `features`
+
+        Returns
+        -------
+        Coherence
+        """
+        sums = self._device.coherence(a, b)
+        shape = (*a.signals.shape, *b.signals.shape, len(self.plan.bands), len(self.plan.epochs))
+        return _means(sums, self.plan, shape)
+
+
+def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:
+    def arranged(values: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.moveaxis(values, 0, -1)).reshape(shape)
+
+    weight = sums.weight
+    fraction = np.clip(weight / plan.n_cells.reshape(-1, 1, 1), 0, 1)
+    # A mean over next to nothing is no mean, whatever min_valid says.
+    enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
+    share = np.where(enough, 1 / np.where(enough, weight, 1), np.nan)
+    coherence = np.clip(sums.squared * share, 0, 1)
+    return Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
+
+
+def _device(name: str, spec: WTC) -> Any:
+    if name not in BACKENDS:
+        raise PlanError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
+    if name == "cuda":
+        raise DeviceError("backend 'cuda' is not part of this version: use backend='numpy' or 'auto'")
+    if spec.accuracy == "reference":
+        from .backends.reference import ReferenceBackend
+
+        return ReferenceBackend()
+    from .backends.numpy import NumpyBackend
+
+    return NumpyBackend()

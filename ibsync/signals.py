@@ -1,0 +1,123 @@
+"""Channels made ready for the transform: mean and gain removed, gaps filled and remembered, unusable ones named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+from .definition import padded_length
+from .errors import InputError
+
+FINE, CONSTANT, NO_DATA = 0, 1, 2
+REASONS = ("", "constant", "no finite sample")
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Channels of equal length.
+
+    Attributes
+    ----------
+    x : float32 or float64 [channel, sample]
+        As given, gaps filled by straight lines.
+    shape : tuple of int
+        Shape of the caller's array without its sample axis.
+    mean, gain : float64 [channel]
+        (x - mean) gain has unit variance; gain is 0 for an unusable channel.
+    status : int8 [channel]
+        FINE, CONSTANT or NO_DATA.
+    bad : bool [channel, sample] or None
+        Samples in gaps or masked out.
+    """
+
+    x: NDArray[np.floating]
+    shape: tuple[int, ...]
+    mean: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    status: NDArray[np.int8]
+    bad: NDArray[np.bool_] | None
+
+    @property
+    def n_channels(self) -> int:
+        """Channels, all leading axes together."""
+        return len(self.x)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of each channel."""
+        return int(self.x.shape[1])
+
+    def spectra(self, part: slice) -> NDArray[np.complex128]:
+        """Zero-padded spectra over M of unit-variance channels: complex128 [bin 0..M/2, channel].
+
+        In float64 whatever comes after: rounding of the long transform leaks over the whole recording.
+        """
+        n_padded = padded_length(self.n_samples)
+        unit = (self.x[part].astype(np.float64) - self.mean[part, None]) * self.gain[part, None]
+        return np.ascontiguousarray(scipy.fft.rfft(unit, n_padded, norm="forward", overwrite_x=True).T)
+
+
+def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str] | None = None) -> Signals:
+    """Channels ready for the transform.
+
+    Parameters
+    ----------
+    x : array [..., channel, sample] or [sample]
+        Real signals; NaN marks a gap.
+    good : bool array broadcastable to `x`, optional
+        False marks samples not to be trusted (motion, saturation).
+    names : sequence of str, optional
+        Channel names for messages.
+
+    Raises
+    ------
+    InputError
+        If `x` is not real or holds infinite values.
+    """
+    array = np.asarray(x)
+    if array.ndim == 0 or array.dtype.kind not in "fiub":
+        raise InputError(f"signals must be a real array [..., channel, sample], got {array.dtype} of shape {array.shape}")
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    flat = array.reshape(-1, array.shape[-1])
+    if np.isinf(flat.sum(dtype=np.float64)) and np.isinf(flat).any():
+        row = int(np.flatnonzero(np.isinf(flat).any(axis=1))[0])
+        name = names[row] if names else f"number {row}"
+        raise InputError(f"channel {name} holds infinite values: replace them by NaN to mark a gap")
+    bad = _bad_samples(array, flat, good)
+    filled = flat if bad is None else _filled(flat, bad)
+    return _standardised(filled, array.shape[:-1], bad)
+
+
+def _bad_samples(array: NDArray, flat: NDArray, good: ArrayLike | None) -> NDArray[np.bool_] | None:  # type: ignore[type-arg]
+    bad = np.isnan(flat) if np.isnan(flat.sum(dtype=np.float64)) else None
+    if good is None:
+        return bad
+    masked = ~np.broadcast_to(np.asarray(good, bool), array.shape).reshape(flat.shape)
+    return masked if bad is None else masked | bad
+
+
+def _filled(flat: NDArray, bad: NDArray[np.bool_]) -> NDArray:  # type: ignore[type-arg]
+    """Bad samples on straight lines between their good neighbours."""
+    filled = flat.copy()
+    sample = np.arange(flat.shape[1])
+    for channel, holes in zip(filled, bad, strict=True):
+        channel[holes] = np.interp(sample[holes], sample[~holes], channel[~holes]) if not holes.all() else 0.0
+    return filled
+
+
+def _standardised(x: NDArray, shape: tuple[int, ...], bad: NDArray[np.bool_] | None) -> Signals:  # type: ignore[type-arg]
+    mean = x.mean(axis=1, dtype=np.float64)
+    largest = np.maximum(x.max(axis=1) - mean, mean - x.min(axis=1))
+    size = np.maximum(np.abs(x.max(axis=1)), np.abs(x.min(axis=1)))
+    status = np.where(largest > 1e-12 * size, FINE, CONSTANT).astype(np.int8)
+    if bad is not None:
+        status[bad.all(axis=1)] = NO_DATA
+    fine = status == FINE
+    spread = np.array([np.linalg.norm((row - m) / s) for row, m, s in zip(x, mean, np.where(fine, largest, 1), strict=True)])
+    gain = np.where(fine, np.sqrt(x.shape[1]) / np.where(fine, spread * largest, 1), 0.0)
+    return Signals(x, shape, mean, gain, status, bad)
