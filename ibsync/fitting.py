@@ -213,5 +213,5 @@ def _report(recording: Incoming, fit: Fit, say: Say) -> None:
     elif clock.sfreq != fit.sfreq:
         say("rate", recording.id, f"{clock.sfreq:.9g} Hz taken as its partner's {fit.sfreq:.9g} Hz")
     end = (clock.stop - clock.t0) - fit.start - (fit.n_samples - 1) / fit.sfreq
-    if fit.start or end > 0.5 / fit.sfreq:
+    if fit.start or end > 0.999 / fit.sfreq:
         say("cropped", recording.id, f"{fit.start:.6g} s cut at the start, {max(end, 0):.6g} s at the end")

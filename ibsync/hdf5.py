@@ -198,9 +198,18 @@ def _vet_chunks(creation: h5py.h5p.PropDCID, item_bytes: int, name: str) -> None
 def check_output(path: Path) -> Path:
     """The resolved path, if a study can be written there; refused before any work is done."""
     target = check_writable(path)
-    if target.exists() and target.stat().st_size and not h5py.is_hdf5(target):
-        raise InputError(f"{path}: exists and is not an HDF5 file; choose another output name")
+    if target.exists() and target.stat().st_size and not _is_ours(target):
+        raise InputError(f"{path}: exists and is not an ibsync study; choose another output name or remove it first")
     return target
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file may be replaced without a second thought, as one that ibsync packed."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "ibsync_format" in file.attrs
+    except OSError:
+        return False
 
 
 def check_free_space(path: Path, n_bytes: int) -> None:

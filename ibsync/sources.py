@@ -72,9 +72,9 @@ def find_sources(given: str | Path | Sequence[str | Path]) -> Found:
     """
     if not isinstance(given, str | Path):
         paths = [Path(path) for path in given]
-        return Found(
-            tuple(describe_file(path) for path in paths), _tables_near(paths[0].parent) if paths else {}, False
-        )
+        if not paths:
+            raise InputError("no recording is given; name a folder or files")
+        return Found(tuple(describe_file(path) for path in paths), _tables_near(paths[0].parent), False)
     path = Path(given)
     if path.is_dir():
         return _search(path)

@@ -285,7 +285,7 @@ def test_output_paths_that_cannot_be_written(tmp_path, parts):
     for output, word in (
         (tmp_path / "no" / "s.h5", "does not exist"),
         (tmp_path, "is a folder"),
-        (tmp_path / "notes.txt", "not an HDF5"),
+        (tmp_path / "notes.txt", "not an ibsync study"),
     ):
         with pytest.raises(InputError) as error:
             write(output, parts)
