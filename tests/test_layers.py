@@ -18,30 +18,58 @@ PACKAGE = Path(ibsync.__file__).parent
 # What each module may import of ours. Read from top to bottom: a module knows only what stands above it.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    # What is asked, and how it is computed.
     "spec": {"errors"},
     "definition": {"errors", "spec"},
+    "signals": {"errors", "definition"},
     "tables": {"errors", "spec", "definition"},
     "plan": {"errors", "spec", "tables"},
-    "backends": {"errors", "spec", "definition", "tables", "plan"},
-    "engine": {"errors", "spec", "definition", "tables", "plan", "backends"},
-    "hdf5": {"errors"},
+    "backends": {"errors", "spec", "definition", "signals", "tables", "plan"},
+    "engine": {"errors", "spec", "signals", "tables", "plan", "backends"},
+    # Files: people, recordings, dyads.
     "storage": {"errors"},
-    "study": {"errors", "hdf5"},
-    "snirf": {"errors", "hdf5", "study"},
-    "pack": {"errors", "hdf5", "study", "snirf"},
-    "philox": {"errors"},
-    "surrogates": {"errors", "philox"},
-    "accumulate": {"errors", "philox", "surrogates"},
-    "inference": {"errors", "philox", "surrogates", "accumulate"},
-    "wording": {"errors"},
-    "results": {"errors", "storage", "wording"},
+    "hdf5": {"errors", "storage"},
+    "recording": {"errors"},
+    "study_layout": {"errors", "hdf5", "recording"},
+    "study": {"errors", "hdf5", "recording", "study_layout"},
+    "clock": {"errors"},
+    "sources": {"errors"},
+    "cohort": {"errors", "sources"},
+    "snirf": {"errors", "hdf5", "recording", "clock"},
+    "incoming": {"errors", "recording", "clock", "sources", "snirf"},
+    "matching": {"errors", "sources", "cohort", "incoming"},
+    "fitting": {"errors", "clock", "incoming", "matching"},
+    "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "matching", "fitting"},
     "haemoglobin": {"errors"},
     "simulate": {"errors", "haemoglobin", "study"},
-    "settings": {"errors", "spec"},
+    # Null distributions and tests, on host arrays.
+    "philox": {"errors"},
+    "surrogates": {"errors", "philox"},
+    "accumulate": {"errors"},
+    "grouptest": {"errors", "surrogates", "accumulate"},
+    "inference": {"errors", "surrogates", "accumulate", "grouptest"},
+    # Results in words and files.
+    "wording": {"errors"},
+    "results": {"errors", "storage", "wording"},
 }
 # The one place that knows all stages, and the faces above it, which may use anything.
-FACES = {"analysis", "cli", "demo", "doctor", "drawing", "job", "plot", "report", "scalogram", "__init__", "__main__"}
-H5PY_OWNERS = {"hdf5", "snirf", "study", "tables"}
+FACES = {
+    "__init__",
+    "__main__",
+    "analysis",
+    "cli",
+    "demo",
+    "doctor",
+    "drawing",
+    "histograms",
+    "job",
+    "pictures",
+    "plot",
+    "report",
+    "scalogram",
+    "settings",
+}
+H5PY_OWNERS = {"hdf5", "snirf", "study_layout"}
 HEAVY = ("scipy.stats", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
 
