@@ -110,7 +110,7 @@ def _dyad_picture(ds: xr.Dataset) -> Picture:
 
 
 def _matrix_height(ds: xr.Dataset) -> float:
-    return float(np.clip(1.9 + 0.16 * ds.sizes["dyad"], 3.2, 6.0))
+    return float(np.clip(2.2 + 0.16 * ds.sizes["dyad"], 3.8, 6.0))
 
 
 def _null_picture(ds: xr.Dataset) -> Picture:
