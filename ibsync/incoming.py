@@ -1,4 +1,4 @@
-"""Hides the differences between recording formats: every file becomes `Incoming` recordings of one form."""
+"""Hides the differences between recording formats: `Incoming` is one form for all, made here from SNIRF."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Incoming:
         When the samples were taken.
     events : tuple of Event
         Onsets count from the first sample.
-    bad : dict
-        Channels that are marked bad, with the reason.
+    bad : tuple of (str, str)
+        Channels that are marked bad, and why where that is said.
     started : str
         Date and time that the file gives for its time origin; empty where it does not say.
     dyad, role : str
@@ -81,14 +81,8 @@ class Incoming:
         return "_".join([self.participant, *(f"{name}-{label}" for name, label in labels if label)])
 
 
-def read_incoming(source: Source, *, chromas: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
-    """Every person's recording in one file; data of an unusable type come back with their `refusal`."""
-    if source.path.suffix.lower() == ".snirf":
-        return _from_snirf(source, chromas, allow_dod)
-    raise InputError(f"{source.path}: {source.path.suffix} files are not read yet; convert the file to SNIRF")
-
-
-def _from_snirf(source: Source, chromas: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
+def read_snirf_recordings(source: Source, *, chromas: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
+    """Every person's recording in a SNIRF file; data of an unusable type come back with their `refusal`."""
     people = read_snirf(source.path)
     names = _names_of_people(source, people)
     return [_incoming(source, person, name, chromas, allow_dod) for person, name in zip(people, names, strict=True)]
@@ -124,7 +118,7 @@ def _incoming(
         found = haemoglobin(person, allow_dod=allow_dod)
     except InputError as error:
         return replace(bare, refusal=str(error))
-    return _usable(bare, person, found, _wanted_chromas(person, tuple(found.columns), chromas))
+    return _usable(bare, person, found, wanted_chromas(person.where, tuple(found.columns), chromas))
 
 
 def _usable(bare: Incoming, person: SnirfPerson, found: Haemoglobin, chromas: tuple[str, ...]) -> Incoming:
@@ -136,20 +130,21 @@ def _usable(bare: Incoming, person: SnirfPerson, found: Haemoglobin, chromas: tu
         chromas=chromas,
         read=lambda: found.read(chromas),
         unit=found.unit,
-        events=_events(bare.source, found.block.events),
+        events=events_of(bare.source, found.block.events),
         bad=tuple(bad.items()),
         notes=found.notes,
     )
 
 
-def _wanted_chromas(person: SnirfPerson, present: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+def wanted_chromas(where: str, present: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The signals to take of those that are present; all, if nothing is asked for."""
     missing = [chroma for chroma in wanted or () if chroma not in present]
     if missing:
-        raise InputError(f"{person.where}: has no {missing[0]}; it has {', '.join(present)}: ask for one of these")
+        raise InputError(f"{where}: has no {missing[0]}; it has {', '.join(present)}: ask for one of these")
     return present if wanted is None else tuple(wanted)
 
 
-def _events(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
-    """The BIDS events table where there is one with rows, else the file's own marks."""
+def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
+    """The BIDS events table where there is one with rows, else the file's own marks, in order of onset."""
     rows = [Event(*row) for row in read_bids_events(source)]
     return tuple(sorted(rows, key=lambda event: event.onset)) or stims

@@ -19,14 +19,16 @@ from numpy.typing import NDArray
 from .cohort import typed_columns
 from .errors import InputError
 from .fitting import Fit, OnGap, Wish, fit_recordings
+from .foreign import read_csv_recording, read_fif_recording, read_mat_recording
 from .hdf5 import check_free_space, check_output
-from .incoming import Incoming, read_incoming
+from .incoming import Incoming, read_snirf_recordings
 from .matching import Cohort, MatchedRow, match, named_files, read_cohort
 from .recording import DyadRow, Recording, check_dyads
 from .sources import Found, Source, find_sources
 from .study import write_study
 
 _MOSTLY_MISSING = 0.5
+_OTHER_READERS = {".fif": read_fif_recording, ".mat": read_mat_recording, ".csv": read_csv_recording}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def pack(
     ----------
     sources : path or sequence of paths
         A BIDS folder (with derivatives; processed recordings go before raw ones), a folder or list of recordings
-        with a dyads table, or one SNIRF file that holds two persons.
+        (SNIRF, or as in `ibsync.foreign` MNE, MATLAB, CSV) with a dyads table, or a SNIRF file of two persons.
     output : path
         Study file to write; it appears whole or not at all.
     dyads, participants, outcomes : path, optional
@@ -163,13 +165,20 @@ def _read_processed_first(
     others = [source for source in sources if not source.is_derivative]
     found: list[Incoming] = []
     for group, left_out in ((derived, others), (others, derived)):
-        found = [x for source in group for x in read_incoming(source, chromas=chromas, allow_dod=allow_dod)] or found
+        found = [x for source in group for x in _read(source, chromas=chromas, allow_dod=allow_dod)] or found
         if any(not recording.refusal for recording in found):
             for source in left_out:
                 report.add("not used", source.path.name, "another file holds the processed recording")
             break
     usable = [recording for recording in found if not recording.refusal]
     return usable or found
+
+
+def _read(source: Source, *, chromas: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
+    suffix = source.path.suffix.lower()
+    if suffix == ".snirf":
+        return read_snirf_recordings(source, chromas=chromas, allow_dod=allow_dod)
+    return [_OTHER_READERS[suffix](source, chromas=chromas)]
 
 
 def _write(
@@ -253,10 +262,8 @@ def _filled(
 ) -> tuple[Recording, dict[str, NDArray[np.float32]]]:
     """Read, fit and mark one recording."""
     signals = incoming.read()
-    marked = {
-        channel: f"marked bad in {incoming.source.channels and incoming.source.channels.name}"
-        for channel, _ in incoming.bad
-    }
+    marker = (incoming.source.channels or incoming.path).name
+    marked = {channel: f"marked bad in {marker}" for channel, _ in incoming.bad}
     bad = {**_missing_channels(incoming, plan), **_unusable(incoming, signals), **marked}
     good = tuple(channel not in bad for channel in plan.channels)
     _report_recording(incoming, bad, signals, report)

@@ -12,6 +12,7 @@ from pathlib import Path
 from .errors import InputError
 
 RECORDING_SUFFIXES = (".snirf", ".fif", ".mat", ".csv")
+_TABLES = ("participants", "dyads", "outcomes")
 _MISSING = {"", "n/a", "na", "nan", "none"}
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|task|run|acq|desc|space)-([^_.]+)")
 _BIDS_NAME = re.compile(r"sub-[^_]+(_[a-z]+-[^_]+)*_nirs\.snirf")
@@ -108,13 +109,22 @@ def _names_in(folder: Path) -> list[str]:
 
 def _search(folder: Path) -> Found:
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in RECORDING_SUFFIXES and _is_wanted(p, folder))
-    bids = [path for path in files if _BIDS_NAME.fullmatch(path.name)]
-    chosen = bids or [path for path in files if path.suffix.lower() != ".csv" or _is_signal_table(path)]
+    files = [path for path in files if path.stem not in _TABLES]
+    chosen = _of_one_convention(files)
     if not chosen:
         raise InputError(f"{folder}: no recording in the folder; give one with {', '.join(RECORDING_SUFFIXES)} files")
-    others = [path for path in files if path not in chosen and path.suffix.lower() == ".snirf"]
-    notes = tuple(f"{path.relative_to(folder)}: not used, its name is not that of a BIDS recording" for path in others)
+    left = [path.relative_to(folder) for path in files if path not in chosen]
+    notes = tuple(f"{path}: {chosen[0].name} and its like are the recordings here" for path in left)
     return Found(tuple(describe_file(path) for path in chosen), _tables_near(folder), True, notes)
+
+
+def _of_one_convention(files: Sequence[Path]) -> list[Path]:
+    """The recordings of the strictest convention present: what else lies there may be anything."""
+    bids = [path for path in files if _BIDS_NAME.fullmatch(path.name)]
+    by_format = [
+        [p for p in files if p.suffix.lower() in kinds] for kinds in ((".snirf", ".fif"), (".mat",), (".csv",))
+    ]
+    return bids or next((found for found in by_format if found), [])
 
 
 def _is_wanted(path: Path, folder: Path) -> bool:
@@ -122,15 +132,11 @@ def _is_wanted(path: Path, folder: Path) -> bool:
     return path.is_file() and not any(part.startswith(".") or part in ("sourcedata", "code") for part in parts)
 
 
-def _is_signal_table(path: Path) -> bool:
-    return path.stem not in ("dyads", "outcomes", "participants")
-
-
 def _tables_near(folder: Path) -> dict[str, Path]:
     """Tables of the folder itself, then of the folders that lead up to the root of its dataset."""
     found: dict[str, Path] = {}
     for place in _up_to_root(folder):
-        for name in ("participants", "dyads", "outcomes"):
+        for name in _TABLES:
             path = next((p for p in (place / f"{name}.tsv", place / f"{name}.csv") if p.is_file()), None)
             if path:
                 found.setdefault(name, path)
