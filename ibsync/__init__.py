@@ -1,1 +1,74 @@
-"""Inter-brain synchrony: wavelet transform coherence of many dyads, with null distributions."""
+"""Inter-brain synchrony: wavelet transform coherence of many dyads, with null distributions.
+
+The names below are loaded when first used, so that ``import ibsync`` is quick and needs neither GPU nor CuPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import plot
+    from .analysis import Study, test
+    from .arrays import partial_wtc, wtc
+    from .engine import Engine
+    from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .pack import pack
+    from .report import report
+    from .results import Result, load
+    from .simulate import simulate
+    from .spec import WTC, Band
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "WTC",
+    "Band",
+    "DeviceError",
+    "Engine",
+    "IbsyncError",
+    "InputError",
+    "PlanError",
+    "Result",
+    "Study",
+    "load",
+    "pack",
+    "partial_wtc",
+    "plot",
+    "report",
+    "simulate",
+    "test",
+    "wtc",
+]
+
+_HOME = {
+    "WTC": "spec",
+    "Band": "spec",
+    "DeviceError": "errors",
+    "Engine": "engine",
+    "IbsyncError": "errors",
+    "InputError": "errors",
+    "PlanError": "errors",
+    "Result": "results",
+    "Study": "analysis",
+    "load": "results",
+    "pack": "pack",
+    "partial_wtc": "arrays",
+    "report": "report",
+    "simulate": "simulate",
+    "test": "analysis",
+    "wtc": "arrays",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module(".plot", __name__)
+    if name not in _HOME:
+        raise AttributeError(f"module 'ibsync' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

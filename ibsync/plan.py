@@ -90,6 +90,20 @@ class Plan:
         """All scales in samples: float64 [row]."""
         return self.scales.scale
 
+    @property
+    def points_per_scale(self) -> float:
+        """Grid points in time per scale length; of a reference run, every sample."""
+        return self.rank(0).points_per_scale if self.spec.accuracy in RANKS else math.inf
+
+    @property
+    def feature_bytes(self) -> int:
+        """Memory of one channel's features."""
+        if self.spec.accuracy not in RANKS:
+            return 4 * self.n_samples
+        rank = self.rank(0)
+        n_times = sum(len(segment.times) for segment in self.segments)
+        return n_times * rank.n_filters * 2 * np.dtype(rank.dtype).itemsize
+
     def rank(self, depth: int) -> Rank:
         """Rank of the tables; depth 1 is for signals with spikes or steps."""
         return RANKS[self.spec.accuracy][depth]

@@ -142,7 +142,7 @@ class NumpyBackend:
 
             for _ in self._map(filter_channels, range(0, signals.n_channels, CHANNELS_PER_TASK)):
                 pass
-            features.filtered[depth] = out
+            features.filtered = {depth: out}  # a shallower one is not needed again
         return features.filtered[depth]
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

@@ -1,0 +1,602 @@
+"""The whole pipeline on one page: study -> plan -> features -> coherence -> null -> test -> result."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine import Coherence, Engine
+from .errors import IbsyncError, InputError, PlanError
+from .inference import Tail, dyad_summary, repair_test, require_attainable
+from .philox import STREAM_VERSION
+from .recording import DyadRow, Recording
+from .results import Result, build_result, provenance
+from .spec import WTC
+from .study import StudyFile
+from .surrogates import Draws, Null, Repairing
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Pairs = str | Sequence[tuple[str, str]]
+EpochWords = Sequence[str] | Mapping[str, Any] | None
+
+NULL_KINDS = ("repair",)
+WITHIN = ("session", "epoch", "task", "group")
+FEATURE_BYTES = 256 << 20  # features held at a time; a study larger than this is worked through in tiles of people
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `Study.check` found.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        What would stop a run; empty if nothing would.
+    page : str
+        The study, the request and the problems, to be read.
+    """
+
+    problems: tuple[str, ...]
+    page: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run would go through."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        return self.page
+
+
+class Study(StudyFile):
+    """A study file with the verbs of the analysis.
+
+    Examples
+    --------
+    >>> study = Study.open("therapy.h5")                                    # doctest: +SKIP
+    >>> spec = WTC(bands={"task": (0.02, 0.1)})                             # doctest: +SKIP
+    >>> real = study.synchrony(spec)                                        # doctest: +SKIP
+    >>> result = test(real, study.null(spec, n=10_000, seed=7))             # doctest: +SKIP
+    """
+
+    def check(self, spec: WTC, *, chroma: str = "hbo", epochs: EpochWords = None) -> Check:
+        """Everything that would stop a run, without running it.
+
+        Parameters
+        ----------
+        spec : WTC
+        chroma : str
+            Signal, such as "hbo".
+        epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
+
+        Returns
+        -------
+        Check
+        """
+        problems: list[str] = []
+        lines = [str(self), ""]
+        for occasion in _occasions(self.dyads, "common"):
+            try:
+                for rows, spans in _by_epochs(occasion, epochs):
+                    _engine(occasion, spec, spans, "auto", {})
+                    _require_chroma(self, rows, chroma)
+            except IbsyncError as error:
+                problems.append(f"{self.path}: {occasion.label}: {error}")
+            lines += occasion.describe()
+        if not self.dyads:
+            problems.append(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
+        lines += ["", "Problems:", *(f"  {p}" for p in problems)] if problems else ["", "Nothing stands in the way."]
+        return Check(tuple(problems), "\n".join(lines))
+
+    def synchrony(
+        self,
+        spec: WTC,
+        *,
+        chroma: str = "hbo",
+        pairs: Pairs = "all",
+        epochs: EpochWords = None,
+        length: str = "common",
+        backend: str = "auto",
+        progress: bool = False,
+    ) -> xr.Dataset:
+        """Coherence of every dyad, for channel pairs x bands x epochs.
+
+        Parameters
+        ----------
+        spec : WTC
+            With bands.
+        chroma : str
+            Signal, such as "hbo" or "hbr".
+        pairs : {"all", "same"} or sequence of (channel_a, channel_b)
+        epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
+            None is the whole recording, named "all".
+        length : {"common", "own"}
+            Cut the recordings of a session to the shortest one, as a comparison with re-paired partners needs, or use
+            each in full.
+        backend : {"auto", "cuda", "numpy"}
+        progress : bool
+            Show a bar on standard error.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band. Variables: coherence
+            (mean R2), coherency_re, coherency_im, phase (rad, positive: a leads), phase_consistency, lag (s),
+            valid_fraction.
+
+        Raises
+        ------
+        PlanError, InputError
+        """
+        _require_bands(spec)
+        rows = self._rows()
+        axes = _Axes.of(rows, pairs)
+        epoch_names = _epoch_names(epochs)
+        shape = (len(rows), len(epoch_names), len(axes.a), len(axes.b), len(spec.bands or {}))
+        values = Coherence(np.full(shape, np.nan), np.full(shape, np.nan, complex), np.zeros(shape))
+        engines: dict[Any, Engine] = {}
+        jobs = [
+            (occasion, row, _engine(occasion, spec, spans, backend, engines))
+            for occasion in _occasions(rows, length)
+            for chosen, spans in _by_epochs(occasion, epochs)
+            for row in chosen
+        ]
+        _require_chroma(self, rows, chroma)
+        for occasion, row, engine in _bar(jobs, "synchrony", progress):
+            a = engine.features(_person(self, row.recording_a, chroma, axes.a, occasion.n_samples))
+            b = engine.features(_person(self, row.recording_b, chroma, axes.b, occasion.n_samples))
+            _put(values, rows.index(row), engine.coherence(a, b))
+        axes.mask(values)
+        used = engines[next(iter(engines))]
+        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length=length, rows=rows)
+        return _dataset(values, rows, axes, epoch_names, spec, chroma, attrs)
+
+    def null(
+        self,
+        spec: WTC,
+        *,
+        kind: str = "repair",
+        n: int = 10_000,
+        within: Sequence[str] = ("session",),
+        seed: int = 0,
+        chroma: str = "hbo",
+        pairs: Pairs = "all",
+        epochs: EpochWords = None,
+        backend: str = "auto",
+        progress: bool = False,
+    ) -> Null:
+        """Null distribution by partner re-pairing: coherence of everybody with everybody's partner, once.
+
+        Parameters
+        ----------
+        spec : WTC
+            With bands.
+        kind : {"repair"}
+        n : int
+            Permutations drawn; all are listed where there are no more than a million.
+        within : sequence of {"session", "epoch", "task", "group"}
+            What must agree for two dyads to exchange partners. Session, task and epoch always do; with "group" only
+            dyads of one group exchange.
+        seed : int
+        chroma, pairs, epochs, backend, progress
+            As `synchrony`.
+
+        Returns
+        -------
+        Null
+
+        Raises
+        ------
+        PlanError, InputError
+            If fewer than two dyads can exchange partners, a person is in several dyads, or epochs differ in timing.
+        """
+        if kind not in NULL_KINDS:
+            raise PlanError(f"null kind {kind!r} is not known: use one of {', '.join(map(repr, NULL_KINDS))}")
+        _require_bands(spec)
+        unknown = [word for word in within if word not in WITHIN]
+        if unknown:
+            raise PlanError(f"within={unknown[0]!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+        rows = self._rows()
+        design = _design(rows, within)
+        draws = Draws.plan(design, n, seed)
+        axes = _Axes.of(rows, pairs)
+        occasions = _occasions(rows, "common", one_rate=True)
+        engines: dict[Any, Engine] = {}
+        planned = [(o, _engine(o, spec, _common_epochs(o, epochs), backend, engines)) for o in occasions]
+        _require_chroma(self, rows, chroma)
+        n_features = len(_epoch_names(epochs)) * len(axes.a) * len(axes.b) * len(spec.bands or {})
+        values = np.full((len(occasions), len(design), len(design), n_features), np.nan, np.float32)
+        jobs = [(s, o, e, block) for s, (o, e) in enumerate(planned) for block in design.blocks]
+        for s, occasion, engine, block in _bar(jobs, "re-pairing", progress):
+            present = [i for i in block if design.dyads[i] in occasion.by_dyad]
+            people = [occasion.by_dyad[design.dyads[i]] for i in present]
+            for i, j, coherence in _everybody(self, people, engine, axes, chroma, occasion.n_samples):
+                axes.mask(coherence)
+                flat = np.moveaxis(coherence.coherence, -1, 2)  # [i, j, epoch, a, b, band]
+                values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
+        used = planned[0][1]
+        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length="common", rows=rows)
+        return Null(values, draws, tuple(o.label for o in occasions), kind, attrs)
+
+    def _rows(self) -> tuple[DyadRow, ...]:
+        if not self.dyads:
+            raise InputError(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
+        return self.dyads
+
+
+def test(
+    real: xr.Dataset, null: Null, *, correct: Sequence[str] = ("fdr", "max"), tail: Tail = "greater"
+) -> Result:
+    """Group test of real dyads against re-paired ones.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        From `Study.synchrony`.
+    null : Null
+        From `Study.null`, of the same study and spec.
+    correct : sequence of {"fdr", "fdr_by", "max"}
+        Corrections over all channel pairs x bands x epochs; may be empty.
+    tail : {"greater", "less", "two-sided"}
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    PlanError
+        If `real` and `null` do not belong together, or the draws cannot support a correction.
+    """
+    _require_match(real, null)
+    shape = tuple(real.sizes[d] for d in ("epoch", "channel_a", "channel_b", "band"))
+    n_tested = int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum())
+    require_attainable(null.draws, n_tested, correct)
+    n_epochs, n_bands = shape[0], shape[3]
+    groups = np.broadcast_to(
+        np.arange(n_epochs)[:, None, None, None] * n_bands + np.arange(n_bands), shape
+    ).reshape(-1).astype(np.int64)
+    found = repair_test(null, correct=correct, tail=tail, groups=groups)
+    arrays: dict[str, Any] = {}
+    for name, values in found.items():
+        if name == "null_hist":
+            arrays[name] = values.reshape(n_epochs, n_bands, -1)
+        elif name == "pooled_statistic":
+            arrays[name] = values.reshape(n_epochs, n_bands)
+        else:
+            arrays[name] = values if name == "null_max" else values.reshape(shape)
+    arrays |= _per_row(real, null, shape)
+    return build_result(real, arrays, {
+        "null_kind": null.kind, "n_draws": null.draws.n, "exact": int(null.draws.exact), "min_p": null.draws.min_p,
+        "seed": null.draws.seed, "tail": tail, "correct": list(correct), "stream_version": STREAM_VERSION,
+    })  # fmt: skip
+
+
+def _per_row(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
+    """Each dyad row against its own re-paired partners: [dyad, epoch, channel_a, channel_b, band]."""
+    summary = dyad_summary(null)
+    labels = [_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
+    at = [
+        (null.sessions.index(label), null.design.dyads.index(str(dyad)))
+        for label, dyad in zip(labels, real["dyad"].values, strict=True)
+    ]
+    sessions, dyads = np.array(at).T
+    names = ("null_mean", "null_sd", "z", "percentile")
+    return {name: summary[name][sessions, dyads].reshape(len(at), *shape) for name in names}
+
+
+def _require_match(real: xr.Dataset, null: Null) -> None:
+    for name in ("study_sha256", "spec", "chroma", "pairs", "length", "backend"):
+        ours, theirs = real.attrs.get(name), null.attrs.get(name)
+        if ours != theirs:
+            raise PlanError(
+                f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
+                + (" (length='common')" if name == "length" else "")
+            )
+    n_features = math.prod(real.sizes[d] for d in ("epoch", "channel_a", "channel_b", "band"))
+    if n_features != null.n_features:
+        raise PlanError(f"real has {n_features} features, null {null.n_features}: compute both with the same epochs")
+
+
+# --- who meets whom, when ---------------------------------------------------------------------------------------------
+
+
+def _label(session: object, task: object) -> str:
+    return " / ".join(str(word) for word in (session, task) if str(word)) or "all"
+
+
+@dataclass(frozen=True)
+class _Occasion:
+    """Dyad rows of one session and task that are computed at one length."""
+
+    label: str
+    rows: tuple[DyadRow, ...]
+    n_samples: int
+    sfreq: float
+
+    @property
+    def by_dyad(self) -> dict[str, DyadRow]:
+        return {row.dyad: row for row in self.rows}
+
+    def describe(self) -> list[str]:
+        longest = max(row.recording_a.n_samples for row in self.rows)
+        cut = f", cut from up to {longest / self.sfreq:.1f} s" if longest > self.n_samples else ""
+        return [f"{self.label}: {len(self.rows)} dyads, {self.n_samples / self.sfreq:.1f} s at {self.sfreq:g} Hz{cut}"]
+
+
+def _occasions(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False) -> list[_Occasion]:
+    if length not in ("common", "own"):
+        raise PlanError(f"length must be 'common' or 'own', got {length!r}")
+    groups: dict[tuple[Any, ...], list[DyadRow]] = {}
+    for row in rows:
+        rate = row.recording_a.sfreq
+        own = row.recording_a.n_samples if length == "own" else 0
+        groups.setdefault((_label(row.session, row.task), rate, own), []).append(row)
+    occasions = [
+        _Occasion(label, tuple(members), min(r.recording_a.n_samples for r in members), rate)
+        for (label, rate, _), members in groups.items()
+    ]
+    if one_rate:
+        _refuse_two_rates(occasions)
+    return occasions
+
+
+def _refuse_two_rates(occasions: Sequence[_Occasion]) -> None:
+    first: dict[str, _Occasion] = {}
+    for occasion in occasions:
+        other = first.setdefault(occasion.label, occasion)
+        if other.sfreq != occasion.sfreq:
+            raise InputError(
+                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.sfreq:g} Hz and dyad "
+                f"{other.rows[0].dyad!r} {other.sfreq:g} Hz: pack the study again with one rate (resample)"
+            )
+        twice = [d for d in occasion.by_dyad if sum(row.dyad == d for row in occasion.rows) > 1]
+        if twice:
+            raise InputError(f"{occasion.label}: dyad {twice[0]!r} has several recordings: mark one for use")
+
+
+def _design(rows: Sequence[DyadRow], within: Sequence[str]) -> Repairing:
+    people: dict[str, tuple[str, str, str]] = {}
+    for row in rows:
+        mine = (row.person_a, row.person_b, row.group)
+        if people.setdefault(row.dyad, mine) != mine:
+            raise InputError(f"dyad {row.dyad!r} has other people or another group in session {row.session!r}: give it its own label")
+    a, b, group = (list(column) for column in zip(*people.values(), strict=True))
+    strata = {"group": group} if "group" in within else None
+    return Repairing.of(list(people), a, b, strata)
+
+
+def _require_bands(spec: WTC) -> None:
+    if not spec.bands:
+        raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
+
+
+def _require_chroma(study: StudyFile, rows: Iterable[DyadRow], chroma: str) -> None:
+    for row in rows:
+        for recording in (row.recording_a, row.recording_b):
+            if chroma not in recording.chromas:
+                raise InputError(
+                    f"{study.path}: {row.label}: {recording.participant} has no {chroma!r}, only "
+                    f"{', '.join(recording.chromas)}: choose another chroma"
+                )
+
+
+# --- epochs -----------------------------------------------------------------------------------------------------------
+
+Spans = dict[str, list[tuple[float, float]]]
+
+
+def _epoch_names(epochs: EpochWords) -> list[str]:
+    return ["all"] if epochs is None else [str(name) for name in epochs]
+
+
+def _spans(row: DyadRow, epochs: EpochWords) -> Spans | None:
+    """Intervals of each epoch in s: as given, or from the events of the dyad."""
+    if epochs is None:
+        return None
+    if isinstance(epochs, Mapping):
+        return {str(k): [tuple(v)] if np.ndim(v) == 1 else [tuple(p) for p in v] for k, v in epochs.items()}
+    if isinstance(epochs, str):
+        raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
+    events = row.recording_a.events or row.recording_b.events
+    labels = sorted({event.label for event in events})
+    spans = {}
+    for name in epochs:
+        spans[name] = [(e.onset, e.onset + e.duration) for e in events if e.label == name and e.duration > 0]
+        if not spans[name]:
+            near = difflib.get_close_matches(name, labels, 1)
+            known = f"did you mean {near[0]!r}?" if near else f"its events are {', '.join(map(repr, labels)) or 'none'}"
+            raise PlanError(f"{row.label}: no event {name!r} with a duration; {known}")
+    return spans
+
+
+def _by_epochs(occasion: _Occasion, epochs: EpochWords) -> list[tuple[list[DyadRow], Spans | None]]:
+    """Rows of an occasion grouped by the timing of their epochs."""
+    groups: dict[str, tuple[list[DyadRow], Spans | None]] = {}
+    for row in occasion.rows:
+        spans = _spans(row, epochs)
+        groups.setdefault(json.dumps(spans), ([], spans))[0].append(row)
+    return list(groups.values())
+
+
+def _common_epochs(occasion: _Occasion, epochs: EpochWords) -> Spans | None:
+    """The one timing of an occasion, within a sample.
+
+    Raises
+    ------
+    PlanError
+        If dyads differ: re-paired partners would not be in the same epoch at the same time.
+    """
+    groups = _by_epochs(occasion, epochs)
+    spans = groups[0][1]
+    for rows, others in groups[1:]:
+        for name in spans or {}:
+            ours, theirs = (np.array(s[name]) for s in (spans, others) if s)
+            if ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1 / occasion.sfreq:
+                raise PlanError(
+                    f"{occasion.label}: epoch {name!r} is at {_times(ours)} s in dyad {groups[0][0][0].dyad!r} and at "
+                    f"{_times(theirs)} s in dyad {rows[0].dyad!r}: re-pairing needs one timing; give the epochs as "
+                    "name = [start, stop] in s, or align the recordings"
+                )
+    return spans
+
+
+def _times(spans: NDArray[np.float64]) -> str:
+    return ", ".join(f"{start:g}-{stop:g}" for start, stop in spans)
+
+
+# --- channels and numbers ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Channel names of both people, over all dyads, and which pairs are wanted."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    wanted: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Sequence[DyadRow], pairs: Pairs) -> _Axes:
+        a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
+        b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
+        if isinstance(pairs, str):
+            if pairs not in ("all", "same"):
+                raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pairs!r}")
+            wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
+        else:
+            wanted = np.zeros((len(a), len(b)), bool)
+            for first, second in pairs:
+                wanted[_position(first, a), _position(second, b)] = True
+        if not wanted.any():
+            raise PlanError(f"pairs={pairs!r} holds no pair: the two people share no channel name")
+        return cls(a, b, wanted)
+
+    def mask(self, values: Coherence) -> None:
+        """NaN for the pairs that were not asked for, in arrays [..., a, b, band] or [i, a, j, b, band, epoch]."""
+        if not self.wanted.all():
+            wanted = self.wanted[:, :, None]
+            values.coherence[..., ~wanted[..., 0], :] = np.nan
+            values.coherency[..., ~wanted[..., 0], :] = np.nan
+
+
+def _position(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        raise PlanError(f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"))
+    return names.index(name)
+
+
+def _person(
+    study: StudyFile, recording: Recording, chroma: str, channels: tuple[str, ...], n_samples: int
+) -> NDArray[np.float32]:
+    """Signals by channel name, NaN for a channel that is missing or bad: float32 [channel, sample]."""
+    signals = study.signals(recording, chroma)
+    rows = {name: k for k, (name, good) in enumerate(zip(recording.channels, recording.good, strict=True)) if good}
+    out = np.full((len(channels), n_samples), np.nan, np.float32)
+    for k, name in enumerate(channels):
+        if name in rows:
+            out[k] = signals[rows[name], :n_samples]
+    return out
+
+
+def _engine(occasion: _Occasion, spec: WTC, spans: Spans | None, backend: str, made: dict[Any, Engine]) -> Engine:
+    key = (occasion.n_samples, occasion.sfreq, json.dumps(spans))
+    if key not in made:
+        made[key] = Engine(occasion.n_samples, occasion.sfreq, spec, epochs=spans, backend=backend)
+    return made[key]
+
+
+def _everybody(
+    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: _Axes, chroma: str, n_samples: int
+) -> Iterator[tuple[range, range, Coherence]]:
+    """Coherence of each first person with each second person, in tiles: arrays [i, j, a, b, band, epoch]."""
+    n = len(rows)
+    per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
+    step = max(1, min(n, int(FEATURE_BYTES / 2 / per_person)))
+    tiles = [range(k, min(k + step, n)) for k in range(0, n, step)]
+    for i in tiles:
+        first = engine.features(np.stack([_person(study, rows[k].recording_a, chroma, axes.a, n_samples) for k in i]))
+        for j in tiles:
+            people = [_person(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
+            found = engine.coherence(first, engine.features(np.stack(people)))
+            yield i, j, Coherence(*(np.moveaxis(v, 1, 2) for v in (found.coherence, found.coherency, found.valid_fraction)))
+
+
+def _put(values: Coherence, row: int, found: Coherence) -> None:
+    values.coherence[row] = np.moveaxis(found.coherence, -1, 0)
+    values.coherency[row] = np.moveaxis(found.coherency, -1, 0)
+    values.valid_fraction[row] = np.moveaxis(found.valid_fraction, -1, 0)
+
+
+def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
+    if not progress:
+        return jobs
+    from tqdm.auto import tqdm
+
+    return tqdm(jobs, desc=what, unit="dyad" if what == "synchrony" else "block")
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _attrs(
+    study: StudyFile, spec: WTC, engine: Engine, *, chroma: str, pairs: Pairs, length: str, rows: Sequence[DyadRow]
+) -> dict[str, Any]:
+    return provenance(
+        spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", chroma=chroma,
+        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, sfreq=rows[0].recording_a.sfreq,
+        length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
+        pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
+    )  # fmt: skip
+
+
+def _dataset(
+    values: Coherence,
+    rows: Sequence[DyadRow],
+    axes: _Axes,
+    epochs: Sequence[str],
+    spec: WTC,
+    chroma: str,
+    attrs: dict[str, Any],
+) -> xr.Dataset:
+    import xarray as xr
+
+    bands = dict(spec.bands or {})
+    dims = ("dyad", "epoch", "channel_a", "channel_b", "band")
+    phase = np.angle(values.coherency)
+    phase[np.isnan(values.coherency)] = np.nan
+    centre_hz = np.array([band.centre_hz for band in bands.values()])
+    numbers = {
+        "coherence": (values.coherence, "1", "mean magnitude-squared coherence"),
+        "coherency_re": (values.coherency.real, "1", "real part of the mean complex coherency"),
+        "coherency_im": (values.coherency.imag, "1", "imaginary part of the mean complex coherency"),
+        "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
+        "phase_consistency": (np.abs(values.coherency), "1", "modulus of the mean complex coherency"),
+        "lag": (phase / (2 * np.pi * centre_hz), "s", "phase at band centre as time; ambiguous by whole periods"),
+        "valid_fraction": (values.valid_fraction, "1", "share of the band x epoch's cells that entered"),
+    }
+    of_rows = {
+        "session": [row.session for row in rows], "task": [row.task for row in rows],
+        "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
+        "group": [row.group for row in rows],
+    }  # fmt: skip
+    coords: dict[str, Any] = {
+        "dyad": [row.dyad for row in rows],
+        **{name: ("dyad", column) for name, column in of_rows.items()},
+        "epoch": list(epochs), "channel_a": list(axes.a), "channel_b": list(axes.b), "band": list(bands),
+        "band_low_hz": ("band", [band.low_hz for band in bands.values()]),
+        "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
+        "chroma": chroma,
+    }  # fmt: skip
+    variables = {k: (dims, v, {"units": unit, "long_name": text}) for k, (v, unit, text) in numbers.items()}
+    return xr.Dataset(variables, coords, attrs)
