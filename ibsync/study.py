@@ -22,7 +22,8 @@ from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import check_dyads
-from .study_layout import Signals, distinct, read_study_layout, write_study_layout
+from .study_layout import Signals, distinct, write_study_layout
+from .study_reading import read_study_layout
 
 
 @dataclass(frozen=True)
