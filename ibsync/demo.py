@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 N_DYADS, N_CHANNELS, DURATION_S, SFREQ_HZ, SEED = 8, 6, 300.0, 5.0, 2
-COUPLING, COUPLED_FRACTION, BAND_HZ = 0.8, 0.5, (0.04, 0.1)
+COUPLING, COUPLED_FRACTION, BAND_HZ, OTHER_HZ = 0.8, 0.5, (0.04, 0.1), (0.15, 0.25)
 TALK, REST = "talk", "rest"
 EPOCHS = ((REST, 0.0, 120.0), (TALK, 120.0, 300.0))
 ALPHA = 0.05
@@ -31,7 +31,7 @@ output = "{RESULT}"
 report = "{REPORT}"
 
 [wtc]
-bands = {{ planted = [{BAND_HZ[0]}, {BAND_HZ[1]}], other = [0.15, 0.25] }}
+bands = {{ planted = {list(BAND_HZ)}, other = {list(OTHER_HZ)} }}
 
 [synchrony]
 chroma = "hbo"
@@ -83,11 +83,11 @@ class DemoOutcome:
     @property
     def python(self) -> str:
         """Three lines of Python that give the same result."""
+        epochs = [TALK, REST]
         return (
-            f'study, spec = ibs.Study.open("{(self.folder / STUDY).as_posix()}"), '
-            f'ibs.WTC(bands={{"planted": {BAND_HZ}, "other": (0.15, 0.25)}})\n'
-            f'real, null = (f(spec, epochs=["{TALK}", "{REST}"]) for f in (study.synchrony, study.null))\n'
-            "result = ibs.test(real, null)"
+            f'study = ibs.Study.open("{(self.folder / STUDY).as_posix()}")\n'
+            f'spec = ibs.WTC(bands={{"planted": {BAND_HZ}, "other": {OTHER_HZ}}})\n'
+            f"result = ibs.test(study.synchrony(spec, epochs={epochs}), study.null(spec, epochs={epochs}, seed={SEED}))"
         )
 
     def __str__(self) -> str:

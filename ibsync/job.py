@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, PlanError
-from .settings import PlanFile, check_files_differ, read_plan
+from .analysis import Study, test
+from .errors import IbsyncError, InputError, PlanError
+from .inference import require_attainable
+from .settings import Pairs, PlanFile, check_files_differ, read_plan
+from .spec import WTC
 from .storage import check_writable, write_whole
+from .surrogates import Draws, Repairing
 
 if TYPE_CHECKING:
-    from .analysis import Study
     from .results import Result
 
 
@@ -99,8 +102,6 @@ def run_plan(
     InputError, PlanError, DeviceError
         Before any work: if the plan, the study or the output path will not do.
     """
-    from .analysis import Study
-
     plan = _redirected(read_plan(path), output, report)
     for file in _files(plan):
         check_writable(file)
@@ -121,18 +122,18 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
     study_path : str or Path
         Study file.
     plan_path : str or Path, optional
-        Plan file; its own study is not read. Without it the defaults are checked.
+        Plan file; its own study is not read. Without it only the study is checked.
 
     Returns
     -------
     Readiness
         Pages to read, and the problems among them.
     """
-    from .analysis import Study
-
     study = Study.open(study_path)
-    no_plan = PlanFile(path=Path(study_path), study=Path(study_path), output=Path(study_path))
-    return readiness(study, no_plan if plan_path is None else read_plan(plan_path))
+    if plan_path is not None:
+        return readiness(study, read_plan(plan_path))
+    check = study.check(WTC())
+    return Readiness((str(check),), check.problems)
 
 
 def readiness(study: Study, plan: PlanFile) -> Readiness:
@@ -152,7 +153,35 @@ def readiness(study: Study, plan: PlanFile) -> Readiness:
     """
     checks = [study.check(plan.wtc, chroma=chroma, epochs=_epochs(plan)) for chroma in plan.synchrony.chroma]
     problems = [problem for check in checks for problem in check.problems]
+    try:
+        _require_testable(study, plan)
+    except IbsyncError as error:
+        problems.append(f"{plan.path}: {error}")
     return Readiness(tuple(str(check) for check in checks), tuple(dict.fromkeys(problems)))
+
+
+def _require_testable(study: Study, plan: PlanFile) -> None:
+    """Refuse a plan that names no bands, or whose re-pairings are too few for its corrections."""
+    if not plan.wtc.bands:
+        raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
+    people = {row.dyad: (row.person_a, row.person_b, row.group) for row in study.dyads}
+    if not people:
+        return
+    persons_a, persons_b, groups = zip(*people.values(), strict=True)
+    strata = {"group": groups} if "group" in plan.null.within else None
+    draws = Draws.plan(Repairing.of(list(people), persons_a, persons_b, strata), plan.null.n, plan.null.seed)
+    n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
+    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands)
+    require_attainable(draws, n_features, plan.test.correct)
+
+
+def _n_pairs(study: Study, pairs: Pairs) -> int:
+    """How many channel pairs have a good channel on either side, in some dyad."""
+    sides = ([row.recording_a for row in study.dyads], [row.recording_b for row in study.dyads])
+    a, b = ({name for r in side for name, good in zip(r.channels, r.good, strict=True) if good} for side in sides)
+    if isinstance(pairs, str):
+        return len(a) * len(b) if pairs == "all" else len(a & b)
+    return sum(first in a and second in b for first, second in pairs)
 
 
 def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -229,8 +258,6 @@ def _epochs(plan: PlanFile) -> Any:
 
 def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress: bool) -> Outcome:
     """The result of one chroma, not written yet."""
-    from .analysis import test
-
     started = time.perf_counter()
     pairs = plan.synchrony.pairs
     words: dict[str, Any] = {
@@ -241,8 +268,9 @@ def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress:
         "progress": progress,
     }
     wanted = plan.null
-    real = study.synchrony(plan.wtc, **words)
+    # The null refuses more than the real coherence does, and does so before it computes.
     null = study.null(plan.wtc, kind=wanted.kind, n=wanted.n, within=wanted.within, seed=wanted.seed, **words)
+    real = study.synchrony(plan.wtc, **words)
     result = test(real, null, correct=plan.test.correct, tail=plan.test.tail)
     return Outcome(chroma, result, (), time.perf_counter() - started)
 

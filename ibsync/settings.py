@@ -7,8 +7,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
+from .analysis import NULL_KINDS, WITHIN
 from .errors import InputError, PlanError
 from .grouptest import Tail
 from .inference import CORRECTIONS
@@ -17,8 +18,6 @@ from .spec import WTC
 Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
 Pairs = str | tuple[tuple[str, str], ...]
 
-NULL_KINDS = ("repair", "phase", "iaaft", "shift", "ar1", "block")
-WITHIN = ("session", "epoch", "group", "task")
 TAILS = get_args(Tail)
 
 _WTC_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
@@ -89,7 +88,7 @@ class TestSettings:
     """
 
     correct: tuple[str, ...] = ("fdr", "max")
-    tail: str = "greater"
+    tail: Tail = "greater"
 
 
 @dataclass(frozen=True)
@@ -355,5 +354,5 @@ def _test(reader: _Reader, words: Mapping[str, Any]) -> TestSettings:
     default = TestSettings()
     return TestSettings(
         correct=reader.some_of("test.correct", words.get("correct", list(default.correct)), CORRECTIONS),
-        tail=reader.one_of("test.tail", words.get("tail", default.tail), TAILS),
+        tail=cast(Tail, reader.one_of("test.tail", words.get("tail", default.tail), TAILS)),
     )

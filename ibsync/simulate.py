@@ -15,7 +15,8 @@ from .haemoglobin import Design, dyad_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .study import DyadRow, Recording, StudyFile
+    from .analysis import Study
+    from .recording import DyadRow, Recording
 
 EpochSpan = tuple[str, float, float]
 
@@ -83,7 +84,7 @@ def simulate(path: None = None, **arguments: Unpack[_Arguments]) -> Simulation: 
 
 
 @overload
-def simulate(path: str | Path, **arguments: Unpack[_Arguments]) -> StudyFile: ...
+def simulate(path: str | Path, **arguments: Unpack[_Arguments]) -> Study: ...
 
 
 def simulate(
@@ -102,7 +103,7 @@ def simulate(
     epochs: Sequence[EpochSpan] = (),
     groups: Sequence[str] = (),
     seed: int = 0,
-) -> Simulation | StudyFile:
+) -> Simulation | Study:
     """Return a study whose coupling is known, as arrays or as a study file.
 
     One seed gives one study: the signal of a person depends on the seed, the dyad, the session and the person, and
@@ -140,7 +141,7 @@ def simulate(
 
     Returns
     -------
-    Simulation or StudyFile
+    Simulation or Study
         Arrays and truth without a path; the opened study file with one. Its dyads carry the outcome
         "planted_coupling", the mean coupling over the recording.
 
@@ -189,12 +190,13 @@ def _arrays(design: Design, labels: _Labels) -> Simulation:
     )
 
 
-def _study_file(path: str | Path, design: Design, labels: _Labels) -> StudyFile:
+def _study_file(path: str | Path, design: Design, labels: _Labels) -> Study:
     """Write the study and open it."""
-    from .study import StudyFile, write_study
+    from .analysis import Study
+    from .study import write_study
 
     write_study(path, _recordings(design, labels), _participants(design, labels), _dyad_rows(design, labels))
-    return StudyFile.open(path)
+    return Study.open(path)
 
 
 def _recordings(design: Design, labels: _Labels) -> Iterator[tuple[Recording, dict[str, NDArray[np.float32]]]]:
@@ -216,7 +218,7 @@ def _person_name(dyad: int, person: int) -> str:
 
 def _recording(design: Design, labels: _Labels, dyad: int, session: int, person: int) -> Recording:
     """What describes one recording, without its signals."""
-    from .study import Event, Recording
+    from .recording import Event, Recording
 
     name = _person_name(dyad, person)
     return Recording(
@@ -249,7 +251,7 @@ def _participants(design: Design, labels: _Labels) -> dict[str, dict[str, str]]:
 
 def _dyad_rows(design: Design, labels: _Labels) -> list[DyadRow]:
     """Table of dyads, one row per session."""
-    from .study import DyadRow
+    from .recording import DyadRow
 
     return [
         DyadRow(

@@ -31,17 +31,18 @@ ALLOWED: dict[str, set[str]] = {
     "hdf5": {"errors", "storage"},
     "recording": {"errors"},
     "study_layout": {"errors", "hdf5", "recording"},
-    "study": {"errors", "hdf5", "recording", "study_layout"},
+    "study_reading": {"errors", "hdf5", "recording", "study_layout"},
+    "study": {"errors", "hdf5", "recording", "study_layout", "study_reading"},
     "clock": {"errors"},
     "sources": {"errors"},
     "cohort": {"errors", "sources"},
     "snirf": {"errors", "hdf5", "recording", "clock"},
     "incoming": {"errors", "recording", "clock", "sources", "snirf"},
+    "foreign": {"errors", "recording", "clock", "sources", "snirf", "incoming"},
     "matching": {"errors", "sources", "cohort", "incoming"},
     "fitting": {"errors", "clock", "incoming", "matching"},
-    "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "matching", "fitting"},
+    "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "foreign", "matching", "fitting"},
     "haemoglobin": {"errors"},
-    "simulate": {"errors", "haemoglobin", "study"},
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
@@ -68,8 +69,9 @@ FACES = {
     "report",
     "scalogram",
     "settings",
+    "simulate",
 }
-H5PY_OWNERS = {"hdf5", "snirf", "study_layout"}
+H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}
 HEAVY = ("scipy.stats", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
 
