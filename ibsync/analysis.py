@@ -17,7 +17,7 @@ from .errors import IbsyncError, InputError, PlanError
 from .inference import Tail, dyad_summary, repair_test, require_attainable
 from .philox import STREAM_VERSION
 from .recording import DyadRow, Recording
-from .results import Result, build_result, provenance
+from .results import Result, build_result, mean_variables, provenance
 from .spec import WTC
 from .study import StudyFile
 from .surrogates import Draws, Null, Repairing
@@ -573,18 +573,7 @@ def _dataset(
 
     bands = dict(spec.bands or {})
     dims = ("dyad", "epoch", "channel_a", "channel_b", "band")
-    phase = np.angle(values.coherency)
-    phase[np.isnan(values.coherency)] = np.nan
     centre_hz = np.array([band.centre_hz for band in bands.values()])
-    numbers = {
-        "coherence": (values.coherence, "1", "mean magnitude-squared coherence"),
-        "coherency_re": (values.coherency.real, "1", "real part of the mean complex coherency"),
-        "coherency_im": (values.coherency.imag, "1", "imaginary part of the mean complex coherency"),
-        "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
-        "phase_consistency": (np.abs(values.coherency), "1", "modulus of the mean complex coherency"),
-        "lag": (phase / (2 * np.pi * centre_hz), "s", "phase at band centre as time; ambiguous by whole periods"),
-        "valid_fraction": (values.valid_fraction, "1", "share of the band x epoch's cells that entered"),
-    }
     of_rows = {
         "session": [row.session for row in rows], "task": [row.task for row in rows],
         "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
@@ -598,5 +587,5 @@ def _dataset(
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
         "chroma": chroma,
     }  # fmt: skip
-    variables = {k: (dims, v, {"units": unit, "long_name": text}) for k, (v, unit, text) in numbers.items()}
+    variables = mean_variables(values.coherence, values.coherency, values.valid_fraction, centre_hz, dims)
     return xr.Dataset(variables, coords, attrs)

@@ -166,6 +166,34 @@ def _variable(name: str, values: Any) -> tuple[tuple[str, ...], Any, dict[str, s
     return dims if array.ndim else (), array, {"units": unit, "long_name": meaning}
 
 
+def mean_variables(
+    coherence: Any, coherency: Any, valid_fraction: Any, centre_hz: Any, dims: tuple[str, ...]
+) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
+    """
+    The variables of band means, from the arrays of `Engine.coherence`.
+
+    Parameters
+    ----------
+    coherence, valid_fraction : float64 [...]
+    coherency : complex128 [...]
+    centre_hz : float64
+        Band centres in Hz, broadcastable to `coherence`.
+    dims : tuple of str
+        Names of the axes.
+    """
+    phase = np.where(np.isnan(coherency), np.nan, np.angle(coherency))
+    numbers = {
+        "coherence": (coherence, "1", "mean magnitude-squared coherence"),
+        "coherency_re": (coherency.real, "1", "real part of the mean complex coherency"),
+        "coherency_im": (coherency.imag, "1", "imaginary part of the mean complex coherency"),
+        "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
+        "phase_consistency": (np.abs(coherency), "1", "modulus of the mean complex coherency"),
+        "lag": (phase / (2 * np.pi * centre_hz), "s", "phase at band centre as time; ambiguous by whole periods"),
+        "valid_fraction": (valid_fraction, "1", "share of the band x epoch's cells that entered"),
+    }
+    return {name: (dims, values, {"units": u, "long_name": text}) for name, (values, u, text) in numbers.items()}
+
+
 def provenance(
     *, spec: object = None, seed: int | None = None, study_sha256: str = "", **more: object
 ) -> dict[str, str | int | float]:

@@ -15,6 +15,11 @@ from .errors import InputError
 FINE, CONSTANT, NO_DATA = 0, 1, 2
 REASONS = ("", "constant", "no finite sample")
 
+# A cell is invalid when bad samples hold more than this share of its window's weight.
+BAD_SHARE = 0.05
+# The window of a cell, in scales: |wavelet|^2 (sd 1 / sqrt 2) smoothed by a Gaussian (sd 1).
+WINDOW_SD = 1.5**0.5
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -121,3 +126,17 @@ def _standardised(x: NDArray, shape: tuple[int, ...], bad: NDArray[np.bool_] | N
     spread = np.array([np.linalg.norm((row - m) / s) for row, m, s in zip(x, mean, np.where(fine, largest, 1), strict=True)])
     gain = np.where(fine, np.sqrt(x.shape[1]) / np.where(fine, spread * largest, 1), 0.0)
     return Signals(x, shape, mean, gain, status, bad)
+
+
+def bad_share(bad: NDArray[np.bool_], scale: float) -> NDArray[np.float64]:
+    """Share of a cell's window that bad samples hold, at each sample: float64 [sample].
+
+    Parameters
+    ----------
+    bad : bool [sample]
+    scale : float
+        Samples.
+    """
+    import scipy.ndimage
+
+    return np.asarray(scipy.ndimage.gaussian_filter1d(bad.astype(float), WINDOW_SD * scale, mode="nearest", truncate=5))

@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ..definition import EMPTY_SHARE
 from ..plan import Plan, Segment
-from ..signals import Signals
+from ..signals import BAD_SHARE, Signals, bad_share
 from ..tables import Group
 
 Real = NDArray[Any]
@@ -34,11 +33,6 @@ BLOCK_BYTES = 2 << 20
 TILE_BYTES = 1 << 19
 CHANNELS_PER_TASK = 32
 CHANNELS_PER_FFT = 4
-
-# A cell is invalid when bad samples hold more than this share of its window's weight.
-BAD_SHARE = 0.05
-# The window of a cell: |wavelet|^2 (sd s / sqrt 2) smoothed by a Gaussian of sd s.
-WINDOW_SD = np.sqrt(1.5)
 
 
 class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of this module, not an error
@@ -271,10 +265,9 @@ def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArr
     """Cells whose window holds few bad samples: bool [time, row, channel]."""
     times = plan.group(segment, 0).times[segment.times]
     usable = np.ones((len(times), segment.n_rows, len(bad)), bool)
-    for channel in np.flatnonzero(bad.any(axis=1)):
+    for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
         for row in range(segment.n_rows):
-            sd = WINDOW_SD * plan.scale[segment.first_row + row]
-            share = scipy.ndimage.gaussian_filter1d(bad[channel].astype(float), sd, mode="nearest", truncate=5)
+            share = bad_share(bad[channel], plan.scale[segment.first_row + row])
             usable[:, row, channel] = np.interp(times, np.arange(bad.shape[1]), share) <= BAD_SHARE
     return usable
 
