@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
-from .inference import Tail, dyad_summary, repair_test, require_attainable
+from .inference import Tail, dyad_summary, repair_test, shortfall
 from .philox import STREAM_VERSION
 from .recording import DyadRow, Recording
 from .results import Result, build_result, mean_variables, provenance
@@ -255,12 +256,19 @@ def test(
     Raises
     ------
     PlanError
-        If `real` and `null` do not belong together, or the draws cannot support a correction.
+        If `real` and `null` do not belong together, or a correction is unknown.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the draws are too few for a single finding to survive; the result carries the sentence as ``caution``.
     """
     _require_match(real, null)
     shape = tuple(real.sizes[d] for d in ("epoch", "channel_a", "channel_b", "band"))
     n_tested = int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum())
-    require_attainable(null.draws, n_tested, correct)
+    caution = shortfall(null.draws, n_tested, correct)
+    if caution:
+        warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=2)
     n_epochs, n_bands = shape[0], shape[3]
     groups = np.broadcast_to(
         np.arange(n_epochs)[:, None, None, None] * n_bands + np.arange(n_bands), shape
@@ -278,6 +286,7 @@ def test(
     return build_result(real, arrays, {
         "null_kind": null.kind, "n_draws": null.draws.n, "exact": int(null.draws.exact), "min_p": null.draws.min_p,
         "seed": null.draws.seed, "tail": tail, "correct": list(correct), "stream_version": STREAM_VERSION,
+        "caution": caution,
     })  # fmt: skip
 
 

@@ -140,9 +140,9 @@ def check_corrections(correct: Sequence[str]) -> None:
         raise PlanError("correct names both 'fdr' and 'fdr_by'; choose one of them before seeing the result")
 
 
-def require_attainable(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: float = 0.05) -> None:
+def shortfall(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: float = 0.05) -> str:
     """
-    Refuse, before the run, a test that cannot find anything.
+    Why a lone finding could not be seen with these draws, in one sentence; empty if it could.
 
     A lone finding among V features survives a false discovery rate only if V / (m + 1) <= alpha (with
     Benjamini-Yekutieli V times the harmonic sum), and a maximum statistic or a plain p only if 1 / (m + 1) <= alpha.
@@ -160,21 +160,21 @@ def require_attainable(draws: Draws, n_features: int, correct: Sequence[str], *,
     Raises
     ------
     PlanError
-        Naming the draws or dyads that would be enough.
+        If a correction is unknown.
     """
     check_corrections(correct)
     factor = max((_family_factor(name, n_features) for name in correct), default=1.0)
     needed = ceil(factor / alpha * (1 - 1e-12))
     if draws.n + 1 >= needed:
-        return
+        return ""
     why = f"{n_features} features tested with {', '.join(map(repr, correct)) or 'no correction'} at alpha={alpha:g}"
     if draws.exact:
-        raise PlanError(
+        return (
             f"{why} need {needed} re-pairings, but {len(draws.design)} dyads allow only {draws.n + 1} "
             f"(smallest p {draws.min_p:.3g}); record at least {_dyads_for(needed)} dyads in one block "
             "or test fewer features"
         )
-    raise PlanError(
+    return (
         f"{why} need n={needed - 1} draws, {draws.n} were asked for; "
         "ask for more, test fewer features, or correct with 'max'"
     )

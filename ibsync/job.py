@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .analysis import Study, test
 from .errors import IbsyncError, InputError, PlanError
-from .inference import require_attainable
+from .inference import shortfall
 from .settings import Pairs, PlanFile, check_files_differ, read_plan
 from .spec import WTC
 from .storage import check_writable, write_whole
@@ -153,26 +154,28 @@ def readiness(study: Study, plan: PlanFile) -> Readiness:
     """
     checks = [study.check(plan.wtc, chroma=chroma, epochs=_epochs(plan)) for chroma in plan.synchrony.chroma]
     problems = [problem for check in checks for problem in check.problems]
+    caution = ""
     try:
-        _require_testable(study, plan)
+        caution = _caution(study, plan)
     except IbsyncError as error:
         problems.append(f"{plan.path}: {error}")
-    return Readiness(tuple(str(check) for check in checks), tuple(dict.fromkeys(problems)))
+    pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
+    return Readiness(pages, tuple(dict.fromkeys(problems)))
 
 
-def _require_testable(study: Study, plan: PlanFile) -> None:
-    """Refuse a plan that names no bands, or whose re-pairings are too few for its corrections."""
+def _caution(study: Study, plan: PlanFile) -> str:
+    """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
     if not plan.wtc.bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     people = {row.dyad: (row.person_a, row.person_b, row.group) for row in study.dyads}
     if not people:
-        return
+        return ""
     persons_a, persons_b, groups = zip(*people.values(), strict=True)
     strata = {"group": groups} if "group" in plan.null.within else None
     draws = Draws.plan(Repairing.of(list(people), persons_a, persons_b, strata), plan.null.n, plan.null.seed)
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands)
-    require_attainable(draws, n_features, plan.test.correct)
+    return shortfall(draws, n_features, plan.test.correct)
 
 
 def _n_pairs(study: Study, pairs: Pairs) -> int:
@@ -271,7 +274,9 @@ def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress:
     # The null refuses more than the real coherence does, and does so before it computes.
     null = study.null(plan.wtc, kind=wanted.kind, n=wanted.n, within=wanted.within, seed=wanted.seed, **words)
     real = study.synchrony(plan.wtc, **words)
-    result = test(real, null, correct=plan.test.correct, tail=plan.test.tail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
+        result = test(real, null, correct=plan.test.correct, tail=plan.test.tail)
     return Outcome(chroma, result, (), time.perf_counter() - started)
 
 

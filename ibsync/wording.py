@@ -143,6 +143,8 @@ def headline(dataset: xr.Dataset) -> str:
     strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name)}"
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
+    elif dataset.attrs.get("caution"):
+        strongest += f"; no single finding could pass: {dataset.attrs['caution']}"
     subject = "No test" if not kept else f"{kept} of {tested} tests"
     return f"{subject} {_relation(dataset, kept)} ({label}); {strongest}."
 
