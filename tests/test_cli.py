@@ -263,7 +263,7 @@ def test_info_of_a_study(folder, capsys):
     assert main(["info", "study.h5", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert len(content["dyads"]) == 5
-    assert content["event_labels"] == ["blink", "talk"]
+    assert content["event_labels"] == ["talk", "blink"]
 
 
 def test_check_of_a_good_and_a_bad_plan(folder, capsys):
