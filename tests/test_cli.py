@@ -192,13 +192,24 @@ def test_a_plan_that_cannot_run_is_refused_before_it_runs(folder, capsys, monkey
     assert names(folder) == before
 
 
-def test_too_few_dyads_for_the_correction_are_refused_before_the_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ibsync.engine.Engine.features", lambda *_, **__: pytest.fail("the work has begun"))
+def test_too_few_dyads_are_told_before_and_after_the_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     simulate("study.h5", n_dyads=3, n_channels=2, duration=120.0, sfreq=4.0, epochs=[("talk", 10.0, 110.0)])
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    assert main(["check", "study.h5", "--plan", "plan.toml"]) == 0
+    assert "Caution: " in (told := capsys.readouterr().out)
+    assert "3 dyads allow only 6" in told
+    assert main(["run", "plan.toml"]) == 0
+    assert "no p can fall below 0.167" in capsys.readouterr().out
+
+
+def test_a_dyad_with_nobody_to_exchange_partners_is_refused_before_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ibsync.engine.Engine.features", lambda *_, **__: pytest.fail("the work has begun"))
+    monkeypatch.chdir(tmp_path)
+    simulate("study.h5", n_dyads=1, n_channels=2, duration=120.0, sfreq=4.0, epochs=[("talk", 10.0, 110.0)])
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
     assert main(["run", "plan.toml"]) == 1
-    assert_one_line(capsys.readouterr().err, "3 dyads")
+    assert_one_line(capsys.readouterr().err, "plan.toml", "at least 2 dyads")
     assert names(tmp_path) == ["plan.toml", "study.h5"]
 
 
