@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 Number = TypeVar("Number", np.int64, np.float64)
 Tail = Literal["greater", "less", "two-sided"]
 
-OUTPUT_BINS = 100
+OUTPUT_BINS = 4096
 # A tile's table and a block of its draws share a second-level cache of 2 MiB and more.
 _TILE_BYTES = 1 << 20
 _BLOCK_VALUES = 1 << 16

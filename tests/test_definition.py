@@ -96,13 +96,12 @@ def both_smoothings(n):
 def test_circular_smoothing_leaks_from_one_end_to_the_other_at_a_power_of_two():
     linear, circular = both_smoothings(512)
     assert np.abs(linear - circular)[:, [0, -1]].max() > 0.1
-    assert np.abs(linear - circular).max() > 0.1
 
 
 def test_circular_smoothing_is_linear_for_scales_that_do_not_reach_around():
     linear, circular = both_smoothings(600)  # on a circle of 1024 the ends are 424 samples apart
     # A row takes its four neighbours in.
-    far = np.flatnonzero(424 > 9 * Scales(600, 12).scale)[:-4]
+    far = np.flatnonzero(9 * Scales(600, 12).scale < 424)[:-4]
     assert len(far) > 30
     assert_allclose(circular[far], linear[far], atol=1e-12)
 
