@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,18 @@ def _interval(name: str, pair: object) -> tuple[float, float]:
     if not 0 < low < high < math.inf:
         raise PlanError(f"{name}: expected 0 < low < high, got ({low:g}, {high:g})")
     return low, high
+
+
+def _holes(exclude: object) -> tuple[object, ...]:
+    """One pair or a sequence of pairs as pairs; what is neither is left to be refused as a pair."""
+    if not isinstance(exclude, Iterable):
+        return () if exclude is None else (exclude,)
+    parts = tuple(exclude)
+    return (parts,) if parts and all(np.ndim(part) == 0 for part in parts) else parts
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, init=False)
@@ -73,7 +86,6 @@ class Band:
     ) -> None:
         edges = (low, high) if isinstance(period, bool) else period
         in_seconds = bool(period)
-        holes = () if exclude is None else ((exclude,) if np.ndim(exclude) == 1 else tuple(exclude))
 
         def to_hz(name: str, pair: object) -> tuple[float, float]:
             first, second = _interval(name, pair)
@@ -82,7 +94,7 @@ class Band:
         low_hz, high_hz = to_hz("band", edges)
         object.__setattr__(self, "low_hz", low_hz)
         object.__setattr__(self, "high_hz", high_hz)
-        object.__setattr__(self, "exclude_hz", tuple(to_hz("exclude", hole) for hole in holes))
+        object.__setattr__(self, "exclude_hz", tuple(to_hz("exclude", hole) for hole in _holes(exclude)))
 
     @property
     def centre_hz(self) -> float:
@@ -110,14 +122,19 @@ def _as_band(name: str, value: Any, period: bool) -> Band:
     if isinstance(value, Band):
         return value
     if isinstance(value, Mapping):
-        hz = dict(value)
-        return Band(hz.pop("low_hz"), hz.pop("high_hz"), exclude=hz.pop("exclude_hz", None) or None)
-    try:
-        return Band(*_interval(f"band {name!r}", value), period=period)
-    except PlanError:
-        raise
-    except TypeError:
-        raise PlanError(f"band {name!r}: expected (low, high) or a Band, got {value!r}") from None
+        if not {"low_hz", "high_hz"} <= set(value) <= {"low_hz", "high_hz", "exclude_hz"}:
+            found = ", ".join(map(str, value))
+            raise PlanError(f"band {name!r}: expected low_hz, high_hz and perhaps exclude_hz, got {found}")
+        return Band(value["low_hz"], value["high_hz"], exclude=value.get("exclude_hz") or None)
+    return Band(*_interval(f"band {name!r}", value), period=period)
+
+
+def _as_bands(bands: object, period: bool) -> dict[str, Band]:
+    if not isinstance(bands, Mapping):
+        raise PlanError(f"bands must be named, such as {{'task': (0.02, 0.1)}}, got {bands!r}")
+    if not bands:
+        raise PlanError("bands is empty: name at least one band, or leave bands out for the full range")
+    return {str(name): _as_band(str(name), value, period) for name, value in bands.items()}
 
 
 @dataclass(frozen=True)
@@ -167,25 +184,24 @@ class WTC:
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "
                 "its circular smoothing ties both ends of the recording together; use preset='grinsted' for speed"
             )
-        if isinstance(self.voices, bool) or int(self.voices) != self.voices or not 1 <= self.voices <= 64:
+        if not (_is_number(self.voices) and float(self.voices).is_integer() and 1 <= self.voices <= 64):
             raise PlanError(f"voices must be a whole number from 1 to 64, got {self.voices!r}")
-        if not 0 <= self.min_valid <= 1:
+        object.__setattr__(self, "voices", int(self.voices))
+        if not (_is_number(self.min_valid) and 0 <= self.min_valid <= 1):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")
         for name in ("fmin", "fmax"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not (_is_number(value) and 0 < value < math.inf):
                 raise PlanError(f"{name} must be a positive frequency in Hz, got {value!r}")
         if self.fmin is not None and self.fmax is not None and not self.fmin < self.fmax:
             raise PlanError(f"fmin must be below fmax, got fmin={self.fmin:g} Hz and fmax={self.fmax:g} Hz")
         if self.bands is not None:
-            if not self.bands:
-                raise PlanError("bands is empty: name at least one band, or leave bands out for the full range")
-            bands = {str(name): _as_band(str(name), value, self.period) for name, value in self.bands.items()}
-            object.__setattr__(self, "bands", bands)
+            object.__setattr__(self, "bands", _as_bands(self.bands, self.period))
             object.__setattr__(self, "period", False)
 
     def __hash__(self) -> int:
-        return hash(repr(self.to_dict()))
+        words = tuple(getattr(self, f.name) for f in fields(self) if f.name != "bands")
+        return hash((words, frozenset((self.bands or {}).items())))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form; `from_dict` gives an equal spec back."""
@@ -242,7 +258,8 @@ class Scales:
     @property
     def scale(self) -> NDArray[np.float64]:
         """Scales in samples, smallest first: float64 [row]."""
-        return SMALLEST_SCALE * 2.0 ** (np.arange(self.n_rows) / self.voices)
+        factors: NDArray[np.float64] = 2.0 ** (np.arange(self.n_rows) / self.voices)
+        return SMALLEST_SCALE * factors
 
     def freq(self, sfreq: float) -> NDArray[np.float64]:
         """Fourier frequencies in Hz: float64 [row]."""
@@ -259,7 +276,7 @@ class Scales:
         end = half_width % 1
         n_ones = 2 * math.floor(half_width + 0.5) - 1
         weights = np.concatenate([[end], np.ones(n_ones), [end]])
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
     @property
     def n_guard(self) -> int:
@@ -297,7 +314,8 @@ def requested_rows(spec: WTC, scales: Scales, sfreq: float) -> tuple[int, int]:
         wanted |= band_rows(name, band, scales, sfreq)
     if spec.bands is None or spec.fmin is not None or spec.fmax is not None:
         whole = spec.fmin is None and spec.fmax is None
-        range_ = Band(spec.fmin or 0.5 * freq[-1], spec.fmax or 2 * freq[0])
+        low = spec.fmin or 0.5 * min(freq[-1], spec.fmax or math.inf)
+        range_ = Band(low, spec.fmax or 2 * max(freq[0], low))
         wanted |= np.ones_like(wanted) if whole else _checked_rows("fmin..fmax", range_, scales, sfreq, clip=True)
     chosen = np.flatnonzero(wanted)
     return int(chosen[0]), int(chosen[-1]) + 1
@@ -319,15 +337,16 @@ def _checked_rows(what: str, band: Band, scales: Scales, sfreq: float, *, clip: 
     duration = scales.n_samples / sfreq
     if (band.high_hz > sfreq / 2 and not clip) or band.low_hz >= sfreq / 2:
         raise PlanError(
-            f"{what} reaches {max(band.high_hz, band.low_hz):g} Hz, above Nyquist ({sfreq / 2:g} Hz at sfreq={sfreq:g} Hz)"
+            f"{what} reaches {max(band.high_hz, band.low_hz):g} Hz, "
+            f"above Nyquist ({sfreq / 2:g} Hz at sfreq={sfreq:g} Hz)"
         )
     one_row = 2 ** (1 / scales.voices)
     too_long = band.low_hz * one_row < freq[-1] * (1 - 1e-9)
     inside = band.contains(freq)
     if (too_long and not clip) or (band.high_hz < freq[-1] * (1 - 1e-9)):
         raise PlanError(
-            f"{what} reaches a period of {1 / band.low_hz:.4g} s; a recording of {duration:.4g} s supports periods up to "
-            f"{1 / freq[-1]:.4g} s: shorten the band or record longer"
+            f"{what} reaches a period of {1 / band.low_hz:.4g} s; a recording of {duration:.4g} s supports periods "
+            f"up to {1 / freq[-1]:.4g} s: shorten the band or record longer"
         )
     if not inside.any():
         raise PlanError(
