@@ -156,7 +156,8 @@ class Study(StudyFile):
             a = engine.features(_person(self, row.recording_a, chroma, axes.a, occasion.n_samples))
             b = engine.features(_person(self, row.recording_b, chroma, axes.b, occasion.n_samples))
             _put(values, rows.index(row), engine.coherence(a, b))
-        axes.mask(values)
+        for array in (values.coherence, values.coherency):
+            array[:, :, ~axes.wanted] = np.nan
         used = engines[next(iter(engines))]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length=length, rows=rows)
         return _dataset(values, rows, axes, epoch_names, spec, chroma, attrs)
@@ -221,8 +222,8 @@ class Study(StudyFile):
             present = [i for i in block if design.dyads[i] in occasion.by_dyad]
             people = [occasion.by_dyad[design.dyads[i]] for i in present]
             for i, j, coherence in _everybody(self, people, engine, axes, chroma, occasion.n_samples):
-                axes.mask(coherence)
                 flat = np.moveaxis(coherence.coherence, -1, 2)  # [i, j, epoch, a, b, band]
+                flat[:, :, :, ~axes.wanted] = np.nan
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length="common", rows=rows)
@@ -489,13 +490,6 @@ class _Axes:
         if not wanted.any():
             raise PlanError(f"pairs={pairs!r} holds no pair: the two people share no channel name")
         return cls(a, b, wanted)
-
-    def mask(self, values: Coherence) -> None:
-        """NaN for the pairs that were not asked for, in arrays [..., a, b, band] or [i, a, j, b, band, epoch]."""
-        if not self.wanted.all():
-            wanted = self.wanted[:, :, None]
-            values.coherence[..., ~wanted[..., 0], :] = np.nan
-            values.coherency[..., ~wanted[..., 0], :] = np.nan
 
 
 def _position(name: str, names: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -56,14 +57,14 @@ class Signals:
         """Samples of each channel."""
         return int(self.x.shape[1])
 
-    def spectra(self, part: slice) -> NDArray[np.complex128]:
-        """Zero-padded spectra over M of unit-variance channels: complex128 [bin 0..M/2, channel].
+    def spectra(self, part: slice, n_bins: int | None = None) -> NDArray[np.complex128]:
+        """Zero-padded spectra over M of unit-variance channels: complex128 [bin 0..n_bins - 1 or M/2, channel].
 
         In float64 whatever comes after: rounding of the long transform leaks over the whole recording.
         """
         n_padded = padded_length(self.n_samples)
         unit = (self.x[part].astype(np.float64) - self.mean[part, None]) * self.gain[part, None]
-        return np.ascontiguousarray(scipy.fft.rfft(unit, n_padded, norm="forward", overwrite_x=True).T)
+        return np.ascontiguousarray(scipy.fft.rfft(unit, n_padded, norm="forward", overwrite_x=True)[:, :n_bins].T)
 
 
 def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str] | None = None) -> Signals:
@@ -84,12 +85,12 @@ def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str]
         If `x` is not real or holds infinite values.
     """
     array = np.asarray(x)
-    if array.ndim == 0 or array.dtype.kind not in "fiub":
+    if array.ndim == 0 or array.dtype.kind not in "fiub" or array.shape[-1] == 0:
         raise InputError(f"signals must be a real array [..., channel, sample], got {array.dtype} of shape {array.shape}")
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     flat = array.reshape(-1, array.shape[-1])
-    if np.isinf(flat.sum(dtype=np.float64)) and np.isinf(flat).any():
+    if not _finite_sum(flat) and np.isinf(flat).any():
         row = int(np.flatnonzero(np.isinf(flat).any(axis=1))[0])
         name = names[row] if names else f"number {row}"
         raise InputError(f"channel {name} holds infinite values: replace them by NaN to mark a gap")
@@ -98,15 +99,25 @@ def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str]
     return _standardised(filled, array.shape[:-1], bad)
 
 
-def _bad_samples(array: NDArray, flat: NDArray, good: ArrayLike | None) -> NDArray[np.bool_] | None:  # type: ignore[type-arg]
-    bad = np.isnan(flat) if np.isnan(flat.sum(dtype=np.float64)) else None
+def _finite_sum(flat: NDArray[Any]) -> bool:
+    """A quick look: where the sum is finite, so is every sample."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(flat.sum(dtype=np.float64)))
+
+
+def _bad_samples(array: NDArray[Any], flat: NDArray[Any], good: ArrayLike | None) -> NDArray[np.bool_] | None:
+    bad = None if _finite_sum(flat) else np.isnan(flat)
     if good is None:
         return bad
-    masked = ~np.broadcast_to(np.asarray(good, bool), array.shape).reshape(flat.shape)
+    mask = np.asarray(good, bool)
+    try:
+        masked = ~np.broadcast_to(mask, array.shape).reshape(flat.shape)
+    except ValueError:
+        raise InputError(f"good has shape {mask.shape}, signals {array.shape}: give one flag per sample") from None
     return masked if bad is None else masked | bad
 
 
-def _filled(flat: NDArray, bad: NDArray[np.bool_]) -> NDArray:  # type: ignore[type-arg]
+def _filled(flat: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
     """Bad samples on straight lines between their good neighbours."""
     filled = flat.copy()
     sample = np.arange(flat.shape[1])
@@ -115,7 +126,7 @@ def _filled(flat: NDArray, bad: NDArray[np.bool_]) -> NDArray:  # type: ignore[t
     return filled
 
 
-def _standardised(x: NDArray, shape: tuple[int, ...], bad: NDArray[np.bool_] | None) -> Signals:  # type: ignore[type-arg]
+def _standardised(x: NDArray[Any], shape: tuple[int, ...], bad: NDArray[np.bool_] | None) -> Signals:
     mean = x.mean(axis=1, dtype=np.float64)
     largest = np.maximum(x.max(axis=1) - mean, mean - x.min(axis=1))
     size = np.maximum(np.abs(x.max(axis=1)), np.abs(x.min(axis=1)))
@@ -123,7 +134,8 @@ def _standardised(x: NDArray, shape: tuple[int, ...], bad: NDArray[np.bool_] | N
     if bad is not None:
         status[bad.all(axis=1)] = NO_DATA
     fine = status == FINE
-    spread = np.array([np.linalg.norm((row - m) / s) for row, m, s in zip(x, mean, np.where(fine, largest, 1), strict=True)])
+    unit = np.where(fine, largest, 1)
+    spread = np.array([np.linalg.norm((row - m) / s) for row, m, s in zip(x, mean, unit, strict=True)])
     gain = np.where(fine, np.sqrt(x.shape[1]) / np.where(fine, spread * largest, 1), 0.0)
     return Signals(x, shape, mean, gain, status, bad)
 

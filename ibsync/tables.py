@@ -34,7 +34,7 @@ from .definition import gaussian_wavelet, morlet, padded_length
 from .errors import PlanError
 from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
-FORMAT = 4
+FORMAT = 6
 
 # In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far a wavelet reaches to the
 # side, and a cell.
@@ -191,7 +191,8 @@ def _rows(scales: Scales, first: int, n: int) -> _Rows:
 
 
 def _time_grid(n_samples: int, n_padded: int, smallest: float, points_per_scale: float) -> tuple[int, NDArray[np.float64]]:
-    n_circle = scipy.fft.next_fast_len(math.ceil(n_padded * points_per_scale / smallest))
+    # Lengths of factors 2, 3 and 5 only (real=True): factors 7 and 11 cost more than the points they save.
+    n_circle = scipy.fft.next_fast_len(math.ceil(n_padded * points_per_scale / smallest), real=True)
     step = n_padded / n_circle
     n_times = math.ceil((n_samples - 1) / step - 1e-9) + 1
     return n_circle, (n_samples - 1) / 2 + (np.arange(n_times) - (n_times - 1) / 2) * step
@@ -210,9 +211,10 @@ def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Grou
     n_circle, times = _time_grid(n, n_padded, rows.smallest, rank.points_per_scale)
     n_bins = min(n_padded // 2, math.floor(rows.top_omega * n_padded / (2 * np.pi)))
     reach = rank.end_reach * rows.largest
-    whole = n - 1 < 2 * reach
+    local = _local_frame(rows, n_padded, reach)
+    whole = n - 1 < 2 * reach or local.n_points * local.step > n_padded
     end_times = times[: (len(times) + 1) // 2] if whole else times[times < reach]
-    frame = _circle_frame(n_padded, n_bins) if whole else _local_frame(rows, n_padded, reach)
+    frame = _circle_frame(n_padded, n_bins) if whole else local
     end_filters, end_mixing = _end_tables(rows, frame, end_times, n, rank)
     if whole:
         filters, mixing = np.empty((0, rank.n_filters)), np.empty((n_rows, rank.n_features, 0))

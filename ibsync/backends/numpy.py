@@ -126,11 +126,12 @@ class NumpyBackend:
             plan, signals = features.plan, features.signals
             tables = [(segment, plan.group(segment, depth)) for segment in plan.segments]
             dtype = np.dtype(plan.rank(depth).dtype)
+            n_bins = max(group.n_bins for _, group in tables) + 1
             out = [np.empty((len(s.times), g.n_filters, 2, signals.n_channels), dtype) for s, g in tables]
 
             def filter_channels(start: int) -> None:
                 part = slice(start, start + CHANNELS_PER_TASK)
-                spectra = signals.spectra(part)
+                spectra = signals.spectra(part, n_bins)
                 for (segment, group), z in zip(tables, out, strict=True):
                     _filter(spectra, segment, group, plan.n_samples, z[..., part])
 
@@ -192,8 +193,11 @@ def _interior(bins: Complex, omega: NDArray[np.float64], times: NDArray[np.int64
     target = folded.view(group.filters.dtype)
     for begin, first in zip(*_folds(group.n_bins, group.n_circle), strict=True):
         stop = min(begin + group.n_circle - first, group.n_bins)
-        product = group.filters[begin:stop, :, None] * pairs[begin:stop]
-        target[first : first + stop - begin] += product
+        here = target[first : first + stop - begin]
+        if begin == 0:
+            np.multiply(group.filters[:stop, :, None], pairs[:stop], out=here)
+        else:
+            here += group.filters[begin:stop, :, None] * pairs[begin:stop]
     z = scipy.fft.ifft(folded, axis=0, norm="forward", overwrite_x=True)
     return np.asarray(z[times])
 
