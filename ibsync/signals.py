@@ -86,7 +86,9 @@ def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str]
     """
     array = np.asarray(x)
     if array.ndim == 0 or array.dtype.kind not in "fiub" or array.shape[-1] == 0:
-        raise InputError(f"signals must be a real array [..., channel, sample], got {array.dtype} of shape {array.shape}")
+        raise InputError(
+            f"signals must be a real array [..., channel, sample], got {array.dtype} of shape {array.shape}"
+        )
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     flat = array.reshape(-1, array.shape[-1])
