@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
 from .errors import PlanError
-from .spec import WTC, Band, Scales, band_rows, requested_rows, textbook_scales
+from .spec import WTC, Band, Scales, as_pairs, band_rows, requested_rows, textbook_scales
 from .tables import Group, Rank, load_group
 
 ROWS_PER_GROUP = 12
@@ -170,7 +170,7 @@ def _epoch_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[
         raise PlanError("epochs is empty: name at least one epoch, or leave epochs out for the whole recording")
     spans = {}
     for name, value in epochs.items():
-        parts = [value] if np.ndim(value) == 1 else list(value)
+        parts = as_pairs(value) or (value,)
         spans[name] = _joined(sorted(_part(name, part, n_samples, sfreq) for part in parts))
     return spans
 
@@ -178,9 +178,9 @@ def _epoch_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[
 def _part(name: str, part: object, n_samples: int, sfreq: float) -> tuple[int, int]:
     try:
         start_s, stop_s = (float(v) for v in part)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+        start, stop = max(0, round(start_s * sfreq)), min(n_samples, round(stop_s * sfreq))
+    except (TypeError, ValueError, OverflowError):
         raise PlanError(f"epoch {name!r}: expected (start, stop) in s, got {part!r}") from None
-    start, stop = max(0, round(start_s * sfreq)), min(n_samples, round(stop_s * sfreq))
     if not stop_s > start_s or stop - start < 1:
         raise PlanError(
             f"epoch {name!r} ({start_s:g} to {stop_s:g} s) holds no sample of a recording of {n_samples / sfreq:g} s: "
@@ -234,7 +234,7 @@ def _trusted(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> t
 def _segment(plan: Plan, first: int, n_rows: int) -> Segment:
     group = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), 0)
     spline = _SplineSums(group.times, plan.n_samples)
-    weights = np.zeros((len(plan.bands), len(plan.epochs), len(group.times), n_rows))
+    by_band = np.zeros((len(plan.bands), len(plan.epochs), len(group.times), n_rows))
     inside = [band_rows(name, band, plan.scales, plan.sfreq) for name, band in plan.bands.items()]
     parts = [[(round(a * plan.sfreq), round(b * plan.sfreq)) for a, b in spans] for spans in plan.epochs.values()]
     for r, e in itertools.product(range(n_rows), range(len(parts))):
@@ -242,8 +242,8 @@ def _segment(plan: Plan, first: int, n_rows: int) -> Segment:
         cut = [_trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
         if trusted := [part for part in cut if part]:
             holders = [rows[row] for rows in inside]
-            weights[holders, e, :, r] = spline.weights(trusted)
-    weights = weights.reshape(plan.n_means, len(group.times), n_rows)
+            by_band[holders, e, :, r] = spline.weights(trusted)
+    weights = by_band.reshape(plan.n_means, len(group.times), n_rows)
     largest = np.abs(weights).max(initial=0.0)
     weights[np.abs(weights) < NEGLIGIBLE_WEIGHT * largest] = 0.0
     times = np.flatnonzero(weights.any(axis=(0, 2)))
@@ -267,15 +267,18 @@ class _SplineSums:
 
     def weights(self, parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
         """Weights whose sum with values on the grid is the sum of the spline over the samples of `parts`."""
-        total = sum(np.asarray(self._basis[start:stop].sum(axis=0)).ravel() for start, stop in parts)
-        return np.asarray(self._solve(np.asarray(total)))
+        inside: list[NDArray[np.float64]] = [
+            np.asarray(self._basis[start:stop].sum(axis=0)).ravel() for start, stop in parts
+        ]
+        return np.asarray(self._solve(np.sum(inside, axis=0)))
 
 
 def full_resolution_weights(plan: Plan) -> NDArray[np.float64]:
     """1 for every cell that enters a mean at full resolution, else 0: float64 [band x epoch, row, sample]."""
     weights = np.zeros((len(plan.bands), len(plan.epochs), plan.scales.n_rows, plan.n_samples))
-    for (b, (name, band)), (e, spans) in itertools.product(enumerate(plan.bands.items()), enumerate(plan.epochs.values())):
-        for row in np.flatnonzero(band_rows(name, band, plan.scales, plan.sfreq)):
+    rows = [np.flatnonzero(band_rows(name, band, plan.scales, plan.sfreq)) for name, band in plan.bands.items()]
+    for b, (e, spans) in itertools.product(range(len(rows)), enumerate(plan.epochs.values())):
+        for row in rows[b]:
             for start_s, stop_s in spans:
                 part = (round(start_s * plan.sfreq), round(stop_s * plan.sfreq))
                 if cut := _trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi):

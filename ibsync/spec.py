@@ -34,12 +34,13 @@ def _interval(name: str, pair: object) -> tuple[float, float]:
     return low, high
 
 
-def _holes(exclude: object) -> tuple[object, ...]:
+def as_pairs(value: object) -> tuple[object, ...]:
     """One pair or a sequence of pairs as pairs; what is neither is left to be refused as a pair."""
-    if not isinstance(exclude, Iterable):
-        return () if exclude is None else (exclude,)
-    parts = tuple(exclude)
-    return (parts,) if parts and all(np.ndim(part) == 0 for part in parts) else parts
+    if not isinstance(value, Iterable):
+        return () if value is None else (value,)
+    parts = tuple(value)
+    nested = any(isinstance(part, Iterable) and not isinstance(part, str) for part in parts)
+    return parts if nested or not parts else (parts,)
 
 
 def _is_number(value: object) -> bool:
@@ -94,7 +95,7 @@ class Band:
         low_hz, high_hz = to_hz("band", edges)
         object.__setattr__(self, "low_hz", low_hz)
         object.__setattr__(self, "high_hz", high_hz)
-        object.__setattr__(self, "exclude_hz", tuple(to_hz("exclude", hole) for hole in _holes(exclude)))
+        object.__setattr__(self, "exclude_hz", tuple(to_hz("exclude", hole) for hole in as_pairs(exclude)))
 
     @property
     def centre_hz(self) -> float:
