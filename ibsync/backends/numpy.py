@@ -30,7 +30,8 @@ S = TypeVar("S")
 
 # Work of one step stays in a core's second-level cache.
 BLOCK_BYTES = 2 << 20
-TILE_BYTES = 1 << 19
+TILE_BYTES = 1 << 20
+TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
 CHANNELS_PER_TASK = 32
 CHANNELS_PER_FFT = 4
 
@@ -56,16 +57,16 @@ class Sums:
 
     Attributes
     ----------
-    squared : float64 [mean, a, b]
+    squared : float64 (of one block float32) [mean, a, b]
         Of |<u_x, u_y>|^2.
-    inner : complex128 [mean, a, b]
+    inner : complex128 (of one block complex64) [mean, a, b]
         Of <u_x, u_y>.
-    weight : float64 [mean, a, b]
+    weight : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
         Of the cells that entered, in samples.
     """
 
-    squared: NDArray[np.float64]
-    inner: NDArray[np.complex128]
+    squared: Real
+    inner: Complex
     weight: NDArray[np.float64]
 
     @classmethod
@@ -284,7 +285,7 @@ def _blocks(plan: Plan, za: list[Real], zb: list[Real]) -> Iterator[tuple[int, s
     for index, segment in enumerate(plan.segments):
         rank_size = za[index].itemsize * 2 * plan.rank(0).n_features * segment.n_rows
         per_time = rank_size * (za[index].shape[-1] + zb[index].shape[-1])
-        step = max(1, BLOCK_BYTES // per_time)
+        step = max(TIMES_PER_BLOCK, BLOCK_BYTES // per_time)
         for start in range(0, len(segment.times), step):
             yield index, slice(start, min(start + step, len(segment.times)))
 
@@ -296,7 +297,7 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64]) -> Sums:
     n_b = ub.shape[2]
     w = weights.astype(np.float32)
     right = _with_rotation(ub)
-    sums = Sums.zeros((len(w), n_a, n_b))
+    squared, inner = np.empty((len(w), n_a, n_b), np.float32), np.empty((len(w), n_a, n_b), np.complex64)
     tile = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
     for i in range(0, n_a, tile):
         left = ua[:, :, i : i + tile].transpose(0, 2, 1)
@@ -305,12 +306,11 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64]) -> Sums:
             flat = product.reshape(n_cells, -1)
             here = (slice(None), slice(i, i + tile), slice(j, j + tile))
             shape = (len(w), product.shape[1], -1)
-            sums.inner[here] = (w @ flat).view(np.complex64).reshape(shape)
+            inner[here] = (w @ flat).view(np.complex64).reshape(shape)
             np.multiply(flat, flat, out=flat)
-            squared = (w @ flat).reshape(*shape[:2], -1, 2)
-            np.add(squared[..., 0], squared[..., 1], out=sums.squared[here])
-    sums.weight[...] = _entered(weights, a.valid, b.valid)
-    return sums
+            both = (w @ flat).reshape(*shape[:2], -1, 2)
+            np.add(both[..., 0], both[..., 1], out=squared[here])
+    return Sums(squared, inner, _entered(weights, a.valid, b.valid))
 
 
 def _with_rotation(u: Real) -> Real:
