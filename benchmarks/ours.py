@@ -1,0 +1,144 @@
+"""The jobs of ibsync that are timed, served from a process of their own: `python ours.py`, called by run.py."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from cases import PERIODS_S, VOICES, WORKLOADS, dyad_signals, scratch, workload_signals, write_study
+from measure import serve, timed
+from numpy.typing import NDArray
+
+from ibsync import __version__
+from ibsync.engine import Engine
+from ibsync.spec import WTC, Band
+
+SHORT_EPOCHS = {"whole": (0.0, 600.0), "first": (100.0, 220.0), "middle": (250.0, 370.0)}
+
+
+def spec(accuracy: str) -> WTC:
+    """One band, periods 5-50 s."""
+    return WTC(bands={"slow": Band(period=PERIODS_S)}, voices=VOICES, accuracy=accuracy)
+
+
+@cache
+def _engine(n_samples: int, sfreq_hz: float, accuracy: str) -> Engine:
+    return Engine(n_samples, sfreq_hz, spec(accuracy), backend="numpy")
+
+
+@cache
+def _signals(path: str) -> NDArray[np.float32]:
+    return np.load(path)
+
+
+# --- signals and study files ------------------------------------------------------------------------------------------
+
+
+def make_dyad(folder: str) -> str:
+    """File of the dyad on which programs are compared."""
+    return str(scratch(Path(folder), "dyad", dyad_signals))
+
+
+def make_session(folder: str, workload: str) -> str:
+    """File of one session of a workload."""
+    return str(scratch(Path(folder), workload, lambda: workload_signals(WORKLOADS[workload])))
+
+
+def make_study(folder: str, workload: str) -> str:
+    """Study file of a workload."""
+    path = Path(folder) / f"{workload}.h5"
+    if not path.exists():
+        write_study(WORKLOADS[workload], path)
+    return str(path)
+
+
+# --- timed ------------------------------------------------------------------------------------------------------------
+
+
+def all_pairs(path: str, sfreq_hz: float, accuracy: str, n_times: int = 1) -> float:
+    """Features of both sides and coherence of all pairs, `n_times` over: mean of the coherences.
+
+    The file holds [person, channel, sample] or [dyad, person, channel, sample].
+    """
+    signals = _signals(path)
+    engine = _engine(signals.shape[-1], sfreq_hz, accuracy)
+    for _ in range(n_times):
+        found = engine.coherence(engine.features(signals[..., 0, :, :]), engine.features(signals[..., 1, :, :]))
+    return float(found.coherence.mean())
+
+
+def end_to_end(study_path: str, result_path: str, n_draws: int, accuracy: str) -> dict[str, float]:
+    """Study file to saved result: seconds of each stage."""
+    import ibsync as ibs
+
+    seconds: dict[str, float] = {}
+
+    def stage(name: str, job: Any) -> Any:
+        value, sample = timed(job)
+        seconds[name] = sample.wall_s
+        return value
+
+    words = spec(accuracy)
+    study = stage("open", lambda: ibs.Study.open(study_path))
+    real = stage("synchrony", lambda: study.synchrony(words, backend="numpy"))
+    null = stage("null", lambda: study.null(words, kind="repair", n=n_draws, seed=1, backend="numpy"))
+    result = stage("test", lambda: ibs.test(real, null))
+    stage("save", lambda: result.save(result_path))
+    return seconds
+
+
+def tables(n_samples: int, sfreq_hz: float, accuracy: str, deep: bool = False) -> dict[str, float]:
+    """Seconds to build the tables in an empty cache folder, and to load them from it."""
+    from ibsync.tables import load_group
+
+    plan = _engine(n_samples, sfreq_hz, accuracy).plan
+    keys = [(plan.scales, first, n, plan.rank(int(deep))) for first, n in plan.row_spans]
+
+    def load_all() -> None:
+        load_group.cache_clear()
+        for key in keys:
+            load_group(*key)
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict("os.environ", IBSYNC_CACHE_DIR=folder):
+        _, built = timed(load_all)
+        _, loaded = timed(load_all)
+        n_bytes = sum(file.stat().st_size for file in Path(folder).iterdir())
+    return {
+        "build_wall_s": built.wall_s, "build_cpu_s": built.cpu_s,
+        "load_wall_s": loaded.wall_s, "load_cpu_s": loaded.cpu_s, "bytes": n_bytes,
+    }  # fmt: skip
+
+
+# --- right before fast ------------------------------------------------------------------------------------------------
+
+
+def agreement(path: str, sfreq_hz: float, n_channels: int) -> dict[str, float]:
+    """Largest difference of band x epoch means from the definition, over n_channels**2 pairs."""
+    signals = _signals(path)[:, :n_channels]
+    found = {}
+    for accuracy in ("reference", "exact", "fast"):
+        engine = Engine(signals.shape[-1], sfreq_hz, spec(accuracy), epochs=SHORT_EPOCHS, backend="numpy")
+        found[accuracy] = engine.coherence(*(engine.features(x) for x in signals)).coherence
+    return {name: float(np.abs(found[name] - found["reference"]).max()) for name in ("exact", "fast")}
+
+
+def means(path: str, sfreq_hz: float, accuracy: str) -> list[list[float]]:
+    """Band means of a dyad's pairs: [a, b]."""
+    signals = _signals(path)
+    engine = _engine(signals.shape[-1], sfreq_hz, accuracy)
+    return engine.coherence(*(engine.features(x) for x in signals)).coherence[:, :, 0, 0].tolist()
+
+
+def describe() -> str:
+    """Version."""
+    return __version__
+
+
+JOBS = (make_dyad, make_session, make_study, all_pairs, end_to_end, tables, agreement, means, describe)
+
+if __name__ == "__main__":
+    serve({job.__name__: job for job in JOBS})

@@ -1,0 +1,136 @@
+"""The benchmark harness and the workloads it names; no timing is judged here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from ibsync.definition import coherency
+from ibsync.spec import textbook_scales
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def measure() -> ModuleType:
+    return load("measure")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> list[str]:
+    script = tmp_path / "server.py"
+    script.write_text(
+        "import os, time, measure\n"
+        "def echo(x): print('noise'); return x\n"
+        "def spin(s):\n"
+        "    stop = time.process_time() + s\n"
+        "    while time.process_time() < stop: pass\n"
+        "def hold(n_bytes): return len(bytes(bytearray(b'x') * n_bytes))\n"
+        "def cores(): return len(os.sched_getaffinity(0))\n"
+        "def leave(): os._exit(3)\n"
+        "measure.serve({f.__name__: f for f in (echo, spin, hold, cores, leave)})\n"
+    )
+    return [sys.executable, str(script)]
+
+
+@pytest.fixture
+def path_to_measure() -> dict[str, str]:
+    return {"PYTHONPATH": str(BENCHMARKS)}
+
+
+def test_workloads_have_the_published_sizes():
+    found = {name: (w.n_maps, w.n_null_maps) for name, w in load("cases").WORKLOADS.items()}
+    assert found == {
+        "tiny": (96, 2 * 3 * 2 * 16),
+        "small": (7_200, 360_000),
+        "typical": (9_680, 183_920),
+        "plasticity": (192_000, 7_488_000),
+        "large": (211_600, 20_948_400),
+    }
+
+
+def test_a_job_comes_back_with_its_value_whatever_else_it_prints(measure, server, path_to_measure):
+    with measure.Worker(server, environment=path_to_measure) as worker:
+        assert worker.call("echo", x=[1, "two"]).value == [1, "two"]
+
+
+def test_cpu_time_is_that_of_the_job_and_not_of_waiting(measure, server, path_to_measure):
+    with measure.Worker(server, environment=path_to_measure) as worker:
+        assert 0.05 <= worker.call("spin", s=0.05).cpu_s < 0.5
+    _, slept = measure.timed(lambda: time.sleep(0.05))
+    assert slept.wall_s >= 0.05
+    assert slept.cpu_s < 0.04
+
+
+def test_peak_memory_is_the_process_own(measure, server, path_to_measure):
+    ballast = bytes(bytearray(b"x") * 150_000_000)  # the parent's peak must not be counted
+    with measure.Worker(server, environment=path_to_measure) as worker:
+        before = worker.call("echo", x=0).peak_rss_bytes
+        after = worker.call("hold", n_bytes=60_000_000).peak_rss_bytes
+    assert len(ballast) > before
+    assert after - before >= 55_000_000
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no processor affinity on this system")
+def test_one_core_is_one_core(measure, server, path_to_measure):
+    with measure.Worker(server, one_core=True, environment=path_to_measure) as worker:
+        assert worker.call("cores").value == 1
+
+
+def test_a_worker_that_ends_is_an_error(measure, server, path_to_measure):
+    message = r"server.py: ended in job 'leave' with exit status 3"
+    with measure.Worker(server, environment=path_to_measure) as worker, pytest.raises(RuntimeError, match=message):
+        worker.call("leave")
+
+
+def test_contenders_run_in_turn_after_warm_up(measure):
+    calls = []
+
+    def contender(name):
+        return lambda: calls.append(name) or {"n": len(calls)}
+
+    figures = measure.interleaved({"a": contender("a"), "b": contender("b")}, 2, n_warm_up=1)
+    assert calls == ["a", "b"] * 3
+    assert figures == {"a": [{"n": 3}, {"n": 5}], "b": [{"n": 4}, {"n": 6}]}
+
+
+def test_ratios_are_taken_within_a_turn(measure):
+    found = measure.ratios([10, 40, 90], [1, 2, 3])  # 10, 20, 30
+    assert (found.median, found.min, found.max, found.n) == (20, 10, 30, 3)
+    assert measure.summary([5.0]) == measure.Summary(5, 5, 5, 5, 5, 1)
+
+
+def test_provenance_names_commit_versions_and_machine(measure):
+    found = measure.provenance(BENCHMARKS.parent, ["numpy", "no-such-package"])
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["versions"]["no-such-package"] == "not installed"
+    assert found["cores"] >= 1
+    assert str(BENCHMARKS.parent) not in str(found)
+
+
+def test_the_textbook_of_the_comparison_is_the_definition():
+    rivals = load("rivals")
+    signals = np.random.default_rng(3).standard_normal((2, 1, 6000)).cumsum(-1)
+    found = rivals.Textbook(signals, 0.1).coherence(0, 0)
+    expected = np.abs(coherency(signals[0, 0], signals[1, 0], textbook_scales(6000, 12))) ** 2
+    assert_allclose(found, expected[rivals.textbook_rows()], atol=1e-7)  # its smoothing kernel is cut at 1.5e-8
+
+
+def test_the_harness_does_not_know_what_it_measures():
+    assert "ibsync" not in (BENCHMARKS / "measure.py").read_text()
+    imports = [line for line in (BENCHMARKS / "rivals.py").read_text().splitlines() if "import" in line]
+    assert not [line for line in imports if "ibsync" in line]
