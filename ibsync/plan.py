@@ -44,8 +44,8 @@ class Segment:
     first_row, n_rows : int
     times : int64 [active]
         Times of the group's grid that carry weight.
-    weights : float64 [band x epoch, active, row]
-        Samples each cell stands for.
+    weights : float64 [band x epoch, time, row]
+        Samples each cell of the grid stands for.
     """
 
     first_row: int
@@ -96,13 +96,14 @@ class Plan:
         return self.rank(0).points_per_scale if self.spec.accuracy in RANKS else math.inf
 
     @property
+    def n_bins(self) -> int:
+        """Bins of the padded transform that the rows see, bin 0 included."""
+        return 1 + max(self.group(segment, 0).n_bins for segment in self.segments)
+
+    @property
     def feature_bytes(self) -> int:
         """Memory of one channel's features."""
-        if self.spec.accuracy not in RANKS:
-            return 4 * self.n_samples
-        rank = self.rank(0)
-        n_times = sum(len(segment.times) for segment in self.segments)
-        return n_times * rank.n_filters * 2 * np.dtype(rank.dtype).itemsize
+        return 16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples
 
     def rank(self, depth: int) -> Rank:
         """Rank of the tables; depth 1 is for signals with spikes or steps."""
@@ -247,7 +248,7 @@ def _segment(plan: Plan, first: int, n_rows: int) -> Segment:
     largest = np.abs(weights).max(initial=0.0)
     weights[np.abs(weights) < NEGLIGIBLE_WEIGHT * largest] = 0.0
     times = np.flatnonzero(weights.any(axis=(0, 2)))
-    return Segment(first, n_rows, times, weights[:, times])
+    return Segment(first, n_rows, times, weights)
 
 
 class _SplineSums:

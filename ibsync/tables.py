@@ -4,9 +4,10 @@ A smoothed product at one cell (row j, time t) is a Hermitian form of the two sp
 same for every pair. Its eigenvalues fall by about 0.4 each, so K eigenvectors carry it: u_k = sqrt(lambda_k) <phi_k, x>
 and C_xy = <u_x, u_y>. The rows of one group share R filters z; each row's u is a small matrix times z.
 
-Far from the ends of the recording Q depends on t by a phase only: z are R folded filters, the matrices are real. Near
-the ends the smoothing window is cut, and every time has its own filters and matrices, which act on a short *frame* of
-band-limited samples. Left and right ends are mirror images: only the left ones are kept.
+Everything acts on one complex, band-limited signal per group of rows, sampled a few times per scale length: far from
+the ends of the recording z is a short convolution with it, the same at every time. Near the ends the smoothing window
+is cut, and every time has its own filters and matrices, which act on a *frame* of that signal. Left and right ends are
+mirror images: only the left ones are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from .definition import gaussian_wavelet, morlet, padded_length
 from .errors import PlanError
 from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
-FORMAT = 6
+FORMAT = 7
 
 # In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far a wavelet reaches to the
 # side, and a cell.
@@ -79,20 +80,30 @@ class Rank:
 class Group:
     """Tables of up to an octave of rows that share a time grid and R filters.
 
+    The group's signal b is sampled at ``times[0] + m sample_step``; the grid's step is ``half_steps / 2`` of those.
+
     Attributes
     ----------
     first_row, n_rows : int
         Rows of the scale axis.
+    n_padded, n_bins : int
+        Points of the padded transform, and its bins 1..n_bins that the rows see.
     n_circle : int
-        Points of the folded transform; the grid step is n_padded / n_circle samples.
+        Samples of b in n_padded samples of the recording.
+    half_steps : int
+        Grid step in half samples of b.
     times : float64 [time]
-        Grid, in samples, symmetric about the middle of the recording; first at or before 0, last at or after N - 1.
-    filters : float [bin, R] or empty
-        Folded filters of the interior, at bins 1..; empty when every time is near an end.
+        Grid, in samples of the recording, an odd number, symmetric about its middle; first at or before 0, last at or
+        after N - 1.
+    kernels : complex [phase, R, point]
+        Interior filters on b, for times that fall on a sample of b and for those half-way; empty when every time is
+        near an end.
     mixing : float [row, K, R]
         Interior features from filters.
-    frame_start, frame_step : float
-        Left frame: sample times frame_start + m frame_step; step 0 means that the frame is the spectrum itself.
+    frame_first : int
+        First sample of b in the left frame.
+    on_circle : bool
+        Whether the frame is the spectrum's bins instead, for recordings too short for a frame.
     end_filters : complex [end, R, frame]
     end_mixing : complex [end, row, K, R]
         Left end: one set per time, for the first `n_end` times.
@@ -101,13 +112,14 @@ class Group:
     first_row: int
     n_rows: int
     n_padded: int
-    n_circle: int
     n_bins: int
+    n_circle: int
+    half_steps: int
     times: NDArray[np.float64]
-    filters: NDArray[Any]
+    kernels: NDArray[Any]
     mixing: NDArray[Any]
-    frame_start: float
-    frame_step: float
+    frame_first: int
+    on_circle: bool
     end_filters: NDArray[Any]
     end_mixing: NDArray[Any]
 
@@ -115,11 +127,6 @@ class Group:
     def n_end(self) -> int:
         """Times at the left end that have tables of their own."""
         return len(self.end_filters)
-
-    @property
-    def n_filters(self) -> int:
-        """R."""
-        return int(self.end_filters.shape[1])
 
     @property
     def n_features(self) -> int:
@@ -131,18 +138,41 @@ class Group:
         """Points of the frame."""
         return int(self.end_filters.shape[2])
 
+    @property
+    def sample_step(self) -> float:
+        """Step of b, in samples of the recording."""
+        return self.n_padded / self.n_circle
+
+    @property
+    def n_between(self) -> int:
+        """Steps of b from the first to the last time."""
+        return (len(self.times) - 1) * self.half_steps // 2
+
     @cached_property
-    def end_mixing_real(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """`end_mixing` and its conjugate as real matrices: [end, (row, K, re/im), (R, re/im)]."""
+    def real_kernels(self) -> NDArray[Any]:
+        """`kernels` as real matrices [phase, (R, re/im), (point, re/im)]."""
+        return _as_real(self.kernels)
+
+    @cached_property
+    def real_end_filters(self) -> NDArray[Any]:
+        """`end_filters` as real matrices [end, (R, re/im), (frame, re/im)]."""
+        return _as_real(self.end_filters)
+
+    @cached_property
+    def real_end_mixing(self) -> NDArray[Any]:
+        """`end_mixing` as real matrices [end, (row, K, re/im), (R, re/im)]."""
         n_end, n_rows, n_features, n_filters = self.end_mixing.shape
-        left = np.empty((n_end, n_rows, n_features, 2, n_filters, 2), self.end_mixing.real.dtype)
-        left[..., 0, :, 0] = left[..., 1, :, 1] = self.end_mixing.real
-        left[..., 1, :, 0] = self.end_mixing.imag
-        np.negative(self.end_mixing.imag, out=left[..., 0, :, 1])
-        right = left.copy()
-        right[..., 0, :, 1], right[..., 1, :, 0] = left[..., 1, :, 0], left[..., 0, :, 1]
-        shape = (n_end, 2 * n_rows * n_features, 2 * n_filters)
-        return left.reshape(shape), right.reshape(shape)
+        return _as_real(self.end_mixing.reshape(n_end, n_rows * n_features, n_filters))
+
+
+def _as_real(matrices: NDArray[Any]) -> NDArray[Any]:
+    """Complex [k, m, n] as real [k, 2 m, 2 n] acting on interleaved real and imaginary parts."""
+    k, m, n = matrices.shape
+    form = np.empty((k, m, 2, n, 2), matrices.real.dtype)
+    form[:, :, 0, :, 0] = form[:, :, 1, :, 1] = matrices.real
+    form[:, :, 1, :, 0] = matrices.imag
+    form[:, :, 0, :, 1] = -matrices.imag
+    return form.reshape(k, 2 * m, 2 * n)
 
 
 # --- building ---------------------------------------------------------------------------------------------------------
@@ -190,12 +220,30 @@ def _rows(scales: Scales, first: int, n: int) -> _Rows:
     return _Rows(scales.scale, first, n, weights / scales.scale[needed], needed)
 
 
-def _time_grid(n_samples: int, n_padded: int, smallest: float, points_per_scale: float) -> tuple[int, NDArray[np.float64]]:
+@dataclass(frozen=True)
+class _Grid:
+    """The grid of cells and, finer, of the group's signal."""
+
+    n_padded: int
+    n_circle: int
+    half_steps: int
+    times: NDArray[np.float64]
+
+    @property
+    def sample_step(self) -> float:
+        return self.n_padded / self.n_circle
+
+
+def _grid(n_samples: int, n_padded: int, rows: _Rows, points_per_scale: float) -> _Grid:
+    bandwidth = (rows.top_omega - rows.bottom_omega) / (2 * np.pi)  # cycles per sample
+    half_steps = math.ceil(2 * bandwidth * rows.smallest / points_per_scale - 1e-9)
     # Lengths of factors 2, 3 and 5 only (real=True): factors 7 and 11 cost more than the points they save.
-    n_circle = scipy.fft.next_fast_len(math.ceil(n_padded * points_per_scale / smallest), real=True)
-    step = n_padded / n_circle
+    n_steps = 2 * scipy.fft.next_fast_len(math.ceil(n_padded * points_per_scale / rows.smallest / 2), real=True)
+    step = n_padded / n_steps
     n_times = math.ceil((n_samples - 1) / step - 1e-9) + 1
-    return n_circle, (n_samples - 1) / 2 + (np.arange(n_times) - (n_times - 1) / 2) * step
+    n_times += 1 - n_times % 2
+    times = (n_samples - 1) / 2 + (np.arange(n_times) - n_times // 2) * step
+    return _Grid(n_padded, n_steps * half_steps // 2, half_steps, times)
 
 
 def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group:
@@ -208,21 +256,22 @@ def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Grou
     """
     n, n_padded = scales.n_samples, padded_length(scales.n_samples)
     rows = _rows(scales, first_row, n_rows)
-    n_circle, times = _time_grid(n, n_padded, rows.smallest, rank.points_per_scale)
+    grid = _grid(n, n_padded, rows, rank.points_per_scale)
     n_bins = min(n_padded // 2, math.floor(rows.top_omega * n_padded / (2 * np.pi)))
     reach = rank.end_reach * rows.largest
-    local = _local_frame(rows, n_padded, reach)
-    whole = n - 1 < 2 * reach or local.n_points * local.step > n_padded
-    end_times = times[: (len(times) + 1) // 2] if whole else times[times < reach]
-    frame = _circle_frame(n_padded, n_bins) if whole else local
+    frame_first, frame = _local_frame(rows, grid, reach)
+    whole = n - 1 < 2 * reach or frame.n_points > grid.n_circle
+    if whole:
+        frame_first, frame = 0, _circle_frame(n_padded, n_bins)
+    end_times = grid.times[: (len(grid.times) + 1) // 2] if whole else grid.times[grid.times < reach]
     end_filters, end_mixing = _end_tables(rows, frame, end_times, n, rank)
     if whole:
-        filters, mixing = np.empty((0, rank.n_filters)), np.empty((n_rows, rank.n_features, 0))
+        kernels, mixing = np.zeros((1, end_filters.shape[1], 0), complex), np.zeros(end_mixing.shape[1:])
     else:
-        filters, mixing = _interior_tables(rows, n_padded, n_bins, rank)
+        kernels, mixing = _interior_tables(rows, grid, rank)
     group = Group(
-        first_row, n_rows, n_padded, n_circle, n_bins, times, filters, mixing,
-        frame.start, frame.step, end_filters, end_mixing,
+        first_row, n_rows, n_padded, n_bins, grid.n_circle, grid.half_steps, grid.times, kernels, mixing,
+        frame_first, whole, end_filters, end_mixing,
     )  # fmt: skip
     _check(group, scales, rank)
     return _cast(group, rank.dtype)
@@ -249,13 +298,13 @@ def _circle_frame(n_padded: int, n_bins: int) -> _Frame:
     return _Frame(2 * np.pi * np.arange(1, n_bins + 1) / n_padded, 0.0, 0.0, n_bins)
 
 
-def _local_frame(rows: _Rows, n_padded: int, reach: float) -> _Frame:
-    widest = float(rows.scale[rows.needed[-1]])
-    start = -WAVELET_REACH * widest
-    n_circle = scipy.fft.next_fast_len(math.ceil((rows.top_omega - rows.bottom_omega) / (2 * np.pi) * n_padded))
-    step = n_padded / n_circle
+def _local_frame(rows: _Rows, grid: _Grid, reach: float) -> tuple[int, _Frame]:
+    """First sample of the left frame, and the frame."""
+    widest, step = float(rows.scale[rows.needed[-1]]), grid.sample_step
+    first = math.floor((-WAVELET_REACH * widest - grid.times[0]) / step)
+    start = grid.times[0] + first * step
     n_points = math.ceil((reach + CELL_REACH * widest - start) / step)
-    return _Frame(rows.nodes(n_points, step), start, step, n_points)
+    return first, _Frame(rows.nodes(n_points, step), start, step, n_points)
 
 
 def _window_transforms(
@@ -332,32 +381,28 @@ def _factor(
     return vectors.conj().T * (weight if rank.floor < 1 else 1), mixing
 
 
-def _interior_tables(
-    rows: _Rows, n_padded: int, n_bins: int, rank: Rank
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Real filters at the bins of the padded transform, and mixing, for a cell far from both ends."""
-    widest = float(rows.scale[rows.needed[-1]])
-    step = 2 * np.pi / (rows.top_omega - rows.bottom_omega)
-    half = math.ceil(CELL_REACH * widest / step)
+def _interior_tables(rows: _Rows, grid: _Grid, rank: Rank) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """Kernels [phase, R, point] and mixing for a cell far from both ends."""
+    step = grid.sample_step
+    half = math.ceil(CELL_REACH * float(rows.scale[rows.needed[-1]]) / step)
     n_points = 2 * half + 1
     omega = rows.nodes(n_points, step)
-    lag = omega - omega[0]
-    window = np.exp(-0.5 * (rows.scale[rows.needed][:, None] * lag) ** 2)
+    window = np.exp(-0.5 * (rows.scale[rows.needed][:, None] * (omega - omega[0])) ** 2)
     vectors, mixing = _factor(rows, omega, window, rank)
-    # The filters live within the frame in time, so their transform there gives them at every bin.
-    points = np.arange(-half, half + 1) * step
-    in_time = vectors @ np.exp(-1j * omega[:, None] * points) / n_points
-    bins = 2 * np.pi * np.arange(1, n_bins + 1) / n_padded
-    return (in_time @ np.exp(1j * points[:, None] * bins)).real.T.copy(), mixing
+    phases = [0.0] if grid.half_steps % 2 == 0 else [0.0, 0.5]
+    offsets = (np.arange(-half, half + 1) - np.array(phases)[:, None]) * step
+    return vectors @ np.exp(-1j * omega[:, None] * offsets[:, None, :]) / n_points, mixing
 
 
 def _cast(group: Group, dtype: str) -> Group:
     real, cplx = np.dtype(dtype), np.result_type(dtype, np.complex64)
-    return Group(
-        group.first_row, group.n_rows, group.n_padded, group.n_circle, group.n_bins, group.times,
-        group.filters.astype(real), group.mixing.astype(real), group.frame_start, group.frame_step,
-        group.end_filters.astype(cplx), group.end_mixing.astype(cplx),
-    )  # fmt: skip
+    return replace(
+        group,
+        kernels=group.kernels.astype(cplx),
+        mixing=group.mixing.astype(real),
+        end_filters=group.end_filters.astype(cplx),
+        end_mixing=group.end_mixing.astype(cplx),
+    )
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -401,19 +446,24 @@ def _direct_power(
 def _unscaled_features(group: Group, spectrum: NDArray[np.complex128], t: int) -> NDArray[np.complex128]:
     """Features [row, K] of one signal at the left half's time `t`, before they are scaled to unit length."""
     omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
-    if t >= group.n_end:
-        return np.asarray(group.mixing @ (group.filters.T @ (spectrum * np.exp(1j * omega * group.times[t]))))
-    frame = spectrum
-    if group.frame_step:
-        points = group.frame_start + group.frame_step * np.arange(group.n_frame)
-        frame = np.exp(1j * points[:, None] * omega) @ spectrum
-    return np.asarray(group.end_mixing[t] @ (group.end_filters[t] @ frame))
+
+    def samples(first: int, n: int) -> NDArray[np.complex128]:
+        points = group.times[0] + group.sample_step * (first + np.arange(n))
+        return np.asarray(np.exp(1j * points[:, None] * omega) @ spectrum)
+
+    if t < group.n_end:
+        frame = spectrum if group.on_circle else samples(group.frame_first, group.n_frame)
+        return np.asarray(group.end_mixing[t] @ (group.end_filters[t] @ frame))
+    n_points = group.kernels.shape[2]
+    base, phase = divmod(t * group.half_steps, 2)
+    # A time half-way lies half a sample beyond its base; the kernels' offsets count from the time.
+    return np.asarray(group.mixing @ (group.kernels[phase] @ samples(base - n_points // 2, n_points)))
 
 
 # --- cache ------------------------------------------------------------------------------------------------------------
 
-_ARRAYS = ("times", "filters", "mixing", "end_filters", "end_mixing")
-_NUMBERS = ("first_row", "n_rows", "n_padded", "n_circle", "n_bins", "frame_start", "frame_step")
+_ARRAYS = ("times", "kernels", "mixing", "end_filters", "end_mixing")
+_NUMBERS = ("first_row", "n_rows", "n_padded", "n_bins", "n_circle", "half_steps", "frame_first", "on_circle")
 _MAGIC = b"ibsync-tables\n"
 _ALIGN = 64  # bytes; arrays are used where they were read
 

@@ -30,10 +30,9 @@ S = TypeVar("S")
 
 # Work of one step stays in a core's second-level cache.
 BLOCK_BYTES = 2 << 20
-TILE_BYTES = 1 << 20
+TILE_BYTES = 1 << 19
 TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
 CHANNELS_PER_TASK = 32
-CHANNELS_PER_FFT = 4
 
 
 class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of this module, not an error
@@ -42,13 +41,13 @@ class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of 
 
 @dataclass
 class Features:
-    """Filters z of each segment, real [time, R, re/im, channel]; unit features are formed from them block by block."""
+    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed from them block by block."""
 
     signals: Signals
     plan: Plan
-    depth: int = 0
-    filtered: dict[int, list[Real]] = field(default_factory=dict)
+    spectra: Complex
     usable: list[NDArray[np.bool_]] | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,9 @@ class NumpyBackend:
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Features of every channel of `signals`."""
-        features = Features(signals, plan)
-        self._filtered(features, 0)
+        starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
+        parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
+        features = Features(signals, plan, np.concatenate(list(parts), axis=1))
         if signals.bad is not None:
             features.usable = [_usable_cells(signals.bad, plan, segment) for segment in plan.segments]
         return features
@@ -102,44 +102,13 @@ class NumpyBackend:
                 a.depth = b.depth = depth
 
     def _coherence(self, a: Features, b: Features, depth: int) -> Sums:
-        plan = a.plan
-        za, zb = self._filtered(a, depth), self._filtered(b, depth)
-        totals = Sums.zeros((plan.n_means, a.signals.n_channels, b.signals.n_channels))
-
-        def block_sums(block: tuple[int, slice]) -> tuple[NDArray[np.int64], Sums]:
-            index, times = block
-            pairs = [(a, za[index][times])] if a is b else [(a, za[index][times]), (b, zb[index][times])]
-            segment, group = plan.segments[index], plan.group(plan.segments[index], depth)
-            mixed = _mixed([z for _, z in pairs], segment.times[times], group)
-            unit = [_unit(f, u, index, times, depth) for (f, _), u in zip(pairs, mixed, strict=True)]
-            weights = segment.weights[:, times]
-            means = np.flatnonzero(weights.any(axis=(1, 2)))
-            return means, _weighted_sums(unit[0], unit[-1], weights[means].reshape(len(means), -1))
-
-        for means, sums in self._map(block_sums, _blocks(plan, za, zb)):
+        totals = Sums.zeros((a.plan.n_means, a.signals.n_channels, b.signals.n_channels))
+        blocks = _blocks([a] if a is b else [a, b], depth, self.n_threads)
+        for means, sums in self._map(_block_sums, blocks):
             totals.squared[means] += sums.squared
             totals.inner[means] += sums.inner
             totals.weight[means] += sums.weight
         return totals
-
-    def _filtered(self, features: Features, depth: int) -> list[Real]:
-        if depth not in features.filtered:
-            plan, signals = features.plan, features.signals
-            tables = [(segment, plan.group(segment, depth)) for segment in plan.segments]
-            dtype = np.dtype(plan.rank(depth).dtype)
-            n_bins = max(group.n_bins for _, group in tables) + 1
-            out = [np.empty((len(s.times), g.n_filters, 2, signals.n_channels), dtype) for s, g in tables]
-
-            def filter_channels(start: int) -> None:
-                part = slice(start, start + CHANNELS_PER_TASK)
-                spectra = signals.spectra(part, n_bins)
-                for (segment, group), z in zip(tables, out, strict=True):
-                    _filter(spectra, segment, group, plan.n_samples, z[..., part])
-
-            for _ in self._map(filter_channels, range(0, signals.n_channels, CHANNELS_PER_TASK)):
-                pass
-            features.filtered = {depth: out}  # a shallower one is not needed again
-        return features.filtered[depth]
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Results in the order of `items`, a few ahead of the consumer: sums do not depend on who finishes first."""
@@ -160,106 +129,146 @@ def _usable_cores() -> int:
 # --- per channel ------------------------------------------------------------------------------------------------------
 
 
-def _filter(spectra: Complex, segment: Segment, group: Group, n_samples: int, out: Real) -> None:
-    """z at the segment's times, from the interior's folded filters and the two ends' frames, into `out`."""
-    n_times, n_end = len(group.times), group.n_end
-    left = segment.times < n_end
-    right = segment.times >= n_times - min(n_end, n_times // 2)
-    bins = spectra[1 : group.n_bins + 1]
+@dataclass(frozen=True)
+class _Columns:
+    """Channels of one or two batches side by side, as one group of rows sees them."""
+
+    batches: list[Features]
+    index: int
+    depth: int
+    group: Group
+    samples: Real  # the group's signal b, [sample, re/im, column]; empty where the frame is the spectrum
+    first: int  # number of its first sample
+    frame: Real  # left frame and mirrored right one side by side, [(point, re/im), 2 columns]
+
+    @property
+    def segment(self) -> Segment:
+        return self.batches[0].plan.segments[self.index]
+
+    @property
+    def n(self) -> int:
+        return self.frame.shape[1] // 2
+
+    def slices(self) -> tuple[slice, slice]:
+        """Columns of the first and of the last batch."""
+        n_a, n_b = self.batches[0].signals.n_channels, self.batches[-1].signals.n_channels
+        return slice(0, n_a), slice(self.n - n_b, self.n)
+
+
+def _columns(batches: list[Features], index: int, depth: int, n_threads: int) -> _Columns:
+    plan = batches[0].plan
+    group = plan.group(plan.segments[index], depth)
+    dtype = np.dtype(plan.rank(depth).dtype)
+    bins = np.concatenate([f.spectra[1 : group.n_bins + 1] for f in batches], axis=1)
     omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
-    inner = ~(left | right)
-    for start in range(0, bins.shape[1], CHANNELS_PER_FFT):
-        part = slice(start, start + CHANNELS_PER_FFT)
-        if inner.any():
-            _store(out[..., part], inner, _interior(bins[:, part], omega, segment.times[inner], group))
-    _store(out, left, _end(bins, omega, segment.times[left], group))
-    mirrored = bins.conj() * np.exp(-1j * omega * (n_samples - 1))[:, None]
-    _store(out, right, _end(mirrored, omega, n_times - 1 - segment.times[right], group).conj())
+    if group.on_circle:
+        mirrored = bins.conj() * np.exp(-1j * omega * (plan.n_samples - 1))[:, None]
+        frame = np.concatenate([_planar(bins, dtype), _planar(mirrored, dtype)], axis=2)
+        return _Columns(batches, index, depth, group, np.empty((0, 2, 0), dtype), 0, frame.reshape(-1, frame.shape[2]))
+    circle = np.zeros((group.n_circle, bins.shape[1]), complex)
+    circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
+    circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
+    first = min(group.frame_first, -(group.kernels.shape[2] // 2))
+    n_samples = group.n_between - 2 * first + 1
+    samples = _planar(circle[np.arange(first, first + n_samples) % group.n_circle], dtype)
+    left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
+    frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
+    frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
+    return _Columns(batches, index, depth, group, samples, first, frame.reshape(-1, frame.shape[2]))
 
 
-def _store(out: Real, where: NDArray[np.bool_], z: Complex) -> None:
-    span = np.flatnonzero(where)
-    if len(span):
-        target = out[span[0] : span[-1] + 1]  # each part's times lie together
-        target[:, :, 0], target[:, :, 1] = z.real, z.imag
-
-
-def _interior(bins: Complex, omega: NDArray[np.float64], times: NDArray[np.int64], group: Group) -> Complex:
-    """Folded filtering: multiply, add modulo the short length, transform back. Complex [time, R, channel]."""
-    dtype = np.result_type(group.filters.dtype, np.complex64)
-    shifted = (bins * np.exp(1j * omega * group.times[0])[:, None]).astype(dtype)
-    n_channels = shifted.shape[1]
-    pairs = shifted.view(group.filters.dtype).reshape(len(bins), 1, 2 * n_channels)
-    folded = np.zeros((group.n_circle, group.n_filters, n_channels), dtype)
-    target = folded.view(group.filters.dtype)
-    for begin, first in zip(*_folds(group.n_bins, group.n_circle), strict=True):
-        stop = min(begin + group.n_circle - first, group.n_bins)
-        here = target[first : first + stop - begin]
-        if begin == 0:
-            np.multiply(group.filters[:stop, :, None], pairs[:stop], out=here)
-        else:
-            here += group.filters[begin:stop, :, None] * pairs[begin:stop]
-    z = scipy.fft.ifft(folded, axis=0, norm="forward", overwrite_x=True)
-    return np.asarray(z[times])
-
-
-def _folds(n_bins: int, n_circle: int) -> tuple[list[int], list[int]]:
-    """Where bins 1.. start in the table, and on the circle, for each turn."""
-    begins = [0, *range(n_circle - 1, n_bins, n_circle)]
-    return begins, [1] + [0] * (len(begins) - 1)
-
-
-def _end(bins: Complex, omega: NDArray[np.float64], times: NDArray[np.int64], group: Group) -> Complex:
-    """Filters of the left end at `times` (a run, rising or falling): complex [time, R, channel]."""
-    if not len(times):
-        return np.empty((0, group.n_filters, bins.shape[1]), complex)
-    frame = bins if group.frame_step == 0 else _frame(bins, omega, group)
-    filters = group.end_filters[times.min() : times.max() + 1].reshape(-1, group.n_frame)
-    z = (filters @ frame.astype(filters.dtype, copy=False)).reshape(len(times), group.n_filters, -1)
-    return np.asarray(z if times[0] <= times[-1] else z[::-1])
-
-
-def _frame(bins: Complex, omega: NDArray[np.float64], group: Group) -> Complex:
-    """Band-limited samples of the left frame: complex128 [point, channel]."""
-    n_circle = round(group.n_padded / group.frame_step)
-    circle = np.zeros((n_circle, bins.shape[1]), complex)
-    circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.frame_start)[:, None]
-    return np.asarray(scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True)[: group.n_frame])
-
-
-def _mixed(z: list[Real], times: NDArray[np.int64], group: Group) -> list[Real]:
-    """Features of each batch before scaling: real [time, row, (K, re/im), channel]."""
-    out = [np.empty((len(times), group.n_rows, 2 * group.n_features, v.shape[-1]), v.dtype) for v in z]
-    interior = group.mixing.reshape(group.n_rows * group.n_features, group.mixing.shape[-1])
-    n_times, n_end = len(group.times), group.n_end
-    for t, time in enumerate(times):
-        near = min(time, n_times - 1 - time)
-        at_end = near < n_end
-        mixing = group.end_mixing_real[int(time != near)][near] if at_end else interior
-        for v, u in zip(z, out, strict=True):  # the matrix is read once for both
-            n_columns = v.shape[-1] if at_end else 2 * v.shape[-1]
-            np.matmul(mixing, v[t].reshape(-1, n_columns), out=u[t].reshape(-1, n_columns))
+def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
+    """Complex [point, channel] as real [point, re/im, channel]."""
+    out = np.empty((len(values), 2, values.shape[1]), dtype)
+    out[:, 0], out[:, 1] = values.real, values.imag
     return out
 
 
 @dataclass(frozen=True)
+class _Block:
+    """Times of a group that are worked on together: all near an end (counted from the left one), or all far."""
+
+    columns: _Columns
+    times: NDArray[np.int64]
+    near: bool
+
+
+def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Block]:
+    for index, segment in enumerate(batches[0].plan.segments):
+        columns = _columns(batches, index, depth, n_threads)
+        group = columns.group
+        near = np.minimum(segment.times, len(group.times) - 1 - segment.times)
+        inner = segment.times[near >= group.n_end]
+        phase = inner * group.half_steps % 2
+        runs = [(np.unique(near[near < group.n_end]), True), (inner[phase == 0], False), (inner[phase == 1], False)]
+        per_time = columns.frame.itemsize * 2 * group.n_features * group.n_rows * columns.n
+        for times, is_near in runs:
+            step = max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near)))
+            for start in range(0, len(times), step):
+                yield _Block(columns, times[start : start + step], is_near)
+
+
+def _block_sums(block: _Block) -> tuple[NDArray[np.int64], Sums]:
+    """Which means a block contributes to, and its sums."""
+    columns, times = block.columns, block.times
+    weights = columns.segment.weights
+    if not block.near:
+        u = _far(columns, times)
+        return _side_sums(columns, u, times, weights[:, times], 1)
+    mirror = len(columns.group.times) - 1 - times
+    u = _near(columns, times)
+    left = _side_sums(columns, u[..., : columns.n], times, weights[:, times], 1)
+    of_mirror = weights[:, mirror] * (mirror != times)[:, None]  # the middle is its own mirror image
+    right = _side_sums(columns, u[..., columns.n :], mirror, of_mirror, -1)
+    return _joined(left, right)
+
+
+def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
+    """Features before scaling, [time, row, (K, re/im), left and right columns], of times counted from the left end."""
+    group = columns.group
+    run = slice(times[0], times[-1] + 1)
+    filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
+    z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
+    u = np.matmul(group.real_end_mixing[run], z)[times - times[0]]
+    return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
+
+
+def _far(columns: _Columns, times: NDArray[np.int64]) -> Real:
+    """Features before scaling, [time, row, (K, re/im), column], of times of one phase far from both ends."""
+    group, samples = columns.group, columns.samples
+    phase = int(times[0]) * group.half_steps % 2
+    n_points = group.kernels.shape[2]
+    begins = times * group.half_steps // 2 - n_points // 2 - columns.first
+    z = np.empty((len(times), len(group.real_kernels[phase]), columns.n), samples.dtype)
+    for begin, out in zip(begins, z, strict=True):
+        np.matmul(group.real_kernels[phase], samples[begin : begin + n_points].reshape(2 * n_points, -1), out=out)
+    mixing = group.mixing.reshape(group.n_rows * group.n_features, -1)
+    u = np.matmul(mixing, z.reshape(len(times), mixing.shape[1], -1))
+    return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
+
+
+@dataclass(frozen=True)
 class _Unit:
-    """Unit features float32 [cell, (K, re/im), channel], zero where invalid, and validity bool [cell, channel]."""
+    """Unit features float32 [cell, (K, re/im), column], zero where invalid, and validity bool [cell, column] or None."""
 
     u: Real
     valid: NDArray[np.bool_] | None
 
+    def of(self, columns: slice) -> _Unit:
+        """Some columns."""
+        return _Unit(self.u[..., columns], None if self.valid is None else self.valid[:, columns])
 
-def _unit(features: Features, u: Real, index: int, times: slice, depth: int) -> _Unit:
+
+def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
-    last = u[:, :, -4:]
-    if depth == 0:
-        tail = np.einsum("trkc,trkc->trc", last, last)
-        if np.any(valid & (tail > features.plan.rank(0).tail * power)):
+    if columns.depth == 0:
+        tail = np.einsum("trkc,trkc->trc", u[:, :, -4:], u[:, :, -4:])
+        if np.any(valid & (tail > columns.batches[0].plan.rank(0).tail * power)):
             raise _TooShallow
-    if features.usable is not None:
-        valid &= features.usable[index][times]
+    for features, part in zip(columns.batches, columns.slices(), strict=False):
+        if features.usable is not None:
+            valid[:, :, part] &= features.usable[columns.index][times]
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
     unit = np.multiply(u, length[:, :, None, :], dtype=np.float32, casting="same_kind")
@@ -267,8 +276,8 @@ def _unit(features: Features, u: Real, index: int, times: slice, depth: int) -> 
 
 
 def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArray[np.bool_]:
-    """Cells whose window holds few bad samples: bool [time, row, channel]."""
-    times = plan.group(segment, 0).times[segment.times]
+    """Cells of the whole grid whose window holds few bad samples: bool [time, row, channel]."""
+    times = plan.group(segment, 0).times
     usable = np.ones((len(times), segment.n_rows, len(bad)), bool)
     for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
         for row in range(segment.n_rows):
@@ -279,28 +288,43 @@ def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArr
 
 # --- per pair ---------------------------------------------------------------------------------------------------------
 
-
-def _blocks(plan: Plan, za: list[Real], zb: list[Real]) -> Iterator[tuple[int, slice]]:
-    """(segment, run of times) whose features fit the cache."""
-    for index, segment in enumerate(plan.segments):
-        rank_size = za[index].itemsize * 2 * plan.rank(0).n_features * segment.n_rows
-        per_time = rank_size * (za[index].shape[-1] + zb[index].shape[-1])
-        step = max(TIMES_PER_BLOCK, BLOCK_BYTES // per_time)
-        for start in range(0, len(segment.times), step):
-            yield index, slice(start, min(start + step, len(segment.times)))
+_Part = tuple[NDArray[np.int64], Sums]
 
 
-def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64]) -> Sums:
+def _side_sums(
+    columns: _Columns, u: Real, times: NDArray[np.int64], weights: NDArray[np.float64], direction: int
+) -> _Part:
+    """Sums over cells [time, row] whose features are `u`; `direction` is -1 for a mirrored recording."""
+    unit = _unit(columns, u, times)
+    means = np.flatnonzero(weights.any(axis=(1, 2)))
+    a, b = (unit.of(part) for part in columns.slices())
+    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), direction)
+
+
+def _joined(first: _Part, second: _Part) -> _Part:
+    means = np.union1d(first[0], second[0])
+    if np.array_equal(first[0], second[0]):
+        one, two = first[1], second[1]
+        return means, Sums(one.squared + two.squared, one.inner + two.inner, one.weight + two.weight)
+    sums = Sums.zeros((len(means), *first[1].squared.shape[1:]))
+    for own, part in (first, second):
+        at = np.searchsorted(means, own)
+        sums.squared[at] += part.squared
+        sums.inner[at] += part.inner
+        sums.weight[at] += part.weight
+    return means, sums
+
+
+def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: int) -> Sums:
     """Gram products of unit features, their squares, and sums over cells under `weights` [mean, cell]."""
-    ua, ub = a.u, b.u
-    n_cells, _, n_a = ua.shape
-    n_b = ub.shape[2]
+    n_cells, _, n_a = a.u.shape
+    n_b = b.u.shape[2]
     w = weights.astype(np.float32)
-    right = _with_rotation(ub)
+    right = _with_rotation(b.u)
     squared, inner = np.empty((len(w), n_a, n_b), np.float32), np.empty((len(w), n_a, n_b), np.complex64)
     tile = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
     for i in range(0, n_a, tile):
-        left = ua[:, :, i : i + tile].transpose(0, 2, 1)
+        left = a.u[:, :, i : i + tile].transpose(0, 2, 1)
         for j in range(0, n_b, tile):
             product = np.matmul(left, right[:, :, 2 * j : 2 * (j + tile)])
             flat = product.reshape(n_cells, -1)
@@ -310,16 +334,19 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64]) -> Sums:
             np.multiply(flat, flat, out=flat)
             both = (w @ flat).reshape(*shape[:2], -1, 2)
             np.add(both[..., 0], both[..., 1], out=squared[here])
+    if direction < 0:
+        np.conj(inner, out=inner)
     return Sums(squared, inner, _entered(weights, a.valid, b.valid))
 
 
 def _with_rotation(u: Real) -> Real:
     """[cell, (K, re/im), channel] -> [cell, (K, re/im), (channel, re/im)] so that one real product gives <x, y>."""
     n_cells, n, n_channels = u.shape
-    pairs = u.reshape(n_cells, n // 2, 2, n_channels)
+    pairs = u.reshape(n_cells, n // 2, 2, n_channels)  # a view, also of some columns
     out = np.empty((n_cells, n // 2, 2, n_channels, 2), u.dtype)
     out[..., 0] = pairs
-    np.negative(pairs[:, :, 1], out=out[:, :, 0, :, 1])
+    # Not np.negative: NumPy 2.4 gets it wrong from strided to strided float32.
+    np.multiply(pairs[:, :, 1], np.float32(-1), out=out[:, :, 0, :, 1])
     out[:, :, 1, :, 1] = pairs[:, :, 0]
     return out.reshape(n_cells, n, 2 * n_channels)
 
