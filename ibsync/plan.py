@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,13 +24,16 @@ ROWS_PER_GROUP = 12
 SPLINE_DEGREE = 5
 NEGLIGIBLE_WEIGHT = 1e-9
 
-# Filters, features, grid points per scale length and working precision of each promise (1e-6, 5e-4 per cell). The
-# deeper rank serves signals with spikes or steps, whose cells see power far out in the tails of the window.
-_DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 8.5, floor=1e-4)
+# Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals with
+# spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length: means
+# over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
+_DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 8.5, 10.0, floor=1e-4)
 RANKS = {
-    "exact": (Rank(34, 22, 2.0, "float64", 5e-6, 7.0), _DEEP),
-    "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0), _DEEP),
+    "exact": (Rank(34, 22, 2.0, "float64", 5e-6, 7.0, 9.0), _DEEP),
+    "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0, 8.0), _DEEP),
 }
+LONG_EPOCH = 5.0  # scale lengths
+POINTS_FOR_LONG_EPOCHS = 1.5
 
 Epochs = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -90,10 +93,14 @@ class Plan:
         """All scales in samples: float64 [row]."""
         return self.scales.scale
 
-    @property
+    @cached_property
     def points_per_scale(self) -> float:
         """Grid points in time per scale length; of a reference run, every sample."""
-        return self.rank(0).points_per_scale if self.spec.accuracy in RANKS else math.inf
+        if self.spec.accuracy not in RANKS:
+            return math.inf
+        lengths = [stop - start for spans in self.epochs.values() for start, stop in spans]
+        longest_scale = max(self.scale[first + n - 1] for first, n in self.row_spans) / self.sfreq
+        return POINTS_FOR_LONG_EPOCHS if min(lengths) >= LONG_EPOCH * longest_scale else RANKS[self.spec.accuracy][0].points_per_scale
 
     @property
     def n_bins(self) -> int:
@@ -107,7 +114,7 @@ class Plan:
 
     def rank(self, depth: int) -> Rank:
         """Rank of the tables; depth 1 is for signals with spikes or steps."""
-        return RANKS[self.spec.accuracy][depth]
+        return replace(RANKS[self.spec.accuracy][depth], points_per_scale=self.points_per_scale)
 
     def group(self, segment: Segment, depth: int) -> Group:
         """Tables of a segment's rows, from the cache or built."""

@@ -35,13 +35,12 @@ from .definition import gaussian_wavelet, morlet, padded_length
 from .errors import PlanError
 from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
-FORMAT = 7
+FORMAT = 8
 
-# In units of a row's scale: how far the spectrum of a wavelet reaches (amplitude 2e-11), how far a wavelet reaches to the
-# side, and a cell.
+# In units of a row's scale: how far a wavelet reaches in frequency (amplitude 2e-11) and to the side in time.
 SPECTRAL_REACH = 7.0
 WAVELET_REACH = 6.5
-CELL_REACH = 10.0
+GAUSSIAN_REACH = 8.5
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Rank:
         Largest share of a unit vector's power in its last two features for which the rank still keeps its promise.
     end_reach : float
         How far from an end the cut window still matters, in scales; at 8.5 a spike on the last sample leaves 1e-7.
+    cell_reach : float
+        How far a cell sees to either side, in scales.
     floor : float
         Smallest weight of a frequency, relative to the group's best, in choosing the filters. Well below 1, power far
         out in the wavelets' skirts (a stop band beside a strong band) is resolved, at the price of more filters.
@@ -73,6 +74,7 @@ class Rank:
     dtype: str
     tail: float
     end_reach: float
+    cell_reach: float
     floor: float = 1.0
 
 
@@ -259,7 +261,7 @@ def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Grou
     grid = _grid(n, n_padded, rows, rank.points_per_scale)
     n_bins = min(n_padded // 2, math.floor(rows.top_omega * n_padded / (2 * np.pi)))
     reach = rank.end_reach * rows.largest
-    frame_first, frame = _local_frame(rows, grid, reach)
+    frame_first, frame = _local_frame(rows, grid, reach, rank.cell_reach)
     whole = n - 1 < 2 * reach or frame.n_points > grid.n_circle
     if whole:
         frame_first, frame = 0, _circle_frame(n_padded, n_bins)
@@ -298,12 +300,12 @@ def _circle_frame(n_padded: int, n_bins: int) -> _Frame:
     return _Frame(2 * np.pi * np.arange(1, n_bins + 1) / n_padded, 0.0, 0.0, n_bins)
 
 
-def _local_frame(rows: _Rows, grid: _Grid, reach: float) -> tuple[int, _Frame]:
+def _local_frame(rows: _Rows, grid: _Grid, reach: float, cell_reach: float) -> tuple[int, _Frame]:
     """First sample of the left frame, and the frame."""
     widest, step = float(rows.scale[rows.needed[-1]]), grid.sample_step
     first = math.floor((-WAVELET_REACH * widest - grid.times[0]) / step)
     start = grid.times[0] + first * step
-    n_points = math.ceil((reach + CELL_REACH * widest - start) / step)
+    n_points = math.ceil((reach + cell_reach * widest - start) / step)
     return first, _Frame(rows.nodes(n_points, step), start, step, n_points)
 
 
@@ -314,7 +316,7 @@ def _window_transforms(
     spacing = frame.omega[1] - frame.omega[0]
     out = np.zeros((len(rows.needed), len(times), len(frame.omega)), complex)
     widest = float(rows.scale[rows.needed[-1]])
-    last = min(n_samples, math.ceil(times[-1] + CELL_REACH * widest))
+    last = min(n_samples, math.ceil(times[-1] + GAUSSIAN_REACH * widest))
     for begin in range(0, last, 2048):
         tau = np.arange(begin, min(begin + 2048, last))
         wave = np.exp(-1j * spacing * np.arange(len(frame.omega)) * (tau - frame.start)[:, None])
@@ -344,7 +346,7 @@ def _end_tables(
         basis, end_mixing[t] = _factor(rows, frame.omega, windows[:, t], rank)
         end_filters[t] = frame.to_samples(basis)
 
-    with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(one, range(len(times))))
     return end_filters, end_mixing
 
@@ -384,7 +386,7 @@ def _factor(
 def _interior_tables(rows: _Rows, grid: _Grid, rank: Rank) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     """Kernels [phase, R, point] and mixing for a cell far from both ends."""
     step = grid.sample_step
-    half = math.ceil(CELL_REACH * float(rows.scale[rows.needed[-1]]) / step)
+    half = math.ceil(rank.cell_reach * float(rows.scale[rows.needed[-1]]) / step)
     n_points = 2 * half + 1
     omega = rows.nodes(n_points, step)
     window = np.exp(-0.5 * (rows.scale[rows.needed][:, None] * (omega - omega[0])) ** 2)
@@ -485,13 +487,15 @@ def load_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group
     path = cache_dir() / f"{_key(scales, first_row, n_rows, rank)}.tables"
     group = _read(path)
     if group is None:
-        group = build_group(scales, first_row, n_rows, rank)
+        # One BLAS thread: matrices are small, and idle BLAS threads that spin would hold up the pool's.
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            group = build_group(scales, first_row, n_rows, rank)
         _write(path, group)
     return group
 
 
 def _key(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
-    reaches = (SPECTRAL_REACH, WAVELET_REACH, CELL_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
+    reaches = (SPECTRAL_REACH, WAVELET_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
     everything = (FORMAT, scales.n_samples, scales.voices, scales.n_rows, first_row, n_rows, rank, reaches)
     return hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
 
