@@ -29,8 +29,8 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 # Work of one step stays in a core's second-level cache.
-BLOCK_BYTES = 2 << 20
-TILE_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 21
+TILE_BYTES = 3 << 18
 TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
 CHANNELS_PER_TASK = 32
 
@@ -201,11 +201,18 @@ def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Bl
         inner = segment.times[near >= group.n_end]
         phase = inner * group.half_steps % 2
         runs = [(np.unique(near[near < group.n_end]), True), (inner[phase == 0], False), (inner[phase == 1], False)]
-        per_time = columns.frame.itemsize * 2 * group.n_features * group.n_rows * columns.n
+        per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
             step = max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near)))
             for start in range(0, len(times), step):
                 yield _Block(columns, times[start : start + step], is_near)
+
+
+def _bytes_per_cell(columns: _Columns) -> int:
+    """Features before and after scaling, the rotated ones, and the products of all pairs if they are few."""
+    a, b = (part.stop - part.start for part in columns.slices())
+    features = 2 * columns.group.n_features * columns.n * (columns.frame.itemsize + 4)
+    return features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64)
 
 
 def _block_sums(block: _Block) -> tuple[NDArray[np.int64], Sums]:
@@ -260,6 +267,7 @@ class _Unit:
 
 
 def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
+    u = u.astype(np.float32)
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
     if columns.depth == 0:
@@ -271,8 +279,8 @@ def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
             valid[:, :, part] &= features.usable[columns.index][times]
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
-    unit = np.multiply(u, length[:, :, None, :], dtype=np.float32, casting="same_kind")
-    return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
+    u *= length[:, :, None, :]
+    return _Unit(u.reshape(-1, *u.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
 
 
 def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArray[np.bool_]:
@@ -322,13 +330,12 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: 
     w = weights.astype(np.float32)
     right = _with_rotation(b.u)
     squared, inner = np.empty((len(w), n_a, n_b), np.float32), np.empty((len(w), n_a, n_b), np.complex64)
-    tile = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
-    for i in range(0, n_a, tile):
-        left = a.u[:, :, i : i + tile].transpose(0, 2, 1)
-        for j in range(0, n_b, tile):
-            product = np.matmul(left, right[:, :, 2 * j : 2 * (j + tile)])
+    for some_a in _tiles(n_a, n_cells):
+        left = a.u[:, :, some_a].transpose(0, 2, 1)
+        for some_b in _tiles(n_b, n_cells):
+            product = np.matmul(left, right[:, :, 2 * some_b.start : 2 * some_b.stop])
             flat = product.reshape(n_cells, -1)
-            here = (slice(None), slice(i, i + tile), slice(j, j + tile))
+            here = (slice(None), some_a, some_b)
             shape = (len(w), product.shape[1], -1)
             inner[here] = (w @ flat).view(np.complex64).reshape(shape)
             np.multiply(flat, flat, out=flat)
@@ -337,6 +344,13 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: 
     if direction < 0:
         np.conj(inner, out=inner)
     return Sums(squared, inner, _entered(weights, a.valid, b.valid))
+
+
+def _tiles(n: int, n_cells: int) -> list[slice]:
+    """Channels in equal parts, so that the products of two parts stay in cache."""
+    largest = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
+    edges = np.linspace(0, n, -(-n // largest) + 1).astype(int).tolist()
+    return [slice(first, stop) for first, stop in zip(edges, edges[1:], strict=False)]
 
 
 def _with_rotation(u: Real) -> Real:
