@@ -27,7 +27,7 @@ NEGLIGIBLE_WEIGHT = 1e-9
 # Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals with
 # spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length: means
 # over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
-_DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 8.5, 10.0, floor=1e-4)
+_DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
     "exact": (Rank(34, 22, 2.0, "float64", 5e-6, 7.0, 9.0), _DEEP),
     "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0, 8.0), _DEEP),
