@@ -60,7 +60,7 @@ class Rank:
     tail : float
         Largest share of a unit vector's power in its last two features for which the rank still keeps its promise.
     end_reach : float
-        How far from an end the cut window still matters, in scales; at 8.5 a spike on the last sample leaves 1e-7.
+        How far from an end the cut window still matters, in scales; at 9 a spike on the last sample leaves 1e-7.
     cell_reach : float
         How far a cell sees to either side, in scales.
     floor : float
@@ -495,7 +495,7 @@ def load_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group
 
 
 def _key(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
-    reaches = (SPECTRAL_REACH, WAVELET_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
+    reaches = (SPECTRAL_REACH, WAVELET_REACH, GAUSSIAN_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
     everything = (FORMAT, scales.n_samples, scales.voices, scales.n_rows, first_row, n_rows, rank, reaches)
     return hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
 
