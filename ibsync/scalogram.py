@@ -70,7 +70,8 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
     ax.set_xlim(float(maps["time"][0]), float(maps["time"][-1]))
     ax.set(xlabel="time (s)", ylabel="period (s)")
     _set_title(ax, maps)
-    ax.figure.colorbar(image, ax=ax, label="coherence (magnitude-squared)", pad=0.02, fraction=0.05)
+    pad = 0.02 if ax.figure.get_layout_engine() else 0.12  # without a layout engine, leave room for the frequency axis
+    ax.figure.colorbar(image, ax=ax, label="coherence (magnitude-squared)", pad=pad, fraction=0.05)
     return ax
 
 
