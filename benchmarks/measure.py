@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -142,6 +143,17 @@ class Worker:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def busy_core() -> Iterator[int]:
+    """Keep one core busy with another program, as on a shared machine: its process id."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield other.pid
+    finally:
+        other.kill()
+        other.wait()
 
 
 # --- many runs --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from cases import DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ, WORKLOADS
-from measure import Figures, Summary, Worker, interleaved, load_average, provenance, ratios, summary
+from measure import Figures, Summary, Worker, busy_core, interleaved, load_average, provenance, ratios, summary
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
@@ -276,7 +276,15 @@ def measure_tables(bench: Bench) -> dict[str, Any]:
             arguments = {"n_samples": n_samples, "sfreq_hz": DYAD_SFREQ_HZ, "accuracy": accuracy, "deep": deep}
             return dict(worker.call("tables", **arguments).value)
 
-    contenders = {"exact": lambda: run("exact", False), "fast": lambda: run("fast", False)}
+    def beside_another() -> Figures:
+        with busy_core():
+            return run("exact", False)
+
+    contenders = {
+        "exact": lambda: run("exact", False),
+        "fast": lambda: run("fast", False),
+        "exact, a core busy": beside_another,
+    }
     figures = interleaved(contenders, max(3, bench.repeats // 2), n_warm_up=0)
     figures["for spikes"] = [run("exact", True)]
     numbers = {
@@ -285,7 +293,7 @@ def measure_tables(bench: Bench) -> dict[str, Any]:
     return {
         "how": f"tables of N = {n_samples}, periods 5-50 s, 12 voices; a fresh process with all cores: built and "
         "stored in an empty folder, then read from it (in the system's file cache). for spikes: the deeper tables that "
-        "signals with spikes or steps use",
+        "signals with spikes or steps use. a core busy: beside a program that keeps one core",
         "seconds": numbers,
         "targets": [
             _target("build, wall s (exact)", numbers["exact"]["build_wall_s"]["median"], 5.0),
@@ -314,7 +322,7 @@ SPREAD = ["median", "min", "max", "middle half", "n"]
 
 
 def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"\n== {name}\n{found['how']}."
+    yield f"\n== {name}\n{found['how']}. Load average at the end: {found['load_average_at_end']}."
     for key, text in _check_lines(found.get("checks", {})):
         yield f"  {key}: {text}"
     if "cpu_s_per_map" in found:
@@ -390,7 +398,7 @@ def main(words: Sequence[str] | None = None) -> None:
         }
         print("rivals:", json.dumps(report["provenance"]["rivals"]))
         for name in arguments.only:
-            report["sections"][name] = SECTIONS[name](bench)
+            report["sections"][name] = SECTIONS[name](bench) | {"load_average_at_end": load_average()}
             print("\n".join(_page(name, report["sections"][name])), flush=True)
     report["provenance"] |= {"load_average_at_end": load_average(), "seconds": round(time.perf_counter() - started)}
     print(f"\n{report['provenance']['seconds']} s in all, load average {report['provenance']['load_average_at_end']}")

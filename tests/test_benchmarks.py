@@ -91,6 +91,13 @@ def test_one_core_is_one_core(measure, server, path_to_measure):
         assert worker.call("cores").value == 1
 
 
+def test_a_busy_core_is_left_alone_afterwards(measure):
+    with measure.busy_core() as pid:
+        os.kill(pid, 0)  # is there
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_a_worker_that_ends_is_an_error(measure, server, path_to_measure):
     message = r"server.py: ended in job 'leave' with exit status 3"
     with measure.Worker(server, environment=path_to_measure) as worker, pytest.raises(RuntimeError, match=message):
