@@ -386,24 +386,22 @@ def _rival_pythons(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the sections asked for."""
+    """Run the sections asked for; what is measured is on disk after each of them."""
     arguments = _arguments(words)
     started = time.perf_counter()
-    report: dict[str, Any] = {"provenance": provenance(REPOSITORY, PACKAGES), "sections": {}}
-    print(json.dumps(report["provenance"], indent=1))
+    origin = provenance(REPOSITORY, PACKAGES)
+    report: dict[str, Any] = {"provenance": origin, "sections": {}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         bench = Bench(folder, stack, _rival_pythons(arguments), arguments.repeats)
-        report["provenance"]["rivals"] = {
-            name: bench.rival(name).call("describe").value for name in bench.rival_pythons
-        }
-        print("rivals:", json.dumps(report["provenance"]["rivals"]))
+        origin["rivals"] = {name: bench.rival(name).call("describe").value for name in bench.rival_pythons}
+        print(json.dumps(origin, indent=1))
         for name in arguments.only:
             report["sections"][name] = SECTIONS[name](bench) | {"load_average_at_end": load_average()}
+            origin["seconds"] = round(time.perf_counter() - started)
             print("\n".join(_page(name, report["sections"][name])), flush=True)
-    report["provenance"] |= {"load_average_at_end": load_average(), "seconds": round(time.perf_counter() - started)}
-    print(f"\n{report['provenance']['seconds']} s in all, load average {report['provenance']['load_average_at_end']}")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            if arguments.output:
+                arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{origin['seconds']} s in all")
 
 
 if __name__ == "__main__":
