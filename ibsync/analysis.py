@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
-from .inference import Tail, dyad_summary, repair_test, shortfall
+from .grouptest import Tail
+from .inference import dyad_summary, repair_test, shortfall
 from .philox import STREAM_VERSION
 from .recording import DyadRow, Recording
 from .results import Result, build_result, mean_variables, provenance
@@ -86,13 +88,14 @@ class Study(StudyFile):
         problems: list[str] = []
         lines = [str(self), ""]
         for occasion in _occasions(self.dyads, "common"):
+            lines += occasion.describe()
             try:
                 for rows, spans in _by_epochs(occasion, epochs):
-                    _engine(occasion, spec, spans, "auto", {})
+                    engine = _engine(occasion, spec, spans, "auto", {})
                     _require_chroma(self, rows, chroma)
+                lines.append(_cost(occasion, engine, _Axes.of(self.dyads, "all")))
             except IbsyncError as error:
                 problems.append(f"{self.path}: {occasion.label}: {error}")
-            lines += occasion.describe()
         if not self.dyads:
             problems.append(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
         lines += ["", "Problems:", *(f"  {p}" for p in problems)] if problems else ["", "Nothing stands in the way."]
@@ -222,7 +225,7 @@ class Study(StudyFile):
             present = [i for i in block if design.dyads[i] in occasion.by_dyad]
             people = [occasion.by_dyad[design.dyads[i]] for i in present]
             for i, j, coherence in _everybody(self, people, engine, axes, chroma, occasion.n_samples):
-                flat = np.moveaxis(coherence.coherence, -1, 2)  # [i, j, epoch, a, b, band]
+                flat = np.moveaxis(coherence, -1, 2)  # [i, j, epoch, a, b, band]
                 flat[:, :, :, ~axes.wanted] = np.nan
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
@@ -235,9 +238,7 @@ class Study(StudyFile):
         return self.dyads
 
 
-def test(
-    real: xr.Dataset, null: Null, *, correct: Sequence[str] = ("fdr", "max"), tail: Tail = "greater"
-) -> Result:
+def test(real: xr.Dataset, null: Null, *, correct: Sequence[str] = ("fdr", "max"), tail: Tail = "greater") -> Result:
     """Group test of real dyads against re-paired ones.
 
     Parameters
@@ -271,9 +272,11 @@ def test(
     if caution:
         warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=2)
     n_epochs, n_bands = shape[0], shape[3]
-    groups = np.broadcast_to(
-        np.arange(n_epochs)[:, None, None, None] * n_bands + np.arange(n_bands), shape
-    ).reshape(-1).astype(np.int64)
+    groups = (
+        np.broadcast_to(np.arange(n_epochs)[:, None, None, None] * n_bands + np.arange(n_bands), shape)
+        .reshape(-1)
+        .astype(np.int64)
+    )
     found = repair_test(null, correct=correct, tail=tail, groups=groups)
     arrays: dict[str, Any] = {}
     for name, values in found.items():
@@ -343,6 +346,23 @@ class _Occasion:
         return [f"{self.label}: {len(self.rows)} dyads, {self.n_samples / self.sfreq:.1f} s at {self.sfreq:g} Hz{cut}"]
 
 
+def _cost(occasion: _Occasion, engine: Engine, axes: _Axes) -> str:
+    """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
+    n, noise = len(occasion.rows), np.random.default_rng(0)
+    a, b = (noise.standard_normal((len(names), occasion.n_samples), np.float32) for names in (axes.a, axes.b))
+    engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
+    start = time.perf_counter()
+    engine.coherence(engine.features(a), engine.features(b))
+    seconds = time.perf_counter() - start
+    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * len(a) * len(b)
+    held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
+    megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
+    return (
+        f"  all {len(a)} x {len(b)} channels: {n * len(a) * len(b)} maps in about {n * seconds:.1f} s; re-paired "
+        f"{n * n * len(a) * len(b)} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
+    )
+
+
 def _occasions(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False) -> list[_Occasion]:
     if length not in ("common", "own"):
         raise PlanError(f"length must be 'common' or 'own', got {length!r}")
@@ -379,7 +399,9 @@ def _design(rows: Sequence[DyadRow], within: Sequence[str]) -> Repairing:
     for row in rows:
         mine = (row.person_a, row.person_b, row.group)
         if people.setdefault(row.dyad, mine) != mine:
-            raise InputError(f"dyad {row.dyad!r} has other people or another group in session {row.session!r}: give it its own label")
+            raise InputError(
+                f"dyad {row.dyad!r} has other people or another group in session {row.session!r}: give it its own label"
+            )
     a, b, group = (list(column) for column in zip(*people.values(), strict=True))
     strata = {"group": group} if "group" in within else None
     return Repairing.of(list(people), a, b, strata)
@@ -495,7 +517,9 @@ class _Axes:
 def _position(name: str, names: tuple[str, ...]) -> int:
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        raise PlanError(f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"))
+        raise PlanError(
+            f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}")
+        )
     return names.index(name)
 
 
@@ -521,8 +545,8 @@ def _engine(occasion: _Occasion, spec: WTC, spans: Spans | None, backend: str, m
 
 def _everybody(
     study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: _Axes, chroma: str, n_samples: int
-) -> Iterator[tuple[range, range, Coherence]]:
-    """Coherence of each first person with each second person, in tiles: arrays [i, j, a, b, band, epoch]."""
+) -> Iterator[tuple[range, range, NDArray[np.float64]]]:
+    """Mean R2 of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
     n = len(rows)
     per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
     step = max(1, min(n, int(FEATURE_BYTES / 2 / per_person)))
@@ -532,7 +556,7 @@ def _everybody(
         for j in tiles:
             people = [_person(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
             found = engine.coherence(first, engine.features(np.stack(people)))
-            yield i, j, Coherence(*(np.moveaxis(v, 1, 2) for v in (found.coherence, found.coherency, found.valid_fraction)))
+            yield i, j, np.moveaxis(found.coherence, 1, 2)
 
 
 def _put(values: Coherence, row: int, found: Coherence) -> None:

@@ -149,7 +149,9 @@ def partial_wtc(
     signals = _pair(a, b, channels_a, channels_b)
     third = prepare(np.atleast_2d(np.asarray(controls)))
     if third.n_samples != signals[0].n_samples:
-        raise InputError(f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length")
+        raise InputError(
+            f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
+        )
     if (third.status != 0).any():
         which = int(np.flatnonzero(third.status)[0])
         raise InputError(f"control number {which} is unusable ({REASONS[third.status[which]]}): leave it out")
@@ -207,8 +209,8 @@ class _View:
         wanted = 32 * n_maps * (self.rows[1] - self.rows[0]) * n_times
         if wanted > MAP_BYTES:
             raise PlanError(
-                f"{n_maps} maps of {self.rows[1] - self.rows[0]} rows x {n_times} samples need {wanted / 2**30:.1f} GiB, "
-                f"more than {MAP_BYTES / 2**30:.0f} GiB: ask for bands, a coarser grid (grid=1.0 is one column a second), "
+                f"{n_maps} maps of {self.rows[1] - self.rows[0]} rows x {n_times} samples need {wanted / 2**30:.1f} GiB"
+                f" (limit {MAP_BYTES / 2**30:.0f}): ask for bands, a coarser grid (grid=1.0 is one column a second), "
                 "a narrower fmin..fmax or fewer channels"
             )
 
@@ -254,7 +256,9 @@ def _every(grid: str | float | None, sfreq: float) -> int:
         raise PlanError(f"grid must be 'full' or a step in s, got {grid!r}")
     every = round(grid * sfreq)
     if every < 1 or not math.isclose(every / sfreq, grid, rel_tol=1e-6):
-        raise PlanError(f"grid={grid!r} s is not a whole number of samples at {sfreq:g} Hz: use grid={max(every, 1) / sfreq:g}")
+        raise PlanError(
+            f"grid={grid!r} s is not a whole number of samples at {sfreq:g} Hz: use grid={max(every, 1) / sfreq:g}"
+        )
     return every
 
 
@@ -264,7 +268,7 @@ def _partial(
     """Partial coherency given all channels of `z`: complex128 [a, b, row, time]."""
     among = np.moveaxis(coherency(z, z), (0, 1), (-2, -1))
     to_a, to_b = (np.moveaxis(coherency(x, z), 1, -1)[..., None] for x in (a, b))
-    usable = np.isfinite(among).all(axis=(-2, -1))
+    usable = np.asarray(np.isfinite(among).all(axis=(-2, -1)))
     among = np.where(usable[..., None, None], among, np.eye(z.n_channels))
     among = among + 1e-12 * np.eye(z.n_channels)  # controls may repeat each other
     # Rows of C_xZ against C_ZZ^-1: solve with the transpose, as <u_x, u_z> is linear in x.
@@ -328,7 +332,9 @@ def _channel_coords(
 ) -> dict[str, Any]:
     coords: dict[str, Any] = {}
     for side, batch, labels in (("a", signals[0], channels_a), ("b", signals[1], channels_b)):
-        coords[f"channel_{side}"] = list(labels) if labels is not None else [f"{side}{k}" for k in range(batch.n_channels)]
+        coords[f"channel_{side}"] = (
+            list(labels) if labels is not None else [f"{side}{k}" for k in range(batch.n_channels)]
+        )
         coords[f"status_{side}"] = (f"channel_{side}", [REASONS[s] or "fine" for s in batch.status])
     return coords
 

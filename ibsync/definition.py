@@ -21,8 +21,8 @@ from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 
-# A cell is empty where a channel's smoothed power is at or below this share of the channel's variance: what is left there
-# (the stop band of a filter, say) is the far tail of the wavelet or rounding, not signal.
+# A cell is empty where a channel's smoothed power is at or below this share of the channel's variance: what is left
+# there (the stop band of a filter, say) is the far tail of the wavelet or rounding, not signal.
 EMPTY_SHARE = 1e-9
 
 
@@ -41,7 +41,8 @@ def morlet(scale: float, omega: FloatArray) -> FloatArray:
 
 def gaussian_wavelet(scale: float, omega: FloatArray) -> FloatArray:
     """`morlet` without its cut at zero frequency."""
-    return math.sqrt(2 * math.pi * scale) * math.pi**-0.25 * np.exp(-0.5 * (scale * omega - MORLET_OMEGA0) ** 2)
+    height = math.sqrt(2 * math.pi * scale) * math.pi**-0.25
+    return np.asarray(height * np.exp(-0.5 * (scale * omega - MORLET_OMEGA0) ** 2))
 
 
 def transform(x: FloatArray, scales: FloatArray) -> ComplexArray:
@@ -105,7 +106,7 @@ def smooth_rows(values: NDArray, row_weights: FloatArray) -> NDArray:  # type: i
     """Weighted sum over neighbouring rows; rows outside count as zero: same shape as `values` [row, ...]."""
     guard = len(row_weights) // 2
     padded = np.pad(values, [(guard, guard)] + [(0, 0)] * (values.ndim - 1))
-    return sum(weight * padded[k : k + len(values)] for k, weight in enumerate(row_weights))  # type: ignore[return-value]
+    return np.asarray(sum(weight * padded[k : k + len(values)] for k, weight in enumerate(row_weights)))
 
 
 def coherency(x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "grinsted") -> ComplexArray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import DeviceError, InputError, PlanError
+from .maps import coherency_maps
 from .plan import Epochs, Plan, make_plan
-from .signals import prepare
-from .spec import WTC
+from .signals import Signals, prepare
+from .spec import WTC, requested_rows
 
 BACKENDS = ("auto", "cuda", "numpy")
 
@@ -28,11 +29,14 @@ class Coherence:
         Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
     valid_fraction : float64, same shape
         Share of the band x epoch's cells that entered.
+    maps : complex128 [*a, *b, row, sample] or None
+        Complex coherency of the planned rows at every sample, where asked for.
     """
 
     coherence: NDArray[np.float64]
     coherency: NDArray[np.complex128]
     valid_fraction: NDArray[np.float64]
+    maps: NDArray[np.complex128] | None = None
 
 
 class Engine:
@@ -107,23 +111,34 @@ class Engine:
         """
         signals = prepare(x, good)
         if signals.n_samples != self.plan.n_samples:
-            raise InputError(f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}")
+            raise InputError(
+                f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
+            )
         return self._device.features(signals, self.plan)
 
-    def coherence(self, a: Any, b: Any) -> Coherence:
+    def coherence(self, a: Any, b: Any, *, maps: bool = False) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
         Parameters
         ----------
         a, b : batches from `features`
+        maps : bool
+            Also return the coherency at every sample, computed in float64 (slow, and large).
 
         Returns
         -------
         Coherence
         """
         sums = self._device.coherence(a, b)
-        shape = (*a.signals.shape, *b.signals.shape, len(self.plan.bands), len(self.plan.epochs))
-        return _means(sums, self.plan, shape)
+        shape = (*a.signals.shape, *b.signals.shape)
+        means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)))
+        return replace(means, maps=self._maps(a.signals, b.signals, shape)) if maps else means
+
+    def _maps(self, a: Signals, b: Signals, shape: tuple[int, ...]) -> NDArray[np.complex128]:
+        rows = requested_rows(self.spec, self.plan.scales, self.plan.sfreq)
+        definition = self.spec.preset if self.spec.accuracy == "reference" else None
+        found = coherency_maps(a, b, self.plan.scales, rows, definition=definition)
+        return found.reshape(*shape, *found.shape[2:])
 
 
 def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:

@@ -96,7 +96,11 @@ class _Rows:
         for spectrum in spectra.T:
             rows = np.zeros((len(self.scale), self.n_padded), complex)
             rows[:, : len(spectrum)] = wavelets * spectrum
-            out.append(scipy.fft.ifft(rows, axis=-1, norm="forward", overwrite_x=True, workers=os.cpu_count())[:, : self.n_samples])
+            out.append(
+                scipy.fft.ifft(rows, axis=-1, norm="forward", overwrite_x=True, workers=os.cpu_count())[
+                    :, : self.n_samples
+                ]
+            )
         return out
 
     def power(self, transform: Complex) -> NDArray[np.float64]:

@@ -24,9 +24,9 @@ ROWS_PER_GROUP = 12
 SPLINE_DEGREE = 5
 NEGLIGIBLE_WEIGHT = 1e-9
 
-# Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals with
-# spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length: means
-# over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
+# Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals
+# with spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length:
+# means over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
 _DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
     "exact": (Rank(34, 22, 2.0, "float64", 5e-6, 7.0, 9.0), _DEEP),
@@ -100,7 +100,11 @@ class Plan:
             return math.inf
         lengths = [stop - start for spans in self.epochs.values() for start, stop in spans]
         longest_scale = max(self.scale[first + n - 1] for first, n in self.row_spans) / self.sfreq
-        return POINTS_FOR_LONG_EPOCHS if min(lengths) >= LONG_EPOCH * longest_scale else RANKS[self.spec.accuracy][0].points_per_scale
+        return (
+            POINTS_FOR_LONG_EPOCHS
+            if min(lengths) >= LONG_EPOCH * longest_scale
+            else RANKS[self.spec.accuracy][0].points_per_scale
+        )
 
     @property
     def n_bins(self) -> int:

@@ -210,7 +210,8 @@ class _Rows:
     def nodes(self, n_points: int, step: float) -> NDArray[np.float64]:
         """Frequencies of a frame within the wavelets' reach, rad/sample."""
         spacing = 2 * np.pi / (n_points * step)
-        return spacing * np.arange(math.ceil(self.bottom_omega / spacing), math.floor(self.top_omega / spacing) + 1)
+        first, last = math.ceil(self.bottom_omega / spacing), math.floor(self.top_omega / spacing)
+        return spacing * np.arange(first, last + 1, dtype=np.float64)
 
 
 def _rows(scales: Scales, first: int, n: int) -> _Rows:
@@ -244,7 +245,7 @@ def _grid(n_samples: int, n_padded: int, rows: _Rows, points_per_scale: float) -
     step = n_padded / n_steps
     n_times = math.ceil((n_samples - 1) / step - 1e-9) + 1
     n_times += 1 - n_times % 2
-    times = (n_samples - 1) / 2 + (np.arange(n_times) - n_times // 2) * step
+    times = (n_samples - 1) / 2 + (np.arange(n_times, dtype=np.float64) - n_times // 2) * step
     return _Grid(n_padded, n_steps * half_steps // 2, half_steps, times)
 
 
@@ -281,7 +282,7 @@ def build_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Grou
 
 @dataclass(frozen=True)
 class _Frame:
-    """A basis e^{i omega_p (tau - start)} for one stretch of time, and how its coefficients come from what is at hand."""
+    """A basis e^{i omega_p (tau - start)} for one stretch of time."""
 
     omega: NDArray[np.float64]
     start: float
@@ -293,7 +294,7 @@ class _Frame:
         if self.step == 0:
             return vectors
         points = np.arange(self.n_points) * self.step
-        return vectors @ np.exp(-1j * self.omega[:, None] * points) / self.n_points
+        return np.asarray(vectors @ np.exp(-1j * self.omega[:, None] * points) / self.n_points)
 
 
 def _circle_frame(n_padded: int, n_bins: int) -> _Frame:
@@ -371,7 +372,9 @@ def _factor(
     for share, envelope, form in zip(shares, psi, toeplitz, strict=True):
         joint += share * (envelope[:, None] * envelope) * form
     top = len(omega) - 1
-    _, vectors = scipy.linalg.eigh(joint, subset_by_index=(top - n_filters + 1, top), check_finite=False, overwrite_a=True)
+    _, vectors = scipy.linalg.eigh(
+        joint, subset_by_index=(top - n_filters + 1, top), check_finite=False, overwrite_a=True
+    )
     vectors = vectors[:, ::-1]
     projected = np.empty((len(psi), n_filters, n_filters), joint.dtype)
     for i, (envelope, form) in enumerate(zip(psi, toeplitz, strict=True)):
@@ -417,7 +420,7 @@ def _check(group: Group, scales: Scales, rank: Rank) -> None:
     half = (len(group.times) + 1) // 2
     chosen = np.unique(np.linspace(0, half - 1, _CHECK_TIMES).astype(int))
     x = np.random.default_rng(0).standard_normal(scales.n_samples)
-    spectrum = scipy.fft.rfft(x - x.mean(), group.n_padded)[1 : group.n_bins + 1] / group.n_padded
+    spectrum: NDArray[np.complex128] = np.fft.rfft(x - x.mean(), group.n_padded)[1 : group.n_bins + 1] / group.n_padded
     expected = _direct_power(group, scales, spectrum, group.times[chosen])
     found = np.array([(np.abs(_unscaled_features(group, spectrum, int(t))) ** 2).sum(-1) for t in chosen])
     error = np.abs(found / expected - 1).max()
@@ -539,7 +542,8 @@ def _read(path: Path) -> Group | None:
         return None
     length = int.from_bytes(content[:8], "little")
     header = json.loads(bytes(content[8 : 8 + length]))
-    return Group(**header["numbers"], **dict(_arrays(header["arrays"], content[8 + length :])))
+    words: dict[str, Any] = {**header["numbers"], **dict(_arrays(header["arrays"], content[8 + length :]))}
+    return Group(**words)
 
 
 def _arrays(described: dict[str, Any], body: memoryview) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -6,11 +6,12 @@ deviations would otherwise leak rounding over the whole recording. Per pair unit
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,7 +42,7 @@ class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of 
 
 @dataclass
 class Features:
-    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed from them block by block."""
+    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed block by block."""
 
     signals: Signals
     plan: Plan
@@ -147,7 +148,7 @@ class _Columns:
 
     @property
     def n(self) -> int:
-        return self.frame.shape[1] // 2
+        return int(self.frame.shape[1]) // 2
 
     def slices(self) -> tuple[slice, slice]:
         """Columns of the first and of the last batch."""
@@ -212,7 +213,7 @@ def _bytes_per_cell(columns: _Columns) -> int:
     """Features before and after scaling, the rotated ones, and the products of all pairs if they are few."""
     a, b = (part.stop - part.start for part in columns.slices())
     features = 2 * columns.group.n_features * columns.n * (columns.frame.itemsize + 4)
-    return features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64)
+    return int(features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64))
 
 
 def _block_sums(block: _Block) -> tuple[NDArray[np.int64], Sums]:
@@ -224,10 +225,16 @@ def _block_sums(block: _Block) -> tuple[NDArray[np.int64], Sums]:
         return _side_sums(columns, u, times, weights[:, times], 1)
     mirror = len(columns.group.times) - 1 - times
     u = _near(columns, times)
-    left = _side_sums(columns, u[..., : columns.n], times, weights[:, times], 1)
     of_mirror = weights[:, mirror] * (mirror != times)[:, None]  # the middle is its own mirror image
-    right = _side_sums(columns, u[..., columns.n :], mirror, of_mirror, -1)
-    return _joined(left, right)
+    sides = [
+        _side_sums(columns, half, at, w, direction)
+        for half, at, w, direction in (
+            (u[..., : columns.n], times, weights[:, times], 1),
+            (u[..., columns.n :], mirror, of_mirror, -1),
+        )
+        if w.any()
+    ]
+    return sides[0] if len(sides) == 1 else _joined(*sides)
 
 
 def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
@@ -236,7 +243,7 @@ def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
     run = slice(times[0], times[-1] + 1)
     filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
     z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
-    u = np.matmul(group.real_end_mixing[run], z)[times - times[0]]
+    u: Real = np.matmul(group.real_end_mixing[run], z)[times - times[0]]
     return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
 
 
@@ -250,13 +257,13 @@ def _far(columns: _Columns, times: NDArray[np.int64]) -> Real:
     for begin, out in zip(begins, z, strict=True):
         np.matmul(group.real_kernels[phase], samples[begin : begin + n_points].reshape(2 * n_points, -1), out=out)
     mixing = group.mixing.reshape(group.n_rows * group.n_features, -1)
-    u = np.matmul(mixing, z.reshape(len(times), mixing.shape[1], -1))
+    u: Real = np.matmul(mixing, z.reshape(len(times), mixing.shape[1], -1))
     return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Unit features float32 [cell, (K, re/im), column], zero where invalid, and validity bool [cell, column] or None."""
+    """Unit features float32 [cell, (K, re/im), column], zero where invalid; validity bool [cell, column] or None."""
 
     u: Real
     valid: NDArray[np.bool_] | None
@@ -350,7 +357,7 @@ def _tiles(n: int, n_cells: int) -> list[slice]:
     """Channels in equal parts, so that the products of two parts stay in cache."""
     largest = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
     edges = np.linspace(0, n, -(-n // largest) + 1).astype(int).tolist()
-    return [slice(first, stop) for first, stop in zip(edges, edges[1:], strict=False)]
+    return [slice(first, stop) for first, stop in itertools.pairwise(edges)]
 
 
 def _with_rotation(u: Real) -> Real:
@@ -370,7 +377,7 @@ def _entered(
 ) -> NDArray[np.float64]:
     """Weight of the cells valid in both channels: [mean, a or 1, b or 1]."""
     if valid_a is None and valid_b is None:
-        return weights.sum(axis=1)[:, None, None]
+        return np.asarray(weights.sum(axis=1)[:, None, None])
     one = np.ones((weights.shape[1], 1), bool)
     a, b = (one if valid is None else valid for valid in (valid_a, valid_b))
     return np.asarray((a.T[None] * weights[:, None, :]) @ b.astype(float))
