@@ -328,7 +328,8 @@ def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     if "cpu_s_per_map" in found:
         per_map = found["cpu_s_per_map"].items()
         yield _table([["CPU ms per map", *SPREAD], *([who, *_cells(v, 1e3)] for who, v in per_map)])
-        yield _table([["times faster", *SPREAD], *([who, *_cells(v)] for who, v in found["times_faster"].items())])
+        if faster := found["times_faster"].items():
+            yield _table([["times faster", *SPREAD], *([who, *_cells(v)] for who, v in faster)])
         memory = ", ".join(f"{who} {size / 1e6:.0f} MB" for who, size in found["peak_rss_bytes"].items())
         yield f"  peak RSS of each process so far: {memory}"
     for who, numbers in found.get("seconds", {}).items():
