@@ -29,8 +29,8 @@ NEGLIGIBLE_WEIGHT = 1e-9
 # means over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
 _DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
-    "exact": (Rank(34, 22, 2.0, "float64", 5e-6, 7.0, 9.0), _DEEP),
-    "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0, 8.0), _DEEP),
+    "exact": (Rank(38, 22, 2.0, "float64", 2e-6, 7.5, 9.0), _DEEP),
+    "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0, 7.0), _DEEP),
 }
 LONG_EPOCH = 5.0  # scale lengths
 POINTS_FOR_LONG_EPOCHS = 1.5

@@ -274,7 +274,6 @@ class _Unit:
 
 
 def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
-    u = u.astype(np.float32)
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
     if columns.depth == 0:
@@ -286,8 +285,9 @@ def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
             valid[:, :, part] &= features.usable[columns.index][times]
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
-    u *= length[:, :, None, :]
-    return _Unit(u.reshape(-1, *u.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
+    unit = u.astype(np.float32)
+    unit *= length.astype(np.float32)[:, :, None, :]
+    return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
 
 
 def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArray[np.bool_]:
