@@ -389,6 +389,8 @@ def _rival_pythons(arguments: argparse.Namespace) -> dict[str, str]:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the sections asked for; what is measured is on disk after each of them."""
     arguments = _arguments(words)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     origin = provenance(REPOSITORY, PACKAGES)
     report: dict[str, Any] = {"provenance": origin, "sections": {}}
