@@ -129,6 +129,8 @@ class Engine:
         -------
         Coherence
         """
+        if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
+            raise InputError("features come from an engine with another request: make both with this engine's features()")
         sums = self._device.coherence(a, b)
         shape = (*a.signals.shape, *b.signals.shape)
         means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)))
@@ -139,6 +141,11 @@ class Engine:
         definition = self.spec.preset if self.spec.accuracy == "reference" else None
         found = coherency_maps(a, b, self.plan.scales, rows, definition=definition)
         return found.reshape(*shape, *found.shape[2:])
+
+
+def _same_request(one: Plan, other: Plan) -> bool:
+    requests = ((p.n_samples, p.sfreq, p.spec, p.epochs) for p in (one, other))
+    return one is other or next(requests) == next(requests)
 
 
 def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:

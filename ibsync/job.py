@@ -158,7 +158,7 @@ def readiness(study: Study, plan: PlanFile) -> Readiness:
     try:
         caution = _caution(study, plan)
     except IbsyncError as error:
-        problems.append(f"{plan.path}: {error}")
+        problems.append(str(error))
     pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
     return Readiness(pages, tuple(dict.fromkeys(problems)))
 

@@ -339,7 +339,7 @@ def _checked_rows(what: str, band: Band, scales: Scales, sfreq: float, *, clip: 
     if (band.high_hz > sfreq / 2 and not clip) or band.low_hz >= sfreq / 2:
         raise PlanError(
             f"{what} reaches {max(band.high_hz, band.low_hz):g} Hz, "
-            f"above Nyquist ({sfreq / 2:g} Hz at sfreq={sfreq:g} Hz)"
+            f"above Nyquist ({sfreq / 2:g} Hz at sfreq={sfreq:g} Hz): lower it"
         )
     one_row = 2 ** (1 / scales.voices)
     too_long = band.low_hz * one_row < freq[-1] * (1 - 1e-9)

@@ -159,9 +159,7 @@ def _refuse_shared_persons(design: Repairing) -> None:
 
 def _refuse_lone_dyads(design: Repairing) -> None:
     if len(design) < 2:
-        raise PlanError(
-            f"re-pairing needs at least 2 dyads, found {len(design)}; add dyads or use a null of single dyads"
-        )
+        raise PlanError(f"re-pairing needs at least 2 dyads, found {len(design)}; add dyads to the study")
     if design.n_repairings == 1:
         raise PlanError(
             "no two dyads may exchange partners: every block holds one dyad "

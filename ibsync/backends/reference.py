@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..definition import coherency
 from ..plan import Plan, full_resolution_weights
-from ..signals import Signals
+from ..signals import BAD_SHARE, Signals, bad_share
 from .numpy import Sums
 
 
@@ -35,11 +36,20 @@ class ReferenceBackend:
         weights = full_resolution_weights(plan)
         sums = Sums.zeros((plan.n_means, a.signals.n_channels, b.signals.n_channels))
         for i, x in enumerate(a.signals.x.astype(np.float64)):
+            usable = _usable_cells(a, i)
             for j, y in enumerate(b.signals.x.astype(np.float64)):
                 value = coherency(x, y, plan.scales, preset=plan.spec.preset)
-                entered = weights * ~np.isnan(value)
+                entered = weights * (~np.isnan(value) & usable & _usable_cells(b, j))
                 value = np.nan_to_num(value)
                 sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
                 sums.inner[:, i, j] = np.tensordot(entered, value, 2)
                 sums.weight[:, i, j] = entered.sum(axis=(1, 2))
         return sums
+
+
+def _usable_cells(features: Features, channel: int) -> NDArray[np.bool_]:
+    """Cells whose window holds few bad samples: bool [row or 1, sample or 1]."""
+    bad = features.signals.bad
+    if bad is None or not bad[channel].any():
+        return np.ones((1, 1), bool)
+    return np.array([bad_share(bad[channel], scale) <= BAD_SHARE for scale in features.plan.scale])
