@@ -128,9 +128,16 @@ class Engine:
         Returns
         -------
         Coherence
+
+        Raises
+        ------
+        InputError
+            If a batch was made for another request.
         """
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
-            raise InputError("features come from an engine with another request: make both with this engine's features()")
+            raise InputError(
+                "features come from an engine with another request: make both with this engine's features()"
+            )
         sums = self._device.coherence(a, b)
         shape = (*a.signals.shape, *b.signals.shape)
         means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)))
@@ -144,8 +151,8 @@ class Engine:
 
 
 def _same_request(one: Plan, other: Plan) -> bool:
-    requests = ((p.n_samples, p.sfreq, p.spec, p.epochs) for p in (one, other))
-    return one is other or next(requests) == next(requests)
+    mine, theirs = ((plan.n_samples, plan.sfreq, plan.spec, plan.epochs) for plan in (one, other))
+    return one is other or mine == theirs
 
 
 def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:
