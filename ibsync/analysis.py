@@ -71,7 +71,7 @@ class Study(StudyFile):
     >>> result = test(real, study.null(spec, n=10_000, seed=7))             # doctest: +SKIP
     """
 
-    def check(self, spec: WTC, *, chroma: str = "hbo", epochs: EpochWords = None) -> Check:
+    def check(self, spec: WTC, *, chroma: str = "hbo", epochs: EpochWords = None, estimate: bool = True) -> Check:
         """Everything that would stop a run, without running it.
 
         Parameters
@@ -80,6 +80,8 @@ class Study(StudyFile):
         chroma : str
             Signal, such as "hbo".
         epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
+        estimate : bool
+            Time one dyad of noise, to say how long a run will take and how much memory.
 
         Returns
         -------
@@ -93,7 +95,8 @@ class Study(StudyFile):
                 for rows, spans in _by_epochs(occasion, epochs):
                     engine = _engine(occasion, spec, spans, "auto", {})
                     _require_chroma(self, rows, chroma)
-                lines.append(_cost(occasion, engine, _Axes.of(self.dyads, "all")))
+                if estimate:
+                    lines.append(_cost(occasion, engine, _Axes.of(self.dyads, "all")))
             except IbsyncError as error:
                 problems.append(f"{self.path}: {occasion.label}: {error}")
         if not self.dyads:

@@ -107,7 +107,7 @@ def run_plan(
     for file in _files(plan):
         check_writable(file)
     study = Study.open(plan.study)
-    problems = readiness(study, plan).problems
+    problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{plan.path}: {problems[0]}{more}")
@@ -137,7 +137,7 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
     return Readiness((str(check),), check.problems)
 
 
-def readiness(study: Study, plan: PlanFile) -> Readiness:
+def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readiness:
     """Return what stands in the way of running a plan on a study.
 
     Parameters
@@ -146,13 +146,16 @@ def readiness(study: Study, plan: PlanFile) -> Readiness:
         Opened study file.
     plan : PlanFile
         Settings; the plan's paths are not looked at.
+    estimate : bool
+        Say how long a run will take.
 
     Returns
     -------
     Readiness
         Without problems if the run will go through.
     """
-    checks = [study.check(plan.wtc, chroma=chroma, epochs=_epochs(plan)) for chroma in plan.synchrony.chroma]
+    words: dict[str, Any] = {"epochs": _epochs(plan), "estimate": estimate}
+    checks = [study.check(plan.wtc, chroma=chroma, **words) for chroma in plan.synchrony.chroma]
     problems = [problem for check in checks for problem in check.problems]
     caution = ""
     try:
