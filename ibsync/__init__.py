@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import plot
     from .analysis import Study, test
     from .arrays import partial_wtc, wtc
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
-    from .pack import pack
-    from .report import report
+    from .pictures import plot
+    from .pictures.report import report
+    from .recordings.pack import pack
     from .results import Result, load
     from .simulate import simulate
     from .spec import WTC, Band
@@ -53,9 +53,9 @@ _HOME = {
     "Result": "results",
     "Study": "analysis",
     "load": "results",
-    "pack": "pack",
+    "pack": "recordings.pack",
     "partial_wtc": "arrays",
-    "report": "report",
+    "report": "pictures.report",
     "simulate": "simulate",
     "test": "analysis",
     "wtc": "arrays",
@@ -64,7 +64,7 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     if name == "plot":
-        return import_module(".plot", __name__)
+        return import_module(".pictures.plot", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'ibsync' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
-from .grouptest import Tail
-from .inference import dyad_summary, repair_test, shortfall
-from .philox import STREAM_VERSION
-from .recording import DyadRow, Recording
+from .nulls.grouptest import Tail
+from .nulls.inference import dyad_summary, repair_test, shortfall
+from .nulls.philox import STREAM_VERSION
+from .nulls.surrogates import Draws, Null, Repairing
+from .recordings.recording import DyadRow, Recording
+from .recordings.study import StudyFile
 from .results import Result, build_result, mean_variables, provenance
 from .spec import WTC
-from .study import StudyFile
-from .surrogates import Draws, Null, Repairing
 
 if TYPE_CHECKING:
     import xarray as xr

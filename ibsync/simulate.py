@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .analysis import Study
-    from .recording import DyadRow, Recording
+    from .recordings.recording import DyadRow, Recording
 
 EpochSpan = tuple[str, float, float]
 
@@ -193,7 +193,7 @@ def _arrays(design: Design, labels: _Labels) -> Simulation:
 def _study_file(path: str | Path, design: Design, labels: _Labels) -> Study:
     """Write the study and open it."""
     from .analysis import Study
-    from .study import write_study
+    from .recordings.study import write_study
 
     write_study(path, _recordings(design, labels), _participants(design, labels), _dyad_rows(design, labels))
     return Study.open(path)
@@ -218,7 +218,7 @@ def _person_name(dyad: int, person: int) -> str:
 
 def _recording(design: Design, labels: _Labels, dyad: int, session: int, person: int) -> Recording:
     """What describes one recording, without its signals."""
-    from .recording import Event, Recording
+    from .recordings.recording import Event, Recording
 
     name = _person_name(dyad, person)
     return Recording(
@@ -251,7 +251,7 @@ def _participants(design: Design, labels: _Labels) -> dict[str, dict[str, str]]:
 
 def _dyad_rows(design: Design, labels: _Labels) -> list[DyadRow]:
     """Table of dyads, one row per session."""
-    from .recording import DyadRow
+    from .recordings.recording import DyadRow
 
     return [
         DyadRow(

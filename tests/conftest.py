@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -21,6 +22,13 @@ def backend(request):
         if not cupy.cuda.is_available():
             pytest.skip("no usable GPU")
     return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_thread():
+    """Idle BLAS threads spin, which on a busy machine makes small matrices many times slower."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

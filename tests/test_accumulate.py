@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ibsync.accumulate import (
+from ibsync.nulls.accumulate import (
     Exceedances,
     FixedPointSums,
     Histogram,

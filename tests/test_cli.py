@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ibsync
-from ibsync.cli import main
+from ibsync.commands.cli import main
 from ibsync.simulate import simulate
 
 PLAN = """
@@ -233,7 +233,7 @@ def test_whatever_breaks_ends_in_one_line(folder, capsys, monkeypatch, error, pa
     def broken(*_, **__):
         raise error
 
-    monkeypatch.setattr("ibsync.job.run_plan", broken)
+    monkeypatch.setattr("ibsync.commands.job.run_plan", broken)
     assert main(["run", "plan.toml"]) == 1
     assert_one_line(capsys.readouterr().err, *parts)
 
@@ -356,7 +356,7 @@ def test_a_failure_at_the_end_leaves_no_result(folder, monkeypatch, capsys):
     def broken(_):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr("ibsync.report.html_page", broken)
+    monkeypatch.setattr("ibsync.pictures.report.html_page", broken)
     assert main(["run", "plan.toml"]) == 1
     assert_one_line(capsys.readouterr().err, "no fonts")
     assert names(folder) == ["plan.toml", "study.h5"]
@@ -456,8 +456,8 @@ def test_the_doctor_names_the_layer_that_fails(monkeypatch, capsys):
     def broken():
         raise ImportError("numpy: no such\nlibrary")
 
-    monkeypatch.setattr("ibsync.doctor._packages", broken)
-    monkeypatch.setattr("ibsync.doctor._self_test", lambda backend: "well")
+    monkeypatch.setattr("ibsync.commands.doctor._packages", broken)
+    monkeypatch.setattr("ibsync.commands.doctor._self_test", lambda backend: "well")
     assert main(["doctor"]) == 1
     captured = capsys.readouterr()
     assert "packages        failed  ImportError: numpy: no such library" in captured.out
@@ -465,7 +465,7 @@ def test_the_doctor_names_the_layer_that_fails(monkeypatch, capsys):
 
 
 def test_a_self_test_that_differs_is_a_failure(monkeypatch, capsys):
-    monkeypatch.setattr("ibsync.doctor.PROMISED_ERROR", 0.0)
+    monkeypatch.setattr("ibsync.commands.doctor.PROMISED_ERROR", 0.0)
     assert main(["doctor"]) == 1
     assert_one_line(capsys.readouterr().err, "not well: numpy backend")
 
@@ -473,6 +473,6 @@ def test_a_self_test_that_differs_is_a_failure(monkeypatch, capsys):
 def test_a_cache_that_cannot_be_written_is_told_but_is_no_failure(monkeypatch, capsys, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("IBSYNC_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    monkeypatch.setattr("ibsync.doctor._self_test", lambda backend: "well")
+    monkeypatch.setattr("ibsync.commands.doctor._self_test", lambda backend: "well")
     assert main(["doctor"]) == 0
     assert "IBSYNC_CACHE_DIR" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibsync.philox import integers, philox4x32
+from ibsync.nulls.philox import integers, philox4x32
 
 HEADER = Path(__file__).parents[1] / "kernels" / "common.cuh"
 

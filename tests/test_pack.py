@@ -11,11 +11,11 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 from snirf_writer import Person, write_snirf
 
-from ibsync.clock import Clock, regrid
 from ibsync.errors import InputError
-from ibsync.pack import pack
-from ibsync.snirf import haemoglobin, read_snirf
-from ibsync.study import StudyFile
+from ibsync.recordings.clock import Clock, regrid
+from ibsync.recordings.pack import pack
+from ibsync.recordings.snirf import haemoglobin, read_snirf
+from ibsync.recordings.study import StudyFile
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
@@ -522,7 +522,7 @@ def test_interrupted_packing_leaves_nothing(pair, output, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ibsync.pack._placed", interrupt)
+    monkeypatch.setattr("ibsync.recordings.pack._placed", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pack(pair, output)
     assert list(output.parent.iterdir()) == []

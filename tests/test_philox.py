@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from ibsync import philox
 from ibsync.errors import PlanError
-from ibsync.philox import Purpose, purpose_word
+from ibsync.nulls import philox
+from ibsync.nulls.philox import Purpose, purpose_word
 
 REPAIR = purpose_word(Purpose.REPAIR)
 SUB_01 = "b2a01bcc"

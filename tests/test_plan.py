@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ibsync.engine import Engine
 from ibsync.errors import PlanError
 from ibsync.plan import ROWS_PER_GROUP, full_resolution_weights, make_plan
 from ibsync.spec import PERIOD_PER_SCALE, WTC, Band
@@ -76,7 +77,7 @@ def test_weighted_grid_values_sum_a_smooth_course_over_its_samples(coi, accuracy
             return kernel @ impulses / np.sqrt((kernel**2).sum(axis=1))
 
         rows = full[:, segment.first_row : segment.first_row + segment.n_rows]
-        found = segment.weights.transpose(0, 2, 1) @ course(group.times[segment.times])
+        found = segment.weights.transpose(0, 2, 1) @ course(group.times)
         assert_allclose(found, rows @ course(np.arange(N)), atol=2e-4 * rows.sum(axis=2).max())
 
 
@@ -134,13 +135,18 @@ def test_the_grid_is_the_same_at_both_depths():
         assert_array_equal(plan.group(segment, 0).times, plan.group(segment, 1).times)
 
 
-def test_feature_bytes_bounds_the_memory_of_one_channel():
-    plan = make_plan(N, SFREQ, WTC(BANDS))
-    n_filters = [plan.group(segment, 0).n_filters for segment in plan.segments]
-    # Complex128 filters at every time; the longest scales have fewer frequencies than filters allowed.
-    needed = sum(len(s.times) * n * 16 for s, n in zip(plan.segments, n_filters, strict=True))
-    assert needed <= plan.feature_bytes <= 1.5 * needed
-    assert make_plan(N, SFREQ, WTC(BANDS, accuracy="fast")).feature_bytes < plan.feature_bytes
+def test_times_without_weight_are_not_listed():
+    plan = make_plan(N, SFREQ, WTC(BANDS), {"e": (20, 24)})
+    for segment in plan.segments:
+        assert_array_equal(segment.times, np.flatnonzero(segment.weights.any(axis=(0, 2))))
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
+def test_feature_bytes_is_the_memory_of_one_channel(accuracy):
+    engine = Engine(N, SFREQ, WTC(BANDS, accuracy=accuracy))
+    features = engine.features(np.random.default_rng(0).standard_normal((3, N)).astype(np.float32))
+    held = features.signals.x if accuracy == "reference" else features.spectra
+    assert engine.plan.feature_bytes * 3 == held.nbytes
 
 
 @pytest.mark.parametrize(

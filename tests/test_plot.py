@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
 from ibsync import plot
-from ibsync.drawing import plain
 from ibsync.errors import PlanError
+from ibsync.pictures.drawing import plain
 
 mpl.use("agg")
 

@@ -8,7 +8,7 @@ from fake_results import make_real, make_result
 
 from ibsync import storage
 from ibsync.errors import InputError
-from ibsync.report import html_page, report
+from ibsync.pictures.report import html_page, report
 from ibsync.results import Result
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -230,7 +230,7 @@ def test_failed_write_keeps_the_old_page(small, tmp_path, monkeypatch):
 
 
 def test_path_is_refused_before_the_pictures_are_drawn(result, tmp_path, monkeypatch):
-    monkeypatch.setattr("ibsync.report.html_page", lambda result: pytest.fail("drawn for nothing"))
+    monkeypatch.setattr("ibsync.pictures.report.html_page", lambda result: pytest.fail("drawn for nothing"))
     with pytest.raises(InputError, match="does not exist"):
         report(result, tmp_path / "missing" / "out.html")
 

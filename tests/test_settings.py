@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from ibsync.commands.settings import _WTC_KINDS, read_plan
 from ibsync.errors import IbsyncError, InputError, PlanError
-from ibsync.settings import _WTC_KINDS, read_plan
 from ibsync.spec import WTC, Band
 
 COMPLETE = """

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from snirf_writer import HB, Person, write_channels, write_snirf
 
 from ibsync.errors import InputError
-from ibsync.snirf import haemoglobin, read_snirf
+from ibsync.recordings.snirf import haemoglobin, read_snirf
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 FIXTURES = Path(__file__).parent / "data"
@@ -484,7 +484,7 @@ def test_several_persons_and_blocks_in_one_file(tmp_path):
 
 
 def test_long_recordings_are_read_in_slabs_to_the_same_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("ibsync.snirf._SLAB_VALUES", 28)
+    monkeypatch.setattr("ibsync.recordings.snirf._SLAB_VALUES", 28)
     path = write_snirf(tmp_path / "x.snirf", person := Person())
     assert_array_equal(only_block(path).read(), person.values.T)
     assert_array_equal(only_block(path).read([3, -1])[0], person.values[:, 3])

@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 from snirf_writer import Person, write_snirf
 
 from ibsync.errors import InputError
-from ibsync.study import DyadRow, Event, Recording, StudyFile, write_study
+from ibsync.recordings.study import DyadRow, Event, Recording, StudyFile, write_study
 
 CHANNELS = ("S1_D1", "S1_D2", "S10_D3")
 TALK = (Event(1.5, 20.0, "talk", 2.0), Event(30.0, 10.0, "talk"))

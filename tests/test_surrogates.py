@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.errors import PlanError
-from ibsync.philox import Purpose
-from ibsync.surrogates import (
+from ibsync.nulls.philox import Purpose
+from ibsync.nulls.surrogates import (
     Draws,
     Null,
     PairSums,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import IbsyncError
+from ..errors import IbsyncError
 
 if TYPE_CHECKING:
     from .job import Outcome
@@ -199,7 +199,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    from .pack import pack
+    from ..recordings.pack import pack
 
     report = pack(
         arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources,
@@ -270,9 +270,9 @@ def _outcome_text(outcome: Outcome) -> str:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from .report import report
-    from .results import load
-    from .storage import check_writable
+    from ..pictures.report import report
+    from ..results import load
+    from ..storage import check_writable
 
     check_writable(arguments.output)
     report(load(arguments.result), arguments.output)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from ..errors import InputError
+from ..simulate import simulate
+from ..storage import check_writable
 from .job import run_plan
-from .simulate import simulate
-from .storage import check_writable
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import DeviceError
+from ..errors import DeviceError
 
 if TYPE_CHECKING:
-    from .engine import Coherence
+    from ..engine import Coherence
 
 State = Literal["ok", "absent", "failed"]
 PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm")
@@ -126,7 +126,7 @@ def _result_files() -> str:
     import numpy as np
     import xarray as xr
 
-    from .results import load, save_dataset
+    from ..results import load, save_dataset
 
     values = np.linspace(0.0, 1.0, 5)
     dataset = xr.Dataset({"coherence": ("band", values)}, attrs={"kind": "synchrony"})
@@ -138,7 +138,7 @@ def _result_files() -> str:
 
 
 def _table_cache() -> str | Finding:
-    from .tables import cache_dir
+    from ..tables import cache_dir
 
     folder = cache_dir()
     try:
@@ -174,8 +174,8 @@ def _self_test(backend: str) -> str:
     """A small coherence against the definition, on a device."""
     import numpy as np
 
-    from .engine import Engine
-    from .spec import WTC
+    from ..engine import Engine
+    from ..spec import WTC
 
     signals = np.random.default_rng(0).standard_normal((3, SELF_TEST_SAMPLES)).cumsum(axis=-1)
     bands = {"fast": (0.5, 1.0), "slow": (0.2, 0.5)}

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .analysis import Study, test
-from .errors import IbsyncError, InputError, PlanError
-from .inference import shortfall
+from ..analysis import Study, test
+from ..errors import IbsyncError, InputError, PlanError
+from ..nulls.inference import shortfall
+from ..nulls.surrogates import Draws, Repairing
+from ..spec import WTC
+from ..storage import check_writable, write_whole
 from .settings import Pairs, PlanFile, check_files_differ, read_plan
-from .spec import WTC
-from .storage import check_writable, write_whole
-from .surrogates import Draws, Repairing
 
 if TYPE_CHECKING:
-    from .results import Result
+    from ..results import Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Outcome:
 
     def describe(self) -> dict[str, Any]:
         """The outcome for a script, as a dictionary that JSON can carry."""
-        from .wording import top_findings
+        from ..wording import top_findings
 
         attrs = self.result.dataset.attrs
         return {
@@ -210,8 +210,8 @@ def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
     InputError
         If the file is neither.
     """
-    from .results import load
-    from .study import StudyFile
+    from ..recordings.study import StudyFile
+    from ..results import load
 
     try:
         study = StudyFile.open(path)
@@ -285,7 +285,7 @@ def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress:
 
 def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes with their files; pages are drawn before the first file is written."""
-    from .report import html_page
+    from ..pictures.report import html_page
 
     reports = [plan.report_of(outcome.chroma) for outcome in outcomes]
     pages = ["" if path is None else html_page(o.result) for o, path in zip(outcomes, reports, strict=True)]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from .analysis import NULL_KINDS, WITHIN
-from .errors import InputError, PlanError
-from .grouptest import Tail
-from .inference import CORRECTIONS
-from .spec import WTC
+from ..analysis import NULL_KINDS, WITHIN
+from ..errors import InputError, PlanError
+from ..nulls.grouptest import Tail
+from ..nulls.inference import CORRECTIONS
+from ..spec import WTC
 
 Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
 Pairs = str | tuple[tuple[str, str], ...]

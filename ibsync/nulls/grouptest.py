@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
 from .accumulate import Exceedances, Histogram, Maxima, StepDown, tie_tolerance
-from .errors import PlanError
 from .surrogates import Indices, Null, PairSums, group_means, group_moments, real_cells, sum_cells
 
 Floats = NDArray[np.float64]

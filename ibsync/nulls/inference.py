@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
+from ..errors import PlanError
 from .grouptest import Counts, GroupTest, Progress, Tail, n_cores
 from .surrogates import Draws, Null, group_means, real_cells
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
+from ..errors import PlanError
 
 STREAM_VERSION = 1
 """Version of the counter layout below; a result that names another version drew other numbers."""

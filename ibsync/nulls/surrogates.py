@@ -14,7 +14,7 @@ from math import factorial, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
+from ..errors import PlanError
 from .philox import Purpose, entity_ids, permutations, purpose_word, split_seed
 
 Floats = NDArray[np.float64]

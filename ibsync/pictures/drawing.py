@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import PlanError
+from ..errors import PlanError
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-    from .results import Result
+    from ..results import Result
 
 # Okabe and Ito's colours: told apart with any common colour vision, and in grey.
 REAL = "#0072B2"
@@ -70,7 +70,7 @@ def finite_mean(values: np.ndarray[Any, Any]) -> float:
 
 def dataset_of(result: Result | xr.Dataset) -> xr.Dataset:
     """The dataset of a result, or the dataset itself."""
-    from .results import Result
+    from ..results import Result
 
     return result.dataset if isinstance(result, Result) else result
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from .results import Result
+    from ..results import Result
 
 _MOST_BARS = 40
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import plot, wording
+from .. import wording
+from . import plot
 from .drawing import finite_mean
 
 if TYPE_CHECKING:

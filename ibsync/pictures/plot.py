@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..wording import ALPHA, criterion
 from .drawing import (
     COHERENCE,
     MISSING,
@@ -25,13 +26,12 @@ from .drawing import (
 from .histograms import max_histogram as max_histogram
 from .histograms import null_histogram as null_histogram
 from .scalogram import wtc as wtc
-from .wording import ALPHA, criterion
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from .results import Result
+    from ..results import Result
 
 # value: (variable of the group, variable of one row, words)
 _VALUES = {

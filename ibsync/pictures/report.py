@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import wording
+from .. import wording
+from ..storage import check_writable, write_whole
 from .drawing import finite_mean
-from .pictures import Picture, pictures
-from .storage import check_writable, write_whole
+from .panels import Picture, pictures
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .results import Result
+    from ..results import Result
 
 _MOST_FINDINGS = 20
 _MOST_ROWS = 60

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import PlanError
 from .drawing import new_axes, plain, position
-from .errors import PlanError
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 from .sources import Row, read_table, suggestion
 
 _KNOWN = (

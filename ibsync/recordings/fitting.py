@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .clock import Clock, regrid
-from .errors import InputError
 from .incoming import Incoming
 from .matching import MatchedRow
 

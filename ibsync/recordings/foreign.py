@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .clock import Clock
-from .errors import InputError
 from .incoming import Incoming, events_of, wanted_chromas
 from .recording import Event
 from .snirf import MNE_CHAIN

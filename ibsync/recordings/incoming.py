@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .clock import Clock
-from .errors import InputError
 from .recording import Event
 from .snirf import Haemoglobin, SnirfPerson, haemoglobin, read_snirf
 from .sources import Source, read_bad_channels, read_bids_events

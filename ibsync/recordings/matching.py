@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import InputError
 from .cohort import Pair, pairs_of_participants, read_outcomes, read_pairs, read_participants, with_roles
-from .errors import InputError
 from .incoming import Incoming
 from .sources import Found, Row, Source, describe_file, suggestion
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .cohort import typed_columns
-from .errors import InputError
 from .fitting import Fit, OnGap, Wish, fit_recordings
 from .foreign import read_csv_recording, read_fif_recording, read_mat_recording
 from .hdf5 import check_free_space, check_output

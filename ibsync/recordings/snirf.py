@@ -17,8 +17,8 @@ import numpy as np
 from h5py import h5g
 from numpy.typing import NDArray
 
+from ..errors import IbsyncError, InputError
 from .clock import Clock
-from .errors import IbsyncError, InputError
 from .hdf5 import VettedGroup, open_hdf5
 from .recording import Event
 

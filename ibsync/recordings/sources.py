@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 RECORDING_SUFFIXES = (".snirf", ".fif", ".mat", ".csv")
 _TABLES = ("participants", "dyads", "outcomes")

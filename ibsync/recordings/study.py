@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..errors import InputError
 from .hdf5 import open_hdf5, written_whole
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..errors import InputError
 from .hdf5 import check_free_space
 from .recording import DyadRow, Recording, check_dyads
 

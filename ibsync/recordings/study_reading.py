@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..errors import InputError
 from .recording import DyadRow, Event, Recording, check_dyads
 from .study_layout import COLUMNS, FORMAT_VERSION, INDEX_TEXT
 

@@ -1,0 +1,1 @@
+"""Null distributions and tests, on host arrays."""

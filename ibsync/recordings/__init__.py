@@ -1,0 +1,1 @@
+"""From the recordings of two people to the study file."""
