@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analysis import Study, test
+    from .analysis import Study, test, test_together
     from .arrays import partial_wtc, wtc
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
@@ -39,6 +39,7 @@ __all__ = [
     "report",
     "simulate",
     "test",
+    "test_together",
     "wtc",
 ]
 
@@ -58,6 +59,7 @@ _HOME = {
     "report": "pictures.report",
     "simulate": "simulate",
     "test": "analysis",
+    "test_together": "analysis",
     "wtc": "arrays",
 }
 

@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from .nulls.philox import STREAM_VERSION
 from .nulls.surrogates import Draws, Null, Repairing
 from .recordings.recording import DyadRow, Recording
 from .recordings.study import StudyFile
-from .results import Result, build_result, mean_variables, provenance
+from .results import FEATURE, Result, build_result, mean_variables, provenance
 from .spec import WTC
 
 if TYPE_CHECKING:
@@ -268,33 +268,95 @@ def test(real: xr.Dataset, null: Null, *, correct: Sequence[str] = ("fdr", "max"
     RuntimeWarning
         If the draws are too few for a single finding to survive; the result carries the sentence as ``caution``.
     """
-    _require_match(real, null)
-    shape = tuple(real.sizes[d] for d in ("epoch", "channel_a", "channel_b", "band"))
-    n_tested = int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum())
-    caution = shortfall(null.draws, n_tested, correct)
+    return test_together([real], [null], correct=correct, tail=tail)[0]
+
+
+def test_together(
+    reals: Sequence[xr.Dataset],
+    nulls: Sequence[Null],
+    *,
+    correct: Sequence[str] = ("fdr", "max"),
+    tail: Tail = "greater",
+) -> list[Result]:
+    """Group test of several signals, such as HbO and HbR, with p-values corrected over all of them.
+
+    Parameters
+    ----------
+    reals : sequence of xarray.Dataset
+    nulls : sequence of Null
+        One for each of `reals`, drawn with the same seed and number of permutations.
+    correct, tail
+        As `test`.
+
+    Returns
+    -------
+    list of Result
+        One for each of `reals`.
+
+    Raises
+    ------
+    PlanError
+        As `test`, and if the nulls were not drawn alike.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `test`.
+    """
+    for real, null in zip(reals, nulls, strict=True):
+        _require_match(real, null)
+    joint = _joint(nulls)
+    n_tested = int(np.isfinite(joint.pair_values).any(axis=(0, 1, 2)).sum())
+    caution = shortfall(joint.draws, n_tested, correct)
     if caution:
-        warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=2)
-    n_epochs, n_bands = shape[0], shape[3]
-    groups = (
-        np.broadcast_to(np.arange(n_epochs)[:, None, None, None] * n_bands + np.arange(n_bands), shape)
-        .reshape(-1)
-        .astype(np.int64)
-    )
-    found = repair_test(null, correct=correct, tail=tail, groups=groups)
-    arrays: dict[str, Any] = {}
-    for name, values in found.items():
-        if name == "null_hist":
-            arrays[name] = values.reshape(n_epochs, n_bands, -1)
-        elif name == "pooled_statistic":
-            arrays[name] = values.reshape(n_epochs, n_bands)
-        else:
-            arrays[name] = values if name == "null_max" else values.reshape(shape)
-    arrays |= _per_row(real, null, shape)
-    return build_result(real, arrays, {
-        "null_kind": null.kind, "n_draws": null.draws.n, "exact": int(null.draws.exact), "min_p": null.draws.min_p,
-        "seed": null.draws.seed, "tail": tail, "correct": list(correct), "stream_version": STREAM_VERSION,
-        "caution": caution,
-    })  # fmt: skip
+        warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=3)
+    groups = np.concatenate([k * 2**16 + _epoch_and_band(real) for k, real in enumerate(reals)])
+    found = repair_test(joint, correct=correct, tail=tail, groups=np.unique(groups, return_inverse=True)[1])
+    attrs = {
+        "null_kind": joint.kind, "n_draws": joint.draws.n, "exact": int(joint.draws.exact), "min_p": joint.draws.min_p,
+        "seed": joint.draws.seed, "tail": tail, "correct": list(correct), "stream_version": STREAM_VERSION,
+        "caution": caution, "corrected_over": [str(real["chroma"].item()) for real in reals],
+    }  # fmt: skip
+    results, feature, group = [], 0, 0
+    for real, null in zip(reals, nulls, strict=True):
+        shape = tuple(real.sizes[d] for d in FEATURE)
+        n_groups = shape[0] * shape[3]
+        features = slice(feature, feature + null.n_features)
+        arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
+        results.append(build_result(real, arrays | _per_row(real, null, shape), attrs))
+        feature, group = features.stop, group + n_groups
+    return results
+
+
+def _joint(nulls: Sequence[Null]) -> Null:
+    """All features of several nulls that share their draws."""
+    first = nulls[0]
+    for other in nulls[1:]:
+        if other.draws != first.draws or other.sessions != first.sessions:
+            raise PlanError("nulls to be tested together must share dyads, sessions, n and seed: compute them alike")
+    values = first.pair_values if len(nulls) == 1 else np.concatenate([null.pair_values for null in nulls], axis=3)
+    return replace(first, pair_values=values)
+
+
+def _epoch_and_band(real: xr.Dataset) -> NDArray[np.int64]:
+    """Number of each feature's epoch and band: int64 [feature]."""
+    n_epochs, _, _, n_bands = shape = tuple(real.sizes[d] for d in FEATURE)
+    number = np.arange(n_epochs * n_bands).reshape(n_epochs, 1, 1, n_bands)
+    return np.broadcast_to(number, shape).reshape(-1)
+
+
+def _of_signal(
+    found: Mapping[str, NDArray[Any]], features: slice, groups: slice, shape: tuple[int, ...]
+) -> dict[str, NDArray[Any]]:
+    """The part of a joint test that belongs to one signal, in the shape of its features."""
+    special = {
+        "null_max": found["null_max"],
+        "null_hist": found["null_hist"][groups].reshape(shape[0], shape[3], -1),
+        "pooled_statistic": found["pooled_statistic"][groups].reshape(shape[0], shape[3]),
+    }
+    return {
+        name: special[name] if name in special else values[features].reshape(shape) for name, values in found.items()
+    }
 
 
 def _per_row(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:

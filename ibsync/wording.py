@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +215,15 @@ def settings(attrs: Mapping[Any, Any], name: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _names(attrs: Mapping[Any, Any], name: str) -> list[str]:
+    """An attribute that holds a JSON list of names; empty if it is missing."""
+    try:
+        value = json.loads(str(attrs.get(name, "[]")))
+    except ValueError:
+        return []
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
 def methods(dataset: xr.Dataset) -> str:
     """The paragraph for the paper."""
     attrs = dataset.attrs
@@ -222,7 +231,7 @@ def methods(dataset: xr.Dataset) -> str:
     sentences = [_estimator_sentence(dataset), _epoch_sentence(dataset)]
     cited = ["grinsted"]
     if is_tested(dataset):
-        sentences += [_null_sentence(dataset), _correction_sentence(corrections)]
+        sentences += [_null_sentence(dataset), _correction_sentence(corrections, _names(attrs, "corrected_over"))]
         cited += ["phipson"] * (not int(attrs.get("exact", 0))) + corrections
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
@@ -279,7 +288,7 @@ def _corrections(dataset: xr.Dataset) -> list[str]:
     return ["fdr_by" if key == "fdr" and by_yekutieli else key for key in made]
 
 
-def _correction_sentence(corrections: list[str]) -> str:
+def _correction_sentence(corrections: list[str], signals: Sequence[str]) -> str:
     words = {
         "fdr": "the false discovery rate (Benjamini & Hochberg 1995)",
         "fdr_by": "the false discovery rate under any dependence (Benjamini & Yekutieli 2001)",
@@ -288,4 +297,5 @@ def _correction_sentence(corrections: list[str]) -> str:
     if not corrections:
         return "No correction for multiple tests was made."
     controlled = " and ".join(words[key] for key in corrections)
-    return f"Over all channel pairs, bands and epochs, p was corrected for {controlled}."
+    together = f" of {' and '.join(signals)} together" if len(signals) > 1 else ""
+    return f"Over all channel pairs, bands and epochs{together}, p was corrected for {controlled}."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis import Study, test
+from ..analysis import Study, test_together
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.inference import shortfall
 from ..nulls.surrogates import Draws, Repairing
@@ -111,8 +111,7 @@ def run_plan(
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{plan.path}: {problems[0]}{more}")
-    computed = [_computed(study, plan, chroma, backend, progress) for chroma in plan.synchrony.chroma]
-    return _written(plan, computed)
+    return _written(plan, _computed(study, plan, backend, progress))
 
 
 def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
@@ -177,7 +176,7 @@ def _caution(study: Study, plan: PlanFile) -> str:
     strata = {"group": groups} if "group" in plan.null.within else None
     draws = Draws.plan(Repairing.of(list(people), persons_a, persons_b, strata), plan.null.n, plan.null.seed)
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands)
+    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.chroma)
     return shortfall(draws, n_features, plan.test.correct)
 
 
@@ -262,25 +261,26 @@ def _epochs(plan: PlanFile) -> Any:
     return list(epochs) if isinstance(epochs, tuple) else epochs
 
 
-def _computed(study: Study, plan: PlanFile, chroma: str, backend: str, progress: bool) -> Outcome:
-    """The result of one chroma, not written yet."""
+def _computed(study: Study, plan: PlanFile, backend: str, progress: bool) -> list[Outcome]:
+    """The results of all chromas, corrected together and not written yet."""
     started = time.perf_counter()
-    pairs = plan.synchrony.pairs
+    pairs, wanted = plan.synchrony.pairs, plan.null
     words: dict[str, Any] = {
-        "chroma": chroma,
         "pairs": pairs if isinstance(pairs, str) else [tuple(pair) for pair in pairs],
         "epochs": _epochs(plan),
         "backend": backend,
         "progress": progress,
     }
-    wanted = plan.null
+    null_words = {"kind": wanted.kind, "n": wanted.n, "within": wanted.within, "seed": wanted.seed, **words}
+    chromas = plan.synchrony.chroma
     # The null refuses more than the real coherence does, and does so before it computes.
-    null = study.null(plan.wtc, kind=wanted.kind, n=wanted.n, within=wanted.within, seed=wanted.seed, **words)
-    real = study.synchrony(plan.wtc, **words)
+    nulls = [study.null(plan.wtc, chroma=chroma, **null_words) for chroma in chromas]
+    reals = [study.synchrony(plan.wtc, chroma=chroma, **words) for chroma in chromas]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
-        result = test(real, null, correct=plan.test.correct, tail=plan.test.tail)
-    return Outcome(chroma, result, (), time.perf_counter() - started)
+        results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail)
+    seconds = time.perf_counter() - started
+    return [Outcome(chroma, result, (), seconds) for chroma, result in zip(chromas, results, strict=True)]
 
 
 def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
