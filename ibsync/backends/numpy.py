@@ -243,7 +243,9 @@ def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
     run = slice(times[0], times[-1] + 1)
     filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
     z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
-    u: Real = np.matmul(group.real_end_mixing[run], z)[times - times[0]]
+    u: Real = np.matmul(group.real_end_mixing[run], z)
+    if len(u) != len(times):  # epochs may leave holes
+        u = u[times - times[0]]
     return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
 
 
