@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from .nulls.surrogates import Draws, Null, Repairing
 from .recordings.recording import DyadRow, Recording
 from .recordings.study import StudyFile
 from .results import FEATURE, Result, build_result, mean_variables, provenance
-from .spec import WTC
+from .spec import WTC, as_pairs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -165,7 +164,7 @@ class Study(StudyFile):
         for array in (values.coherence, values.coherency):
             array[:, :, ~axes.wanted] = np.nan
         used = engines[next(iter(engines))]
-        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length=length, rows=rows)
+        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
         return _dataset(values, rows, axes, epoch_names, spec, chroma, attrs)
 
     def null(
@@ -232,7 +231,7 @@ class Study(StudyFile):
                 flat[:, :, :, ~axes.wanted] = np.nan
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
-        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, length="common", rows=rows)
+        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length="common", rows=rows)
         return Null(values, draws, tuple(o.label for o in occasions), kind, attrs)
 
     def _rows(self) -> tuple[DyadRow, ...]:
@@ -373,16 +372,13 @@ def _per_row(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> dict[str, 
 
 
 def _require_match(real: xr.Dataset, null: Null) -> None:
-    for name in ("study_sha256", "spec", "chroma", "pairs", "length", "backend"):
+    for name in ("study_sha256", "spec", "chroma", "pairs", "epochs", "length", "backend"):
         ours, theirs = real.attrs.get(name), null.attrs.get(name)
         if ours != theirs:
             raise PlanError(
                 f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
                 + (" (length='common')" if name == "length" else "")
             )
-    n_features = math.prod(real.sizes[d] for d in ("epoch", "channel_a", "channel_b", "band"))
-    if n_features != null.n_features:
-        raise PlanError(f"real has {n_features} features, null {null.n_features}: compute both with the same epochs")
 
 
 # --- who meets whom, when ---------------------------------------------------------------------------------------------
@@ -501,7 +497,7 @@ def _spans(row: DyadRow, epochs: EpochWords) -> Spans | None:
     if epochs is None:
         return None
     if isinstance(epochs, Mapping):
-        return {str(k): [tuple(v)] if np.ndim(v) == 1 else [tuple(p) for p in v] for k, v in epochs.items()}
+        return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
     if isinstance(epochs, str):
         raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
     events = row.recording_a.events or row.recording_b.events
@@ -514,6 +510,14 @@ def _spans(row: DyadRow, epochs: EpochWords) -> Spans | None:
             known = f"did you mean {near[0]!r}?" if near else f"its events are {', '.join(map(repr, labels)) or 'none'}"
             raise PlanError(f"{row.label}: no event {name!r} with a duration; {known}")
     return spans
+
+
+def _interval(name: str, part: Any) -> tuple[float, float]:
+    try:
+        start, stop = (float(v) for v in part)
+    except (TypeError, ValueError):
+        raise PlanError(f"epoch {name!r}: expected (start, stop) in s, got {part!r}") from None
+    return start, stop
 
 
 def _by_epochs(occasion: _Occasion, epochs: EpochWords) -> list[tuple[list[DyadRow], Spans | None]]:
@@ -572,11 +576,19 @@ class _Axes:
             wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
         else:
             wanted = np.zeros((len(a), len(b)), bool)
-            for first, second in pairs:
+            for first, second in _listed_pairs(pairs):
                 wanted[_position(first, a), _position(second, b)] = True
         if not wanted.any():
-            raise PlanError(f"pairs={pairs!r} holds no pair: the two people share no channel name")
+            raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
         return cls(a, b, wanted)
+
+
+def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:
+    listed = list(pairs) if isinstance(pairs, Iterable) else [pairs]
+    for pair in listed:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pair!r} in it")
+    return listed
 
 
 def _position(name: str, names: tuple[str, ...]) -> int:
@@ -642,13 +654,22 @@ def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
 
 
 def _attrs(
-    study: StudyFile, spec: WTC, engine: Engine, *, chroma: str, pairs: Pairs, length: str, rows: Sequence[DyadRow]
+    study: StudyFile,
+    spec: WTC,
+    engine: Engine,
+    *,
+    chroma: str,
+    pairs: Pairs,
+    epochs: EpochWords,
+    length: str,
+    rows: Sequence[DyadRow],
 ) -> dict[str, Any]:
     return provenance(
         spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", chroma=chroma,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, sfreq=rows[0].recording_a.sfreq,
         length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
+        epochs=_spans(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip
 
 
