@@ -98,7 +98,7 @@ def workload_signals(workload: Workload) -> NDArray[np.float32]:
 
 
 def _signals(n_dyads: int, n_channels: int, duration_s: float, sfreq_hz: float) -> NDArray[np.float32]:
-    from ibsync.simulate import simulate
+    from ibsync.simulation import simulate
 
     made = simulate(
         n_dyads=n_dyads, n_channels=n_channels, duration=duration_s, sfreq=sfreq_hz, coupling=0.6,
@@ -109,7 +109,7 @@ def _signals(n_dyads: int, n_channels: int, duration_s: float, sfreq_hz: float) 
 
 def write_study(workload: Workload, path: Path) -> None:
     """Write a workload's study file."""
-    from ibsync.simulate import simulate
+    from ibsync.simulation import simulate
 
     if workload.n_sessions * workload.n_dyads != workload.n_occasions:
         raise ValueError("this workload's dyads differ in sessions; no study file is made of it")

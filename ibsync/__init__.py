@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .pictures.report import report
     from .recordings.pack import pack
     from .results import Result, load
-    from .simulate import simulate
+    from .simulation import simulate
     from .spec import WTC, Band
 
 __version__ = "0.1.0"
@@ -57,7 +57,7 @@ _HOME = {
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "report": "pictures.report",
-    "simulate": "simulate",
+    "simulate": "simulation",
     "test": "analysis",
     "test_together": "analysis",
     "wtc": "arrays",

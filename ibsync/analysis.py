@@ -653,6 +653,12 @@ def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
+def _rate(rows: Sequence[DyadRow]) -> dict[str, Any]:
+    """The sampling rate in Hz, where all dyads share one."""
+    rates = {row.recording_a.sfreq for row in rows}
+    return {"sfreq": rates.pop()} if len(rates) == 1 else {}
+
+
 def _attrs(
     study: StudyFile,
     spec: WTC,
@@ -666,7 +672,7 @@ def _attrs(
 ) -> dict[str, Any]:
     return provenance(
         spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", chroma=chroma,
-        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, sfreq=rows[0].recording_a.sfreq,
+        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, **_rate(rows),
         length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=_spans(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),

@@ -20,19 +20,19 @@ from .errors import PlanError
 from .spec import WTC, Band, Scales, as_pairs, band_rows, requested_rows, textbook_scales
 from .tables import Group, Rank, load_group
 
-ROWS_PER_GROUP = 12
+GROUPS_PER_OCTAVE = 2
 SPLINE_DEGREE = 5
 NEGLIGIBLE_WEIGHT = 1e-9
 
 # Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals
 # with spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length:
-# means over epochs of a few scale lengths need 2 (1e-5 at worst), longer ones are as good with 1.5.
-_DEEP = Rank(80, 46, 2.0, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
+# means over epochs of a few scale lengths need 2.5, longer ones are as good with 1.5.
+_DEEP = Rank(80, 46, 2.5, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
-    "exact": (Rank(38, 22, 2.0, "float64", 2e-6, 7.5, 9.0), _DEEP),
-    "fast": (Rank(24, 16, 2.0, "float32", 1.2e-3, 6.0, 7.0), _DEEP),
+    "exact": (Rank(30, 22, 2.5, "float64", 2e-6, 7.5, 9.0), _DEEP),
+    "fast": (Rank(20, 16, 2.5, "float32", 1.2e-3, 6.0, 7.0), _DEEP),
 }
-LONG_EPOCH = 5.0  # scale lengths
+LONG_EPOCH = 10.0  # scale lengths
 POINTS_FOR_LONG_EPOCHS = 1.5
 
 Epochs = Mapping[str, Sequence[tuple[float, float]]]
@@ -118,7 +118,8 @@ class Plan:
 
     def rank(self, depth: int) -> Rank:
         """Rank of the tables; depth 1 is for signals with spikes or steps."""
-        return replace(RANKS[self.spec.accuracy][depth], points_per_scale=self.points_per_scale)
+        rank = RANKS[self.spec.accuracy][depth]
+        return rank if depth else replace(rank, points_per_scale=self.points_per_scale)
 
     def group(self, segment: Segment, depth: int) -> Group:
         """Tables of a segment's rows, from the cache or built."""
@@ -126,8 +127,19 @@ class Plan:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """Groups of rows with their weights; the grids are the same at every depth."""
-        return tuple(_segment(self, first, n) for first, n in self.row_spans)
+        """Groups of rows with their weights."""
+        return tuple(_segment(self, first, n, 0) for first, n in self.row_spans)
+
+    @cached_property
+    def deep_segments(self) -> tuple[Segment, ...]:
+        """As `segments`, on the grid of the deeper rank: coherence changes faster beside a spike or step."""
+        if self.rank(1).points_per_scale == self.points_per_scale:
+            return self.segments
+        return tuple(_segment(self, first, n, 1) for first, n in self.row_spans)
+
+    def segments_at(self, depth: int) -> tuple[Segment, ...]:
+        """`segments` or `deep_segments`."""
+        return self.deep_segments if depth else self.segments
 
 
 def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:
@@ -159,14 +171,15 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     n_cells = np.array([[rows[b].sum() * _length(spans[e]) for e in spans] for b in bands], float)
     used = np.flatnonzero(np.any(list(rows.values()), axis=0))
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
-    return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used))
+    return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used, spec.voices))
 
 
-def _row_spans(used: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """Contiguous runs of used rows, cut into groups of at most an octave: (first row, number)."""
+def _row_spans(used: NDArray[np.int64], voices: int) -> tuple[tuple[int, int], ...]:
+    """Contiguous runs of used rows, cut into groups of at most half an octave: (first row, number)."""
     spans = []
+    size = max(1, voices // GROUPS_PER_OCTAVE)
     for run in np.split(used, np.flatnonzero(np.diff(used) > 1) + 1):
-        spans += [(int(run[k]), len(run[k : k + ROWS_PER_GROUP])) for k in range(0, len(run), ROWS_PER_GROUP)]
+        spans += [(int(run[k]), len(run[k : k + size])) for k in range(0, len(run), size)]
     return tuple(spans)
 
 
@@ -243,8 +256,8 @@ def _trusted(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> t
     return (start, stop) if start < stop else None
 
 
-def _segment(plan: Plan, first: int, n_rows: int) -> Segment:
-    group = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), 0)
+def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
+    group = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), depth)
     spline = _SplineSums(group.times, plan.n_samples)
     by_band = np.zeros((len(plan.bands), len(plan.epochs), len(group.times), n_rows))
     inside = [band_rows(name, band, plan.scales, plan.sfreq) for name, band in plan.bands.items()]

@@ -185,8 +185,8 @@ class WTC:
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "
                 "its circular smoothing ties both ends of the recording together; use preset='grinsted' for speed"
             )
-        if not (_is_number(self.voices) and float(self.voices).is_integer() and 1 <= self.voices <= 64):
-            raise PlanError(f"voices must be a whole number from 1 to 64, got {self.voices!r}")
+        if not (_is_number(self.voices) and float(self.voices).is_integer() and 2 <= self.voices <= 64):
+            raise PlanError(f"voices must be a whole number from 2 to 64, got {self.voices!r}")
         object.__setattr__(self, "voices", int(self.voices))
         if not (_is_number(self.min_valid) and 0 <= self.min_valid <= 1):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")

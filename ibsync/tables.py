@@ -35,7 +35,7 @@ from .definition import gaussian_wavelet, morlet, padded_length
 from .errors import PlanError
 from .spec import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
-FORMAT = 8
+FORMAT = 9
 
 # In units of a row's scale: how far a wavelet reaches in frequency (amplitude 2e-11) and to the side in time.
 SPECTRAL_REACH = 7.0
@@ -58,7 +58,7 @@ class Rank:
     dtype : str
         Real type of the per-channel stage.
     tail : float
-        Largest share of a unit vector's power in its last two features for which the rank still keeps its promise.
+        Largest share of a unit vector's power in its two weakest features for which the rank still keeps its promise.
     end_reach : float
         How far from an end the cut window still matters, in scales; at 9 a spike on the last sample leaves 1e-7.
     cell_reach : float
@@ -381,7 +381,7 @@ def _factor(
         scaled = envelope[:, None] * vectors
         projected[i] = scaled.conj().T @ (form @ scaled)
     power, axes = np.linalg.eigh(np.einsum("ji,irs->jrs", rows.weights, projected))
-    power, axes = power[:, ::-1][:, :n_features], axes[:, :, ::-1][:, :, :n_features]
+    power, axes = power[:, -n_features:], axes[:, :, -n_features:]  # rising: float32 sums then start small
     mixing = np.sqrt(np.maximum(power, 0))[:, :, None] * axes.conj().transpose(0, 2, 1)
     return vectors.conj().T * (weight if rank.floor < 1 else 1), mixing
 

@@ -162,3 +162,10 @@ def test_lengths_that_differ_are_refused(pair):
 def test_a_map_too_large_for_memory_is_refused_before_work():
     with pytest.raises(ibs.PlanError, match="GiB"):
         ibs.wtc(np.zeros((60, 20000)), np.zeros((60, 20000)), sfreq=SFREQ)
+
+
+@pytest.mark.parametrize("name", ibs.__all__)
+def test_a_public_name_stays_what_it_is_once_its_module_is_loaded(name):
+    first = getattr(ibs, name)
+    assert getattr(ibs, name) is first
+    assert name == "plot" or callable(first)

@@ -15,7 +15,7 @@ import pytest
 
 import ibsync
 from ibsync.commands.cli import main
-from ibsync.simulate import simulate
+from ibsync.simulation import simulate
 
 PLAN = """
 study = "study.h5"

@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "matching": {"errors", "sources", "cohort", "incoming"},
     "fitting": {"errors", "clock", "incoming", "matching"},
     "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "foreign", "matching", "fitting"},
-    "haemoglobin": {"errors"},
+    "synthesis": {"errors"},
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
@@ -71,7 +71,7 @@ FACES = {
     "report",
     "scalogram",
     "settings",
-    "simulate",
+    "simulation",
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}

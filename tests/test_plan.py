@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.engine import Engine
 from ibsync.errors import PlanError
-from ibsync.plan import ROWS_PER_GROUP, full_resolution_weights, make_plan
+from ibsync.plan import GROUPS_PER_OCTAVE, full_resolution_weights, make_plan
 from ibsync.spec import PERIOD_PER_SCALE, WTC, Band
 
 N, SFREQ = 600, 10.0
@@ -87,7 +87,7 @@ def test_groups_hold_every_row_of_the_bands_and_no_other():
     wanted = np.flatnonzero(np.any([band.contains(freq) for band in plan.bands.values()], axis=0))
     held = np.concatenate([np.arange(first, first + n) for first, n in plan.row_spans])
     assert_array_equal(held, wanted)
-    assert max(n for _, n in plan.row_spans) == ROWS_PER_GROUP
+    assert max(n for _, n in plan.row_spans) == 12 // GROUPS_PER_OCTAVE
 
 
 def test_without_bands_the_whole_textbook_range_is_one_band():

@@ -1,7 +1,8 @@
 """The two verbs with NumPy, SciPy and BLAS: `features` once per channel, `coherence` once per pair.
 
 Per channel everything runs in the rank's precision (float64 for `exact`), since a spike or step of a thousand standard
-deviations would otherwise leak rounding over the whole recording. Per pair unit vectors are float32.
+deviations would otherwise leak rounding over the whole recording. Per pair unit vectors are float32 (float64 at the
+deeper rank).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +34,7 @@ S = TypeVar("S")
 BLOCK_BYTES = 1 << 21
 TILE_BYTES = 3 << 18
 TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
+CELLS_PER_SUM = 512  # float32 sums over more cells would lose digits; blocks are added up in float64
 CHANNELS_PER_TASK = 32
 
 
@@ -47,8 +49,17 @@ class Features:
     signals: Signals
     plan: Plan
     spectra: Complex
-    usable: list[NDArray[np.bool_]] | None = None
     depth: int = 0
+    _usable: dict[int, list[NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
+        """Cells of a segment whose window holds few bad samples, bool [time, row, channel]; None if all do."""
+        if self.signals.bad is None:
+            return None
+        if depth not in self._usable:
+            segments = self.plan.segments_at(depth)
+            self._usable[depth] = [_usable_cells(self.signals.bad, self.plan, s, depth) for s in segments]
+        return self._usable[depth][index]
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,9 @@ class Sums:
 
     Attributes
     ----------
-    squared : float64 (of one block float32) [mean, a, b]
+    squared : float64 (of one block perhaps float32) [mean, a, b]
         Of |<u_x, u_y>|^2.
-    inner : complex128 (of one block complex64) [mean, a, b]
+    inner : complex128 (of one block perhaps complex64) [mean, a, b]
         Of <u_x, u_y>.
     weight : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
         Of the cells that entered, in samples.
@@ -87,10 +98,7 @@ class NumpyBackend:
         """Features of every channel of `signals`."""
         starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
         parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
-        features = Features(signals, plan, np.concatenate(list(parts), axis=1))
-        if signals.bad is not None:
-            features.usable = [_usable_cells(signals.bad, plan, segment) for segment in plan.segments]
-        return features
+        return Features(signals, plan, np.concatenate(list(parts), axis=1))
 
     def coherence(self, a: Features, b: Features) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
@@ -144,7 +152,7 @@ class _Columns:
 
     @property
     def segment(self) -> Segment:
-        return self.batches[0].plan.segments[self.index]
+        return self.batches[0].plan.segments_at(self.depth)[self.index]
 
     @property
     def n(self) -> int:
@@ -158,7 +166,7 @@ class _Columns:
 
 def _columns(batches: list[Features], index: int, depth: int, n_threads: int) -> _Columns:
     plan = batches[0].plan
-    group = plan.group(plan.segments[index], depth)
+    group = plan.group(plan.segments_at(depth)[index], depth)
     dtype = np.dtype(plan.rank(depth).dtype)
     bins = np.concatenate([f.spectra[1 : group.n_bins + 1] for f in batches], axis=1)
     omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
@@ -195,7 +203,7 @@ class _Block:
 
 
 def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Block]:
-    for index, segment in enumerate(batches[0].plan.segments):
+    for index, segment in enumerate(batches[0].plan.segments_at(depth)):
         columns = _columns(batches, index, depth, n_threads)
         group = columns.group
         near = np.minimum(segment.times, len(group.times) - 1 - segment.times)
@@ -204,7 +212,7 @@ def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Bl
         runs = [(np.unique(near[near < group.n_end]), True), (inner[phase == 0], False), (inner[phase == 1], False)]
         per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
-            step = max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near)))
+            step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
             for start in range(0, len(times), step):
                 yield _Block(columns, times[start : start + step], is_near)
 
@@ -265,7 +273,7 @@ def _far(columns: _Columns, times: NDArray[np.int64]) -> Real:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Unit features float32 [cell, (K, re/im), column], zero where invalid; validity bool [cell, column] or None."""
+    """Unit features [cell, (K, re/im), column], zero where invalid; validity bool [cell, column] or None."""
 
     u: Real
     valid: NDArray[np.bool_] | None
@@ -279,22 +287,24 @@ def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
     if columns.depth == 0:
-        tail = np.einsum("trkc,trkc->trc", u[:, :, -4:], u[:, :, -4:])
+        tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
         if np.any(valid & (tail > columns.batches[0].plan.rank(0).tail * power)):
             raise _TooShallow
     for features, part in zip(columns.batches, columns.slices(), strict=False):
-        if features.usable is not None:
-            valid[:, :, part] &= features.usable[columns.index][times]
+        usable = features.usable(columns.depth, columns.index)
+        if usable is not None:
+            valid[:, :, part] &= usable[times]
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
-    unit = u.astype(np.float32)
-    unit *= length.astype(np.float32)[:, :, None, :]
+    u *= length[:, :, None, :]
+    # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
+    unit = u.astype(np.float64 if columns.depth else np.float32, copy=False)
     return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
 
 
-def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment) -> NDArray[np.bool_]:
+def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
     """Cells of the whole grid whose window holds few bad samples: bool [time, row, channel]."""
-    times = plan.group(segment, 0).times
+    times = plan.group(segment, depth).times
     usable = np.ones((len(times), segment.n_rows, len(bad)), bool)
     for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
         for row in range(segment.n_rows):
@@ -336,9 +346,9 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: 
     """Gram products of unit features, their squares, and sums over cells under `weights` [mean, cell]."""
     n_cells, _, n_a = a.u.shape
     n_b = b.u.shape[2]
-    w = weights.astype(np.float32)
+    w, pair = weights.astype(a.u.dtype), np.result_type(a.u.dtype, np.complex64)
     right = _with_rotation(b.u)
-    squared, inner = np.empty((len(w), n_a, n_b), np.float32), np.empty((len(w), n_a, n_b), np.complex64)
+    squared, inner = np.empty((len(w), n_a, n_b), a.u.dtype), np.empty((len(w), n_a, n_b), pair)
     for some_a in _tiles(n_a, n_cells):
         left = a.u[:, :, some_a].transpose(0, 2, 1)
         for some_b in _tiles(n_b, n_cells):
@@ -346,7 +356,7 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: 
             flat = product.reshape(n_cells, -1)
             here = (slice(None), some_a, some_b)
             shape = (len(w), product.shape[1], -1)
-            inner[here] = (w @ flat).view(np.complex64).reshape(shape)
+            inner[here] = (w @ flat).view(pair).reshape(shape)
             np.multiply(flat, flat, out=flat)
             both = (w @ flat).reshape(*shape[:2], -1, 2)
             np.add(both[..., 0], both[..., 1], out=squared[here])
@@ -369,7 +379,7 @@ def _with_rotation(u: Real) -> Real:
     out = np.empty((n_cells, n // 2, 2, n_channels, 2), u.dtype)
     out[..., 0] = pairs
     # Not np.negative: NumPy 2.4 gets it wrong from strided to strided float32.
-    np.multiply(pairs[:, :, 1], np.float32(-1), out=out[:, :, 0, :, 1])
+    np.multiply(pairs[:, :, 1], u.dtype.type(-1), out=out[:, :, 0, :, 1])
     out[:, :, 1, :, 1] = pairs[:, :, 0]
     return out.reshape(n_cells, n, 2 * n_channels)
 

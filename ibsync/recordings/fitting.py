@@ -87,8 +87,8 @@ def _even_clock(recording: Incoming, wish: Wish) -> Clock:
     clock = recording.clock
     if clock.irregular and wish.resample is None and wish.on_gap == "error":
         raise InputError(
-            f"{recording.path}: {recording.id}: {clock.irregular}; put it on an even grid with "
-            f"resample={clock.sfreq:.4g} (--resample {clock.sfreq:.4g}) or on_gap='interpolate'"
+            f"{recording.path}: {recording.id}: {clock.irregular}; keep the gap with on_gap='nan' "
+            f"(--on-gap nan), or interpolate with resample={clock.sfreq:.4g} (--resample {clock.sfreq:.4g})"
         )
     rate = wish.resample or clock.sfreq
     return clock if _keeps_grid(clock, rate) else clock.on_grid(rate)

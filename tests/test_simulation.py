@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import csd, welch
 
 from ibsync.errors import PlanError
-from ibsync.simulate import Simulation, simulate
+from ibsync.simulation import Simulation, simulate
 
 BAND = (0.03, 0.08)
 LONG = {"n_dyads": 3, "n_channels": 4, "duration": 6000.0, "sfreq": 5.0, "coupled_band": BAND}

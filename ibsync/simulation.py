@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import PlanError
-from .haemoglobin import Design, dyad_session
+from .synthesis import Design, dyad_session
 
 if TYPE_CHECKING:
     from pathlib import Path
