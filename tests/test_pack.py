@@ -343,7 +343,7 @@ def test_gaps_are_refused_or_bridged_or_left_empty(pair, output):
     ramp = gap_times()[:, None] * np.ones(4)
     for name in ("ann", "bob"):
         write_snirf(pair / f"{name}.snirf", Person(samples=ramp, times=gap_times()))
-    refused(pair, output, "ann.snirf", "gap of 3.1 s at 9.9", "resample=10", "on_gap='interpolate'")
+    refused(pair, output, "ann.snirf", "gap of 3.1 s at 9.9", "resample=10", "on_gap='nan'")
     study, notes = packed(pair, output, on_gap="interpolate")
     assert_allclose(study.signals("ann")[0], np.arange(230) / 10, atol=1e-5)
     assert "gap of 3.1 s" in notes[0]
