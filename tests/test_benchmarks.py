@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -141,3 +142,15 @@ def test_the_harness_does_not_know_what_it_measures():
     assert "ibsync" not in (BENCHMARKS / "measure.py").read_text()
     imports = [line for line in (BENCHMARKS / "rivals.py").read_text().splitlines() if "import" in line]
     assert not [line for line in imports if "ibsync" in line]
+
+
+def test_the_speed_table_of_the_readme_is_that_of_the_measured_figures():
+    figures = "benchmarks/results/xeon-2-cores.json"
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "readme.py"), figures, "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=BENCHMARKS.parent,
+    )
+    assert done.returncode == 0, done.stderr
