@@ -80,7 +80,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Group:
-    """Tables of up to an octave of rows that share a time grid and R filters.
+    """Tables of up to half an octave of rows that share a time grid and R filters.
 
     The group's signal b is sampled at ``times[0] + m sample_step``; the grid's step is ``half_steps / 2`` of those.
 

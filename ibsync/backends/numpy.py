@@ -93,6 +93,7 @@ class NumpyBackend:
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads or _usable_cores()
+        self._blas = ThreadpoolController()  # finding the libraries takes a millisecond
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Features of every channel of `signals`."""
@@ -121,7 +122,7 @@ class NumpyBackend:
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Results in the order of `items`, a few ahead of the consumer: sums do not depend on who finishes first."""
-        with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.n_threads) as pool:
+        with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.n_threads) as pool:
             waiting: deque[Future[T]] = deque()
             for item in items:
                 waiting.append(pool.submit(work, item))
