@@ -298,7 +298,7 @@ def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
     # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
-    unit = u.astype(np.float64 if columns.depth else np.float32, copy=False)
+    unit: Real = u.astype(np.float64 if columns.depth else np.float32, copy=False)
     unit *= length.astype(unit.dtype, copy=False)[:, :, None, :]
     return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
 

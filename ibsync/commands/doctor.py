@@ -78,7 +78,7 @@ def _found(layer: str, look: Callable[[], str | Finding]) -> Finding:
 
 
 def _ibsync() -> str:
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         return f"{version('ibsync')} in {folder}"
     except PackageNotFoundError:
