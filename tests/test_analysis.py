@@ -527,3 +527,35 @@ def test_a_check_names_what_would_stop_a_run(study, spec, words, part):
     assert not check.ok
     assert part in check.problems[0]
     assert check.problems[0] in str(check)
+
+
+# --- several signals --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_signals(tmp_path_factory):
+    """Real synchrony and null of hbo and hbr of six dyads."""
+    study = made(tmp_path_factory.mktemp("together") / "six.h5", rows_of(6))
+    chromas = ("hbo", "hbr")
+    return [study.synchrony(SPEC, chroma=c) for c in chromas], [study.null(SPEC, chroma=c, seed=3) for c in chromas]
+
+
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_signals_tested_together_are_corrected_over_all_of_them(two_signals):
+    reals, nulls = two_signals
+    alone = [group_test(real, null).dataset for real, null in zip(reals, nulls, strict=True)]
+    together = [result.dataset for result in analysis.test_together(reals, nulls)]
+    for one, two in zip(alone, together, strict=True):
+        for name in ("p", "group_z", "null_hist", "pooled_statistic"):
+            assert_array_equal(one[name], two[name])
+        assert (two["p_max"] >= one["p_max"]).all()
+    p, p_fdr = (np.concatenate([ds[name].values.ravel() for ds in together]) for name in ("p", "p_fdr"))
+    assert_allclose(p_fdr, scipy.stats.false_discovery_control(p), rtol=1e-12)
+    assert [ds["chroma"].item() for ds in together] == ["hbo", "hbr"]
+
+
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_nulls_of_other_draws_are_not_tested_together(two_signals, study):
+    reals, nulls = two_signals
+    other = replace(nulls[1], draws=replace(nulls[1].draws, seed=4))
+    refusal(PlanError, lambda: analysis.test_together(reals, [nulls[0], other]), "seed")
