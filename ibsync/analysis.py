@@ -213,8 +213,8 @@ class Study(StudyFile):
         if unknown:
             raise PlanError(f"within={unknown[0]!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
         rows = self._rows()
-        design = _design(rows, within)
-        draws = Draws.plan(design, n, seed)
+        draws = plan_draws(rows, within, n, seed)
+        design = draws.design
         axes = _Axes.of(rows, pairs)
         occasions = _occasions(rows, "common", one_rate=True)
         engines: dict[Any, Engine] = {}
@@ -455,7 +455,20 @@ def _refuse_two_rates(occasions: Sequence[_Occasion]) -> None:
             raise InputError(f"{occasion.label}: dyad {twice[0]!r} has several recordings: mark one for use")
 
 
-def _design(rows: Sequence[DyadRow], within: Sequence[str]) -> Repairing:
+def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int) -> Draws:
+    """The re-pairings of a study's dyads, before anything is computed.
+
+    Parameters
+    ----------
+    rows : sequence of DyadRow
+    within, n, seed
+        As `Study.null`.
+
+    Raises
+    ------
+    PlanError, InputError
+        If fewer than two dyads can exchange partners, a person is in several dyads, or a dyad changes its people.
+    """
     people: dict[str, tuple[str, str, str]] = {}
     for row in rows:
         mine = (row.person_a, row.person_b, row.group)
@@ -465,7 +478,7 @@ def _design(rows: Sequence[DyadRow], within: Sequence[str]) -> Repairing:
             )
     a, b, group = (list(column) for column in zip(*people.values(), strict=True))
     strata = {"group": group} if "group" in within else None
-    return Repairing.of(list(people), a, b, strata)
+    return Draws.plan(Repairing.of(list(people), a, b, strata), n, seed)
 
 
 def _require_bands(spec: WTC) -> None:

@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from .definition import EMPTY_SHARE, coherency, morlet, padded_length, smooth_rows
-from .signals import BAD_SHARE, FINE, Signals, bad_share
+from .signals import FINE, Signals, usable_cells
 from .spec import Scales
 
 # The Gaussian has fallen to 2e-16 here, so that what wraps around the shorter circle is rounding.
@@ -123,7 +123,6 @@ def _invalid(signals: Signals, scales: Scales, rows: tuple[int, int], every: int
         if signals.status[channel] != FINE:
             cells[:] = True
         elif signals.bad is not None and signals.bad[channel].any():
-            for k, scale in enumerate(scales.scale[rows[0] : rows[1]]):
-                cells[k] = bad_share(signals.bad[channel], float(scale))[::every] > BAD_SHARE
+            cells = ~usable_cells(signals.bad[channel], scales.scale[rows[0] : rows[1]])[:, ::every]
         out.append(cells)
     return out

@@ -116,6 +116,11 @@ class Plan:
         """Memory of one channel's features."""
         return 16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples
 
+    @property
+    def epoch_samples(self) -> list[list[tuple[int, int]]]:
+        """Parts of each epoch as samples [start, stop)."""
+        return [[(round(a * self.sfreq), round(b * self.sfreq)) for a, b in parts] for parts in self.epochs.values()]
+
     def rank(self, depth: int) -> Rank:
         """Rank of the tables; depth 1 is for signals with spikes or steps."""
         rank = RANKS[self.spec.accuracy][depth]
@@ -261,7 +266,7 @@ def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
     spline = _SplineSums(group.times, plan.n_samples)
     by_band = np.zeros((len(plan.bands), len(plan.epochs), len(group.times), n_rows))
     inside = [band_rows(name, band, plan.scales, plan.sfreq) for name, band in plan.bands.items()]
-    parts = [[(round(a * plan.sfreq), round(b * plan.sfreq)) for a, b in spans] for spans in plan.epochs.values()]
+    parts = plan.epoch_samples
     for r, e in itertools.product(range(n_rows), range(len(parts))):
         row = first + r
         cut = [_trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
@@ -302,10 +307,9 @@ def full_resolution_weights(plan: Plan) -> NDArray[np.float64]:
     """1 for every cell that enters a mean at full resolution, else 0: float64 [band x epoch, row, sample]."""
     weights = np.zeros((len(plan.bands), len(plan.epochs), plan.scales.n_rows, plan.n_samples))
     rows = [np.flatnonzero(band_rows(name, band, plan.scales, plan.sfreq)) for name, band in plan.bands.items()]
-    for b, (e, spans) in itertools.product(range(len(rows)), enumerate(plan.epochs.values())):
+    for b, (e, parts) in itertools.product(range(len(rows)), enumerate(plan.epoch_samples)):
         for row in rows[b]:
-            for start_s, stop_s in spans:
-                part = (round(start_s * plan.sfreq), round(stop_s * plan.sfreq))
+            for part in parts:
                 if cut := _trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi):
                     weights[b, e, row, cut[0] : cut[1]] = 1
     return weights.reshape(plan.n_means, plan.scales.n_rows, plan.n_samples)

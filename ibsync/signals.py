@@ -142,6 +142,18 @@ def _standardised(x: NDArray[Any], shape: tuple[int, ...], bad: NDArray[np.bool_
     return Signals(x, shape, mean, gain, status, bad)
 
 
+def usable_cells(bad: NDArray[np.bool_], scales: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a cell's window holds few bad samples: bool [row, sample].
+
+    Parameters
+    ----------
+    bad : bool [sample]
+    scales : float64 [row]
+        Samples.
+    """
+    return np.array([bad_share(bad, scale) <= BAD_SHARE for scale in scales])
+
+
 def bad_share(bad: NDArray[np.bool_], scale: float) -> NDArray[np.float64]:
     """Share of a cell's window that bad samples hold, at each sample: float64 [sample].
 

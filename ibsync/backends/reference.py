@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..definition import coherency
 from ..plan import Plan, full_resolution_weights
-from ..signals import BAD_SHARE, Signals, bad_share
+from ..signals import Signals, usable_cells
 from .numpy import Sums
 
 
@@ -35,11 +35,11 @@ class ReferenceBackend:
         plan = a.plan
         weights = full_resolution_weights(plan)
         sums = Sums.zeros((plan.n_means, a.signals.n_channels, b.signals.n_channels))
+        usable_a, usable_b = _usable(a), _usable(b)
         for i, x in enumerate(a.signals.x.astype(np.float64)):
-            usable = _usable_cells(a, i)
             for j, y in enumerate(b.signals.x.astype(np.float64)):
                 value = coherency(x, y, plan.scales, preset=plan.spec.preset)
-                entered = weights * (~np.isnan(value) & usable & _usable_cells(b, j))
+                entered = weights * (~np.isnan(value) & usable_a[i] & usable_b[j])
                 value = np.nan_to_num(value)
                 sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
                 sums.inner[:, i, j] = np.tensordot(entered, value, 2)
@@ -47,9 +47,9 @@ class ReferenceBackend:
         return sums
 
 
-def _usable_cells(features: Features, channel: int) -> NDArray[np.bool_]:
-    """Cells whose window holds few bad samples: bool [row or 1, sample or 1]."""
-    bad = features.signals.bad
-    if bad is None or not bad[channel].any():
-        return np.ones((1, 1), bool)
-    return np.array([bad_share(bad[channel], scale) <= BAD_SHARE for scale in features.plan.scale])
+def _usable(features: Features) -> list[NDArray[np.bool_]]:
+    """Cells of each channel whose window holds few bad samples: bool [row or 1, sample or 1] each."""
+    bad, scales = features.signals.bad, features.plan.scale
+    if bad is None:
+        return [np.ones((1, 1), bool)] * features.signals.n_channels
+    return [usable_cells(channel, scales) if channel.any() else np.ones((1, 1), bool) for channel in bad]

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis import Study, test_together
+from ..analysis import Study, plan_draws, test_together
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.inference import shortfall
-from ..nulls.surrogates import Draws, Repairing
 from ..spec import WTC
 from ..storage import check_writable, write_whole
 from .settings import Pairs, PlanFile, check_files_differ, read_plan
@@ -169,12 +168,9 @@ def _caution(study: Study, plan: PlanFile) -> str:
     """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
     if not plan.wtc.bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
-    people = {row.dyad: (row.person_a, row.person_b, row.group) for row in study.dyads}
-    if not people:
+    if not study.dyads:
         return ""
-    persons_a, persons_b, groups = zip(*people.values(), strict=True)
-    strata = {"group": groups} if "group" in plan.null.within else None
-    draws = Draws.plan(Repairing.of(list(people), persons_a, persons_b, strata), plan.null.n, plan.null.seed)
+    draws = plan_draws(study.dyads, plan.null.within, plan.null.n, plan.null.seed)
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.chroma)
     return shortfall(draws, n_features, plan.test.correct)
