@@ -90,7 +90,7 @@ class Engine:
         self.backend: str = self._device.name
         self.plan: Plan = make_plan(n_samples, sfreq, self.spec, epochs)
 
-    def features(self, x: ArrayLike, good: ArrayLike | None = None) -> Any:
+    def features(self, x: ArrayLike, good: ArrayLike | None = None, *, seam: ArrayLike | None = None) -> Any:
         """Features of channels, kept where the backend computes.
 
         Parameters
@@ -99,6 +99,9 @@ class Engine:
             Real signals; NaN marks a gap.
         good : bool array broadcastable to `x`, optional
             False marks samples not to be trusted.
+        seam : int array broadcastable to the channels, optional
+            First sample after a place where two ends of a recording were joined, as a circular shift does; 0 for
+            none. Cells in the cone of influence of the seam are left out.
 
         Returns
         -------
@@ -109,7 +112,7 @@ class Engine:
         InputError
             If the length is not the planned one, or a signal is infinite.
         """
-        signals = prepare(x, good)
+        signals = prepare(x, good, seam=seam)
         if signals.n_samples != self.plan.n_samples:
             raise InputError(
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"

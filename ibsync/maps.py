@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from .definition import EMPTY_SHARE, coherency, morlet, padded_length, smooth_rows
-from .signals import FINE, Signals, usable_cells
+from .signals import FINE, Signals, away_from_seam, usable_cells
 from .spec import Scales
 
 # The Gaussian has fallen to 2e-16 here, so that what wraps around the shorter circle is rounding.
@@ -124,5 +124,9 @@ def _invalid(signals: Signals, scales: Scales, rows: tuple[int, int], every: int
             cells[:] = True
         elif signals.bad is not None and signals.bad[channel].any():
             cells = ~usable_cells(signals.bad[channel], scales.scale[rows[0] : rows[1]])[:, ::every]
+        if signals.seam is not None:
+            times = np.arange(0, signals.n_samples, every)
+            apart = away_from_seam(signals.seam[channel : channel + 1], times, scales.scale[rows[0] : rows[1]])
+            cells = cells | ~apart[:, :, 0].T
         out.append(cells)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ REASONS = ("", "constant", "no finite sample")
 BAD_SHARE = 0.05
 # The window of a cell, in scales: |wavelet|^2 (sd 1 / sqrt 2) smoothed by a Gaussian (sd 1).
 WINDOW_SD = 1.5**0.5
+# The cone of influence of an end reaches as many scales into the recording.
+CONE_SCALES = 2.0**0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Signals:
         FINE, CONSTANT or NO_DATA.
     bad : bool [channel, sample] or None
         Samples in gaps or masked out.
+    seam : int64 [channel] or None
+        First sample after the place where two ends of a recording were joined; 0 where there is none.
     """
 
     x: NDArray[np.floating]
@@ -46,6 +50,7 @@ class Signals:
     gain: NDArray[np.float64]
     status: NDArray[np.int8]
     bad: NDArray[np.bool_] | None
+    seam: NDArray[np.int64] | None = None
 
     @property
     def n_channels(self) -> int:
@@ -67,7 +72,13 @@ class Signals:
         return np.ascontiguousarray(scipy.fft.rfft(unit, n_padded, norm="forward", overwrite_x=True)[:, :n_bins].T)
 
 
-def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str] | None = None) -> Signals:
+def prepare(
+    x: ArrayLike,
+    good: ArrayLike | None = None,
+    *,
+    seam: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> Signals:
     """Channels ready for the transform.
 
     Parameters
@@ -76,6 +87,8 @@ def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str]
         Real signals; NaN marks a gap.
     good : bool array broadcastable to `x`, optional
         False marks samples not to be trusted (motion, saturation).
+    seam : int array broadcastable to the channels, optional
+        First sample after the place where two ends of a recording were joined; 0 for none.
     names : sequence of str, optional
         Channel names for messages.
 
@@ -98,7 +111,16 @@ def prepare(x: ArrayLike, good: ArrayLike | None = None, *, names: Sequence[str]
         raise InputError(f"channel {name} holds infinite values: replace them by NaN to mark a gap")
     bad = _bad_samples(array, flat, good)
     filled = flat if bad is None else _filled(flat, bad)
-    return _standardised(filled, array.shape[:-1], bad)
+    return replace(_standardised(filled, array.shape[:-1], bad), seam=_seams(seam, array.shape))
+
+
+def _seams(seam: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    if seam is None:
+        return None
+    places = np.asarray(seam)
+    if places.dtype.kind not in "iu" or np.any((places < 0) | (places >= shape[-1])):
+        raise InputError(f"seam must hold sample numbers from 0 to {shape[-1] - 1}")
+    return np.broadcast_to(places, shape[:-1]).reshape(-1).astype(np.int64)
 
 
 def _finite_sum(flat: NDArray[Any]) -> bool:
@@ -152,6 +174,24 @@ def usable_cells(bad: NDArray[np.bool_], scales: NDArray[np.float64]) -> NDArray
         Samples.
     """
     return np.array([bad_share(bad, scale) <= BAD_SHARE for scale in scales])
+
+
+def away_from_seam(
+    seam: NDArray[np.int64], times: NDArray[np.floating] | NDArray[np.int64], scales: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Cells outside the cone of influence of a seam, which is that of a recording's end: bool [time, row, channel].
+
+    Parameters
+    ----------
+    seam : int64 [channel]
+        First sample after the seam; 0 for none.
+    times : float64 or int64 [time]
+        Samples.
+    scales : float64 [row]
+        Samples.
+    """
+    distance = np.where(times[:, None] >= seam, times[:, None] - seam, seam - 1 - times[:, None])
+    return np.asarray((seam == 0) | (distance[:, None, :] >= CONE_SCALES * scales[:, None]))
 
 
 def bad_share(bad: NDArray[np.bool_], scale: float) -> NDArray[np.float64]:

@@ -387,8 +387,60 @@ def test_means_of_too_few_cells_are_nan(min_valid, backend):
     assert (found.valid_fraction[1] < found.valid_fraction[0]).all()
 
 
-@pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
+# --- seams ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_cone_of_a_seam_is_left_out_as_by_the_definition(backend):
+    a, b = coupled(2)
+    shift = 200
+    rolled = np.roll(b, shift, axis=1)
+    spec = WTC(bands=BANDS, min_valid=0)
+    engine = Engine(N, SFREQ, spec, epochs=EPOCHS, backend=backend)
+    found = engine.coherence(engine.features(a), engine.features(rolled, seam=shift))
+
+    plan = engine.plan
+    sample = np.arange(N)
+    distance = np.where(sample >= shift, sample - shift, shift - 1 - sample)
+    entered = full_resolution_weights(plan) * (distance >= np.sqrt(2) * plan.scale[:, None])
+    value = coherency(a[0], rolled[1], plan.scales, preset="grinsted")
+    expected = np.tensordot(entered, np.abs(value) ** 2, 2) / entered.sum(axis=(1, 2))
+    share = entered.sum(axis=(1, 2)) / full_resolution_weights(plan).sum(axis=(1, 2))
+    assert share.min() < 0.9  # the seam costs cells
+    # Where cells begin and end to count is known to a grid point only.
+    assert_allclose(found.coherence[0, 1].ravel(), expected, rtol=0, atol=5e-3)
+    plain = engine.coherence(engine.features(a), engine.features(rolled))
+    assert_allclose(found.valid_fraction[0, 1] / plain.valid_fraction[0, 1], share.reshape(2, 2), rtol=0, atol=0.02)
+
+
+def test_away_from_the_seam_a_shifted_recording_has_the_shifted_coefficients(backend):
+    """On a recording whose two copies are coherent everywhere, the seam is the only place where they are not."""
+    _, b = coupled(1, n=N)
+    shift = 250
+    engine = Engine(N, SFREQ, WTC(bands={"fast": (0.8, 2.0)}), backend=backend)
+    rolled = np.roll(b, shift, axis=1)
+    whole = engine.coherence(engine.features(rolled), engine.features(rolled, seam=shift))
+    assert_allclose(whole.coherence, 1, rtol=0, atol=1e-6)
+    maps = engine.coherence(engine.features(rolled), engine.features(rolled, seam=shift), maps=True).maps[0, 0]
+    longest_period = 13  # samples, longer than any scale of the band
+    assert np.isnan(maps[:, shift]).all()
+    assert np.isfinite(maps[:, shift + 2 * longest_period]).all()
+
+
+def test_without_a_seam_nothing_is_left_out(backend):
+    a, b = coupled(2)
+    engine = Engine(N, SFREQ, WTC(bands=BANDS), epochs=EPOCHS, backend=backend)
+    plain = engine.coherence(engine.features(a), engine.features(b))
+    assert_close(engine.coherence(engine.features(a), engine.features(b, seam=0)), plain)
+
+
+@pytest.mark.parametrize("seam", [-1, N, 3.5])
+def test_a_seam_outside_the_recording_is_refused(seam):
+    engine = Engine(N, SFREQ, WTC(bands=BANDS))
+    refusal(InputError, lambda: engine.features(np.ones((1, N)), seam=seam), "seam", str(N - 1))
+
+
 @pytest.mark.parametrize("value", [0.0, 7.5, np.nan])
+@pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
 def test_an_unusable_channel_is_nan_and_leaves_the_others(accuracy, value):
     a, b = coupled(3)
     broken = a.copy()

@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..definition import EMPTY_SHARE
 from ..plan import Plan, Segment
-from ..signals import BAD_SHARE, Signals, bad_share
+from ..signals import BAD_SHARE, Signals, away_from_seam, bad_share
 from ..tables import Group
 
 Real = NDArray[Any]
@@ -53,12 +53,15 @@ class Features:
     _usable: dict[int, list[NDArray[np.bool_]]] = field(default_factory=dict)
 
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
-        """Cells of a segment whose window holds few bad samples, bool [time, row, channel]; None if all do."""
-        if self.signals.bad is None:
+        """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
+
+        None if all are.
+        """
+        if self.signals.bad is None and self.signals.seam is None:
             return None
         if depth not in self._usable:
             segments = self.plan.segments_at(depth)
-            self._usable[depth] = [_usable_cells(self.signals.bad, self.plan, s, depth) for s in segments]
+            self._usable[depth] = [_usable_cells(self.signals, self.plan, s, depth) for s in segments]
         return self._usable[depth][index]
 
 
@@ -303,10 +306,16 @@ def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
     return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
 
 
-def _usable_cells(bad: NDArray[np.bool_], plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
-    """Cells of the whole grid whose window holds few bad samples: bool [time, row, channel]."""
+def _usable_cells(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
+    """Cells of the whole grid away from seams whose window holds few bad samples: bool [time, row, channel]."""
     times = plan.group(segment, depth).times
-    usable = np.ones((len(times), segment.n_rows, len(bad)), bool)
+    usable = np.ones((len(times), segment.n_rows, signals.n_channels), bool)
+    if signals.seam is not None:
+        scales = plan.scale[segment.first_row : segment.first_row + segment.n_rows]
+        usable &= away_from_seam(signals.seam, times, scales)
+    if signals.bad is None:
+        return usable
+    bad = signals.bad
     for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
         for row in range(segment.n_rows):
             share = bad_share(bad[channel], plan.scale[segment.first_row + row])

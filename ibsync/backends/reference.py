@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..definition import coherency
 from ..plan import Plan, full_resolution_weights
-from ..signals import Signals, usable_cells
+from ..signals import Signals, away_from_seam, usable_cells
 from .numpy import Sums
 
 
@@ -48,8 +48,12 @@ class ReferenceBackend:
 
 
 def _usable(features: Features) -> list[NDArray[np.bool_]]:
-    """Cells of each channel whose window holds few bad samples: bool [row or 1, sample or 1] each."""
-    bad, scales = features.signals.bad, features.plan.scale
-    if bad is None:
-        return [np.ones((1, 1), bool)] * features.signals.n_channels
-    return [usable_cells(channel, scales) if channel.any() else np.ones((1, 1), bool) for channel in bad]
+    """Cells of each channel away from seams, in whose window few samples are bad: bool [row or 1, sample or 1] each."""
+    signals, scales = features.signals, features.plan.scale
+    usable = [np.ones((1, 1), bool)] * signals.n_channels
+    if signals.bad is not None:
+        usable = [usable_cells(channel, scales) if channel.any() else np.ones((1, 1), bool) for channel in signals.bad]
+    if signals.seam is not None:
+        apart = away_from_seam(signals.seam, np.arange(signals.n_samples), scales)
+        usable = [cells & apart[:, :, channel].T for channel, cells in enumerate(usable)]
+    return usable
