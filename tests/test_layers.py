@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "surrogates": {"errors", "philox"},
     "accumulate": {"errors"},
     "grouptest": {"errors", "surrogates", "accumulate"},
+    "clusters": {"errors", "grouptest"},
     "inference": {"errors", "surrogates", "accumulate", "grouptest"},
     # Results in words and files.
     "wording": {"errors"},
