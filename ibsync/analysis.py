@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,16 +17,28 @@ from .nulls.grouptest import Tail
 from .nulls.inference import dyad_summary, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
 from .nulls.surrogates import Draws, Null, Repairing
-from .recordings.recording import DyadRow, Recording
+from .occasions import (
+    Axes,
+    EpochWords,
+    Occasion,
+    Pairs,
+    by_epochs,
+    common_epochs,
+    engine_of,
+    epoch_names,
+    occasion_label,
+    occasions_of,
+    require_chroma,
+    signals_of,
+    spans_of,
+)
+from .recordings.recording import DyadRow
 from .recordings.study import StudyFile
 from .results import FEATURE, Result, build_result, mean_variables, provenance
-from .spec import WTC, as_pairs
+from .spec import WTC
 
 if TYPE_CHECKING:
     import xarray as xr
-
-Pairs = str | Sequence[tuple[str, str]]
-EpochWords = Sequence[str] | Mapping[str, Any] | None
 
 NULL_KINDS = ("repair",)
 WITHIN = ("session", "epoch", "task", "group")
@@ -88,14 +98,14 @@ class Study(StudyFile):
         """
         problems: list[str] = []
         lines = [str(self), ""]
-        for occasion in _occasions(self.dyads, "common"):
+        for occasion in occasions_of(self.dyads, "common"):
             lines += occasion.describe()
             try:
-                for rows, spans in _by_epochs(occasion, epochs):
-                    engine = _engine(occasion, spec, spans, "auto", {})
-                    _require_chroma(self, rows, chroma)
+                for rows, spans in by_epochs(occasion, epochs):
+                    engine = engine_of(occasion, spec, spans, "auto", {})
+                    require_chroma(self, rows, chroma)
                 if estimate:
-                    lines.append(_cost(occasion, engine, _Axes.of(self.dyads, "all")))
+                    lines.append(_cost(occasion, engine, Axes.of(self.dyads, "all")))
             except IbsyncError as error:
                 problems.append(f"{self.path}: {occasion.label}: {error}")
         if not self.dyads:
@@ -145,27 +155,27 @@ class Study(StudyFile):
         """
         _require_bands(spec)
         rows = self._rows()
-        axes = _Axes.of(rows, pairs)
-        epoch_names = _epoch_names(epochs)
-        shape = (len(rows), len(epoch_names), len(axes.a), len(axes.b), len(spec.bands or {}))
+        axes = Axes.of(rows, pairs)
+        names = epoch_names(epochs)
+        shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
         values = Coherence(np.full(shape, np.nan), np.full(shape, np.nan, complex), np.zeros(shape))
         engines: dict[Any, Engine] = {}
         jobs = [
-            (occasion, row, _engine(occasion, spec, spans, backend, engines))
-            for occasion in _occasions(rows, length)
-            for chosen, spans in _by_epochs(occasion, epochs)
+            (occasion, row, engine_of(occasion, spec, spans, backend, engines))
+            for occasion in occasions_of(rows, length)
+            for chosen, spans in by_epochs(occasion, epochs)
             for row in chosen
         ]
-        _require_chroma(self, rows, chroma)
+        require_chroma(self, rows, chroma)
         for occasion, row, engine in _bar(jobs, "synchrony", progress):
-            a = engine.features(_person(self, row.recording_a, chroma, axes.a, occasion.n_samples))
-            b = engine.features(_person(self, row.recording_b, chroma, axes.b, occasion.n_samples))
+            a = engine.features(signals_of(self, row.recording_a, chroma, axes.a, occasion.n_samples))
+            b = engine.features(signals_of(self, row.recording_b, chroma, axes.b, occasion.n_samples))
             _put(values, rows.index(row), engine.coherence(a, b))
         for array in (values.coherence, values.coherency):
             array[:, :, ~axes.wanted] = np.nan
         used = engines[next(iter(engines))]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
-        return _dataset(values, rows, axes, epoch_names, spec, chroma, attrs)
+        return _dataset(values, rows, axes, names, spec, chroma, attrs)
 
     def null(
         self,
@@ -215,12 +225,12 @@ class Study(StudyFile):
         rows = self._rows()
         draws = plan_draws(rows, within, n, seed)
         design = draws.design
-        axes = _Axes.of(rows, pairs)
-        occasions = _occasions(rows, "common", one_rate=True)
+        axes = Axes.of(rows, pairs)
+        occasions = occasions_of(rows, "common", one_rate=True)
         engines: dict[Any, Engine] = {}
-        planned = [(o, _engine(o, spec, _common_epochs(o, epochs), backend, engines)) for o in occasions]
-        _require_chroma(self, rows, chroma)
-        n_features = len(_epoch_names(epochs)) * len(axes.a) * len(axes.b) * len(spec.bands or {})
+        planned = [(o, engine_of(o, spec, common_epochs(o, epochs), backend, engines)) for o in occasions]
+        require_chroma(self, rows, chroma)
+        n_features = len(epoch_names(epochs)) * len(axes.a) * len(axes.b) * len(spec.bands or {})
         values = np.full((len(occasions), len(design), len(design), n_features), np.nan, np.float32)
         jobs = [(s, o, e, block) for s, (o, e) in enumerate(planned) for block in design.blocks]
         for s, occasion, engine, block in _bar(jobs, "re-pairing", progress):
@@ -361,7 +371,7 @@ def _of_signal(
 def _per_row(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
     """Each dyad row against its own re-paired partners: [dyad, epoch, channel_a, channel_b, band]."""
     summary = dyad_summary(null)
-    labels = [_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
+    labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
     at = [
         (null.sessions.index(label), null.design.dyads.index(str(dyad)))
         for label, dyad in zip(labels, real["dyad"].values, strict=True)
@@ -381,78 +391,7 @@ def _require_match(real: xr.Dataset, null: Null) -> None:
             )
 
 
-# --- who meets whom, when ---------------------------------------------------------------------------------------------
-
-
-def _label(session: object, task: object) -> str:
-    return " / ".join(str(word) for word in (session, task) if str(word)) or "all"
-
-
-@dataclass(frozen=True)
-class _Occasion:
-    """Dyad rows of one session and task that are computed at one length."""
-
-    label: str
-    rows: tuple[DyadRow, ...]
-    n_samples: int
-    sfreq: float
-
-    @property
-    def by_dyad(self) -> dict[str, DyadRow]:
-        return {row.dyad: row for row in self.rows}
-
-    def describe(self) -> list[str]:
-        longest = max(row.recording_a.n_samples for row in self.rows)
-        cut = f", cut from up to {longest / self.sfreq:.1f} s" if longest > self.n_samples else ""
-        return [f"{self.label}: {len(self.rows)} dyads, {self.n_samples / self.sfreq:.1f} s at {self.sfreq:g} Hz{cut}"]
-
-
-def _cost(occasion: _Occasion, engine: Engine, axes: _Axes) -> str:
-    """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
-    n, noise = len(occasion.rows), np.random.default_rng(0)
-    a, b = (noise.standard_normal((len(names), occasion.n_samples), np.float32) for names in (axes.a, axes.b))
-    engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
-    start = time.perf_counter()
-    engine.coherence(engine.features(a), engine.features(b))
-    seconds = time.perf_counter() - start
-    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * len(a) * len(b)
-    held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
-    megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
-    return (
-        f"  all {len(a)} x {len(b)} channels: {n * len(a) * len(b)} maps in about {n * seconds:.1f} s; re-paired "
-        f"{n * n * len(a) * len(b)} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
-    )
-
-
-def _occasions(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False) -> list[_Occasion]:
-    if length not in ("common", "own"):
-        raise PlanError(f"length must be 'common' or 'own', got {length!r}")
-    groups: dict[tuple[Any, ...], list[DyadRow]] = {}
-    for row in rows:
-        rate = row.recording_a.sfreq
-        own = row.recording_a.n_samples if length == "own" else 0
-        groups.setdefault((_label(row.session, row.task), rate, own), []).append(row)
-    occasions = [
-        _Occasion(label, tuple(members), min(r.recording_a.n_samples for r in members), rate)
-        for (label, rate, _), members in groups.items()
-    ]
-    if one_rate:
-        _refuse_two_rates(occasions)
-    return occasions
-
-
-def _refuse_two_rates(occasions: Sequence[_Occasion]) -> None:
-    first: dict[str, _Occasion] = {}
-    for occasion in occasions:
-        other = first.setdefault(occasion.label, occasion)
-        if other.sfreq != occasion.sfreq:
-            raise InputError(
-                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.sfreq:g} Hz and dyad "
-                f"{other.rows[0].dyad!r} {other.sfreq:g} Hz: pack the study again with one rate (resample)"
-            )
-        twice = [d for d in occasion.by_dyad if sum(row.dyad == d for row in occasion.rows) > 1]
-        if twice:
-            raise InputError(f"{occasion.label}: dyad {twice[0]!r} has several recordings: mark one for use")
+# --- before anything is computed --------------------------------------------------------------------------------------
 
 
 def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int) -> Draws:
@@ -486,155 +425,28 @@ def _require_bands(spec: WTC) -> None:
         raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
 
 
-def _require_chroma(study: StudyFile, rows: Iterable[DyadRow], chroma: str) -> None:
-    for row in rows:
-        for recording in (row.recording_a, row.recording_b):
-            if chroma not in recording.chromas:
-                raise InputError(
-                    f"{study.path}: {row.label}: {recording.participant} has no {chroma!r}, only "
-                    f"{', '.join(recording.chromas)}: choose another chroma"
-                )
+def _cost(occasion: Occasion, engine: Engine, axes: Axes) -> str:
+    """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
+    n, noise = len(occasion.rows), np.random.default_rng(0)
+    a, b = (noise.standard_normal((len(names), occasion.n_samples), np.float32) for names in (axes.a, axes.b))
+    engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
+    start = time.perf_counter()
+    engine.coherence(engine.features(a), engine.features(b))
+    seconds = time.perf_counter() - start
+    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * len(a) * len(b)
+    held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
+    megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
+    return (
+        f"  all {len(a)} x {len(b)} channels: {n * len(a) * len(b)} maps in about {n * seconds:.1f} s; re-paired "
+        f"{n * n * len(a) * len(b)} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
+    )
 
 
-# --- epochs -----------------------------------------------------------------------------------------------------------
-
-Spans = dict[str, list[tuple[float, float]]]
-
-
-def _epoch_names(epochs: EpochWords) -> list[str]:
-    return ["all"] if epochs is None else [str(name) for name in epochs]
-
-
-def _spans(row: DyadRow, epochs: EpochWords) -> Spans | None:
-    """Intervals of each epoch in s: as given, or from the events of the dyad."""
-    if epochs is None:
-        return None
-    if isinstance(epochs, Mapping):
-        return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
-    if isinstance(epochs, str):
-        raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
-    events = row.recording_a.events or row.recording_b.events
-    labels = sorted({event.label for event in events})
-    spans = {}
-    for name in epochs:
-        spans[name] = [(e.onset, e.onset + e.duration) for e in events if e.label == name and e.duration > 0]
-        if not spans[name]:
-            near = difflib.get_close_matches(name, labels, 1)
-            known = f"did you mean {near[0]!r}?" if near else f"its events are {', '.join(map(repr, labels)) or 'none'}"
-            raise PlanError(f"{row.label}: no event {name!r} with a duration; {known}")
-    return spans
-
-
-def _interval(name: str, part: Any) -> tuple[float, float]:
-    try:
-        start, stop = (float(v) for v in part)
-    except (TypeError, ValueError):
-        raise PlanError(f"epoch {name!r}: expected (start, stop) in s, got {part!r}") from None
-    return start, stop
-
-
-def _by_epochs(occasion: _Occasion, epochs: EpochWords) -> list[tuple[list[DyadRow], Spans | None]]:
-    """Rows of an occasion grouped by the timing of their epochs."""
-    groups: dict[str, tuple[list[DyadRow], Spans | None]] = {}
-    for row in occasion.rows:
-        spans = _spans(row, epochs)
-        groups.setdefault(json.dumps(spans), ([], spans))[0].append(row)
-    return list(groups.values())
-
-
-def _common_epochs(occasion: _Occasion, epochs: EpochWords) -> Spans | None:
-    """The one timing of an occasion, within a sample.
-
-    Raises
-    ------
-    PlanError
-        If dyads differ: re-paired partners would not be in the same epoch at the same time.
-    """
-    groups = _by_epochs(occasion, epochs)
-    spans = groups[0][1]
-    for rows, others in groups[1:]:
-        for name in spans or {}:
-            ours, theirs = (np.array(s[name]) for s in (spans, others) if s)
-            if ours.shape != theirs.shape or np.abs(ours - theirs).max() > 1 / occasion.sfreq:
-                raise PlanError(
-                    f"{occasion.label}: epoch {name!r} is at {_times(ours)} s in dyad {groups[0][0][0].dyad!r} and at "
-                    f"{_times(theirs)} s in dyad {rows[0].dyad!r}: re-pairing needs one timing; give the epochs as "
-                    "name = [start, stop] in s, or align the recordings"
-                )
-    return spans
-
-
-def _times(spans: NDArray[np.float64]) -> str:
-    return ", ".join(f"{start:g}-{stop:g}" for start, stop in spans)
-
-
-# --- channels and numbers ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """Channel names of both people, over all dyads, and which pairs are wanted."""
-
-    a: tuple[str, ...]
-    b: tuple[str, ...]
-    wanted: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, rows: Sequence[DyadRow], pairs: Pairs) -> _Axes:
-        a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
-        b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
-        if isinstance(pairs, str):
-            if pairs not in ("all", "same"):
-                raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pairs!r}")
-            wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
-        else:
-            wanted = np.zeros((len(a), len(b)), bool)
-            for first, second in _listed_pairs(pairs):
-                wanted[_position(first, a), _position(second, b)] = True
-        if not wanted.any():
-            raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
-        return cls(a, b, wanted)
-
-
-def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:
-    listed = list(pairs) if isinstance(pairs, Iterable) else [pairs]
-    for pair in listed:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-            raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pair!r} in it")
-    return listed
-
-
-def _position(name: str, names: tuple[str, ...]) -> int:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        raise PlanError(
-            f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}")
-        )
-    return names.index(name)
-
-
-def _person(
-    study: StudyFile, recording: Recording, chroma: str, channels: tuple[str, ...], n_samples: int
-) -> NDArray[np.float32]:
-    """Signals by channel name, NaN for a channel that is missing or bad: float32 [channel, sample]."""
-    signals = study.signals(recording, chroma)
-    rows = {name: k for k, (name, good) in enumerate(zip(recording.channels, recording.good, strict=True)) if good}
-    out = np.full((len(channels), n_samples), np.nan, np.float32)
-    for k, name in enumerate(channels):
-        if name in rows:
-            out[k] = signals[rows[name], :n_samples]
-    return out
-
-
-def _engine(occasion: _Occasion, spec: WTC, spans: Spans | None, backend: str, made: dict[Any, Engine]) -> Engine:
-    key = (occasion.n_samples, occasion.sfreq, json.dumps(spans))
-    if key not in made:
-        made[key] = Engine(occasion.n_samples, occasion.sfreq, spec, epochs=spans, backend=backend)
-    return made[key]
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 def _everybody(
-    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: _Axes, chroma: str, n_samples: int
+    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, chroma: str, n_samples: int
 ) -> Iterator[tuple[range, range, NDArray[np.float64]]]:
     """Mean R2 of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
     n = len(rows)
@@ -642,9 +454,10 @@ def _everybody(
     step = max(1, min(n, int(FEATURE_BYTES / 2 / per_person)))
     tiles = [range(k, min(k + step, n)) for k in range(0, n, step)]
     for i in tiles:
-        first = engine.features(np.stack([_person(study, rows[k].recording_a, chroma, axes.a, n_samples) for k in i]))
+        people = [signals_of(study, rows[k].recording_a, chroma, axes.a, n_samples) for k in i]
+        first = engine.features(np.stack(people))
         for j in tiles:
-            people = [_person(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
+            people = [signals_of(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
             found = engine.coherence(first, engine.features(np.stack(people)))
             yield i, j, np.moveaxis(found.coherence, 1, 2)
 
@@ -688,14 +501,14 @@ def _attrs(
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, **_rate(rows),
         length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
-        epochs=_spans(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
+        epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip
 
 
 def _dataset(
     values: Coherence,
     rows: Sequence[DyadRow],
-    axes: _Axes,
+    axes: Axes,
     epochs: Sequence[str],
     spec: WTC,
     chroma: str,

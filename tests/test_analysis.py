@@ -13,6 +13,7 @@ from ibsync.analysis import Study
 from ibsync.analysis import test as group_test
 from ibsync.engine import Engine
 from ibsync.errors import InputError, PlanError
+from ibsync.occasions import Axes
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study import write_study
 from ibsync.spec import WTC
@@ -309,7 +310,7 @@ def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
     """That the smallest budget above really cuts the work."""
     engine = Engine(N, SFREQ, SPEC)
     monkeypatch.setattr(analysis, "FEATURE_BYTES", 1)
-    axes = analysis._Axes.of(study.dyads, "all")
+    axes = Axes.of(study.dyads, "all")
     tiles = [(len(i), len(j)) for i, j, _ in analysis._everybody(study, study.dyads, engine, axes, "hbo", N)]
     assert tiles == [(1, 1)] * 16
 

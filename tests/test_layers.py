@@ -47,10 +47,16 @@ ALLOWED: dict[str, set[str]] = {
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
+    "families": {"errors", "philox"},
     "accumulate": {"errors"},
     "grouptest": {"errors", "surrogates", "accumulate"},
+    "streamed": {"errors", "accumulate", "grouptest"},
     "clusters": {"errors", "grouptest"},
     "inference": {"errors", "surrogates", "accumulate", "grouptest"},
+    # A study's rows, and what is drawn for one of them.
+    "occasions": {"errors", "spec", "engine", "recording", "study"},
+    "measures": {"errors", "engine"},
+    "sampling": {"signals", "engine", "measures", "families", "philox"},
     # Results in words and files.
     "wording": {"errors"},
     "results": {"errors", "storage", "wording"},
