@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
+from .measures import PHASES
 from .nulls.grouptest import Tail
 from .nulls.inference import dyad_summary, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
@@ -35,7 +36,8 @@ from .occasions import (
 from .recordings.recording import DyadRow
 from .recordings.study import StudyFile
 from .results import FEATURE, Result, build_result, mean_variables, provenance
-from .spec import WTC
+from .spec import WTC, PhaseShares
+from .storage import encode_attrs
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -121,6 +123,7 @@ class Study(StudyFile):
         pairs: Pairs = "all",
         epochs: EpochWords = None,
         length: str = "common",
+        shares: bool | PhaseShares = False,
         backend: str = "auto",
         progress: bool = False,
     ) -> xr.Dataset:
@@ -138,6 +141,8 @@ class Study(StudyFile):
         length : {"common", "own"}
             Cut the recordings of a session to the shortest one, as a comparison with re-paired partners needs, or use
             each in full.
+        shares : bool or PhaseShares
+            Also count cells by phase, at the usual level and edges or at others.
         backend : {"auto", "cuda", "numpy"}
         progress : bool
             Show a bar on standard error.
@@ -146,8 +151,10 @@ class Study(StudyFile):
         -------
         xarray.Dataset
             Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band. Variables: coherence
-            (mean R2), coherency_re, coherency_im, phase (rad, positive: a leads), phase_consistency, lag (s),
-            valid_fraction.
+            (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
+            leads), phase_consistency, lag (s, within half a period), valid_fraction; with `shares` share_above (of all
+            cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads and
+            share_anti_phase, NaN where there are none.
 
         Raises
         ------
@@ -158,7 +165,8 @@ class Study(StudyFile):
         axes = Axes.of(rows, pairs)
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
-        values = Coherence(np.full(shape, np.nan), np.full(shape, np.nan, complex), np.zeros(shape))
+        asked = PhaseShares.of(shares)
+        values = _nothing(shape, asked)
         engines: dict[Any, Engine] = {}
         jobs = [
             (occasion, row, engine_of(occasion, spec, spans, backend, engines))
@@ -170,11 +178,14 @@ class Study(StudyFile):
         for occasion, row, engine in _bar(jobs, "synchrony", progress):
             a = engine.features(signals_of(self, row.recording_a, chroma, axes.a, occasion.n_samples))
             b = engine.features(signals_of(self, row.recording_b, chroma, axes.b, occasion.n_samples))
-            _put(values, rows.index(row), engine.coherence(a, b))
-        for array in (values.coherence, values.coherency):
-            array[:, :, ~axes.wanted] = np.nan
+            _put(values, rows.index(row), engine.coherence(a, b, shares=shares))
+        for array in (values.coherence, values.coherency, values.shares, values.above):
+            if array is not None:
+                array[:, :, ~axes.wanted] = np.nan
         used = engines[next(iter(engines))]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
+        if asked:
+            attrs |= encode_attrs({"phase_shares": asked})
         return _dataset(values, rows, axes, names, spec, chroma, attrs)
 
     def null(
@@ -462,10 +473,22 @@ def _everybody(
             yield i, j, np.moveaxis(found.coherence, 1, 2)
 
 
+def _nothing(shape: tuple[int, ...], asked: PhaseShares | None) -> Coherence:
+    coherence, coherency = np.full(shape, np.nan), np.full(shape, np.nan, complex)
+    if asked is None:
+        return Coherence(coherence, coherency, np.zeros(shape))
+    shares = np.full((*shape, len(PHASES)), np.nan)
+    return Coherence(coherence, coherency, np.zeros(shape), shares=shares, above=np.full(shape, np.nan))
+
+
 def _put(values: Coherence, row: int, found: Coherence) -> None:
     values.coherence[row] = np.moveaxis(found.coherence, -1, 0)
     values.coherency[row] = np.moveaxis(found.coherency, -1, 0)
     values.valid_fraction[row] = np.moveaxis(found.valid_fraction, -1, 0)
+    if values.shares is not None and values.above is not None:
+        assert found.shares is not None and found.above is not None
+        values.shares[row] = np.moveaxis(found.shares, -2, 0)
+        values.above[row] = np.moveaxis(found.above, -1, 0)
 
 
 def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
@@ -532,5 +555,13 @@ def _dataset(
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
         "chroma": chroma,
     }  # fmt: skip
-    variables = mean_variables(values.coherence, values.coherency, values.valid_fraction, centre_hz, dims)
+    variables = mean_variables(
+        values.coherence,
+        values.coherency,
+        values.valid_fraction,
+        centre_hz,
+        dims,
+        shares=values.shares,
+        above=values.above,
+    )
     return xr.Dataset(variables, coords, attrs)

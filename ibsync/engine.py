@@ -12,7 +12,7 @@ from .errors import DeviceError, InputError, PlanError
 from .maps import coherency_maps
 from .plan import Epochs, Plan, make_plan
 from .signals import Signals, prepare
-from .spec import WTC, requested_rows
+from .spec import WTC, PhaseShares, requested_rows
 
 BACKENDS = ("auto", "cuda", "numpy")
 
@@ -31,12 +31,19 @@ class Coherence:
         Share of the band x epoch's cells that entered.
     maps : complex128 [*a, *b, row, sample] or None
         Complex coherency of the planned rows at every sample, where asked for.
+    shares : float64 [*a, *b, band, epoch, class] or None
+        Of the coherent cells (R2 above a level), the shares in phase, with a leading, with b leading, and in
+        anti-phase, where asked for; NaN where no cell is coherent.
+    above : float64 [*a, *b, band, epoch] or None
+        Share of the cells that are coherent, where asked for.
     """
 
     coherence: NDArray[np.float64]
     coherency: NDArray[np.complex128]
     valid_fraction: NDArray[np.float64]
     maps: NDArray[np.complex128] | None = None
+    shares: NDArray[np.float64] | None = None
+    above: NDArray[np.float64] | None = None
 
 
 class Engine:
@@ -119,7 +126,7 @@ class Engine:
             )
         return self._device.features(signals, self.plan)
 
-    def coherence(self, a: Any, b: Any, *, maps: bool = False) -> Coherence:
+    def coherence(self, a: Any, b: Any, *, maps: bool = False, shares: bool | PhaseShares = False) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
         Parameters
@@ -127,6 +134,9 @@ class Engine:
         a, b : batches from `features`
         maps : bool
             Also return the coherency at every sample, computed in float64 (slow, and large).
+        shares : bool or PhaseShares
+            Also return how the phase of coherent cells is shared out. Cells of the grid are counted, each for the
+            samples nearest to it.
 
         Returns
         -------
@@ -141,7 +151,7 @@ class Engine:
             raise InputError(
                 "features come from an engine with another request: make both with this engine's features()"
             )
-        sums = self._device.coherence(a, b)
+        sums = self._device.coherence(a, b, PhaseShares.of(shares))
         shape = (*a.signals.shape, *b.signals.shape)
         means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)))
         return replace(means, maps=self._maps(a.signals, b.signals, shape)) if maps else means
@@ -168,7 +178,16 @@ def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:
     enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
     share = np.where(enough, 1 / np.where(enough, weight, 1), np.nan)
     coherence = np.clip(sums.squared * share, 0, 1)
-    return Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
+    means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
+    if sums.phases is None:
+        return means
+    classes, width = (
+        np.where(enough, part, np.nan) for part in (np.moveaxis(sums.phases.classes, 1, 0), sums.phases.width)
+    )
+    coherent = classes.sum(axis=0)
+    shares = np.divide(classes, coherent, out=np.full(classes.shape, np.nan), where=coherent > 0)
+    above = np.divide(coherent, width, out=np.full(width.shape, np.nan), where=width > 0)
+    return replace(means, shares=np.stack([arranged(share) for share in shares], axis=-1), above=arranged(above))
 
 
 def _device(name: str, spec: WTC) -> Any:

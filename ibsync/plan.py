@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -146,6 +146,20 @@ class Plan:
         """`segments` or `deep_segments`."""
         return self.deep_segments if depth else self.segments
 
+    @cached_property
+    def widths(self) -> tuple[NDArray[np.float64], ...]:
+        """Samples nearest to each cell of `segments`, for shares of cells: float64 [band x epoch, time, row] each."""
+        return tuple(_widths(self, segment, 0) for segment in self.segments)
+
+    @cached_property
+    def deep_widths(self) -> tuple[NDArray[np.float64], ...]:
+        """As `widths`, of `deep_segments`."""
+        return tuple(_widths(self, segment, 1) for segment in self.deep_segments)
+
+    def widths_at(self, depth: int) -> tuple[NDArray[np.float64], ...]:
+        """`widths` or `deep_widths`."""
+        return self.deep_widths if depth else self.widths
+
 
 def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:
     """Plan for recordings of one length.
@@ -264,7 +278,28 @@ def _trusted(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> t
 def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
     group = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), depth)
     spline = _SplineSums(group.times, plan.n_samples)
-    by_band = np.zeros((len(plan.bands), len(plan.epochs), len(group.times), n_rows))
+    weights = _cell_weights(plan, first, n_rows, len(group.times), spline.weights)
+    largest = np.abs(weights).max(initial=0.0)
+    weights[np.abs(weights) < NEGLIGIBLE_WEIGHT * largest] = 0.0
+    times = np.flatnonzero(weights.any(axis=(0, 2)))
+    return Segment(first, n_rows, times, weights)
+
+
+def _widths(plan: Plan, segment: Segment, depth: int) -> NDArray[np.float64]:
+    times = plan.group(segment, depth).times
+    between = np.concatenate([[-np.inf], (times[1:] + times[:-1]) / 2, [np.inf]])
+
+    def nearest(parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+        return np.sum([np.diff(between.clip(start - 0.5, stop - 0.5)) for start, stop in parts], axis=0)
+
+    return _cell_weights(plan, segment.first_row, segment.n_rows, len(times), nearest)
+
+
+def _cell_weights(
+    plan: Plan, first: int, n_rows: int, n_times: int, rule: Callable[[Sequence[tuple[int, int]]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Weights of cells, [band x epoch, time, row], from the weights over time of the samples that enter."""
+    by_band = np.zeros((len(plan.bands), len(plan.epochs), n_times, n_rows))
     inside = [band_rows(name, band, plan.scales, plan.sfreq) for name, band in plan.bands.items()]
     parts = plan.epoch_samples
     for r, e in itertools.product(range(n_rows), range(len(parts))):
@@ -272,12 +307,8 @@ def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
         cut = [_trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
         if trusted := [part for part in cut if part]:
             holders = [rows[row] for rows in inside]
-            by_band[holders, e, :, r] = spline.weights(trusted)
-    weights = by_band.reshape(plan.n_means, len(group.times), n_rows)
-    largest = np.abs(weights).max(initial=0.0)
-    weights[np.abs(weights) < NEGLIGIBLE_WEIGHT * largest] = 0.0
-    times = np.flatnonzero(weights.any(axis=(0, 2)))
-    return Segment(first, n_rows, times, weights)
+            by_band[holders, e, :, r] = rule(trusted)
+    return by_band.reshape(plan.n_means, n_times, n_rows)
 
 
 class _SplineSums:

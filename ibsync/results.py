@@ -15,6 +15,7 @@ import numpy as np
 
 from . import wording
 from .errors import InputError
+from .measures import PHASES, fisher_z
 from .storage import check_writable as check_writable
 from .storage import encode_attrs, load_dataset
 from .storage import save_dataset as save_dataset
@@ -167,7 +168,14 @@ def _variable(name: str, values: Any) -> tuple[tuple[str, ...], Any, dict[str, s
 
 
 def mean_variables(
-    coherence: Any, coherency: Any, valid_fraction: Any, centre_hz: Any, dims: tuple[str, ...]
+    coherence: Any,
+    coherency: Any,
+    valid_fraction: Any,
+    centre_hz: Any,
+    dims: tuple[str, ...],
+    *,
+    shares: Any = None,
+    above: Any = None,
 ) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
     """
     The variables of band means, from the arrays of `Engine.coherence`.
@@ -180,17 +188,29 @@ def mean_variables(
         Band centres in Hz, broadcastable to `coherence`.
     dims : tuple of str
         Names of the axes.
+    shares : float64 [..., 4], optional
+        With `above`, float64 [...]: shares of cells by phase.
     """
     phase = np.where(np.isnan(coherency), np.nan, np.angle(coherency))
     numbers = {
         "coherence": (coherence, "1", "mean magnitude-squared coherence"),
+        "fisher_z": (fisher_z(coherence), "1", "artanh of the square root of coherence; for models"),
         "coherency_re": (coherency.real, "1", "real part of the mean complex coherency"),
         "coherency_im": (coherency.imag, "1", "imaginary part of the mean complex coherency"),
         "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
         "phase_consistency": (np.abs(coherency), "1", "modulus of the mean complex coherency"),
-        "lag": (phase / (2 * np.pi * centre_hz), "s", "phase at band centre as time; ambiguous by whole periods"),
+        "lag": (
+            phase / (2 * np.pi * centre_hz),
+            "s",
+            "phase at band centre as time, within half a period; ambiguous by whole periods",
+        ),
         "valid_fraction": (valid_fraction, "1", "share of the band x epoch's cells that entered"),
     }
+    if shares is not None:
+        numbers["share_above"] = (above, "1", "share of the cells that are coherent: R2 above the level")
+        for k, name in enumerate(PHASES):
+            words = name.replace("_", " ")
+            numbers[f"share_{name}"] = (shares[..., k], "1", f"share of the coherent cells with phase class {words}")
     return {name: (dims, values, {"units": u, "long_name": text}) for name, (values, u, text) in numbers.items()}
 
 

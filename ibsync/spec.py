@@ -237,6 +237,49 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class PhaseShares:
+    """Which cells count as coherent, and where the four classes of phase begin.
+
+    Parameters
+    ----------
+    level : float
+        Cells whose R2 exceeds this count; the default is the 95 % level of independent noise under this smoothing.
+    in_phase, anti_phase : float
+        Degrees. A cell is in phase where abs(phase) is smaller, in anti-phase where it is larger; in between a leads
+        if the phase is positive, b if it is negative.
+
+    Raises
+    ------
+    PlanError
+        If the level is outside [0, 1) or the edges are not 0 < in_phase <= anti_phase < 180.
+    """
+
+    level: float = 0.7
+    in_phase: float = 45.0
+    anti_phase: float = 135.0
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.level) and 0 <= self.level < 1):
+            raise PlanError(f"level must be an R2 in [0, 1), got {self.level!r}")
+        edges = (self.in_phase, self.anti_phase)
+        if not (all(map(_is_number, edges)) and 0 < self.in_phase <= self.anti_phase < 180):
+            raise PlanError(f"phase edges must be 0 < in_phase <= anti_phase < 180 degrees, got {edges!r}")
+
+    @classmethod
+    def of(cls, asked: object) -> PhaseShares | None:
+        """What ``shares=True``, False or a `PhaseShares` asks for; None for nothing."""
+        if isinstance(asked, cls):
+            return asked
+        if not isinstance(asked, bool):
+            raise PlanError(f"shares must be True, False or a PhaseShares, got {asked!r}")
+        return cls() if asked else None
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON-able form."""
+        return {f.name: float(getattr(self, f.name)) for f in fields(self)}
+
+
+@dataclass(frozen=True)
 class Scales:
     """The scale axis of one recording length: every row of the textbook range.
 

@@ -97,7 +97,7 @@ def refusal(kind, call, *parts):
 def test_synchrony_is_labelled_completely(study, real):
     assert dict(real.sizes) == {"dyad": 4, "epoch": 1, "channel_a": 3, "channel_b": 3, "band": 2}
     assert set(real.data_vars) == {
-        "coherence", "coherency_re", "coherency_im", "phase", "phase_consistency", "lag", "valid_fraction",
+        "coherence", "fisher_z", "coherency_re", "coherency_im", "phase", "phase_consistency", "lag", "valid_fraction",
     }  # fmt: skip
     for variable in real.data_vars.values():
         assert variable.dims == ("dyad", "epoch", "channel_a", "channel_b", "band")

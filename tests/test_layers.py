@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"errors", "spec", "definition", "signals", "tables", "plan"},
     "maps": {"errors", "spec", "definition", "signals"},
     "engine": {"errors", "spec", "signals", "tables", "plan", "backends", "maps"},
+    "measures": {"errors", "engine"},
     # Files: people, recordings, dyads.
     "storage": {"errors"},
     "hdf5": {"errors", "storage"},
@@ -59,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "sampling": {"signals", "engine", "measures", "families", "philox"},
     # Results in words and files.
     "wording": {"errors"},
-    "results": {"errors", "storage", "wording"},
+    "results": {"errors", "measures", "storage", "wording"},
 }
 # The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
 FACES = {

@@ -8,11 +8,13 @@ deeper rank).
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +25,7 @@ from threadpoolctl import ThreadpoolController
 from ..definition import EMPTY_SHARE
 from ..plan import Plan, Segment
 from ..signals import BAD_SHARE, Signals, away_from_seam, bad_share
+from ..spec import PhaseShares
 from ..tables import Group
 
 Real = NDArray[Any]
@@ -36,6 +39,7 @@ TILE_BYTES = 3 << 18
 TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
 CELLS_PER_SUM = 512  # float32 sums over more cells would lose digits; blocks are added up in float64
 CHANNELS_PER_TASK = 32
+N_PHASES = 4
 
 
 class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of this module, not an error
@@ -77,16 +81,51 @@ class Sums:
         Of <u_x, u_y>.
     weight : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
         Of the cells that entered, in samples.
+    phases : PhaseSums or None
+        Where phase shares are asked for.
     """
 
     squared: Real
     inner: Complex
     weight: NDArray[np.float64]
+    phases: PhaseSums | None = None
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...]) -> Sums:
-        """Nothing summed yet."""
-        return cls(np.zeros(shape), np.zeros(shape, complex), np.zeros(shape))
+    def zeros(cls, shape: tuple[int, ...], *, shares: bool = False) -> Sums:
+        """Nothing summed yet, for [mean, a, b]."""
+        phases = PhaseSums(np.zeros((shape[0], N_PHASES, *shape[1:])), np.zeros(shape)) if shares else None
+        return cls(np.zeros(shape), np.zeros(shape, complex), np.zeros(shape), phases)
+
+    def add(self, means: NDArray[np.int64], part: Sums) -> None:
+        """Add sums of some of the means."""
+        self.squared[means] += part.squared
+        self.inner[means] += part.inner
+        self.weight[means] += part.weight
+        if self.phases is not None and part.phases is not None:
+            self.phases.classes[means] += part.phases.classes
+            self.phases.width[means] += part.phases.width
+
+    def __add__(self, other: Sums) -> Sums:
+        phases = None
+        if self.phases is not None and other.phases is not None:
+            phases = PhaseSums(self.phases.classes + other.phases.classes, self.phases.width + other.phases.width)
+        return Sums(self.squared + other.squared, self.inner + other.inner, self.weight + other.weight, phases)
+
+
+@dataclass(frozen=True)
+class PhaseSums:
+    """Samples that the cells of each phase class stand for.
+
+    Attributes
+    ----------
+    classes : float64 (of one block perhaps float32) [mean, class, a, b]
+        Of coherent cells: in phase, a leads, b leads, anti-phase.
+    width : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
+        Of all valid cells.
+    """
+
+    classes: Real
+    width: NDArray[np.float64]
 
 
 class NumpyBackend:
@@ -104,23 +143,22 @@ class NumpyBackend:
         parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
         return Features(signals, plan, np.concatenate(list(parts), axis=1))
 
-    def coherence(self, a: Features, b: Features) -> Sums:
+    def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
         depth = max(a.depth, b.depth)
         while True:
             try:
-                return self._coherence(a, b, depth)
+                return self._coherence(a, b, depth, shares)
             except _TooShallow:
                 depth += 1
                 a.depth = b.depth = depth
 
-    def _coherence(self, a: Features, b: Features, depth: int) -> Sums:
-        totals = Sums.zeros((a.plan.n_means, a.signals.n_channels, b.signals.n_channels))
+    def _coherence(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+        shape = (a.plan.n_means, a.signals.n_channels, b.signals.n_channels)
+        totals = Sums.zeros(shape, shares=shares is not None)
         blocks = _blocks([a] if a is b else [a, b], depth, self.n_threads)
-        for means, sums in self._map(_block_sums, blocks):
-            totals.squared[means] += sums.squared
-            totals.inner[means] += sums.inner
-            totals.weight[means] += sums.weight
+        for means, sums in self._map(partial(_block_sums, shares=shares), blocks):
+            totals.add(means, sums)
         return totals
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
@@ -157,6 +195,10 @@ class _Columns:
     @property
     def segment(self) -> Segment:
         return self.batches[0].plan.segments_at(self.depth)[self.index]
+
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        return self.batches[0].plan.widths_at(self.depth)[self.index]
 
     @property
     def n(self) -> int:
@@ -228,21 +270,22 @@ def _bytes_per_cell(columns: _Columns) -> int:
     return int(features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64))
 
 
-def _block_sums(block: _Block) -> tuple[NDArray[np.int64], Sums]:
+def _block_sums(block: _Block, shares: PhaseShares | None) -> tuple[NDArray[np.int64], Sums]:
     """Which means a block contributes to, and its sums."""
     columns, times = block.columns, block.times
     weights = columns.segment.weights
     if not block.near:
         u = _far(columns, times)
-        return _side_sums(columns, u, times, weights[:, times], 1)
+        return _side_sums(columns, u, times, weights[:, times], 1, _Classes.of(shares, columns, times))
     mirror = len(columns.group.times) - 1 - times
     u = _near(columns, times)
-    of_mirror = weights[:, mirror] * (mirror != times)[:, None]  # the middle is its own mirror image
+    once = mirror != times  # the middle is its own mirror image
+    of_mirror = weights[:, mirror] * once[:, None]
     sides = [
-        _side_sums(columns, half, at, w, direction)
-        for half, at, w, direction in (
-            (u[..., : columns.n], times, weights[:, times], 1),
-            (u[..., columns.n :], mirror, of_mirror, -1),
+        _side_sums(columns, half, at, w, direction, classes)
+        for half, at, w, direction, classes in (
+            (u[..., : columns.n], times, weights[:, times], 1, _Classes.of(shares, columns, times)),
+            (u[..., columns.n :], mirror, of_mirror, -1, _Classes.of(shares, columns, mirror, once)),
         )
         if w.any()
     ]
@@ -329,36 +372,87 @@ _Part = tuple[NDArray[np.int64], Sums]
 
 
 def _side_sums(
-    columns: _Columns, u: Real, times: NDArray[np.int64], weights: NDArray[np.float64], direction: int
+    columns: _Columns,
+    u: Real,
+    times: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    direction: int,
+    classes: _Classes | None,
 ) -> _Part:
     """Sums over cells [time, row] whose features are `u`; `direction` is -1 for a mirrored recording."""
     unit = _unit(columns, u, times)
     means = np.flatnonzero(weights.any(axis=(1, 2)))
     a, b = (unit.of(part) for part in columns.slices())
-    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), direction)
+    some = None if classes is None else replace(classes, widths=classes.widths[means])
+    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), direction, some)
 
 
 def _joined(first: _Part, second: _Part) -> _Part:
     means = np.union1d(first[0], second[0])
     if np.array_equal(first[0], second[0]):
-        one, two = first[1], second[1]
-        return means, Sums(one.squared + two.squared, one.inner + two.inner, one.weight + two.weight)
-    sums = Sums.zeros((len(means), *first[1].squared.shape[1:]))
+        return means, first[1] + second[1]
+    sums = Sums.zeros((len(means), *first[1].squared.shape[1:]), shares=first[1].phases is not None)
     for own, part in (first, second):
-        at = np.searchsorted(means, own)
-        sums.squared[at] += part.squared
-        sums.inner[at] += part.inner
-        sums.weight[at] += part.weight
+        sums.add(np.searchsorted(means, own), part)
     return means, sums
 
 
-def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: int) -> Sums:
+@dataclass(frozen=True)
+class _Classes:
+    """Phase classes asked for, and the samples each cell stands for: float64 [mean, cell].
+
+    Plain widths, none negative: the share of cells in a class jumps from cell to cell, and a spline gains nothing.
+    """
+
+    asked: PhaseShares
+    widths: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, asked: PhaseShares | None, columns: _Columns, times: NDArray[np.int64], counted: Any = True
+    ) -> _Classes | None:
+        """Of cells [time, row] at some times, those left out that are not `counted`; None where nothing is asked."""
+        if asked is None:
+            return None
+        widths = columns.widths[:, times] * np.reshape(counted, (-1, 1))
+        return cls(asked, widths.reshape(len(widths), -1))
+
+    def sums(self, product: Real, direction: int) -> Real:
+        """Samples of coherent cells in each class, [mean, class, a, b], from products [cell, a, (b, re/im)]."""
+        re, im = (np.ascontiguousarray(product[..., part::2]) for part in (0, 1))
+        if direction < 0:
+            np.negative(im, out=im)
+        squared = re * re + im * im
+        above = squared > self.asked.level
+        np.multiply(re, np.abs(re), out=re)  # re |re| / |z|^2 falls with the angle as its cosine does
+        in_phase, anti_phase = (c * abs(c) for c in self._cosines())
+        found = np.empty((N_PHASES, *re.shape), re.dtype)
+        within, beyond = above & (re > in_phase * squared), above & (re < anti_phase * squared)
+        between = above & ~(within | beyond)
+        found[0], found[3] = within, beyond
+        np.logical_and(between, im > 0, out=found[1])
+        np.subtract(between, found[1], out=found[2])
+        found = found.reshape(N_PHASES, len(re), -1)
+        sums: Real = np.matmul(self.widths.astype(re.dtype), found)
+        return sums.transpose(1, 0, 2).reshape(-1, N_PHASES, *re.shape[1:])
+
+    def _cosines(self) -> tuple[float, float]:
+        return math.cos(math.radians(self.asked.in_phase)), math.cos(math.radians(self.asked.anti_phase))
+
+
+def _weighted_sums(
+    a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: int, classes: _Classes | None = None
+) -> Sums:
     """Gram products of unit features, their squares, and sums over cells under `weights` [mean, cell]."""
     n_cells, _, n_a = a.u.shape
     n_b = b.u.shape[2]
     w, pair = weights.astype(a.u.dtype), np.result_type(a.u.dtype, np.complex64)
     right = _with_rotation(b.u)
     squared, inner = np.empty((len(w), n_a, n_b), a.u.dtype), np.empty((len(w), n_a, n_b), pair)
+    phases = None
+    if classes is not None:
+        width = _entered(classes.widths, a.valid, b.valid)
+        phases = PhaseSums(np.empty((len(w), N_PHASES, n_a, n_b), a.u.dtype), width)
     for some_a in _tiles(n_a, n_cells):
         left = a.u[:, :, some_a].transpose(0, 2, 1)
         for some_b in _tiles(n_b, n_cells):
@@ -367,12 +461,14 @@ def _weighted_sums(a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: 
             here = (slice(None), some_a, some_b)
             shape = (len(w), product.shape[1], -1)
             inner[here] = (w @ flat).view(pair).reshape(shape)
+            if classes is not None and phases is not None:
+                phases.classes[:, :, some_a, some_b] = classes.sums(product, direction)
             np.multiply(flat, flat, out=flat)
             both = (w @ flat).reshape(*shape[:2], -1, 2)
             np.add(both[..., 0], both[..., 1], out=squared[here])
     if direction < 0:
         np.conj(inner, out=inner)
-    return Sums(squared, inner, _entered(weights, a.valid, b.valid))
+    return Sums(squared, inner, _entered(weights, a.valid, b.valid), phases)
 
 
 def _tiles(n: int, n_cells: int) -> list[slice]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..definition import coherency
 from ..plan import Plan, full_resolution_weights
 from ..signals import Signals, away_from_seam, usable_cells
+from ..spec import PhaseShares
 from .numpy import Sums
 
 
@@ -30,11 +31,12 @@ class ReferenceBackend:
         """Nothing is done ahead."""
         return Features(signals, plan)
 
-    def coherence(self, a: Features, b: Features) -> Sums:
+    def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over all samples and rows of each band x epoch."""
         plan = a.plan
         weights = full_resolution_weights(plan)
-        sums = Sums.zeros((plan.n_means, a.signals.n_channels, b.signals.n_channels))
+        shape = (plan.n_means, a.signals.n_channels, b.signals.n_channels)
+        sums = Sums.zeros(shape, shares=shares is not None)
         usable_a, usable_b = _usable(a), _usable(b)
         for i, x in enumerate(a.signals.x.astype(np.float64)):
             for j, y in enumerate(b.signals.x.astype(np.float64)):
@@ -44,7 +46,19 @@ class ReferenceBackend:
                 sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
                 sums.inner[:, i, j] = np.tensordot(entered, value, 2)
                 sums.weight[:, i, j] = entered.sum(axis=(1, 2))
+                if shares is not None and sums.phases is not None:
+                    sums.phases.width[:, i, j] = sums.weight[:, i, j]
+                    sums.phases.classes[:, :, i, j] = np.tensordot(entered, _phase_classes(value, shares), 2)
         return sums
+
+
+def _phase_classes(value: NDArray[np.complex128], asked: PhaseShares) -> NDArray[np.bool_]:
+    """Coherent cells in phase, with a leading, with b leading, in anti-phase: bool [row, sample, class]."""
+    degrees = np.degrees(np.angle(value))
+    within, beyond = np.abs(degrees) < asked.in_phase, np.abs(degrees) > asked.anti_phase
+    between = ~(within | beyond)
+    classes = np.stack([within, between & (degrees > 0), between & (degrees < 0), beyond], axis=-1)
+    return np.asarray(classes & (np.abs(value) ** 2 > asked.level)[..., None])
 
 
 def _usable(features: Features) -> list[NDArray[np.bool_]]:
