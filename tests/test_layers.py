@@ -27,7 +27,6 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"errors", "spec", "definition", "signals", "tables", "plan"},
     "maps": {"errors", "spec", "definition", "signals"},
     "engine": {"errors", "spec", "signals", "tables", "plan", "backends", "maps"},
-    "measures": {"errors", "engine"},
     # Files: people, recordings, dyads.
     "storage": {"errors"},
     "hdf5": {"errors", "storage"},
