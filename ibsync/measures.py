@@ -40,13 +40,13 @@ def measured(found: Coherence, measure: str) -> NDArray[np.float64]:
     found : Coherence
         From `Engine.coherence`, with ``shares`` where the measure needs them.
     measure : {"coherence", "phase_consistency", "in_phase", "a_leads", "b_leads", "anti_phase", "above"}
-        Mean R2; modulus of the mean complex coherency; share of the coherent cells in one class of phase; share of
-        all cells that are coherent.
+        Mean R2; modulus of the mean complex coherency; share of all cells that are coherent and in one class of
+        phase; share of all cells that are coherent.
 
     Returns
     -------
     float64 [*a, *b, band, epoch]
-        0..1; NaN where there is no mean, and for a class of phase where no cell is coherent.
+        0..1; NaN where there is no mean.
 
     Raises
     ------
@@ -56,7 +56,10 @@ def measured(found: Coherence, measure: str) -> NDArray[np.float64]:
     if not needs_shares(measure):
         return found.coherence if measure == "coherence" else np.abs(found.coherency)
     assert found.shares is not None and found.above is not None, "coherence() was called without shares"
-    return found.above if measure == "above" else found.shares[..., PHASES.index(measure)]
+    if measure == "above":
+        return found.above
+    # Of all cells: a share of none would be undefined in many draws of a null, most of all in short epochs.
+    return np.where(found.above > 0, found.shares[..., PHASES.index(measure)] * found.above, found.above)
 
 
 def fisher_z(r2: ArrayLike) -> NDArray[np.float64]:

@@ -287,7 +287,8 @@ def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
 
 def _widths(plan: Plan, segment: Segment, depth: int) -> NDArray[np.float64]:
     times = plan.group(segment, depth).times
-    between = np.concatenate([[-np.inf], (times[1:] + times[:-1]) / 2, [np.inf]])
+    halfway = np.round((times[1:] + times[:-1]) * 2) / 4  # to quarters, which float32 sums add up without rounding
+    between = np.concatenate([[-np.inf], halfway, [np.inf]])
 
     def nearest(parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
         return np.sum([np.diff(between.clip(start - 0.5, stop - 0.5)) for start, stop in parts], axis=0)
