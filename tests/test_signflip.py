@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ibsync.errors import PlanError
 from ibsync.nulls import signflip
 from ibsync.nulls.clusters import cluster_masses, feature_graph, largest
-from ibsync.nulls.exchanges import Exchanges, min_p, shortfall
+from ibsync.nulls.exchanges import Exchanges, min_p, too_few
 from ibsync.nulls.inference import adjust_fdr
 from ibsync.nulls.philox import Purpose, entity_id, purpose_word, stream
 from ibsync.nulls.signflip import exchange_test, sign_flip_test, t_threshold
@@ -212,7 +212,8 @@ def test_false_discovery_rates_are_those_of_the_plain_p():
     }
     assert_allclose(got["fdr"]["p_fdr"], adjust_fdr(got["fdr"]["p"], "bh"))
     assert_allclose(got["fdr_by"]["p_fdr"], adjust_fdr(got["fdr_by"]["p"], "by"))
-    assert np.isnan([got["fdr"][name] for name in ("p_max", "p_max_single", "p_cluster", "p_tfce")]).all()
+    assert np.isnan([got["fdr"][name] for name in ("p_max", "p_max_single")]).all()
+    assert not {"p_cluster", "p_tfce", "null_cluster"} & set(got["fdr"])
 
 
 def test_two_sided_clusters_use_both_signs():
@@ -342,14 +343,17 @@ def test_smallest_p_and_what_falls_short_of_it():
     assert min_p(few, "greater") == 1 / 32
     assert min_p(few, "two-sided") == 2 / 32
     assert min_p(many, "two-sided") == 0.01
-    assert shortfall(few, 100, ["max"], tail="greater") == ""
-    assert "5 dyads allow none below 0.0625" in shortfall(few, 100, ["max"])
-    assert "10 features tested with 'fdr', 'max' at alpha=0.05 need n=199 draws, 99 were" in shortfall(
+    assert min_p(Exchanges.plan(names(3), 9, 0, n_variants=3, mirrored=False), "two-sided") == 1 / 27
+    assert too_few(few, 100, ["max"], tail="greater") == ""
+    assert "5 dyads allow only 32 exchanges (smallest p 0.0625), too few for 100 features tested with 'max'" in too_few(
+        few, 100, ["max"]
+    )
+    assert "10 features tested with 'fdr', 'max' at alpha=0.05 need n=199 draws, 99 were" in too_few(
         many, 10, ["fdr", "max"]
     )
-    assert shortfall(many, 5, ["fdr"]) == ""
-    assert shortfall(many, 5, ["fdr_by"]) != ""
-    assert shortfall(many, 5, ["cluster"]) == ""
+    assert too_few(many, 5, ["fdr"]) == ""
+    assert too_few(many, 5, ["fdr_by"]) != ""
+    assert too_few(many, 5, ["cluster"]) == ""
 
 
 @pytest.mark.parametrize(

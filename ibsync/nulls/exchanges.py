@@ -8,19 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
 from .grouptest import Tail
+from .inference import shortfall
 from .philox import Purpose, entity_ids, integers, purpose_word, split_seed, stream
 
 Integers = NDArray[np.int64]
-
-CORRECTIONS = ("fdr", "fdr_by", "max", "cluster", "tfce")
-"""Benjamini-Hochberg, Benjamini-Yekutieli, step-down maximum, cluster mass, threshold-free cluster enhancement."""
 
 LIST_UP_TO = 1 << 20
 """Exchanges are listed instead of drawn when there are no more of them than this."""
@@ -49,6 +46,8 @@ class Exchanges:
         The user's seed; without effect on exact draws.
     exact : bool
         Whether all combinations are listed.
+    mirrored : bool
+        Whether the negative of each variant is a variant too.
     """
 
     labels: tuple[str, ...]
@@ -56,10 +55,18 @@ class Exchanges:
     n: int
     seed: int
     exact: bool
+    mirrored: bool = True
 
     @classmethod
     def plan(
-        cls, labels: Sequence[str], n: int, seed: int, *, n_variants: int = 2, list_up_to: int = LIST_UP_TO
+        cls,
+        labels: Sequence[str],
+        n: int,
+        seed: int,
+        *,
+        n_variants: int = 2,
+        mirrored: bool = True,
+        list_up_to: int = LIST_UP_TO,
     ) -> "Exchanges":
         """
         List every combination of variants if there are at most ``max(n, list_up_to)``, else draw `n` at random.
@@ -79,7 +86,7 @@ class Exchanges:
             raise PlanError(f"{repeated[0]!r} is listed twice; give one row per dyad, the mean over its sessions")
         n_all = n_variants ** len(labels)
         exact = n_all <= max(n, list_up_to)
-        return cls(tuple(labels), n_variants, n_all - 1 if exact else n, seed, exact)
+        return cls(tuple(labels), n_variants, n_all - 1 if exact else n, seed, exact, mirrored)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -111,23 +118,16 @@ def list_up_to(correct: Sequence[str]) -> int:
     return LIST_CLUSTERS_UP_TO if {"cluster", "tfce"} & set(correct) else LIST_UP_TO
 
 
-def check_corrections(correct: Sequence[str]) -> None:
-    """Refuse a correction that does not exist, or two for one false discovery rate."""
-    unknown = [name for name in correct if name not in CORRECTIONS]
-    if unknown or isinstance(correct, str):
-        wrong = repr(correct) if isinstance(correct, str) else repr(unknown[0])
-        raise PlanError(f"correct={wrong} is not a list of corrections; valid are {', '.join(map(repr, CORRECTIONS))}")
-    if {"fdr", "fdr_by"} <= set(correct):
-        raise PlanError("correct names both 'fdr' and 'fdr_by'; choose one of them before seeing the result")
-
-
 def min_p(draws: Exchanges, tail: Tail) -> float:
-    """Smallest p these draws can give; of all sign flips two-sided twice that, as each has its mirror image."""
-    mirrored = draws.exact and tail == "two-sided" and draws.n_variants == 2
-    return (2.0 if mirrored else 1.0) / (draws.n + 1)
+    """Smallest p these draws can give; two-sided twice that where each listed draw has its mirror image."""
+    return _sides(draws, tail) / (draws.n + 1)
 
 
-def shortfall(
+def _sides(draws: Exchanges, tail: Tail) -> int:
+    return 2 if draws.exact and draws.mirrored and tail == "two-sided" else 1
+
+
+def too_few(
     draws: Exchanges, n_features: int, correct: Sequence[str], *, tail: Tail = "two-sided", alpha: float = 0.05
 ) -> str:
     """
@@ -137,24 +137,18 @@ def shortfall(
     ----------
     draws : Exchanges
     n_features : int
-        Features V that are tested together: a false discovery rate needs a p of alpha / V (Benjamini-Yekutieli a
-        still smaller one), other corrections one of alpha.
+        Features that are tested together.
     correct : sequence of str
-        Names of `CORRECTIONS`.
+        Names of `inference.CORRECTIONS`.
     tail : {"greater", "less", "two-sided"}
     alpha : float
         Level at which a finding is wanted.
     """
-    check_corrections(correct)
-    harmonic = float(np.sum(1.0 / np.arange(1, n_features + 1)))
-    factor = max({"fdr": 1.0, "fdr_by": harmonic}.get(name, 0.0) for name in (*correct, "")) * n_features
-    wanted = alpha / max(factor, 1.0)
-    if min_p(draws, tail) <= wanted * (1 + 1e-12):
-        return ""
-    why = f"{n_features} features tested with {', '.join(map(repr, correct)) or 'no correction'} at alpha={alpha:g}"
-    if draws.exact:
-        return (
-            f"{why} need a p of {wanted:.2g}, but {len(draws)} dyads allow none below {min_p(draws, tail):.3g}; "
-            "record more dyads or test fewer features"
-        )
-    return f"{why} need n={ceil(1 / wanted) - 1} draws, {draws.n} were asked for; ask for more or test fewer features"
+    why = shortfall(draws.n, n_features, correct, alpha=alpha, sides=_sides(draws, tail))
+    if not why or not draws.exact:
+        return why
+    named = ", ".join(map(repr, correct)) or "no correction"
+    return (
+        f"{len(draws)} dyads allow only {draws.n + 1} exchanges (smallest p {min_p(draws, tail):.3g}), too few for "
+        f"{n_features} features tested with {named} at alpha={alpha:g}; record more dyads or test fewer features"
+    )

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from .accumulate import Exceedances, Histogram, Maxima, StepDown, tie_tolerance
 from .clusters import cluster_masses, clusters, largest, tfce
-from .exchanges import LEAST_UNITS, Exchanges, check_corrections, list_up_to
+from .exchanges import LEAST_UNITS, Exchanges, list_up_to
 from .grouptest import OUTPUT_BINS, Tail
-from .inference import adjust_fdr, clopper_pearson, p_value, single_step_p, step_down_p
+from .inference import adjust_fdr, check_corrections, clopper_pearson, p_value, single_step_p, step_down_p
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -61,7 +61,7 @@ def sign_flip_test(
     tail : {"greater", "less", "two-sided"}
         Two-sided compares absolute values.
     correct : sequence of str
-        Names of `exchanges.CORRECTIONS`; p-values that were not asked for are NaN.
+        Names of `inference.CORRECTIONS`; p-values that were not asked for are NaN.
     graph : csr_array [feature, feature], optional
         From `clusters.feature_graph`; needed for "cluster" and "tfce".
     threshold : float, optional
@@ -75,12 +75,13 @@ def sign_flip_test(
     dict of arrays [feature]
         ``group_statistic`` (mean over dyads), ``group_null_mean`` (0), ``group_null_sd``, ``group_z`` float64;
         ``exceedances`` int64 (-1 where nothing was tested: fewer than two dyads); ``p, p_low, p_high`` (95 %
-        Clopper-Pearson; equal to p when all flips are listed), ``p_fdr``, ``p_max`` (step-down), ``p_max_single``,
-        ``p_cluster``, ``p_tfce`` float64; ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32
+        Clopper-Pearson; equal to p when all flips are listed), ``p_fdr``, ``p_max`` (step-down), ``p_max_single``
+        float64; ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32
         [draw], the largest z of each draw, which orders draws as the one-sample t does where no value is missing;
         ``null_hist`` int64 [group, bin]; ``hist_center`` float64 [bin]; ``pooled_statistic`` float64 [group]. With
-        "cluster" also ``cluster`` int64 [feature] (labels as in `clusters.clusters`), ``cluster_mass`` float64
-        [feature] and ``null_cluster`` float64 [draw]; with "tfce" ``tfce`` [feature] and ``null_tfce`` [draw].
+        "cluster" also ``p_cluster`` (1 outside clusters), ``cluster`` int64 (labels as in `clusters.clusters`) and
+        ``cluster_mass`` float64 [feature], and ``null_cluster`` float64 [draw]; with "tfce" ``p_tfce`` and ``tfce``
+        float64 [feature], and ``null_tfce`` float64 [draw].
 
     Raises
     ------
@@ -326,8 +327,7 @@ class _Maps:
 
     def p_values(self) -> dict[str, NDArray[Any]]:
         """The corrected p of each feature, and the clusters and scores behind it."""
-        missing = np.full(self.test.n_features, np.nan)
-        out: dict[str, NDArray[Any]] = {"p_cluster": missing, "p_tfce": missing}
+        out: dict[str, NDArray[Any]] = {}
         if not self.largest:
             return out
         t = self.test.t_of(self.test.choices(0, 1))[0]
