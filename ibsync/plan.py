@@ -291,7 +291,7 @@ def _widths(plan: Plan, segment: Segment, depth: int) -> NDArray[np.float64]:
     between = np.concatenate([[-np.inf], halfway, [np.inf]])
 
     def nearest(parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-        return np.sum([np.diff(between.clip(start - 0.5, stop - 0.5)) for start, stop in parts], axis=0)
+        return np.asarray(sum(np.diff(between.clip(start - 0.5, stop - 0.5)) for start, stop in parts))
 
     return _cell_weights(plan, segment.first_row, segment.n_rows, len(times), nearest)
 

@@ -115,11 +115,14 @@ def test_every_cell_of_the_grid_is_counted_in_the_class_that_the_definition_give
     assert (np.abs(np.moveaxis(counted, -1, 0) - expected) <= allowed + 1e-3).all()
 
 
+@pytest.mark.parametrize(
+    ("epochs", "low"), [(None, 0.3), ({"all": (0, 60), "one": (30, 45), "cut": [(5, 21), (33.3, 50)]}, 0.1)]
+)
 @pytest.mark.parametrize("coi", ["recording", "epoch", "none"])
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
-def test_each_cell_stands_for_the_samples_nearest_to_it(accuracy, coi):
-    epochs = {"all": (0, 60), "one": (30, 45), "cut": [(5, 21), (33.3, 50)]}
-    plan = engine_of(accuracy, bands={"slow": (0.1, 0.3), "fast": (0.3, 0.8)}, epochs=epochs, coi=coi).plan
+def test_each_cell_stands_for_the_samples_nearest_to_it(accuracy, coi, epochs, low):
+    plan = engine_of(accuracy, bands={"slow": (low, 0.4), "fast": (0.4, 0.8)}, epochs=epochs, coi=coi).plan
+    assert (plan.segments_at(0) is plan.segments_at(1)) == (epochs is not None)
     for depth in (0, 1):
         total = np.zeros(plan.n_means)
         for segment, widths in zip(plan.segments_at(depth), plan.widths_at(depth), strict=True):
@@ -170,6 +173,20 @@ def test_shares_of_all_cells_are_near_those_at_full_resolution(n, bands, epochs,
         for measure in ("above", *PHASES):
             assert_allclose(measured(found, measure), measured(expected, measure), rtol=0, atol=limit)
         assert np.sqrt(np.mean((found.above - expected.above) ** 2)) < 0.35 * limit
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
+def test_where_too_few_cells_are_valid_there_are_neither_means_nor_shares(accuracy):
+    a, b = coupled(2)
+    a[1, 100:300] = np.nan
+    found = found_by(engine_of(accuracy, min_valid=0.6), a, b, PhaseShares(0.2))
+    missing = np.isnan(found.coherence)
+    assert missing.any()
+    assert not missing.all()
+    assert_array_equal(np.isnan(found.above), missing)
+    assert_array_equal(np.isnan(found.shares), np.broadcast_to(missing[..., None], found.shares.shape))
+    for name in MEASURES:
+        assert_array_equal(np.isnan(measured(found, name)), missing)
 
 
 @pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
