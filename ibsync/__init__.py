@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analysis import Study, test, test_together
+    from .analysis import Study
     from .arrays import partial_wtc, wtc
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .null_files import load_null, merge_nulls, save_null
     from .pictures import plot
     from .pictures.report import report
     from .recordings.pack import pack
     from .results import Result, load
     from .simulation import simulate
     from .spec import WTC, Band
+    from .testing import test, test_together
 
 __version__ = "0.1.0"
 
@@ -33,10 +35,13 @@ __all__ = [
     "Result",
     "Study",
     "load",
+    "load_null",
+    "merge_nulls",
     "pack",
     "partial_wtc",
     "plot",
     "report",
+    "save_null",
     "simulate",
     "test",
     "test_together",
@@ -54,12 +59,15 @@ _HOME = {
     "Result": "results",
     "Study": "analysis",
     "load": "results",
+    "load_null": "null_files",
+    "merge_nulls": "null_files",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "report": "pictures.report",
+    "save_null": "null_files",
     "simulate": "simulation",
-    "test": "analysis",
-    "test_together": "analysis",
+    "test": "testing",
+    "test_together": "testing",
     "wtc": "arrays",
 }
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
-from .measures import PHASES
+from .measures import PHASES, measured, needs_shares
 from .nulls.grouptest import Tail
-from .nulls.inference import dyad_summary, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
+from .nulls.streamed import SurrogateNull
 from .nulls.surrogates import Draws, Null, Repairing
 from .occasions import (
     Axes,
@@ -27,7 +29,6 @@ from .occasions import (
     common_epochs,
     engine_of,
     epoch_names,
-    occasion_label,
     occasions_of,
     require_chroma,
     signals_of,
@@ -35,14 +36,22 @@ from .occasions import (
 )
 from .recordings.recording import DyadRow
 from .recordings.study import StudyFile
-from .results import FEATURE, Result, build_result, mean_variables, provenance
+from .results import mean_variables, provenance
+from .sampling import MODELS
 from .spec import WTC, PhaseShares
-from .storage import encode_attrs
+from .storage import check_writable, encode_attrs
+from .surrogate_runs import SURROGATE_KINDS, Request, begin, resumed, run, sources_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
-NULL_KINDS = ("repair",)
+NULL_KINDS = ("repair", *SURROGATE_KINDS)
+REPAIRINGS, SURROGATES = 10_000, 999
+"""Draws of a null that was not told how many."""
+AR_WARNING = (
+    "autoregressive noise is no calibrated null for fNIRS: independent recordings with a Mayer wave or breathing were "
+    "called coherent in 23 of 100 cases at a nominal 5; use kind='repair' or 'phase' for inference"
+)
 WITHIN = ("session", "epoch", "task", "group")
 FEATURE_BYTES = 256 << 20  # features held at a time; a study larger than this is worked through in tiles of people
 
@@ -193,43 +202,135 @@ class Study(StudyFile):
         spec: WTC,
         *,
         kind: str = "repair",
-        n: int = 10_000,
+        n: int | None = None,
         within: Sequence[str] = ("session",),
         seed: int = 0,
         chroma: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
+        length: str = "common",
+        measure: str = "coherence",
+        tail: Tail = "greater",
+        stop_at: int | None = None,
+        draws: tuple[int, int] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        options: Mapping[str, Any] | None = None,
         backend: str = "auto",
         progress: bool = False,
-    ) -> Null:
-        """Null distribution by partner re-pairing: coherence of everybody with everybody's partner, once.
+    ) -> Null | SurrogateNull:
+        """Null distribution of the coherence of partners, named by what is exchanged or replaced.
 
         Parameters
         ----------
         spec : WTC
             With bands.
-        kind : {"repair"}
-        n : int
-            Permutations drawn; all are listed where there are no more than a million.
+        kind : str
+            "repair": everybody with everybody's partner, the group test of whether anything ties people to their own
+            partner. The others replace or rearrange the second person within each dyad and test each dyad: "phase"
+            (random Fourier phases, common to all channels of a person), "iaaft" (phases, then the values' own
+            distribution), "shift" (all circular shifts), "block" (blocks of the recording in another order), "trial"
+            (trials of an epoch exchanged), "ar1" and "ar" (both people simulated as autoregressive noise; not
+            calibrated for fNIRS).
+        n : int, optional
+            Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
+            than a million.
         within : sequence of {"session", "epoch", "task", "group"}
-            What must agree for two dyads to exchange partners. Session, task and epoch always do; with "group" only
-            dyads of one group exchange.
+            For "repair": what must agree for two dyads to exchange partners. Session, task and epoch always do; with
+            "group" only dyads of one group exchange.
         seed : int
         chroma, pairs, epochs, backend, progress
             As `synchrony`.
+        length : {"common", "own"}
+            As `synchrony`; re-pairing takes "own" only where the recordings of an occasion have one length.
+        measure : str
+            One of "coherence", "phase_consistency", "in_phase", "a_leads", "b_leads", "anti_phase" and "above".
+        tail : {"greater", "less", "two-sided"}
+            Of the later test; surrogate nulls take their maxima in that direction.
+        stop_at : int, optional
+            For surrogates: count each feature until so many draws reach its observed value (Besag and Clifford 1991),
+            n at most. Cheaper where most features are not coherent; without group test and maximum statistic.
+        draws : (start, stop), optional
+            For surrogates: compute draws `start` to `stop` - 1 only, to be merged with others by `ibs.merge_nulls`.
+        checkpoint : path-like, optional
+            For surrogates: file that holds the state now and then. A run that finds its own file there goes on.
+        options : mapping, optional
+            Of the family: ``block`` in s, ``n_iterations`` of "iaaft" (100), ``order`` of "ar" (by BIC).
 
         Returns
         -------
-        Null
+        Null or SurrogateNull
+            SurrogateNull for all kinds but "repair".
 
         Raises
         ------
         PlanError, InputError
-            If fewer than two dyads can exchange partners, a person is in several dyads, or epochs differ in timing.
+            If fewer than two dyads can exchange partners, a person is in several dyads, epochs differ in timing, or a
+            word does not belong to the kind.
+
+        Warns
+        -----
+        RuntimeWarning
+            For "ar1" and "ar", which reject far too often where signals hold narrow-band physiology.
         """
         if kind not in NULL_KINDS:
-            raise PlanError(f"null kind {kind!r} is not known: use one of {', '.join(map(repr, NULL_KINDS))}")
+            near = difflib.get_close_matches(str(kind), NULL_KINDS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
+            raise PlanError(f"null kind {kind!r} is not known: {hint}")
         _require_bands(spec)
+        needs_shares(measure)
+        if tail not in get_args(Tail):
+            raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+        only_surrogates = {"stop_at": stop_at, "draws": draws, "checkpoint": checkpoint, "options": options}
+        if kind == "repair":
+            for word, value in only_surrogates.items():
+                if value is not None:
+                    raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
+            return self._repairing(
+                spec, REPAIRINGS if n is None else n, within, seed, chroma, pairs, epochs, length, measure, backend, progress
+            )
+        if kind in MODELS:
+            warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
+        request = Request(
+            spec=spec, kind=kind, n=SURROGATES if n is None else n, seed=seed, chroma=chroma, pairs=pairs, epochs=epochs,
+            length=length, tail=tail, measure=measure, options=dict(options or {}), stop_at=stop_at, backend=backend,
+        )  # fmt: skip
+        return self._surrogates(request, draws, checkpoint, progress)
+
+    def _surrogates(
+        self,
+        request: Request,
+        draws: tuple[int, int] | None,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: bool,
+    ) -> SurrogateNull:
+        rows = self._rows()
+        sources, engine = sources_of(self, request)
+        attrs = encode_attrs({
+            **_attrs(
+                self, request.spec, engine, chroma=request.chroma, pairs=request.pairs, epochs=request.epochs,
+                length=request.length, rows=rows,
+            ),
+            "measure": request.measure, "options": dict(request.options), "stream_version": STREAM_VERSION,
+        })  # fmt: skip
+        null = None if checkpoint is None else resumed(check_writable(checkpoint), request, attrs)
+        if null is None:
+            null = begin(self, request, sources, attrs)
+        return run(null, sources, draws, checkpoint=checkpoint, progress=progress)
+
+    def _repairing(
+        self,
+        spec: WTC,
+        n: int,
+        within: Sequence[str],
+        seed: int,
+        chroma: str,
+        pairs: Pairs,
+        epochs: EpochWords,
+        length: str,
+        measure: str,
+        backend: str,
+        progress: bool,
+    ) -> Null:
         unknown = [word for word in within if word not in WITHIN]
         if unknown:
             raise PlanError(f"within={unknown[0]!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
@@ -237,7 +338,7 @@ class Study(StudyFile):
         draws = plan_draws(rows, within, n, seed)
         design = draws.design
         axes = Axes.of(rows, pairs)
-        occasions = occasions_of(rows, "common", one_rate=True)
+        occasions = _exchangeable(rows, length)
         engines: dict[Any, Engine] = {}
         planned = [(o, engine_of(o, spec, common_epochs(o, epochs), backend, engines)) for o in occasions]
         require_chroma(self, rows, chroma)
@@ -247,13 +348,14 @@ class Study(StudyFile):
         for s, occasion, engine, block in _bar(jobs, "re-pairing", progress):
             present = [i for i in block if design.dyads[i] in occasion.by_dyad]
             people = [occasion.by_dyad[design.dyads[i]] for i in present]
-            for i, j, coherence in _everybody(self, people, engine, axes, chroma, occasion.n_samples):
-                flat = np.moveaxis(coherence, -1, 2)  # [i, j, epoch, a, b, band]
+            for i, j, found in _everybody(self, people, engine, axes, chroma, occasion.n_samples, measure):
+                flat = np.moveaxis(found, -1, 2)  # [i, j, epoch, a, b, band]
                 flat[:, :, :, ~axes.wanted] = np.nan
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
-        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length="common", rows=rows)
-        return Null(values, draws, tuple(o.label for o in occasions), kind, attrs)
+        attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
+        attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION})
+        return Null(values, draws, tuple(o.label for o in occasions), "repair", attrs)
 
     def _rows(self) -> tuple[DyadRow, ...]:
         if not self.dyads:
@@ -261,148 +363,28 @@ class Study(StudyFile):
         return self.dyads
 
 
-def test(real: xr.Dataset, null: Null, *, correct: Sequence[str] = ("fdr", "max"), tail: Tail = "greater") -> Result:
-    """Group test of real dyads against re-paired ones.
-
-    Parameters
-    ----------
-    real : xarray.Dataset
-        From `Study.synchrony`.
-    null : Null
-        From `Study.null`, of the same study and spec.
-    correct : sequence of {"fdr", "fdr_by", "max"}
-        Corrections over all channel pairs x bands x epochs; may be empty.
-    tail : {"greater", "less", "two-sided"}
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    PlanError
-        If `real` and `null` do not belong together, or a correction is unknown.
-
-    Warns
-    -----
-    RuntimeWarning
-        If the draws are too few for a single finding to survive; the result carries the sentence as ``caution``.
-    """
-    return test_together([real], [null], correct=correct, tail=tail)[0]
-
-
-def test_together(
-    reals: Sequence[xr.Dataset],
-    nulls: Sequence[Null],
-    *,
-    correct: Sequence[str] = ("fdr", "max"),
-    tail: Tail = "greater",
-) -> list[Result]:
-    """Group test of several signals, such as HbO and HbR, with p-values corrected over all of them.
-
-    Parameters
-    ----------
-    reals : sequence of xarray.Dataset
-    nulls : sequence of Null
-        One for each of `reals`, drawn with the same seed and number of permutations.
-    correct, tail
-        As `test`.
-
-    Returns
-    -------
-    list of Result
-        One for each of `reals`.
-
-    Raises
-    ------
-    PlanError
-        As `test`, and if the nulls were not drawn alike.
-
-    Warns
-    -----
-    RuntimeWarning
-        As `test`.
-    """
-    for real, null in zip(reals, nulls, strict=True):
-        _require_match(real, null)
-    joint = _joint(nulls)
-    n_tested = int(np.isfinite(joint.pair_values).any(axis=(0, 1, 2)).sum())
-    caution = shortfall(joint.draws, n_tested, correct)
-    if caution:
-        warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=3)
-    groups = np.concatenate([k * 2**16 + _epoch_and_band(real) for k, real in enumerate(reals)])
-    found = repair_test(joint, correct=correct, tail=tail, groups=np.unique(groups, return_inverse=True)[1])
-    attrs = {
-        "null_kind": joint.kind, "n_draws": joint.draws.n, "exact": int(joint.draws.exact), "min_p": joint.draws.min_p,
-        "seed": joint.draws.seed, "tail": tail, "correct": list(correct), "stream_version": STREAM_VERSION,
-        "caution": caution, "corrected_over": [str(real["chroma"].item()) for real in reals],
-    }  # fmt: skip
-    results, feature, group = [], 0, 0
-    for real, null in zip(reals, nulls, strict=True):
-        shape = tuple(real.sizes[d] for d in FEATURE)
-        n_groups = shape[0] * shape[3]
-        features = slice(feature, feature + null.n_features)
-        arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
-        results.append(build_result(real, arrays | _per_row(real, null, shape), attrs))
-        feature, group = features.stop, group + n_groups
-    return results
-
-
-def _joint(nulls: Sequence[Null]) -> Null:
-    """All features of several nulls that share their draws."""
-    first = nulls[0]
-    for other in nulls[1:]:
-        if other.draws != first.draws or other.sessions != first.sessions:
-            raise PlanError("nulls to be tested together must share dyads, sessions, n and seed: compute them alike")
-    values = first.pair_values if len(nulls) == 1 else np.concatenate([null.pair_values for null in nulls], axis=3)
-    return replace(first, pair_values=values)
-
-
-def _epoch_and_band(real: xr.Dataset) -> NDArray[np.int64]:
-    """Number of each feature's epoch and band: int64 [feature]."""
-    n_epochs, _, _, n_bands = shape = tuple(real.sizes[d] for d in FEATURE)
-    number = np.arange(n_epochs * n_bands).reshape(n_epochs, 1, 1, n_bands)
-    return np.broadcast_to(number, shape).reshape(-1)
-
-
-def _of_signal(
-    found: Mapping[str, NDArray[Any]], features: slice, groups: slice, shape: tuple[int, ...]
-) -> dict[str, NDArray[Any]]:
-    """The part of a joint test that belongs to one signal, in the shape of its features."""
-    special = {
-        "null_max": found["null_max"],
-        "null_hist": found["null_hist"][groups].reshape(shape[0], shape[3], -1),
-        "pooled_statistic": found["pooled_statistic"][groups].reshape(shape[0], shape[3]),
-    }
-    return {
-        name: special[name] if name in special else values[features].reshape(shape) for name, values in found.items()
-    }
-
-
-def _per_row(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
-    """Each dyad row against its own re-paired partners: [dyad, epoch, channel_a, channel_b, band]."""
-    summary = dyad_summary(null)
-    labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
-    at = [
-        (null.sessions.index(label), null.design.dyads.index(str(dyad)))
-        for label, dyad in zip(labels, real["dyad"].values, strict=True)
-    ]
-    sessions, dyads = np.array(at).T
-    names = ("null_mean", "null_sd", "z", "percentile")
-    return {name: summary[name][sessions, dyads].reshape(len(at), *shape) for name in names}
-
-
-def _require_match(real: xr.Dataset, null: Null) -> None:
-    for name in ("study_sha256", "spec", "chroma", "pairs", "epochs", "length", "backend"):
-        ours, theirs = real.attrs.get(name), null.attrs.get(name)
-        if ours != theirs:
-            raise PlanError(
-                f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
-                + (" (length='common')" if name == "length" else "")
-            )
-
-
 # --- before anything is computed --------------------------------------------------------------------------------------
+
+
+def _exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
+    """Occasions whose recordings may be exchanged: one rate, and one length after cutting to the shortest.
+
+    Raises
+    ------
+    InputError
+        If rates differ, or lengths where each recording is to be used in full.
+    """
+    occasions = occasions_of(rows, "common" if length == "common" else length, one_rate=True)
+    first: dict[str, Occasion] = {}
+    for occasion in occasions:
+        other = first.setdefault(occasion.label, occasion)
+        if other.n_samples != occasion.n_samples:
+            raise InputError(
+                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.n_samples / occasion.sfreq:g} s and "
+                f"dyad {other.rows[0].dyad!r} {other.n_samples / other.sfreq:g} s: re-paired partners need one length; "
+                "use length='common'"
+            )
+    return occasions
 
 
 def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int) -> Draws:
@@ -457,9 +439,9 @@ def _cost(occasion: Occasion, engine: Engine, axes: Axes) -> str:
 
 
 def _everybody(
-    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, chroma: str, n_samples: int
+    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, chroma: str, n_samples: int, measure: str
 ) -> Iterator[tuple[range, range, NDArray[np.float64]]]:
-    """Mean R2 of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
+    """Measure of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
     n = len(rows)
     per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
     step = max(1, min(n, int(FEATURE_BYTES / 2 / per_person)))
@@ -469,8 +451,8 @@ def _everybody(
         first = engine.features(np.stack(people))
         for j in tiles:
             people = [signals_of(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
-            found = engine.coherence(first, engine.features(np.stack(people)))
-            yield i, j, np.moveaxis(found.coherence, 1, 2)
+            found = engine.coherence(first, engine.features(np.stack(people)), shares=needs_shares(measure))
+            yield i, j, np.moveaxis(measured(found, measure), 1, 2)
 
 
 def _nothing(shape: tuple[int, ...], asked: PhaseShares | None) -> Coherence:

@@ -35,6 +35,11 @@ TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "null_sd": (ROW, "1", "standard deviation of the coherence of the row's null partners"),
     "z": (ROW, "1", "(coherence - null_mean) / null_sd"),
     "percentile": (ROW, "%", "rank of the row's coherence among its null partners; descriptive, not a test"),
+    "dyad_p": (ROW, "1", "p-value of the row against its own surrogates, not corrected"),
+    "dyad_p_fdr": (ROW, "1", "dyad_p adjusted for the false discovery rate within the row"),
+    "dyad_p_max": (ROW, "1", "dyad_p adjusted for the family-wise error rate within the row, by the maximum of z"),
+    "dyad_exceedances": (ROW, "1", "number of the row's draws at least as extreme as its observed value"),
+    "dyad_draws": (ROW, "1", "number of draws that were looked at"),
     "group_statistic": (FEATURE, "1", "mean coherence over dyads"),
     "group_null_mean": (FEATURE, "1", "mean of the group statistic over the draws of the null"),
     "group_null_sd": (FEATURE, "1", "standard deviation of the group statistic over the draws of the null"),
@@ -46,6 +51,9 @@ TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "p_fdr": (FEATURE, "1", "p adjusted for the false discovery rate"),
     "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, by the step-down maximum over features"),
     "p_max_single": (FEATURE, "1", "p adjusted for the family-wise error rate, by the maximum in a single step"),
+    "cluster": (FEATURE, "1", "number of the feature's cluster, its sign that of z; 0 outside clusters"),
+    "p_cluster": (FEATURE, "1", "family-wise p of the feature's cluster, by the largest cluster mass"),
+    "p_tfce": (FEATURE, "1", "family-wise p by the largest threshold-free enhanced z"),
     "n_dyads": (FEATURE, "1", "number of dyads in the group statistic"),
     "n_near_ties": (FEATURE, "1", "number of draws that equal the observed statistic within rounding"),
     "null_hist": (("epoch", "band", "hist_bin"), "1", "draws of the group statistic, averaged over channel pairs"),
@@ -286,7 +294,9 @@ def to_frame(dataset: xr.Dataset) -> pd.DataFrame:
     """Tidy table of a result or of real synchrony; see `Result.to_frame`."""
     import pandas as pd
 
-    tables = [_columns(dataset, ROW, dict.fromkeys(("coherence", "null_mean", "null_sd", "z", "valid_fraction")))]
+    of_row: dict[str, str | None] = dict.fromkeys(("coherence", "null_mean", "null_sd", "z", "valid_fraction"))
+    of_row |= {"p": "dyad_p", "p_fdr": "dyad_p_fdr", "p_max": "dyad_p_max"}
+    tables = [_columns(dataset, ROW, of_row)]
     if "group_statistic" in dataset:
         group = dataset.assign(valid_fraction=dataset["valid_fraction"].mean("dyad"))
         sources = {

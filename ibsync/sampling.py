@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,12 @@ MODELS = ("ar1", "ar")
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
+
+
+def block_size(n_channels: int, n_samples: int) -> int:
+    """Draws to be computed together for a person with so many channels and samples: a power of two."""
+    fitting = _BLOCK_VALUES // max(1, n_channels * n_samples)
+    return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,10 @@ class SurrogatePartners:
     measure: str = "coherence"
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def block(self) -> int:
-        """Draws to be computed together: a power of two."""
-        fitting = _BLOCK_VALUES // max(1, self.y.size)
-        return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
+        """Draws to be computed together."""
+        return block_size(*self.y.shape)
 
     def values(self, draws: Integers) -> Floats:
         """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band]."""
@@ -130,7 +134,7 @@ class TrialPartners:
         return _LARGEST_BLOCK
 
     def values(self, draws: Integers) -> Floats:
-        """Mean over trials for each draw: float64 [draw, epoch, channel_a, channel_b, band]; NaN trials are left out."""
+        """Mean over the trials that have a value: float64 [draw, epoch, channel_a, channel_b, band]."""
         return np.stack([self._epoch(t, e, draws) for t, e in zip(self.tables, self.entities, strict=True)], axis=1)
 
     def _epoch(self, table: NDArray[np.floating], entity: int, draws: Integers) -> Floats:
@@ -146,7 +150,8 @@ class TrialPartners:
         return out
 
 
-def trial_table(engine: Engine, x: Floats, y: Floats, starts: Sequence[int], measure: str) -> Floats:
+def trial_table(
+    engine: Engine, x: NDArray[np.floating], y: NDArray[np.floating], starts: Sequence[int], measure: str) -> Floats:
     """
     Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
 

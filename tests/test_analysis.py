@@ -8,15 +8,15 @@ import pytest
 import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ibsync import analysis
+from ibsync import analysis, testing
 from ibsync.analysis import Study
-from ibsync.analysis import test as group_test
 from ibsync.engine import Engine
 from ibsync.errors import InputError, PlanError
 from ibsync.occasions import Axes
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study import write_study
 from ibsync.spec import WTC
+from ibsync.testing import test as group_test
 
 SFREQ, N = 5.0, 300
 CHANNELS = ("S1_D1", "S1_D2", "S2_D2")
@@ -311,7 +311,9 @@ def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
     engine = Engine(N, SFREQ, SPEC)
     monkeypatch.setattr(analysis, "FEATURE_BYTES", 1)
     axes = Axes.of(study.dyads, "all")
-    tiles = [(len(i), len(j)) for i, j, _ in analysis._everybody(study, study.dyads, engine, axes, "hbo", N)]
+    tiles = [
+        (len(i), len(j)) for i, j, _ in analysis._everybody(study, study.dyads, engine, axes, "hbo", N, "coherence")
+    ]
     assert tiles == [(1, 1)] * 16
 
 
@@ -400,8 +402,9 @@ def test_the_same_seed_gives_the_same_p(tmp_path):
 
 def test_too_few_draws_for_a_correction_are_told(real, null):
     with pytest.warns(RuntimeWarning, match="no single finding can pass") as told:
-        found = group_test(real, null, correct=("fdr",)).dataset
+        found = group_test(real, null).dataset
     assert found.attrs["caution"] in str(told[0].message)
+    refusal(PlanError, lambda: group_test(real, null, correct=("fdr",)), found.attrs["caution"].split(" with ")[0])
 
 
 MISMATCHES = {
@@ -488,7 +491,7 @@ def test_a_lone_dyad_is_refused_in_a_null(tmp_path):
 
 def test_groups_of_one_dyad_are_refused_in_a_null(tmp_path):
     study = made(tmp_path / "s.h5", rows_of(2))
-    refusal(PlanError, lambda: study.null(SPEC, within=("group",)), "no two dyads", "fewer columns")
+    refusal(PlanError, lambda: study.null(SPEC, within=("group",)), "alone in its block", "fewer columns")
 
 
 def test_a_study_without_dyads_in_use_is_refused(tmp_path):
@@ -545,7 +548,7 @@ def two_signals(tmp_path_factory):
 def test_signals_tested_together_are_corrected_over_all_of_them(two_signals):
     reals, nulls = two_signals
     alone = [group_test(real, null).dataset for real, null in zip(reals, nulls, strict=True)]
-    together = [result.dataset for result in analysis.test_together(reals, nulls)]
+    together = [result.dataset for result in testing.test_together(reals, nulls)]
     for one, two in zip(alone, together, strict=True):
         for name in ("p", "group_z", "null_hist", "pooled_statistic"):
             assert_array_equal(one[name], two[name])
@@ -559,4 +562,4 @@ def test_signals_tested_together_are_corrected_over_all_of_them(two_signals):
 def test_nulls_of_other_draws_are_not_tested_together(two_signals, study):
     reals, nulls = two_signals
     other = replace(nulls[1], draws=replace(nulls[1].draws, seed=4))
-    refusal(PlanError, lambda: analysis.test_together(reals, [nulls[0], other]), "seed")
+    refusal(PlanError, lambda: testing.test_together(reals, [nulls[0], other]), "seed")

@@ -177,7 +177,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(folder, capsys, arguments
         ('pairs = "same"', 'pairs = [["S1_D1", "S9_D9"]]', ["S9_D9"]),
         ('pairs = "same"', 'chroma = "hbt"', ["hbt"]),
         ('pairs = "same"', 'chroma = ["hbo", "hbt"]', ["hbt"]),
-        ("n = 23", 'kind = "phase"', ["phase"]),
+        ("n = 23", 'kind = "fase"', ["fase", "phase"]),
         ('["max"]\n', '["max"]\ntail = "up"\n', ["tail"]),
     ],
 )
@@ -195,12 +195,23 @@ def test_a_plan_that_cannot_run_is_refused_before_it_runs(folder, capsys, monkey
 def test_too_few_dyads_are_told_before_and_after_the_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     simulate("study.h5", n_dyads=3, n_channels=2, duration=120.0, sfreq=4.0, epochs=[("talk", 10.0, 110.0)])
-    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    correct = next(line for line in PLAN.splitlines() if line.startswith("correct"))
+    (tmp_path / "plan.toml").write_text(PLAN.replace(correct, ""), encoding="utf-8")
     assert main(["check", "study.h5", "--plan", "plan.toml"]) == 0
     assert "Caution: " in (told := capsys.readouterr().out)
     assert "3 dyads allow only 6" in told
     assert main(["run", "plan.toml"]) == 0
     assert "no p can fall below 0.167" in capsys.readouterr().out
+
+
+def test_a_correction_that_can_find_nothing_is_refused_before_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ibsync.engine.Engine.features", lambda *_, **__: pytest.fail("the work has begun"))
+    monkeypatch.chdir(tmp_path)
+    simulate("study.h5", n_dyads=3, n_channels=2, duration=120.0, sfreq=4.0, epochs=[("talk", 10.0, 110.0)])
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    assert main(["run", "plan.toml"]) == 1
+    assert_one_line(capsys.readouterr().err, "3 dyads allow only 6", "at least 4 dyads", "leave test.correct out")
+    assert names(tmp_path) == ["plan.toml", "study.h5"]
 
 
 def test_a_dyad_with_nobody_to_exchange_partners_is_refused_before_the_run(tmp_path, monkeypatch, capsys):

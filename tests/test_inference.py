@@ -357,34 +357,34 @@ def test_partners_of_a_dyad_come_from_its_block():
 
 
 def test_too_few_draws_for_bh_are_named_with_the_number_needed():
-    design = null_of(random_values(12, 1)).design
-    drawn = Draws.plan(design, 7998, 0)
-    assert "need n=7999 draws, 7998 were asked for" in shortfall(drawn, 400, ["fdr", "max"])
-    assert not shortfall(Draws.plan(design, 7999, 0), 400, ["fdr", "max"])
-    assert not shortfall(drawn, 400, ["max"])
-    assert "need n=52" in shortfall(drawn, 400, ["fdr_by"])
-    assert "need n=39999 draws" in shortfall(drawn, 400, ["fdr"], alpha=0.01)
+    assert "need n=7999 draws, 7998 were asked for" in shortfall(7998, 400, ["fdr", "max"])
+    assert not shortfall(7999, 400, ["fdr", "max"])
+    assert not shortfall(7998, 400, ["max"])
+    assert "need n=52" in shortfall(7998, 400, ["fdr_by"])
+    assert "need n=39999 draws" in shortfall(7998, 400, ["fdr"], alpha=0.01)
+    assert "need n=15999 draws" in shortfall(7999, 400, ["fdr"], sides=2)
 
 
 def test_too_few_dyads_are_named_with_the_number_needed():
-    three = null_of(random_values(3, 1)).draws
-    assert "3 dyads allow only 6 (smallest p 0.167); record at least 4 dyads" in shortfall(three, 1, ["max"])
-    assert "no correction" in shortfall(three, 1, [])
-    assert "at least 8 dyads" in shortfall(null_of(random_values(6, 1)).draws, 300, ["fdr"])
-    assert not shortfall(three, 1, [], alpha=0.2)
+    three, six = (null_of(random_values(n, 1)).design for n in (3, 6))
+    found = shortfall(5, 1, ["max"], listed=three)
+    assert "3 dyads allow only 6 (smallest p 0.167); record at least 4 dyads" in found
+    assert "no correction" in shortfall(5, 1, [], listed=three)
+    assert "at least 8 dyads" in shortfall(719, 300, ["fdr"], listed=six)
+    assert not shortfall(5, 1, [], alpha=0.2, listed=three)
 
 
 def test_the_limit_of_the_shortfall_is_the_limit_of_a_lone_finding():
     values = random_values(12, 20, seed=9)
     values[0, np.arange(12), np.arange(12), 0] = 0.999
     got = repair_test(null_of(values, n=399), correct=["fdr"])
-    assert not shortfall(null_of(values, n=399).draws, 20, ["fdr"])
+    assert not shortfall(399, 20, ["fdr"])
     assert got["p_fdr"][0] == pytest.approx(0.05)
-    assert shortfall(null_of(values, n=398).draws, 20, ["fdr"])
+    assert shortfall(398, 20, ["fdr"])
     assert repair_test(null_of(values, n=398), correct=["fdr"])["p_fdr"][0] > 0.05
 
 
-@pytest.mark.parametrize("correct", [["bonferroni"], "fdr", ["fdr", "cluster"]])
+@pytest.mark.parametrize("correct", [["bonferroni"], "fdr", ["fdr", "clusters"]])
 def test_unknown_corrections_are_refused_with_the_valid_names(correct):
     with pytest.raises(PlanError, match="valid are 'fdr', 'fdr_by', 'max'"):
         repair_test(null_of(random_values(4, 1)), correct=correct)
@@ -461,4 +461,66 @@ def test_nothing_heavy_is_imported_with_the_modules():
     code = "import sys, ibsync.nulls.inference; print(sorted({'scipy', 'h5py', 'xarray', 'pandas'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
-    assert inference.CORRECTIONS == ("fdr", "fdr_by", "max")
+    assert inference.CORRECTIONS == ("fdr", "fdr_by", "max", "cluster", "tfce")
+
+
+# --- neighbours -------------------------------------------------------------------------------------------------------
+
+
+def chain(n):
+    from scipy.sparse import csr_array
+
+    return csr_array(np.eye(n, k=1, dtype=bool) | np.eye(n, k=-1, dtype=bool))
+
+
+def runs(z, threshold, sign):
+    """Masses of runs of one sign in a row of numbers, the slow way."""
+    masses, mass = [], 0.0
+    for value in [*z, 0.0]:
+        if sign * value > threshold:
+            mass += sign * value
+        elif mass:
+            masses.append(mass)
+            mass = 0.0
+    return masses
+
+
+@pytest.mark.parametrize("tail", ["greater", "less", "two-sided"])
+def test_clusters_are_judged_by_the_largest_mass_of_every_repairing(tail):
+    values = random_values(5, 8, seed=4)
+    values[0, np.arange(5), np.arange(5), 2:5] += 0.25 if tail != "less" else -0.25
+    null = null_of(np.clip(values, 0, 1))
+    got = repair_test(null, correct=["cluster"], tail=tail, graph=chain(8))
+    group = GroupTest(null, tail, np.zeros(8, np.int64))
+    z = np.vstack([group.z, group.maps(1, 120)])
+    threshold = 1.959963984540054 if tail == "two-sided" else 1.6448536269514722
+    signs = {"greater": [1], "less": [-1], "two-sided": [1, -1]}[tail]
+    masses = np.array([max([0.0, *(m for sign in signs for m in runs(row, threshold, sign))]) for row in z])
+    inside = np.any([sign * z[0] > threshold for sign in signs], axis=0)
+    assert inside.sum() >= 2
+    assert_array_equal(got["cluster"] != 0, inside)
+    assert_array_equal(np.isfinite(got["p_cluster"]), inside)
+    best = got["p_cluster"][inside].min()
+    assert best == pytest.approx(np.sum(masses >= masses[0] - 1e-9) / 120, abs=1e-12)
+
+
+def test_enhanced_scores_are_judged_by_the_largest_of_every_repairing():
+    from ibsync.nulls.clusters import tfce
+
+    values = random_values(5, 8, seed=5)
+    values[0, np.arange(5), np.arange(5), 2:5] += 0.2
+    null = null_of(np.clip(values, 0, 1))
+    got = repair_test(null, correct=["tfce"], graph=chain(8))["p_tfce"]
+    group = GroupTest(null, "greater", np.zeros(8, np.int64))
+    scores = tfce(np.vstack([group.z, group.maps(1, 120)]), chain(8))
+    expected = [np.sum(scores.max(axis=1) >= score - 1e-9) / 120 for score in scores[0]]
+    assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_neighbour_corrections_hold_their_level_under_the_null():
+    rejected = []
+    for run in range(200):
+        values = random_values(5, 12, seed=1000 + run)
+        got = repair_test(null_of(values), correct=["cluster"], tail="two-sided", graph=chain(12))
+        rejected.append(np.nanmin(np.append(got["p_cluster"], 1.0)) <= 0.05)
+    assert 0 <= sum(rejected) <= 22  # 99.9 % of binomial(200, 0.05)

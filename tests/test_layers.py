@@ -52,12 +52,16 @@ ALLOWED: dict[str, set[str]] = {
     "grouptest": {"errors", "surrogates", "accumulate"},
     "streamed": {"errors", "accumulate", "grouptest"},
     "clusters": {"errors", "grouptest"},
-    "inference": {"errors", "surrogates", "accumulate", "grouptest"},
+    "inference": {"errors", "surrogates", "accumulate", "grouptest", "clusters"},
+    "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
+    "exchanges": {"errors", "grouptest", "inference", "philox"},
+    "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     # A study's rows, and what is drawn for one of them.
     "occasions": {"errors", "spec", "engine", "recording", "study"},
     "measures": {"errors", "engine"},
     "sampling": {"signals", "engine", "measures", "families", "philox"},
     # Results in words and files.
+    "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates"},
     "wording": {"errors"},
     "results": {"errors", "measures", "storage", "wording"},
 }
@@ -79,6 +83,8 @@ FACES = {
     "scalogram",
     "settings",
     "simulation",
+    "surrogate_runs",
+    "testing",
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}

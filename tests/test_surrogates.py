@@ -49,9 +49,9 @@ def test_all_repairings_are_listed_once_with_fixed_points(n):
 
 
 def test_blocks_are_never_mixed_and_the_count_is_the_product_of_factorials():
-    site = ["x", "y", "x", "y", "x", "z", "y"]
-    design = design_of(7, {"site": site})
-    assert design.n_repairings == factorial(3) * factorial(3) * factorial(1)
+    site = ["x", "y", "x", "y", "x", "z", "y", "z"]
+    design = design_of(8, {"site": site})
+    assert design.n_repairings == factorial(3) * factorial(3) * factorial(2)
     draws = Draws.plan(design, 1, seed=0)
     listed = draws.partners(0, draws.n + 1)
     assert len(set(map(tuple, listed.tolist()))) == design.n_repairings == len(listed)
@@ -127,8 +127,10 @@ def test_draws_do_not_depend_on_the_order_of_rows():
 def test_one_dyad_cannot_be_repaired():
     with pytest.raises(PlanError, match="at least 2 dyads, found 1"):
         design_of(1)
-    with pytest.raises(PlanError, match="every block holds one dyad"):
+    with pytest.raises(PlanError, match=r"'d00' is alone in its block \(site=x\)"):
         design_of(2, {"site": ["x", "y"]})
+    with pytest.raises(PlanError, match=r"'d02' is alone in its block \(site=y\)"):
+        design_of(4, {"site": ["x", "x", "y", "x"]})
 
 
 def test_a_person_in_several_dyads_is_named():
@@ -205,7 +207,7 @@ def test_pairs_across_blocks_are_never_read():
         assert_array_equal(plain, other)
 
 
-@pytest.mark.parametrize("strata", [None, {"site": list("xxyyyz")}])
+@pytest.mark.parametrize("strata", [None, {"site": list("xxyyyy")}])
 def test_closed_form_moments_equal_those_of_all_repairings(strata):
     values = np.random.default_rng(11).random((2, 6, 6, 5))
     null = null_of(values, design_of(6, strata))

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..analysis import Study, plan_draws, test_together
+from ..analysis import REPAIRINGS, SURROGATES, Study, plan_draws
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.inference import shortfall
 from ..spec import WTC
 from ..storage import check_writable, write_whole
+from ..testing import DEFAULT_CORRECTIONS, test_together
 from .settings import Pairs, PlanFile, check_files_differ, read_plan
 
 if TYPE_CHECKING:
@@ -170,10 +171,18 @@ def _caution(study: Study, plan: PlanFile) -> str:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     if not study.dyads:
         return ""
-    draws = plan_draws(study.dyads, plan.null.within, plan.null.n, plan.null.seed)
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.chroma)
-    return shortfall(draws, n_features, plan.test.correct)
+    names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
+    words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
+    if plan.null.kind == "repair":
+        draws = plan_draws(study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else plan.null.n, plan.null.seed)
+        caution = shortfall(draws.n, n_features, names, listed=draws.design if draws.exact else None, **words)
+    else:
+        caution = shortfall(SURROGATES if plan.null.n is None else plan.null.n, n_features, names, **words)
+    if caution and plan.test.correct:
+        raise PlanError(f"{caution} (or leave test.correct out)")
+    return caution
 
 
 def _n_pairs(study: Study, pairs: Pairs) -> int:
@@ -267,14 +276,17 @@ def _computed(study: Study, plan: PlanFile, backend: str, progress: bool) -> lis
         "backend": backend,
         "progress": progress,
     }
-    null_words = {"kind": wanted.kind, "n": wanted.n, "within": wanted.within, "seed": wanted.seed, **words}
+    null_words = {
+        "kind": wanted.kind, "n": wanted.n, "within": wanted.within, "seed": wanted.seed, "measure": wanted.measure,
+        "tail": plan.test.tail, "stop_at": wanted.stop_at, "options": dict(wanted.options) or None, **words,
+    }  # fmt: skip
     chromas = plan.synchrony.chroma
     # The null refuses more than the real coherence does, and does so before it computes.
     nulls = [study.null(plan.wtc, chroma=chroma, **null_words) for chroma in chromas]
     reals = [study.synchrony(plan.wtc, chroma=chroma, **words) for chroma in chromas]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
-        results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail)
+        results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail, alpha=plan.test.alpha)
     seconds = time.perf_counter() - started
     return [Outcome(chroma, result, (), seconds) for chroma, result in zip(chromas, results, strict=True)]
 

@@ -11,9 +11,11 @@ from typing import Any, cast, get_args
 
 from ..analysis import NULL_KINDS, WITHIN
 from ..errors import InputError, PlanError
+from ..measures import MEASURES
 from ..nulls.grouptest import Tail
 from ..nulls.inference import CORRECTIONS
 from ..spec import WTC
+from ..surrogate_runs import FAMILY_OPTIONS
 
 Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
 Pairs = str | tuple[tuple[str, str], ...]
@@ -61,18 +63,27 @@ class NullSettings:
     ----------
     kind : str
         Family of the null distribution.
-    n : int
-        How many draws.
+    n : int or None
+        How many draws; None is the family's own number.
     within : tuple of str
         What a re-pairing keeps together.
     seed : int
         Seed of the draws.
+    measure : str
+        What is tested.
+    stop_at : int or None
+        Draws reaching the observed value at which a sequential count ends.
+    options : mapping
+        Options of the family: block (s), n_iterations, order.
     """
 
     kind: str = "repair"
-    n: int = 10_000
+    n: int | None = None
     within: tuple[str, ...] = ("session",)
     seed: int = 0
+    measure: str = "coherence"
+    stop_at: int | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,14 +92,17 @@ class TestSettings:
 
     Attributes
     ----------
-    correct : tuple of str
-        Corrections for many tests.
+    correct : tuple of str or None
+        Corrections for many tests; None: "fdr" and "max", even where they cannot find anything.
     tail : str
         Direction of the test.
+    alpha : float
+        Level at which a finding is wanted.
     """
 
-    correct: tuple[str, ...] = ("fdr", "max")
+    correct: tuple[str, ...] | None = None
     tail: Tail = "greater"
+    alpha: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ class PlanFile:
     report: Path | None = None
     wtc: WTC = field(default_factory=WTC)
     synchrony: SynchronySettings = SynchronySettings()
-    null: NullSettings = NullSettings()
+    null: NullSettings = field(default_factory=NullSettings)
     test: TestSettings = TestSettings()
 
     def output_of(self, chroma: str) -> Path:
@@ -244,6 +258,11 @@ class _Reader:
             raise self.wrong(key, value, f"a whole number of at least {minimum}")
         return value
 
+    def positive(self, key: str, value: object, below: float = float("inf")) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
+            raise self.wrong(key, value, "a number above 0" + (f" and below {below:g}" if below < float("inf") else ""))
+        return value
+
     def one_of(self, key: str, value: object, known: Sequence[str]) -> str:
         if not isinstance(value, str) or value not in known:
             near = difflib.get_close_matches(str(value), known, 1)
@@ -339,13 +358,18 @@ def _is_pair(value: object, kind: Any) -> bool:
 
 
 def _null(reader: _Reader, words: Mapping[str, Any]) -> NullSettings:
-    reader.keys("null", words, _known(NullSettings))
     default = NullSettings()
+    kind = reader.one_of("null.kind", words.get("kind", default.kind), NULL_KINDS)
+    options = tuple(FAMILY_OPTIONS.get(kind, {}))
+    reader.keys("null", words, (*(name for name in _known(NullSettings) if name != "options"), *options))
     return NullSettings(
-        kind=reader.one_of("null.kind", words.get("kind", default.kind), NULL_KINDS),
-        n=reader.whole("null.n", words.get("n", default.n), 1),
+        kind=kind,
+        n=reader.whole("null.n", words["n"], 1) if "n" in words else None,
         within=reader.some_of("null.within", words.get("within", list(default.within)), WITHIN),
         seed=reader.whole("null.seed", words.get("seed", default.seed), 0),
+        measure=reader.one_of("null.measure", words.get("measure", default.measure), MEASURES),
+        stop_at=reader.whole("null.stop_at", words["stop_at"], 1) if "stop_at" in words else None,
+        options={name: reader.positive(f"null.{name}", words[name]) for name in options if name in words},
     )
 
 
@@ -353,6 +377,7 @@ def _test(reader: _Reader, words: Mapping[str, Any]) -> TestSettings:
     reader.keys("test", words, _known(TestSettings))
     default = TestSettings()
     return TestSettings(
-        correct=reader.some_of("test.correct", words.get("correct", list(default.correct)), CORRECTIONS),
+        correct=reader.some_of("test.correct", words["correct"], CORRECTIONS) if "correct" in words else None,
         tail=cast(Tail, reader.one_of("test.tail", words.get("tail", default.tail), TAILS)),
+        alpha=reader.positive("test.alpha", words.get("alpha", default.alpha), below=1.0),
     )

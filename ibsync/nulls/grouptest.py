@@ -178,6 +178,14 @@ class GroupTest:
         out.maxima.add(start, largest)
         return out
 
+    def maps(self, start: int, stop: int) -> Floats:
+        """Standardised statistic of draws `start` to `stop` - 1: float64 [draw, feature], NaN if not tested."""
+        cells = self.null.design.cells_of(self.null.draws.partners(start, stop))
+        out = np.full((stop - start, self.null.n_features), np.nan)
+        for tile in self._tiles():
+            out[:, self.order[tile.place]] = tile.z(cells)
+        return out
+
     def spread(self, counted: NDArray[Number], missing: float) -> NDArray[Number]:
         """Put values [tested feature] back in the order of the null, `missing` elsewhere."""
         out = np.full(self.null.n_features, missing, dtype=counted.dtype)

@@ -3,25 +3,35 @@
 `repair_test` runs the whole group test of the re-pairing null. The small functions before it hold for every null.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import ceil
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from .clusters import cluster_masses, clusters, largest, tfce
 from .grouptest import Counts, GroupTest, Progress, Tail, n_cores
-from .surrogates import Draws, Null, group_means, real_cells
+from .surrogates import Null, Repairing, group_means, real_cells
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-CORRECTIONS = ("fdr", "fdr_by", "max")
-"""Benjamini-Hochberg, Benjamini-Yekutieli, step-down maximum statistic."""
+CORRECTIONS = ("fdr", "fdr_by", "max", "cluster", "tfce")
+"""Benjamini-Hochberg, Benjamini-Yekutieli, step-down maximum statistic, cluster mass, threshold-free enhancement."""
+
+CLUSTER_P = 0.05
+"""A feature may belong to a cluster when its z alone would have a p below this."""
+
+# Draws whose z of all features are held at a time.
+_MAP_VALUES = 1 << 21
 
 
-def p_value(exceedances: Integers, n_draws: int) -> Floats:
+def p_value(exceedances: Integers, n_draws: int | Integers) -> Floats:
     """
     Monte Carlo p-value (b + 1) / (m + 1), never 0 as the real pairing is a draw too (Phipson and Smyth 2010).
 
@@ -31,7 +41,7 @@ def p_value(exceedances: Integers, n_draws: int) -> Floats:
     ----------
     exceedances : int64 [...]
         Draws b that reach the observed statistic; negative where nothing was tested.
-    n_draws : int
+    n_draws : int or int64 [...]
         Draws m beside the real one.
 
     Returns
@@ -42,7 +52,7 @@ def p_value(exceedances: Integers, n_draws: int) -> Floats:
     return np.where(exceedances >= 0, (exceedances + 1) / (n_draws + 1), np.nan)
 
 
-def clopper_pearson(exceedances: Integers, n_draws: int, *, level: float = 0.95) -> tuple[Floats, Floats]:
+def clopper_pearson(exceedances: Integers, n_draws: int | Integers, *, level: float = 0.95) -> tuple[Floats, Floats]:
     """
     Clopper-Pearson limits of the probability that a draw reaches the observed statistic.
 
@@ -50,7 +60,7 @@ def clopper_pearson(exceedances: Integers, n_draws: int, *, level: float = 0.95)
     ----------
     exceedances : int64 [...]
         Draws that did; negative where nothing was tested.
-    n_draws : int
+    n_draws : int or int64 [...]
         Draws in all.
     level : float
         Coverage of the interval.
@@ -140,7 +150,15 @@ def check_corrections(correct: Sequence[str]) -> None:
         raise PlanError("correct names both 'fdr' and 'fdr_by'; choose one of them before seeing the result")
 
 
-def shortfall(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: float = 0.05) -> str:
+def shortfall(
+    n_draws: int,
+    n_features: int,
+    correct: Sequence[str],
+    *,
+    alpha: float = 0.05,
+    sides: int = 1,
+    listed: Repairing | None = None,
+) -> str:
     """
     Why a lone finding could not be seen with these draws, in one sentence; empty if it could.
 
@@ -149,13 +167,18 @@ def shortfall(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: f
 
     Parameters
     ----------
-    draws : Draws
+    n_draws : int
+        Draws m beside the real one.
     n_features : int
         Features V that are tested together.
     correct : sequence of str
         Names of `CORRECTIONS`.
     alpha : float
         Level at which a finding is wanted.
+    sides : int
+        2 where p is twice that of the smaller tail.
+    listed : Repairing, optional
+        The design, where the draws are all of its re-pairings.
 
     Raises
     ------
@@ -164,25 +187,25 @@ def shortfall(draws: Draws, n_features: int, correct: Sequence[str], *, alpha: f
     """
     check_corrections(correct)
     factor = max((_family_factor(name, n_features) for name in correct), default=1.0)
-    needed = ceil(factor / alpha * (1 - 1e-12))
-    if draws.n + 1 >= needed:
+    needed = ceil(sides * factor / alpha * (1 - 1e-12))
+    if n_draws + 1 >= needed:
         return ""
     why = f"{n_features} features tested with {', '.join(map(repr, correct)) or 'no correction'} at alpha={alpha:g}"
-    if draws.exact:
+    if listed is not None:
         return (
-            f"{why} need {needed} re-pairings, but {len(draws.design)} dyads allow only {draws.n + 1} "
-            f"(smallest p {draws.min_p:.3g}); record at least {_dyads_for(needed)} dyads in one block "
+            f"{why} need {needed} re-pairings, but {len(listed)} dyads allow only {n_draws + 1} "
+            f"(smallest p {sides / (n_draws + 1):.3g}); record at least {_dyads_for(needed)} dyads in one block "
             "or test fewer features"
         )
     return (
-        f"{why} need n={needed - 1} draws, {draws.n} were asked for; "
+        f"{why} need n={needed - 1} draws, {n_draws} were asked for; "
         "ask for more, test fewer features, or correct with 'max'"
     )
 
 
 def _family_factor(name: str, n_features: int) -> float:
     """How many times the smallest p is multiplied for a lone finding."""
-    if name == "max":
+    if name not in ("fdr", "fdr_by"):
         return 1.0
     harmonic = float(np.sum(1.0 / np.arange(1, n_features + 1))) if name == "fdr_by" else 1.0
     return n_features * harmonic
@@ -251,6 +274,7 @@ def repair_test(
     correct: Sequence[str] = ("fdr", "max"),
     tail: Tail = "greater",
     groups: Integers | None = None,
+    graph: "csr_array[Any] | None" = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, NDArray[Any]]:
@@ -267,6 +291,8 @@ def repair_test(
     groups : int64 [feature], optional
         Group 0..G-1 of each feature (epoch x band, say): the histograms count the mean over a group's features.
         Default one group.
+    graph : csr_array [feature, feature], optional
+        Which features are neighbours, from `clusters.feature_graph`; needed for "cluster" and "tfce".
     workers : int, optional
         Threads; default one per core, at most four. Without effect on the result.
     progress : callable, optional
@@ -280,14 +306,91 @@ def repair_test(
         to p when all re-pairings are listed), ``p_fdr, p_max`` (step-down), ``p_max_single`` (single-step) float64;
         ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32 [draw], the largest z of each draw;
         ``null_hist`` int64 [group, bin] over [0, 1]; ``pooled_statistic`` float64 [group], the real mean to be marked
-        in the histogram.
+        in the histogram. Where asked for: ``cluster`` int64 (0 outside clusters, its sign that of z), ``p_cluster``
+        (NaN outside clusters) and ``p_tfce`` float64.
     """
     check_corrections(correct)
     if tail not in get_args(Tail):
         raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
     test = GroupTest(null, tail, np.zeros(null.n_features, np.int64) if groups is None else groups)
     counts = test.count_all(workers or n_cores(), progress)
-    return _group_values(test) | _group_p(test, counts, correct) | _group_null(test, counts)
+    found = _group_values(test) | _group_p(test, counts, correct) | _group_null(test, counts)
+    wanted = {"cluster", "tfce"} & set(correct)
+    if not wanted:
+        return found
+    assert graph is not None, "cluster and tfce need the graph of neighbours"
+    maps = _maps_of_draws(test)
+    return found | neighbour_p(test.z, maps, graph, tail, draws_of=null.draws.n, wanted=wanted)
+
+
+def _maps_of_draws(test: GroupTest) -> Iterator[Floats]:
+    """Standardised statistics of all features for one range of draws after another, [draw, feature]."""
+    n, size = test.null.draws.n, max(1, _MAP_VALUES // max(1, test.null.n_features))
+    for start in range(1, n + 1, size):
+        yield test.maps(start, min(start + size, n + 1))
+
+
+def neighbour_p(
+    z: Floats,
+    drawn: Iterable[Floats],
+    graph: "csr_array[Any]",
+    tail: Tail,
+    *,
+    draws_of: int,
+    wanted: Collection[str],
+) -> dict[str, NDArray[Any]]:
+    """
+    Family-wise p-values of clusters and of enhanced features, against the largest of each draw.
+
+    Parameters
+    ----------
+    z : float64 [feature]
+        Observed standardised statistic; NaN belongs to no cluster.
+    drawn : iterable of float64 [draw, feature]
+        Those of the draws.
+    graph : csr_array [feature, feature]
+        From `clusters.feature_graph`.
+    tail : {"greater", "less", "two-sided"}
+        For two-sided a draw puts up the larger of its two signs.
+    draws_of : int
+        Number of draws.
+    wanted : collection of {"cluster", "tfce"}
+
+    Returns
+    -------
+    dict of arrays [feature]
+        ``cluster`` int64 and ``p_cluster`` float64 (Maris and Oostenveld 2007); ``p_tfce`` float64 (Smith and Nichols
+        2009).
+    """
+    from scipy.special import ndtri
+
+    threshold = float(ndtri(1 - CLUSTER_P / (2 if tail == "two-sided" else 1)))
+    masses, scores = np.zeros((2, draws_of))
+    done = 0
+    for values in drawn:
+        here = slice(done, done + len(values))
+        if "cluster" in wanted:
+            masses[here] = largest(*cluster_masses(values, graph, threshold), tail)
+        if "tfce" in wanted:
+            enhanced = np.nan_to_num(tfce(values, graph))
+            scores[here] = largest(enhanced.max(axis=1), -enhanced.min(axis=1), tail)
+        done += len(values)
+    out: dict[str, NDArray[Any]] = {}
+    if "cluster" in wanted:
+        labels, mass = clusters(z, graph, threshold)
+        inside = (labels != 0) & (largest(mass, -mass, tail) > 0)
+        size = np.where(inside, np.abs(mass), np.nan)
+        out = {"cluster": np.where(inside, labels, 0), "p_cluster": single_step_p(size, masses, _slack(size))}
+    if "tfce" in wanted:
+        score = tfce(z[None], graph)[0]
+        score = largest(score, -score, tail)
+        out["p_tfce"] = single_step_p(score, scores, _slack(score))
+    return out
+
+
+def _slack(statistic: Floats) -> Floats:
+    """Sums of the same terms in another order differ by this much at most."""
+    return np.asarray(1e-9 * np.maximum(1.0, np.abs(statistic)))
 
 
 def _group_values(test: GroupTest) -> dict[str, NDArray[Any]]:

@@ -69,7 +69,7 @@ class Repairing:
         Raises
         ------
         PlanError
-            Fewer than two dyads that may exchange partners, a dyad label twice, or a person in more than one dyad.
+            Fewer than two dyads, a block of one dyad, a dyad label twice, or a person in more than one dyad.
         """
         columns = dict(strata or {})
         for name, column in {"persons_a": persons_a, "persons_b": persons_b, **columns}.items():
@@ -160,11 +160,13 @@ def _refuse_shared_persons(design: Repairing) -> None:
 def _refuse_lone_dyads(design: Repairing) -> None:
     if len(design) < 2:
         raise PlanError(f"re-pairing needs at least 2 dyads, found {len(design)}; add dyads to the study")
-    if design.n_repairings == 1:
-        raise PlanError(
-            "no two dyads may exchange partners: every block holds one dyad "
-            f"(dyad {design.dyads[0]!r} is alone in {design.strata[0]!r}); name fewer columns that must agree"
-        )
+    for block in design.blocks:
+        if len(block) == 1:
+            dyad, label = design.dyads[block[0]], design.strata[block[0]]
+            raise PlanError(
+                f"dyad {dyad!r} is alone in its block ({label}) and can exchange partners with nobody: leave it out, or "
+                "name fewer columns that must agree"
+            )
 
 
 @dataclass(frozen=True)
