@@ -16,6 +16,10 @@ ALPHA = 0.05
 FEATURE = ("epoch", "channel_a", "channel_b", "band")
 
 _INDEPENDENT = "shared stimuli, shared physiology, and power or motion locked to the conditions"
+_CONDITIONS = (
+    "whatever else differs between the conditions and acts on both persons (stimuli, physiology, movement, signal "
+    "power), nor does it show that the difference is specific to real partners"
+)
 
 # kind of null: (the null hypothesis in words, what a small p leaves open)
 HYPOTHESES: dict[str, tuple[str, str]] = {
@@ -32,6 +36,14 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
     "shift": ("the two persons' signals are independent, one of them stationary", _INDEPENDENT + ", and slow drift"),
     "ar1": ("both signals are independent AR(1) noise", "narrow-band physiology (Mayer waves), " + _INDEPENDENT),
     "block": ("the blocks of one person's signal are exchangeable", _INDEPENDENT + ", and power added by block edges"),
+    "sign_flip": (
+        "the two conditions do not differ: each dyad's difference is as likely to have the other sign",
+        _CONDITIONS,
+    ),
+    "condition_labels": (
+        "none of the conditions differ: the labels of each dyad's conditions may be exchanged",
+        _CONDITIONS,
+    ),
 }
 
 TAILS = {
@@ -40,13 +52,20 @@ TAILS = {
     "two-sided": "coherence of real partners different from the null",
 }
 
+# The same words for a contrast of conditions, to be followed by what it is compared with.
+CONTRAST_TAILS = {"greater": "above", "less": "below", "two-sided": "different from"}
+
 REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
     "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
     "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
     "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
+    "cluster": "Maris & Oostenveld 2007, J. Neurosci. Methods 164:177",
+    "tfce": "Smith & Nichols 2009, NeuroImage 44:83",
 }
+
+P_VALUES = ("p", "p_fdr", "p_max", "p_cluster", "p_tfce")
 
 CONES = {
     "recording": "cells beyond the cone of influence of the recording's ends were left out",
@@ -67,7 +86,7 @@ class Finding:
 
     def __str__(self) -> str:
         v = self.values
-        numbers = "  ".join(f"{name} {number(v[name])}" for name in ("p", "p_fdr", "p_max") if np.isfinite(v[name]))
+        numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v[name]))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
         return (
             f"{place}  coherence {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
@@ -84,7 +103,13 @@ def number(value: float) -> str:
 
 def criterion(dataset: xr.Dataset) -> tuple[str, str]:
     """The strictest corrected p-value in the dataset: its name, and its words."""
-    for name, words in (("p_max", "family-wise"), ("p_fdr", "false discovery rate")):
+    strictest = {
+        "p_max": "family-wise",
+        "p_tfce": "family-wise, threshold-free enhancement",
+        "p_cluster": "family-wise, whole clusters",
+        "p_fdr": "false discovery rate",
+    }
+    for name, words in strictest.items():
         if name in dataset and bool(np.isfinite(dataset[name]).any()):
             return name, words
     return "p", "not corrected"
@@ -92,7 +117,7 @@ def criterion(dataset: xr.Dataset) -> tuple[str, str]:
 
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
-    names = ("p_low", "p_high", "p", "p_fdr", "p_max", "group_statistic", "group_null_mean", "group_null_sd", "group_z")
+    names = ("p_low", "p_high", *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z")
     size = int(np.prod([dataset.sizes[dim] for dim in FEATURE]))
     flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
     columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
@@ -115,12 +140,38 @@ def hypothesis(attrs: Mapping[Any, Any]) -> str:
     if not kind:
         return "Nothing was tested: these are descriptive values without a null distribution."
     null, leaves_open = HYPOTHESES.get(kind, (f"the null hypothesis of kind {kind}", "what that null does not vary"))
-    tail = TAILS.get(str(attrs.get("tail", "greater")), TAILS["greater"])
-    tested = str(attrs.get("hypothesis") or f"Tested: {tail}, against the hypothesis that {null}")
+    tested = str(attrs.get("hypothesis") or f"Tested: {_tail_in_words(attrs)}, against the hypothesis that {null}")
     leaves_open = str(attrs.get("not_excluded") or leaves_open)
     if leaves_open in tested:
         return tested
     return f"{tested.strip().rstrip('.')}; a small p does not exclude {leaves_open.strip().rstrip('.')}."
+
+
+def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
+    tail = str(attrs.get("tail", "greater"))
+    if not contrast_in_words(attrs):
+        return TAILS.get(tail, TAILS["greater"])
+    way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["greater"])
+    return f"contrast {contrast_in_words(attrs)} of real partners {way} {_contrast_reference(attrs)}"
+
+
+def contrast_in_words(attrs: Mapping[Any, Any]) -> str:
+    """The contrast of conditions that was tested, such as "talk - rest"; empty if it was none."""
+    return weights_in_words(settings(attrs, "contrast"))
+
+
+def weights_in_words(weights: Mapping[str, float]) -> str:
+    """Weighted sum of conditions, such as "talk - 0.5 rest - 0.5 read"; those of weight 0 are not named."""
+    words = ""
+    for name, weight in weights.items():
+        size = "" if abs(weight) == 1 else f"{abs(weight):.3g} "
+        sign = (" - " if weight < 0 else " + ") if words else ("-" if weight < 0 else "")
+        words += f"{sign}{size}{name}" if weight else ""
+    return words
+
+
+def _contrast_reference(attrs: Mapping[Any, Any]) -> str:
+    return "that of re-paired ones" if attrs.get("null_kind") == "repair" else "zero"
 
 
 def not_excluded(attrs: Mapping[Any, Any]) -> str:
@@ -150,6 +201,8 @@ def headline(dataset: xr.Dataset) -> str:
 
 
 def _relation(dataset: xr.Dataset, kept: int) -> str:
+    if contrast_in_words(dataset.attrs):
+        return f"{'show' if kept > 1 else 'shows'} the {_tail_in_words(dataset.attrs)}"
     partners = "re-paired partners" if dataset.attrs.get("null_kind") == "repair" else "the null"
     tail = str(dataset.attrs.get("tail", "greater"))
     way = {"less": "less coherent than", "two-sided": "unlike"}.get(tail, "more coherent than")
@@ -183,7 +236,12 @@ def bands_in_words(dataset: xr.Dataset) -> str:
 def null_in_words(attrs: Mapping[Any, Any]) -> str:
     """Kind and size of the null, with the seed."""
     kind = str(attrs.get("null_kind", "no"))
-    name = {"repair": "re-pairing of partners"}.get(kind, f"{kind} surrogates")
+    names = {
+        "repair": "re-pairing of partners",
+        "sign_flip": "sign flips over dyads",
+        "condition_labels": "exchange of condition labels within dyads",
+    }
+    name = names.get(kind, f"{kind} surrogates")
     n_draws = int(attrs.get("n_draws", 0))
     if int(attrs.get("exact", 0)):
         return f"{name}, all {n_draws} besides the real one"
@@ -203,6 +261,8 @@ def summary(dataset: xr.Dataset) -> str:
     if is_tested(dataset):
         lines += [f"  null: {null_in_words(dataset.attrs)}", f"  smallest {criterion(dataset)[0]}:"]
         lines += [f"    {finding}" for finding in top_findings(dataset, limit=5)]
+    if dataset.attrs.get("left_out"):
+        lines.append(f"  left out: {dataset.attrs['left_out']}")
     return "\n".join([*lines, f"  {hypothesis(dataset.attrs)}"])
 
 
@@ -253,7 +313,7 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
 
 def _epoch_sentence(dataset: xr.Dataset) -> str:
     spec = settings(dataset.attrs, "spec")
-    epochs = [str(label) for label in dataset["epoch"].values]
+    epochs = list(settings(dataset.attrs, "contrast")) or [str(label) for label in dataset["epoch"].values]
     cut = (
         "over the whole recording"
         if epochs == ["all"]
@@ -274,16 +334,24 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if tail == "two-sided":
-        rule += ", twice that of the smaller tail"
+        flipped = attrs.get("null_kind") in ("sign_flip", "condition_labels")
+        rule += " in absolute value" if flipped else ", twice that of the smaller tail"
     floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
+    contrast = contrast_in_words(attrs)
+    unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
+    left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
     return (
-        f"The mean over dyads was compared with the same mean under the null ({null_in_words(attrs)}); {rule}{floor}; "
-        f"tail: {tail}."
+        f"{unit}The mean over dyads was compared with the same mean under the null ({null_in_words(attrs)}); "
+        f"{rule}{floor}; tail: {tail}.{left_out}"
     )
 
 
 def _corrections(dataset: xr.Dataset) -> list[str]:
-    made = [key for key in ("fdr", "max") if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())]
+    made = [
+        key
+        for key in ("fdr", "max", "cluster", "tfce")
+        if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())
+    ]
     by_yekutieli = "fdr_by" in str(dataset.attrs.get("correct", ""))
     return ["fdr_by" if key == "fdr" and by_yekutieli else key for key in made]
 
@@ -293,6 +361,8 @@ def _correction_sentence(corrections: list[str], signals: Sequence[str]) -> str:
         "fdr": "the false discovery rate (Benjamini & Hochberg 1995)",
         "fdr_by": "the false discovery rate under any dependence (Benjamini & Yekutieli 2001)",
         "max": "the family-wise error rate by the step-down maximum of z over features (Westfall & Young 1993)",
+        "cluster": "the family-wise error rate by the largest cluster mass (Maris & Oostenveld 2007)",
+        "tfce": "the family-wise error rate by threshold-free cluster enhancement (Smith & Nichols 2009)",
     }
     if not corrections:
         return "No correction for multiple tests was made."

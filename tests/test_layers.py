@@ -71,6 +71,7 @@ FACES = {
     "__main__",
     "analysis",
     "arrays",
+    "contrasts",
     "cli",
     "demo",
     "doctor",
