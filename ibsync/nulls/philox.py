@@ -43,6 +43,7 @@ class Purpose(IntEnum):
     OUTCOME = 10
     GROUP_LABEL = 11
     SIMULATION = 12
+    AR = 13
 
 
 def purpose_word(purpose: Purpose, variant: int = 0) -> int:
