@@ -124,7 +124,8 @@ def surrogates(
     and many channels it ends in a circular shift of the recording (correlation 0.99), which is not a surrogate.
 
     ``"ar1"`` and ``"ar"`` are parametric bootstraps. Each channel has its mean and variance in expectation and is
-    stationary from the first sample on; innovations correlate between channels as the residuals do.
+    stationary from the first sample on; innovations correlate between channels as the residuals do, and channels of
+    unlike autocorrelation come to their own correlation within the memory of the models.
     """
     k, signals = np.asarray(draws), np.asarray(x, dtype=np.float64)
     assert signals.ndim == 2, "signals are [channel, sample]"
