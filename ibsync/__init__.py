@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .arrays import partial_wtc, wtc
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
     from .pictures import plot
     from .pictures.report import report
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .results import Result, load
     from .simulation import simulate
     from .spec import WTC, Band
+    from .specifications import Multiverse
     from .testing import test, test_together
 
 __version__ = "0.1.0"
@@ -31,12 +33,14 @@ __all__ = [
     "Engine",
     "IbsyncError",
     "InputError",
+    "Multiverse",
     "PlanError",
     "Result",
     "Study",
     "load",
     "load_null",
     "merge_nulls",
+    "multiverse",
     "pack",
     "partial_wtc",
     "plot",
@@ -55,12 +59,14 @@ _HOME = {
     "Engine": "engine",
     "IbsyncError": "errors",
     "InputError": "errors",
+    "Multiverse": "specifications",
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
+    "multiverse": "multiverses",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "report": "pictures.report",

@@ -55,6 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"errors", "surrogates", "accumulate", "grouptest", "clusters"},
     "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
     "exchanges": {"errors", "grouptest", "inference", "philox"},
+    "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     # A study's rows, and what is drawn for one of them.
     "occasions": {"errors", "spec", "engine", "recording", "study"},
@@ -64,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates"},
     "wording": {"errors"},
     "results": {"errors", "measures", "storage", "wording"},
+    "specifications": {"errors", "grouptest", "storage", "wording"},
 }
 # The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
 FACES = {
@@ -73,11 +75,14 @@ FACES = {
     "arrays",
     "contrasts",
     "cli",
+    "curve",
     "demo",
     "doctor",
     "drawing",
     "histograms",
     "job",
+    "multiverse",
+    "multiverses",
     "panels",
     "plot",
     "report",
