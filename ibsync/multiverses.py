@@ -177,7 +177,8 @@ def _merged(bands: BandWords) -> dict[str, Band]:
     parsed = [item for one in sets for item in cast("Mapping[str, Band]", WTC(one or {}).bands).items()]
     if not parsed:
         raise PlanError("bands is empty: name at least one, such as bands={'task': (0.02, 0.1)}")
-    unique = list(dict.fromkeys(parsed))
+    order = [name for name, _ in parsed]
+    unique = sorted(dict.fromkeys(parsed), key=lambda item: order.index(item[0]))
     names = [name for name, _ in unique]
     return {name if names.count(name) == 1 else f"{name} {_edges(band)}": band for name, band in unique}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..wording import ALPHA, criterion
+from .curve import specification_curve as specification_curve
 from .drawing import (
     COHERENCE,
     MISSING,
