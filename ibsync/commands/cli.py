@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", dest="name", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_pack, _add_info, _add_check, _add_run, _add_report, _add_doctor):
+    for add in (_add_demo, _add_pack, _add_info, _add_check, _add_run, _add_multiverse, _add_report, _add_doctor):
         add(commands)
     return parser
 
@@ -149,6 +149,15 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    _add_device(parser)
+    _add_json(parser)
+
+
+def _add_multiverse(commands: _Commands) -> None:
+    parser = _add(commands, "multiverse", _multiverse, "Test every combination of choices, corrected for all of them")
+    parser.add_argument("plan", metavar="PLAN.toml")
+    parser.add_argument("-o", "--output", metavar="OUT.csv", help="table, .csv or .json, instead of the plan's")
+    parser.add_argument("--picture", metavar="OUT.png", help="specification curve, .png, .svg or .pdf")
     _add_device(parser)
     _add_json(parser)
 
@@ -267,6 +276,23 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _outcome_text(outcome: Outcome) -> str:
     return "\n".join([str(outcome.result), *(f"wrote {path}" for path in outcome.files)])
+
+
+def _multiverse(arguments: argparse.Namespace) -> int:
+    from .multiverse import run_multiverse
+
+    found, files = run_multiverse(
+        arguments.plan,
+        output=arguments.output,
+        picture=arguments.picture,
+        backend=arguments.backend,
+        progress=_shows_progress(arguments),
+    )
+    if arguments.json:
+        _print_json({**found.to_dict(), "files": [str(path) for path in files]})
+    else:
+        print("\n".join([str(found), "", *(f"wrote {path}" for path in files)]))
+    return DONE
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ _STRIPE = "#f5f5f5"
 _ROW_INCHES, _CURVE_INCHES, _GAP = 0.2, 2.7, 0.6
 
 
-def specification_curve(m: Multiverse) -> Figure:
+def specification_curve(m: Multiverse, figure: Figure | None = None) -> Figure:
     """
     Effects of all specifications in ascending order, above the choices that each is made of.
 
@@ -37,6 +37,8 @@ def specification_curve(m: Multiverse) -> Figure:
     ----------
     m : Multiverse
         From `ibs.multiverse`.
+    figure : matplotlib.figure.Figure, optional
+        Where to draw, an empty one with a constrained layout; its size is set. A new figure if left out.
 
     Returns
     -------
@@ -48,23 +50,26 @@ def specification_curve(m: Multiverse) -> Figure:
     PlanError
         If no specification has a value.
     """
-    import matplotlib.pyplot as plt
-
     table = m.table[np.isfinite(m.table["effect"])].sort_values("effect", kind="stable")
     if table.empty:
         raise PlanError("specification curve: no specification has a value, so there is nothing to draw")
     rows = _rows(table)
     inches = _ROW_INCHES * (max(1, len(rows)) + _GAP * len({name for name, _ in rows}))
     width = float(np.clip(4.5 + 0.13 * len(table), 7.0, 13.0))
-    figure, (curve, matrix) = plt.subplots(
-        2, 1, sharex=True, figsize=(width, _CURVE_INCHES + inches + 1.1), layout="constrained",
-        height_ratios=[_CURVE_INCHES, inches],
-    )  # fmt: skip
+    figure = figure if figure is not None else _new_figure()
+    figure.set_size_inches(width, _CURVE_INCHES + inches + 1.1)
+    curve, matrix = figure.subplots(2, 1, sharex=True, height_ratios=[_CURVE_INCHES, inches])
     _draw_effects(curve, table, m.alpha)
     _draw_choices(matrix, table, rows, m.alpha)
     curve.set_xlim(-0.8, len(table) - 0.2)
     figure.suptitle(_title(table, m.alpha, int(12 * width)), x=0.01, ha="left", fontsize="medium")
     return figure
+
+
+def _new_figure() -> Figure:
+    import matplotlib.pyplot as plt
+
+    return plt.figure(layout="constrained")
 
 
 def _title(table: pd.DataFrame, alpha: float, n_letters: int) -> str:
