@@ -30,7 +30,7 @@ NEGLIGIBLE_WEIGHT = 1e-9
 _DEEP = Rank(80, 46, 2.5, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
     "exact": (Rank(30, 22, 2.5, "float64", 2e-6, 7.5, 9.0), _DEEP),
-    "fast": (Rank(20, 16, 2.5, "float32", 1.2e-3, 6.0, 7.0), _DEEP),
+    "fast": (Rank(20, 16, 2.5, "float32", 5e-4, 6.0, 7.0), _DEEP),
 }
 LONG_EPOCH = 10.0  # scale lengths
 POINTS_FOR_LONG_EPOCHS = 1.5

@@ -62,6 +62,13 @@ class Signals:
         """Samples of each channel."""
         return int(self.x.shape[1])
 
+    def part(self, channels: NDArray[np.bool_]) -> Signals:
+        """Some of the channels, as bool [channel] marks them."""
+        bad = None if self.bad is None else self.bad[channels]
+        seam = None if self.seam is None else self.seam[channels]
+        of = (self.mean[channels], self.gain[channels], self.status[channels])
+        return Signals(self.x[channels], (int(channels.sum()),), *of, bad, seam)
+
     def spectra(self, part: slice, n_bins: int | None = None) -> NDArray[np.complex128]:
         """Zero-padded spectra over M of unit-variance channels: complex128 [bin 0..n_bins - 1 or M/2, channel].
 

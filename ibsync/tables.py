@@ -166,6 +166,18 @@ class Group:
         n_end, n_rows, n_features, n_filters = self.end_mixing.shape
         return _as_real(self.end_mixing.reshape(n_end, n_rows * n_features, n_filters))
 
+    @cached_property
+    def gain(self) -> NDArray[np.float64]:
+        """How much of a window's power can come out as rounding, in eps**2: far from the ends, float64 [row]."""
+        norms = (np.abs(self.kernels) ** 2).sum(axis=2).max(axis=0, initial=0.0)
+        return np.asarray((np.abs(self.mixing) ** 2 @ norms).sum(axis=1), np.float64)
+
+    @cached_property
+    def end_gain(self) -> NDArray[np.float64]:
+        """The same for the left end: float64 [end, row]."""
+        norms = (np.abs(self.end_filters) ** 2).sum(axis=2)
+        return np.asarray(np.einsum("trkf,tf->tr", np.abs(self.end_mixing) ** 2, norms), np.float64)
+
 
 def _as_real(matrices: NDArray[Any]) -> NDArray[Any]:
     """Complex [k, m, n] as real [k, 2 m, 2 n] acting on interleaved real and imaginary parts."""

@@ -106,4 +106,4 @@ def engine_at(engine, rows, times, a, b):
     features_b = engine.features(b)
     found = engine.coherence(features_a, features_b)
     shape = (len(a), len(b), len(times), len(rows))
-    return found.coherency.reshape(shape), found.coherence.reshape(shape), features_a.depth
+    return found.coherency.reshape(shape), found.coherence.reshape(shape), int(features_a.deep.any())

@@ -94,18 +94,20 @@ def test_every_cell_of_the_grid_is_counted_in_the_class_that_the_definition_give
     engine = engine_of(accuracy, epochs={"early": (0, 20), "late": (35, 60)}, coi="none")
     u, v = engine.features(a), engine.features(b)
     found = engine.coherence(u, v, shares=asked)
-    assert u.depth == (make is rough_signals)
+    assert u.deep.any() == (make is rough_signals)
     plan = engine.plan
-    expected = np.zeros((4, 2, 2, plan.n_means))
-    allowed, width = np.zeros((2, 2, plan.n_means)), np.zeros(plan.n_means)
-    for segment, counts in zip(plan.segments_at(u.depth), plan.widths_at(u.depth), strict=True):
-        rows = np.arange(segment.first_row, segment.first_row + segment.n_rows)
-        times = plan.group(segment, u.depth).times
-        value, _ = definition_at(a, b, plan.scales, rows, times)
-        assert not np.isnan(value).any()
-        expected += np.einsum("kabtr,mtr->kabm", classes_of(value, asked), counts)
-        allowed += np.einsum("abtr,mtr->abm", undecided(value, asked, PROMISE[accuracy]), counts)
-        width += counts.sum(axis=(1, 2))
+    expected, allowed = np.zeros((4, 2, 2, plan.n_means)), np.zeros((2, 2, plan.n_means))
+    width = np.zeros((2, 2, plan.n_means))
+    deep = (u.deep[:, None] | v.deep)[..., None]  # each pair is computed at its own depth
+    for depth, mine in ((0, ~deep), (1, deep)):
+        for segment, counts in zip(plan.segments_at(depth), plan.widths_at(depth), strict=True):
+            rows = np.arange(segment.first_row, segment.first_row + segment.n_rows)
+            times = plan.group(segment, depth).times
+            value, _ = definition_at(a, b, plan.scales, rows, times)
+            assert not np.isnan(value).any()
+            expected += mine * np.einsum("kabtr,mtr->kabm", classes_of(value, asked), counts)
+            allowed += mine * np.einsum("abtr,mtr->abm", undecided(value, asked, PROMISE[accuracy]), counts)
+            width += mine * counts.sum(axis=(1, 2))
     above = expected.sum(axis=0)
     assert above.max() > 0.1 * width.max()
     assert (allowed < 0.02 * width).all()

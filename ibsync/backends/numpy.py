@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,21 +40,26 @@ TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block'
 CELLS_PER_SUM = 512  # float32 sums over more cells would lose digits; blocks are added up in float64
 CHANNELS_PER_TASK = 32
 N_PHASES = 4
-
-
-class _TooShallow(Exception):  # noqa: N818 - a signal between two functions of this module, not an error
-    """A block holds cells that the present rank does not resolve."""
+# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
+FLOAT32_NOISE = 2e-4
 
 
 @dataclass
 class Features:
-    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed block by block."""
+    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed block by block.
+
+    `deep` marks channels with cells that the plan's first rank does not resolve, as far as is known: bool [channel].
+    """
 
     signals: Signals
     plan: Plan
     spectra: Complex
-    depth: int = 0
+    deep: NDArray[np.bool_]
     _usable: dict[int, list[NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def part(self, channels: NDArray[np.bool_]) -> Features:
+        """Some of the channels."""
+        return Features(self.signals.part(channels), self.plan, self.spectra[:, channels], self.deep[channels])
 
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
         """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
@@ -105,6 +110,16 @@ class Sums:
             self.phases.classes[means] += part.phases.classes
             self.phases.width[means] += part.phases.width
 
+    def put(self, rows: NDArray[np.bool_], columns: NDArray[np.bool_], part: Sums) -> None:
+        """Put the sums of some pairs in the place of those that are there."""
+        row, column = np.ix_(rows, columns)
+        self.squared[:, row, column] = part.squared
+        self.inner[:, row, column] = part.inner
+        self.weight[:, row, column] = part.weight
+        if self.phases is not None and part.phases is not None:
+            self.phases.classes[:, :, row, column] = part.phases.classes
+            self.phases.width[:, row, column] = part.phases.width
+
     def __add__(self, other: Sums) -> Sums:
         phases = None
         if self.phases is not None and other.phases is not None:
@@ -141,25 +156,32 @@ class NumpyBackend:
         """Features of every channel of `signals`."""
         starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
         parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
-        return Features(signals, plan, np.concatenate(list(parts), axis=1))
+        return Features(signals, plan, np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool))
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
-        """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
-        depth = max(a.depth, b.depth)
-        while True:
-            try:
-                return self._coherence(a, b, depth, shares)
-            except _TooShallow:
-                depth += 1
-                a.depth = b.depth = depth
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`.
 
-    def _coherence(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+        Pairs of a channel with cells that the first rank does not resolve are computed again at the deeper one; how
+        deeply a pair is computed does not depend on the other channels.
+        """
         shape = (a.plan.n_means, a.signals.n_channels, b.signals.n_channels)
         totals = Sums.zeros(shape, shares=shares is not None)
-        blocks = _blocks([a] if a is b else [a, b], depth, self.n_threads)
-        for means, sums in self._map(partial(_block_sums, shares=shares), blocks):
-            totals.add(means, sums)
+        if not (a.deep.all() or b.deep.all()):
+            self._sum(totals, a, b, 0, shares)
+        for rows, columns in ((a.deep, np.ones(shape[2], bool)), (~a.deep, b.deep)):
+            if rows.any() and columns.any():
+                part = Sums.zeros((shape[0], int(rows.sum()), int(columns.sum())), shares=shares is not None)
+                self._sum(part, a.part(rows), b.part(columns), 1, shares)
+                totals.put(rows, columns, part)
         return totals
+
+    def _sum(self, totals: Sums, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> None:
+        batches = [a] if a is b else [a, b]
+        blocks = _blocks(batches, depth, self.n_threads)
+        for means, sums, shallow in self._map(partial(_block_sums, shares=shares), blocks):
+            totals.add(means, sums)
+            for features, part in zip(batches, _slices(batches), strict=False):
+                features.deep |= shallow[part]
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Results in the order of `items`, a few ahead of the consumer: sums do not depend on who finishes first."""
@@ -192,6 +214,17 @@ class _Columns:
     first: int  # number of its first sample
     frame: Real  # left frame and mirrored right one side by side, [(point, re/im), 2 columns]
 
+    @cached_property
+    def largest_energy(self) -> NDArray[np.float64]:
+        """Energy of the samples in the window, anywhere in the recording, where it is largest: [column]."""
+        left, right = np.split(np.asarray(np.einsum("pc,pc->c", self.frame, self.frame), np.float64), 2)
+        n_points = self.group.kernels.shape[2]
+        if not len(self.samples) or not n_points:
+            return np.asarray(np.maximum(left, right))
+        total = np.cumsum(np.einsum("spc,spc->sc", self.samples, self.samples), axis=0, dtype=np.float64)
+        windows = total[n_points:] - total[:-n_points]
+        return np.asarray(np.maximum(np.maximum(left, right), windows.max(axis=0, initial=0.0)))
+
     @property
     def segment(self) -> Segment:
         return self.batches[0].plan.segments_at(self.depth)[self.index]
@@ -206,8 +239,14 @@ class _Columns:
 
     def slices(self) -> tuple[slice, slice]:
         """Columns of the first and of the last batch."""
-        n_a, n_b = self.batches[0].signals.n_channels, self.batches[-1].signals.n_channels
-        return slice(0, n_a), slice(self.n - n_b, self.n)
+        return _slices(self.batches)
+
+
+def _slices(batches: list[Features]) -> tuple[slice, slice]:
+    """Columns of the first and of the last batch, of all side by side."""
+    n_a, n_b = batches[0].signals.n_channels, batches[-1].signals.n_channels
+    n = n_a if len(batches) == 1 else n_a + n_b
+    return slice(0, n_a), slice(n - n_b, n)
 
 
 def _columns(batches: list[Features], index: int, depth: int, n_threads: int) -> _Columns:
@@ -270,26 +309,60 @@ def _bytes_per_cell(columns: _Columns) -> int:
     return int(features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64))
 
 
-def _block_sums(block: _Block, shares: PhaseShares | None) -> tuple[NDArray[np.int64], Sums]:
-    """Which means a block contributes to, and its sums."""
+def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
+    """Which means a block contributes to, its sums, and the columns with cells that the rank does not resolve."""
     columns, times = block.columns, block.times
     weights = columns.segment.weights
     if not block.near:
-        u = _far(columns, times)
-        return _side_sums(columns, u, times, weights[:, times], 1, _Classes.of(shares, columns, times))
+        cells = _Cells(times, _far(columns, times), _noise(columns, columns.group.gain[None]), 1)
+        return _side_sums(columns, cells, weights[:, times], _Classes.of(shares, columns, times))
     mirror = len(columns.group.times) - 1 - times
-    u = _near(columns, times)
+    u, noise = _near(columns, times), _noise(columns, columns.group.end_gain[times])
+    left, right = slice(0, columns.n), slice(columns.n, None)
     once = mirror != times  # the middle is its own mirror image
     of_mirror = weights[:, mirror] * once[:, None]
     sides = [
-        _side_sums(columns, half, at, w, direction, classes)
+        _side_sums(columns, _Cells(at, u[..., half], noise, direction), w, classes)
         for half, at, w, direction, classes in (
-            (u[..., : columns.n], times, weights[:, times], 1, _Classes.of(shares, columns, times)),
-            (u[..., columns.n :], mirror, of_mirror, -1, _Classes.of(shares, columns, mirror, once)),
+            (left, times, weights[:, times], 1, _Classes.of(shares, columns, times)),
+            (right, mirror, of_mirror, -1, _Classes.of(shares, columns, mirror, once)),
         )
         if w.any()
     ]
     return sides[0] if len(sides) == 1 else _joined(*sides)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells [time, row] of a group on one side.
+
+    Attributes
+    ----------
+    times : int64 [time]
+    u : float [time, row, (K, re/im), column]
+        Features before scaling.
+    noise : float64 [time or 1, row, column] or None
+        Power below which a cell drowns in rounding, where that can happen.
+    direction : int
+        -1 for a mirrored recording.
+    """
+
+    times: NDArray[np.int64]
+    u: Real
+    noise: NDArray[np.float64] | None
+    direction: int
+
+
+def _noise(columns: _Columns, gain: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Power [time or 1, row, column] below which cells drown in rounding and in what ends with the filters.
+
+    Both are proportional to the largest power that the filters meet: a spike rings over the whole band-limited signal,
+    and filters cut at a few scales do not cancel that to the last digit.
+    """
+    if columns.frame.dtype != np.float32:
+        return None
+    eps = float(np.finfo(np.float32).eps) / 2
+    return np.asarray((eps / FLOAT32_NOISE) ** 2 * gain[:, :, None] * columns.largest_energy)
 
 
 def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
@@ -330,23 +403,29 @@ class _Unit:
         return _Unit(self.u[..., columns], None if self.valid is None else self.valid[:, columns])
 
 
-def _unit(columns: _Columns, u: Real, times: NDArray[np.int64]) -> _Unit:
+def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
+    """Unit features, and the columns with cells that the rank does not resolve."""
+    u, times = cells.u, cells.times
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
-    if columns.depth == 0:
-        tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
-        if np.any(valid & (tail > columns.batches[0].plan.rank(0).tail * power)):
-            raise _TooShallow
     for features, part in zip(columns.batches, columns.slices(), strict=False):
         usable = features.usable(columns.depth, columns.index)
         if usable is not None:
             valid[:, :, part] &= usable[times]
+    shallow = np.zeros(columns.n, bool)
+    if columns.depth == 0:
+        tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
+        unresolved = tail > columns.batches[0].plan.rank(0).tail * power
+        if cells.noise is not None:
+            unresolved |= power < cells.noise
+        shallow = np.any(valid & unresolved, axis=(0, 1))
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
     # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
     unit: Real = u.astype(np.float64 if columns.depth else np.float32, copy=False)
     unit *= length.astype(unit.dtype, copy=False)[:, :, None, :]
-    return _Unit(unit.reshape(-1, *unit.shape[2:]), None if all_valid else valid.reshape(-1, valid.shape[-1]))
+    flat = unit.reshape(-1, *unit.shape[2:])
+    return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
 
 
 def _usable_cells(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
@@ -368,33 +447,27 @@ def _usable_cells(signals: Signals, plan: Plan, segment: Segment, depth: int) ->
 
 # --- per pair ---------------------------------------------------------------------------------------------------------
 
-_Part = tuple[NDArray[np.int64], Sums]
+_Part = tuple[NDArray[np.int64], Sums, NDArray[np.bool_]]
 
 
-def _side_sums(
-    columns: _Columns,
-    u: Real,
-    times: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    direction: int,
-    classes: _Classes | None,
-) -> _Part:
-    """Sums over cells [time, row] whose features are `u`; `direction` is -1 for a mirrored recording."""
-    unit = _unit(columns, u, times)
+def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], classes: _Classes | None) -> _Part:
+    """Sums over cells [time, row] under weights [mean, time, row]."""
+    unit, shallow = _unit(columns, cells)
     means = np.flatnonzero(weights.any(axis=(1, 2)))
     a, b = (unit.of(part) for part in columns.slices())
     some = None if classes is None else replace(classes, widths=classes.widths[means])
-    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), direction, some)
+    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), cells.direction, some), shallow
 
 
 def _joined(first: _Part, second: _Part) -> _Part:
     means = np.union1d(first[0], second[0])
+    shallow = first[2] | second[2]
     if np.array_equal(first[0], second[0]):
-        return means, first[1] + second[1]
+        return means, first[1] + second[1], shallow
     sums = Sums.zeros((len(means), *first[1].squared.shape[1:]), shares=first[1].phases is not None)
-    for own, part in (first, second):
+    for own, part, _ in (first, second):
         sums.add(np.searchsorted(means, own), part)
-    return means, sums
+    return means, sums, shallow
 
 
 @dataclass(frozen=True)
