@@ -48,6 +48,7 @@ HOLDS = {"phase": STATIONARY, "iaaft": STATIONARY, "shift": STATIONARY, "block":
 N_DYADS = 6
 ALL_REPAIRINGS = factorial(N_DYADS) - 1
 PART = 25  # simulations in one piece of work
+TOGETHER = 4  # studies in one call: small calls cost more than the pairs between studies that nobody needs
 
 
 # --- a dyad against surrogates of it ----------------------------------------------------------------------------------
@@ -118,13 +119,13 @@ def _n_reaching(values: Floats) -> int:
 def pair_tables(studies: Floats) -> Floats:
     """Coherence of every first with every second person, [sim, A, B], of studies [sim, dyad, person, sample]."""
     here = engine()
-    first, second = (np.ascontiguousarray(studies[:, :, person]) for person in range(2))
-    return np.stack(
-        [
-            here.coherence(here.features(a), here.features(b)).coherence[..., 0, 0]
-            for a, b in zip(first, second, strict=True)
-        ]
-    )
+    tables = []
+    for start in range(0, len(studies), TOGETHER):
+        first, second = (here.features(studies[start : start + TOGETHER, :, person]) for person in range(2))
+        found = here.coherence(first, second).coherence[..., 0, 0]  # [sim, A, sim, B]
+        sim = np.arange(len(found))
+        tables.append(found[sim, :, sim])
+    return np.concatenate(tables)
 
 
 def repairing_p(tables: Floats, n_draws: int = ALL_REPAIRINGS) -> Floats:
@@ -326,15 +327,15 @@ def measure_durations(settings: Settings) -> dict[str, Any]:
     """Mean coherence of strangers in segments of a recording: transformed one by one, or cut out of one transform."""
     n_sims = max(2, settings.sims // 5)
     pairs = simulate("independent", n_sims, seed=settings.seed, duration_s=RECORD_S)[:, 0]
-    rows = [row for band, durations in DURATIONS_S.items() for row in _of_durations(pairs, band, durations)]
+    rows = [row for band, durations in DURATIONS_S.items() for row in of_durations(pairs, band, durations)]
     return {
-        "how": f"mean R2 of two strangers (scenario independent) in the middle of a recording of {RECORD_S:g} s, and its "
-        f"standard error; {n_sims} dyads",
+        "how": f"mean R2 of two strangers (scenario independent) in the middle of a recording of {RECORD_S:g} s, and "
+        f"its standard error; {n_sims} dyads",
         "durations": rows,
     }
 
 
-def _of_durations(pairs: Floats, band_s: tuple[float, float], durations_s: Sequence[float]) -> Iterator[Row]:
+def of_durations(pairs: Floats, band_s: tuple[float, float], durations_s: Sequence[float]) -> Iterator[Row]:
     request = _request(band_s, min_valid=0.0)  # the cone leaves little of a short segment
     epochs = {f"{d:g}": [((RECORD_S - d) / 2, (RECORD_S + d) / 2)] for d in durations_s}
     whole = Engine(pairs.shape[-1], SFREQ_HZ, request, epochs=epochs, backend="numpy")
@@ -370,9 +371,8 @@ SECTIONS: dict[str, Callable[[Settings], dict[str, Any]]] = {
 def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n== {name} ({found['seconds']:.0f} s)\n{found['how']}."
     if "durations" in found:
-        yield from _aligned(
-            [["s", "transformed alone", "cut from the whole"], *map(_duration_cells, found["durations"])]
-        )
+        header = ["periods, s", "segment, s", "transformed alone", "cut from the whole"]
+        yield from _aligned([header, *map(_duration_cells, found["durations"])])
         return
     tests = list(dict.fromkeys(row["test"] for row in found["rows"]))
     cells = {(row["scenario"], row["test"]): row for row in found["rows"]}

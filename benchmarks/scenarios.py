@@ -146,7 +146,7 @@ def _shared(rng: np.random.Generator, shape: tuple[int, int], n: int) -> Floats:
 
 
 def _frequencies(n: int) -> Floats:
-    return np.fft.rfftfreq(n, 1 / SFREQ_HZ)
+    return np.asarray(np.fft.rfftfreq(n, 1 / SFREQ_HZ), np.float64)
 
 
 def _bump(frequency: Floats, centre: Floats, width: float) -> Floats:

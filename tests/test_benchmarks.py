@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -154,3 +155,60 @@ def test_the_speed_table_of_the_readme_is_that_of_the_measured_figures():
         cwd=BENCHMARKS.parent,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_calibration_writes_its_rates_with_what_they_were_measured_on(tmp_path, capsys):
+    out = tmp_path / "rates.json"
+    words = ["--sims", "2", "--draws", "4", "--processes", "1", "--out", str(out)]
+    load("calibration").main([*words, "--only", "dyads", "groups", "person effects"])
+    report = json.loads(out.read_text())
+    assert report["settings"] == {"sims": 2, "draws": 4, "seed": 1, "processes": 1}
+    assert report["provenance"]["versions"]["numpy"] == np.__version__
+    found = report["sections"]["dyads"]["rows"]
+    scenarios, kinds = {row["scenario"] for row in found}, {row["test"] for row in found}
+    assert {"phase", "iaaft", "shift", "block", "ar1"} < kinds
+    assert {"independent", "ar1", "stimulus", "bursts", "motion"} < scenarios
+    assert len(found) == len(kinds) * len(scenarios)
+    assert all(sum(row["ranks"]) == row["n"] == 2 for row in found)
+    assert all(row["low"] <= row["rate"] <= row["high"] for row in found)
+    page = capsys.readouterr().out
+    assert all(name in page for name in (*kinds, *scenarios, "re-pairing", "derangements"))
+
+
+def test_simulations_depend_on_their_scenario_part_and_seed_alone():
+    simulate = load("scenarios").simulate
+    first = simulate("bursts", 2, 3, seed=1)
+    assert first.shape == (2, 3, 2, 500)
+    assert_allclose(simulate("bursts", 2, 3, seed=1), first)
+    others = [
+        simulate("stimulus", 2, 3, seed=1),
+        simulate("bursts", 2, 3, seed=1, part=1),
+        simulate("bursts", 2, 3, seed=2),
+    ]
+    assert all(abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.2 for other in others)
+
+
+@pytest.mark.parametrize("scenario", ["independent", "ar1"])
+def test_persons_without_a_paradigm_share_nothing_and_keep_their_variance(scenario):
+    x = load("scenarios").simulate(scenario, 2000, seed=3)[:, 0]
+    expected = {"independent": 0.8**2 + 0.9**2 + 0.5**2 + 0.3**2, "ar1": 1 / (1 - 0.9**2)}[scenario]
+    assert_allclose(x.var(axis=0), expected, rtol=0.2)
+    assert_allclose(x.var(), expected, rtol=0.02)
+    assert abs((x[:, 0] * x[:, 1]).mean()) < 0.03 * expected
+
+
+def test_only_partners_of_the_coupled_scenario_share_their_band():
+    simulate = load("scenarios").simulate
+
+    def of_partners_and_strangers(scenario):
+        a, b = np.moveaxis(simulate(scenario, 300, 2, seed=4), 2, 0)
+        centred = [x - x.mean(axis=-1, keepdims=True) for x in (a, b)]
+        a, b = (x / x.std(axis=-1, keepdims=True) for x in centred)
+        return (a[..., :-2] * b[..., 2:]).mean(), (a[:, 0, :-2] * b[:, 1, 2:]).mean()
+
+    partners, strangers = of_partners_and_strangers("coupled 1.2")
+    assert partners > 0.3
+    assert abs(strangers) < 0.03
+    partners, strangers = of_partners_and_strangers("stimulus")
+    assert partners > 0.05
+    assert abs(partners - strangers) < 0.03
