@@ -221,6 +221,17 @@ def test_one_specification_equals_a_loop_over_all_repairings(study):
     assert row["n_dyads"] == 5
 
 
+def test_epochs_and_bands_of_a_run_keep_their_places(study):
+    words = {"epochs": {"talk": (10.0, 70.0), "late": (60.0, 110.0), "end": (90.0, 118.0)}, "seed": 1}
+    bands = {"quick": (0.9, 1.6)} | BANDS
+    table = ibs.multiverse(study, bands=bands, chroma="hbr", **words).table
+    real = study.synchrony(ibs.WTC(bands), chroma="hbr", epochs=words["epochs"])["coherence"]
+    assert list(zip(table["epoch"], table["band"], strict=True)) == list(itertools.product(words["epochs"], bands))
+    for row in table.itertuples():
+        assert row.statistic == pytest.approx(float(real.sel(epoch=row.epoch, band=row.band).mean()), abs=1e-6)
+        assert (row.low_hz, row.high_hz) == bands[row.band]
+
+
 def test_one_channel_pair_equals_the_group_test(study):
     pairs = [("S1_D1", "S1_D1")]
     spec = ibs.WTC(BANDS)
