@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .analysis import Study
     from .arrays import partial_wtc, wtc
+    from .calibration import Calibration, calibrate
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
     from .pictures import plot
     from .pictures.report import report
+    from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
     from .simulation import simulate
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "WTC",
     "Band",
+    "Calibration",
     "DeviceError",
     "Engine",
     "IbsyncError",
@@ -37,6 +40,7 @@ __all__ = [
     "PlanError",
     "Result",
     "Study",
+    "calibrate",
     "load",
     "load_null",
     "merge_nulls",
@@ -49,12 +53,14 @@ __all__ = [
     "simulate",
     "test",
     "test_together",
+    "wavelet_power",
     "wtc",
 ]
 
 _HOME = {
     "WTC": "spec",
     "Band": "spec",
+    "Calibration": "calibration",
     "DeviceError": "errors",
     "Engine": "engine",
     "IbsyncError": "errors",
@@ -63,6 +69,7 @@ _HOME = {
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
+    "calibrate": "calibration",
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
@@ -74,6 +81,7 @@ _HOME = {
     "simulate": "simulation",
     "test": "testing",
     "test_together": "testing",
+    "wavelet_power": "power",
     "wtc": "arrays",
 }
 

@@ -168,6 +168,17 @@ def _add_report(commands: _Commands) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
 
 
+def _add_calibrate(commands: _Commands) -> None:
+    help_text = "Say whether a plan's test rejects as often as it says on your recordings, and what it would find"
+    parser = _add(commands, "calibrate", _calibrate, help_text)
+    parser.add_argument("study", metavar="STUDY.h5")
+    parser.add_argument("--plan", required=True, metavar="PLAN.toml", help="plan to try; its own study is not read")
+    parser.add_argument("--sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
+    parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
+    _add_device(parser)
+    _add_json(parser)
+
+
 def _add_doctor(commands: _Commands) -> None:
     parser = _add(commands, "doctor", _doctor, "Examine the installation, layer by layer, and say which one fails")
     _add_json(parser)
@@ -303,6 +314,24 @@ def _report(arguments: argparse.Namespace) -> int:
     check_writable(arguments.output)
     report(load(arguments.result), arguments.output)
     print(f"wrote {arguments.output}")
+    return DONE
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from .calibration import calibrate_plan
+
+    found = calibrate_plan(
+        arguments.study,
+        arguments.plan,
+        sims=arguments.sims,
+        output=arguments.output,
+        backend=arguments.backend,
+        progress=_shows_progress(arguments),
+    )
+    if arguments.json:
+        _print_json([one.describe() for one in found])
+    else:
+        print("\n\n".join(str(one) for one in found))
     return DONE
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..wording import ALPHA, criterion
 from .curve import specification_curve as specification_curve
+from .calibration import calibration as calibration
 from .drawing import (
     COHERENCE,
     MISSING,
