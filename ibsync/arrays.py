@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .errors import InputError, PlanError
 from .maps import coherency_maps
 from .plan import Epochs, Plan, full_resolution_weights, make_plan
 from .signals import REASONS, Signals, prepare
+from .significance import CAUTION, LEVEL, lag1, pair_levels
 from .spec import WTC, requested_rows
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ def wtc(
     fmax: float | None = None,
     epochs: Epochs | None = None,
     grid: str | float | None = None,
+    significance: str | None = None,
+    n_surrogates: int = 300,
+    seed: int = 0,
     spec: WTC | None = None,
     channels_a: Sequence[str] | None = None,
     channels_b: Sequence[str] | None = None,
@@ -56,6 +61,14 @@ def wtc(
         With bands; default: the whole recording, named "all".
     grid : "full" or float, optional
         Maps at every sample (default without bands) or every so many seconds.
+    significance : {"ar1", "phase"}, optional
+        With maps: the 95 % level of R2 of each row and pair, for a contour. "ar1": both channels simulated as AR(1)
+        noise, as in geophysics, which is no null of fNIRS (a RuntimeWarning says so). "phase": `b` phase randomised,
+        which holds for any spectrum. Each cell is judged on its own either way.
+    n_surrogates : int
+        Simulated or surrogate pairs behind each level.
+    seed : int
+        Seed of the levels.
     spec : WTC, optional
         Instead of single words.
     channels_a, channels_b : sequence of str, optional
@@ -68,7 +81,8 @@ def wtc(
     -------
     xarray.Dataset
         Maps: coherence (magnitude-*squared*, 0..1) and phase (rad, positive: a leads), dimensions channel_a, channel_b,
-        freq (Hz, falling: period rises), time (s); coordinates period (s) and coi (s, longest trusted period).
+        freq (Hz, falling: period rises), time (s); coordinates period (s) and coi (s, longest trusted period). If
+        asked for, significance_level, dimensions channel_a, channel_b, freq.
         Means: coherence, coherency_re, coherency_im, phase, phase_consistency, lag (s), valid_fraction, dimensions
         channel_a, channel_b, band, epoch.
 
@@ -93,6 +107,8 @@ def wtc(
     spec = _merged(spec, bands, fmin, fmax, words)
     signals = _pair(a, b, channels_a, channels_b)
     if spec.bands is not None and grid is None:
+        if significance is not None:
+            raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
         engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend)
         means = engine.coherence(*(engine._device.features(s, engine.plan) for s in signals))
         return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend)
@@ -100,7 +116,13 @@ def wtc(
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
-    return view.dataset(view.coherency(*signals), signals, channels_a, channels_b)
+    levels = None if significance is None else view.levels(significance, signals, n_surrogates, seed)
+    ds = view.dataset(view.coherency(*signals), signals, channels_a, channels_b)
+    if levels is not None:
+        ds["significance_level"] = levels
+    if significance == "ar1":
+        warnings.warn(CAUTION, RuntimeWarning, stacklevel=2)
+    return ds
 
 
 def partial_wtc(
@@ -216,6 +238,24 @@ class _View:
 
     def coherency(self, a: Signals, b: Signals) -> NDArray[np.complex128]:
         return coherency_maps(a, b, self.plan.scales, self.rows, self.every, definition=self.definition)
+
+    def levels(self, kind: str, signals: tuple[Signals, Signals], n: int, seed: int) -> xr.Variable:
+        """Pointwise level of R2 of each pair and row."""
+        import xarray as xr
+
+        values = pair_levels(kind, *signals, self.plan.scales, self.rows, n=n, seed=seed, definition=self.definition)
+        attrs: dict[str, Any] = {
+            "units": "1",
+            "long_name": f"pointwise {LEVEL:.0%} level of coherence",
+            "level": LEVEL,
+            "family": kind,
+            "n_surrogates": n,
+            "seed": seed,
+        }
+        if kind == "ar1":
+            lags = {f"lag1_{side}": lag1(s.x).tolist() for side, s in zip("ab", signals, strict=True)}
+            attrs |= {**lags, "caution": CAUTION}
+        return xr.Variable(("channel_a", "channel_b", "freq"), values, attrs)
 
     def dataset(
         self,

@@ -27,13 +27,14 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
     Arrows follow Grinsted, Moore & Jevrejeva (2004) and their program: right is in phase, left anti-phase, down means
     that `a` leads by 90°, up that `b` does. They come from the phase of the smoothed product, where that program
     draws the phase of the unsmoothed one. What lies beyond the cone of influence is pale and hatched: do not read it.
+    A thick black line surrounds what exceeds `significance_level`, if the dataset has one.
 
     Parameters
     ----------
     ds : xarray.Dataset
         Maps of `ibs.wtc`: coherence (0..1, magnitude-squared) and phase (rad, positive: a leads), each
         float [channel_a, channel_b, freq, time], with coordinates period [s], time [s] and coi [s] (longest valid
-        period per time).
+        period per time). With significance_level, float [channel_a, channel_b, freq], its contour is drawn.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if left out.
     pair : int or (str, str)
@@ -64,6 +65,8 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
         vmax=1.0,
         rasterized=True,
     )
+    if "significance_level" in maps:
+        _draw_contour(ax, shown)
     _draw_phase_arrows(ax, maps, threshold)
     _draw_cone(ax, maps)
     _set_period_axis(ax, maps["period"].to_numpy())
@@ -96,8 +99,16 @@ def _pair_positions(ds: xr.Dataset, pair: int | tuple[str, str]) -> tuple[int, i
 def _thin_time(maps: xr.Dataset) -> xr.Dataset:
     """Block means over time where the map has more columns than a page can show."""
     step = -(-maps.sizes["time"] // _MOST_COLUMNS)
-    shown = maps[["coherence"]]
+    shown = maps[[name for name in ("coherence", "significance_level") if name in maps]]
     return shown if step == 1 else shown.coarsen(time=step, boundary="trim").mean()
+
+
+def _draw_contour(ax: Axes, shown: xr.Dataset) -> None:
+    level = shown["significance_level"].to_numpy()[:, None]
+    above = np.ma.masked_invalid(shown["coherence"].to_numpy() - level)
+    time, period = shown["time"].to_numpy(), shown["period"].to_numpy()
+    if above.count() and above.max() > 0 > above.min():
+        ax.contour(time, period, above, levels=[0.0], colors="black", linewidths=2.0, linestyles="solid", zorder=2.5)
 
 
 def _draw_phase_arrows(ax: Axes, maps: xr.Dataset, threshold: float) -> None:
@@ -157,7 +168,15 @@ def _reciprocal(value: Any) -> Any:
 
 
 def _set_title(ax: Axes, maps: xr.Dataset) -> None:
-    ax.text(0.0, 1.015, ARROWS, transform=ax.transAxes, fontsize="small", color="#444444", va="bottom")
+    legend = ARROWS
+    if "significance_level" in maps:
+        legend += f"\nthick line: {_level_words(maps['significance_level'].attrs)}, each cell on its own"
+    ax.text(0.0, 1.015, legend, transform=ax.transAxes, fontsize="small", color="#444444", va="bottom")
     if "channel_a" in maps.coords:
         a, b = (plain(maps[dim].item()) for dim in _PAIR)
-        ax.set_title(f"a: {a}    b: {b}\n", fontsize="medium", loc="left")
+        ax.set_title(f"a: {a}    b: {b}" + "\n" * (1 + legend.count("\n")), fontsize="medium", loc="left")
+
+
+def _level_words(attrs: dict[str, Any]) -> str:
+    null = {"ar1": "AR(1) noise", "phase": "phase-randomised b"}.get(attrs.get("family", ""), "the null")
+    return f"{attrs['level']:.0%} level of {null}" if "level" in attrs else f"level of {null}"
