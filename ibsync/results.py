@@ -35,6 +35,7 @@ TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "null_sd": (ROW, "1", "standard deviation of the coherence of the row's null partners"),
     "z": (ROW, "1", "(coherence - null_mean) / null_sd"),
     "percentile": (ROW, "%", "rank of the row's coherence among its null partners; descriptive, not a test"),
+    "statistic": (ROW, "1", "the measure that was tested, where it is not coherence"),
     "dyad_p": (ROW, "1", "p-value of the row against its own surrogates, not corrected"),
     "dyad_p_fdr": (ROW, "1", "dyad_p adjusted for the false discovery rate within the row"),
     "dyad_p_max": (ROW, "1", "dyad_p adjusted for the family-wise error rate within the row, by the maximum of z"),
@@ -105,10 +106,10 @@ class Result:
         Returns
         -------
         pandas.DataFrame
-            Columns dyad, session, epoch, chroma, channel_a, channel_b, band, coherence (magnitude-squared, 0..1),
-            null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, is_pseudo. In rows of the group test dyad and
-            session are "(all)"; in rows of one dyad p, p_fdr and p_max are NaN, because a p-value from re-pairing
-            belongs to the group.
+            Columns dyad, session, epoch, chroma, channel_a, channel_b, band, coherence (magnitude-squared, 0..1; the
+            measure where another was tested), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, is_pseudo. In
+            rows of the group test dyad and session are "(all)". In rows of one dyad p, p_fdr and p_max are those of
+            its own surrogates, corrected within the row, and NaN after re-pairing, which only tests the group.
         """
         return to_frame(self.dataset)
 
@@ -295,6 +296,7 @@ def to_frame(dataset: xr.Dataset) -> pd.DataFrame:
     import pandas as pd
 
     of_row: dict[str, str | None] = dict.fromkeys(("coherence", "null_mean", "null_sd", "z", "valid_fraction"))
+    of_row |= {"coherence": "statistic" if "statistic" in dataset else "coherence"}
     of_row |= {"p": "dyad_p", "p_fdr": "dyad_p_fdr", "p_max": "dyad_p_max"}
     tables = [_columns(dataset, ROW, of_row)]
     if "group_statistic" in dataset:

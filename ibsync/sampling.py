@@ -27,6 +27,8 @@ MODELS = ("ar1", "ar")
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
+# Channels on either side when both people are simulated: then the pairs that are dropped cost little.
+_MODEL_CHANNELS = 24
 
 
 def block_size(n_channels: int, n_samples: int) -> int:
@@ -77,12 +79,14 @@ class SurrogatePartners:
         if self.kind not in MODELS:
             # Made anew for each block: what an earlier block needed must not be seen in this one.
             return self._measured(self._features(self.x, self.entities[0], None), partners)
-        return np.concatenate([self._pair(int(k)) for k in draws])
+        few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
+        return np.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
 
-    def _pair(self, draw: int) -> Floats:
-        k = np.array([draw])
-        first = self._features(self.x, self.entities[0], k)
-        return self._measured(first, self._features(self.y, self.entities[1], k))
+    def _pairs(self, draws: Integers) -> Floats:
+        """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
+        first = self._features(self.x, self.entities[0], draws)
+        values = self._measured(first, self._features(self.y, self.entities[1], draws))
+        return values[np.arange(len(draws)), np.arange(len(draws))]
 
     def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
         filled = prepare(x)
@@ -105,9 +109,9 @@ class SurrogatePartners:
     def _measured(self, first: Any, partners: Any) -> Floats:
         found = self.engine.coherence(first, partners, shares=needs_shares(self.measure))
         values = measured(found, self.measure)
-        if values.ndim == 6:  # [first draw, a, draw, b, band, epoch]
-            values = values[0]
-        return np.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
+        if values.ndim == 5:  # [a, draw, b, band, epoch]
+            return np.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
+        return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,8 @@ class TrialPartners:
 
 
 def trial_table(
-    engine: Engine, x: NDArray[np.floating], y: NDArray[np.floating], starts: Sequence[int], measure: str) -> Floats:
+    engine: Engine, x: NDArray[np.floating], y: NDArray[np.floating], starts: Sequence[int], measure: str
+) -> Floats:
     """
     Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
 

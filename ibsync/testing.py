@@ -127,6 +127,12 @@ def _tested(
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
     n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
+    for null in of_surrogates:
+        if null.tail != tail:
+            raise PlanError(
+                f"the null took its maxima for tail={null.tail!r}, the test asks for {tail!r}: compute the null with "
+                f"tail={tail!r}"
+            )
     names = DEFAULT_CORRECTIONS if correct is None else correct
     if of_surrogates and correct is None and of_surrogates[0].stop_at is not None:
         names = ("fdr",)
@@ -148,7 +154,7 @@ def _tested(
     }  # fmt: skip
     if of_repairings:
         return _repaired(reals, of_repairings, names, tail, neighbours, attrs)
-    return _surrogated(reals, of_surrogates, names, tail, attrs)
+    return _surrogated(reals, of_surrogates, names, attrs)
 
 
 def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[Null], list[SurrogateNull]]:
@@ -210,7 +216,10 @@ def _repaired(
         n_groups = shape[0] * shape[3]
         features = slice(feature, feature + null.n_features)
         arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
-        results.append(build_result(real, arrays | _against_partners(real, null, shape), attrs))
+        rows = _against_partners(real, null, shape)
+        if attrs["measure"] == "coherence":
+            del rows["statistic"]
+        results.append(build_result(real, arrays | rows, attrs))
         feature, group = features.stop, group + n_groups
     return results
 
@@ -294,7 +303,7 @@ def _against_partners(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> A
         for label, dyad in zip(labels, real["dyad"].values, strict=True)
     ]
     sessions, dyads = np.array(at).T
-    names = ("null_mean", "null_sd", "z", "percentile")
+    names = ("statistic", "null_mean", "null_sd", "z", "percentile")
     return {name: summary[name][sessions, dyads].reshape(len(at), *shape) for name in names}
 
 
@@ -305,15 +314,9 @@ def _surrogated(
     reals: Sequence[xr.Dataset],
     nulls: Sequence[SurrogateNull],
     correct: Sequence[str],
-    tail: Tail,
     attrs: dict[str, Any],
 ) -> list[Result]:
     first = nulls[0]
-    if first.tail != tail:
-        raise PlanError(
-            f"the null took its maxima for tail={first.tail!r}, the test asks for {tail!r}: compute the null with "
-            f"tail={tail!r}"
-        )
     attrs |= {
         "n_draws": first.n, "exact": 0, "min_p": first.min_p, "seed": first.seed,
         "measure": first.attrs.get("measure", "coherence"), "stop_at": first.stop_at or 0,
@@ -324,6 +327,8 @@ def _surrogated(
         arrays = {name: _shaped(name, values, shape, real.sizes["dyad"]) for name, values in found.items()}
         observed = null.observed.reshape(real.sizes["dyad"], *shape)
         arrays["n_dyads"] = _n_dyads(real, observed)
+        if attrs["measure"] != "coherence":
+            arrays["statistic"] = observed
         results.append(build_result(_with_observed(real, null, observed), arrays, attrs))
     return results
 

@@ -35,6 +35,11 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
     ),
     "shift": ("the two persons' signals are independent, one of them stationary", _INDEPENDENT + ", and slow drift"),
     "ar1": ("both signals are independent AR(1) noise", "narrow-band physiology (Mayer waves), " + _INDEPENDENT),
+    "ar": ("both signals are independent autoregressive noise", "narrow-band physiology, " + _INDEPENDENT),
+    "trial": (
+        "within each dyad and epoch nothing ties a person's trial to the partner's trial of the same time",
+        "slow states and physiology that change over trials, stimuli that differ between trials",
+    ),
     "block": ("the blocks of one person's signal are exchangeable", _INDEPENDENT + ", and power added by block edges"),
     "sign_flip": (
         "the two conditions do not differ: each dyad's difference is as likely to have the other sign",
@@ -46,10 +51,29 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
     ),
 }
 
-TAILS = {
-    "greater": "coherence of real partners above the null",
-    "less": "coherence of real partners below the null",
-    "two-sided": "coherence of real partners different from the null",
+TAILS = {"greater": "above the null", "less": "below the null", "two-sided": "different from the null"}
+
+MEASURES = {
+    "coherence": "coherence",
+    "phase_consistency": "phase consistency",
+    "in_phase": "share of coherent in-phase cells",
+    "a_leads": "share of coherent cells in which the first person leads",
+    "b_leads": "share of coherent cells in which the second person leads",
+    "anti_phase": "share of coherent anti-phase cells",
+    "above": "share of coherent cells",
+}
+
+NULLS = {
+    "repair": "re-pairing of partners",
+    "phase": "Fourier phase randomisation of the second person",
+    "iaaft": "iterated amplitude-adjusted Fourier surrogates of the second person",
+    "shift": "circular shifts of the second person",
+    "block": "blocks of the second person's recording in another order",
+    "trial": "exchange of trials within dyads",
+    "ar1": "AR(1) noise for both persons",
+    "ar": "autoregressive noise for both persons",
+    "sign_flip": "sign flips over dyads",
+    "condition_labels": "exchange of condition labels within dyads",
 }
 
 # The same words for a contrast of conditions, to be followed by what it is compared with.
@@ -150,9 +174,14 @@ def hypothesis(attrs: Mapping[Any, Any]) -> str:
 def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
     tail = str(attrs.get("tail", "greater"))
     if not contrast_in_words(attrs):
-        return TAILS.get(tail, TAILS["greater"])
+        return f"{_measure(attrs)} of real partners {TAILS.get(tail, TAILS['greater'])}"
     way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["greater"])
     return f"contrast {contrast_in_words(attrs)} of real partners {way} {_contrast_reference(attrs)}"
+
+
+def _measure(attrs: Mapping[Any, Any]) -> str:
+    """What was tested, in words."""
+    return MEASURES.get(str(attrs.get("measure", "coherence")), "coherence")
 
 
 def contrast_in_words(attrs: Mapping[Any, Any]) -> str:
@@ -188,16 +217,34 @@ def headline(dataset: xr.Dataset) -> str:
     name, words = criterion(dataset)
     tested = int(np.isfinite(dataset["p"]).sum())
     if not tested:
-        return "No value could be tested: every one is missing."
+        return dyad_by_dyad(dataset) or "No value could be tested: every one is missing."
     kept = int((dataset[name] <= ALPHA).sum())
     label = f"{name} ≤ {ALPHA}, {words}"
-    strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name)}"
+    measure = "difference of coherence" if contrast_in_words(dataset.attrs) else _measure(dataset.attrs)
+    strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name, measure)}"
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
     elif dataset.attrs.get("caution"):
         strongest += f"; no single finding could pass: {dataset.attrs['caution']}"
     subject = "No test" if not kept else f"{kept} of {tested} tests"
-    return f"{subject} {_relation(dataset, kept)} ({label}); {strongest}."
+    each = dyad_by_dyad(dataset)
+    return f"{subject} {_relation(dataset, kept)} ({label}); {strongest}." + (f" {each}" if each else "")
+
+
+def dyad_by_dyad(dataset: xr.Dataset) -> str:
+    """How many tests of single dyads pass, where dyads were tested one by one; else empty."""
+    if "dyad_p" not in dataset or not bool(np.isfinite(dataset["dyad_p"]).any()):
+        return ""
+    kinds = (("dyad_p_max", "family-wise"), ("dyad_p_fdr", "false discovery rate"), ("dyad_p", "not corrected"))
+    name, words = next((n, w) for n, w in kinds if bool(np.isfinite(dataset[n]).any()))
+    passed = dataset[name] <= ALPHA
+    tested = np.isfinite(dataset[name])
+    dims = [dim for dim in passed.dims if dim != "dyad"]
+    within = " within each" if name != "dyad_p" else ""
+    return (
+        f"Dyad by dyad: {int(passed.sum())} of {int(tested.sum())} tests pass ({name} ≤ {ALPHA}, {words}{within}), in "
+        f"{int(passed.any(dims).sum())} of {dataset.sizes['dyad']} dyad sessions."
+    )
 
 
 def _relation(dataset: xr.Dataset, kept: int) -> str:
@@ -206,13 +253,16 @@ def _relation(dataset: xr.Dataset, kept: int) -> str:
     partners = "re-paired partners" if dataset.attrs.get("null_kind") == "repair" else "the null"
     tail = str(dataset.attrs.get("tail", "greater"))
     way = {"less": "less coherent than", "two-sided": "unlike"}.get(tail, "more coherent than")
+    if (measure := _measure(dataset.attrs)) != "coherence":
+        of = {"less": "a smaller", "two-sided": "another"}.get(tail, "a larger")
+        return f"{'show' if kept > 1 else 'shows'} {of} {measure} of real partners than {partners}"
     return f"{'show' if kept > 1 else 'shows'} real partners {way} {partners}"
 
 
-def _place(finding: Finding, name: str) -> str:
+def _place(finding: Finding, name: str, measure: str) -> str:
     v = finding.values
     return (
-        f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: coherence "
+        f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: {measure} "
         f"{v['group_statistic']:.3f} against {v['group_null_mean']:.3f}, {name} = {number(v[name])}"
     )
 
@@ -236,16 +286,12 @@ def bands_in_words(dataset: xr.Dataset) -> str:
 def null_in_words(attrs: Mapping[Any, Any]) -> str:
     """Kind and size of the null, with the seed."""
     kind = str(attrs.get("null_kind", "no"))
-    names = {
-        "repair": "re-pairing of partners",
-        "sign_flip": "sign flips over dyads",
-        "condition_labels": "exchange of condition labels within dyads",
-    }
-    name = names.get(kind, f"{kind} surrogates")
+    name = NULLS.get(kind, f"{kind} surrogates")
     n_draws = int(attrs.get("n_draws", 0))
     if int(attrs.get("exact", 0)):
         return f"{name}, all {n_draws} besides the real one"
-    return f"{name}, {n_draws} draws, seed {attrs.get('seed', 'not stored')}"
+    ended = f", counts ended at {attrs['stop_at']} draws that reach the observed value" if attrs.get("stop_at") else ""
+    return f"{name}, {n_draws} draws, seed {attrs.get('seed', 'not stored')}{ended}"
 
 
 def summary(dataset: xr.Dataset) -> str:
@@ -341,8 +387,8 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
     left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
     return (
-        f"{unit}The mean over dyads was compared with the same mean under the null ({null_in_words(attrs)}); "
-        f"{rule}{floor}; tail: {tail}.{left_out}"
+        f"{unit}The mean {_measure(attrs)} over dyads was compared with the same mean under the null "
+        f"({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
     )
 
 

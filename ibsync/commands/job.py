@@ -176,7 +176,9 @@ def _caution(study: Study, plan: PlanFile) -> str:
     names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
     words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
     if plan.null.kind == "repair":
-        draws = plan_draws(study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else plan.null.n, plan.null.seed)
+        draws = plan_draws(
+            study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else plan.null.n, plan.null.seed
+        )
         caution = shortfall(draws.n, n_features, names, listed=draws.design if draws.exact else None, **words)
     else:
         caution = shortfall(SURROGATES if plan.null.n is None else plan.null.n, n_features, names, **words)

@@ -307,7 +307,7 @@ def repair_test(
         ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32 [draw], the largest z of each draw;
         ``null_hist`` int64 [group, bin] over [0, 1]; ``pooled_statistic`` float64 [group], the real mean to be marked
         in the histogram. Where asked for: ``cluster`` int64 (0 outside clusters, its sign that of z), ``p_cluster``
-        (NaN outside clusters) and ``p_tfce`` float64.
+        (1 outside clusters) and ``p_tfce`` float64.
     """
     check_corrections(correct)
     if tail not in get_args(Tail):
@@ -379,7 +379,8 @@ def neighbour_p(
     if "cluster" in wanted:
         labels, mass = clusters(z, graph, threshold)
         inside = (labels != 0) & (largest(mass, -mass, tail) > 0)
-        size = np.where(inside, np.abs(mass), np.nan)
+        # Outside clusters the mass is 0, which every draw reaches.
+        size = np.where(np.isnan(z), np.nan, np.where(inside, np.abs(mass), 0.0))
         out = {"cluster": np.where(inside, labels, 0), "p_cluster": single_step_p(size, masses, _slack(size))}
     if "tfce" in wanted:
         score = tfce(z[None], graph)[0]

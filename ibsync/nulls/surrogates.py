@@ -164,8 +164,8 @@ def _refuse_lone_dyads(design: Repairing) -> None:
         if len(block) == 1:
             dyad, label = design.dyads[block[0]], design.strata[block[0]]
             raise PlanError(
-                f"dyad {dyad!r} is alone in its block ({label}) and can exchange partners with nobody: leave it out, or "
-                "name fewer columns that must agree"
+                f"dyad {dyad!r} is alone in its block ({label}) and can exchange partners with nobody: "
+                "leave it out, or name fewer columns that must agree"
             )
 
 
