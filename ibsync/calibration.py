@@ -51,6 +51,7 @@ WANTED_POWER = 0.8
 MOST_CELLS = 20
 _FEWEST_IN_CELL = 5
 _SURE = 0.01
+_VAGUE = 3.0
 _FEW_DYADS = 6
 
 
@@ -155,13 +156,13 @@ class Calibration:
 
     @property
     def coupling_found(self) -> float:
-        """Coupling that is found in 80 % of simulations, between those tried; NaN if none is found so often."""
-        rising = np.maximum.accumulate([0.0, *self.power])
-        grid = np.array([0.0, *self.couplings])
-        if rising[-1] < WANTED_POWER:
+        """Coupling found in 80 % of simulations: between two tried, or the weakest tried; NaN if none is so often."""
+        rising = np.maximum.accumulate([0.0, *self.power])[1:]
+        enough = np.flatnonzero(rising >= WANTED_POWER)
+        if not enough.size:
             return float("nan")
-        k = int(np.argmax(rising >= WANTED_POWER))
-        return float(np.interp(WANTED_POWER, rising[k - 1 : k + 1], grid[k - 1 : k + 1]))
+        around = slice(max(int(enough[0]) - 1, 0), int(enough[0]) + 1)
+        return float(np.interp(WANTED_POWER, rising[around], self.couplings[around]))
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -377,7 +378,8 @@ def _level_words(c: Calibration) -> str:
         f"({_percent(c.rate)}, {_span(*c.limits)}) at a nominal {_percent(c.alpha)}"
     )
     if c.state == "level":
-        return f"At its level: {counted}."
+        far = " as far as so few simulations can tell" * (c.limits[1] > _VAGUE * c.alpha)
+        return f"At its level{far}: {counted}."
     if c.state == "cautious":
         return f"Below its level: {counted}; it errs on the safe side and loses power."
     if c.state == "unattainable":
@@ -412,7 +414,8 @@ def _power_words(c: Calibration) -> list[str]:
         return ["What it finds of a planted coupling means little, as it finds coherence without any."]
     g = c.coupling_found
     if np.isfinite(g):
-        return [f"A coupling of {g:.2f} in one channel pair would have been found in 80 % of {c.power_unit}."]
+        size = f"{g:.2f}" + " or less" * (g == c.couplings[0])
+        return [f"A coupling of {size} in one channel pair would have been found in 80 % of {c.power_unit}."]
     strongest = f"a coupling of {c.couplings[-1]:g} in one channel pair was found in {_percent(c.power[-1])}"
     return [f"No coupling tried would have been found in 80 % of {c.power_unit}: {strongest}."]
 
@@ -426,7 +429,7 @@ def _warnings(
     yield from _burst_words(study, design)
     if isinstance(tests, RepairedStudies) and "group" not in design.within:
         p = group_difference(tests.null, {row.dyad: row.group for row in study.dyads}, design.seed)
-        if p <= _SURE:
+        if p <= design.alpha:
             yield (
                 "People of one group are more coherent with each other than with those of another although they never "
                 f"met (p = {p:.2g}): they are not exchangeable; use within=['session', 'group']."

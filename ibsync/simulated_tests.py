@@ -112,10 +112,11 @@ class RepairedStudies:
         n_pairs = min(MOST_PAIRS, len(self._pairs))
         self.page = (
             f"Level: the {len(whole)} dyads were split into halves at random, and first persons of one half put "
-            f"together with second persons of the other, who never met: studies of {halved} dyads, half as large as "
-            "yours, tested over all channel pairs. As partners are put together at random, such a test is at its level "
-            "whoever the people are: what this shows is how fine its p-values are. Power: studies of "
-            f"{len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
+            f"together with second persons of the other, who never met: studies of {halved} dyads with p-values no "
+            f"smaller than {1 / (self.n_draws + 1):.2g}, over all channel pairs asked for (re-pairings of all "
+            f"{len(whole)} dyads allow {1 / whole.n_repairings:.2g}). As partners are put together at random, such a "
+            "test is at its level whoever the people are: what this shows is how fine its p-values are. Power: studies "
+            f"of {len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
         )
 
     @classmethod

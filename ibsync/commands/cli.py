@@ -73,7 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", dest="name", metavar="COMMAND", required=True)
-    for add in (_add_demo, _add_pack, _add_info, _add_check, _add_run, _add_multiverse, _add_report, _add_doctor):
+    for add in (
+        _add_demo,
+        _add_pack,
+        _add_info,
+        _add_check,
+        _add_run,
+        _add_multiverse,
+        _add_report,
+        _add_calibrate,
+        _add_doctor,
+    ):
         add(commands)
     return parser
 
