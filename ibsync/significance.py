@@ -9,18 +9,17 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from .definition import EMPTY_SHARE, coherency, cone_of_influence, morlet, padded_length
+from .definition import coherency, cone_of_influence
 from .errors import PlanError
 from .nulls.families import fit_ar1, surrogates
 from .nulls.philox import Purpose, entity_id, purpose_word, stream
 from .signals import FINE, Signals, usable_cells
+from .sparse import SparseRows
 from .spec import PERIOD_PER_SCALE, Scales
 
 Floats = NDArray[np.float64]
-Complexes = NDArray[np.complex128]
 Draws = NDArray[np.int64]
 
 LEVEL = 0.95
@@ -31,12 +30,6 @@ CAUTION = (
     "dyads or phase surrogates of Study.null"
 )
 
-# A row is sampled at least as often per scale as this: its smoothed products then hold nothing between two samples.
-_POINTS_PER_SCALE = 3.0
-_GAUSSIAN_REACH = 8.5
-# Grid points beyond either end that help to stand for the samples next to it, and how sharply they are filtered.
-_BEYOND = 24
-_SHARPNESS = 5.0
 _BINS = 4096
 _SAMPLES_AT_ONCE = 1 << 16
 
@@ -267,7 +260,7 @@ def _cells(
     if usable is not None:
         trusted &= usable
     if definition is None:
-        return _Sampled(scales, rows, trusted).coherence
+        return SparseRows(scales, rows, trusted).coherence
 
     def by_definition(x: Floats, y: Floats) -> Iterator[Floats]:
         of_pairs = [coherency(a, b, scales, preset=definition) for a, b in zip(*np.broadcast_arrays(x, y), strict=True)]
@@ -275,102 +268,3 @@ def _cells(
             yield np.array([np.minimum(np.abs(pair[row, cells]) ** 2, 1) for pair in of_pairs])
 
     return by_definition
-
-
-class _Sampled:
-    """
-    Rows of the definition at every so many-th sample, more seldom the larger their scale.
-
-    A transform at every D-th sample is exact: the spectrum, filtered, is added modulo M / D. Its products are band
-    limited, so that sums over samples are sums over the grid, but for the two ends of the signal. There the weights
-    are the filtered indicator of [0, N).
-    """
-
-    def __init__(self, scales: Scales, rows: tuple[int, int], trusted: NDArray[np.bool_]) -> None:
-        guard, n = scales.n_guard, trusted.shape[1]
-        self.first, stop = max(0, rows[0] - guard), min(scales.n_rows, rows[1] + guard)
-        self.rows, self.n_rows, self.guard = rows, scales.n_rows, guard
-        self.scale, self.row_weights = scales.scale, scales.smoothing_weights
-        self.n_padded = padded_length(n)
-        # A row serves those up to `guard` rows below it, and its samples include theirs.
-        self.step = [_step(self.scale[max(0, row - guard)]) for row in range(stop)]
-        self.n_samples, self.trusted, self.stop = n, trusted, stop
-        self.inside = {step: self._inside(step) for step in set(self.step[self.first :])}
-
-    def coherence(self, x: Floats, y: Floats) -> Iterator[Floats]:
-        """R2 of the trusted cells on the grid, row by row: float64 [draw, cell]."""
-        spectra = [scipy.fft.rfft(_standardised(signals), self.n_padded, norm="forward") for signals in (x, y)]
-        smoothed = {}
-        for row in range(self.first, self.stop):
-            smoothed[row] = self._in_time(row, *(self._transform(row, spectrum) for spectrum in spectra))
-            smoothed.pop(row - 2 * self.guard - 1, None)
-            if row - self.guard >= self.rows[0]:
-                yield self._of_row(row - self.guard, smoothed)
-        for row in range(max(self.rows[0], self.stop - self.guard), self.rows[1]):
-            yield self._of_row(row, smoothed)
-
-    def _of_row(self, row: int, smoothed: dict[int, tuple[Complexes, Complexes]]) -> Floats:
-        near = range(max(self.first, row - self.guard), min(self.stop, row + self.guard + 1))
-        step = self.step[near[-1]]
-        cross, power = (
-            sum(self.row_weights[k - row + self.guard] * smoothed[k][of][:, :: step // self.step[k]] for k in near)
-            for of in (0, 1)
-        )
-        cells = self.trusted[row - self.rows[0], ::step]
-        cross, power = np.asarray(cross)[:, cells], np.asarray(power)[:, cells]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            squared = np.abs(cross) ** 2 / (power.real * power.imag)
-        empty = np.minimum(power.real, power.imag) <= EMPTY_SHARE
-        return np.where(empty, np.nan, np.minimum(squared, 1.0))
-
-    def _transform(self, row: int, spectra: Complexes) -> Complexes:
-        """Wavelet transform at every step-th sample of the circle: complex128 [draw, time]."""
-        n_short = self.n_padded // self.step[row]
-        n_bins = min(n_short, spectra.shape[1])  # beyond n_short the wavelet is 0 to the last bit
-        omega = 2 * np.pi * np.arange(n_bins) / self.n_padded
-        filtered = np.zeros((len(spectra), n_short), complex)
-        filtered[:, :n_bins] = spectra[:, :n_bins] * morlet(self.scale[row], omega)
-        return np.asarray(scipy.fft.ifft(filtered, axis=1, norm="forward", overwrite_x=True))
-
-    def _in_time(self, row: int, wx: Complexes, wy: Complexes) -> tuple[Complexes, Complexes]:
-        """Cross product, and both powers as one complex number, smoothed in time: complex128 [draw, time] each."""
-        step, scale = self.step[row], self.scale[row]
-        place, weight = self.inside[step]
-        wx, wy = wx[:, place], wy[:, place]
-        n_out, before = -(-self.n_samples // step), -int(place[0])
-        lag_reach = min(len(place), math.ceil(_GAUSSIAN_REACH * scale / step))
-        n_circle = scipy.fft.next_fast_len(len(place) + lag_reach)
-        lag = np.minimum(np.arange(n_circle), n_circle - np.arange(n_circle)) * step
-        gauss = scipy.fft.fft(np.exp(-0.5 * (lag / scale) ** 2)).real * (step / (scale * scale * math.sqrt(2 * np.pi)))
-
-        def smoothed(products: Complexes) -> Complexes:
-            spectrum = scipy.fft.fft(products * weight, n_circle, axis=1, overwrite_x=True) * gauss
-            in_time: Complexes = scipy.fft.ifft(spectrum, axis=1, overwrite_x=True)
-            return in_time[:, before : before + n_out]
-
-        return smoothed(wx * wy.conj()), smoothed(np.abs(wx) ** 2 + 1j * np.abs(wy) ** 2)
-
-    def _inside(self, step: int) -> tuple[NDArray[np.intp], Floats]:
-        """Places on the circle of every step-th sample that stand for the signal, and their weights, both [time]."""
-        from scipy.special import erfc
-
-        indicator = np.zeros(self.n_padded)
-        indicator[: self.n_samples] = 1.0
-        if step == 1:
-            return np.arange(self.n_samples), indicator[: self.n_samples]
-        omega = 2 * np.pi * np.arange(self.n_padded // 2 + 1) / self.n_padded
-        kept = scipy.fft.rfft(indicator) * (0.5 * erfc(_SHARPNESS * (omega * step - np.pi)))
-        weights = scipy.fft.irfft(kept, self.n_padded)[::step]
-        n_inside = -(-self.n_samples // step)
-        beyond = min(_BEYOND, (len(weights) - n_inside) // 2)
-        place = np.arange(-beyond, n_inside + beyond)
-        return place, np.asarray(weights[place])
-
-
-def _standardised(x: Floats) -> Floats:
-    return np.asarray((x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True))
-
-
-def _step(scale: float) -> int:
-    """Largest power of two that leaves a scale its points."""
-    return int(2 ** max(0, math.floor(math.log2(1.26 * scale / _POINTS_PER_SCALE))))

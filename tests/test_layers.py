@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"errors", "spec", "tables"},
     "backends": {"errors", "spec", "definition", "signals", "tables", "plan"},
     "maps": {"errors", "spec", "definition", "signals"},
+    "sparse": {"spec", "definition"},
     "engine": {"errors", "spec", "signals", "tables", "plan", "backends", "maps"},
     # Files: people, recordings, dyads.
     "storage": {"errors"},
@@ -57,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "exchanges": {"errors", "grouptest", "inference", "philox"},
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
-    "significance": {"errors", "spec", "definition", "signals", "philox", "families"},
+    "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
     # A study's rows, and what is drawn for one of them.
     "occasions": {"errors", "spec", "engine", "recording", "study"},
     "measures": {"errors", "engine"},
