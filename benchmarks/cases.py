@@ -119,6 +119,16 @@ def write_study(workload: Workload, path: Path) -> None:
     )  # fmt: skip
 
 
+def write_one_dyad(path: Path) -> None:
+    """Write a study file of the dyad on which programs are compared."""
+    from ibsync.simulation import simulate
+
+    simulate(
+        path, n_dyads=1, n_channels=DYAD_CHANNELS, duration=DYAD_DURATION_S, sfreq=DYAD_SFREQ_HZ, coupling=0.6,
+        coupled_pairs=0.5, seed=SEED,
+    )  # fmt: skip
+
+
 def scratch(folder: Path, name: str, make: Callable[[], NDArray[np.float32]]) -> Path:
     """Signals in a file that every contender reads, made at the first call."""
     path = folder / f"{name}.npy"

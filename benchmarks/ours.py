@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from cases import PERIODS_S, VOICES, WORKLOADS, dyad_signals, scratch, workload_signals, write_study
+from cases import PERIODS_S, VOICES, WORKLOADS, dyad_signals, scratch, workload_signals, write_one_dyad, write_study
 from measure import serve, timed
 from numpy.typing import NDArray
 
@@ -56,6 +56,14 @@ def make_study(folder: str, workload: str) -> str:
     return str(path)
 
 
+def make_one_dyad_study(folder: str) -> str:
+    """Study file of the dyad on which programs are compared."""
+    path = Path(folder) / "one_dyad.h5"
+    if not path.exists():
+        write_one_dyad(path)
+    return str(path)
+
+
 # --- timed ------------------------------------------------------------------------------------------------------------
 
 
@@ -89,6 +97,33 @@ def end_to_end(study_path: str, result_path: str, n_draws: int, accuracy: str) -
     result = stage("test", lambda: ibs.test(real, null))
     stage("save", lambda: result.save(result_path))
     return seconds
+
+
+def surrogate_null(study_path: str, kind: str, n_draws: int, accuracy: str) -> dict[str, float]:
+    """Surrogate null and test of a study: seconds of each, and maps of the surrogates."""
+    import ibsync as ibs
+
+    words = spec(accuracy)
+    study = ibs.Study.open(study_path)
+    real = study.synchrony(words, backend="numpy")
+    study.null(words, kind=kind, n=1, backend="numpy")  # tables are there before the clock runs
+    null, drawn = timed(lambda: study.null(words, kind=kind, n=n_draws, seed=1, backend="numpy"))
+    _, tested = timed(lambda: ibs.test(real, null, correct=["max"]))
+    return {"null_wall_s": drawn.wall_s, "null_cpu_s": drawn.cpu_s, "test_wall_s": tested.wall_s,
+            "maps": float(n_draws * null.n_features)}  # fmt: skip
+
+
+def repairings(n_dyads: int, n_features: int, n_draws: int) -> dict[str, float]:
+    """Group test of many re-pairings of pair values that are there already."""
+    from ibsync.nulls.inference import repair_test
+    from ibsync.nulls.surrogates import Draws, Null, Repairing
+
+    values = np.random.default_rng(1).random((1, n_dyads, n_dyads, n_features), np.float32)
+    names = [f"d{k}" for k in range(n_dyads)]
+    design = Repairing.of(names, [f"{name}a" for name in names], [f"{name}b" for name in names])
+    null = Null(values, Draws.plan(design, n_draws, 1), ("1",))
+    found, sample = timed(lambda: repair_test(null, correct=["fdr", "max"]))
+    return {"wall_s": sample.wall_s, "cpu_s": sample.cpu_s, "smallest_p": float(found["p"].min())}
 
 
 def tables(n_samples: int, sfreq_hz: float, accuracy: str, deep: bool = False) -> dict[str, float]:
@@ -138,7 +173,10 @@ def describe() -> str:
     return __version__
 
 
-JOBS = (make_dyad, make_session, make_study, all_pairs, end_to_end, tables, agreement, means, describe)
+JOBS = (
+    make_dyad, make_session, make_study, make_one_dyad_study, all_pairs, end_to_end, surrogate_null, repairings, tables,
+    agreement, means, describe,
+)  # fmt: skip
 
 if __name__ == "__main__":
     serve({job.__name__: job for job in JOBS})

@@ -264,6 +264,52 @@ def _end_to_end(figures: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:
     }
 
 
+# --- nulls ------------------------------------------------------------------------------------------------------------
+
+N_SURROGATES = 1000
+REPAIRINGS = {"n_dyads": 20, "n_features": 484 * 5, "n_draws": 1_000_000}
+
+
+def measure_nulls(bench: Bench) -> dict[str, Any]:
+    """Surrogates of one dyad, and a million re-pairings, each in a process of its own with all cores."""
+    with _fresh() as maker:
+        study = maker.call("make_one_dyad_study", folder=bench.folder).value
+
+    def surrogates(kind: str) -> Figures:
+        with _fresh() as worker:
+            words = {"study_path": study, "kind": kind, "n_draws": N_SURROGATES, "accuracy": "fast"}
+            reply = worker.call("surrogate_null", **words)
+            return dict(reply.value) | {"peak_rss_bytes": reply.peak_rss_bytes}
+
+    def repairings() -> Figures:
+        with _fresh() as worker:
+            reply = worker.call("repairings", **REPAIRINGS)
+            return dict(reply.value) | {"peak_rss_bytes": reply.peak_rss_bytes}
+
+    contenders = {
+        "phase": lambda: surrogates("phase"),
+        "shift": lambda: surrogates("shift"),
+        "re-pairings": repairings,
+    }
+    figures = interleaved(contenders, 3, n_warm_up=0)
+    numbers = {
+        name: {key: asdict(summary(turn[key] for turn in turns)) for key in turns[0]} for name, turns in figures.items()
+    }
+    return {
+        "how": f"phase, shift: Study.null of one dyad, {DYAD_CHANNELS} x {DYAD_CHANNELS} channels, "
+        f"{DYAD_DURATION_S:g} s at {DYAD_SFREQ_HZ:g} Hz, periods 5-50 s, accuracy fast, {N_SURROGATES} surrogates of "
+        "the person (and the 128 that give mean and sd), counted, tables ready. re-pairings: repair_test with fdr and "
+        f"max, {REPAIRINGS['n_draws']} re-pairings of {REPAIRINGS['n_dyads']} dyads x {REPAIRINGS['n_features']} "
+        "features. Wall time with all cores",
+        "seconds": numbers,
+        "targets": [
+            _target("1000 phase surrogates, 400 000 maps, wall s", numbers["phase"]["null_wall_s"]["median"], 60.0),
+            _target("1 000 000 re-pairings, wall s", numbers["re-pairings"]["wall_s"]["median"], 60.0),
+        ],
+        "raw": figures,
+    }
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +407,7 @@ SECTIONS = {
     "dyad": measure_dyad,
     "all-pairs": measure_all_pairs,
     "end-to-end": measure_end_to_end,
+    "nulls": measure_nulls,
     "tables": measure_tables,
 }
 
