@@ -274,8 +274,8 @@ def measure_dyads(settings: Settings) -> dict[str, Any]:
     return {
         "how": f"one dyad, one channel each, {DURATION_S:g} s at {SFREQ_HZ:g} Hz, mean R2 of periods {BAND_S[0]:g}-"
         f"{BAND_S[1]:g} s; share of dyads with p <= {LEVEL:g} from {settings.draws} draws. Columns that name a family "
-        f"are ibsync's, {' and '.join(SLOW)} on about one simulation in {ONE_IN}; a least lag of shifts is a habit of the "
-        "field",
+        f"are ibsync's, {' and '.join(SLOW)} on about one simulation in {ONE_IN}; a least lag of shifts is a habit of "
+        "the field",
         "rows": rows,
     }
 
