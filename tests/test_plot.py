@@ -4,6 +4,7 @@ import pytest
 from fake_results import CHANNELS, COUPLED, make_maps, make_real, make_result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection, QuadMesh
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
@@ -118,6 +119,56 @@ def test_cone_is_the_region_of_periods_longer_than_coi(ax):
         time, coi = float(maps["time"][index]), float(np.clip(maps["coi"][index], period.min(), period.max()))
         assert not path.contains_point((time, coi * 0.97))
         assert coi == period.max() or path.contains_point((time, min(coi * 1.03, period.max() * 0.999)))
+
+
+def levelled_maps(values, **attrs):
+    maps = make_maps()
+    maps["significance_level"] = maps["coherence"].isel(time=0) * 0 + np.reshape(values, (-1,))
+    maps["significance_level"].attrs = attrs
+    return maps
+
+
+def contour_of(ax):
+    return only(ax, QuadContourSet)
+
+
+def test_contour_parts_cells_above_the_level_of_their_row_from_those_below(ax):
+    period = make_maps()["period"].values
+    level = np.where(period < 5, 0.9, 0.5)
+    maps = levelled_maps(level, level=0.95, family="ar1")
+    plot.wtc(maps, ax)
+    contour = contour_of(ax)
+    assert contour.get_edgecolor()[0].tolist() == [0, 0, 0, 1]
+    assert contour.get_linewidth()[0] >= 1.5
+    (path,) = contour.get_paths()
+    points = path.vertices[path.codes != path.CLOSEPOLY]
+    assert len(points) > 50
+    above = maps["coherence"].values[0, 0] - level[:, None]
+    row, column = np.searchsorted(period, points[:, 1]), np.searchsorted(maps["time"].values, points[:, 0])
+    corners = np.array([above[(row - i).clip(0), (column - j).clip(0)] for i in (0, 1) for j in (0, 1)])
+    assert (corners.min(axis=0) <= 1e-9).all()
+    assert (corners.max(axis=0) >= -1e-9).all()
+    assert any("95% level of AR(1) noise, each cell on its own" in text.get_text() for text in ax.texts)
+
+
+def test_contour_is_that_of_the_pair(ax):
+    maps = levelled_maps(0.5).isel(channel_a=[0, 0]).assign_coords(channel_a=["x", "y"])
+    maps["significance_level"] = maps["significance_level"] + np.array([0.0, 0.3])[:, None, None]
+    first = contour_of(plot.wtc(maps, ax)).get_paths()[0].get_extents()
+    second = contour_of(plot.wtc(maps, Figure().add_subplot(), pair=1)).get_paths()[0].get_extents()
+    assert first.width > second.width > 0
+
+
+@pytest.mark.parametrize("level", [1.0, 0.0, np.nan], ids=["nothing exceeds it", "all exceed it", "no level"])
+def test_no_contour_where_a_level_parts_nothing(ax, level):
+    plot.wtc(levelled_maps(level), ax)
+    assert not [child for child in ax.get_children() if isinstance(child, QuadContourSet)]
+
+
+def test_maps_without_levels_have_no_contour_and_no_words_of_it(ax):
+    plot.wtc(make_maps(), ax)
+    assert not [child for child in ax.get_children() if isinstance(child, QuadContourSet)]
+    assert not any("thick line" in text.get_text() for text in ax.texts)
 
 
 def test_long_recordings_are_thinned_by_block_means(ax):
