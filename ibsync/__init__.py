@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .analysis import Study
     from .arrays import partial_wtc, wtc
     from .calibration import Calibration, calibrate
+    from .contrasts import contrast
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .grids import frequency_bands, time_windows
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
     from .pictures import plot
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from .recordings.pack import pack
     from .results import Result, load
     from .simulation import simulate
-    from .spec import WTC, Band
+    from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
     from .testing import test, test_together
 
@@ -37,10 +39,13 @@ __all__ = [
     "IbsyncError",
     "InputError",
     "Multiverse",
+    "PhaseShares",
     "PlanError",
     "Result",
     "Study",
     "calibrate",
+    "contrast",
+    "frequency_bands",
     "load",
     "load_null",
     "merge_nulls",
@@ -53,6 +58,7 @@ __all__ = [
     "simulate",
     "test",
     "test_together",
+    "time_windows",
     "wavelet_power",
     "wtc",
 ]
@@ -66,10 +72,13 @@ _HOME = {
     "IbsyncError": "errors",
     "InputError": "errors",
     "Multiverse": "specifications",
+    "PhaseShares": "spec",
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
     "calibrate": "calibration",
+    "contrast": "contrasts",
+    "frequency_bands": "grids",
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
@@ -81,6 +90,7 @@ _HOME = {
     "simulate": "simulation",
     "test": "testing",
     "test_together": "testing",
+    "time_windows": "grids",
     "wavelet_power": "power",
     "wtc": "arrays",
 }

@@ -41,6 +41,7 @@ from .sampling import MODELS
 from .spec import WTC, PhaseShares
 from .storage import check_writable, encode_attrs
 from .surrogate_runs import SURROGATE_KINDS, Request, begin, resumed, run, sources_of
+from .wording import AR_WARNING
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,10 +49,6 @@ if TYPE_CHECKING:
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
 REPAIRINGS, SURROGATES = 10_000, 999
 """Draws of a null that was not told how many."""
-AR_WARNING = (
-    "autoregressive noise is no calibrated null for fNIRS: independent recordings with a Mayer wave or breathing were "
-    "called coherent in 23 of 100 cases at a nominal 5; use kind='repair' or 'phase' for inference"
-)
 WITHIN = ("session", "epoch", "task", "group")
 FEATURE_BYTES = 256 << 20  # features held at a time; a study larger than this is worked through in tiles of people
 
@@ -286,13 +283,24 @@ class Study(StudyFile):
                 if value is not None:
                     raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
             return self._repairing(
-                spec, REPAIRINGS if n is None else n, within, seed, chroma, pairs, epochs, length, measure, backend, progress
+                spec,
+                REPAIRINGS if n is None else n,
+                within,
+                seed,
+                chroma,
+                pairs,
+                epochs,
+                length,
+                measure,
+                backend,
+                progress,
             )
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         request = Request(
-            spec=spec, kind=kind, n=SURROGATES if n is None else n, seed=seed, chroma=chroma, pairs=pairs, epochs=epochs,
-            length=length, tail=tail, measure=measure, options=dict(options or {}), stop_at=stop_at, backend=backend,
+            spec=spec, kind=kind, n=SURROGATES if n is None else n, seed=seed, chroma=chroma, pairs=pairs,
+            epochs=epochs, length=length, tail=tail, measure=measure, options=dict(options or {}), stop_at=stop_at,
+            backend=backend,
         )  # fmt: skip
         return self._surrogates(request, draws, checkpoint, progress)
 

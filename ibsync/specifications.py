@@ -125,8 +125,9 @@ def _of_all(found: Multiverse, kind: str) -> str:
     )
     return (
         f"Null {kind} ({drawn}), all {n} specifications: {verdict} (one test: median z {words['median_z']:.2f}, p = "
-        f"{number(words['p'])}). The median effect is {words['median_effect']:+.4f}; {round(words['share'] * n)} of {n} "
-        f"have p ≤ {found.alpha:g} before correction (so many: p = {number(words['share_p'])})."
+        f"{number(words['p'])}). The median effect is {words['median_effect']:+.4f}; "
+        f"{round(words['share'] * n)} of {n} have p ≤ {found.alpha:g} before correction (so many: p = "
+        f"{number(words['share_p'])})."
     )
 
 

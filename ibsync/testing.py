@@ -20,7 +20,8 @@ from .nulls.surrogates import Null
 from .nulls.surrogatetest import surrogate_test
 from .occasions import occasion_label
 from .results import FEATURE, Result, build_result
-from .wording import settings
+from .sampling import MODELS
+from .wording import AR_WARNING, settings
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -152,6 +153,8 @@ def _tested(
         "null_kind": nulls[0].kind, "tail": tail, "correct": list(names), "stream_version": STREAM_VERSION,
         "caution": caution, "corrected_over": [str(real["chroma"].item()) for real in reals], "alpha": alpha,
     }  # fmt: skip
+    if nulls[0].kind in MODELS:
+        attrs["warning"] = AR_WARNING
     if of_repairings:
         return _repaired(reals, of_repairings, names, tail, neighbours, attrs)
     return _surrogated(reals, of_surrogates, names, attrs)

@@ -109,7 +109,9 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage: ibsync" in captured.err
 
 
-@pytest.mark.parametrize("command", ["demo", "pack", "info", "check", "run", "report", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "doctor"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

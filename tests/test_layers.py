@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
     # A study's rows, and what is drawn for one of them.
+    "grids": {"errors"},
     "occasions": {"errors", "spec", "engine", "recording", "study"},
     "measures": {"errors", "engine"},
     "sampling": {"signals", "engine", "measures", "families", "philox"},

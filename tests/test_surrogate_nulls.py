@@ -333,3 +333,33 @@ def test_a_plan_whose_family_has_no_such_option_is_refused(tmp_path, capsys):
     (tmp_path / "plan.toml").write_text(PLAN.replace("seed = 9", "block = 3"), encoding="utf-8")
     assert main(["run", str(tmp_path / "plan.toml")]) == 1
     assert "null.block" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_is_taken_up_and_leaves_nothing_behind(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.h5").write_bytes(study.path.read_bytes())
+    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
+    unfinished = study.null(ibs.WTC(bands={"slow": (0.06, 0.15)}, accuracy="fast"), kind="phase", n=39, seed=9,
+                            pairs="same", draws=(1, 20))  # fmt: skip
+    ibs.save_null(unfinished, tmp_path / "out.null.h5")
+    with monkeypatch.context() as patched:
+        patched.setattr("ibsync.surrogate_runs.begin", lambda *_, **__: pytest.fail("began anew"))
+        patched.setattr("ibsync.analysis.begin", lambda *_, **__: pytest.fail("began anew"))
+        assert main(["run", "plan.toml", "--resume"]) == 0
+    resumed = ibs.load(tmp_path / "out.h5").dataset
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "out.html", "plan.toml", "study.h5"]
+    assert main(["run", "plan.toml", "-o", "again.h5"]) == 0
+    again = ibs.load(tmp_path / "again.h5").dataset
+    assert_array_equal(resumed["dyad_p"], again["dyad_p"])
+    assert_array_equal(resumed["null_max"], again["null_max"])
+    (tmp_path / "plan.toml").write_text(PLAN.replace('kind = "phase"', 'kind = "repair"'), encoding="utf-8")
+    assert main(["run", "plan.toml", "--resume"]) == 1
+    assert "leave --resume out" in capsys.readouterr().err
+
+
+def test_a_run_with_autoregressive_noise_says_so_in_one_line(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.h5").write_bytes(study.path.read_bytes())
+    (tmp_path / "plan.toml").write_text(PLAN.replace('"phase"', '"ar1"'), encoding="utf-8")
+    assert main(["run", "plan.toml"]) == 0
+    assert "Warning: autoregressive noise is no calibrated null" in capsys.readouterr().out

@@ -159,6 +159,8 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    help_text = "keep the state of a long surrogate null beside the output, and go on from it"
+    parser.add_argument("--resume", action="store_true", help=help_text)
     _add_device(parser)
     _add_json(parser)
 
@@ -286,6 +288,7 @@ def _run(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         report=arguments.report,
         backend=arguments.backend,
+        resume=arguments.resume,
         progress=_shows_progress(arguments),
     )
     if arguments.json:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,7 @@ def run_plan(
     output: str | Path | None = None,
     report: str | Path | None = None,
     backend: str = "auto",
+    resume: bool = False,
     progress: bool = False,
 ) -> list[Outcome]:
     """Run a plan file, and return what came out for each of its chromas.
@@ -90,6 +91,8 @@ def run_plan(
         Files to write instead of the plan's.
     backend : {"auto", "numpy", "cuda"}
         Where to compute.
+    resume : bool
+        Keep the state of a surrogate null beside the output while it is computed, and take up one that is there.
     progress : bool
         Whether to show progress on standard error.
 
@@ -104,6 +107,8 @@ def run_plan(
         Before any work: if the plan, the study or the output path will not do.
     """
     plan = _redirected(read_plan(path), output, report)
+    if resume and plan.null.kind == "repair":
+        raise PlanError(f"{plan.path}: re-pairings are computed in one go; leave --resume out")
     for file in _files(plan):
         check_writable(file)
     study = Study.open(plan.study)
@@ -111,7 +116,18 @@ def run_plan(
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{plan.path}: {problems[0]}{more}")
-    return _written(plan, _computed(study, plan, backend, progress))
+    states = {chroma: state_file(plan.output_of(chroma)) for chroma in plan.synchrony.chroma} if resume else {}
+    for file in states.values():
+        check_writable(file)
+    outcomes = _written(plan, _computed(study, plan, backend, states, progress))
+    for file in states.values():
+        file.unlink(missing_ok=True)
+    return outcomes
+
+
+def state_file(output: Path) -> Path:
+    """Where the state of an unfinished null is kept: out.h5 -> out.null.h5."""
+    return output.with_name(f"{output.stem}.null.h5")
 
 
 def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
@@ -268,7 +284,7 @@ def _epochs(plan: PlanFile) -> Any:
     return list(epochs) if isinstance(epochs, tuple) else epochs
 
 
-def _computed(study: Study, plan: PlanFile, backend: str, progress: bool) -> list[Outcome]:
+def _computed(study: Study, plan: PlanFile, backend: str, states: Mapping[str, Path], progress: bool) -> list[Outcome]:
     """The results of all chromas, corrected together and not written yet."""
     started = time.perf_counter()
     pairs, wanted = plan.synchrony.pairs, plan.null
@@ -284,10 +300,10 @@ def _computed(study: Study, plan: PlanFile, backend: str, progress: bool) -> lis
     }  # fmt: skip
     chromas = plan.synchrony.chroma
     # The null refuses more than the real coherence does, and does so before it computes.
-    nulls = [study.null(plan.wtc, chroma=chroma, **null_words) for chroma in chromas]
-    reals = [study.synchrony(plan.wtc, chroma=chroma, **words) for chroma in chromas]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
+        nulls = [study.null(plan.wtc, chroma=c, checkpoint=states.get(c), **null_words) for c in chromas]
+        reals = [study.synchrony(plan.wtc, chroma=chroma, **words) for chroma in chromas]
         results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail, alpha=plan.test.alpha)
     seconds = time.perf_counter() - started
     return [Outcome(chroma, result, (), seconds) for chroma, result in zip(chromas, results, strict=True)]
