@@ -64,7 +64,7 @@ def wtc(
     significance : {"ar1", "phase"}, optional
         With maps: the 95 % level of R2 of each row and pair, for a contour. "ar1": both channels simulated as AR(1)
         noise, as in geophysics, which is no null of fNIRS (a RuntimeWarning says so). "phase": `b` phase randomised,
-        which holds for any spectrum. Each cell is judged on its own either way.
+        for stationary signals of any spectrum; remove drifts first. Each cell is judged on its own either way.
     n_surrogates : int
         Simulated or surrogate pairs behind each level.
     seed : int

@@ -147,6 +147,11 @@ def phase_levels(
     -------
     float64 [row]
         NaN where no cell of a row can be used.
+
+    Notes
+    -----
+    `y` should be stationary: a drift ends elsewhere than it began, and the surrogates spread that step over all
+    frequencies. A row of few trusted cells, near the longest period, has a level of few independent values.
     """
     cells = _cells(scales, rows or (0, scales.n_rows), len(x), definition, usable)
     entity = entity_id("b")

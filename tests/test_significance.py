@@ -165,13 +165,13 @@ def mayer_waves(pair):
     """Two unrelated recordings of 200 s with waves around 0.1 Hz, as fNIRS has."""
     band = butter(2, [0.085, 0.115], "bandpass", fs=10, output="sos")
     wave = sosfiltfilt(band, noise(2, 4000, seed=pair), axis=1)[:, 1000:3000]
-    return 3 * wave / wave.std() + noise(2, 2000, seed=100 + pair).cumsum(axis=1) / 30
+    return 3 * wave / wave.std() + noise(2, 2000, seed=100 + pair)
 
 
 def test_narrow_band_signals_exceed_ar1_levels_far_more_than_nominally_and_phase_levels_do_not():
-    # Over pairs of 200 s the rate scatters by about 0.05, its mean of 8 by 0.02.
-    assert rate_above("ar1", mayer_waves) > 0.10
-    assert rate_above("phase", mayer_waves) == pytest.approx(0.05, abs=0.045)
+    # 40 pairs: 0.21 (standard error 0.009) and 0.065 (0.005); a mean of 8 scatters by 0.02 and 0.011.
+    assert rate_above("ar1", mayer_waves) > 0.15
+    assert rate_above("phase", mayer_waves) == pytest.approx(0.065, abs=0.035)
 
 
 def test_lag1_estimators_are_their_formulas():
