@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import PlanError
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
 from .nulls.grouptest import Tail
-from .nulls.inference import check_corrections, repair_test, shortfall
+from .nulls.inference import check_corrections, hopeless, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
 from .nulls.surrogates import Null
@@ -104,7 +104,7 @@ def contrast(
         plan = _exchange_partners(real, null, dyads, names, tail, alpha)
     if plan.caution and correct:
         raise PlanError(plan.caution)
-    for sentence in (dyads.left_out, plan.caution and f"no single finding can pass: {plan.caution}"):
+    for sentence in (dyads.left_out, plan.caution):
         if sentence:
             warnings.warn(sentence, RuntimeWarning, stacklevel=2)
     tested = _dataset(real, dyads)
@@ -246,7 +246,7 @@ def _exchange_conditions(dyads: _Dyads, n: int, seed: int, correct: Sequence[str
         "null_kind": "sign_flip" if len(dyads.weights) == 2 else "condition_labels", "n_draws": draws.n,
         "exact": int(draws.exact), "min_p": min_p(draws, tail), "seed": draws.seed,
     }  # fmt: skip
-    caution = too_few(draws, dyads.n_tested, correct, tail=tail, alpha=alpha)
+    caution = hopeless(lambda some: too_few(draws, dyads.n_tested, some, tail=tail, alpha=alpha), correct)
     return _Plan(caution, attrs, partial(exchange_test, dyads.variants, draws))
 
 
@@ -263,7 +263,8 @@ def _exchange_partners(
         "seed": draws.seed,
     }  # fmt: skip
     listed = draws.design if draws.exact else None
-    caution = shortfall(draws.n, dyads.n_tested, correct, alpha=alpha, sides=sides, listed=listed)
+    words: dict[str, Any] = {"alpha": alpha, "sides": sides, "listed": listed}
+    caution = hopeless(lambda some: shortfall(draws.n, dyads.n_tested, some, **words), correct)
     return _Plan(caution, attrs, partial(_repair_test, repaired))
 
 

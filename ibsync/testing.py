@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .errors import PlanError
 from .nulls.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
 from .nulls.grouptest import Tail
-from .nulls.inference import check_corrections, dyad_summary, repair_test, shortfall
+from .nulls.inference import check_corrections, dyad_summary, hopeless, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
 from .nulls.streamed import SurrogateNull
 from .nulls.surrogates import Null
@@ -138,17 +138,15 @@ def _tested(
     if of_surrogates and correct is None and of_surrogates[0].stop_at is not None:
         names = ("fdr",)
     check_corrections(names)
-    sides = 2 if tail == "two-sided" else 1
-    if of_repairings:
-        draws = of_repairings[0].draws
-        listed = draws.design if draws.exact else None
-        caution = shortfall(draws.n, n_tested, names, alpha=alpha, sides=sides, listed=listed)
-    else:
-        caution = shortfall(of_surrogates[0].n, n_tested, names, alpha=alpha, sides=sides)
-    if caution and correct is not None and names:
+    words: dict[str, Any] = {"alpha": alpha, "sides": 2 if tail == "two-sided" else 1}
+    n_draws = of_surrogates[0].n if of_surrogates else of_repairings[0].draws.n
+    if of_repairings and of_repairings[0].draws.exact:
+        words["listed"] = of_repairings[0].design
+    caution = hopeless(lambda some: shortfall(n_draws, n_tested, some, **words), names)
+    if caution and correct:
         raise PlanError(caution)
     if caution:
-        warnings.warn(f"no single finding can pass: {caution}", RuntimeWarning, stacklevel=3)
+        warnings.warn(caution, RuntimeWarning, stacklevel=3)
     attrs = {
         "null_kind": nulls[0].kind, "tail": tail, "correct": list(names), "stream_version": STREAM_VERSION,
         "caution": caution, "corrected_over": [str(real["chroma"].item()) for real in reals], "alpha": alpha,

@@ -230,7 +230,7 @@ def headline(dataset: xr.Dataset) -> str:
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
     elif dataset.attrs.get("caution"):
-        strongest += f"; no single finding could pass: {dataset.attrs['caution']}"
+        strongest += f"; {dataset.attrs['caution']}"
     subject = "No test" if not kept else f"{kept} of {tested} tests"
     more = [dyad_by_dyad(dataset)] + [f"Warning: {w}." for w in [dataset.attrs.get("warning")] if w]
     return " ".join([f"{subject} {_relation(dataset, kept)} ({label}); {strongest}.", *filter(None, more)])

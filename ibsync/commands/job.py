@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis import REPAIRINGS, SURROGATES, Study, plan_draws
 from ..errors import IbsyncError, InputError, PlanError
-from ..nulls.inference import shortfall
+from ..nulls.inference import hopeless, shortfall
 from ..spec import WTC
 from ..storage import check_writable, write_whole
 from ..testing import DEFAULT_CORRECTIONS, test_together
@@ -191,13 +191,13 @@ def _caution(study: Study, plan: PlanFile) -> str:
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.chroma)
     names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
     words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
+    n_draws = SURROGATES if plan.null.n is None else plan.null.n
     if plan.null.kind == "repair":
         draws = plan_draws(
-            study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else plan.null.n, plan.null.seed
+            study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else n_draws, plan.null.seed
         )
-        caution = shortfall(draws.n, n_features, names, listed=draws.design if draws.exact else None, **words)
-    else:
-        caution = shortfall(SURROGATES if plan.null.n is None else plan.null.n, n_features, names, **words)
+        n_draws, words["listed"] = draws.n, draws.design if draws.exact else None
+    caution = hopeless(lambda some: shortfall(n_draws, n_features, some, **words), names)
     if caution and plan.test.correct:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution

@@ -3,7 +3,7 @@
 `repair_test` runs the whole group test of the re-pairing null. The small functions before it hold for every null.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -201,6 +201,23 @@ def shortfall(
         f"{why} need n={needed - 1} draws, {n_draws} were asked for; "
         "ask for more, test fewer features, or correct with 'max'"
     )
+
+
+def hopeless(why: Callable[[Sequence[str]], str], correct: Sequence[str]) -> str:
+    """
+    Which corrections no single finding could pass, and why; empty if there is none.
+
+    Parameters
+    ----------
+    why : callable
+        Why a lone finding could not be seen with some corrections, as `shortfall` says it.
+    correct : sequence of str
+        Corrections wanted; with none of them a plain p is meant.
+    """
+    short = [name for name in correct if why([name])]
+    if not correct and why([]):
+        return f"no single finding could pass: {why([])}"
+    return f"no single finding could pass {' or '.join(map(repr, short))}: {why(short)}" if short else ""
 
 
 def _family_factor(name: str, n_features: int) -> float:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..wording import ALPHA, criterion
-from .curve import specification_curve as specification_curve
 from .calibration import calibration as calibration
+from .curve import specification_curve as specification_curve
 from .drawing import (
     COHERENCE,
     MISSING,
