@@ -115,7 +115,7 @@ class Finding:
 
     def __str__(self) -> str:
         v = self.values
-        numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v[name]))
+        numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
         return (
             f"{place}  coherence {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
@@ -156,6 +156,35 @@ def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     labels = [[str(dataset[dim].values[i]) for i in place] for dim, place in zip(FEATURE, places, strict=True)]
     values = [{name: float(columns[name][index]) for name in names} for index in order]
     return [Finding(e, a, b, band, v) for e, a, b, band, v in zip(*labels, values, strict=True)]
+
+
+def top_dyad_findings(dataset: xr.Dataset, *, limit: int) -> list[tuple[str, Finding]]:
+    """Rows and features with the smallest p of single dyads, each with its dyad session; empty if untested."""
+    if not _tested_one_by_one(dataset):
+        return []
+    dims = ("dyad", *FEATURE)
+    sources = {
+        "p": "dyad_p",
+        "p_fdr": "dyad_p_fdr",
+        "p_max": "dyad_p_max",
+        "group_z": "z",
+        "group_null_mean": "null_mean",
+    }
+    sources |= {"group_null_sd": "null_sd", "group_statistic": "statistic" if "statistic" in dataset else "coherence"}
+    flat = {name: dataset[source].transpose(*dims).to_numpy().ravel() for name, source in sources.items()}
+    ranked = np.lexsort((-np.abs(flat["group_z"]), flat["p"], np.nan_to_num(flat["p_max"], nan=2.0)))[:limit]
+    found = []
+    for index in ranked[np.isfinite(flat["p"][ranked])]:
+        row, *place = np.unravel_index(index, [dataset.sizes[dim] for dim in dims])
+        labels = [str(dataset[dim].values[i]) for dim, i in zip(FEATURE, place, strict=True)]
+        session = str(dataset["session"].values[row]) if "session" in dataset.coords else ""
+        name = " / ".join(word for word in (str(dataset["dyad"].values[row]), session) if word)
+        found.append((name, Finding(*labels, {key: float(values[index]) for key, values in flat.items()})))
+    return found
+
+
+def _tested_one_by_one(dataset: xr.Dataset) -> bool:
+    return "dyad_p" in dataset and bool(np.isfinite(dataset["dyad_p"]).any())
 
 
 def is_tested(dataset: xr.Dataset) -> bool:
@@ -238,7 +267,7 @@ def headline(dataset: xr.Dataset) -> str:
 
 def dyad_by_dyad(dataset: xr.Dataset) -> str:
     """How many tests of single dyads pass, where dyads were tested one by one; else empty."""
-    if "dyad_p" not in dataset or not bool(np.isfinite(dataset["dyad_p"]).any()):
+    if not _tested_one_by_one(dataset):
         return ""
     kinds = (("dyad_p_max", "family-wise"), ("dyad_p_fdr", "false discovery rate"), ("dyad_p", "not corrected"))
     name, words = next((n, w) for n, w in kinds if bool(np.isfinite(dataset[n]).any()))
@@ -310,8 +339,11 @@ def summary(dataset: xr.Dataset) -> str:
         f"  bands: {bands_in_words(dataset)}",
     ]
     if is_tested(dataset):
-        lines += [f"  null: {null_in_words(dataset.attrs)}", f"  smallest {criterion(dataset)[0]}:"]
-        lines += [f"    {finding}" for finding in top_findings(dataset, limit=5)]
+        group = [f"    {finding}" for finding in top_findings(dataset, limit=5)]
+        single = [f"    {name}: {finding}" for name, finding in top_dyad_findings(dataset, limit=5)]
+        lines.append(f"  null: {null_in_words(dataset.attrs)}")
+        lines += [f"  smallest {criterion(dataset)[0]}:", *group] if group else []
+        lines += ["  smallest p of single dyads:", *single] if single else []
     if dataset.attrs.get("left_out"):
         lines.append(f"  left out: {dataset.attrs['left_out']}")
     return "\n".join([*lines, f"  {hypothesis(dataset.attrs)}"])

@@ -259,7 +259,7 @@ def test_a_damaged_or_strange_file_is_no_null(study, real, tmp_path):
 # --- sequential -------------------------------------------------------------------------------------------------------
 
 
-def test_sequential_counts_give_each_dyad_its_p(study, real):
+def test_sequential_counts_give_each_dyad_its_p(study, real, tmp_path):
     null = study.null(SPEC, kind="phase", n=399, seed=9, stop_at=5)
     found = ibs.test(real, null, correct=["fdr"], alpha=0.3).dataset
     fixed = ibs.test(real, study.null(SPEC, kind="phase", n=399, seed=9), correct=[]).dataset
@@ -269,7 +269,15 @@ def test_sequential_counts_give_each_dyad_its_p(study, real):
     whole = found["dyad_draws"] == 399
     assert_array_equal(found["dyad_p"].values[whole], fixed["dyad_p"].values[whole])
     assert np.abs(found["dyad_p"] - fixed["dyad_p"]).max() < 0.5
-    assert "Dyad by dyad" in ibs.Result(found).headline
+    result = ibs.Result(found)
+    assert "Dyad by dyad" in result.headline
+    assert "smallest p of single dyads" in str(result)
+    assert "counts ended at 5 draws" in result.methods()
+    ibs.report(result, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Single dyads" in page
+    assert "<h2>Smallest p-values" not in page
+    assert ">nan<" not in page.lower()
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -326,7 +334,9 @@ def test_a_plan_with_surrogates_runs_and_reports(study, tmp_path, monkeypatch, c
     result = ibs.load(tmp_path / "out.h5")
     assert result.dataset.attrs["null_kind"] == "phase"
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
-    assert "phase" in page
+    assert "Fourier phase randomisation of the second person" in page
+    assert "Single dyads: smallest p-values" in page
+    assert "tests the group, not single dyads" not in page
 
 
 def test_a_plan_whose_family_has_no_such_option_is_refused(tmp_path, capsys):

@@ -100,6 +100,8 @@ def _dyad_picture(ds: xr.Dataset) -> Picture:
     value = "z" if tested else "coherence"
     what = "z of each dyad against its own null partners" if tested else "coherence of each dyad"
     descriptive = " For description: this null tests the group, not single dyads." if tested else ""
+    if "dyad_p" in ds:
+        descriptive = " The table of single dyads says which of them pass a test."
     finite = ds[value].to_numpy()[np.isfinite(ds[value].to_numpy())]
     span = f"from {finite.min():.2f} to {finite.max():.2f}" if finite.size else "all missing"
     return Picture(

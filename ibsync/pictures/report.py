@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 _MOST_FINDINGS = 20
 _MOST_ROWS = 60
-_FINDING_HEAD = (
-    *("epoch", "a", "b", "band", "coherence", "null mean", "null sd", "z"),
-    *("p", "95 % interval of p", "p_fdr", "p_max"),
-)
+_PLACE_HEAD = ("epoch", "a", "b", "band")
+_MORE_P = ("p_cluster", "p_tfce")
 _TOLD_ELSEWHERE = {
     "kind",
     "spec",
@@ -154,7 +152,7 @@ def html_page(result: Result) -> str:
         hypothesis=escape(result.hypothesis),
         facts=_facts(ds),
         figures="\n".join(_figure(number, picture) for number, picture in enumerate(pictures(ds), start=1)),
-        findings=_findings(ds) if wording.is_tested(ds) else "",
+        findings=_findings(ds) + _dyad_findings(ds) if wording.is_tested(ds) else "",
         methods=escape(result.methods()),
         not_excluded=escape(_not_shown(ds)),
         quality=_quality(ds),
@@ -192,12 +190,16 @@ def _figure(number: int, picture: Picture) -> str:
 def _findings(ds: xr.Dataset) -> str:
     name, words = wording.criterion(ds)
     found = wording.top_findings(ds, limit=_MOST_FINDINGS)
-    table = _table(
-        _FINDING_HEAD,
-        [_finding_cells(finding) for finding in found],
-        n_text=4,
-        kept=[finding.values[name] <= wording.ALPHA for finding in found],
-    )
+    if not found:
+        return ""
+    more = [key for key in _MORE_P if key in ds and bool(np.isfinite(ds[key]).any())]
+    measure = "coherence" if ds.attrs.get("measure", "coherence") == "coherence" else str(ds.attrs["measure"])
+    head = (*_PLACE_HEAD, measure, "null mean", "null sd", "z", "p", "95 % interval of p", "p_fdr", "p_max", *more)
+    rows = [
+        [*_finding_cells(finding, interval=True), *(wording.number(finding.values[k]) for k in more)]
+        for finding in found
+    ]
+    table = _table(head, rows, n_text=4, kept=[finding.values[name] <= wording.ALPHA for finding in found])
     return (
         f'<section><h2>Smallest p-values</h2>{table}<p class="note">Ordered by {name}. Coloured: {name} ≤ '
         f"{wording.ALPHA} ({words}). The interval is Clopper-Pearson: it covers the finite number of draws only.</p>"
@@ -205,12 +207,31 @@ def _findings(ds: xr.Dataset) -> str:
     )
 
 
-def _finding_cells(finding: wording.Finding) -> list[str]:
+def _dyad_findings(ds: xr.Dataset) -> str:
+    """Table of single dyads, where they were tested."""
+    found = wording.top_dyad_findings(ds, limit=_MOST_FINDINGS)
+    if not found:
+        return ""
+    names = ("p_max", "p_fdr", "p")
+    key = next(name for name in names if any(np.isfinite(finding.values[name]) for _, finding in found))
+    measure = "coherence" if ds.attrs.get("measure", "coherence") == "coherence" else str(ds.attrs["measure"])
+    head = ("dyad", *_PLACE_HEAD, measure, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
+    rows = [[dyad, *_finding_cells(finding, interval=False)] for dyad, finding in found]
+    table = _table(head, rows, n_text=5, kept=[finding.values[key] <= wording.ALPHA for _, finding in found])
+    within = "" if key == "p" else ", corrected within the dyad session"
+    return (
+        f'<section><h2>Single dyads: smallest p-values</h2>{table}<p class="note">Each dyad against its own surrogates'
+        f". Coloured: {key} ≤ {wording.ALPHA}{within}. {escape(wording.dyad_by_dyad(ds))}</p></section>"
+    )
+
+
+def _finding_cells(finding: wording.Finding, *, interval: bool) -> list[str]:
     v, number = finding.values, wording.number
     places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band]
     values = [f"{v[key]:.3f}" for key in ("group_statistic", "group_null_mean")]
     values += [f"{v['group_null_sd']:.4f}", f"{v['group_z']:.2f}", number(v["p"])]
-    return [*places, *values, f"{number(v['p_low'])} to {number(v['p_high'])}", number(v["p_fdr"]), number(v["p_max"])]
+    limits = [f"{number(v['p_low'])} to {number(v['p_high'])}"] if interval else []
+    return [*places, *values, *limits, number(v["p_fdr"]), number(v["p_max"])]
 
 
 def _quality(ds: xr.Dataset) -> str:
