@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import refusal
 
 from ibsync import analysis, testing
 from ibsync.analysis import Study
@@ -80,15 +81,6 @@ def pair_values(null, real):
     """[session, i, j, epoch, channel_a, channel_b, band]"""
     shape = tuple(real.sizes[name] for name in ("epoch", "channel_a", "channel_b", "band"))
     return null.pair_values.reshape(*null.pair_values.shape[:3], *shape)
-
-
-def refusal(kind, call, *parts):
-    with pytest.raises(kind) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
 
 
 # --- real synchrony ---------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from cells import cell_engine, clean_signals, definition_at, engine_at, rough_signals
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import refusal
 
 import ibsync.backends.numpy as numpy_backend
 from ibsync.backends.numpy import NumpyBackend
@@ -19,15 +20,6 @@ EPOCHS = {"early": (0, 30), "late": [(25, 40), (42, 58)]}
 PROMISE = {"exact": 1e-6, "fast": 5e-4}
 # Two runs that differ in the order of float32 sums only.
 ROUNDING = 1e-6
-
-
-def refusal(kind, call, *parts):
-    with pytest.raises(kind) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
 
 
 def coupled(n_channels, n=N, seed=0):

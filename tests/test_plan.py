@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import plan_refusal as refusal
 
 from ibsync.engine import Engine
-from ibsync.errors import PlanError
 from ibsync.plan import GROUPS_PER_OCTAVE, full_resolution_weights, make_plan
 from ibsync.spec import PERIOD_PER_SCALE, WTC, Band
 
@@ -35,15 +35,6 @@ def cells_that_enter(plan, coi):
             in_time |= (sample >= start) & (sample < stop) & (plan.scale[:, None] * math.sqrt(2) <= distance)
         means.append(in_band & in_time)
     return np.array(means, float)
-
-
-def refusal(call, *parts):
-    with pytest.raises(PlanError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
 
 
 @pytest.mark.parametrize("coi", ["recording", "epoch", "none"])

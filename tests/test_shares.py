@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from cells import clean_signals, definition_at, rough_signals
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import plan_refusal as refusal
 
 import ibsync.backends.numpy as numpy_backend
 from ibsync.analysis import Study
 from ibsync.backends.numpy import NumpyBackend
 from ibsync.definition import coherency
 from ibsync.engine import Coherence, Engine
-from ibsync.errors import PlanError
 from ibsync.measures import MEASURES, PHASES, fisher_z, measured, needs_shares
 from ibsync.plan import full_resolution_weights
 from ibsync.recordings.recording import DyadRow, Recording
@@ -25,15 +25,6 @@ BANDS = {"slow": (0.06, 0.2), "fast": (0.3, 0.8)}
 EPOCHS = {"early": (0, 30), "late": [(25, 40), (42, 58)]}
 PROMISE = {"exact": 1e-6, "fast": 5e-4}
 VARIABLES = {"share_above", *(f"share_{name}" for name in PHASES)}
-
-
-def refusal(call, *parts):
-    with pytest.raises(PlanError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
 
 
 def coupled(n_channels, n=N, lag=4, seed=0):

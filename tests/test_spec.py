@@ -7,24 +7,13 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import plan_refusal as refusal
 
-from ibsync.errors import PlanError
 from ibsync.spec import PERIOD_PER_SCALE, WTC, Band, Scales, band_rows, requested_rows, textbook_scales
 
 SFREQ = 10.0
 SCALES = Scales(3000, 12)
 FREQ = SFREQ / (PERIOD_PER_SCALE * 2 * 2 ** (np.arange(109) / 12))
-
-
-def refusal(call, *parts):
-    """The call's PlanError, which is one line and names every part."""
-    with pytest.raises(PlanError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
-    return text
 
 
 # --- bands ------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import refusal
 
 import ibsync as ibs
 from ibsync.commands.cli import main
@@ -40,15 +41,6 @@ def null(study):
 def warned_test(real, null, **words):
     with pytest.warns(RuntimeWarning, match="no single finding"):
         return ibs.test(real, null, **words)
-
-
-def refusal(kind, call, *parts):
-    with pytest.raises(kind) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ..multiverses import multiverse
 from ..spec import CONES
 from ..specifications import Multiverse, require_ending
 from ..storage import check_writable, write_whole
-from .settings import TAILS, _parsed, _Reader
+from .settings import TAILS, parsed_toml, Reader
 
 TABLES, PICTURES = (".csv", ".json"), (".png", ".svg", ".pdf")
 _FILES = ("study", "output", "picture")
@@ -70,8 +70,8 @@ def read_multiverse_plan(path: str | Path) -> MultiversePlan:
         If a key is unknown, missing or has a value of the wrong kind; the text names file and key.
     """
     path = Path(path)
-    reader = _Reader(path)
-    words = reader.keys("", _parsed(path), (*_FILES, "multiverse"))
+    reader = Reader(path)
+    words = reader.keys("", parsed_toml(path), (*_FILES, "multiverse"))
     if "study" not in words:
         raise PlanError(f'{path}: study is missing; add a line such as study = "study.h5"')
     return MultiversePlan(
@@ -83,7 +83,7 @@ def read_multiverse_plan(path: str | Path) -> MultiversePlan:
     )
 
 
-def _words(reader: _Reader, table: Mapping[str, Any]) -> dict[str, Any]:
+def _words(reader: Reader, table: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the table gives; what bands, pairs and times hold is examined where they are used."""
     reader.keys("multiverse", table, _KEYS)
     if "bands" not in table:

@@ -169,8 +169,8 @@ def read_plan(path: str | Path) -> PlanFile:
         If a key is unknown, missing or has a value of the wrong kind; the text names file and key.
     """
     path = Path(path)
-    reader = _Reader(path)
-    words = reader.keys("", _parsed(path), ("study", "output", "report", "wtc", "synchrony", "null", "test"))
+    reader = Reader(path)
+    words = reader.keys("", parsed_toml(path), ("study", "output", "report", "wtc", "synchrony", "null", "test"))
     if "study" not in words:
         raise PlanError(f'{path}: study is missing; add a line such as study = "study.h5"')
     plan = PlanFile(
@@ -213,7 +213,7 @@ def check_files_differ(plan: PlanFile) -> None:
         seen[resolved] = key
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def parsed_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -223,7 +223,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class Reader:
     """Values of one plan file, each checked against what its key may hold."""
 
     path: Path
@@ -293,7 +293,7 @@ def _known(settings: type) -> tuple[str, ...]:
     return tuple(entry.name for entry in fields(settings))
 
 
-def _wtc(reader: _Reader, words: Mapping[str, Any]) -> WTC:
+def _wtc(reader: Reader, words: Mapping[str, Any]) -> WTC:
     reader.keys("wtc", words, _known(WTC))
     for key, value in words.items():
         kinds, expected = _WTC_KINDS[key]
@@ -307,7 +307,7 @@ def _wtc(reader: _Reader, words: Mapping[str, Any]) -> WTC:
         raise PlanError(f"{reader.path}: wtc: {error}") from error
 
 
-def _check_band(reader: _Reader, key: str, band: object) -> None:
+def _check_band(reader: Reader, key: str, band: object) -> None:
     """Refuse what is neither [low, high] nor a table of edges and holes in Hz."""
     edges: object = band
     holes: object = []
@@ -320,7 +320,7 @@ def _check_band(reader: _Reader, key: str, band: object) -> None:
         raise reader.wrong(f"{key}.exclude_hz", holes, "a list of [low, high] in Hz")
 
 
-def _synchrony(reader: _Reader, words: Mapping[str, Any]) -> SynchronySettings:
+def _synchrony(reader: Reader, words: Mapping[str, Any]) -> SynchronySettings:
     reader.keys("synchrony", words, _known(SynchronySettings))
     default = SynchronySettings()
     return SynchronySettings(
@@ -330,7 +330,7 @@ def _synchrony(reader: _Reader, words: Mapping[str, Any]) -> SynchronySettings:
     )
 
 
-def _pairs(reader: _Reader, value: object) -> Pairs:
+def _pairs(reader: Reader, value: object) -> Pairs:
     if isinstance(value, str):
         return reader.one_of("synchrony.pairs", value, ("all", "same"))
     if isinstance(value, list) and value and all(_is_pair(item, str) for item in value):
@@ -338,7 +338,7 @@ def _pairs(reader: _Reader, value: object) -> Pairs:
     raise reader.wrong("synchrony.pairs", value, '"all", "same" or a list of pairs such as [["S1_D1", "S2_D1"]]')
 
 
-def _epochs(reader: _Reader, value: object) -> Epochs:
+def _epochs(reader: Reader, value: object) -> Epochs:
     if not isinstance(value, dict):
         return reader.strings("synchrony.epochs", value)
     for name, span in value.items():
@@ -357,7 +357,7 @@ def _is_pair(value: object, kind: Any) -> bool:
     )
 
 
-def _null(reader: _Reader, words: Mapping[str, Any]) -> NullSettings:
+def _null(reader: Reader, words: Mapping[str, Any]) -> NullSettings:
     default = NullSettings()
     kind = reader.one_of("null.kind", words.get("kind", default.kind), NULL_KINDS)
     options = tuple(FAMILY_OPTIONS.get(kind, {}))
@@ -373,7 +373,7 @@ def _null(reader: _Reader, words: Mapping[str, Any]) -> NullSettings:
     )
 
 
-def _test(reader: _Reader, words: Mapping[str, Any]) -> TestSettings:
+def _test(reader: Reader, words: Mapping[str, Any]) -> TestSettings:
     reader.keys("test", words, _known(TestSettings))
     default = TestSettings()
     return TestSettings(
