@@ -57,6 +57,13 @@ def _sentences(figures: Mapping[str, Any], source: str) -> list[str]:
         f"most. The tables of a recording length are built once, in {built['build_wall_s']['median']:.1f} s, and "
         f"loaded in {1e3 * built['load_wall_s']['median']:.0f} ms."
     )
+    if "nulls" in figures["sections"]:
+        nulls = figures["sections"]["nulls"]["seconds"]
+        study += (
+            " 1000 phase surrogates of one dyad, 20 x 20 channels, 400 000 maps, `fast`, counted: "
+            f"{nulls['phase']['null_wall_s']['median']:.0f} s; a million re-pairings of 20 dyads x 2420 features: "
+            f"{nulls['re-pairings']['wall_s']['median']:.0f} s."
+        )
     where = (
         f"{made['cpu']}, {made['cores']} cores, {made['date'][:10]}; raw figures in [{source}]({source}); to repeat "
         "them, [benchmarks/README.md](benchmarks/README.md)."

@@ -16,7 +16,7 @@ from ..multiverses import multiverse
 from ..spec import CONES
 from ..specifications import Multiverse, require_ending
 from ..storage import check_writable, write_whole
-from .settings import TAILS, parsed_toml, Reader
+from .settings import TAILS, Reader, parsed_toml
 
 TABLES, PICTURES = (".csv", ".json"), (".png", ".svg", ".pdf")
 _FILES = ("study", "output", "picture")

@@ -214,6 +214,7 @@ def check_files_differ(plan: PlanFile) -> None:
 
 
 def parsed_toml(path: Path) -> dict[str, Any]:
+    """Content of a TOML file; what cannot be read or is not TOML is an InputError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -238,9 +239,11 @@ class Reader:
         return words
 
     def wrong(self, key: str, value: object, expected: str) -> PlanError:
+        """The error of a key whose value is not what was expected."""
         return PlanError(f"{self.path}: {key} = {value!r} must be {expected}")
 
     def table(self, words: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        """A table, empty if it is not there."""
         value = words.get(key, {})
         if not isinstance(value, dict):
             raise self.wrong(key, value, f"a table; write [{key}] on its own line")
@@ -254,16 +257,19 @@ class Reader:
         return self.path.parent / Path(value).expanduser()
 
     def whole(self, key: str, value: object, minimum: int) -> int:
+        """A whole number of at least `minimum`."""
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise self.wrong(key, value, f"a whole number of at least {minimum}")
         return value
 
     def positive(self, key: str, value: object, below: float = float("inf")) -> float:
+        """A number above 0 and below a limit."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
             raise self.wrong(key, value, "a number above 0" + (f" and below {below:g}" if below < float("inf") else ""))
         return value
 
     def one_of(self, key: str, value: object, known: Sequence[str]) -> str:
+        """A known word."""
         if not isinstance(value, str) or value not in known:
             near = difflib.get_close_matches(str(value), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
