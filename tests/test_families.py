@@ -440,3 +440,18 @@ def test_a_channel_with_some_missing_samples_is_not_taken():
     for kind in FAMILIES:
         with pytest.raises(AssertionError, match="missing altogether"):
             drawn(kind, x, [1])
+
+
+def test_rolled_coefficients_are_those_of_the_rolled_signal():
+    """On a circle, without padding: why a shift needs no transform of its own, and only the seam is to be left out."""
+    rng = np.random.default_rng(5)
+    n, scale = 256, 9.0
+    x = rng.standard_normal((2, n))
+    omega = 2 * np.pi * np.fft.fftfreq(n)
+    wavelet = np.where(omega > 0, np.exp(-0.5 * (scale * omega - 6) ** 2), 0)
+    draws = np.arange(1, 30)
+    where = {"seed": 3, "entity": 8}
+    drawn = np.fft.ifft(np.fft.fft(surrogates("shift", x, draws, **where)) * wavelet)
+    own = np.fft.ifft(np.fft.fft(x) * wavelet)
+    for coefficients, shift in zip(drawn, shifts(n, draws, **where), strict=True):
+        assert_allclose(coefficients, np.roll(own, shift, axis=1), rtol=0, atol=1e-12)
