@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from .engine import Coherence, Engine
 from .errors import IbsyncError, InputError, PlanError
 from .measures import PHASES, measured, needs_shares
 from .nulls.grouptest import Tail
+from .nulls.matchings import Matchings
 from .nulls.philox import STREAM_VERSION
 from .nulls.streamed import SurrogateNull
 from .nulls.surrogates import Draws, Null, Repairing
@@ -34,7 +36,7 @@ from .occasions import (
     signals_of,
     spans_of,
 )
-from .recordings.recording import DyadRow
+from .recordings.recording import DyadRow, Recording
 from .recordings.study import StudyFile
 from .results import mean_variables, provenance
 from .sampling import MODELS
@@ -50,6 +52,9 @@ NULL_KINDS = ("repair", *SURROGATE_KINDS)
 REPAIRINGS, SURROGATES = 10_000, 999
 """Draws of a null that was not told how many."""
 WITHIN = ("session", "epoch", "task", "group")
+DESIGNS = {"fixed": Repairing, "interchangeable": Matchings}
+"""Re-pairing by whether the roles of a dyad's two people may be exchanged."""
+_TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 FEATURE_BYTES = 256 << 20  # features held at a time; a study larger than this is worked through in tiles of people
 
 
@@ -201,6 +206,7 @@ class Study(StudyFile):
         kind: str = "repair",
         n: int | None = None,
         within: Sequence[str] = ("session",),
+        roles: str = "fixed",
         seed: int = 0,
         chroma: str = "hbo",
         pairs: Pairs = "all",
@@ -234,6 +240,10 @@ class Study(StudyFile):
         within : sequence of {"session", "epoch", "task", "group"}
             For "repair": what must agree for two dyads to exchange partners. Session, task and epoch always do; with
             "group" only dyads of one group exchange.
+        roles : {"fixed", "interchangeable"}
+            For "repair": whether first persons stay first, or anybody may be put together with anybody, as friends
+            may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
+            and missing where either is.
         seed : int
         chroma, pairs, epochs, backend, progress
             As `synchrony`.
@@ -261,8 +271,9 @@ class Study(StudyFile):
         Raises
         ------
         PlanError, InputError
-            If fewer than two dyads can exchange partners, a person is in several dyads, epochs differ in timing, or a
-            word does not belong to the kind.
+            If fewer than two dyads can exchange partners, a person is in several dyads, epochs differ in timing, a
+            word does not belong to the kind, or interchangeable roles meet a measure with a direction or people of
+            different channels.
 
         Warns
         -----
@@ -286,6 +297,7 @@ class Study(StudyFile):
                 spec,
                 REPAIRINGS if n is None else n,
                 within,
+                roles,
                 seed,
                 chroma,
                 pairs,
@@ -295,6 +307,8 @@ class Study(StudyFile):
                 backend,
                 progress,
             )
+        if roles != "fixed":
+            raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         request = Request(
@@ -330,6 +344,7 @@ class Study(StudyFile):
         spec: WTC,
         n: int,
         within: Sequence[str],
+        roles: str,
         seed: int,
         chroma: str,
         pairs: Pairs,
@@ -343,26 +358,34 @@ class Study(StudyFile):
         if unknown:
             raise PlanError(f"within={unknown[0]!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
         rows = self._rows()
-        draws = plan_draws(rows, within, n, seed)
+        draws = plan_draws(rows, within, n, seed, roles)
         design = draws.design
         axes = Axes.of(rows, pairs)
+        if roles == "interchangeable":
+            _require_symmetry(axes, measure)
         occasions = _exchangeable(rows, length)
         engines: dict[Any, Engine] = {}
         planned = [(o, engine_of(o, spec, common_epochs(o, epochs), backend, engines)) for o in occasions]
         require_chroma(self, rows, chroma)
         n_features = len(epoch_names(epochs)) * len(axes.a) * len(axes.b) * len(spec.bands or {})
-        values = np.full((len(occasions), len(design), len(design), n_features), np.nan, np.float32)
+        values = np.full((len(occasions), design.n_people, design.n_people, n_features), np.nan, np.float32)
         jobs = [(s, o, e, block) for s, (o, e) in enumerate(planned) for block in design.blocks]
         for s, occasion, engine, block in _bar(jobs, "re-pairing", progress):
             present = [i for i in block if design.dyads[i] in occasion.by_dyad]
             people = [occasion.by_dyad[design.dyads[i]] for i in present]
-            for i, j, found in _everybody(self, people, engine, axes, chroma, occasion.n_samples, measure):
+            met = _everybody
+            if roles == "interchangeable":
+                present += [len(design) + i for i in present]
+                met = _one_another
+            for i, j, found in met(self, people, engine, axes, chroma, occasion.n_samples, measure):
                 flat = np.moveaxis(found, -1, 2)  # [i, j, epoch, a, b, band]
                 flat[:, :, :, ~axes.wanted] = np.nan
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
         attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION})
+        if roles != "fixed":
+            attrs["roles"] = roles
         return Null(values, draws, tuple(o.label for o in occasions), "repair", attrs)
 
     def _rows(self) -> tuple[DyadRow, ...]:
@@ -395,20 +418,23 @@ def _exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
     return occasions
 
 
-def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int) -> Draws:
+def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int, roles: str = "fixed") -> Draws:
     """The re-pairings of a study's dyads, before anything is computed.
 
     Parameters
     ----------
     rows : sequence of DyadRow
-    within, n, seed
+    within, n, seed, roles
         As `Study.null`.
 
     Raises
     ------
     PlanError, InputError
-        If fewer than two dyads can exchange partners, a person is in several dyads, or a dyad changes its people.
+        If fewer than two dyads can exchange partners, a person is in several dyads, a dyad changes its people, or
+        `roles` is unknown.
     """
+    if roles not in DESIGNS:
+        raise PlanError(f"roles={roles!r} is not known: use {' or '.join(map(repr, DESIGNS))}")
     people: dict[str, tuple[str, str, str]] = {}
     for row in rows:
         mine = (row.person_a, row.person_b, row.group)
@@ -418,7 +444,23 @@ def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int
             )
     a, b, group = (list(column) for column in zip(*people.values(), strict=True))
     strata = {"group": group} if "group" in within else None
-    return Draws.plan(Repairing.of(list(people), a, b, strata), n, seed)
+    return Draws.plan(DESIGNS[roles].of(list(people), a, b, strata), n, seed)
+
+
+def _require_symmetry(axes: Axes, measure: str) -> None:
+    """Refuse what has no value for two people of whom neither is the first."""
+    if measure in ("a_leads", "b_leads"):
+        raise PlanError(
+            f"measure {measure!r} asks who is first, and roles='interchangeable' says that nobody is: choose another "
+            "measure, or roles='fixed'"
+        )
+    alone = sorted(set(axes.a) ^ set(axes.b))
+    if alone:
+        whose = "first" if alone[0] in axes.a else "second"
+        raise PlanError(
+            f"channel {alone[0]!r} is known of {whose} persons only: roles='interchangeable' needs the same channel "
+            "names of both; rename or leave out channels"
+        )
 
 
 def _require_bands(spec: WTC) -> None:
@@ -448,7 +490,7 @@ def _cost(occasion: Occasion, engine: Engine, axes: Axes) -> str:
 
 def _everybody(
     study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, chroma: str, n_samples: int, measure: str
-) -> Iterator[tuple[range, range, NDArray[np.float64]]]:
+) -> Iterator[tuple[Sequence[int], Sequence[int], NDArray[np.float64]]]:
     """Measure of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
     n = len(rows)
     per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
@@ -461,6 +503,41 @@ def _everybody(
             people = [signals_of(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
             found = engine.coherence(first, engine.features(np.stack(people)), shares=needs_shares(measure))
             yield i, j, np.moveaxis(measured(found, measure), 1, 2)
+
+
+def _one_another(
+    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, chroma: str, n_samples: int, measure: str
+) -> Iterator[tuple[Sequence[int], Sequence[int], NDArray[np.float64]]]:
+    """Measure of everybody with everybody else, in both orders of channels: [i, j, a, b, band, epoch], symmetric.
+
+    First persons are numbered 0 to N - 1 and second ones N to 2N - 1. The work is ordered by the names of people, so
+    that it does not change by a bit when first and second persons change places.
+    """
+    people: list[tuple[str, Recording]] = [(row.person_a, row.recording_a) for row in rows]
+    people += [(row.person_b, row.recording_b) for row in rows]
+    order = sorted(range(len(people)), key=lambda k: people[k][0])
+    held = max(1, int(FEATURE_BYTES / (engine.plan.feature_bytes * len(axes.a))))
+    step = min(_TILE_PEOPLE, max(1, held // 2))
+    tiles = [tuple(order[k : k + step]) for k in range(0, len(order), step)]
+
+    def made(tile: tuple[int, ...]) -> Any:
+        return engine.features(np.stack([signals_of(study, people[k][1], chroma, axes.a, n_samples) for k in tile]))
+
+    features = cache(made) if len(order) <= held else made
+    to_b = [axes.a.index(name) for name in axes.b]
+    for number, i in enumerate(tiles):
+        first = features(i)
+        for j in tiles[number:]:
+            second = first if j is i else features(j)
+            one = np.moveaxis(measured(engine.coherence(first, second, shares=needs_shares(measure)), measure), 1, 2)
+            both = ((one + np.swapaxes(one, 2, 3)) / 2)[:, :, :, to_b]
+            if j is i:
+                below = np.tril_indices(len(i), -1)
+                both[below] = both[below[::-1]]
+                both[np.diag_indices(len(i))] = np.nan
+            else:
+                yield j, i, np.swapaxes(both, 0, 1)
+            yield i, j, both
 
 
 def _nothing(shape: tuple[int, ...], asked: PhaseShares | None) -> Coherence:

@@ -255,6 +255,8 @@ def _exchange_partners(
 ) -> _Plan:
     if not isinstance(null, Null):
         raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
+    if null.design.roles != "fixed":
+        raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
     require_match(real, null)
     repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
     draws, sides = null.draws, 2 if tail == "two-sided" else 1

@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import InputError, PlanError
 from .nulls.accumulate import Exceedances, FixedPointSums, Maxima, StepDown
+from .nulls.matchings import Matchings
 from .nulls.philox import STREAM_VERSION
 from .nulls.streamed import Standard, SurrogateNull, Tally
 from .nulls.surrogates import Draws, Null, Repairing
@@ -130,6 +131,7 @@ def _repairing_dataset(null: Null) -> xr.Dataset:
     words = {
         "family": null.kind, "n": draws.n, "seed": draws.seed, "exact": draws.exact, "sessions": null.sessions,
         "dyads": design.dyads, "persons_a": design.persons_a, "persons_b": design.persons_b, "strata": design.strata,
+        "roles": design.roles,
     }  # fmt: skip
     dims = ("session", "person_a", "person_b", "feature")
     variables: dict[str, Any] = {"pair_values": (dims, null.pair_values)}
@@ -139,7 +141,8 @@ def _repairing_dataset(null: Null) -> xr.Dataset:
 
 
 def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> Null:
-    design = Repairing(*(tuple(words[name]) for name in ("dyads", "persons_a", "persons_b", "strata")))
+    kind = Matchings if words.get("roles") == Matchings.roles else Repairing
+    design = kind(*(tuple(words[name]) for name in ("dyads", "persons_a", "persons_b", "strata")))
     draws = Draws(design, words["n"], words["seed"], words["exact"])
     valid = dataset["valid_fraction"].to_numpy() if "valid_fraction" in dataset else None
     return Null(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)

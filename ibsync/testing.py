@@ -211,6 +211,8 @@ def _repaired(
         "n_draws": joint.draws.n, "exact": int(joint.draws.exact), "min_p": joint.draws.min_p,
         "seed": joint.draws.seed, "measure": joint.attrs.get("measure", "coherence"),
     }  # fmt: skip
+    if joint.design.roles != "fixed":
+        attrs["roles"] = joint.design.roles
     results, feature, group = [], 0, 0
     for real, null in zip(reals, nulls, strict=True):
         shape = tuple(real.sizes[d] for d in FEATURE)
@@ -218,7 +220,7 @@ def _repaired(
         features = slice(feature, feature + null.n_features)
         arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
         rows = _against_partners(real, null, shape)
-        if attrs["measure"] == "coherence":
+        if attrs["measure"] == "coherence" and joint.design.roles == "fixed":
             del rows["statistic"]
         results.append(build_result(real, arrays | rows, attrs))
         feature, group = features.stop, group + n_groups

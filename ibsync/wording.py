@@ -16,17 +16,24 @@ ALPHA = 0.05
 FEATURE = ("epoch", "channel_a", "channel_b", "band")
 
 _INDEPENDENT = "shared stimuli, shared physiology, and power or motion locked to the conditions"
+_NOT_NEURAL = (
+    "mutual entrainment that is not neural (systemic physiology, synchrony of speech or movement, events in the "
+    "room during one session), nor does it show causality"
+)
 _CONDITIONS = (
     "whatever else differs between the conditions and acts on both persons (stimuli, physiology, movement, signal "
     "power), nor does it show that the difference is specific to real partners"
 )
 
-# kind of null: (the null hypothesis in words, what a small p leaves open)
+# kind of null ("rematch": re-pairing of interchangeable roles): (the null hypothesis, what a small p leaves open)
 HYPOTHESES: dict[str, tuple[str, str]] = {
     "repair": (
         "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm",
-        "mutual entrainment that is not neural (systemic physiology, synchrony of speech or movement, events in the "
-        "room during one session), nor does it show causality",
+        _NOT_NEURAL,
+    ),
+    "rematch": (
+        "nothing ties two partners to each other beyond what ties any two persons in the same paradigm",
+        _NOT_NEURAL,
     ),
     "phase": ("the two persons' signals are independent, one of them stationary, linear and Gaussian", _INDEPENDENT),
     "iaaft": (
@@ -70,6 +77,7 @@ MEASURES = {
 
 NULLS = {
     "repair": "re-pairing of partners",
+    "rematch": "re-matching of all persons, values averaged over both orders of the two",
     "phase": "Fourier phase randomisation of the second person",
     "iaaft": "iterated amplitude-adjusted Fourier surrogates of the second person",
     "shift": "circular shifts of the second person",
@@ -194,7 +202,7 @@ def is_tested(dataset: xr.Dataset) -> bool:
 
 def hypothesis(attrs: Mapping[Any, Any]) -> str:
     """One sentence: what was tested, and what the test does not exclude."""
-    kind = str(attrs.get("null_kind", ""))
+    kind = _kind(attrs)
     if not kind:
         return "Nothing was tested: these are descriptive values without a null distribution."
     null, leaves_open = HYPOTHESES.get(kind, (f"the null hypothesis of kind {kind}", "what that null does not vary"))
@@ -203,6 +211,12 @@ def hypothesis(attrs: Mapping[Any, Any]) -> str:
     if leaves_open in tested:
         return tested
     return f"{tested.strip().rstrip('.')}; a small p does not exclude {leaves_open.strip().rstrip('.')}."
+
+
+def _kind(attrs: Mapping[Any, Any]) -> str:
+    """Kind of the null, as in `HYPOTHESES`; empty if nothing was tested."""
+    kind = str(attrs.get("null_kind", ""))
+    return "rematch" if kind == "repair" and attrs.get("roles") == "interchangeable" else kind
 
 
 def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
@@ -239,7 +253,7 @@ def _contrast_reference(attrs: Mapping[Any, Any]) -> str:
 
 def not_excluded(attrs: Mapping[Any, Any]) -> str:
     """What a small p-value leaves open."""
-    kind = str(attrs.get("null_kind", ""))
+    kind = _kind(attrs)
     return str(attrs.get("not_excluded") or HYPOTHESES.get(kind, ("", "what that null does not vary"))[1])
 
 
@@ -319,7 +333,7 @@ def bands_in_words(dataset: xr.Dataset) -> str:
 
 def null_in_words(attrs: Mapping[Any, Any]) -> str:
     """Kind and size of the null, with the seed."""
-    kind = str(attrs.get("null_kind", "no"))
+    kind = _kind(attrs) or "no"
     name = NULLS.get(kind, f"{kind} surrogates")
     n_draws = int(attrs.get("n_draws", 0))
     if int(attrs.get("exact", 0)):

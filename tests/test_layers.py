@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
+    "matchings": {"philox", "surrogates"},
     "families": {"errors", "philox"},
     "accumulate": {"errors"},
     "grouptest": {"errors", "surrogates", "accumulate"},
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "measures": {"errors", "engine"},
     "sampling": {"signals", "engine", "measures", "families", "philox"},
     # Results in words and files.
-    "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates"},
+    "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates", "matchings"},
     "wording": {"errors"},
     "results": {"errors", "measures", "storage", "wording"},
     "specifications": {"errors", "grouptest", "storage", "wording"},

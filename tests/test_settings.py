@@ -60,7 +60,7 @@ def test_a_complete_plan_is_read_word_for_word(plan_file, tmp_path):
     assert plan.synchrony.chroma == ("hbo", "hbr")
     assert plan.synchrony.pairs == (("S1_D1", "S2_D1"), ("S1_D1", "S1_D1"))
     assert plan.synchrony.epochs == {"talk": (60.0, 240.5)}
-    assert dataclasses.astuple(plan.null) == ("repair", 999, ("session", "group"), 7, "coherence", None, {})
+    assert dataclasses.astuple(plan.null) == ("repair", 999, ("session", "group"), "fixed", 7, "coherence", None, {})
     assert dataclasses.astuple(plan.test) == (("max",), "two-sided", 0.05)
 
 
@@ -70,7 +70,7 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
     assert plan.report is None
     assert plan.wtc == WTC()
     assert dataclasses.astuple(plan.synchrony) == (("hbo",), "all", None)
-    assert dataclasses.astuple(plan.null) == ("repair", None, ("session",), 0, "coherence", None, {})
+    assert dataclasses.astuple(plan.null) == ("repair", None, ("session",), "fixed", 0, "coherence", None, {})
     assert dataclasses.astuple(plan.test) == (None, "greater", 0.05)
 
 

@@ -194,7 +194,11 @@ def _caution(study: Study, plan: PlanFile) -> str:
     n_draws = SURROGATES if plan.null.n is None else plan.null.n
     if plan.null.kind == "repair":
         draws = plan_draws(
-            study.dyads, plan.null.within, REPAIRINGS if plan.null.n is None else n_draws, plan.null.seed
+            study.dyads,
+            plan.null.within,
+            REPAIRINGS if plan.null.n is None else n_draws,
+            plan.null.seed,
+            plan.null.roles,
         )
         n_draws, words["listed"] = draws.n, draws.design if draws.exact else None
     caution = hopeless(lambda some: shortfall(n_draws, n_features, some, **words), names)
@@ -295,8 +299,9 @@ def _computed(study: Study, plan: PlanFile, backend: str, states: Mapping[str, P
         "progress": progress,
     }
     null_words = {
-        "kind": wanted.kind, "n": wanted.n, "within": wanted.within, "seed": wanted.seed, "measure": wanted.measure,
-        "tail": plan.test.tail, "stop_at": wanted.stop_at, "options": dict(wanted.options) or None, **words,
+        "kind": wanted.kind, "n": wanted.n, "within": wanted.within, "roles": wanted.roles, "seed": wanted.seed,
+        "measure": wanted.measure, "tail": plan.test.tail, "stop_at": wanted.stop_at,
+        "options": dict(wanted.options) or None, **words,
     }  # fmt: skip
     chromas = plan.synchrony.chroma
     # The null refuses more than the real coherence does, and does so before it computes.

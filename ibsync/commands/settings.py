@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from ..analysis import NULL_KINDS, WITHIN
+from ..analysis import DESIGNS, NULL_KINDS, WITHIN
 from ..errors import InputError, PlanError
 from ..measures import MEASURES
 from ..nulls.grouptest import Tail
@@ -67,6 +67,8 @@ class NullSettings:
         How many draws; None is the family's own number.
     within : tuple of str
         What a re-pairing keeps together.
+    roles : str
+        Whether a re-pairing keeps first persons first.
     seed : int
         Seed of the draws.
     measure : str
@@ -80,6 +82,7 @@ class NullSettings:
     kind: str = "repair"
     n: int | None = None
     within: tuple[str, ...] = ("session",)
+    roles: str = "fixed"
     seed: int = 0
     measure: str = "coherence"
     stop_at: int | None = None
@@ -372,6 +375,7 @@ def _null(reader: Reader, words: Mapping[str, Any]) -> NullSettings:
         kind=kind,
         n=reader.whole("null.n", words["n"], 1) if "n" in words else None,
         within=reader.some_of("null.within", words.get("within", list(default.within)), WITHIN),
+        roles=reader.one_of("null.roles", words.get("roles", default.roles), tuple(DESIGNS)),
         seed=reader.whole("null.seed", words.get("seed", default.seed), 0),
         measure=reader.one_of("null.measure", words.get("measure", default.measure), MEASURES),
         stop_at=reader.whole("null.stop_at", words["stop_at"], 1) if "stop_at" in words else None,

@@ -192,9 +192,10 @@ def shortfall(
         return ""
     why = f"{n_features} features tested with {', '.join(map(repr, correct)) or 'no correction'} at alpha={alpha:g}"
     if listed is not None:
+        n_dyads = _dyads_for(needed, listed.ways)
         return (
             f"{why} need {needed} re-pairings, but {len(listed)} dyads allow only {n_draws + 1} "
-            f"(smallest p {sides / (n_draws + 1):.3g}); record at least {_dyads_for(needed)} dyads in one block "
+            f"(smallest p {sides / (n_draws + 1):.3g}); record at least {n_dyads} dyads in one block "
             "or test fewer features"
         )
     return (
@@ -228,12 +229,11 @@ def _family_factor(name: str, n_features: int) -> float:
     return n_features * harmonic
 
 
-def _dyads_for(needed: int) -> int:
-    """Smallest N with N! of at least `needed`."""
-    n, orders = 1, 1
-    while orders < needed:
+def _dyads_for(needed: int, ways: Callable[[int], int]) -> int:
+    """Smallest number of dyads that can be paired in at least `needed` ways."""
+    n = 1
+    while ways(n) < needed:
         n += 1
-        orders *= n
     return n
 
 
@@ -241,8 +241,9 @@ def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
     """
     Each real dyad against the re-paired partners of its own two people.
 
-    The reference of dyad i is ``C[i, j]`` and ``C[j, i]`` for all j of its block other than i. These values share
-    people, so z and percentile describe a dyad; they are not tests.
+    The reference of dyad i is ``C[i, j]`` and ``C[j, i]`` for all j of its block other than i; where roles may be
+    exchanged, either of its people with everybody else of the block. These values share people, so z and percentile
+    describe a dyad; they are not tests.
 
     Parameters
     ----------
@@ -258,10 +259,9 @@ def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
     out = {name: np.full(shape, np.nan) for name in ("statistic", "null_mean", "null_sd", "z", "percentile")}
     for block in null.design.blocks:
         for dyad in block:
-            others = block[block != dyad]
+            together, others = null.design.rivals(int(dyad), block)
             for session, values in enumerate(null.pair_values):
-                own = values[dyad, dyad].astype(np.float64)
-                partners = np.concatenate([values[dyad, others], values[others, dyad]]).astype(np.float64)
+                own, partners = values[together].astype(np.float64), values[others].astype(np.float64)
                 for name, row in _against_partners(own, partners).items():
                     out[name][session, dyad] = row
     return out

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import factorial, prod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,9 @@ class Repairing:
     persons_a: tuple[str, ...]
     persons_b: tuple[str, ...]
     strata: tuple[str, ...]
+
+    roles: ClassVar[str] = "fixed"
+    """Whether first persons stay first."""
 
     @classmethod
     def of(
@@ -99,10 +103,25 @@ class Repairing:
             for label in sorted(set(self.strata))
         )
 
+    @staticmethod
+    def ways(n_dyads: int) -> int:
+        """Number of ways to pair the people of one block, the real one included."""
+        return factorial(n_dyads)
+
     @cached_property
     def n_repairings(self) -> int:
-        """Number of ways to pair everybody, the real one included: the product of the blocks' N!."""
-        return prod(factorial(len(block)) for block in self.blocks)
+        """Number of ways to pair everybody, the real one included: the product over blocks."""
+        return prod(self.ways(len(block)) for block in self.blocks)
+
+    @property
+    def n_people(self) -> int:
+        """Length of either axis of people in the pair values."""
+        return len(self)
+
+    @property
+    def real(self) -> Indices:
+        """Partner of each person in the real pairing, as in a draw: int32 [person]."""
+        return np.arange(len(self), dtype=np.int32)
 
     @cached_property
     def cells(self) -> Indices:
@@ -113,6 +132,40 @@ class Repairing:
     def block_of_cell(self) -> Indices:
         """Block number of each cell, int32 [cell]."""
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block) ** 2 for block in self.blocks])
+
+    @property
+    def choices(self) -> Integers:
+        """Cells among which a draw chooses each of its own, all equally likely: int64 [cell]."""
+        return np.array([len(block) for block in self.blocks])[self.block_of_cell]
+
+    @property
+    def freedom(self) -> Floats:
+        """Divisor of a squared centred value in the variance of the sum over a draw's cells: float64 [cell]."""
+        return np.asarray(np.maximum(self.choices - 1.0, 1.0))
+
+    def centred(self, table: Floats) -> Floats:
+        """Cell values without what every re-pairing has in common, float64 [cell, feature]."""
+        return doubly_centred(table, self)
+
+    def rivals(self, dyad: int, block: Indices) -> tuple[tuple[int, int], tuple[Indices, Indices]]:
+        """
+        The pair of a real dyad, and all pairs of one of its two people with somebody else's partner.
+
+        Parameters
+        ----------
+        dyad : int
+        block : int32 [dyad of the block]
+            The block it is in.
+
+        Returns
+        -------
+        own : (first, second)
+        others : (firsts, seconds), int32 [pair] each
+            Indices of people in the pair values.
+        """
+        others = block[block != dyad]
+        same = np.full_like(others, dyad)
+        return (dyad, dyad), (np.concatenate([same, others]), np.concatenate([others, same]))
 
     def cells_of(self, partners: Indices) -> Indices:
         """
@@ -133,6 +186,54 @@ class Repairing:
         found: Indices = index[np.arange(len(self)), partners]
         assert found.min(initial=0) >= 0, "a re-pairing left its block"
         return found
+
+    def drawn(self, k: Integers, seed: int, purpose: Purpose) -> Indices:
+        """
+        Random re-pairings: one independent permutation per block, from the stream that bears the block's label.
+
+        Parameters
+        ----------
+        k : int64 [draw]
+            Draw numbers; 0 is the real pairing.
+        seed : int
+        purpose : Purpose
+
+        Returns
+        -------
+        int32 [draw, person]
+            Partner of each.
+        """
+        partners = np.empty((k.size, len(self)), dtype=np.int32)
+        for block, entity in zip(self.blocks, self.entities, strict=True):
+            order = permutations(seed, k, len(block), entity=entity, purpose=purpose_word(purpose))
+            partners[:, block] = block[order]
+        return partners
+
+    def listed(self, k: Integers) -> Indices:
+        """
+        Re-pairings by their number in lexicographic order, the last block turning fastest.
+
+        Parameters
+        ----------
+        k : int64 [draw]
+            Numbers, 0 to `n_repairings` - 1; 0 is the real pairing.
+
+        Returns
+        -------
+        int32 [draw, person]
+            Partner of each.
+        """
+        partners = np.empty((k.size, len(self)), dtype=np.int32)
+        rest = k
+        for block in reversed(self.blocks):
+            rest, rank = np.divmod(rest, self.ways(len(block)))
+            partners[:, block] = block[_permutation_of_rank(rank, len(block))]
+        return partners
+
+    @property
+    def entities(self) -> list[int]:
+        """Identity of each block in the streams of random numbers."""
+        return [int(entity) for entity in entity_ids([self.strata[block[0]] for block in self.blocks])]
 
     def _rows(self, label: str) -> list[int]:
         return [row for row, stratum in enumerate(self.strata) if stratum == label]
@@ -217,7 +318,7 @@ class Draws:
 
     def partners(self, start: int, stop: int, *, purpose: Purpose = Purpose.REPAIR) -> Indices:
         """
-        Partner of each first person in draws `start` to `stop` - 1.
+        Partner of each person in draws `start` to `stop` - 1.
 
         Parameters
         ----------
@@ -228,29 +329,11 @@ class Draws:
 
         Returns
         -------
-        int32 [draw, dyad]
-            Index of the dyad whose second person is the partner.
+        int32 [draw, person]
+            Index of the partner, for `Repairing.cells_of`.
         """
         k = np.arange(start, stop, dtype=np.int64)
-        return self._listed(k) if self.exact else self._drawn(k, purpose)
-
-    def _drawn(self, k: Integers, purpose: Purpose) -> Indices:
-        """One independent permutation per block, from the stream that bears the block's label."""
-        partners = np.empty((k.size, len(self.design)), dtype=np.int32)
-        labels = [self.design.strata[block[0]] for block in self.design.blocks]
-        for block, entity in zip(self.design.blocks, entity_ids(labels), strict=True):
-            order = permutations(self.seed, k, len(block), entity=int(entity), purpose=purpose_word(purpose))
-            partners[:, block] = block[order]
-        return partners
-
-    def _listed(self, k: Integers) -> Indices:
-        """Re-pairing number k in lexicographic order, the last block turning fastest."""
-        partners = np.empty((k.size, len(self.design)), dtype=np.int32)
-        rest = k
-        for block in reversed(self.design.blocks):
-            rest, rank = np.divmod(rest, factorial(len(block)))
-            partners[:, block] = block[_permutation_of_rank(rank, len(block))]
-        return partners
+        return self.design.listed(k) if self.exact else self.design.drawn(k, self.seed, purpose)
 
 
 def _permutation_of_rank(rank: Integers, n: int) -> Indices:
@@ -295,7 +378,8 @@ class Null:
     ----------
     pair_values : float32 or float64 [session, person_a, person_b, feature]
         Statistic of first person i with second person j, both in the order of the design's dyads; the diagonal holds
-        the real dyads. NaN where a session or channel is missing. Pairs across blocks are never read.
+        the real dyads. With `Matchings` both axes hold everybody, first persons before second ones. NaN where a
+        session or channel is missing. Pairs across blocks are never read.
     draws : Draws
         The re-pairings, with the design and the seed.
     sessions : tuple of str
@@ -316,8 +400,8 @@ class Null:
     valid_fraction: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
-        n_dyads = len(self.draws.design)
-        expected = (len(self.sessions), n_dyads, n_dyads)
+        n_people = self.draws.design.n_people
+        expected = (len(self.sessions), n_people, n_people)
         if self.pair_values.ndim != 4 or self.pair_values.shape[:3] != expected:
             raise PlanError(
                 f"pair values have shape {self.pair_values.shape}; "
@@ -357,7 +441,7 @@ class Null:
 
 def real_cells(design: Repairing) -> Indices:
     """Cells of the real pairing, int32 [1, dyad]."""
-    return design.cells_of(np.arange(len(design), dtype=np.int32)[None])
+    return design.cells_of(design.real[None])
 
 
 def sum_cells(cells: Indices, table: Floats) -> Floats:
@@ -449,14 +533,14 @@ def group_moments(pairs: PairSums, draws: Draws) -> GroupMoments:
     """
     Null mean and standard deviation of the group statistic.
 
-    Where every re-pairing averages the same number n of values: the mean is the sum over blocks of the blocks' row
-    means, divided by n, and the variance is ``sum over blocks of sum d_ij**2 / (N_b - 1) / n**2`` with d the doubly
-    centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere both come from all
+    Where every re-pairing averages the same number n of values: the mean is the sum over cells of the pair sums over
+    `Repairing.choices`, divided by n, and the variance is the sum of d**2 over `Repairing.freedom`, divided by n**2,
+    with d the centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere both come from all
     re-pairings if they are few, else from `MOMENT_DRAWS` draws of a stream of their own. Either way they do not
     depend on which pairing is the real one, which keeps a test that standardises with them exact.
     """
     design = draws.design
-    closed = ~np.any(np.abs(doubly_centred(pairs.counts, design)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
+    closed = ~np.any(np.abs(design.centred(pairs.counts)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
     mean, sd = np.full((2, pairs.sums.shape[1]), np.nan)
     mean[closed], sd[closed] = _closed_moments(PairSums(pairs.sums[:, closed], pairs.counts[:, closed]), design)
     if not closed.all():
@@ -466,10 +550,10 @@ def group_moments(pairs: PairSums, draws: Draws) -> GroupMoments:
 
 
 def _closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:
-    sizes = np.array([len(block) for block in design.blocks])[design.block_of_cell]
-    n_values = (pairs.counts / sizes[:, None]).sum(axis=0)
-    mean = (pairs.sums / sizes[:, None]).sum(axis=0) / n_values
-    deviation = doubly_centred(pairs.sums, design) / np.sqrt(np.maximum(sizes - 1, 1))[:, None]
+    choices = design.choices[:, None]
+    n_values = (pairs.counts / choices).sum(axis=0)
+    mean = (pairs.sums / choices).sum(axis=0) / n_values
+    deviation = design.centred(pairs.sums) / np.sqrt(design.freedom)[:, None]
     return mean, np.sqrt((deviation**2).sum(axis=0)) / n_values
 
 
