@@ -35,7 +35,7 @@ TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "null_sd": (ROW, "1", "standard deviation of the coherence of the row's null partners"),
     "z": (ROW, "1", "(coherence - null_mean) / null_sd"),
     "percentile": (ROW, "%", "rank of the row's coherence among its null partners; descriptive, not a test"),
-    "statistic": (ROW, "1", "the measure that was tested, where it is not coherence"),
+    "statistic": (ROW, "1", "the measure that was tested, where it is not the coherence of the row"),
     "dyad_p": (ROW, "1", "p-value of the row against its own surrogates, not corrected"),
     "dyad_p_fdr": (ROW, "1", "dyad_p adjusted for the false discovery rate within the row"),
     "dyad_p_max": (ROW, "1", "dyad_p adjusted for the family-wise error rate within the row, by the maximum of z"),
