@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .grids import frequency_bands, time_windows
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
+    from .outcomes import outcome
     from .pictures import plot
     from .pictures.report import report
     from .power import wavelet_power
@@ -50,6 +51,7 @@ __all__ = [
     "load_null",
     "merge_nulls",
     "multiverse",
+    "outcome",
     "pack",
     "partial_wtc",
     "plot",
@@ -83,6 +85,7 @@ _HOME = {
     "load_null": "null_files",
     "merge_nulls": "null_files",
     "multiverse": "multiverses",
+    "outcome": "outcomes",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "report": "pictures.report",

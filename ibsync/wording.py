@@ -56,6 +56,11 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
         "none of the conditions differ: the labels of each dyad's conditions may be exchanged",
         _CONDITIONS,
     ),
+    "outcome": (
+        "the outcome is as likely to go with any other's synchrony as with its own",
+        "anything that varies along with both (severity, age, movement, signal quality, a trend over sessions), nor "
+        "does it show that one causes the other",
+    ),
 }
 
 AR_WARNING = (
@@ -87,14 +92,18 @@ NULLS = {
     "ar": "autoregressive noise for both persons",
     "sign_flip": "sign flips over dyads",
     "condition_labels": "exchange of condition labels within dyads",
+    "outcome": "permutation of the outcome",
 }
 
 # The same words for a contrast of conditions, to be followed by what it is compared with.
 CONTRAST_TAILS = {"greater": "above", "less": "below", "two-sided": "different from"}
 
+OUTCOME_TAILS = {"greater": "a positive", "less": "a negative", "two-sided": "an"}
+
 REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
+    "freedman": "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292",
     "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
     "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
     "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
@@ -120,13 +129,14 @@ class Finding:
     channel_b: str
     band: str
     values: Mapping[str, float]
+    measure: str = "coherence"
 
     def __str__(self) -> str:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
         return (
-            f"{place}  coherence {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
+            f"{place}  {self.measure} {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
             f"z {v['group_z']:.2f}  {numbers}"
         )
 
@@ -163,7 +173,8 @@ def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     places = np.unravel_index(order, [dataset.sizes[dim] for dim in FEATURE])
     labels = [[str(dataset[dim].values[i]) for i in place] for dim, place in zip(FEATURE, places, strict=True)]
     values = [{name: float(columns[name][index]) for name in names} for index in order]
-    return [Finding(e, a, b, band, v) for e, a, b, band, v in zip(*labels, values, strict=True)]
+    measure = "correlation" if outcome_in_words(dataset.attrs) else "coherence"
+    return [Finding(e, a, b, band, v, measure) for e, a, b, band, v in zip(*labels, values, strict=True)]
 
 
 def top_dyad_findings(dataset: xr.Dataset, *, limit: int) -> list[tuple[str, Finding]]:
@@ -221,6 +232,8 @@ def _kind(attrs: Mapping[Any, Any]) -> str:
 
 def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
     tail = str(attrs.get("tail", "greater"))
+    if outcome_in_words(attrs):
+        return f"{OUTCOME_TAILS.get(tail, 'an')} {outcome_in_words(attrs)}"
     if not contrast_in_words(attrs):
         return f"{_measure(attrs)} of real partners {TAILS.get(tail, TAILS['greater'])}"
     way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["greater"])
@@ -247,6 +260,19 @@ def weights_in_words(weights: Mapping[str, float]) -> str:
     return words
 
 
+def outcome_in_words(attrs: Mapping[Any, Any]) -> str:
+    """The association with an outcome that was tested, in words; empty if it was none."""
+    if attrs.get("null_kind") != "outcome":
+        return ""
+    level, lag = str(attrs.get("level", "mean")), int(attrs.get("lag", 0))
+    side = "the slope of synchrony over sessions" if level == "slope" else "synchrony"
+    later = f" {lag} session{'s' * (lag > 1)} later" if lag else ""
+    held = _names(attrs, "covariates")
+    given = f", given {' and '.join(map(repr, held))}," if held else ""
+    where = "over the sessions of each dyad" if level == "within" else "over dyads"
+    return f"association of {side} with {str(attrs.get('outcome'))!r}{later}{given} {where}"
+
+
 def _contrast_reference(attrs: Mapping[Any, Any]) -> str:
     return "that of re-paired ones" if attrs.get("null_kind") == "repair" else "zero"
 
@@ -269,6 +295,8 @@ def headline(dataset: xr.Dataset) -> str:
     kept = int((dataset[name] <= ALPHA).sum())
     label = f"{name} ≤ {ALPHA}, {words}"
     measure = "difference of coherence" if contrast_in_words(dataset.attrs) else _measure(dataset.attrs)
+    if outcome_in_words(dataset.attrs):
+        measure = "correlation"
     strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name, measure)}"
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
@@ -296,8 +324,9 @@ def dyad_by_dyad(dataset: xr.Dataset) -> str:
 
 
 def _relation(dataset: xr.Dataset, kept: int) -> str:
-    if contrast_in_words(dataset.attrs):
-        return f"{'show' if kept > 1 else 'shows'} the {_tail_in_words(dataset.attrs)}"
+    if outcome_in_words(dataset.attrs) or contrast_in_words(dataset.attrs):
+        article = "" if outcome_in_words(dataset.attrs) else "the "
+        return f"{'show' if kept > 1 else 'shows'} {article}{_tail_in_words(dataset.attrs)}"
     partners = "re-paired partners" if dataset.attrs.get("null_kind") == "repair" else "the null"
     tail = str(dataset.attrs.get("tail", "greater"))
     way = {"less": "less coherent than", "two-sided": "unlike"}.get(tail, "more coherent than")
@@ -390,6 +419,7 @@ def methods(dataset: xr.Dataset) -> str:
     if is_tested(dataset):
         sentences += [_null_sentence(dataset), _correction_sentence(corrections, _names(attrs, "corrected_over"))]
         cited += ["phipson"] * (not int(attrs.get("exact", 0))) + corrections
+        cited += ["freedman"] * bool(outcome_in_words(attrs) and _names(attrs, "covariates"))
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
     return " ".join([*sentences, f"References: {'; '.join(REFERENCES[key] for key in cited)}."])
@@ -431,16 +461,29 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if tail == "two-sided":
-        flipped = attrs.get("null_kind") in ("sign_flip", "condition_labels")
+        flipped = attrs.get("null_kind") in ("sign_flip", "condition_labels", "outcome")
         rule += " in absolute value" if flipped else ", twice that of the smaller tail"
     floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
     contrast = contrast_in_words(attrs)
     unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
     left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
+    if outcome_in_words(attrs):
+        return f"{_outcome_sentence(attrs)} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
     return (
         f"{unit}The mean {_measure(attrs)} over dyads was compared with the same mean under the null "
         f"({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
     )
+
+
+def _outcome_sentence(attrs: Mapping[Any, Any]) -> str:
+    """What was related to what, and what was exchanged."""
+    less = f"The {_measure(attrs)} of each row was taken less the mean of its null. " * int(attrs.get("less_null_mean", 0))
+    held = _names(attrs, "covariates")
+    what = "what the covariates leave of the outcome (Freedman & Lane 1983)" if held else "the outcome"
+    among = "within each dyad" if attrs.get("level") == "within" else "over dyads"
+    among += " that share a person, and over those that share nobody" if int(attrs.get("shared_persons", 0)) else ""
+    kind = "partial correlation" if held else "correlation"
+    return f"{less}The {outcome_in_words(attrs)}, was tested by the {kind}, with {what} permuted {among}"
 
 
 def _corrections(dataset: xr.Dataset) -> list[str]:

@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
     "exchanges": {"errors", "grouptest", "inference", "philox"},
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
+    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
     # A study's rows, and what is drawn for one of them.
@@ -89,6 +90,7 @@ FACES = {
     "job",
     "multiverse",
     "multiverses",
+    "outcomes",
     "panels",
     "plot",
     "power",
