@@ -477,7 +477,9 @@ def _null_sentence(dataset: xr.Dataset) -> str:
 
 def _outcome_sentence(attrs: Mapping[Any, Any]) -> str:
     """What was related to what, and what was exchanged."""
-    less = f"The {_measure(attrs)} of each row was taken less the mean of its null. " * int(attrs.get("less_null_mean", 0))
+    less = f"The {_measure(attrs)} of each row was taken less the mean of its null. " * int(
+        attrs.get("less_null_mean", 0)
+    )
     held = _names(attrs, "covariates")
     what = "what the covariates leave of the outcome (Freedman & Lane 1983)" if held else "the outcome"
     among = "within each dyad" if attrs.get("level") == "within" else "over dyads"
