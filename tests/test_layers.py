@@ -59,6 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     "exchanges": {"errors", "grouptest", "inference", "philox"},
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
     "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox"},
+    "labels": {"errors", "exchanges", "philox"},
+    "drawntest": {"errors", "accumulate", "grouptest", "inference"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
     # A study's rows, and what is drawn for one of them.
@@ -92,6 +94,7 @@ FACES = {
     "multiverses",
     "outcomes",
     "panels",
+    "plasticity",
     "plot",
     "power",
     "report",
