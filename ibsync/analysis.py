@@ -609,11 +609,13 @@ def _dataset(
     bands = dict(spec.bands or {})
     dims = ("dyad", "epoch", "channel_a", "channel_b", "band")
     centre_hz = np.array([band.centre_hz for band in bands.values()])
-    of_rows = {
+    of_rows: dict[str, list[Any]] = {
         "session": [row.session for row in rows], "task": [row.task for row in rows],
         "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
         "group": [row.group for row in rows],
     }  # fmt: skip
+    outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
+    of_rows |= {f"outcome_{name}": [row.outcomes.get(name, np.nan) for row in rows] for name in outcomes}
     coords: dict[str, Any] = {
         "dyad": [row.dyad for row in rows],
         **{name: ("dyad", column) for name, column in of_rows.items()},
