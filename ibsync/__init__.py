@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .outcomes import outcome
     from .pictures import plot
     from .pictures.report import report
-    from .plasticity import plasticity
+    from .growth import plasticity
     from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
@@ -90,7 +90,7 @@ _HOME = {
     "outcome": "outcomes",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
-    "plasticity": "plasticity",
+    "plasticity": "growth",
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",

@@ -94,7 +94,7 @@ FACES = {
     "multiverses",
     "outcomes",
     "panels",
-    "plasticity",
+    "growth",
     "plot",
     "power",
     "report",
@@ -223,3 +223,11 @@ def test_import_takes_nothing_heavy(statement):
 
 def test_the_parser_of_the_command_line_takes_not_even_numpy():
     assert loaded_modules("import ibsync.commands.cli; ibsync.commands.cli._parser()").isdisjoint((*HEAVY, "numpy"))
+
+
+def test_no_module_hides_a_function_of_its_name():
+    """Importing ``ibsync.growth`` sets the attribute `growth`; a function of that name would be gone then."""
+    hidden = {
+        name for name, home in ibsync._HOME.items() if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
+    }
+    assert hidden == set()

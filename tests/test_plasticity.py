@@ -12,11 +12,11 @@ from scipy.stats import binom, false_discovery_control, permutation_test
 
 import ibsync as ibs
 from ibsync.errors import PlanError
+from ibsync.growth import plasticity
 from ibsync.nulls.drawntest import drawn_test
 from ibsync.nulls.labels import GroupLabels, SessionOrders, slopes
 from ibsync.nulls.matchings import Matchings
 from ibsync.nulls.surrogates import Draws, Null, Repairing
-from ibsync.plasticity import plasticity
 
 DIMS = ("dyad", "epoch", "channel_a", "channel_b", "band")
 
