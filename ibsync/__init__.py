@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
     from .grids import frequency_bands, time_windows
+    from .growth import plasticity
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
     from .outcomes import outcome
     from .pictures import plot
     from .pictures.report import report
-    from .growth import plasticity
     from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
