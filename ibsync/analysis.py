@@ -31,6 +31,7 @@ from .occasions import (
     common_epochs,
     engine_of,
     epoch_names,
+    labels_of,
     occasions_of,
     require_chroma,
     signals_of,
@@ -333,6 +334,7 @@ class Study(StudyFile):
                 length=request.length, rows=rows,
             ),
             "measure": request.measure, "options": dict(request.options), "stream_version": STREAM_VERSION,
+            "labels": _labels(rows, request.spec, request.pairs, request.epochs),
         })  # fmt: skip
         null = None if checkpoint is None else resumed(check_writable(checkpoint), request, attrs)
         if null is None:
@@ -383,7 +385,8 @@ class Study(StudyFile):
                 values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
         used = planned[0][1]
         attrs = _attrs(self, spec, used, chroma=chroma, pairs=pairs, epochs=epochs, length=length, rows=rows)
-        attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION})
+        labels = _labels(rows, spec, pairs, epochs)
+        attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})
         if roles != "fixed":
             attrs["roles"] = roles
         return Null(values, draws, tuple(o.label for o in occasions), "repair", attrs)
@@ -567,6 +570,12 @@ def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _labels(rows: Sequence[DyadRow], spec: WTC, pairs: Pairs, epochs: EpochWords) -> str:
+    axes = Axes.of(rows, pairs)
+    named = [(row.dyad, row.session, row.task) for row in rows]
+    return labels_of(named, epoch_names(epochs), axes.a, axes.b, spec.bands or {})
 
 
 def _rate(rows: Sequence[DyadRow]) -> dict[str, Any]:

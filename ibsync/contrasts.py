@@ -258,6 +258,10 @@ def _exchange_partners(
     if null.design.roles != "fixed":
         raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
     require_match(real, null)
+    if null.attrs.get("measure", "coherence") != "coherence":
+        raise PlanError(
+            f"a contrast is of coherence, the null of {null.attrs['measure']!r}: leave measure out of the null"
+        )
     repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
     draws, sides = null.draws, 2 if tail == "two-sided" else 1
     attrs = {

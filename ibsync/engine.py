@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,12 @@ class Engine:
         self._device = _device(backend, self.spec)
         self.backend: str = self._device.name
         self.plan: Plan = make_plan(n_samples, sfreq, self.spec, epochs)
+
+    @cached_property
+    def tolerant(self) -> Engine:
+        """The same engine with `min_valid` 0: a mean of whatever cells are left."""
+        spec, plan = replace(self.spec, min_valid=0.0), self.plan
+        return Engine(plan.n_samples, plan.sfreq, spec, epochs=plan.epochs, backend=self.backend)
 
     def features(self, x: ArrayLike, good: ArrayLike | None = None, *, seam: ArrayLike | None = None) -> Any:
         """Features of channels, kept where the backend computes.

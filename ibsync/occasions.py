@@ -236,3 +236,17 @@ def engine_of(occasion: Occasion, spec: WTC, spans: Spans | None, backend: str, 
     if key not in made:
         made[key] = Engine(occasion.n_samples, occasion.sfreq, spec, epochs=spans, backend=backend)
     return made[key]
+
+
+def labels_of(
+    rows: Iterable[tuple[object, object, object]],
+    epochs: Iterable[object],
+    channels_a: Iterable[object],
+    channels_b: Iterable[object],
+    bands: Iterable[object],
+) -> str:
+    """What the axes of a study's values stand for, as JSON text: rows are (dyad, session, task)."""
+    named: dict[str, list[Any]] = {"dyad": [[str(word) for word in row] for row in rows]}
+    for axis, labels in (("epoch", epochs), ("channel_a", channels_a), ("channel_b", channels_b), ("band", bands)):
+        named[axis] = [str(label) for label in labels]
+    return json.dumps(named)

@@ -6,7 +6,7 @@ Both classes are a `nulls.streamed.Source`: draws are worked on in blocks whose 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,12 +75,24 @@ class SurrogatePartners:
 
     def values(self, draws: Integers) -> Floats:
         """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band]."""
+        if self.kind == "shift":
+            return self._shifted(draws)
         partners = self._features(self.y, self.entities[1], draws)
         if self.kind not in MODELS:
             # Made anew for each block: what an earlier block needed must not be seen in this one.
             return self._measured(self._features(self.x, self.entities[0], None), partners)
         few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
         return np.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
+
+    def _shifted(self, draws: Integers) -> Floats:
+        """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
+        real = replace(self, kind="phase").values(np.zeros(1, np.int64))
+        kept = replace(self, engine=self.engine.tolerant)
+        found = kept._measured(
+            kept._features(self.x, self.entities[0], None), kept._features(self.y, self.entities[1], draws)
+        )
+        found[draws == 0] = real
+        return np.where(np.isfinite(real), found, np.nan)
 
     def _pairs(self, draws: Integers) -> Floats:
         """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""

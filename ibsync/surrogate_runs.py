@@ -134,7 +134,11 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
     bands = request.spec.bands or {}
     longest_s = max(1 / band.low_hz for band in bands.values())
     # Twice the cone of influence of the longest period: a whole wavelet.
-    block_s = options.pop("block", None) or 2 * CONE_SCALES * longest_s / PERIOD_PER_SCALE
+    block_s = options.pop("block", None)
+    if block_s is None:
+        block_s = 2 * CONE_SCALES * longest_s / PERIOD_PER_SCALE
+    if isinstance(block_s, bool) or not isinstance(block_s, int | float) or not block_s * occasion.sfreq >= 1:
+        raise PlanError(f"block={block_s!r} must be a length in s of at least one sample")
     duration = occasion.n_samples / occasion.sfreq
     if block_s * 2 > duration:
         raise PlanError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from .nulls.philox import STREAM_VERSION
 from .nulls.streamed import SurrogateNull
 from .nulls.surrogates import Null
 from .nulls.surrogatetest import surrogate_test
-from .occasions import occasion_label
+from .occasions import labels_of, occasion_label
 from .results import FEATURE, Result, build_result
 from .sampling import MODELS
 from .wording import AR_WARNING, settings
@@ -186,9 +187,25 @@ def require_match(real: xr.Dataset, null: AnyNull) -> None:
                 f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
                 + (" (length='common')" if name == "length" else "")
             )
+    _require_labels(real, null)
     drawn = null.attrs.get("stream_version", STREAM_VERSION)
     if int(str(drawn)) != STREAM_VERSION:
         raise PlanError(f"the null was drawn with stream version {drawn}, this is {STREAM_VERSION}: compute it again")
+
+
+def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
+    """Refuse values that were reordered, or of which some were chosen, after they were computed."""
+    if "labels" not in null.attrs:
+        return
+    rows = zip(*(real[name].values for name in ("dyad", "session", "task")), strict=True)
+    axes = [real[name].values for name in ("epoch", "channel_a", "channel_b", "band")]
+    ours, theirs = json.loads(labels_of(rows, *axes)), json.loads(str(null.attrs["labels"]))
+    for axis, labels in ours.items():
+        if labels != theirs[axis]:
+            raise PlanError(
+                f"real and null differ in the labels of {axis}: give the values as Study.synchrony returned them, in "
+                "their order; choose dyads, channels, epochs and bands before computing"
+            )
 
 
 # --- re-pairing -------------------------------------------------------------------------------------------------------
@@ -274,6 +291,8 @@ def _joint(nulls: Sequence[Null]) -> Null:
     for other in nulls[1:]:
         if other.draws != first.draws or other.sessions != first.sessions:
             raise PlanError("nulls to be tested together must share dyads, sessions, n and seed: compute them alike")
+        if other.attrs.get("measure") != first.attrs.get("measure"):
+            raise PlanError("nulls to be tested together differ in measure: compute them alike")
     values = first.pair_values if len(nulls) == 1 else np.concatenate([null.pair_values for null in nulls], axis=3)
     return replace(first, pair_values=values)
 

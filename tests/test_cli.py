@@ -262,7 +262,7 @@ def test_an_interrupt_while_it_works_leaves_nothing(tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert out == ""
-    assert err == "ibsync: interrupted; nothing was written\n"
+    assert err == "ibsync: interrupted; no result was written\n"
     assert names(tmp_path) == []
 
 

@@ -3,6 +3,7 @@ from math import factorial
 
 import numpy as np
 import pytest
+from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.errors import PlanError
@@ -54,7 +55,8 @@ def drawn_means(null, start=1):
     """Group mean of every draw straight from the definition, [draw, feature]."""
     partners = null.draws.partners(start, null.draws.n + 1)
     rows = np.arange(len(null.design))
-    chosen = np.stack([null.pair_values[:, rows, row].reshape(-1, null.n_features) for row in partners])
+    values = levelled(null.pair_values)
+    chosen = np.stack([values[:, rows, row].reshape(-1, null.n_features) for row in partners])
     count = np.isfinite(chosen).sum(axis=1)
     return np.divide(np.nansum(chosen, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
 
@@ -524,3 +526,31 @@ def test_neighbour_corrections_hold_their_level_under_the_null():
         got = repair_test(null_of(values), correct=["cluster"], tail="two-sided", graph=chain(12))
         rejected.append(got["p_cluster"].min() <= 0.05)
     assert 0 <= sum(rejected) <= 22  # 99.9 % of binomial(200, 0.05)
+
+
+# --- sessions that not everybody attended -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tail", ["greater", "less"])
+def test_a_session_that_is_higher_for_everybody_is_no_interaction(tail):
+    """Half of the dyads missed session 2, in which all pairs, never-met ones too, are more coherent."""
+    rejected = 0
+    for run in range(200):
+        values = 0.4 + 0.06 * np.random.default_rng(run).standard_normal((2, 8, 8, 1))
+        values[1] += 0.1
+        values[1, 4:], values[1, :, 4:] = np.nan, np.nan
+        rejected += repair_test(null_of(values, n=199), correct=[], tail=tail)["p"][0] <= 0.05
+    assert rejected <= 22  # 99.9 % of binomial(200, 0.05)
+
+
+def test_the_statistic_is_the_plain_mean_whoever_was_there():
+    values = np.random.default_rng(3).random((3, 6, 6, 4))
+    values[1, 2], values[2, :, 4], values[2, 0, 0, 1] = np.nan, np.nan, np.nan
+    got = repair_test(null_of(values), correct=["max"])
+    real = values[:, np.arange(6), np.arange(6)]
+    assert_allclose(got["group_statistic"], np.nanmean(real, axis=(0, 1)), rtol=1e-12)
+    levels = values.copy()
+    levels[1] += 0.3  # a session's level is nobody's interaction
+    shifted = repair_test(null_of(levels), correct=["max"])
+    for name in ("p", "p_max"):
+        assert_array_equal(got[name], shifted[name])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
 
 import ibsync as ibs
@@ -68,6 +69,9 @@ def null_of(values, design=None, n=200, seed=1, **options):
 def mean_by_definition(values, matching):
     """Mean over sessions and pairs of the values that exist: [feature]."""
     pairs = np.array([sorted(pair) for pair in matching])
+    n = values.shape[1] // 2
+    upper = np.triu(np.ones((2 * n, 2 * n), bool), k=1)
+    values = levelled(values, [(d, n + d) for d in range(n)], upper)
     chosen = values[:, pairs[:, 0], pairs[:, 1]].reshape(-1, values.shape[3])
     return np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in chosen.T])
 

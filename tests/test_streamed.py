@@ -263,4 +263,39 @@ def test_what_a_sequential_null_cannot_give_is_refused():
     with pytest.raises(PlanError, match="no maximum statistic"):
         surrogate_test([counted(rows(), stop_at=5)], correct=["max"])
     with pytest.raises(PlanError, match="cannot be merged"):
-        counted(rows(), stop_at=5, ranges=[(1, 10)]).merge(counted(rows(), stop_at=5, ranges=[(20, 30)]))
+        counted(rows(), stop_at=5, ranges=[(1, 10)]).merge(begun(rows(), stop_at=5))
+    with pytest.raises(PlanError, match="in order"):
+        counted(rows(), stop_at=5, ranges=[(20, 30)])
+    for wrong in (0, -1, 2.5, True):
+        with pytest.raises(PlanError, match="stop_at"):
+            begun(rows(), stop_at=wrong)
+    with pytest.raises(PlanError, match="8000000"):
+        begun(rows(), n=8_000_001)
+
+
+@dataclass
+class Gappy(Row):
+    """Every second draw is missing."""
+
+    def values(self, draws):
+        out = super().values(draws)
+        out[draws % 2 == 1] = np.nan
+        return out
+
+
+def test_missing_draws_are_no_draws():
+    null = counted([Gappy(0), Gappy(1)])
+    found = surrogate_test([null], correct=["max"])[0]
+    values = Gappy(0).values(np.arange(0, N_DRAWS + 1, 2))
+    b = (values[1:] >= values[0]).sum(axis=0)
+    assert_array_equal(found["dyad_p"][0], p_value(b, len(values) - 1))
+    assert (found["dyad_p_max"][0] >= found["dyad_p"][0]).all()
+    assert (
+        found["dyad_p_max"][0].max() > 0.9
+    )  # of a maximum over draws that exist, the smallest feature is no exception
+    ended = counted([Gappy(0), Gappy(1)], stop_at=4)
+    found = surrogate_test([ended], correct=["fdr"])[0]
+    for feature in range(N_FEATURES):
+        reached = np.cumsum(values[1:, feature] >= values[0, feature])
+        if reached[-1] >= 4:
+            assert found["dyad_p"][0, feature] == 4 / (1 + int(np.argmax(reached >= 4)))

@@ -296,6 +296,21 @@ def test_a_null_and_a_value_that_differ_are_refused_by_name(study, real, null):
     refusal(PlanError, lambda: ibs.test_together([real, real], [null, study.null(SPEC, n=9)]), "tested apart")
 
 
+def test_values_in_another_order_or_some_of_them_are_refused(study, real, null):
+    repaired = study.null(SPEC, n=9)
+    for other in (real.isel(dyad=[1, 0, 2]), real.isel(dyad=[0, 1]), real.isel(band=[1, 0]), real.isel(channel_a=[0])):
+        for n in (null, repaired):
+            refusal(PlanError, lambda other=other, n=n: ibs.test(other, n), "labels of")
+
+
+def test_a_level_or_block_out_of_range_is_refused(study, real, null):
+    for alpha in (0, 1, 2, "x"):
+        refusal(PlanError, lambda alpha=alpha: ibs.test(real, null, alpha=alpha), "alpha")
+    refusal(PlanError, lambda: study.null(SPEC, kind="block", options={"block": 0}), "block=0")
+    refusal(PlanError, lambda: study.null(SPEC, kind="phase", stop_at=0), "stop_at=0")
+    refusal(PlanError, lambda: study.null(SPEC, kind="phase", n=99, stop_at=2, draws=(50, 99)), "in order")
+
+
 # --- command line -----------------------------------------------------------------------------------------------------
 
 PLAN = """
@@ -329,6 +344,16 @@ def test_a_plan_with_surrogates_runs_and_reports(study, tmp_path, monkeypatch, c
     assert "Fourier phase randomisation of the second person" in page
     assert "Single dyads: smallest p-values" in page
     assert "tests the group, not single dyads" not in page
+
+
+@pytest.mark.parametrize(("old", "new"), [('["fdr", "max"]', '["cluster"]'), ("seed = 9", "seed = 9\nstop_at = 3")])
+def test_a_correction_that_surrogates_lack_is_refused_before_the_run(study, tmp_path, monkeypatch, capsys, old, new):
+    monkeypatch.setattr("ibsync.engine.Engine.features", lambda *_, **__: pytest.fail("the work has begun"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.h5").write_bytes(study.path.read_bytes())
+    (tmp_path / "plan.toml").write_text(PLAN.replace(old, new), encoding="utf-8")
+    assert main(["run", "plan.toml"]) == 1
+    assert "correct" in capsys.readouterr().err
 
 
 def test_a_plan_whose_family_has_no_such_option_is_refused(tmp_path, capsys):

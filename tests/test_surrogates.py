@@ -3,6 +3,7 @@ from math import factorial
 
 import numpy as np
 import pytest
+from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.errors import PlanError
@@ -33,7 +34,7 @@ def null_of(values, design=None, n=200, seed=1, **options):
 
 def group_mean_by_definition(values, partners):
     """Mean over sessions and dyads of the pair values that exist, [feature]."""
-    chosen = values[:, np.arange(len(partners)), partners].reshape(-1, values.shape[3])
+    chosen = levelled(values)[:, np.arange(len(partners)), partners].reshape(-1, values.shape[3])
     return np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in chosen.T])
 
 

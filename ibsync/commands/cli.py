@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was written")
+        return _fail("interrupted; no result was written")
     except Exception as error:
         if arguments.debug:
             raise

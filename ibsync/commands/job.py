@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis import REPAIRINGS, SURROGATES, Study, plan_draws
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.inference import hopeless, shortfall
+from ..nulls.surrogatetest import check_surrogate_corrections
 from ..spec import WTC
 from ..storage import check_writable, write_whole
 from ..testing import DEFAULT_CORRECTIONS, test_together
@@ -190,6 +191,8 @@ def _caution(study: Study, plan: PlanFile) -> str:
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.chroma)
     names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
+    if plan.null.kind != "repair" and plan.test.correct:
+        check_surrogate_corrections(plan.null.kind, plan.test.correct, plan.null.stop_at)
     words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
     n_draws = SURROGATES if plan.null.n is None else plan.null.n
     if plan.null.kind == "repair":

@@ -186,6 +186,8 @@ def shortfall(
         If a correction is unknown.
     """
     check_corrections(correct)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < 1:
+        raise PlanError(f"alpha={alpha!r} must be a number between 0 and 1")
     factor = max((_family_factor(name, n_features) for name in correct), default=1.0)
     needed = ceil(sides * factor / alpha * (1 - 1e-12))
     if n_draws + 1 >= needed:

@@ -1,4 +1,4 @@
-"""The null distribution of surrogate partners, counted while it is drawn: memory does not grow with draws x features.
+"""The null distribution of surrogate partners, counted while it is drawn: no array holds draws x features.
 
 For each row (dyad x session) and feature the draws that reach the observed value are counted, and so are those of the
 mean over rows. Everything counted is an integer, or filed under its draw number, so that ranges of draws computed
@@ -24,6 +24,8 @@ Integers = NDArray[np.int64]
 FIRST_MOMENT_DRAW = (1 << 31) + 1
 """Draws from here on only serve mean and standard deviation; a fixed function of the data keeps a test exact."""
 MOMENT_DRAWS = 128
+LARGEST_N = 8_000_000
+"""Beyond this the sums of squares could overflow."""
 
 # Draws between two moments at which the state is whole; a multiple of every source's block.
 _STEP = 64
@@ -242,8 +244,10 @@ class SurrogateNull:
         dtype : dtype
             Precision behind the values.
         """
-        if not 1 <= n < FIRST_MOMENT_DRAW:
-            raise PlanError(f"{n} draws were asked for; ask for 1 to 2**31 - 1")
+        if not 1 <= n <= LARGEST_N:
+            raise PlanError(f"{n} draws were asked for; ask for 1 to {LARGEST_N}")
+        if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
+            raise PlanError(f"stop_at={stop_at!r} must be a whole number of at least 1")
         if stop_at is not None and tail == "two-sided":
             raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
         by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups))
@@ -295,6 +299,8 @@ class SurrogateNull:
             Number of the first draw that is still to be counted; the state is whole at that moment.
         """
         self._require_new(start, stop)
+        if self.stop_at is not None and start != (self.done[-1][1] if self.done else 1):
+            raise PlanError("a sequential null (stop_at) counts its draws in order: leave draws= out")
         for first in range(start, stop, _STEP):
             end = min(first + _STEP, stop)
             self._count(sources, first, end)

@@ -422,21 +422,58 @@ class Null:
         """
         Sums over sessions for some features, in float64 and in session order.
 
+        Where pairs differ in the number of sessions, a session that is higher for everybody would weigh more in the
+        real pairing, in which most values exist, than in others. There each session's values are taken from the
+        session's own mean over the pairs of a block, and the mean of the real pairing is added again.
+
         Parameters
         ----------
         features : int64 [feature], optional
             Feature indices in the order wanted; default all.
         """
         wanted = np.arange(self.n_features) if features is None else features
+        sums, counts = self._summed(wanted, None)
+        unlike = counts.min(axis=0, initial=np.inf) != counts.max(axis=0, initial=0)
+        if len(self.sessions) > 1 and unlike.any():
+            sums[:, unlike] = self._summed(wanted[unlike], self._levels(wanted[unlike]))[0]
+        return PairSums(sums, counts)
+
+    def _values(self, session: int, wanted: Integers) -> Floats:
+        """Values of one session, float64 [cell, feature]."""
         first, second = self.design.cells.T
-        sums = np.zeros((len(first), len(wanted)))
-        counts = np.zeros_like(sums)
-        for session in self.pair_values:
-            values = session[first[:, None], second[:, None], wanted[None, :]].astype(np.float64)
+        chosen = self.pair_values[session][first[:, None], second[:, None], wanted[None, :]]
+        return np.asarray(chosen, np.float64)
+
+    def _summed(self, wanted: Integers, levels: Floats | None) -> tuple[Floats, Floats]:
+        """Sums and counts over sessions, less the levels [session, block, feature] where given: [cell, feature]."""
+        sums, counts = np.zeros((2, len(self.design.cells), len(wanted)))
+        for session in range(len(self.sessions)):
+            values = self._values(session, wanted)
+            if levels is not None:
+                values = values - levels[session][self.design.block_of_cell]
             present = np.isfinite(values)
             sums += np.where(present, values, 0.0)
             counts += present
-        return PairSums(sums, counts)
+        return sums, counts
+
+    def _levels(self, wanted: Integers) -> Floats:
+        """Mean of each session over the pairs of a block, less that of the real pairing: [session, block, feature]."""
+        block_of = self.design.block_of_cell
+        real = np.isin(np.arange(len(block_of)), real_cells(self.design))
+        levels = np.zeros((len(self.sessions), len(self.design.blocks), len(wanted)))
+        total, n_real = np.zeros((2, len(wanted)))
+        for session in range(len(self.sessions)):
+            values = self._values(session, wanted)
+            present = np.isfinite(values)
+            filled = np.where(present, values, 0.0)
+            for block in range(len(self.design.blocks)):
+                members = block_of == block
+                count = present[members].sum(axis=0)
+                np.divide(filled[members].sum(axis=0), count, out=levels[session, block], where=count > 0)
+                n = present[members & real].sum(axis=0)
+                total += levels[session, block] * n
+                n_real += n
+        return levels - np.divide(total, n_real, out=np.zeros_like(total), where=n_real > 0)
 
 
 def real_cells(design: Repairing) -> Indices:

@@ -49,27 +49,41 @@ def surrogate_test(nulls: Sequence[SurrogateNull], *, correct: Sequence[str] = (
     return [_group(null, correct, nulls) | _rows(null, correct, nulls) for null in nulls]
 
 
-def _check(nulls: Sequence[SurrogateNull], correct: Sequence[str]) -> None:
+def check_surrogate_corrections(kind: str, correct: Sequence[str], stop_at: int | None) -> None:
+    """
+    Refuse corrections that a surrogate null does not have, before anything is drawn.
+
+    Raises
+    ------
+    PlanError
+    """
     check_corrections(correct)
     unknown = [name for name in correct if name not in CORRECTIONS]
     if unknown:
         raise PlanError(
-            f"correct={unknown[0]!r} is for re-pairing and contrasts; with {nulls[0].kind!r} surrogates use "
+            f"correct={unknown[0]!r} is for re-pairing and contrasts; with {kind!r} surrogates use "
             f"{', '.join(map(repr, CORRECTIONS))}"
         )
+    if stop_at is not None and "max" in correct:
+        raise PlanError(
+            "a sequential null (stop_at) has no maximum statistic, which needs all draws of all features: "
+            "correct with 'fdr', or leave stop_at out"
+        )
+
+
+def _check(nulls: Sequence[SurrogateNull], correct: Sequence[str]) -> None:
+    check_surrogate_corrections(nulls[0].kind, correct, nulls[0].stop_at)
     for null in nulls:
         if null.tail not in get_args(Tail):
             raise PlanError(f"tail={null.tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
         if not null.complete:
             done = sum(stop - start for start, stop in null.done)
             raise PlanError(f"the null holds {done} of {null.n} draws: compute or merge the rest before testing")
-        if null.stop_at is not None and "max" in correct:
-            raise PlanError(
-                "a sequential null (stop_at) has no maximum statistic, which needs all draws of all features: "
-                "correct with 'fdr', or leave stop_at out"
-            )
         for name in ("rows", "n", "seed", "tail", "kind", "stop_at"):
             if getattr(null, name) != getattr(nulls[0], name):
+                raise PlanError(f"nulls to be tested together differ in {name}: compute them alike")
+        for name in ("measure", "options", "spec"):
+            if null.attrs.get(name) != nulls[0].attrs.get(name):
                 raise PlanError(f"nulls to be tested together differ in {name}: compute them alike")
 
 
@@ -117,7 +131,7 @@ def _tested(null: SurrogateNull, tally: Tally, correct: Sequence[str], family: S
         out["p_fdr"] = np.split(adjusted, np.cumsum([len(values) for values in all_p])[:-1])[place]
     if "max" in correct:
         evidence = tally.evidence(tally.standard.statistic, null.tail)
-        largest = np.max([member.maxima.values for member in family], axis=0)
+        largest = _drawn(np.max([member.maxima.values for member in family], axis=0))
         single = single_step_p(evidence, largest, tally.standard.z_tolerance)
         # Doubling puts a two-sided p above the |z| maximum's; a corrected p is no smaller than the plain one.
         out["p_max_single"] = np.fmax(p, single)
@@ -130,7 +144,7 @@ def _plain(null: SurrogateNull, tally: Tally) -> tuple[NDArray[np.int64], NDArra
     upper, lower = tally.exceedances.at_least, tally.exceedances.at_most
     b = {"greater": upper, "less": lower, "two-sided": np.minimum(upper, lower)}[null.tail]
     sides = 2 if null.tail == "two-sided" else 1
-    draws = np.where(tally.stopped_at > 0, tally.stopped_at, tally.moments.draws)
+    draws = tally.moments.draws  # those with a value: of a count that stopped, up to the one that ended it
     tested = np.isfinite(tally.standard.statistic) & (draws > 0)
     b = np.where(tested, b, -1)
     p = np.minimum(1.0, sides * p_value(b, draws))
@@ -144,8 +158,13 @@ def _plain(null: SurrogateNull, tally: Tally) -> tuple[NDArray[np.int64], NDArra
 def _step_down(null: SurrogateNull, tally: Tally) -> Floats:
     order = tally.order(null.tail)
     out = np.full(len(tally.standard.statistic), np.nan)
-    out[order] = step_down_p(tally.step_down.counts[order], null.n)
+    out[order] = step_down_p(tally.step_down.counts[order], len(_drawn(tally.maxima.values)))
     return out
+
+
+def _drawn(maxima: Floats) -> Floats:
+    """Maxima of the draws in which any feature had a value."""
+    return maxima[np.isfinite(maxima)]
 
 
 def _sample_sd(tally: Tally) -> Floats:
