@@ -236,7 +236,7 @@ def test_debug_shows_the_traceback(tmp_path):
 @pytest.mark.parametrize(
     ("error", "parts"),
     [
-        (KeyboardInterrupt(), ["interrupted; nothing was written"]),
+        (KeyboardInterrupt(), ["interrupted; no result was written"]),
         (OSError(28, "No space left on device", "out.h5"), ["out.h5: No space left on device"]),
         (MemoryError("7.5 GiB"), ["out of memory (7.5 GiB)"]),
         (ZeroDivisionError("two\nlines"), ["internal error, ZeroDivisionError: two lines; run again with --debug"]),
