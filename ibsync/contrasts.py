@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
 from .nulls.surrogates import Null
 from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS, neighbour_graph, require_match
+from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
 from .wording import weights_in_words
 
 if TYPE_CHECKING:
@@ -102,11 +101,7 @@ def contrast(
         plan = _exchange_conditions(dyads, n, seed, names, tail, alpha)
     else:
         plan = _exchange_partners(real, null, dyads, names, tail, alpha)
-    if plan.caution and correct:
-        raise PlanError(plan.caution)
-    for sentence in (dyads.left_out, plan.caution):
-        if sentence:
-            warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    refuse_or_warn(plan.caution, correct, dyads.left_out)
     tested = _dataset(real, dyads)
     graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
     bands = np.broadcast_to(np.arange(real.sizes["band"]), dyads.shape).reshape(-1)

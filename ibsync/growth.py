@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from .nulls.surrogates import Draws, Null
 from .occasions import occasion_label
 from .results import FEATURE, TEST_ARRAYS, Result, build_result
 from .storage import encode_attrs
-from .testing import DEFAULT_CORRECTIONS, neighbour_graph, require_match
+from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
 from .wording import ORDER_WARNING, change_in_words, change_leaves_open, null_in_words
 
 if TYPE_CHECKING:
@@ -128,12 +127,8 @@ def plasticity(
         plan = _exchange_groups(dyads, groups, wanted)
     else:
         plan = _flip_signs(dyads, wanted) if kind == "sign_flip" else _exchange_sessions(dyads, wanted)
-    if plan.caution and correct:
-        raise PlanError(plan.caution)
     warning = "; ".join(filter(None, [_unlike_sessions(dyads) if null is None else "", plan.warning]))
-    for sentence in (dyads.left_out, plan.caution, warning):
-        if sentence:
-            warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
         "per": "session" if time == "session" else "unit of time", "between": list(groups or ()),
         "taken_off": "" if null is not None else source.null_kind,

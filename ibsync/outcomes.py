@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +19,7 @@ from .nulls.inference import check_corrections, hopeless
 from .nulls.philox import STREAM_VERSION
 from .recordings.study import StudyFile
 from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS
+from .testing import DEFAULT_CORRECTIONS, refuse_or_warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,11 +123,7 @@ def outcome(
     bands = np.broadcast_to(_groups(table.shape), table.shape).reshape(-1)
     test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, shuffles, tail=tail, groups=bands)
     caution = hopeless(lambda some: test.too_few(some, alpha=alpha), names)
-    if caution and correct:
-        raise PlanError(caution)
-    for sentence in (sample.left_out, caution):
-        if sentence:
-            warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    refuse_or_warn(caution, correct, sample.left_out)
     attrs = {
         "null_kind": "outcome", "outcome": wanted.name, "covariates": table.names, "level": level, "lag": lag,
         "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared), "tail": tail,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .definition import coherency, cone_of_influence
 from .errors import PlanError
 from .nulls.families import fit_ar1, surrogates
-from .nulls.philox import Purpose, entity_id, purpose_word, stream
+from .nulls.philox import Purpose, entity_id, normal_pairs, purpose_word, stream
 from .signals import FINE, Signals, usable_cells
 from .sparse import SparseRows
 from .spec import PERIOD_PER_SCALE, Scales
@@ -222,9 +222,7 @@ def _ar1(g: float, n_samples: int, draws: Draws, seed: int, entity: int) -> Floa
     from scipy.signal import lfilter
 
     words = stream(seed, draws, n_samples + n_samples % 2, entity=entity, purpose=purpose_word(Purpose.AR1))
-    radius = np.sqrt(-2 * np.log((words[0::2] + 1.0) / 2**32))
-    angle = words[1::2] * (2 * np.pi / 2**32)
-    normals = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n_samples].T
+    normals = np.concatenate(normal_pairs(words))[:n_samples].T
     normals[:, 1:] *= math.sqrt(1 - g * g)
     return np.asarray(lfilter([1.0], [1.0, -g], normals, axis=1))
 

@@ -144,10 +144,7 @@ def _tested(
     if of_repairings and of_repairings[0].draws.exact:
         words["listed"] = of_repairings[0].design
     caution = hopeless(lambda some: shortfall(n_draws, n_tested, some, **words), names)
-    if caution and correct:
-        raise PlanError(caution)
-    if caution:
-        warnings.warn(caution, RuntimeWarning, stacklevel=3)
+    refuse_or_warn(caution, correct, stacklevel=4)
     attrs = {
         "null_kind": nulls[0].kind, "tail": tail, "correct": list(names), "stream_version": STREAM_VERSION,
         "caution": caution, "corrected_over": [str(real["chroma"].item()) for real in reals], "alpha": alpha,
@@ -157,6 +154,31 @@ def _tested(
     if of_repairings:
         return _repaired(reals, of_repairings, names, tail, neighbours, attrs)
     return _surrogated(reals, of_surrogates, names, attrs)
+
+
+def refuse_or_warn(caution: str, correct: Sequence[str] | None, *others: str, stacklevel: int = 3) -> None:
+    """
+    Refuse corrections that were named and could find nothing; warn of those that were not, and of whatever else.
+
+    Parameters
+    ----------
+    caution : str
+        What no single finding could pass, and why; empty if there is nothing.
+    correct : sequence of str or None
+        Corrections that were named.
+    *others : str
+        Further warnings; empty ones are left out.
+    stacklevel : int
+        Frames up to the caller of the public function; 3 for the caller of the one that calls this.
+
+    Raises
+    ------
+    PlanError
+    """
+    if caution and correct:
+        raise PlanError(caution)
+    for sentence in filter(None, (caution, *others)):
+        warnings.warn(sentence, RuntimeWarning, stacklevel=stacklevel)
 
 
 def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[Null], list[SurrogateNull]]:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .philox import Purpose, Words, integers, permutations, purpose_word, stream
+from .philox import Purpose, Words, integers, normal_pairs, permutations, purpose_word, stream
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
@@ -490,8 +490,6 @@ def _symmetric_root(correlation: Floats) -> Floats:
 
 
 def _normals(words: Words, n_channels: int, n_samples: int) -> Floats:
-    """Standard normal numbers [channel, sample] from twin words (Box and Muller 1958)."""
-    radius = np.sqrt(-2 * np.log((words[0::2] + 1.0) / 2**32))
-    angle = words[1::2] * (2 * np.pi / 2**32)
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    """Standard normal numbers [channel, sample] from twin words."""
+    pairs = np.stack(normal_pairs(words), axis=1)
     return pairs.reshape(-1)[: n_channels * n_samples].reshape(n_channels, n_samples)

@@ -129,10 +129,8 @@ class Matchings(Repairing):
         int32 [draw, dyad]
             Indices into `cells`.
         """
-        index = np.full((self.n_people, self.n_people), -1, dtype=np.int32)
-        index[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells), dtype=np.int32)
         draw, first = np.nonzero(partners > np.arange(self.n_people))
-        found: Indices = index[first, partners[draw, first]].reshape(len(partners), len(self))
+        found: Indices = self.cell_number[first, partners[draw, first]].reshape(len(partners), len(self))
         assert found.min(initial=0) >= 0, "a matching left its block"
         return found
 

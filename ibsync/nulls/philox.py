@@ -161,6 +161,23 @@ def integers(words: Words, n: int) -> Words:
     return ((words.astype(np.uint64) * np.uint64(n)) >> _SHIFT).astype(np.uint32)
 
 
+def normal_pairs(words: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Two independent standard normal numbers from each pair of words (Box and Muller 1958).
+
+    Parameters
+    ----------
+    words : uint32 [2 n, ...]
+
+    Returns
+    -------
+    float64 [n, ...], float64 [n, ...]
+    """
+    radius = np.sqrt(-2 * np.log((words[0::2] + 1.0) / 2**32))
+    angle = words[1::2] * (2 * np.pi / 2**32)
+    return radius * np.cos(angle), radius * np.sin(angle)
+
+
 def permutations(seed: int, draws: NDArray[np.integer], n: int, *, entity: int, purpose: int) -> NDArray[np.int32]:
     """
     Uniform permutation of 0..n-1 for each draw; draw 0 is the identity.

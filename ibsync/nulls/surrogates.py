@@ -129,6 +129,13 @@ class Repairing:
         return np.concatenate([np.stack(np.meshgrid(b, b, indexing="ij"), -1).reshape(-1, 2) for b in self.blocks])
 
     @cached_property
+    def cell_number(self) -> Indices:
+        """Place of each pair in `cells`, int32 [person, person]; -1 for a pair that no draw contains."""
+        number = np.full((self.n_people, self.n_people), -1, dtype=np.int32)
+        number[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells), dtype=np.int32)
+        return number
+
+    @cached_property
     def block_of_cell(self) -> Indices:
         """Block number of each cell, int32 [cell]."""
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block) ** 2 for block in self.blocks])
@@ -181,9 +188,7 @@ class Repairing:
         int32 [draw, dyad]
             Indices into `cells`.
         """
-        index = np.full((len(self), len(self)), -1, dtype=np.int32)
-        index[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells), dtype=np.int32)
-        found: Indices = index[np.arange(len(self)), partners]
+        found: Indices = self.cell_number[np.arange(len(self)), partners]
         assert found.min(initial=0) >= 0, "a re-pairing left its block"
         return found
 
