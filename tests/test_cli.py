@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -251,18 +252,29 @@ def test_whatever_breaks_ends_in_one_line(folder, capsys, monkeypatch, error, pa
     assert_one_line(capsys.readouterr().err, *parts)
 
 
+def _as_from_a_terminal():
+    """Undo what a shell does to the jobs it starts in the background: they ignore interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_while_it_works_leaves_nothing(tmp_path):
     process = subprocess.Popen(
-        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT
-    )
+        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT,
+        preexec_fn=_as_from_a_terminal,
+    )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not names(tmp_path) and time.monotonic() < deadline and process.poll() is None:
+    while not list(tmp_path.glob("*/study.h5")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    # Python drops an interrupt that meets a destructor or a callback of the import system: a person asks again.
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    # Where it met an extension module's own code, Python ends the process by that signal after all is tidied up.
+    assert process.returncode in (1, -signal.SIGINT)
     assert out == ""
-    assert err == "ibsync: interrupted; no result was written\n"
+    assert "interrupted; no result was written\n" in err
     assert names(tmp_path) == []
 
 
