@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DeviceError, InputError, PlanError
+from .errors import InputError, PlanError
 from .maps import coherency_maps
 from .plan import Epochs, Plan, make_plan
 from .signals import Signals, prepare
@@ -200,12 +200,17 @@ def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:
 def _device(name: str, spec: WTC) -> Any:
     if name not in BACKENDS:
         raise PlanError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
-    if name == "cuda":
-        raise DeviceError("backend 'cuda' is not part of this version: use backend='numpy' or 'auto'")
     if spec.accuracy == "reference":
         from .backends.reference import ReferenceBackend
 
+        if name == "cuda":
+            raise PlanError("accuracy 'reference' is computed on the CPU: use backend='numpy' or 'auto'")
         return ReferenceBackend()
+    if name != "numpy":
+        from .backends.cuda import CudaBackend, usable_gpu
+
+        if name == "cuda" or usable_gpu():
+            return CudaBackend()
     from .backends.numpy import NumpyBackend
 
     return NumpyBackend()

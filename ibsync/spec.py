@@ -274,6 +274,13 @@ class PhaseShares:
             raise PlanError(f"shares must be True, False or a PhaseShares, got {asked!r}")
         return cls() if asked else None
 
+    @property
+    def limits(self) -> tuple[float, float, float]:
+        """The level; and c |c|, c being the cosine of either edge: re |re| / |z|^2 falls with the angle as c |c| does."""
+        cosines = (math.cos(math.radians(edge)) for edge in (self.in_phase, self.anti_phase))
+        in_phase, anti_phase = (c * abs(c) for c in cosines)
+        return self.level, in_phase, anti_phase
+
     def to_dict(self) -> dict[str, float]:
         """Plain JSON-able form."""
         return {f.name: float(getattr(self, f.name)) for f in fields(self)}

@@ -8,7 +8,6 @@ deeper rank).
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -70,7 +69,7 @@ class Features:
             return None
         if depth not in self._usable:
             segments = self.plan.segments_at(depth)
-            self._usable[depth] = [_usable_cells(self.signals, self.plan, s, depth) for s in segments]
+            self._usable[depth] = [usable_on_grid(self.signals, self.plan, s, depth) for s in segments]
         return self._usable[depth][index]
 
 
@@ -143,6 +142,27 @@ class PhaseSums:
     width: NDArray[np.float64]
 
 
+def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:
+    """Sums of all pairs, each as deeply as its two channels need, whatever the other channels are.
+
+    Pairs of a channel with cells that the first rank does not resolve are computed again at the deeper one.
+
+    Parameters
+    ----------
+    a, b : features
+        With `signals`, `deep` and `part`; `deep` is known better once a depth has been summed.
+    sum_at : function of (depth, a, b)
+    """
+    everybody = np.ones(b.signals.n_channels, bool)
+    totals = None if a.deep.all() or b.deep.all() else sum_at(0, a, b)
+    if totals is None:
+        return sum_at(1, a, b)
+    for rows, columns in ((a.deep, everybody), (~a.deep, b.deep)):
+        if rows.any() and columns.any():
+            totals.put(rows, columns, sum_at(1, a.part(rows), b.part(columns)))
+    return totals
+
+
 class NumpyBackend:
     """CPU backend: `n_threads` blocks at a time, each with one BLAS thread."""
 
@@ -159,21 +179,15 @@ class NumpyBackend:
         return Features(signals, plan, np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool))
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
-        """Sums over cells for all pairs of a channel of `a` with a channel of `b`.
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
 
-        Pairs of a channel with cells that the first rank does not resolve are computed again at the deeper one; how
-        deeply a pair is computed does not depend on the other channels.
-        """
-        shape = (a.plan.n_means, a.signals.n_channels, b.signals.n_channels)
-        totals = Sums.zeros(shape, shares=shares is not None)
-        if not (a.deep.all() or b.deep.all()):
-            self._sum(totals, a, b, 0, shares)
-        for rows, columns in ((a.deep, np.ones(shape[2], bool)), (~a.deep, b.deep)):
-            if rows.any() and columns.any():
-                part = Sums.zeros((shape[0], int(rows.sum()), int(columns.sum())), shares=shares is not None)
-                self._sum(part, a.part(rows), b.part(columns), 1, shares)
-                totals.put(rows, columns, part)
-        return totals
+        def sum_at(depth: int, first: Features, second: Features) -> Sums:
+            shape = (first.plan.n_means, first.signals.n_channels, second.signals.n_channels)
+            totals = Sums.zeros(shape, shares=shares is not None)
+            self._sum(totals, first, second, depth, shares)
+            return totals
+
+        return sums_by_depth(a, b, sum_at)
 
     def _sum(self, totals: Sums, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> None:
         batches = [a] if a is b else [a, b]
@@ -428,7 +442,7 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
     return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
 
 
-def _usable_cells(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
+def usable_on_grid(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
     """Cells of the whole grid away from seams whose window holds few bad samples: bool [time, row, channel]."""
     times = plan.group(segment, depth).times
     usable = np.ones((len(times), segment.n_rows, signals.n_channels), bool)
@@ -496,9 +510,9 @@ class _Classes:
         if direction < 0:
             np.negative(im, out=im)
         squared = re * re + im * im
-        above = squared > self.asked.level
-        np.multiply(re, np.abs(re), out=re)  # re |re| / |z|^2 falls with the angle as its cosine does
-        in_phase, anti_phase = (c * abs(c) for c in self._cosines())
+        level, in_phase, anti_phase = self.asked.limits
+        above = squared > level
+        np.multiply(re, np.abs(re), out=re)
         found = np.empty((N_PHASES, *re.shape), re.dtype)
         within, beyond = above & (re > in_phase * squared), above & (re < anti_phase * squared)
         between = above & ~(within | beyond)
@@ -508,9 +522,6 @@ class _Classes:
         found = found.reshape(N_PHASES, len(re), -1)
         sums: Real = np.matmul(self.widths.astype(re.dtype), found)
         return sums.transpose(1, 0, 2).reshape(-1, N_PHASES, *re.shape[1:])
-
-    def _cosines(self) -> tuple[float, float]:
-        return math.cos(math.radians(self.asked.in_phase)), math.cos(math.radians(self.asked.anti_phase))
 
 
 def _weighted_sums(

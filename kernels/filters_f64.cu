@@ -1,0 +1,8 @@
+// double precision
+#include "filters.cuh"
+
+extern "C" __global__ void __launch_bounds__(256)
+filters_f64(const double* __restrict__ samples, const int* __restrict__ begins, const double2* __restrict__ kernels,
+            double* __restrict__ z, int n_filters, int n_points, int n_times, int n_channels, long long kernel_stride) {
+    filters(samples, begins, kernels, z, n_filters, n_points, n_times, n_channels, kernel_stride);
+}
