@@ -5,6 +5,8 @@
 
 #ifdef __CUDACC__
 #define IBSYNC_FUNCTION __device__ __forceinline__
+// Shared memory whose size is given at the launch, 16-byte aligned.
+#define IBSYNC_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #else
 #define IBSYNC_FUNCTION inline
 #endif

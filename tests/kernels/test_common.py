@@ -11,7 +11,7 @@ import pytest
 
 from ibsync.nulls.philox import integers, philox4x32
 
-HEADER = Path(__file__).parents[1] / "kernels" / "common.cuh"
+HEADER = Path(__file__).parents[2] / "kernels" / "common.cuh"
 
 PROGRAM = """
 #include <cstdio>

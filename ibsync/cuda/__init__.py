@@ -1,0 +1,1 @@
+"""CUDA kernels: their text, their compilation, their launch, and the device they run on."""

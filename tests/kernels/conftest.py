@@ -1,0 +1,33 @@
+"""Kernel tests: what they need of the machine, and the device that runs kernels on the CPU."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from host_module import HostDevice, compiler
+
+ORDERS = {"forward": 0, "backward": 1, "shuffled": 7}
+
+
+def host_reason() -> str | None:
+    """Why kernels cannot run on this CPU; None if they can."""
+    if not sys.platform.startswith("linux"):
+        return "the host shim needs Linux"
+    return None if compiler() else "the host shim needs g++"
+
+
+@pytest.fixture(params=ORDERS)
+def device(request):
+    """A device on the CPU whose threads run in each of three orders."""
+    if reason := host_reason():
+        pytest.skip(reason)
+    return HostDevice(order=ORDERS[request.param])
+
+
+@pytest.fixture
+def host():
+    """A device on the CPU."""
+    if reason := host_reason():
+        pytest.skip(reason)
+    return HostDevice()
