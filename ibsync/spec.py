@@ -276,7 +276,7 @@ class PhaseShares:
 
     @property
     def limits(self) -> tuple[float, float, float]:
-        """The level; and c |c|, c being the cosine of either edge: re |re| / |z|^2 falls with the angle as c |c| does."""
+        """The level, and c |c| of the cosine c of either edge: re |re| / |z|^2 falls with the angle as c |c| does."""
         cosines = (math.cos(math.radians(edge)) for edge in (self.in_phase, self.anti_phase))
         in_phase, anti_phase = (c * abs(c) for c in cosines)
         return self.level, in_phase, anti_phase

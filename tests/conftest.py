@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_limits
-
-DATA = Path(__file__).parent / "data"
-SHARED = Path(__file__).parents[1].parent / "shared"
 
 BACKENDS = ("numpy",)
 

@@ -6,7 +6,7 @@ import math
 import h5py
 import numpy as np
 import pytest
-from conftest import DATA, SHARED
+from files import DATA, SHARED
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.definition import coherency, cone_of_influence, empty_power, padded_length, smooth, smooth_rows, transform

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from conftest import DATA
+from files import DATA
 
 import ibsync as ibs
 from ibsync.significance import lag1

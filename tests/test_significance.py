@@ -7,7 +7,7 @@ import warnings
 import h5py
 import numpy as np
 import pytest
-from conftest import DATA
+from files import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cuda.device import CudaDevice, Device
-from ..cuda.grams import N_CLASSES, CellLists, add_products, entered, times_per_chunk
-from ..cuda.units import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
 from ..definition import padded_length
 from ..errors import DeviceError
 from ..plan import Plan, Segment
 from ..signals import Signals
 from ..spec import PhaseShares
-from .numpy import PhaseSums, Sums, sums_by_depth, usable_on_grid
+from .grams import CellLists, add_products, entered, times_per_chunk
+from .sums import N_PHASES, PhaseSums, Sums, sums_by_depth, usable_on_grid
+from .units import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
 
 _UNIT_SHARE = 4  # unit features of one batch may take one part in so many of the budget
 _MOST_CHANNELS = 32_768  # that a grid of blocks holds
@@ -136,7 +136,7 @@ class CudaBackend:
     def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         device, plan = self.device, a.plan
         n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
-        n_classes = 0 if shares is None else N_CLASSES
+        n_classes = 0 if shares is None else N_PHASES
         totals = device.xp.zeros((n_means, 3 + n_classes, n_a, n_b))
         weight, width = device.xp.zeros((n_means, n_a, n_b)), device.xp.zeros((n_means, n_a, n_b))
         form = self._form(plan, depth, shares)

@@ -11,7 +11,7 @@ from ..definition import coherency
 from ..plan import Plan, full_resolution_weights
 from ..signals import Signals, away_from_seam, usable_cells
 from ..spec import PhaseShares
-from .numpy import Sums
+from .sums import Sums
 
 
 @dataclass

@@ -53,6 +53,9 @@ class Device(Protocol):
     def budget_bytes(self) -> int:
         """Memory that a batch may plan with."""
 
+    def release(self) -> None:
+        """Give memory back that is held for later use."""
+
     def new_stream(self) -> Any:
         """Return a stream of its own."""
 
@@ -133,6 +136,12 @@ class CudaDevice:
     def budget_bytes(self) -> int:
         """`MEMORY_SHARE` of the free memory."""
         return int(self.free_bytes() * MEMORY_SHARE)
+
+    def release(self) -> None:
+        """Give back what CuPy's pool and its FFT plans hold."""
+        with self.active():
+            self.xp.fft.config.get_plan_cache().clear()
+            self.xp.get_default_memory_pool().free_all_blocks()
 
     def new_stream(self) -> Any:
         """Return a stream that does not wait for the default one."""

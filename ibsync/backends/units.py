@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cuda.device import Device
+from ..cuda.module import load
 from ..definition import EMPTY_SHARE
 from ..plan import Plan, Segment
 from ..tables import Group, Rank
-from .device import Device
-from .module import load
 
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
@@ -119,7 +119,7 @@ class GroupTables:
     @property
     def first_sample(self) -> int:
         """Number of the first sample of the group's signal that a filter sees."""
-        return min(self.group.frame_first, -(self.group.kernels.shape[2] // 2))
+        return min(self.group.frame_first, -int(self.group.kernels.shape[2] // 2))
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,8 @@ class UnitMaker:
         grid = (-(-self.n_channels // 32), -(-len(run.times) // at_once))
         module[f"filters_{tables.kind}"](
             grid, (32, _SLICES),
-            [samples, device.from_host(begins), kernels, z, n_filters, n_points, len(run.times), self.n_channels, stride],
+            [samples, device.from_host(begins), kernels, z, n_filters, n_points, len(run.times), self.n_channels,
+             stride],
         )  # fmt: skip
         return z
 

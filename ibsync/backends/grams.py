@@ -1,7 +1,7 @@
 """Pair stage: sums over cells of products of unit features, for all pairs of channels, chunk after chunk.
 
-A chunk is a fixed stretch of a group's times. Which chunks are worked on together depends on memory, what one chunk adds
-up and the order in which chunks are added do not: a pair has the same bits in every batch.
+A chunk is a fixed stretch of a group's times. Which chunks are worked on together depends on memory; what one chunk
+adds up, and the order in which chunks are added, do not: a pair has the same bits in every batch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cuda.device import Device
+from ..cuda.module import load
 from ..spec import PhaseShares
-from .device import Device
-from .module import load
 from .units import DOUBLES, HALF_PAIRS, HALVES, Units
 
 CELLS_PER_CHUNK = 256  # float32 sums over more cells would lose digits; chunks are added up in float64
-N_CLASSES = 4
 _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the budget
 
 # Warps along a, tiles of 16 channels of a and of 8 channels of b in each warp: for few channels of a, and for many with
@@ -96,8 +95,8 @@ def add_products(
     ----------
     device : Device
     totals : float64 [mean, sum, a, b] of the device
-        Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>; with shares the width of the coherent cells in phase, of
-        those with a or b leading, and in anti-phase.
+        Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>; with shares also the width of the coherent cells in
+        phase, of those with a or b leading, and of those in anti-phase.
     a, b : Units
     lists : CellLists
     shares : PhaseShares, optional
@@ -116,9 +115,7 @@ def add_products(
         )
 
 
-def _partial_sums(
-    device: Device, a: Units, b: Units, lists: CellLists, n_sums: int, shares: PhaseShares | None
-) -> Any:
+def _partial_sums(device: Device, a: Units, b: Units, lists: CellLists, n_sums: int, shares: PhaseShares | None) -> Any:
     """Sums of each chunk, [chunk, sum, a, b]."""
     dtype = np.float64 if a.form == DOUBLES else np.float32
     partial = device.xp.empty((lists.n_chunks, n_sums, a.n_channels, b.n_channels), dtype)
@@ -167,4 +164,3 @@ def entered(device: Device, a: Units, b: Units, weights: NDArray[np.float64]) ->
     left, right = (one if units.all_valid else units.valid.astype(np.float64) for units in (a, b))
     w = device.from_host(flat)
     return xp.stack([(left * w[mean, :, None]).T @ right for mean in range(len(flat))])
-

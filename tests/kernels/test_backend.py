@@ -1,0 +1,205 @@
+"""The GPU backend, whole, with its kernels on the CPU: against the NumPy backend and the definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cells import cell_engine, clean_signals, definition_at, engine_at
+from numpy.testing import assert_allclose, assert_array_equal
+
+from ibsync.backends.cuda import CudaBackend
+from ibsync.backends.grams import CellLists, times_per_chunk
+from ibsync.engine import Engine
+from ibsync.spec import WTC
+
+SFREQ = 10.0
+N = 160
+BANDS = {"slow": (0.4, 0.8), "fast": (0.9, 1.6)}
+EPOCHS = {"early": (0, 8), "late": [(6, 9), (10, 16)]}
+# Against the NumPy backend of the same accuracy; rounding to halves is most of it.
+NEAR = {"exact": 5e-7, "fast": 1e-4}
+PROMISE = {"exact": 1e-6, "fast": 5e-4}
+
+
+def engines(device, *, accuracy="exact", n=N, tensor_cores=True, **spec):
+    """The same request for the NumPy backend and for the GPU's."""
+    words = {"accuracy": accuracy, "min_valid": 0.0, "coi": "none", **spec}
+    pair = [Engine(n, SFREQ, WTC(BANDS, **words), epochs=EPOCHS, backend="numpy") for _ in range(2)]
+    pair[1]._device = CudaBackend(device, tensor_cores=tensor_cores)
+    return pair
+
+
+def people(n_a=3, n_b=2, n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    common = np.cumsum(rng.standard_normal(n))
+    a, b = (rng.standard_normal((k, n)) for k in (n_a, n_b))
+    return a + common, b + np.roll(common, 2)
+
+
+def both(device, a, b, *, good=None, seam=None, shares=False, **words):
+    """Coherence of the two backends."""
+    return [
+        engine.coherence(engine.features(a, good, seam=seam), engine.features(b), shares=shares)
+        for engine in engines(device, **words)
+    ]
+
+
+def assert_near(found, expected, atol):
+    assert np.isfinite(expected.coherence).any()
+    assert_allclose(found.coherence, expected.coherence, rtol=0, atol=atol)
+    assert_allclose(found.coherency, expected.coherency, rtol=0, atol=atol)
+    assert_allclose(found.valid_fraction, expected.valid_fraction, rtol=0, atol=1e-12)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tensor_cores", [True, False])
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_means_equal_those_of_the_numpy_backend(host, accuracy, tensor_cores):
+    expected, found = both(host, *people(), accuracy=accuracy, tensor_cores=tensor_cores)
+    assert_near(found, expected, NEAR[accuracy])
+
+
+def test_threads_in_any_order_give_the_same_bits(device, host):
+    expected, found = (both(d, *people(2, 1))[1] for d in (host, device))
+    assert_array_equal(found.coherence, expected.coherence)
+    assert_array_equal(found.coherency, expected.coherency)
+
+
+@pytest.mark.parametrize("n_a", [1, 33])
+def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(host, n_a):
+    a, b = people(40, 2)
+    (_, alone), (_, together) = both(host, a[:n_a], b), both(host, a, b)
+    assert_array_equal(alone.coherence, together.coherence[:n_a])
+    assert_array_equal(alone.coherency, together.coherency[:n_a])
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+@pytest.mark.parametrize("tensor_cores", [True, False])
+def test_every_cell_keeps_the_promise(host, accuracy, tensor_cores):
+    a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]
+    engine, rows, times = cell_engine(64, WTC(accuracy=accuracy), 1, "numpy", 4)
+    engine._device = CudaBackend(host, tensor_cores=tensor_cores)
+    found, r2, _ = engine_at(engine, rows, times, a, b)
+    expected, _ = definition_at(a, b, engine.plan.scales, rows, times)
+    assert_allclose(found, expected, rtol=0, atol=PROMISE[accuracy])
+    assert_allclose(r2, np.abs(expected) ** 2, rtol=0, atol=PROMISE[accuracy])
+
+
+def test_a_spike_is_served_by_the_deeper_rank(host):
+    a, b = people()
+    a[1, N // 2] += 1e4
+    expected, found = both(host, a, b)
+    assert_near(found, expected, NEAR["exact"])
+    engine = engines(host)[1]
+    features = engine.features(a)
+    engine.coherence(features, engine.features(b))
+    assert features.deep.tolist() == [False, True, False]
+
+
+def test_gaps_seams_and_constant_channels_are_left_out_alike(host):
+    a, b = people()
+    a[0, 40:60] = np.nan
+    a[1] = 3.0
+    expected, found = both(host, a, b, seam=[0, 0, 90])
+    assert_near(found, expected, NEAR["exact"])
+    assert np.isnan(found.coherence[1]).all()
+    assert (found.valid_fraction[2] < 1).any()
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_shares_of_phases_equal_those_of_the_numpy_backend(host, accuracy):
+    expected, found = both(host, *people(), shares=True, accuracy=accuracy)
+    assert_near(found, expected, NEAR[accuracy])
+    assert_allclose(found.above, expected.above, rtol=0, atol=1e-12)
+    assert_allclose(found.shares, expected.shares, rtol=0, atol=1e-12)
+
+
+def test_a_batch_with_itself_is_the_batch_with_its_copy(host):
+    engine = engines(host)[1]
+    a = people()[0]
+    u = engine.features(a)
+    once, copied = engine.coherence(u, u), engine.coherence(u, engine.features(a))
+    assert_array_equal(once.coherency, copied.coherency)
+    assert_allclose(once.coherence[range(3), range(3)], 1, atol=1e-6)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_little_memory_changes_no_bit(host):
+    a, b = people(5, 3)
+    plenty = both(host, a, b)[1]
+    host.memory_bytes = 60_000
+    little = both(host, a, b)[1]
+    assert_array_equal(little.coherence, plenty.coherence)
+    assert_array_equal(little.coherency, plenty.coherency)
+
+
+class OutOfMemoryError(Exception):
+    """As CuPy names it."""
+
+
+def test_memory_that_runs_out_halves_the_batch_and_says_so(host, monkeypatch):
+    a, b = people(5, 2)
+    a[4, N // 2] += 1e4
+    plenty = both(host, a, b)[1]
+    sums = CudaBackend._sums
+
+    def small(self, first, second, depth, shares):
+        if first.signals.n_channels * second.signals.n_channels > 4:
+            raise OutOfMemoryError
+        return sums(self, first, second, depth, shares)
+
+    monkeypatch.setattr(CudaBackend, "_sums", small)
+    with pytest.warns(RuntimeWarning, match="does not hold 5 channels at a time: going on with half of them"):
+        halved = both(host, a, b)[1]
+    assert_array_equal(halved.coherence, plenty.coherence)
+    assert_array_equal(halved.coherency, plenty.coherency)
+
+
+def test_an_error_that_is_not_of_memory_is_raised(host, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(CudaBackend, "_sums", broken)
+    with pytest.raises(ZeroDivisionError):
+        both(host, *people())
+
+
+def test_kept_units_serve_the_next_partner(host, monkeypatch):
+    engine = engines(host)[1]
+    a, b = people()
+    u, v = engine.features(a), engine.features(b)
+    first = engine.coherence(u, v)
+    assert u.kept
+    monkeypatch.setattr("ibsync.backends.cuda.UnitMaker", None)  # nothing is made again
+    assert_array_equal(engine.coherence(u, v).coherence, first.coherence)
+
+
+# --- lists of cells ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_rows", [1, 5, 300])
+def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch(n_rows):
+    rng = np.random.default_rng(n_rows)
+    weights = rng.standard_normal((3, 150, n_rows)) * (rng.random((3, 150, n_rows)) < 0.3)
+    weights[1] = 0
+    lists = CellLists.of(weights)
+    rebuilt = np.zeros((3, 150 * n_rows))
+    for mean in range(3):
+        for chunk in range(lists.chunk[mean], lists.chunk[mean + 1]):
+            cells = lists.cell[lists.begin[chunk] : lists.begin[chunk + 1]]
+            assert len(set(cells // n_rows // times_per_chunk(n_rows))) == 1
+            assert (np.diff(cells) > 0).all()
+            rebuilt[mean, cells] += lists.weight[lists.begin[chunk] : lists.begin[chunk + 1]]
+    assert_array_equal(rebuilt, weights.reshape(3, -1))
+
+
+def test_parts_of_a_list_add_up_to_the_list():
+    weights = np.random.default_rng(0).random((2, 90, 12))
+    lists = CellLists.of(weights)
+    parts = [lists.part(k, min(k + 3, lists.n_chunks)) for k in range(0, lists.n_chunks, 3)]
+    assert_array_equal(np.concatenate([part.cell for part in parts]), lists.cell)
+    assert_array_equal(np.sum([np.diff(part.chunk) for part in parts], axis=0), np.diff(lists.chunk))
