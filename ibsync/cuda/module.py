@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
 from .device import Device
-from .signatures import Parameter, checked, signatures
+from .signatures import Parameter, checked, declarations
 from .sources import OPTIONS, expand
 
-MOST_THREADS = 1024
 _LARGEST_GRID = (2**31 - 1, 65_535, 65_535)
 _LARGEST_BLOCK = (1024, 1024, 64)
 # A kernel that takes more dynamic shared memory must be told so.
@@ -47,7 +47,8 @@ def compiled(source: str, name: str, device: Device, **defines: int) -> "Module"
     options = (*OPTIONS, *(f"-D{macro}={int(value)}" for macro, value in sorted(defines.items())))
     raw = device.compile(source, name, options)
     kernels = {
-        kernel: Kernel(kernel, takes, raw.get_function(kernel), device) for kernel, takes in signatures(source).items()
+        kernel: Kernel(kernel, declared.parameters, raw.get_function(kernel), device)
+        for kernel, declared in declarations(source).items()
     }
     return Module(name, kernels)
 
@@ -75,6 +76,12 @@ class Kernel:
     device: Device
     _shared_bytes: int = field(default=_PLAIN_SHARED_BYTES, repr=False)
 
+    @cached_property
+    def most_threads(self) -> int:
+        """Threads that a block may have, by the kernel's launch bounds and its registers."""
+        with self.device.active():
+            return int(self.raw.max_threads_per_block)
+
     def __call__(self, grid: Size, block: Size, args: Sequence[Any], shared_bytes: int = 0, stream: Any = None) -> None:
         """
         Launch.
@@ -99,8 +106,8 @@ class Kernel:
         """
         blocks = self._size("grid", grid, _LARGEST_GRID)
         threads = self._size("block", block, _LARGEST_BLOCK)
-        if prod(threads) > MOST_THREADS:
-            raise ValueError(f"{self.name}: block {threads} has more than {MOST_THREADS} threads")
+        if prod(threads) > self.most_threads:
+            raise ValueError(f"{self.name}: block {threads} has more than {self.most_threads} threads")
         fitted = checked(self.name, self.parameters, args, self.device.xp.ndarray)
         with self.device.active(stream):
             self._make_room(shared_bytes)
