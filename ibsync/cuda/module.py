@@ -12,8 +12,6 @@ from .sources import OPTIONS, expand
 
 _LARGEST_GRID = (2**31 - 1, 65_535, 65_535)
 _LARGEST_BLOCK = (1024, 1024, 64)
-# A kernel that takes more dynamic shared memory must be told so.
-_PLAIN_SHARED_BYTES = 48 * 1024
 
 Size = int | Sequence[int]
 
@@ -74,7 +72,7 @@ class Kernel:
     parameters: tuple[Parameter, ...]
     raw: Any
     device: Device
-    _shared_bytes: int = field(default=_PLAIN_SHARED_BYTES, repr=False)
+    _shared_bytes: int = field(default=0, repr=False)
 
     @cached_property
     def most_threads(self) -> int:
@@ -124,7 +122,7 @@ class Kernel:
         return whole
 
     def _make_room(self, shared_bytes: int) -> None:
-        """Let the kernel have more dynamic shared memory than the 48 KiB that every kernel may have."""
+        """Let the kernel have its dynamic shared memory: without leave, 48 KiB together with the static one."""
         if not 0 <= shared_bytes <= self.device.largest_shared_bytes:
             largest = self.device.largest_shared_bytes
             raise ValueError(f"{self.name}: {shared_bytes} bytes of shared memory, the device has {largest} per block")

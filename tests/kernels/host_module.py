@@ -191,6 +191,9 @@ class HostDevice:
     xp: Any = field(default=np, repr=False)
     loaded: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
+    def compiler_version(self):
+        return 13, 0
+
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> HostModule:
         return HostModule(source, name, options, device=self)
 
@@ -199,6 +202,9 @@ class HostDevice:
 
     def to_host(self, x):
         return np.array(x)
+
+    def pinned_copy(self, x):
+        return np.array(x, order="C")
 
     def free_bytes(self) -> int:
         return self.memory_bytes

@@ -11,6 +11,7 @@ from ibsync.cuda.signatures import declarations
 from ibsync.cuda.sources import expand, kernel_folder, kernel_names
 
 DOUBLE_MARK = "// double precision"
+VARIANT = r"^// variant: (.+)$"
 # Registers are given to a warp in portions of 256.
 PORTION = 256
 
@@ -21,9 +22,20 @@ def double_on_purpose(name: str) -> bool:
     return first.startswith(DOUBLE_MARK)
 
 
-def complaints(source: str, name: str, architecture: int, *, double: bool = False) -> list[str]:
+def variants() -> list[tuple[str, tuple[str, ...]]]:
+    """Every kernel file as it stands, and once with the macros of each line ``// variant: NAME=VALUE ...`` in it."""
+    found = []
+    for name in kernel_names():
+        lines = re.findall(VARIANT, (kernel_folder() / f"{name}.cu").read_text(encoding="utf-8"), re.MULTILINE)
+        found += [(name, ())] + [(name, tuple(f"-D{macro}" for macro in line.split())) for line in lines]
+    return found
+
+
+def complaints(
+    source: str, name: str, architecture: int, *, double: bool = False, defines: tuple[str, ...] = ()
+) -> list[str]:
     """What is wrong with a kernel file for an architecture, in words."""
-    found = compile_for(architecture, source, name)
+    found = compile_for(architecture, source, name, defines)
     declared = declarations(source)
     wrong = [f"{kernel} declares no __launch_bounds__" for kernel, d in declared.items() if not d.bounds]
     wrong += [f"{k.kernel} has a stack of {k.stack_bytes} bytes" for k in found.kernels if k.stack_bytes]
@@ -42,9 +54,10 @@ def portions(kernel) -> int:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("name", kernel_names())
-def test_a_kernel_file_compiles_into_registers(name, architecture):
-    assert complaints(expand(name), name, architecture, double=double_on_purpose(name)) == []
+@pytest.mark.parametrize(("name", "defines"), variants())
+def test_a_kernel_file_compiles_into_registers(name, defines, architecture):
+    double = double_on_purpose(name)
+    assert complaints(expand(name), name, architecture, double=double, defines=defines) == []
 
 
 HEAD = 'extern "C" __global__ void __launch_bounds__(1024, 2) k(float* x) { '
