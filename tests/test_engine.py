@@ -493,6 +493,7 @@ def test_an_unknown_backend_is_refused():
 
 def test_a_missing_backend_is_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    monkeypatch.setattr("ibsync.backends.cuda._default", [])
     refusal(DeviceError, lambda: Engine(N, SFREQ, WTC(BANDS), backend="cuda"), "'cuda'", "backend='numpy'")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,10 +57,24 @@ class Features:
         return self._usable[depth, index]
 
 
-@cache
+_default: list[CudaDevice] = []
+
+
 def default_device() -> CudaDevice:
-    """The GPU that engines take."""
-    return CudaDevice()
+    """
+    Return the GPU that engines take.
+
+    Raises
+    ------
+    DeviceError
+        If there is none that can be used.
+    """
+    if not _default:
+        try:
+            _default.append(CudaDevice())
+        except DeviceError as error:
+            raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
+    return _default[0]
 
 
 class CudaBackend:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import importlib.util
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,9 +62,9 @@ def examine() -> Examination:
         "table cache": _table_cache,
         "result files": _result_files,
         "numpy backend": _numpy_backend,
-        "cuda backend": _cuda_backend,
     }
-    return Examination(tuple(_found(layer, look) for layer, look in layers.items()))
+    findings = [_found(layer, look) for layer, look in layers.items()]
+    return Examination((*findings, *_gpu_findings(), _found("cuda backend", _cuda_backend)))
 
 
 def _found(layer: str, look: Callable[[], str | Finding]) -> Finding:
@@ -155,19 +154,66 @@ def _numpy_backend() -> str:
     return _self_test("numpy")
 
 
+def _gpu_findings() -> tuple[Finding, ...]:
+    """The layers that a GPU needs, up to the first one without which the others cannot be looked at."""
+    found = []
+    for layer, look in {"cupy": _cupy, "gpu": _gpu}.items():
+        found.append(_found(layer, look))
+        if found[-1].state != "ok":
+            return tuple(found)
+    return (*found, *(_found(layer, look) for layer, look in _gpu_checks().items()))
+
+
+def _cupy() -> str | Finding:
+    """CuPy as it is installed; it is no fault that there is none."""
+    from ..cuda.device import import_cupy
+
+    installed = sorted({name for name in _distributions() if name.startswith("cupy")})
+    if len(installed) > 1:
+        mend = f"pip uninstall {' '.join(installed[1:])}"
+        return Finding("cupy", "failed", f"{' and '.join(installed)} are both installed and disturb each other; {mend}")
+    try:
+        cupy = import_cupy()
+    except DeviceError as error:
+        return Finding("cupy", "failed" if installed else "absent", f"{error}; everything runs on the CPU")
+    return f"{cupy.__version__} in {Path(cupy.__file__).parent}"
+
+
+def _distributions() -> list[str]:
+    return [(found.metadata["Name"] or "").lower() for found in distributions()]
+
+
+def _gpu() -> str | Finding:
+    """Driver and devices; a machine without them is well too."""
+    from ..cuda.device import CudaDevice, device_count
+
+    try:
+        device = CudaDevice()
+    except DeviceError as error:
+        return Finding("gpu", "absent", f"{error}; everything runs on the CPU")
+    free = f"{device.free_bytes() / 2**30:.1f} GiB free"
+    return f"{device_count(device.xp)} of them, the first {device.name}, {free}"
+
+
+def _gpu_checks() -> dict[str, Callable[[], str]]:
+    """What the first GPU must be able to do."""
+    from ..cuda.device import CudaDevice
+    from ..cuda.examination import check_compiler, check_fft, check_kernel, check_pinned_memory
+
+    device = CudaDevice()
+    return {
+        "gpu compiler": partial(check_compiler, device),
+        "gpu kernel": partial(check_kernel, device),
+        "gpu fft": partial(check_fft, device),
+        "gpu copies": partial(check_pinned_memory, device),
+    }
+
+
 def _cuda_backend() -> str | Finding:
     try:
-        return f"{_self_test('cuda')}; {_gpu_facts()}"
+        return _self_test("cuda")
     except DeviceError as error:
-        return Finding("cuda backend", "absent", f"{_gpu_facts()}; {error}; everything runs on the CPU")
-
-
-def _gpu_facts() -> str:
-    """What is installed for a GPU, found without loading any of it."""
-    driver = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
-    facts = ["an NVIDIA driver is installed" if driver else "no NVIDIA driver found"]
-    facts.append("CuPy is not installed" if importlib.util.find_spec("cupy") is None else "CuPy is installed")
-    return ", ".join(facts)
+        return Finding("cuda backend", "absent", f"{error}; everything runs on the CPU")
 
 
 def _self_test(backend: str) -> str:

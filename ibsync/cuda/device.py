@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
+from textwrap import shorten
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +39,9 @@ class Device(Protocol):
     largest_shared_bytes: int
     loaded: dict[tuple[Any, ...], Any]
 
+    def compiler_version(self) -> tuple[int, int]:
+        """Major and minor version of the compiler."""
+
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> Any:
         """Compile a source; the result has ``get_function(kernel)``."""
 
@@ -46,6 +50,9 @@ class Device(Protocol):
 
     def to_host(self, x: Any) -> NDArray[Any]:
         """Copy of a device array on the host, when all work before it is done."""
+
+    def pinned_copy(self, x: NDArray[Any]) -> Any:
+        """Copy of a host array on the device, by way of page-locked memory and a stream."""
 
     def free_bytes(self) -> int:
         """Memory that can still be had."""
@@ -99,6 +106,11 @@ class CudaDevice:
         self.compute_capability = 10 * facts["major"] + facts["minor"]
         self.largest_shared_bytes = facts["sharedMemPerBlockOptin"]
 
+    def compiler_version(self) -> tuple[int, int]:
+        """Version of NVRTC; a RuntimeError of CuPy's if it cannot be loaded."""
+        major, minor = self.xp.cuda.nvrtc.getVersion()
+        return major, minor
+
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> Any:
         """CuPy's module of a source; CuPy keeps compiled ones on disk."""
         module = self.xp.RawModule(code=source, options=options, backend="nvrtc")
@@ -121,6 +133,17 @@ class CudaDevice:
         """Copy on the host, after the work of the current stream."""
         with self.active():
             copied: NDArray[Any] = self.xp.asnumpy(x)
+        return copied
+
+    def pinned_copy(self, x: NDArray[Any]) -> Any:
+        """Copy on the device by way of page-locked memory and a stream of its own."""
+        stream = self.new_stream()
+        with self.active(stream):
+            pinned = import_module("cupyx").empty_pinned(x.shape, x.dtype)
+            pinned[...] = x
+            copied = self.xp.empty(x.shape, x.dtype)
+            copied.set(pinned, stream=stream)
+            stream.synchronize()
         return copied
 
     def free_bytes(self) -> int:
@@ -213,5 +236,5 @@ def device_count(cupy: Any) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """Text of an error without line breaks."""
-    return " ".join(str(error).split())
+    """Text of an error without line breaks, its beginning if it is long."""
+    return shorten(str(error), 240, placeholder=" ...")

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
 from .device import Device
-from .signatures import Parameter, checked, signatures
+from .signatures import Parameter, checked, declarations
 from .sources import OPTIONS, expand
 
-MOST_THREADS = 1024
 _LARGEST_GRID = (2**31 - 1, 65_535, 65_535)
 _LARGEST_BLOCK = (1024, 1024, 64)
-# A kernel that takes more dynamic shared memory must be told so.
-_PLAIN_SHARED_BYTES = 48 * 1024
 
 Size = int | Sequence[int]
 
@@ -47,7 +45,8 @@ def compiled(source: str, name: str, device: Device, **defines: int) -> "Module"
     options = (*OPTIONS, *(f"-D{macro}={int(value)}" for macro, value in sorted(defines.items())))
     raw = device.compile(source, name, options)
     kernels = {
-        kernel: Kernel(kernel, takes, raw.get_function(kernel), device) for kernel, takes in signatures(source).items()
+        kernel: Kernel(kernel, declared.parameters, raw.get_function(kernel), device)
+        for kernel, declared in declarations(source).items()
     }
     return Module(name, kernels)
 
@@ -73,7 +72,13 @@ class Kernel:
     parameters: tuple[Parameter, ...]
     raw: Any
     device: Device
-    _shared_bytes: int = field(default=_PLAIN_SHARED_BYTES, repr=False)
+    _shared_bytes: int = field(default=0, repr=False)
+
+    @cached_property
+    def most_threads(self) -> int:
+        """Threads that a block may have, by the kernel's launch bounds and its registers."""
+        with self.device.active():
+            return int(self.raw.max_threads_per_block)
 
     def __call__(self, grid: Size, block: Size, args: Sequence[Any], shared_bytes: int = 0, stream: Any = None) -> None:
         """
@@ -99,8 +104,8 @@ class Kernel:
         """
         blocks = self._size("grid", grid, _LARGEST_GRID)
         threads = self._size("block", block, _LARGEST_BLOCK)
-        if prod(threads) > MOST_THREADS:
-            raise ValueError(f"{self.name}: block {threads} has more than {MOST_THREADS} threads")
+        if prod(threads) > self.most_threads:
+            raise ValueError(f"{self.name}: block {threads} has more than {self.most_threads} threads")
         fitted = checked(self.name, self.parameters, args, self.device.xp.ndarray)
         with self.device.active(stream):
             self._make_room(shared_bytes)
@@ -117,7 +122,7 @@ class Kernel:
         return whole
 
     def _make_room(self, shared_bytes: int) -> None:
-        """Let the kernel have more dynamic shared memory than the 48 KiB that every kernel may have."""
+        """Let the kernel have its dynamic shared memory: without leave, 48 KiB together with the static one."""
         if not 0 <= shared_bytes <= self.device.largest_shared_bytes:
             largest = self.device.largest_shared_bytes
             raise ValueError(f"{self.name}: {shared_bytes} bytes of shared memory, the device has {largest} per block")

@@ -69,9 +69,25 @@ class Parameter:
         return f"{self.name} (array of {kinds})" if self.pointer else f"{self.name} ({kinds})"
 
 
-def signatures(source: str) -> dict[str, tuple[Parameter, ...]]:
+@dataclass(frozen=True)
+class Declaration:
     """
-    Parameters of every kernel in a source, by the kernel's name.
+    A kernel as its source declares it.
+
+    Attributes
+    ----------
+    parameters : tuple of Parameter
+    bounds : str
+        Largest number of threads of a block, an expression of ``__launch_bounds__``; empty without one.
+    """
+
+    parameters: tuple[Parameter, ...]
+    bounds: str
+
+
+def declarations(source: str) -> dict[str, Declaration]:
+    """
+    Every kernel in a source, by its name.
 
     Parameters
     ----------
@@ -84,17 +100,31 @@ def signatures(source: str) -> dict[str, tuple[Parameter, ...]]:
         If a parameter's type is not known.
     """
     text = _COMMENT.sub(" ", source)
-    return dict(_signature(text, start.end()) for start in _KERNEL.finditer(text))
+    return dict(_declaration(text, start.end()) for start in _KERNEL.finditer(text))
 
 
-def _signature(text: str, start: int) -> tuple[str, tuple[Parameter, ...]]:
-    """Name and parameters of the kernel whose declaration goes on at `start`."""
-    if bounds := _BOUNDS.match(text, start):
-        start = _closing(text, bounds.end()) + 1
+def _declaration(text: str, start: int) -> tuple[str, Declaration]:
+    """Name and declaration of the kernel that goes on at `start`."""
+    bounds = ""
+    if opened := _BOUNDS.match(text, start):
+        start = _closing(text, opened.end()) + 1
+        bounds = _split(text[opened.end() : start - 1])[0]
     opening = text.index("(", start)
     name = text[start:opening].strip()
-    words = text[opening + 1 : _closing(text, opening + 1)].split(",")
-    return name, tuple(_parameter(name, word) for word in words if word.strip())
+    words = _split(text[opening + 1 : _closing(text, opening + 1)])
+    return name, Declaration(tuple(_parameter(name, word) for word in words if word), bounds)
+
+
+def _split(text: str) -> list[str]:
+    """Parts of a list between its outermost commas."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def _closing(text: str, start: int) -> int:

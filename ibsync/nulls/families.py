@@ -367,7 +367,7 @@ _PURPOSES = {"phase": Purpose.PHASE, "iaaft": Purpose.IAAFT, "ar1": Purpose.AR1,
 
 
 @cache
-def _turns() -> Complexes:
+def turns() -> Complexes:
     """exp(2 pi i q / 65536) for every 16-bit q."""
     table: Complexes = np.exp(2j * np.pi * np.arange(_ANGLES) / _ANGLES)
     table.flags.writeable = False
@@ -384,7 +384,7 @@ def _turned(spectrum: Complexes, n: int, draw: int, source: _Source) -> Complexe
     words = source.words(draw, n_turned // 2 + 1)
     halves = np.stack([words & 0xFFFF, words >> 16], axis=1).reshape(-1)
     factors = np.ones(spectrum.shape[1], dtype=np.complex128)
-    factors[1 : n_turned + 1] = _turns()[halves[1 : n_turned + 1]]
+    factors[1 : n_turned + 1] = turns()[halves[1 : n_turned + 1]]
     return spectrum * factors
 
 

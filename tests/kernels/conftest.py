@@ -31,3 +31,13 @@ def host():
     if reason := host_reason():
         pytest.skip(reason)
     return HostDevice()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "kernel_run: runs kernels on the CPU; repeated under the sanitizers")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "device" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kernel_run)

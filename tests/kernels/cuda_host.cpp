@@ -31,7 +31,11 @@ constexpr std::size_t guard_bytes = 4096;         // on both sides of dynamic sh
 constexpr unsigned char guard = 0xa5;
 constexpr unsigned no_sync = 1;                   // TSan: a switch orders nothing
 
-struct Barrier { unsigned expected = 0, arrived = 0, generation = 0; int line = 0; };
+struct Barrier {
+    unsigned expected = 0, arrived = 0, generation = 0;
+    int line = 0;
+    char order[2] = {};                           // TSan, in turns: who is ahead orders nobody that still leaves
+};
 
 struct Warp {
     Barrier barrier;
@@ -100,9 +104,10 @@ void wait(Barrier& barrier, int line, bool orders_memory) {
     Fiber& self = *running;
     if (barrier.arrived == 0) barrier.line = line;
     else if (barrier.line != line) fail("threads wait at different barriers", self.rank, line);
-    if (orders_memory && __tsan_release) __tsan_release(&barrier);
     self.barrier = &barrier;
     self.generation = barrier.generation;
+    char* const order = &barrier.order[self.generation % 2];
+    if (orders_memory && __tsan_release) __tsan_release(order);
     self.waits_at = line;
     if (++barrier.arrived == barrier.expected) {
         barrier.arrived = 0;
@@ -110,7 +115,7 @@ void wait(Barrier& barrier, int line, bool orders_memory) {
     }
     while (barrier.generation == self.generation) to_scheduler(false);
     self.barrier = nullptr;
-    if (orders_memory && __tsan_acquire) __tsan_acquire(&barrier);
+    if (orders_memory && __tsan_acquire) __tsan_acquire(order);
 }
 
 bool can_go_on(const Fiber& fiber) {
@@ -161,7 +166,8 @@ void run_block(const std::vector<unsigned>& order) {
     }
     warps.resize((n + 31) / 32);
     for (Warp& warp : warps) warp.barrier = {}, warp.live = 0;
-    all = Barrier{.expected = n};
+    all = {};
+    all.expected = n;
     if (__tsan_get_current_fiber) scheduler_tsan = __tsan_get_current_fiber();
     for (unsigned rank = 0; rank < n; ++rank) prepare(rank);
     if (__tsan_release) __tsan_release(&block_begin);

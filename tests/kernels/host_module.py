@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ibsync.cuda.signatures import signatures
+from ibsync.cuda.signatures import declarations
 
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / f"ibsync-host-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
@@ -37,6 +37,7 @@ EXPORT = """
 extern "C" __attribute__((visibility("default"))) const char* {name}__signature() {{
     return cuda_host::signature({name});
 }}
+extern "C" __attribute__((visibility("default"))) unsigned {name}__threads() {{ return {bounds}; }}
 extern "C" __attribute__((visibility("default"))) void {name}__launch(
     const unsigned* g, const unsigned* b, std::size_t shared_bytes, unsigned order, long long only, void** params) {{
     cuda_host::launch({name}, dim3{{g[0], g[1], g[2]}}, dim3{{b[0], b[1], b[2]}}, shared_bytes, order, only, params);
@@ -55,7 +56,7 @@ def build(source: str, name: str, options: tuple[str, ...] = (), sanitize: str |
     """The shared library of one expanded kernel source, kept by its content."""
     flags = (*SANITIZE[sanitize or os.environ.get("IBSYNC_HOST_SANITIZE", "none")],)
     defines = tuple(option for option in options if option.startswith("-D"))
-    exports = "".join(EXPORT.format(name=kernel) for kernel in signatures(source))
+    exports = "".join(EXPORT.format(name=k, bounds=d.bounds or 1024) for k, d in declarations(source).items())
     text = f'#include "cuda_host.h"\n{source}\n{exports}'
     runtime = _runtime()
     key = _key(text, runtime.name, flags, defines)
@@ -118,6 +119,7 @@ class HostKernel:
     def __init__(self, library: ctypes.CDLL, name: str, device: HostDevice):
         self.name = name
         self.max_dynamic_shared_size_bytes = 48 * 1024
+        self.max_threads_per_block = getattr(library, f"{name}__threads")()
         self._device = device
         self._launch = getattr(library, f"{name}__launch")
         signature = getattr(library, f"{name}__signature")
@@ -189,6 +191,9 @@ class HostDevice:
     xp: Any = field(default=np, repr=False)
     loaded: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
 
+    def compiler_version(self):
+        return 13, 0
+
     def compile(self, source: str, name: str, options: tuple[str, ...]) -> HostModule:
         return HostModule(source, name, options, device=self)
 
@@ -200,6 +205,9 @@ class HostDevice:
 
     def release(self):
         pass
+
+    def pinned_copy(self, x):
+        return np.array(x, order="C")
 
     def free_bytes(self) -> int:
         return self.memory_bytes

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ibsync.cuda.module import compiled, load
-from ibsync.cuda.signatures import signatures
+from ibsync.cuda.signatures import declarations
 from ibsync.cuda.sources import expand, expand_text, kernel_folder, kernel_names
 from ibsync.errors import DeviceError
 
@@ -101,9 +101,14 @@ def test_a_signature_is_that_of_the_compiler(module):
     assert set(module.kernels) == {"scaled", "whole", "vectors", "reversed"}
 
 
+def test_launch_bounds_are_read_with_their_macros(module):
+    assert module["scaled"].most_threads == 128
+    assert module["whole"].most_threads == 1024
+
+
 def test_a_type_that_is_not_known_is_named():
     with pytest.raises(DeviceError, match=r"kernel k: the type of parameter 'const Words4\* w' is not known"):
-        signatures('extern "C" __global__ void k(int n, const Words4* w) {}')
+        declarations('extern "C" __global__ void k(int n, const Words4* w) {}')
 
 
 def test_a_kernel_that_is_not_there_is_named(module):
@@ -183,7 +188,7 @@ def test_a_wrong_number_of_arguments_is_refused(module):
         ((1, 0), 32, "grid"),
         (1, 0, "block"),
         ((), 32, "grid"),
-        (1, (32, 33), "more than 1024 threads"),
+        (1, (3, 43), "more than 128 threads"),
         (1, 2000, "larger than"),
         ((1, 70_000), 32, "larger than"),
     ],

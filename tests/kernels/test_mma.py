@@ -40,7 +40,7 @@ extern "C" __global__ void by_ldmatrix(const unsigned short* a, const unsigned s
     unsigned short* tile_b = tile_a + 256;
     const unsigned lane = threadIdx.x;
     ibsync::cp_async_16(tile_a + 8 * lane, a + 8 * lane, true);
-    ibsync::cp_async_16(tile_b + 8 * (lane % 16), b + 8 * (lane % 16), true);
+    if (lane < 16) ibsync::cp_async_16(tile_b + 8 * lane, b + 8 * lane, true);
     ibsync::cp_async_commit();
     ibsync::cp_async_wait<0>();
     __syncthreads();
