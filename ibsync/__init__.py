@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .contrasts import contrast
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .generalisation import transfer
     from .grids import frequency_bands, time_windows
     from .growth import plasticity
     from .multiverses import multiverse
@@ -63,6 +64,7 @@ __all__ = [
     "test",
     "test_together",
     "time_windows",
+    "transfer",
     "wavelet_power",
     "wtc",
 ]
@@ -97,6 +99,7 @@ _HOME = {
     "test": "testing",
     "test_together": "testing",
     "time_windows": "grids",
+    "transfer": "generalisation",
     "wavelet_power": "power",
     "wtc": "arrays",
 }
