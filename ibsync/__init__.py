@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .recordings.pack import pack
     from .results import Result, load
     from .simulation import simulate
+    from .social_relations import relations
     from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
     from .testing import test, test_together
@@ -58,6 +59,7 @@ __all__ = [
     "partial_wtc",
     "plasticity",
     "plot",
+    "relations",
     "report",
     "save_null",
     "simulate",
@@ -93,6 +95,7 @@ _HOME = {
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "plasticity": "growth",
+    "relations": "social_relations",
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",

@@ -89,6 +89,21 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
         "whatever else changes from before to after (practice, familiarity with the task, the persons' own rhythms or "
         "movement), as there is no untrained group, or that other trained partners would have another effect",
     ),
+    "relations_relationship": (
+        "what a dyad has beyond its two persons in one session is as likely to be any other dyad's in the next",
+        "what two persons share without interaction (place, time of day, equipment, stimuli of their own), or persons "
+        "whose values scatter more than those of others",
+    ),
+    "relations_person": (
+        "it does not matter whose synchrony it is: values are exchangeable over persons",
+        "what a person brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or persons whose values scatter more than those of others",
+    ),
+    "relations_partner": (
+        "it does not matter with whom: values are exchangeable over partners",
+        "what a partner brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or partners whose values scatter more than those of others",
+    ),
 }
 
 AR_WARNING = (
@@ -132,6 +147,9 @@ NULLS = {
     "outcome": "permutation of the outcome",
     "transfer_gain": "permutation over persons",
     "transfer_change": "sign flips of changes over persons",
+    "relations_relationship": "exchange of persons in all sessions but the first",
+    "relations_person": "exchange of values over persons",
+    "relations_partner": "exchange of values over partners",
 }
 
 # Nulls whose p in both tails is that of the absolute value.
@@ -146,6 +164,7 @@ REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
     "freedman": "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292",
+    "warner": "Warner, Kenny & Stoto 1979, J. Pers. Soc. Psychol. 37:1742",
     "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
     "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
     "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
@@ -276,8 +295,8 @@ def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
     tail = str(attrs.get("tail", "greater"))
     if outcome_in_words(attrs):
         return f"{OUTCOME_TAILS.get(tail, 'an')} {outcome_in_words(attrs)}"
-    if transfer_in_words(attrs):
-        return transfer_in_words(attrs)
+    if transfer_in_words(attrs) or relations_in_words(attrs):
+        return transfer_in_words(attrs) or relations_in_words(attrs)
     if not _difference(attrs):
         return f"{_measure(attrs)} of real partners {TAILS.get(tail, TAILS['greater'])}"
     way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["greater"])
@@ -355,6 +374,8 @@ def _statistic(attrs: Mapping[Any, Any]) -> str:
     """Name of the group statistic where it is no mean over dyads; else empty."""
     if outcome_in_words(attrs) or attrs.get("null_kind") == "transfer_gain":
         return "correlation"
+    if relations_in_words(attrs):
+        return "variance"
     return "change" if attrs.get("null_kind") == "transfer_change" else ""
 
 
@@ -424,6 +445,31 @@ def _transfer_sentence(attrs: Mapping[Any, Any]) -> str:
         f"{less * bool(told['taken_off'])}{entered}{order}The association of {_gain_in_words(told)} with "
         f"{_probe_in_words(told)} was tested by the {kind}, with {held} permuted {among}; the {100 * told['level']:g} "
         "% interval of its slope is that of the slopes which this test does not reject"
+    )
+
+
+def relations_in_words(attrs: Mapping[Any, Any]) -> str:
+    """The part of synchrony that was tested, in words; empty if it was none."""
+    part = settings(attrs, "relations").get("part")
+    return f"a {part} part of the variance of {_measure(attrs)} above zero" if part else ""
+
+
+def _relations_sentence(attrs: Mapping[Any, Any]) -> str:
+    """How the variance was taken apart, and what was exchanged."""
+    told = settings(attrs, "relations")
+    less = f"The {_measure(attrs)} of each row was taken less the mean of its null ({told['taken_off']}). "
+    round_robin = told["design"] == "round robin"
+    whom = f"{told['n_persons']} persons" + f" with {told['n_partners']} partners" * (not round_robin)
+    sessions = f"{told['n_sessions']} session{'s' * (told['n_sessions'] > 1)}"
+    scattered = {"person": "values of each partner were exchanged over persons",
+                 "partner": "values of each person were exchanged over partners"}  # fmt: skip
+    if round_robin:
+        scattered = dict.fromkeys(scattered, "whole meetings were exchanged")
+    drawn = {"relationship": "people traded places in all sessions but the first", **scattered}[told["part"]]
+    return (
+        f"{less * bool(told['taken_off'])}Variance over the {told['n_dyads']} dyads of a {told['design']} ({whom}, "
+        f"{sessions}) was taken apart by the social relations model, with moment estimates (Warner, Kenny & Stoto "
+        f"1979); the {told['part']} part was tested by its variance, while {drawn}"
     )
 
 
@@ -575,7 +621,7 @@ def methods(dataset: xr.Dataset) -> str:
         sentences += [_null_sentence(dataset), _correction_sentence(corrections, _names(attrs, "corrected_over"))]
         cited += ["phipson"] * (not int(attrs.get("exact", 0))) + corrections
         held = _names(attrs, "covariates") if outcome_in_words(attrs) else settings(attrs, "transfer").get("covariates")
-        cited += ["freedman"] * bool(held)
+        cited += ["freedman"] * bool(held) + ["warner"] * bool(relations_in_words(attrs))
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
     return " ".join([*sentences, f"References: {'; '.join(REFERENCES[key] for key in cited)}."])
@@ -617,23 +663,24 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if tail == "two-sided":
-        flipped = attrs.get("null_kind") in (
-            "sign_flip",
-            "condition_labels",
-            "outcome",
-            "session_slopes",
-            "transfer_change",
-        )
+        flipped = attrs.get("null_kind") in _FLIPPED
         rule += " in absolute value" if flipped else ", twice that of the smaller tail"
     floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
     contrast = contrast_in_words(attrs)
     unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
     unit += _change_sentence(attrs)
     left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
-    if outcome_in_words(attrs) or transfer_in_words(attrs):
-        related = _outcome_sentence(attrs) if outcome_in_words(attrs) else _transfer_sentence(attrs)
-        return f"{related} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
-    return f"{unit}{_compared(attrs)} under the null ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
+    compared = _related(attrs) or f"{unit}{_compared(attrs)} under the null"
+    return f"{compared} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
+
+
+def _related(attrs: Mapping[Any, Any]) -> str:
+    """What was tested and what was exchanged, where that was no mean over dyads; else empty."""
+    if outcome_in_words(attrs):
+        return _outcome_sentence(attrs)
+    if transfer_in_words(attrs):
+        return _transfer_sentence(attrs)
+    return _relations_sentence(attrs) if relations_in_words(attrs) else ""
 
 
 def _compared(attrs: Mapping[Any, Any]) -> str:
