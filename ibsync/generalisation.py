@@ -114,8 +114,9 @@ def transfer(
         `n_probe`, `n_probe_before` int64 [dyad] the sessions behind them; coordinates `trained_partner` and
         `probe_partner` name the partners. `group_statistic` is the partial correlation, `slope` the change of probe
         synchrony per unit of gain, `slope_low` and `slope_high` its interval by inversion of the permutation test, `t`
-        its t, `n_dyads` the persons behind each. For "change" `group_statistic` is the mean change. Attribute
-        `left_out` names persons, dyads and sessions that did not enter.
+        its t, `n_dyads` the persons behind each; `gain_reliability` the share of the variance of gains that is no error
+        of a slope, by which the slope on the true gain is larger. For "change" `group_statistic` is the mean change.
+        Attribute `left_out` names persons, dyads and sessions that did not enter.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def transfer(
     refuse_or_warn(plan.caution, correct, plan.left_out)
     told = {
         **plan.told, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
-        "per": "session" if time == "session" else "unit of time", "taken_off": source.null_words,
+        "taken_off": source.null_words,
     }  # fmt: skip
     attrs = {
         **plan.attrs, "transfer": told, "unit": "person", "seed": seed, "tail": tail, "correct": list(names),
@@ -241,22 +242,23 @@ def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floa
     shuffles = Shuffles.plan(
         chosen.names, labels, wanted.n, wanted.seed, list_up_to=min(LIST_UP_TO, list_up_to(wanted.correct))
     )
-    test = Associations(chosen.gain, goal[kept], nuisance, shuffles)
+    test = Associations(chosen.gains.values, goal[kept], nuisance, shuffles)
     sides = 2 if wanted.tail == "two-sided" else 1
     lowest = min(1.0, sides / (shuffles.n + 1))
     caution = hopeless(partial(_too_few, test, lowest, sides, wanted), wanted.correct)
     attrs = {"null_kind": "transfer_gain", "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": lowest}
     told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
-    run = partial(_associate, test, 1 - wanted.alpha)
+    run = partial(_associate, test, chosen.gains.error, 1 - wanted.alpha)
     return _Plan(
         chosen, goal[kept], run, attrs, told | _counts(chosen, wanted), caution, _left_out(persons, present)
     )  # fmt: skip
 
 
-def _associate(test: Associations, level: float, **words: Any) -> Arrays:
+def _associate(test: Associations, error: Floats, level: float, **words: Any) -> Arrays:
     found = drawn_test(test.statistic, test.shuffles.n, exact=test.shuffles.exact, **words)
     low, high = test.interval(level)
-    return found | test.slopes() | {"slope_low": low, "slope_high": high, "n_dyads": test.n_units}
+    more = {"slope_low": low, "slope_high": high, "gain_reliability": test.reliability(error), "n_dyads": test.n_units}
+    return found | test.slopes() | more
 
 
 def _too_few(test: Associations, lowest: float, sides: int, wanted: _Wanted, some: Sequence[str]) -> str:
@@ -385,7 +387,7 @@ def _present(persons: Persons, goal: Floats, change: bool, needs_gain: bool) -> 
         "a probe dyad": np.array([bool(partners["probe"]) for partners in persons.partners]),
     }
     if needs_gain:
-        flags["a gain (values in two trained sessions)"] = _any(persons.gain)
+        flags["a gain (values in two trained sessions)"] = _any(persons.gains.values)
     if change and not persons.after:
         raise PlanError(
             "a change with probe partners needs the times of all sessions, to tell before from after: give time, such "
@@ -394,7 +396,7 @@ def _present(persons: Persons, goal: Floats, change: bool, needs_gain: bool) -> 
     flags["a probe at or after the last trained session"] = _any(persons.probe)
     if change:
         flags["a probe at or before the first trained session"] = _any(persons.before)
-    flags["a channel pair with all values"] = _any(goal + persons.gain if needs_gain else goal)
+    flags["a channel pair with all values"] = _any(goal + persons.gains.values if needs_gain else goal)
     return flags
 
 
@@ -432,7 +434,7 @@ def _dataset(source: _Source, plan: _Plan) -> xr.Dataset:
     every = [[row for some in rows.values() for row in some] for rows in persons.rows]
     arrays = {
         "coherence": (plan.tested, "what was tested of the person"),
-        "gain": (persons.gain, "gain with trained partners"),
+        "gain": (persons.gains.values, "gain with trained partners"),
         "probe": (persons.probe, "mean synchrony with probe partners at or after the last trained session"),
         "probe_before": (persons.before, "mean synchrony with probe partners at or before the first trained session"),
         "valid_fraction": (np.array([_mean(turned.valid[rows], 0) for rows in every]), "mean share of trusted cells"),
@@ -460,6 +462,7 @@ _TOLD = {
     "slope_low": "lower end of the interval of slope, by inversion of the permutation test",
     "slope_high": "upper end of the interval of slope, by inversion of the permutation test",
     "t": "t of slope",
+    "gain_reliability": "share of the variance of gains over persons that is no error of the slopes over sessions",
 }
 
 

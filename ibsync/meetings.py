@@ -187,8 +187,10 @@ class Persons:
         Rows of the data of each person by what they are: "trained", "probe", "before".
     partners : tuple of mapping
         Partners of each person by kind of dyad: "trained", "probe".
-    gain, probe, before : float64 [person, feature]
-        Gain with trained partners; synchrony with probe partners at or after the last trained session, and at or before
+    gains : Gains
+        With trained partners.
+    probe, before : float64 [person, feature]
+        Synchrony with probe partners at or after the last trained session, and at or before
         the first.
     turned : Turned
     after : bool
@@ -200,7 +202,7 @@ class Persons:
     names: tuple[str, ...]
     rows: tuple[Mapping[str, list[int]], ...]
     partners: tuple[Mapping[str, set[str]], ...]
-    gain: Floats
+    gains: Gains
     probe: Floats
     before: Floats
     turned: Turned
@@ -230,7 +232,7 @@ class Persons:
         probe, before = (np.array([_mean(turned.values[r[kind]], 0) for r in rows]) for kind in ("probe", "before"))
         partners = tuple({k: {m.partner for m in mine if m.kind == k} for k in ("trained", "probe")} for mine in own)
         notes = _notes(source, meetings, rows)
-        return cls(names, rows, partners, np.array(gains), probe, before, turned, after, notes)
+        return cls(names, rows, partners, Gains.stacked(gains), probe, before, turned, after, notes)
 
     def only(self, kept: Sequence[int]) -> Persons:
         """Some of the persons."""
@@ -239,7 +241,7 @@ class Persons:
             names=tuple(self.names[k] for k in kept),
             rows=tuple(self.rows[k] for k in kept),
             partners=tuple(self.partners[k] for k in kept),
-            gain=self.gain[kept],
+            gains=self.gains.only(kept),
             probe=self.probe[kept],
             before=self.before[kept],
         )
@@ -257,8 +259,9 @@ def _when(
     labels = {kind: [source.labels("session")[row] for row in some] for kind, some in rows.items()}
     known = time if isinstance(time, Mapping) else _numbers_of([*labels["trained"], *labels["probe"]])
     ordered = all(any(label in known for label in some) for some in labels.values())
-    is_word = isinstance(time, Mapping) or time == "session"
-    needed = rows["trained"] * (gain != "level" or ordered or not is_word) + rows["probe"] * ordered
+    if not isinstance(time, Mapping) and time != "session":
+        ordered = True
+    needed = rows["trained"] * (ordered or gain != "level") + rows["probe"] * ordered
     return dict(zip(needed, _times(_rows_of(source, needed), time).tolist(), strict=True))
 
 
@@ -279,29 +282,91 @@ def _taken(mine: Sequence[Meeting], when: Mapping[int, float]) -> dict[str, list
     return {"trained": rows["trained"], "probe": after, "before": before}
 
 
-def _gain(source: _Source, turned: Turned, mine: Sequence[Meeting], gain: Gain, when: Mapping[int, float]) -> Floats:
-    """Gain of a person with trained partners, the mean over their dyads: float64 [feature]."""
+@dataclass(frozen=True)
+class Gains:
+    """
+    Gains with trained partners, and what is known of their error.
+
+    Parameters
+    ----------
+    values : float64 [..., feature]
+    scatter, freedom : float64 [..., feature]
+        Squared deviations from the person's own lines over sessions, and their degrees of freedom; 0 without a line.
+    leverage : float64 [..., feature]
+        By what the variance of such a deviation is to be multiplied for that of the gain; NaN without a line.
+    """
+
+    values: Floats
+    scatter: Floats
+    freedom: Floats
+    leverage: Floats
+
+    @property
+    def error(self) -> Floats:
+        """Variance of the error of each gain, sessions of all persons scattering alike: float64 [person, feature]."""
+        freedom = self.freedom.sum(axis=0)
+        variance: Floats = np.full(freedom.shape, np.nan)
+        np.divide(self.scatter.sum(axis=0), freedom, out=variance, where=freedom > 0)
+        return np.asarray(self.leverage * variance)
+
+    @classmethod
+    def stacked(cls, some: Sequence[Gains]) -> Gains:
+        """Those of several persons."""
+        return cls(*(np.stack(parts) for parts in zip(*(one.parts for one in some), strict=True)))
+
+    @property
+    def parts(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """All arrays."""
+        return self.values, self.scatter, self.freedom, self.leverage
+
+    def only(self, kept: Sequence[int]) -> Gains:
+        """Those of some persons."""
+        return Gains(*(part[list(kept)] for part in self.parts))
+
+
+def _gain(source: _Source, turned: Turned, mine: Sequence[Meeting], gain: Gain, when: Mapping[int, float]) -> Gains:
+    """Gain of a person with trained partners, the mean over their dyads."""
     of_dyad: dict[str, list[int]] = {}
     for meeting in mine:
         if meeting.kind == "trained":
             of_dyad.setdefault(meeting.dyad, []).append(meeting.row)
-    missing = np.full((1, turned.values.shape[1]), np.nan)
-    found = [_gain_of_dyad(source, turned, dyad, rows, gain, when) for dyad, rows in of_dyad.items()]
-    return _mean(np.stack(found) if found else missing, 0)
+    if not of_dyad:
+        return _without_line(np.full(turned.values.shape[1], np.nan))
+    found = Gains.stacked([_of_dyad(source, turned, dyad, rows, gain, when) for dyad, rows in of_dyad.items()])
+    n = np.isfinite(found.values).sum(axis=0)
+    leverage = _mean(found.leverage, 0) / np.maximum(n, 1)
+    return Gains(_mean(found.values, 0), found.scatter.sum(axis=0), found.freedom.sum(axis=0), leverage)
 
 
-def _gain_of_dyad(
+def _of_dyad(
     source: _Source, turned: Turned, dyad: str, rows: Sequence[int], gain: Gain, when: Mapping[int, float]
-) -> Floats:
+) -> Gains:
     if gain == "level":
-        return _mean(turned.values[list(rows)], 0)
+        return _without_line(_mean(turned.values[list(rows)], 0))
     in_time = np.array(sorted(rows, key=lambda row: when[row]))
     times = np.array([when[int(row)] for row in in_time])
     _refuse_one_time_twice(source, dyad, in_time, times)
     values = turned.values[in_time]
-    if gain == "slope":
-        return slopes(values, times)
-    return np.asarray(values[-1] - values[0]) if len(rows) > 1 else np.full(values.shape[1], np.nan)
+    if gain == "change":
+        rise = values[-1] - values[0] if len(rows) > 1 else np.full(values.shape[1], np.nan)
+        return _without_line(np.asarray(rise))
+    return _line(values, times)
+
+
+def _without_line(values: Floats) -> Gains:
+    return Gains(values, np.zeros_like(values), np.zeros_like(values), np.full_like(values, np.nan))
+
+
+def _line(values: Floats, times: Floats) -> Gains:
+    """Slope of one dyad over its sessions."""
+    slope, present = slopes(values, times), np.isfinite(values)
+    when = np.where(present, times[:, None], np.nan)
+    spread = np.nansum((when - _mean(when, 0)) ** 2, axis=0)
+    rest = values - slope * times[:, None]
+    freedom = np.maximum(present.sum(axis=0) - 2.0, 0.0)
+    scatter = np.where(freedom > 0, np.nansum((rest - _mean(rest, 0)) ** 2, axis=0), 0.0)
+    leverage = np.divide(1.0, spread, out=np.full(spread.shape, np.nan), where=np.isfinite(slope))
+    return Gains(slope, scatter, freedom, leverage)
 
 
 def _notes(source: _Source, meetings: Sequence[Meeting], rows: Sequence[Mapping[str, list[int]]]) -> tuple[str, ...]:

@@ -165,6 +165,26 @@ def test_other_gains_and_the_change_of_probes(planted):
     assert_allclose(level["coherence"].values, (level["probe"] - level["probe_before"]).values)
 
 
+def test_reliability_takes_the_scatter_about_the_lines_for_error(planted):
+    holes = planted.copy(deep=True)
+    at = np.flatnonzero((planted["dyad"] == "p04-t").values & (planted["session"] == "2").values)[0]
+    holes["coherence"].values[at, 0, 0, 0, 0] = np.nan
+    got = transfer(holes, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    times, scatter, freedom, leverage, slopes = np.arange(4.0), 0.0, 0, [], []
+    for person in names(10):
+        y = rows_of(holes, person, "therapist")[:, 0]
+        here = np.isfinite(y)
+        slope, level = np.polyfit(times[here], y[here], 1)
+        scatter += ((y - level - slope * times)[here] ** 2).sum()
+        freedom += here.sum() - 2
+        leverage.append(1 / (here.sum() * times[here].var()))
+        slopes.append(slope)
+    want = 1 - scatter / freedom * np.mean(leverage) / np.var(slopes, ddof=1)
+    assert_allclose(got["gain_reliability"].values.ravel()[0], want, rtol=1e-9)
+    level = transfer(planted, "therapist", "stranger", gain="level", n_perm=50, correct=[]).dataset
+    assert np.isnan(level["gain_reliability"]).all()
+
+
 def test_the_planted_transfer_is_found_and_told(planted, tmp_path):
     got = ibsync.transfer(planted, trained="therapist", probe="stranger", n_perm=4000, correct=["max"])
     assert (got.dataset["p_max"] < 0.05).mean() > 0.5
@@ -447,3 +467,12 @@ def test_the_interval_covers_and_transfer_is_found():
     assert least <= ((got["slope_low"] <= 2.0) & (got["slope_high"] >= 2.0)).sum() <= most
     assert_array_equal((got["slope_low"] > 0) | (got["slope_high"] < 0), got["p"] <= 0.05)
     assert (got["p"] <= 0.05).mean() > 0.6
+
+
+def test_error_of_gains_makes_the_slope_smaller_by_their_reliability():
+    got = rates(made_meetings(8, 3, slope=2.0, noise=0.02, person_sd=0.0, channels=MANY, seed=8))
+    # Gains have sd 0.02 and slopes over times 0, 1, 2 an error of variance 0.02^2 / 2.
+    share = 1 / (1 + 1 / 2)
+    n = 512
+    assert abs(got["slope"].mean() - 2 * share) < 4 * got["slope"].std() / n**0.5
+    assert abs(got["gain_reliability"].median() - share) < 0.06

@@ -162,6 +162,26 @@ class Associations:
                 low[pattern.features[at : at + step]], high[pattern.features[at : at + step]] = ends
         return low, high
 
+    def reliability(self, error: Floats) -> Floats:
+        """
+        Share of the variance of the first side, given the nuisance variables, that is no error.
+
+        Parameters
+        ----------
+        error : float64 [unit, feature]
+            Variance of the error of each value.
+
+        Returns
+        -------
+        float64 [feature]
+            Negative where the error is larger than all variance; NaN where nothing is tested.
+        """
+        out = np.full(self.first.shape[1], np.nan)
+        for pattern in self._patterns:
+            variance = (pattern.first**2).sum(axis=0) / (pattern.freedom + 1)
+            out[pattern.features] = 1 - error[np.ix_(pattern.units, pattern.features)].mean(axis=0) / variance
+        return out
+
     @cached_property
     def _patterns(self) -> Sequence[_Pattern]:
         return tuple(_patterns(self.first, self.second, self.nuisance, self.shuffles))
