@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .arrays import partial_wtc, wtc
     from .calibration import Calibration, calibrate
     from .contrasts import contrast
+    from .courses import Growth
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
     from .grids import frequency_bands, time_windows
@@ -38,6 +39,7 @@ __all__ = [
     "Calibration",
     "DeviceError",
     "Engine",
+    "Growth",
     "IbsyncError",
     "InputError",
     "Multiverse",
@@ -73,6 +75,7 @@ _HOME = {
     "Calibration": "calibration",
     "DeviceError": "errors",
     "Engine": "engine",
+    "Growth": "courses",
     "IbsyncError": "errors",
     "InputError": "errors",
     "Multiverse": "specifications",

@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "fitting": {"errors", "clock", "incoming", "matching"},
     "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "foreign", "matching", "fitting"},
     "synthesis": {"errors"},
+    "courses": {"errors"},
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
