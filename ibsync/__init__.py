@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
+    from .sample_size import StudyPower, study_power
     from .simulation import simulate
     from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
+    from .synchrony_model import SynchronyModel
     from .testing import test, test_together
 
 __version__ = "0.1.0"
@@ -47,6 +49,8 @@ __all__ = [
     "PlanError",
     "Result",
     "Study",
+    "StudyPower",
+    "SynchronyModel",
     "calibrate",
     "contrast",
     "frequency_bands",
@@ -62,6 +66,7 @@ __all__ = [
     "report",
     "save_null",
     "simulate",
+    "study_power",
     "test",
     "test_together",
     "time_windows",
@@ -83,6 +88,8 @@ _HOME = {
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
+    "StudyPower": "sample_size",
+    "SynchronyModel": "synchrony_model",
     "calibrate": "calibration",
     "contrast": "contrasts",
     "frequency_bands": "grids",
@@ -97,6 +104,7 @@ _HOME = {
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",
+    "study_power": "sample_size",
     "test": "testing",
     "test_together": "testing",
     "time_windows": "grids",

@@ -99,12 +99,14 @@ FACES = {
     "plot",
     "power",
     "report",
+    "sample_size",
     "scalogram",
     "settings",
     "simulated_tests",
     "simulation",
     "strangers",
     "surrogate_runs",
+    "synchrony_model",
     "testing",
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
