@@ -113,8 +113,9 @@ class StudyPower:
         if self.test != "plasticity":
             return []
         least = {n: _least_p(n, self) for n in self.dyads}
+        shared = f" of {self.model.therapists} therapists" * (self.model.therapists > 0)
         return [
-            f"{n} dyads allow no p below {p:.3g}, so that at alpha {self.alpha:g} nothing can be found."
+            f"{n} dyads{shared} allow no p below {p:.3g}, so that at alpha {self.alpha:g} nothing can be found."
             for n, p in least.items()
             if p > self.alpha * (1 + 1e-12)
         ]
@@ -195,7 +196,10 @@ def _percent(share: float) -> str:
 
 
 def _least_p(n_dyads: int, of: StudyPower) -> float:
-    draws = Exchanges.plan(_labels(n_dyads), of.n_perm, of.seed, list_up_to=of.n_perm)
+    n_units = min(n_dyads, of.model.therapists or n_dyads)
+    if n_units < LEAST_UNITS:
+        return 1.0
+    draws = Exchanges.plan(_labels(n_units), of.n_perm, of.seed, list_up_to=of.n_perm)
     return min_p(draws, _tail(of.tail))
 
 
@@ -225,7 +229,8 @@ def study_power(
 
     A study counts if its test finds the first channel pair, in which the model plants growth and what goes with
     outcomes. The tests are those of `ibs.plasticity` (signs of slopes) and `ibs.outcome`, with the step-down maximum
-    where there are several pairs. Studies in which too few dyads have two sessions find nothing.
+    where there are several pairs; clients of one therapist change signs together, and outcomes only among themselves.
+    Studies in which too few dyads have two sessions find nothing.
 
     Parameters
     ----------
@@ -343,15 +348,17 @@ class _Tested:
         return bool(p <= self.alpha * (1 + 1e-12))
 
     def _plasticity(self, drawn: Drawn, seed: int) -> float:
-        """The p of `ibs.plasticity`: signs of slopes."""
+        """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
         change = _slopes(drawn.coherence)
         kept = np.flatnonzero(np.isfinite(change).any(axis=1))
-        if len(kept) < LEAST_UNITS:
+        of_dyads = [name or f"d{dyad}" for dyad, name in zip(kept, therapist_labels(self.model, kept), strict=True)]
+        names = list(dict.fromkeys(of_dyads))
+        if len(names) < LEAST_UNITS:
             return 1.0
-        names = [_labels(len(change))[dyad] for dyad in kept]
+        # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
+        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[kept]
         draws = Exchanges.plan(names, self.n_perm, seed, list_up_to=self.n_perm)
-        both = np.stack([change[kept], -change[kept]], axis=1)
-        return self._first(exchange_test(both, draws, tail=self.tail, correct=self.correct))
+        return self._first(exchange_test(np.stack([sums, -sums], 1), draws, tail=self.tail, correct=self.correct))
 
     def _outcome(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.outcome`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
 import numpy as np
@@ -172,7 +172,8 @@ def simulate(
         So many persons are shared as second persons, by the dyads in turn; 0: each dyad has its own. A therapist is
         recorded with each client apart.
     strangers : sequence of int
-        Sessions, by number, in which each first person also meets a stranger, another one each time. Only with `path`.
+        Sessions, by number, in which each first person also meets a stranger, another one each time; 0 is before the
+        first session, `n_sessions` + 1 after the last. Only with `path`.
     transfer : float
         Share of what a dyad gained since the first session that its first person shows with a stranger. Besides, each
         meeting with a stranger deviates from the level by itself as dyads and sessions do.
@@ -381,7 +382,7 @@ def _rows(plan: _Plan, truth: _Truth) -> list[_Row]:
     rows = []
     for dyad in range(plan.n_dyads):
         rows += [_of_partners(plan, truth, dyad, int(session)) for session in np.flatnonzero(truth.attended[dyad])]
-        rows += [_with_stranger(plan, truth, dyad, session) for session in plan.strangers]
+        rows += [_with_stranger(plan, truth, dyad, number) for number in plan.strangers]
     return rows
 
 
@@ -403,21 +404,23 @@ def _of_partners(plan: _Plan, truth: _Truth, dyad: int, session: int) -> _Row:
     return _row(plan, truth, (dyad, session), name, task, (first, second), meeting, told)
 
 
-def _with_stranger(plan: _Plan, truth: _Truth, dyad: int, session: int) -> _Row:
-    """The first person of a dyad with somebody whom nobody has met before."""
+def _with_stranger(plan: _Plan, truth: _Truth, dyad: int, number: int) -> _Row:
+    """The first person of a dyad with somebody whom nobody has met before, in a session by its number."""
+    session = min(max(number - 1, 0), plan.n_sessions - 1)
     line, share = truth.courses.line[dyad], plan.coupled_share
     gain = plan.course[session] - plan.course[0] + (line[session] - line[0]) * share
     spread = (plan.growth.level_sd, plan.growth.session_sd)
-    own = float(np.dot(spread, plan.design.generator(SESSIONS, dyad, session, 1).standard_normal(2)))
+    own = float(np.dot(spread, plan.design.generator(SESSIONS, dyad, number, 1).standard_normal(2)))
     coupling = plan.course[0] + plan.transfer * gain + own * share
-    client, number = f"p{dyad + 1:02d}a", session + 1
+    client = f"p{dyad + 1:02d}a"
     people = (
         _Person(client, CLIENT, f"{client}_{STRANGER}"),
         _person(f"p{dyad + 1:02d}x{number}", STRANGER),
     )
-    rhythms = ((dyad, 0), (dyad, _OF_STRANGERS + session))
-    meeting = Meeting((dyad, session, 1), rhythms, (session, 1), _kept(plan, coupling))
-    return _row(plan, truth, (dyad, session), f"d{dyad + 1:02d}x{number}", STRANGER, people, meeting, {})
+    rhythms = ((dyad, 0), (dyad, _OF_STRANGERS + number))
+    meeting = Meeting((dyad, number, 1), rhythms, (number, 1), _kept(plan, coupling))
+    row = _row(plan, truth, (dyad, session), f"d{dyad + 1:02d}x{number}", STRANGER, people, meeting, {})
+    return replace(row, session=f"{number}")
 
 
 def _row(
@@ -586,15 +589,18 @@ def _share(name: str, number: float) -> float:
 
 
 def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: bool) -> tuple[int, ...]:
-    """Sessions with strangers, counted from 0."""
+    """Sessions with strangers, by number."""
+    last = n_sessions + 1
     for session in sessions:
-        if isinstance(session, bool) or not isinstance(session, int | np.integer) or not 1 <= session <= n_sessions:
-            raise PlanError(f"simulate: strangers has session {session!r}; there are sessions 1 to {n_sessions}")
+        if isinstance(session, bool) or not isinstance(session, int | np.integer) or not 0 <= session <= last:
+            raise PlanError(
+                f"simulate: strangers has session {session!r}; give numbers from 0 (before) to {last} (after)"
+            )
     if len(set(sessions)) < len(sessions):
         raise PlanError(f"simulate: strangers = {tuple(sessions)} names a session twice; name each once")
     if len(sessions) and not in_file:
         raise PlanError("simulate: strangers come in a study file only; give path")
-    return tuple(int(session) - 1 for session in sessions)
+    return tuple(int(session) for session in sessions)
 
 
 def _durations(duration: float | Sequence[float], n_sessions: int) -> tuple[float, ...]:

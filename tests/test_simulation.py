@@ -363,21 +363,22 @@ def test_therapists_are_one_person_for_all_their_clients(tmp_path):
 
 
 def test_clients_meet_another_stranger_in_each_probe_session(tmp_path):
-    words = {**SHORT, "n_dyads": 3, "n_sessions": 3, "coupling": 0.2, "therapists": 1, "strangers": (1, 3)}
+    words = {**SHORT, "n_dyads": 3, "n_sessions": 3, "coupling": 0.2, "therapists": 1, "strangers": (0, 1, 3, 4)}
     study = simulate(tmp_path / "s.h5", **words, growth=0.2, transfer=0.5, outcomes={"mood": None})
     probes = [row for row in study.dyads if row.role_b == "stranger"]
     assert {row.task for row in study.dyads if row.role_b == "therapist"} == {"therapist"}
-    assert [(row.dyad, row.session, row.person_a, row.person_b, row.task) for row in probes[:2]] == [
+    assert [(row.dyad, row.session, row.person_a, row.person_b, row.task) for row in probes[:3]] == [
+        ("d01x0", "0", "p01a", "p01x0", "stranger"),
         ("d01x1", "1", "p01a", "p01x1", "stranger"),
         ("d01x3", "3", "p01a", "p01x3", "stranger"),
     ]
-    assert len({row.person_b for row in probes}) == 6
+    assert len({row.person_b for row in probes}) == 12
     # half of the gain of 0.4 carries over
     for row in probes:
-        assert row.outcomes["planted_coupling"] == pytest.approx({"1": 0.2, "3": 0.4}[row.session])
+        assert row.outcomes["planted_coupling"] == pytest.approx({"0": 0.2, "1": 0.2, "3": 0.4, "4": 0.4}[row.session])
         assert np.isnan(row.outcomes["mood"])
     ids = [recording.id for recording in study.recordings]
-    assert len(ids) == len(set(ids)) == 3 * 3 * 2 + 3 * 2 * 2
+    assert len(ids) == len(set(ids)) == 3 * 3 * 2 + 3 * 4 * 2
     trained = simulate(tmp_path / "t.h5", **words | {"strangers": ()}, growth=0.2)
     same = {row.recording_a.id: study.signals(row.recording_a, "hbo") for row in study.dyads}
     np.testing.assert_array_equal(trained.signals(trained.dyads[1].recording_a, "hbo"), same["p01a_s2"])
@@ -419,7 +420,7 @@ def test_outcomes_and_truth_are_in_the_study_file(tmp_path):
         ({"outcomes": {"a": None, "b": ("a", 1.5)}}, "outcome 'b': correlation 1.5 must lie between -1 and 1"),
         ({"therapists": -1}, "therapists = -1 must be a whole number of at least 0"),
         ({"strangers": (1,)}, "strangers come in a study file only"),
-        ({"strangers": (2,)}, "strangers has session 2; there are sessions 1 to 1"),
+        ({"strangers": (3,)}, "strangers has session 3; give numbers from 0 .before. to 2 .after."),
         ({"strangers": (1, 1)}, "names a session twice"),
         ({"transfer": float("nan")}, "transfer = nan must be a number"),
         ({"missing": 1.5}, "missing = 1.5 must lie between 0 and 1"),
