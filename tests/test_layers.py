@@ -98,6 +98,8 @@ FACES = {
     "growth",
     "plot",
     "power",
+    "power_curves",
+    "power_plan",
     "report",
     "sample_size",
     "scalogram",
