@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..sample_size import StudyPower
 
-_INCHES = (6.4, 4.4)
+_INCHES = (7.2, 4.4)
 _PALEST, _DARKEST = 0.25, 0.9
 
 
@@ -50,6 +50,6 @@ def study_power(found: StudyPower) -> Figure:
     ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {found.n_sims} studies (bars: 95 % limits)")
     ax.set_xticks(dyads, [str(n) for n in dyads])
     ax.set_title(found.title, fontsize="medium", loc="left", wrap=True)
-    ax.legend(fontsize="small", frameon=False, loc="best")
+    ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     tidy(ax)
     return figure
