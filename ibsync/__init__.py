@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .arrays import partial_wtc, wtc
     from .calibration import Calibration, calibrate
     from .contrasts import contrast
+    from .courses import Growth
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
     from .generalisation import transfer
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
+    from .sample_size import StudyPower, study_power
     from .simulation import simulate
     from .social_relations import relations
     from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
+    from .synchrony_model import SynchronyModel
     from .testing import test, test_together
 
 __version__ = "0.1.0"
@@ -40,6 +43,7 @@ __all__ = [
     "Calibration",
     "DeviceError",
     "Engine",
+    "Growth",
     "IbsyncError",
     "InputError",
     "Multiverse",
@@ -47,6 +51,8 @@ __all__ = [
     "PlanError",
     "Result",
     "Study",
+    "StudyPower",
+    "SynchronyModel",
     "calibrate",
     "contrast",
     "frequency_bands",
@@ -63,6 +69,7 @@ __all__ = [
     "report",
     "save_null",
     "simulate",
+    "study_power",
     "test",
     "test_together",
     "time_windows",
@@ -77,6 +84,7 @@ _HOME = {
     "Calibration": "calibration",
     "DeviceError": "errors",
     "Engine": "engine",
+    "Growth": "courses",
     "IbsyncError": "errors",
     "InputError": "errors",
     "Multiverse": "specifications",
@@ -84,6 +92,8 @@ _HOME = {
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
+    "StudyPower": "sample_size",
+    "SynchronyModel": "synchrony_model",
     "calibrate": "calibration",
     "contrast": "contrasts",
     "frequency_bands": "grids",
@@ -99,6 +109,7 @@ _HOME = {
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",
+    "study_power": "sample_size",
     "test": "testing",
     "test_together": "testing",
     "time_windows": "grids",

@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "fitting": {"errors", "clock", "incoming", "matching"},
     "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "foreign", "matching", "fitting"},
     "synthesis": {"errors"},
+    "courses": {"errors"},
     # Null distributions and tests, on host arrays.
     "philox": {"errors"},
     "surrogates": {"errors", "philox"},
@@ -101,7 +102,10 @@ FACES = {
     "growth",
     "plot",
     "power",
+    "power_curves",
+    "power_plan",
     "report",
+    "sample_size",
     "scalogram",
     "settings",
     "simulated_tests",
@@ -109,6 +113,7 @@ FACES = {
     "social_relations",
     "strangers",
     "surrogate_runs",
+    "synchrony_model",
     "testing",
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
