@@ -476,3 +476,34 @@ def test_error_of_gains_makes_the_slope_smaller_by_their_reliability():
     n = 512
     assert abs(got["slope"].mean() - 2 * share) < 4 * got["slope"].std() / n**0.5
     assert abs(got["gain_reliability"].median() - share) < 0.06
+
+
+# --- from recordings --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Eight clients who gain unlike with their therapists and show it with strangers."""
+    path = tmp_path_factory.mktemp("transfer") / "study.h5"
+    growth = ibsync.Growth(mean=0.1, sd=0.15)
+    return ibsync.simulate(
+        path, n_dyads=8, n_sessions=4, n_channels=1, duration=400.0, sfreq=2.0, coupling=0.2, growth=growth,
+        strangers=(0, 5), transfer=1.0, seed=3,
+    )  # fmt: skip
+
+
+def test_transfer_that_is_put_into_recordings_is_found(simulated):
+    spec = ibsync.WTC(bands={"task": (0.03, 0.08)}, accuracy="fast")
+    real = simulated.synchrony(spec)
+    got = ibsync.transfer(real, trained="therapist", probe="stranger", tail="greater", correct=[]).dataset
+    assert got["p"].item() < 0.05
+    assert_array_equal(got["n_trained"], 4)
+    planted = {row.person_a: row.outcomes["planted_growth"] for row in simulated.dyads if row.role_b == "therapist"}
+    assert np.corrcoef([planted[person] for person in got["dyad"].values], got["gain"].values.ravel())[0, 1] > 0.6
+    result = ibsync.test(real, simulated.null(spec, kind="phase", n=19, seed=1), correct=[])
+    less = ibsync.transfer(result, "therapist", "stranger", correct=[])
+    want = (result.dataset["coherence"] - result.dataset["null_mean"]).values.ravel()
+    first = real["person_a"].values == less.dataset["dyad"].values[0]
+    after = first & (real["session"].values == "5")
+    assert_allclose(less.dataset["probe"].values[0].ravel(), want[after])
+    assert "less the mean of its null" in less.methods()
