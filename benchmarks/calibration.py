@@ -245,7 +245,7 @@ def _worked(work: Callable[[Piece], Any], pieces: Sequence[Piece], n_processes: 
     return found
 
 
-def _row(scenario: str, test: str, rejected: NDArray[np.bool_], *, holds: bool, **more: Any) -> Row:
+def rate_row(scenario: str, test: str, rejected: NDArray[np.bool_], *, holds: bool, **more: Any) -> Row:
     """Rejections in one cell of a table, with 95 % Clopper-Pearson limits."""
     n, count = len(rejected), int(rejected.sum())
     low, high = (float(limit) for limit in clopper_pearson(np.array(count), n))
@@ -269,7 +269,7 @@ def measure_dyads(settings: Settings) -> dict[str, Any]:
             holds = scenario in HOLDS.get(kind, ())
             rejected = p_value(b, settings.draws) <= LEVEL
             rows.append(
-                _row(scenario, kind, rejected, holds=holds, ranks=histogram.tolist(), p_even=_p_even(histogram))
+                rate_row(scenario, kind, rejected, holds=holds, ranks=histogram.tolist(), p_even=_p_even(histogram))
             )
     return {
         "how": f"one dyad, one channel each, {DURATION_S:g} s at {SFREQ_HZ:g} Hz, mean R2 of periods {BAND_S[0]:g}-"
@@ -296,7 +296,7 @@ def measure_groups(settings: Settings) -> dict[str, Any]:
         tables = np.concatenate(parts)
         for test, p in GROUP_TESTS.items():
             holds = test == "re-pairing" and scenario in WITHOUT_INTERACTION
-            rows.append(_row(scenario, test, p(tables, ALL_REPAIRINGS) <= LEVEL, holds=holds))
+            rows.append(rate_row(scenario, test, p(tables, ALL_REPAIRINGS) <= LEVEL, holds=holds))
     return {
         "how": f"{N_DYADS} dyads, otherwise as above; share of studies with p <= {LEVEL:g}. Re-pairing is ibsync's "
         "test, all re-pairings listed; the others are habits of the field",
@@ -315,7 +315,7 @@ def measure_person_effects(settings: Settings) -> dict[str, Any]:
             tables = effect_a[:, :, None] + effect_b[:, None, :] + rng.standard_normal((n_sims, n, n))
             for test, p in GROUP_TESTS.items():
                 rejected = p(tables, n_draws) <= LEVEL
-                rows.append(_row(f"{n} dyads, sd {sd:g}", test, rejected, holds=test == "re-pairing"))
+                rows.append(rate_row(f"{n} dyads, sd {sd:g}", test, rejected, holds=test == "re-pairing"))
     return {
         "how": "no interaction; the value of a pair is an effect of each person (standard deviation sd) plus an error "
         f"of 1; {n_draws} draws where not all re-pairings are listed; share of studies with p <= {LEVEL:g}",
@@ -377,17 +377,26 @@ def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n== {name} ({found['seconds']:.0f} s)\n{found['how']}."
     if "durations" in found:
         header = ["periods, s", "segment, s", "transformed alone", "cut from the whole"]
-        yield from _aligned([header, *map(_duration_cells, found["durations"])])
+        yield from aligned([header, *map(_duration_cells, found["durations"])])
         return
-    tests = list(dict.fromkeys(row["test"] for row in found["rows"]))
-    cells = {(row["scenario"], row["test"]): row for row in found["rows"]}
-    scenarios = dict.fromkeys(row["scenario"] for row in found["rows"])
-    body = [[s, *(_cell(cells[s, test]) for test in tests), str(cells[s, tests[0]]["n"])] for s in scenarios]
-    yield from _aligned([["", *tests, "sims"], *body])
-    yield "* the hypothesis holds; brackets: 95 % Clopper-Pearson limits"
+    yield from rate_table(found["rows"])
 
 
-def _cell(row: Row) -> str:
+def rate_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Rates by scenario and test, and what the marks mean."""
+    tests = list(dict.fromkeys(row["test"] for row in rows))
+    cells = {(row["scenario"], row["test"]): row for row in rows}
+    body = []
+    for scenario in dict.fromkeys(row["scenario"] for row in rows):
+        here = [cells.get((scenario, test)) for test in tests]
+        sims = max(row["n"] for row in here if row)
+        body.append([scenario, *("-" if row is None else rate_cell(row) for row in here), str(sims)])
+    yield from aligned([["", *tests, "sims"], *body])
+    marked = "* the hypothesis holds; " * any(row["hypothesis_holds"] for row in rows)
+    yield f"{marked}brackets: 95 % Clopper-Pearson limits"
+
+
+def rate_cell(row: Row) -> str:
     digits = (f"{row[key]:.3f}".lstrip("0") for key in ("rate", "low", "high"))
     return "{} [{}, {}]".format(*digits) + ("*" if row["hypothesis_holds"] else " ")
 
@@ -398,7 +407,7 @@ def _duration_cells(row: Row) -> list[str]:
     return [band, f"{row['duration_s']:g}", *(f"{v['mean']:.3f} +- {v['standard_error']:.3f}" for v in both)]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

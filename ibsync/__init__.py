@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from .arrays import partial_wtc, wtc
     from .calibration import Calibration, calibrate
     from .contrasts import contrast
+    from .courses import Growth
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
+    from .generalisation import transfer
     from .grids import frequency_bands, time_windows
     from .growth import plasticity
     from .multiverses import multiverse
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     from .power import wavelet_power
     from .recordings.pack import pack
     from .results import Result, load
+    from .sample_size import StudyPower, study_power
     from .simulation import simulate
+    from .social_relations import relations
     from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
+    from .synchrony_model import SynchronyModel
     from .testing import test, test_together
 
 __version__ = "0.1.0"
@@ -38,6 +43,7 @@ __all__ = [
     "Calibration",
     "DeviceError",
     "Engine",
+    "Growth",
     "IbsyncError",
     "InputError",
     "Multiverse",
@@ -45,6 +51,8 @@ __all__ = [
     "PlanError",
     "Result",
     "Study",
+    "StudyPower",
+    "SynchronyModel",
     "calibrate",
     "contrast",
     "frequency_bands",
@@ -57,12 +65,15 @@ __all__ = [
     "partial_wtc",
     "plasticity",
     "plot",
+    "relations",
     "report",
     "save_null",
     "simulate",
+    "study_power",
     "test",
     "test_together",
     "time_windows",
+    "transfer",
     "wavelet_power",
     "wtc",
 ]
@@ -73,6 +84,7 @@ _HOME = {
     "Calibration": "calibration",
     "DeviceError": "errors",
     "Engine": "engine",
+    "Growth": "courses",
     "IbsyncError": "errors",
     "InputError": "errors",
     "Multiverse": "specifications",
@@ -80,6 +92,8 @@ _HOME = {
     "PlanError": "errors",
     "Result": "results",
     "Study": "analysis",
+    "StudyPower": "sample_size",
+    "SynchronyModel": "synchrony_model",
     "calibrate": "calibration",
     "contrast": "contrasts",
     "frequency_bands": "grids",
@@ -91,12 +105,15 @@ _HOME = {
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "plasticity": "growth",
+    "relations": "social_relations",
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",
+    "study_power": "sample_size",
     "test": "testing",
     "test_together": "testing",
     "time_windows": "grids",
+    "transfer": "generalisation",
     "wavelet_power": "power",
     "wtc": "arrays",
 }

@@ -621,6 +621,7 @@ def _dataset(
     of_rows: dict[str, list[Any]] = {
         "session": [row.session for row in rows], "task": [row.task for row in rows],
         "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
+        "role_a": [row.role_a for row in rows], "role_b": [row.role_b for row in rows],
         "group": [row.group for row in rows],
     }  # fmt: skip
     outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)

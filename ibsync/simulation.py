@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
 from .errors import PlanError
-from .synthesis import Design, dyad_session
+from .synthesis import ATTENDANCE, DYADS, LENGTHS, OUTCOMES, SESSIONS, THERAPISTS, Design, Meeting, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from .recordings.recording import DyadRow, Recording
 
 EpochSpan = tuple[str, float, float]
+Floats = NDArray[np.float64]
+
+THERAPIST, STRANGER, CLIENT = "therapist", "stranger", "client"
+_PLANTED, _GROWN = "planted_coupling", "planted_growth"
+_OF_THERAPISTS, _OF_STRANGERS = 2, 3  # persons 0 and 1 are those of a dyad
 
 
 @dataclass(frozen=True)
@@ -28,46 +34,47 @@ class Simulation:
     Attributes
     ----------
     hbo, hbr : ndarray
-        float32 [dyad, session, person, channel, time], mol/L.
+        float32 [dyad, session, person, channel, time], mol/L. NaN where a session did not take place, or has ended.
     sfreq : float
         Sampling frequency in Hz.
     coupling : ndarray
-        float64 [session, time]: the planted in-band correlation of the coupled channels of true partners.
+        float64 [session, time]: the planted in-band correlation of the coupled channels of true partners, without
+        `growth`.
     coupled_band : tuple of float
         Low and high edge in Hz.
     coupled_channels : tuple of str
         Channels that are coupled with the partner's channel of the same name.
     channels : tuple of str
         All channel names.
+    planted : ndarray
+        float64 [dyad, session]: mean coupling over each recording, with `growth`; NaN where a session did not take
+        place.
+    growth : ndarray
+        float64 [dyad]: change of coupling per session.
+    n_samples : ndarray
+        int64 [dyad, session]: length of each recording; 0 where the session did not take place.
+    outcomes : mapping of str to ndarray
+        float64 [dyad, session], of all sessions.
     """
 
     hbo: NDArray[np.float32]
     hbr: NDArray[np.float32]
     sfreq: float
-    coupling: NDArray[np.float64]
+    coupling: Floats
     coupled_band: tuple[float, float]
     coupled_channels: tuple[str, ...]
     channels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """Names that go with a design."""
-
-    channels: tuple[str, ...]
-    epochs: tuple[EpochSpan, ...]
-    groups: tuple[str, ...]
-
-    def group(self, dyad: int) -> str:
-        """Group of a dyad."""
-        return self.groups[dyad % len(self.groups)] if self.groups else ""
+    planted: Floats
+    growth: Floats
+    n_samples: NDArray[np.int64]
+    outcomes: Mapping[str, Floats] = field(default_factory=dict)
 
 
 class _Arguments(TypedDict, total=False):
     n_dyads: int
     n_sessions: int
     n_channels: int
-    duration: float
+    duration: float | Sequence[float]
     sfreq: float
     coupling: float | Sequence[float] | Mapping[str, float]
     coupled_band: tuple[float, float]
@@ -76,6 +83,14 @@ class _Arguments(TypedDict, total=False):
     lag: float
     epochs: Sequence[EpochSpan]
     groups: Sequence[str]
+    growth: float | Growth
+    outcomes: Mapping[str, Tie]
+    therapists: int
+    strangers: Sequence[int]
+    transfer: float
+    missing: float
+    shortest: float
+    motion: float
     seed: int
 
 
@@ -93,7 +108,7 @@ def simulate(
     n_dyads: int = 8,
     n_sessions: int = 1,
     n_channels: int = 6,
-    duration: float = 300.0,
+    duration: float | Sequence[float] = 300.0,
     sfreq: float = 10.0,
     coupling: float | Sequence[float] | Mapping[str, float] = 0.5,
     coupled_band: tuple[float, float] = (0.03, 0.08),
@@ -102,6 +117,14 @@ def simulate(
     lag: float = 0.0,
     epochs: Sequence[EpochSpan] = (),
     groups: Sequence[str] = (),
+    growth: float | Growth = 0.0,
+    outcomes: Mapping[str, Tie] | None = None,
+    therapists: int = 0,
+    strangers: Sequence[int] = (),
+    transfer: float = 0.0,
+    missing: float = 0.0,
+    shortest: float = 1.0,
+    motion: float = 0.0,
     seed: int = 0,
 ) -> Simulation | Study:
     """Return a study whose coupling is known, as arrays or as a study file.
@@ -114,9 +137,9 @@ def simulate(
     path : str or Path, optional
         Study file to write, whole or not at all. Without it the arrays are returned.
     n_dyads, n_sessions, n_channels : int
-        Size of the study; each dyad has two persons of its own.
-    duration : float
-        Length of each recording in s.
+        Size of the study; each dyad has two persons of its own, but for `therapists`.
+    duration : float or sequence of float
+        Length of each recording in s; or one length per session.
     sfreq : float
         Sampling frequency in Hz.
     coupling : float, sequence or mapping
@@ -136,147 +159,456 @@ def simulate(
         Events to write, in s from the first sample.
     groups : sequence of str
         Group labels, given to the dyads in turn.
+    growth : float or Growth
+        Change of coupling per session; or what dyads, their sessions and therapists differ in as well. It is added to
+        `coupling` (where `coupling` names epochs, within these), and the sum kept within 0 and 1 - `shared_stimulus`.
+    outcomes : mapping of name to (what, correlation) or None
+        Numbers of dyads (mean 0, standard deviation 1) tied to "level", their mean coupling over all sessions, or
+        "growth", their change per session; scores of each session tied to "session", its deviation from the line of
+        its dyad; or either tied to an outcome that stands before. None: tied to nothing. ``{"age": ("level", 0.5),
+        "symptoms": ("age", 0.7)}`` makes symptoms go with synchrony through age alone. The truth is meant before
+        coupling is kept within its limits.
+    therapists : int
+        So many persons are shared as second persons, by the dyads in turn; 0: each dyad has its own. A therapist is
+        recorded with each client apart.
+    strangers : sequence of int
+        Sessions, by number, in which each first person also meets a stranger, another one each time; 0 is before the
+        first session, `n_sessions` + 1 after the last. Only with `path`.
+    transfer : float
+        Share of what a dyad gained since the first session that its first person shows with a stranger. Besides, each
+        meeting with a stranger deviates from the level by itself as dyads and sessions do.
+    missing : float
+        Share of sessions, at random, that did not take place; each dyad keeps one at least. Strangers always come.
+    shortest : float
+        Recordings last a random share, between this and 1, of their duration.
+    motion : float
+        Artefacts of motion of each person per minute, at random: half spikes of up to 10, half lasting steps of up to
+        4 standard deviations, in all channels at once.
     seed : int
         Seed of everything random.
 
     Returns
     -------
     Simulation or Study
-        Arrays and truth without a path; the opened study file with one. Its dyads carry the outcome
-        "planted_coupling", the mean coupling over the recording.
+        Arrays and truth without a path; the opened study file with one. Its dyads carry the `outcomes` and
+        "planted_coupling", the mean coupling over the recording; with `growth` also "planted_growth", the dyad's
+        change per session. First persons have role "client", second ones "therapist" or "stranger" where there are
+        `therapists` or `strangers`, else "a" and "b". Where there are strangers the task tells the kind of partner.
 
     Raises
     ------
     PlanError
         If an argument is out of its range, or the recording has no frequency inside the coupled band.
+
+    Examples
+    --------
+    >>> grown = simulate(n_dyads=3, n_sessions=4, growth=Growth(mean=0.05, sd=0.02), outcomes={"gain": ("growth", 0.6)})
+    >>> grown.planted.shape, grown.growth.shape, list(grown.outcomes)
+    ((3, 4), (3,), ['gain'])
     """
     _check_sizes(n_dyads=n_dyads, n_sessions=n_sessions, n_channels=n_channels)
-    n_times = _n_times(duration, sfreq)
-    spans = _checked_epochs(epochs, duration)
-    design = Design(
+    durations = _durations(duration, n_sessions)
+    n_times = max(_n_times(seconds, sfreq) for seconds in durations)
+    least = _share("shortest", shortest) * min(durations)
+    _n_times(least, sfreq)
+    spans = _checked_epochs(epochs, least)
+    grows = growth if isinstance(growth, Growth) else Growth(mean=growth)
+    ties = dict(outcomes or {})
+    check_outcomes(ties, grows, n_sessions, taken=(_PLANTED, _GROWN))
+    plan = _Plan(
+        design=Design(
+            n_channels=n_channels,
+            n_times=n_times,
+            sfreq=float(sfreq),
+            coupled_band=_checked_band(coupled_band, least, sfreq),
+            n_coupled=_n_coupled(coupled_pairs, n_channels),
+            shared_stimulus=_fraction("shared_stimulus", shared_stimulus),
+            lag_s=float(lag),
+            motion_per_min=_rate(motion),
+            seed=_checked_seed(seed),
+        ),
         n_dyads=n_dyads,
-        n_sessions=n_sessions,
-        n_channels=n_channels,
-        n_times=n_times,
-        sfreq=float(sfreq),
-        coupling=_coupling_course(coupling, spans, n_sessions, n_times, sfreq, coupled_band),
-        coupled_band=_checked_band(coupled_band, duration, sfreq),
-        n_coupled=_n_coupled(coupled_pairs, n_channels),
-        shared_stimulus=_fraction("shared_stimulus", shared_stimulus),
-        lag_s=float(lag),
-        seed=_checked_seed(seed),
+        durations=durations,
+        course=_coupling_course(coupling, spans, n_sessions, n_times, sfreq, coupled_band),
+        coupled_share=_coupled_share(coupling, spans, n_times, sfreq, coupled_band),
+        growth=grows,
+        ties=ties,
+        n_therapists=_whole("therapists", therapists),
+        strangers=_checked_strangers(strangers, n_sessions, in_file=path is not None),
+        transfer=_finite("transfer", transfer),
+        missing=_fraction("missing", missing),
+        shortest=shortest,
+        channels=tuple(f"S{i}_D{i}" for i in range(1, n_channels + 1)),
+        epochs=spans,
+        groups=tuple(groups),
     )
-    if design.coupling.max() + design.shared_stimulus > 1 + 1e-12:
+    if plan.course.max() + plan.design.shared_stimulus > 1 + 1e-12:
         raise PlanError("simulate: coupling + shared_stimulus exceeds 1; lower one of them")
-    labels = _Labels(tuple(f"S{i}_D{i}" for i in range(1, n_channels + 1)), spans, tuple(groups))
-    return _arrays(design, labels) if path is None else _study_file(path, design, labels)
+    return _arrays(plan) if path is None else _study_file(path, plan)
 
 
-def _arrays(design: Design, labels: _Labels) -> Simulation:
-    """All signals of a design in two arrays."""
-    shape = (design.n_dyads, design.n_sessions, 2, design.n_channels, design.n_times)
-    hbo, hbr = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    for dyad in range(design.n_dyads):
-        for session in range(design.n_sessions):
-            hbo[dyad, session], hbr[dyad, session] = dyad_session(design, dyad, session)
+# --- what is planted --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """
+    A study to be simulated; every field is checked by `simulate`.
+
+    Parameters
+    ----------
+    design : Design
+    n_dyads : int
+    durations : tuple of float
+        Of the sessions, in s.
+    course : float64 [session, time]
+        Coupling before growth.
+    coupled_share : float64 [time]
+        Where growth is added, from 0 to 1.
+    """
+
+    design: Design
+    n_dyads: int
+    durations: tuple[float, ...]
+    course: Floats
+    coupled_share: Floats
+    growth: Growth
+    ties: Mapping[str, Tie]
+    n_therapists: int
+    strangers: tuple[int, ...]
+    transfer: float
+    missing: float
+    shortest: float
+    channels: tuple[str, ...]
+    epochs: tuple[EpochSpan, ...]
+    groups: tuple[str, ...]
+
+    @property
+    def n_sessions(self) -> int:
+        return len(self.durations)
+
+    def therapist(self, dyad: int) -> int:
+        """Number of the therapist, where therapists are shared."""
+        return therapist_of(dyad, self.n_therapists, len(self.groups))
+
+    def group(self, dyad: int) -> str:
+        return self.groups[dyad % len(self.groups)] if self.groups else ""
+
+
+@dataclass(frozen=True)
+class _Person:
+    """Somebody in a meeting: name, role, and the name of the recording without its session."""
+
+    name: str
+    role: str
+    recording: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """
+    One meeting with its labels.
+
+    Parameters
+    ----------
+    at : (dyad, session)
+        Numbers, from 0.
+    dyad, session, task, group : str
+    people : pair of _Person
+    meeting : Meeting
+    n_samples : int
+    outcomes : mapping of str to float
+    """
+
+    at: tuple[int, int]
+    dyad: str
+    session: str
+    task: str
+    group: str
+    people: tuple[_Person, _Person]
+    meeting: Meeting
+    n_samples: int
+    outcomes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """
+    What is drawn of a study before any signal.
+
+    Parameters
+    ----------
+    courses : Courses
+    outcomes : mapping of str to float64 [dyad, session]
+    attended : bool [dyad, session]
+    n_samples : int64 [dyad, session]
+    """
+
+    courses: Courses
+    outcomes: Mapping[str, Floats]
+    attended: NDArray[np.bool_]
+    n_samples: NDArray[np.int64]
+
+
+def _truth(plan: _Plan) -> _Truth:
+    normals = Normals(
+        dyads=_drawn(plan, DYADS, 2),
+        sessions=_drawn(plan, SESSIONS, plan.n_sessions),
+        therapists=_drawn(plan, THERAPISTS, 2, plan.n_therapists),
+        outcomes=lambda name: _drawn(plan, OUTCOMES, 1 + plan.n_sessions, key=tuple(name.encode())),
+    )
+    of_dyads = np.array([plan.therapist(dyad) for dyad in range(plan.n_dyads)]) if plan.n_therapists else None
+    courses = courses_of(plan.growth, normals, of_dyads)
+    lasting = plan.shortest + (1 - plan.shortest) * _drawn(plan, LENGTHS, plan.n_sessions, uniform=True)
+    return _Truth(
+        courses=courses,
+        outcomes=outcomes_of(plan.ties, plan.growth, courses, normals.outcomes),
+        attended=attended(_drawn(plan, ATTENDANCE, plan.n_sessions, uniform=True), plan.missing),
+        n_samples=np.rint(lasting * plan.durations * plan.design.sfreq).astype(np.int64),
+    )
+
+
+def _drawn(
+    plan: _Plan, purpose: int, n: int, n_rows: int | None = None, *, key: tuple[int, ...] = (), uniform: bool = False
+) -> Floats:
+    """Random numbers [row, n], each row from a stream of its own; rows are dyads unless said otherwise."""
+    streams = [plan.design.generator(purpose, row, *key) for row in range(plan.n_dyads if n_rows is None else n_rows)]
+    rows = [stream.random(n) if uniform else stream.standard_normal(n) for stream in streams]
+    return np.array(rows).reshape(len(rows), n)
+
+
+def _rows(plan: _Plan, truth: _Truth) -> list[_Row]:
+    """All meetings: those of the dyads, session by session, each dyad followed by its strangers."""
+    rows = []
+    for dyad in range(plan.n_dyads):
+        rows += [_of_partners(plan, truth, dyad, int(session)) for session in np.flatnonzero(truth.attended[dyad])]
+        rows += [_with_stranger(plan, truth, dyad, number) for number in plan.strangers]
+    return rows
+
+
+def _of_partners(plan: _Plan, truth: _Truth, dyad: int, session: int) -> _Row:
+    """A dyad in one of its sessions."""
+    coupling = plan.course[session] + truth.courses.values[dyad, session] * plan.coupled_share
+    name, labelled = f"d{dyad + 1:02d}", bool(plan.n_therapists or plan.strangers)
+    first = _person(f"p{dyad + 1:02d}a", CLIENT if labelled else "a")
+    second, rhythms = _person(f"p{dyad + 1:02d}b", THERAPIST if labelled else "b"), (dyad, 1)
+    if plan.n_therapists:
+        therapist = plan.therapist(dyad)
+        shared = f"t{therapist + 1:02d}"
+        second, rhythms = _Person(shared, THERAPIST, f"{shared}_{name}"), (therapist, _OF_THERAPISTS)
+    meeting = Meeting((dyad, session), ((dyad, 0), rhythms), (session,), _kept(plan, coupling))
+    told = {outcome: float(values[dyad, session]) for outcome, values in truth.outcomes.items()}
+    if plan.growth != Growth():
+        told[_GROWN] = float(truth.courses.growth[dyad])
+    task = THERAPIST if plan.strangers else "simulated"
+    return _row(plan, truth, (dyad, session), name, task, (first, second), meeting, told)
+
+
+def _with_stranger(plan: _Plan, truth: _Truth, dyad: int, number: int) -> _Row:
+    """The first person of a dyad with somebody whom nobody has met before, in a session by its number."""
+    session = min(max(number - 1, 0), plan.n_sessions - 1)
+    line, share = truth.courses.line[dyad], plan.coupled_share
+    gain = plan.course[session] - plan.course[0] + (line[session] - line[0]) * share
+    spread = (plan.growth.level_sd, plan.growth.session_sd)
+    own = float(np.dot(spread, plan.design.generator(SESSIONS, dyad, number, 1).standard_normal(2)))
+    coupling = plan.course[0] + plan.transfer * gain + own * share
+    client = f"p{dyad + 1:02d}a"
+    people = (
+        _Person(client, CLIENT, f"{client}_{STRANGER}"),
+        _person(f"p{dyad + 1:02d}x{number}", STRANGER),
+    )
+    rhythms = ((dyad, 0), (dyad, _OF_STRANGERS + number))
+    meeting = Meeting((dyad, number, 1), rhythms, (number, 1), _kept(plan, coupling))
+    row = _row(plan, truth, (dyad, session), f"d{dyad + 1:02d}x{number}", STRANGER, people, meeting, {})
+    return replace(row, session=f"{number}")
+
+
+def _row(
+    plan: _Plan,
+    truth: _Truth,
+    at: tuple[int, int],
+    dyad: str,
+    task: str,
+    people: tuple[_Person, _Person],
+    meeting: Meeting,
+    told: Mapping[str, float],
+) -> _Row:
+    n_samples = int(truth.n_samples[at])
+    told = {_PLANTED: float(meeting.coupling[:n_samples].mean()), **told}
+    return _Row(at, dyad, f"{at[1] + 1}", task, plan.group(at[0]), people, meeting, n_samples, told)
+
+
+def _person(name: str, role: str) -> _Person:
+    """Somebody whose recordings need no other name than theirs."""
+    return _Person(name, role, name)
+
+
+def _kept(plan: _Plan, coupling: Floats) -> Floats:
+    """Coupling within its limits."""
+    return np.clip(coupling, 0.0, max(1 - plan.design.shared_stimulus, 0.0))
+
+
+# --- arrays and files -------------------------------------------------------------------------------------------------
+
+
+def _signals(plan: _Plan, row: _Row) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """HbO and HbR of a meeting while it lasts, float32 [person, channel, time]."""
+    hbo, hbr = recorded(plan.design, row.meeting)
+    return hbo[..., : row.n_samples], hbr[..., : row.n_samples]
+
+
+def _arrays(plan: _Plan) -> Simulation:
+    """All signals of a study in two arrays."""
+    design, truth = plan.design, _truth(plan)
+    size = (plan.n_dyads, plan.n_sessions)
+    hbo, hbr = (np.full((*size, 2, design.n_channels, design.n_times), np.nan, np.float32) for _ in range(2))
+    planted = np.full(size, np.nan)
+    for row in _rows(plan, truth):
+        hbo[row.at][..., : row.n_samples], hbr[row.at][..., : row.n_samples] = _signals(plan, row)
+        planted[row.at] = row.outcomes[_PLANTED]
     return Simulation(
         hbo=hbo,
         hbr=hbr,
         sfreq=design.sfreq,
-        coupling=design.coupling,
+        coupling=plan.course,
         coupled_band=design.coupled_band,
-        coupled_channels=labels.channels[: design.n_coupled],
-        channels=labels.channels,
+        coupled_channels=plan.channels[: design.n_coupled],
+        channels=plan.channels,
+        planted=planted,
+        growth=truth.courses.growth,
+        n_samples=np.where(truth.attended, truth.n_samples, 0),
+        outcomes=truth.outcomes,
     )
 
 
-def _study_file(path: str | Path, design: Design, labels: _Labels) -> Study:
+def _study_file(path: str | Path, plan: _Plan) -> Study:
     """Write the study and open it."""
     from .analysis import Study
     from .recordings.study import write_study
 
-    write_study(path, _recordings(design, labels), _participants(design, labels), _dyad_rows(design, labels))
+    rows = _rows(plan, _truth(plan))
+    write_study(path, _recordings(plan, rows), _participants(rows), [_dyad_row(plan, row) for row in rows])
     return Study.open(path)
 
 
-def _recordings(design: Design, labels: _Labels) -> Iterator[tuple[Recording, dict[str, NDArray[np.float32]]]]:
-    """Each recording with its signals, one dyad session in memory at a time."""
-    for dyad in range(design.n_dyads):
-        for session in range(design.n_sessions):
-            hbo, hbr = dyad_session(design, dyad, session)
-            for person in range(2):
-                yield _recording(design, labels, dyad, session, person), {"hbo": hbo[person], "hbr": hbr[person]}
+def _recordings(plan: _Plan, rows: Sequence[_Row]) -> Iterator[tuple[Recording, dict[str, NDArray[np.float32]]]]:
+    """Each recording with its signals, one meeting in memory at a time."""
+    for row in rows:
+        hbo, hbr = _signals(plan, row)
+        for person in range(2):
+            yield _recording(plan, row, person), {"hbo": hbo[person], "hbr": hbr[person]}
 
 
-def _dyad_name(dyad: int) -> str:
-    return f"d{dyad + 1:02d}"
-
-
-def _person_name(dyad: int, person: int) -> str:
-    return f"p{dyad + 1:02d}{'ab'[person]}"
-
-
-def _recording(design: Design, labels: _Labels, dyad: int, session: int, person: int) -> Recording:
+def _recording(plan: _Plan, row: _Row, person: int) -> Recording:
     """What describes one recording, without its signals."""
     from .recordings.recording import Event, Recording
 
-    name = _person_name(dyad, person)
+    who = row.people[person]
     return Recording(
-        id=f"{name}_s{session + 1}",
-        participant=name,
-        session=f"{session + 1}",
-        task="simulated",
+        id=f"{who.recording}_s{row.session}",
+        participant=who.name,
+        session=row.session,
+        task=row.task,
         run="1",
-        sfreq=design.sfreq,
-        n_samples=design.n_times,
+        sfreq=plan.design.sfreq,
+        n_samples=row.n_samples,
         t0=0.0,
-        channels=labels.channels,
+        channels=plan.channels,
         chromas=("hbo", "hbr"),
-        good=(True,) * design.n_channels,
-        events=tuple(Event(start, stop - start, label, 1.0) for label, start, stop in labels.epochs),
+        good=(True,) * plan.design.n_channels,
+        events=tuple(Event(start, stop - start, label, 1.0) for label, start, stop in plan.epochs),
         source_file="simulated",
         montage="simulated",
         units="mol/L",
     )
 
 
-def _participants(design: Design, labels: _Labels) -> dict[str, dict[str, str]]:
-    """Table of persons: role and group of each."""
-    return {
-        _person_name(dyad, person): {"role": "ab"[person], "group": labels.group(dyad)}
-        for dyad in range(design.n_dyads)
-        for person in range(2)
-    }
+def _participants(rows: Sequence[_Row]) -> dict[str, dict[str, str]]:
+    """Table of persons: role and group of each; a therapist who works in several groups is in none."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for who in row.people:
+            known = found.setdefault(who.name, {"role": who.role, "group": row.group})
+            if known["group"] != row.group:
+                known["group"] = ""
+    return found
 
 
-def _dyad_rows(design: Design, labels: _Labels) -> list[DyadRow]:
-    """Table of dyads, one row per session."""
+def _dyad_row(plan: _Plan, row: _Row) -> DyadRow:
+    """One row of the table of dyads."""
     from .recordings.recording import DyadRow
 
-    return [
-        DyadRow(
-            dyad=_dyad_name(dyad),
-            session=f"{session + 1}",
-            task="simulated",
-            recording_a=_recording(design, labels, dyad, session, 0),
-            recording_b=_recording(design, labels, dyad, session, 1),
-            person_a=_person_name(dyad, 0),
-            person_b=_person_name(dyad, 1),
-            role_a="a",
-            role_b="b",
-            group=labels.group(dyad),
-            use=True,
-            outcomes={"planted_coupling": float(design.coupling[session].mean())},
-        )
-        for dyad in range(design.n_dyads)
-        for session in range(design.n_sessions)
-    ]
+    first, second = row.people
+    return DyadRow(
+        dyad=row.dyad,
+        session=row.session,
+        task=row.task,
+        recording_a=_recording(plan, row, 0),
+        recording_b=_recording(plan, row, 1),
+        person_a=first.name,
+        person_b=second.name,
+        role_a=first.role,
+        role_b=second.role,
+        group=row.group,
+        use=True,
+        outcomes=row.outcomes,
+    )
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
 
 
 def _check_sizes(**counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
             raise PlanError(f"simulate: {name} = {count!r} must be a whole number of at least 1")
+
+
+def _whole(name: str, count: int) -> int:
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+        raise PlanError(f"simulate: {name} = {count!r} must be a whole number of at least 0")
+    return int(count)
+
+
+def _finite(name: str, number: float) -> float:
+    if isinstance(number, bool | str) or not np.isfinite(number):
+        raise PlanError(f"simulate: {name} = {number!r} must be a number")
+    return float(number)
+
+
+def _rate(motion: float) -> float:
+    if _finite("motion", motion) < 0:
+        raise PlanError(f"simulate: motion = {motion!r} artefacts per minute must be at least 0")
+    return float(motion)
+
+
+def _share(name: str, number: float) -> float:
+    if isinstance(number, bool | str) or not 0 < number <= 1:
+        raise PlanError(f"simulate: {name} = {number!r} must lie above 0 and at most at 1")
+    return float(number)
+
+
+def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: bool) -> tuple[int, ...]:
+    """Sessions with strangers, by number."""
+    last = n_sessions + 1
+    for session in sessions:
+        if isinstance(session, bool) or not isinstance(session, int | np.integer) or not 0 <= session <= last:
+            raise PlanError(
+                f"simulate: strangers has session {session!r}; give numbers from 0 (before) to {last} (after)"
+            )
+    if len(set(sessions)) < len(sessions):
+        raise PlanError(f"simulate: strangers = {tuple(sessions)} names a session twice; name each once")
+    if len(sessions) and not in_file:
+        raise PlanError("simulate: strangers come in a study file only; give path")
+    return tuple(int(session) for session in sessions)
+
+
+def _durations(duration: float | Sequence[float], n_sessions: int) -> tuple[float, ...]:
+    """Length of each session in s."""
+    values = np.asarray(duration, np.float64)
+    if values.ndim > 1 or values.size not in (1, n_sessions):
+        raise PlanError(f"simulate: duration has {values.size} values for {n_sessions} sessions; give one, or one each")
+    return tuple(float(seconds) for seconds in np.broadcast_to(values.reshape(-1), n_sessions))
 
 
 def _n_times(duration: float, sfreq: float) -> int:
@@ -347,13 +679,27 @@ def _coupling_course(
     """Coupling over time, float64 [session, time]."""
     if isinstance(coupling, Mapping):
         course = _epoch_course(coupling, epochs, n_times, sfreq)
-        return np.tile(_smoothed(course, round(sfreq / float(np.mean(band)))), (n_sessions, 1))
+        return np.tile(_smoothed(course, _ramp(sfreq, band)), (n_sessions, 1))
     values = np.asarray(coupling, np.float64)
     if values.ndim > 1 or values.size not in (1, n_sessions):
         raise PlanError(f"simulate: coupling has {values.size} values for {n_sessions} sessions; give one, or one each")
     for value in values.flat:
         _fraction("coupling", float(value))
     return np.broadcast_to(np.atleast_1d(values)[:, None], (n_sessions, n_times))
+
+
+def _coupled_share(
+    coupling: object, epochs: tuple[EpochSpan, ...], n_times: int, sfreq: float, band: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Where growth is added to the coupling, from 0 to 1: float64 [time]."""
+    if not isinstance(coupling, Mapping):
+        return np.ones(n_times)
+    return _smoothed(_epoch_course(dict.fromkeys(coupling, 1.0), epochs, n_times, sfreq), _ramp(sfreq, band))
+
+
+def _ramp(sfreq: float, band: tuple[float, float]) -> int:
+    """Samples of one cycle."""
+    return round(sfreq / float(np.mean(band)))
 
 
 def _epoch_course(

@@ -26,7 +26,13 @@ SYSTEMIC_SHARE = 0.6
 EDGE_FRACTION = 0.1
 """Extra length that is synthesised and cut off, because a sum of harmonics ends where it begins."""
 
-_PHYSIOLOGY, _BACKGROUND, _WAVES, _SYSTEMIC, _SHARED, _STIMULUS, _HBR = range(7)
+MOST_SPIKE, MOST_STEP = 10.0, 4.0
+"""Largest artefacts of motion, in standard deviations of the signal."""
+SPIKE_S = 0.5
+"""Half width of a spike."""
+
+(_PHYSIOLOGY, _BACKGROUND, _WAVES, _SYSTEMIC, _SHARED, _STIMULUS, _HBR, _MOTION, DYADS, SESSIONS, THERAPISTS, OUTCOMES,
+ ATTENDANCE, LENGTHS) = range(14)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,10 @@ class Design:
 
     Attributes
     ----------
-    n_dyads, n_sessions, n_channels, n_times : int
-        Size of the study.
+    n_channels, n_times : int
+        Size of a recording.
     sfreq : float
         Sampling frequency in Hz.
-    coupling : ndarray
-        float64 [session, time]: in-band correlation of coupled channels of true partners.
     coupled_band : tuple of float
         Low and high edge in Hz.
     n_coupled : int
@@ -49,20 +53,20 @@ class Design:
         In-band correlation of everybody with everybody.
     lag_s : float
         Delay of person B behind person A in the shared component.
+    motion_per_min : float
+        Artefacts of motion of each person, per minute.
     seed : int
         Seed of everything random.
     """
 
-    n_dyads: int
-    n_sessions: int
     n_channels: int
     n_times: int
     sfreq: float
-    coupling: NDArray[np.float64]
     coupled_band: tuple[float, float]
     n_coupled: int
     shared_stimulus: float
     lag_s: float
+    motion_per_min: float
     seed: int
 
     @cached_property
@@ -88,41 +92,67 @@ class Design:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence(self.seed, spawn_key=(purpose, *key))))
 
 
-def dyad_session(design: Design, dyad: int, session: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """HbO and HbR of both persons, float32 [person, channel, time]."""
-    shared = _unit_spectrum(design, design.generator(_SHARED, dyad, session), design.n_coupled)
-    stimulus = _unit_spectrum(design, design.generator(_STIMULUS, session), design.n_channels)
-    hbo = np.stack([_person(design, (dyad, session, person), shared, stimulus) for person in range(2)])
-    noise = np.stack([_hbr_noise(design, (dyad, session, person)) for person in range(2)])
+@dataclass(frozen=True)
+class Meeting:
+    """Two people recorded together once.
+
+    Attributes
+    ----------
+    key : tuple of int
+        What its random numbers depend on besides the seed, such as (dyad, session).
+    people : tuple of (int, int)
+        Whose rhythms these are, such as (dyad, person), which stay from meeting to meeting.
+    stimulus : tuple of int
+        Which stimulus they see, such as (session,).
+    coupling : ndarray
+        float64 [time]: in-band correlation of their coupled channels.
+    """
+
+    key: tuple[int, ...]
+    people: tuple[tuple[int, int], tuple[int, int]]
+    stimulus: tuple[int, ...]
+    coupling: NDArray[np.float64]
+
+
+def recorded(design: Design, meeting: Meeting) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """HbO and HbR of both people of a meeting, float32 [person, channel, time]."""
+    shared = _unit_spectrum(design, design.generator(_SHARED, *meeting.key), design.n_coupled)
+    stimulus = _unit_spectrum(design, design.generator(_STIMULUS, *meeting.stimulus), design.n_channels)
+    hbo = np.stack([_person(design, meeting, person, shared, stimulus) for person in range(2)])
+    noise = np.stack([_hbr_noise(design, (*meeting.key, person)) for person in range(2)])
     hbr = HBR_PER_HBO * hbo + HBR_NOISE_FRACTION * noise
+    if design.motion_per_min:
+        moved = np.stack([_motion(design, (*meeting.key, person)) for person in range(2)])
+        hbo, hbr = hbo + moved, hbr + moved
     scale = STANDARD_DEVIATION_MOL_PER_L
     return (scale * hbo).astype(np.float32), (scale * hbr).astype(np.float32)
 
 
 def _person(
-    design: Design, key: tuple[int, int, int], shared: NDArray[np.complex128], stimulus: NDArray[np.complex128]
+    design: Design,
+    meeting: Meeting,
+    person: int,
+    shared: NDArray[np.complex128],
+    stimulus: NDArray[np.complex128],
 ) -> NDArray[np.float64]:
-    """HbO of one person in one session with unit variance, float64 [channel, time]."""
-    dyad, session, person = key
-    background, systemic = _power(design, dyad, person)
-    own = _own_spectrum(design, key, background, systemic)
+    """HbO of one person in one meeting with unit variance, float64 [channel, time]."""
+    background, systemic = _power(design, meeting.people[person])
+    own = _own_spectrum(design, (*meeting.key, person), background, systemic)
     band_amplitude = np.sqrt(background + systemic) * design.in_band
     delay = np.exp(-2j * np.pi * design.frequency_hz * design.lag_s * person)
 
     coupling = np.zeros((design.n_channels, design.n_times))
-    coupling[: design.n_coupled] = design.coupling[session]
+    coupling[: design.n_coupled] = meeting.coupling
     signal = _synthesise(design, own * ~design.in_band)
     signal += np.sqrt(np.clip(1 - coupling - design.shared_stimulus, 0, 1)) * _synthesise(design, own * design.in_band)
-    signal[: design.n_coupled] += np.sqrt(design.coupling[session]) * _synthesise(
-        design, shared * band_amplitude * delay
-    )
+    signal[: design.n_coupled] += np.sqrt(meeting.coupling) * _synthesise(design, shared * band_amplitude * delay)
     if design.shared_stimulus:
         signal += np.sqrt(design.shared_stimulus) * _synthesise(design, stimulus * band_amplitude)
     return signal
 
 
 def _own_spectrum(
-    design: Design, key: tuple[int, int, int], background: NDArray[np.float64], systemic: NDArray[np.float64]
+    design: Design, key: tuple[int, ...], background: NDArray[np.float64], systemic: NDArray[np.float64]
 ) -> NDArray[np.complex128]:
     """Spectrum of what a person shares with nobody, complex128 [channel, frequency]."""
     noise = _unit_spectrum(design, design.generator(_BACKGROUND, *key), design.n_channels)
@@ -133,14 +163,26 @@ def _own_spectrum(
     return spectrum
 
 
-def _hbr_noise(design: Design, key: tuple[int, int, int]) -> NDArray[np.float64]:
+def _hbr_noise(design: Design, key: tuple[int, ...]) -> NDArray[np.float64]:
     """White noise of HbR alone with unit variance, float64 [channel, time]."""
     return design.generator(_HBR, *key).standard_normal((design.n_channels, design.n_times))
 
 
-def _power(design: Design, dyad: int, person: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _motion(design: Design, key: tuple[int, ...]) -> NDArray[np.float64]:
+    """Spikes, and steps after which the signal stays where it is, at times that all channels share: [channel, time]."""
+    random = design.generator(_MOTION, *key)
+    n_artefacts = random.poisson(design.motion_per_min * design.n_times / design.sfreq / 60)
+    when = random.uniform(0, design.n_times / design.sfreq, n_artefacts)
+    is_step = random.random(n_artefacts) < 0.5
+    size = np.where(is_step, MOST_STEP, MOST_SPIKE) * random.uniform(-1, 1, (design.n_channels, n_artefacts))
+    since = np.arange(design.n_times) / design.sfreq - when[:, None]
+    shape = np.where(is_step[:, None], since >= 0, np.clip(1 - np.abs(since) / SPIKE_S, 0, 1))
+    return np.asarray(size @ shape)
+
+
+def _power(design: Design, person: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Background and systemic power per frequency, float64 [frequency] each; together they sum to one."""
-    jitter = design.generator(_PHYSIOLOGY, dyad, person).standard_normal(3)
+    jitter = design.generator(_PHYSIOLOGY, *person).standard_normal(3)
     frequency = design.frequency_hz
     mayer_hz, breathing_hz, heart_hz = 0.1 + 0.006 * jitter[0], 0.27 + 0.02 * jitter[1], 1.1 + 0.1 * jitter[2]
     slow = np.where(frequency > 0, 1 / np.maximum(frequency, 0.005), 0.0)

@@ -78,6 +78,32 @@ HYPOTHESES: dict[str, tuple[str, str]] = {
         "anything that varies along with both (severity, age, movement, signal quality, a trend over sessions), nor "
         "does it show that one causes the other",
     ),
+    "transfer_gain": (
+        "a person's synchrony with probe partners is as likely to go with any other's gain as with the own",
+        "anything of the person that acts on both (the person's own rhythms, movement or signal quality, which raise "
+        "synchrony with anybody; familiarity with the task), nor does it show that training causes it",
+    ),
+    "transfer_change": (
+        "synchrony with probe partners does not change on average: each unit's change is as likely to have the other "
+        "sign",
+        "whatever else changes from before to after (practice, familiarity with the task, the persons' own rhythms or "
+        "movement), as there is no untrained group, or that other trained partners would have another effect",
+    ),
+    "relations_relationship": (
+        "what a dyad has beyond its two persons in one session is as likely to be any other dyad's in the next",
+        "what two persons share without interaction (place, time of day, equipment, stimuli of their own), or persons "
+        "whose values scatter more than those of others",
+    ),
+    "relations_person": (
+        "it does not matter whose synchrony it is: values are exchangeable over persons",
+        "what a person brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or persons whose values scatter more than those of others",
+    ),
+    "relations_partner": (
+        "it does not matter with whom: values are exchangeable over partners",
+        "what a partner brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or partners whose values scatter more than those of others",
+    ),
 }
 
 AR_WARNING = (
@@ -119,7 +145,15 @@ NULLS = {
     "session_order": "exchange of the order of sessions within dyads",
     "group_labels": "exchange of groups among dyads",
     "outcome": "permutation of the outcome",
+    "transfer_gain": "permutation over persons",
+    "transfer_change": "sign flips of changes over persons",
+    "relations_relationship": "exchange of persons in all sessions but the first",
+    "relations_person": "exchange of values over persons",
+    "relations_partner": "exchange of values over partners",
 }
+
+# Nulls whose p in both tails is that of the absolute value.
+_FLIPPED = ("sign_flip", "condition_labels", "outcome", "session_slopes", "transfer_change")
 
 # The same words for a contrast of conditions and a change over sessions, to be followed by what it is compared with.
 CONTRAST_TAILS = {"greater": "above", "less": "below", "two-sided": "different from"}
@@ -130,6 +164,7 @@ REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
     "freedman": "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292",
+    "warner": "Warner, Kenny & Stoto 1979, J. Pers. Soc. Psychol. 37:1742",
     "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
     "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
     "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
@@ -199,9 +234,7 @@ def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     places = np.unravel_index(order, [dataset.sizes[dim] for dim in FEATURE])
     labels = [[str(dataset[dim].values[i]) for i in place] for dim, place in zip(FEATURE, places, strict=True)]
     values = [{name: float(columns[name][index]) for name in names} for index in order]
-    measure = (
-        "correlation" if outcome_in_words(dataset.attrs) else "slope" if change_in_words(dataset.attrs) else "coherence"
-    )
+    measure = _statistic(dataset.attrs) or ("slope" if change_in_words(dataset.attrs) else "coherence")
     return [Finding(e, a, b, band, v, measure) for e, a, b, band, v in zip(*labels, values, strict=True)]
 
 
@@ -262,6 +295,8 @@ def _tail_in_words(attrs: Mapping[Any, Any]) -> str:
     tail = str(attrs.get("tail", "greater"))
     if outcome_in_words(attrs):
         return f"{OUTCOME_TAILS.get(tail, 'an')} {outcome_in_words(attrs)}"
+    if transfer_in_words(attrs) or relations_in_words(attrs):
+        return transfer_in_words(attrs) or relations_in_words(attrs)
     if not _difference(attrs):
         return f"{_measure(attrs)} of real partners {TAILS.get(tail, TAILS['greater'])}"
     way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["greater"])
@@ -335,6 +370,109 @@ def outcome_in_words(attrs: Mapping[Any, Any]) -> str:
     return f"association of {side} with {str(attrs.get('outcome'))!r}{later}{given} {where}"
 
 
+def _statistic(attrs: Mapping[Any, Any]) -> str:
+    """Name of the group statistic where it is no mean over dyads; else empty."""
+    if outcome_in_words(attrs) or attrs.get("null_kind") == "transfer_gain":
+        return "correlation"
+    if relations_in_words(attrs):
+        return "variance"
+    return "change" if attrs.get("null_kind") == "transfer_change" else ""
+
+
+def transfer_in_words(attrs: Mapping[Any, Any]) -> str:
+    """The transfer to other partners that was tested, with its tail, in words; empty if it was none."""
+    told, tail = settings(attrs, "transfer"), str(attrs.get("tail", "two-sided"))
+    if not told:
+        return ""
+    if told["kind"] == "change":
+        way = CONTRAST_TAILS.get(tail, CONTRAST_TAILS["two-sided"])
+        return f"a change of {_measure(attrs)} with {told['probe']} from before training to after {way} zero"
+    given = f", given {' and '.join(map(repr, told['covariates']))}," if told["covariates"] else ""
+    return (
+        f"{OUTCOME_TAILS.get(tail, 'an')} association of {_gain_in_words(told)} with {_probe_in_words(told)}{given} "
+        "over persons"
+    )
+
+
+def _gain_in_words(told: Mapping[str, Any]) -> str:
+    return {
+        "slope": f"the slope of synchrony with {told['trained']} over sessions",
+        "change": f"the change of synchrony with {told['trained']} from the first session to the last",
+        "level": f"synchrony with {told['trained']}",
+    }[str(told["gain"])]
+
+
+def _probe_in_words(told: Mapping[str, Any]) -> str:
+    if told["change"]:
+        return f"the change of synchrony with {told['probe']} from before training to after"
+    return f"synchrony with {told['probe']}" + " after training" * bool(told["after"])
+
+
+def transfer_leaves_open(kind: str, gain: str, taken_off: str) -> str:
+    """
+    What a small p of a transfer leaves open.
+
+    Parameters
+    ----------
+    kind : {"gain", "change"}
+    gain : {"slope", "change", "level"}
+    taken_off : str
+        Kind of the null whose mean was subtracted from each value; empty for raw values.
+    """
+    level = "; a level with one partner that goes with the level with another is no gain" * (gain == "level")
+    raw = "; raw coherence also follows the rhythms, noise and length of the recordings of either person"
+    return HYPOTHESES[f"transfer_{kind}"][1] + level * (kind == "gain") + raw * (not taken_off)
+
+
+def _transfer_sentence(attrs: Mapping[Any, Any]) -> str:
+    """What was taken of each person, how much of it there was, and what was exchanged."""
+    told = settings(attrs, "transfer")
+    less = f"The {_measure(attrs)} of each row was taken less the mean of its null ({told['taken_off']}). "
+    entered = (
+        f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
+        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
+        f"{told['n_probe_partners']} partners) entered. "
+    )
+    order = "" if told["after"] else "No times told which probes came after training, and all were taken. "
+    if told["kind"] == "change":
+        units = f"over {told['n_units']} units, persons who share a probe partner being one," if told["shared"] else ""
+        what = f"The mean change of {_measure(attrs)} with {told['probe']} from before training to after was tested"
+        return f"{less * bool(told['taken_off'])}{entered}{what} {units or 'over persons'} by flipping its signs"
+    held = "what the covariates leave of it (Freedman & Lane 1983)" if told["covariates"] else "the second"
+    among = "among persons with the same shared partners" if told["shared"] else "over persons"
+    kind = "partial correlation" if told["covariates"] else "correlation"
+    return (
+        f"{less * bool(told['taken_off'])}{entered}{order}The association of {_gain_in_words(told)} with "
+        f"{_probe_in_words(told)} was tested by the {kind}, with {held} permuted {among}; the {100 * told['level']:g} "
+        "% interval of its slope is that of the slopes which this test does not reject"
+    )
+
+
+def relations_in_words(attrs: Mapping[Any, Any]) -> str:
+    """The part of synchrony that was tested, in words; empty if it was none."""
+    part = settings(attrs, "relations").get("part")
+    return f"a {part} part of the variance of {_measure(attrs)} above zero" if part else ""
+
+
+def _relations_sentence(attrs: Mapping[Any, Any]) -> str:
+    """How the variance was taken apart, and what was exchanged."""
+    told = settings(attrs, "relations")
+    less = f"The {_measure(attrs)} of each row was taken less the mean of its null ({told['taken_off']}). "
+    round_robin = told["design"] == "round robin"
+    whom = f"{told['n_persons']} persons" + f" with {told['n_partners']} partners" * (not round_robin)
+    sessions = f"{told['n_sessions']} session{'s' * (told['n_sessions'] > 1)}"
+    scattered = {"person": "values of each partner were exchanged over persons",
+                 "partner": "values of each person were exchanged over partners"}  # fmt: skip
+    if round_robin:
+        scattered = dict.fromkeys(scattered, "whole meetings were exchanged")
+    drawn = {"relationship": "people traded places in all sessions but the first", **scattered}[told["part"]]
+    return (
+        f"{less * bool(told['taken_off'])}Variance over the {told['n_dyads']} dyads of a {told['design']} ({whom}, "
+        f"{sessions}) was taken apart by the social relations model, with moment estimates (Warner, Kenny & Stoto "
+        f"1979); the {told['part']} part was tested by its variance, while {drawn}"
+    )
+
+
 def _contrast_reference(attrs: Mapping[Any, Any]) -> str:
     return "that of re-paired ones" if attrs.get("null_kind") == "repair" else "zero"
 
@@ -358,8 +496,7 @@ def headline(dataset: xr.Dataset) -> str:
     label = f"{name} ≤ {ALPHA}, {words}"
     contrast, change = contrast_in_words(dataset.attrs), change_in_words(dataset.attrs)
     measure = "difference of coherence" if contrast else change or _measure(dataset.attrs)
-    if outcome_in_words(dataset.attrs):
-        measure = "correlation"
+    measure = _statistic(dataset.attrs) or measure
     strongest = f"the smallest p is that of {_place(top_findings(dataset, limit=1)[0], name, measure)}"
     if float(dataset.attrs.get("min_p", 0.0)) > ALPHA:
         strongest += f"; with this design no p can fall below {number(float(dataset.attrs['min_p']))}"
@@ -387,8 +524,8 @@ def dyad_by_dyad(dataset: xr.Dataset) -> str:
 
 
 def _relation(dataset: xr.Dataset, kept: int) -> str:
-    if outcome_in_words(dataset.attrs) or _difference(dataset.attrs):
-        article = "" if outcome_in_words(dataset.attrs) else "the "
+    if _statistic(dataset.attrs) or _difference(dataset.attrs):
+        article = "" if _statistic(dataset.attrs) else "the "
         return f"{'show' if kept > 1 else 'shows'} {article}{_tail_in_words(dataset.attrs)}"
     partners = "re-paired partners" if dataset.attrs.get("null_kind") == "repair" else "the null"
     tail = str(dataset.attrs.get("tail", "greater"))
@@ -408,10 +545,11 @@ def _place(finding: Finding, name: str, measure: str) -> str:
 
 
 def dyads_in_words(dataset: xr.Dataset) -> str:
-    """Number of dyads, and of sessions where there is more than one."""
+    """Number of dyads, or of what else a row stands for, and of sessions where there is more than one."""
     n_rows, n_dyads = dataset.sizes["dyad"], len(set(dataset["dyad"].values.tolist()))
-    text = f"{n_dyads} dyad{'s' * (n_dyads != 1)}"
-    return text if n_rows == n_dyads else f"{text}, {n_rows} dyad sessions"
+    unit = str(dataset.attrs.get("unit", "dyad"))
+    text = f"{n_dyads} {unit}{'s' * (n_dyads != 1)}"
+    return text if n_rows == n_dyads else f"{text}, {n_rows} {unit} sessions"
 
 
 def bands_in_words(dataset: xr.Dataset) -> str:
@@ -482,7 +620,8 @@ def methods(dataset: xr.Dataset) -> str:
     if is_tested(dataset):
         sentences += [_null_sentence(dataset), _correction_sentence(corrections, _names(attrs, "corrected_over"))]
         cited += ["phipson"] * (not int(attrs.get("exact", 0))) + corrections
-        cited += ["freedman"] * bool(outcome_in_words(attrs) and _names(attrs, "covariates"))
+        held = _names(attrs, "covariates") if outcome_in_words(attrs) else settings(attrs, "transfer").get("covariates")
+        cited += ["freedman"] * bool(held) + ["warner"] * bool(relations_in_words(attrs))
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
     return " ".join([*sentences, f"References: {'; '.join(REFERENCES[key] for key in cited)}."])
@@ -524,16 +663,24 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if tail == "two-sided":
-        flipped = attrs.get("null_kind") in ("sign_flip", "condition_labels", "outcome", "session_slopes")
+        flipped = attrs.get("null_kind") in _FLIPPED
         rule += " in absolute value" if flipped else ", twice that of the smaller tail"
     floor = f", no smaller than {number(float(attrs['min_p']))}" if "min_p" in attrs else ""
     contrast = contrast_in_words(attrs)
     unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
     unit += _change_sentence(attrs)
     left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
+    compared = _related(attrs) or f"{unit}{_compared(attrs)} under the null"
+    return f"{compared} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
+
+
+def _related(attrs: Mapping[Any, Any]) -> str:
+    """What was tested and what was exchanged, where that was no mean over dyads; else empty."""
     if outcome_in_words(attrs):
-        return f"{_outcome_sentence(attrs)} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
-    return f"{unit}{_compared(attrs)} under the null ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
+        return _outcome_sentence(attrs)
+    if transfer_in_words(attrs):
+        return _transfer_sentence(attrs)
+    return _relations_sentence(attrs) if relations_in_words(attrs) else ""
 
 
 def _compared(attrs: Mapping[Any, Any]) -> str:

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_multiverse,
         _add_report,
         _add_calibrate,
+        _add_power,
         _add_doctor,
     ):
         add(commands)
@@ -188,6 +189,16 @@ def _add_calibrate(commands: _Commands) -> None:
     parser.add_argument("--sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
     _add_device(parser)
+    _add_json(parser)
+
+
+def _add_power(commands: _Commands) -> None:
+    help_text = "Say how many dyads and sessions a study of change or of an outcome needs"
+    parser = _add(commands, "power", _power, help_text)
+    parser.add_argument("plan", metavar="PLAN.toml")
+    parser.add_argument("--sims", type=int, metavar="N", help="studies for each number, instead of the plan's")
+    parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
+    _add_progress(parser)
     _add_json(parser)
 
 
@@ -345,6 +356,19 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         _print_json([one.describe() for one in found])
     else:
         print("\n\n".join(str(one) for one in found))
+    return DONE
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    from .power_plan import run_power_plan
+
+    found, files = run_power_plan(
+        arguments.plan, sims=arguments.sims, output=arguments.output, progress=_shows_progress(arguments)
+    )
+    if arguments.json:
+        _print_json({**found.to_dict(), "files": [str(path) for path in files]})
+    else:
+        print("\n".join([str(found), *(f"wrote {path}" for path in files)]))
     return DONE
 
 

@@ -271,6 +271,22 @@ class Reader:
             raise self.wrong(key, value, "a number above 0" + (f" and below {below:g}" if below < float("inf") else ""))
         return value
 
+    def number(self, key: str, value: object, minimum: float = -float("inf"), maximum: float = float("inf")) -> float:
+        """A number, perhaps within limits."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+            limits = {"of at least": minimum, "of at most": maximum}
+            told = [f"{word} {limit:g}" for word, limit in limits.items() if abs(limit) < float("inf")]
+            raise self.wrong(key, value, " ".join(["a number", " and ".join(told)]).strip())
+        return value
+
+    def wholes(self, key: str, value: object, minimum: int) -> tuple[int, ...]:
+        """One whole number or a rising list of them."""
+        items = value if isinstance(value, list) else [value]
+        numbers = [self.whole(key, item, minimum) for item in items]
+        if not numbers or numbers != sorted(set(numbers)):
+            raise self.wrong(key, value, "a list of rising whole numbers, such as [8, 12, 20]")
+        return tuple(numbers)
+
     def one_of(self, key: str, value: object, known: Sequence[str]) -> str:
         """A known word."""
         if not isinstance(value, str) or value not in known:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import PlanError
-from .drawing import NULL, QUIET, REAL, tidy
+from .drawing import FORMATS as FORMATS
+from .drawing import NULL, QUIET, REAL, bytes_of, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
 
     from ..calibration import Calibration
 
-FORMATS = (".png", ".svg", ".pdf")
 _COVERAGE = 0.99
 
 _PAGE = Template("""<!DOCTYPE html>
@@ -158,13 +153,7 @@ def picture_bytes(found: Calibration, suffix: str) -> bytes:
     PlanError
         If the format is another.
     """
-    if suffix not in FORMATS:
-        raise PlanError(f"pictures are written as {', '.join(FORMATS)}, not {suffix!r}")
-    with _own_style():
-        buffer = io.BytesIO()
-        undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
-        calibration(found).savefig(buffer, format=suffix[1:], dpi=150, metadata=undated)
-        return buffer.getvalue()
+    return bytes_of(lambda: calibration(found), suffix)
 
 
 def html_page(found: Calibration) -> str:
@@ -180,16 +169,3 @@ def html_page(found: Calibration) -> str:
         picture=f"data:image/svg+xml;base64,{b64encode(picture_bytes(found, '.svg')).decode()}",
         design=escape(found.design),
     )
-
-
-@contextmanager
-def _own_style() -> Iterator[None]:
-    """Figures that look alike whatever the user has set."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()
-        mpl.rc("font", family="DejaVu Sans", size=10)
-        mpl.rc("svg", hashsalt="ibsync", fonttype="path")
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
 
     from ..results import Result
 
@@ -21,6 +26,8 @@ NULL = "#D55E00"
 QUIET = "#8c8c8c"
 MISSING = "#e4e4e4"
 COHERENCE = "coherence (magnitude-squared)"
+FORMATS = (".png", ".svg", ".pdf")
+"""Endings of the files in which pictures are written."""
 
 
 def plain(label: object, *, limit: int = 28) -> str:
@@ -82,3 +89,41 @@ def set_title(
     words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
     words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
     ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
+
+
+def bytes_of(draw: Callable[[], Figure], suffix: str) -> bytes:
+    """
+    A figure as the content of a file, the same whatever the user has set and whenever it is drawn.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the figure.
+    suffix : str
+        One of `FORMATS`.
+
+    Raises
+    ------
+    PlanError
+        If the format is another.
+    """
+    if suffix not in FORMATS:
+        raise PlanError(f"pictures are written as {', '.join(FORMATS)}, not {suffix!r}")
+    with _own_style():
+        buffer = io.BytesIO()
+        undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
+        draw().savefig(buffer, format=suffix[1:], dpi=150, metadata=undated)
+        return buffer.getvalue()
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Figures that look alike whatever the user has set."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rc("font", family="DejaVu Sans", size=10)
+        mpl.rc("svg", hashsalt="ibsync", fonttype="path")
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield

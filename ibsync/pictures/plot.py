@@ -27,6 +27,7 @@ from .drawing import (
 )
 from .histograms import max_histogram as max_histogram
 from .histograms import null_histogram as null_histogram
+from .power_curves import study_power as study_power
 from .scalogram import wtc as wtc
 
 if TYPE_CHECKING:
