@@ -226,8 +226,8 @@ def measure_pseudo(settings: Settings) -> dict[str, Any]:
         ]
     return {
         "how": f"coherence of {N_DYADS} dyads in {N_SESSIONS} sessions, in numbers; partners are on average as "
-        f"coherent as strangers; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has a level of "
-        "its own, and so partners do not match strangers in spread",
+        f"coherent as strangers; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has a "
+        "level of its own, and so partners do not match strangers in spread",
         "rows": rows,
     }
 
@@ -378,8 +378,8 @@ def measure_lengths(settings: Settings) -> dict[str, Any]:
         ]
     return {
         "how": f"signals of {N_DYADS} dyads who share nothing, sessions of "
-        f"{', '.join(f'{s:g}' for s in DURATIONS_S)} s at {SFREQ_HZ:g} Hz, band {BAND_HZ[0]:g}-{BAND_HZ[1]:g} Hz; share of studies with p <= {LEVEL:g}, both tails; "
-        f"one study in {SLOW_SHARE}",
+        f"{', '.join(f'{s:g}' for s in DURATIONS_S)} s at {SFREQ_HZ:g} Hz, band {BAND_HZ[0]:g}-{BAND_HZ[1]:g} Hz; "
+        f"share of studies with p <= {LEVEL:g}, both tails; one study in {SLOW_SHARE}",
         "mean_coherence_by_session": means,
         "rows": rows,
     }

@@ -111,7 +111,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "doctor"]
+    "command", ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "power", "doctor"]
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
