@@ -6,12 +6,12 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import components
 from .errors import PlanError
 from .nulls.freedman_lane import LEAST_UNITS, FreedmanLane, Shuffles, basis_of, residuals
 from .nulls.grouptest import Tail
@@ -508,13 +508,8 @@ def _strata(dyads: Sequence[str], persons: Sequence[set[str]]) -> list[str]:
     PlanError
         If dyads are tied through several persons, as in a round robin.
     """
-    part = list(range(len(dyads)))
-    for one, other in combinations(range(len(dyads)), 2):
-        if persons[one] & persons[other]:
-            part = [part[one] if number == part[other] else number for number in part]
     strata = [""] * len(dyads)
-    for number in set(part):
-        members = [at for at, other in enumerate(part) if other == number]
+    for members in components(persons):
         if len(members) > 1:
             if not set.intersection(*(persons[at] for at in members)):
                 tied = ", ".join(repr(dyads[at]) for at in members)

@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
     "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox"},
     "labels": {"errors", "exchanges", "philox"},
+    "intervals": {"exchanges", "labels"},
     "drawntest": {"errors", "accumulate", "grouptest", "inference"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
@@ -73,6 +74,8 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"errors"},
     "results": {"errors", "measures", "storage", "wording"},
     "specifications": {"errors", "grouptest", "storage", "wording"},
+    "blocks": {"errors"},
+    "changes": {"errors", "labels", "results", "wording", "blocks"},
 }
 # The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
 FACES = {
