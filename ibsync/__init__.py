@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import DeviceError, IbsyncError, InputError, PlanError
     from .grids import frequency_bands, time_windows
     from .growth import plasticity
+    from .mixed_models import mixed_model
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
     from .outcomes import outcome
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "load_null",
     "merge_nulls",
+    "mixed_model",
     "multiverse",
     "outcome",
     "pack",
@@ -86,6 +88,7 @@ _HOME = {
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
+    "mixed_model": "mixed_models",
     "multiverse": "multiverses",
     "outcome": "outcomes",
     "pack": "recordings.pack",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -262,3 +263,35 @@ def _refuse_one_time_twice(source: Source, dyad: str, rows: Integers, when: Floa
             else "leave one of the rows out"
         )
         raise PlanError(f"dyad {dyad!r} has session {one!r} twice; {mend}")
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def two_groups(dataset: xr.Dataset, between: str | tuple[str, str]) -> tuple[str, str]:
+    """Names of the groups to compare, first and second."""
+    labels = [str(group) for group in dataset["group"].values] if "group" in dataset.coords else []
+    known = sorted(set(labels))
+    of_dyad: dict[str, str] = {}
+    for dyad, group in zip(dataset["dyad"].values, labels, strict=bool(labels)):
+        if of_dyad.setdefault(str(dyad), group) != group:
+            raise PlanError(f"dyad {str(dyad)!r} is in groups {of_dyad[str(dyad)]!r} and {group!r}; give it one")
+    listed = ", ".join(map(repr, known)) or "none"
+    if between == "group":
+        if len(known) != 2:
+            raise PlanError(f"between='group' compares two groups, there are {listed}; name two: between=('a', 'b')")
+        return known[0], known[1]
+    if isinstance(between, str) or len(between) != 2 or between[0] == between[1]:
+        raise PlanError(f"between must be 'group' or two different groups, got {between!r}")
+    for name in between:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
+            raise PlanError(f"there is no group {name!r}; {hint}")
+    return between[0], between[1]
+
+
+def in_first(dyads: Dyads, groups: Sequence[str]) -> NDArray[np.bool_]:
+    """Which dyads are in the first group: bool [dyad]."""
+    labels = dyads.source.labels("group")
+    return np.array([labels[rows[0]] == groups[0] for rows in dyads.rows])

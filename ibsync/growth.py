@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks
-from .changes import Dyads, Source
+from .changes import Dyads, Source, in_first, two_groups
 from .errors import PlanError
 from .nulls.drawntest import drawn_test
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
@@ -129,7 +128,7 @@ def plasticity(
     names = DEFAULT_CORRECTIONS if correct is None else correct
     check_corrections(names)
     source = Source.of(real)
-    groups = None if between is None else _two_groups(source.dataset, between)
+    groups = None if between is None else two_groups(source.dataset, between)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     wanted = _Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
@@ -172,38 +171,6 @@ def _check_words(kind: str, null: Null | None, between: object, tail: str) -> No
     named += ["kind='session_order'"] * (kind == "session_order")
     if len(named) > 1:
         raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
-
-
-# --- groups -----------------------------------------------------------------------------------------------------------
-
-
-def _two_groups(dataset: xr.Dataset, between: str | tuple[str, str]) -> tuple[str, str]:
-    """Names of the groups to compare, first and second."""
-    labels = [str(group) for group in dataset["group"].values] if "group" in dataset.coords else []
-    known = sorted(set(labels))
-    of_dyad: dict[str, str] = {}
-    for dyad, group in zip(dataset["dyad"].values, labels, strict=bool(labels)):
-        if of_dyad.setdefault(str(dyad), group) != group:
-            raise PlanError(f"dyad {str(dyad)!r} is in groups {of_dyad[str(dyad)]!r} and {group!r}; give it one")
-    listed = ", ".join(map(repr, known)) or "none"
-    if between == "group":
-        if len(known) != 2:
-            raise PlanError(f"between='group' compares two groups, there are {listed}; name two: between=('a', 'b')")
-        return known[0], known[1]
-    if isinstance(between, str) or len(between) != 2 or between[0] == between[1]:
-        raise PlanError(f"between must be 'group' or two different groups, got {between!r}")
-    for name in between:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
-            raise PlanError(f"there is no group {name!r}; {hint}")
-    return between[0], between[1]
-
-
-def _members(dyads: Dyads, groups: Sequence[str]) -> NDArray[np.bool_]:
-    """Which dyads are in the first group: bool [dyad]."""
-    labels = dyads.source.labels("group")
-    return np.array([labels[rows[0]] == groups[0] for rows in dyads.rows])
 
 
 # --- what is exchanged ------------------------------------------------------------------------------------------------
@@ -318,7 +285,7 @@ def _exchange_sessions(dyads: Dyads, wanted: _Wanted) -> _Plan:
 
 
 def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: _Wanted) -> _Plan:
-    first, found = _members(dyads, groups), dyads.slopes
+    first, found = in_first(dyads, groups), dyads.slopes
     for name, members in zip(groups, (first, ~first), strict=True):
         n = int(members.sum())
         if n < 2:
@@ -536,7 +503,7 @@ def _dataset(dyads: Dyads, found: Floats, groups: Sequence[str] | None, attrs: M
     dims: tuple[str, ...] = FEATURE
     over = [per_time]
     if groups is not None:
-        first = _members(dyads, groups)
+        first = in_first(dyads, groups)
         over, dims, coords["between"] = [per_time[first], per_time[~first]], ("between", *FEATURE), list(groups)
     for name, arrays in zip(("slope_mean", "slope_sd"), zip(*map(_mean_and_sd, over), strict=True), strict=True):
         words = {

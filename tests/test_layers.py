@@ -93,6 +93,7 @@ FACES = {
     "drawing",
     "histograms",
     "job",
+    "mixed_models",
     "multiverse",
     "multiverses",
     "outcomes",
@@ -111,7 +112,7 @@ FACES = {
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}
-HEAVY = ("scipy.stats", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
+HEAVY = ("scipy.stats", "statsmodels", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
 
 def dotted(path: Path, package: Path) -> set[str]:

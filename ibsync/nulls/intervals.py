@@ -163,3 +163,22 @@ def student_interval(mean: Floats, se: Floats, freedom: Floats, *, alpha: float 
     enough = freedom > 0
     reach = stdtrit(np.where(enough, freedom, 1.0), 1 - alpha / 2) * se
     return np.where(enough, mean - reach, np.nan), np.where(enough, mean + reach, np.nan)
+
+
+def normal_interval(mean: Floats, se: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """
+    Interval of a mean by the normal distribution, as `student_interval` with many degrees of freedom.
+
+    Parameters
+    ----------
+    mean, se : float64 [...]
+    alpha : float
+
+    Returns
+    -------
+    low, high : float64 [...]
+    """
+    from scipy.special import ndtri
+
+    reach = float(ndtri(1 - alpha / 2)) * se
+    return mean - reach, mean + reach
