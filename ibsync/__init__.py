@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .mixed_models import mixed_model
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
-    from .outcomes import outcome
+    from .outcomes import outcome, outcome_parts
     from .pictures import plot
     from .pictures.report import report
     from .power import wavelet_power
@@ -55,6 +55,7 @@ __all__ = [
     "mixed_model",
     "multiverse",
     "outcome",
+    "outcome_parts",
     "pack",
     "partial_wtc",
     "plasticity",
@@ -91,6 +92,7 @@ _HOME = {
     "mixed_model": "mixed_models",
     "multiverse": "multiverses",
     "outcome": "outcomes",
+    "outcome_parts": "outcomes",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "plasticity": "growth",

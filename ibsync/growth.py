@@ -17,8 +17,9 @@ from .nulls.drawntest import drawn_test
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
 from .nulls.grouptest import Tail
 from .nulls.inference import check_corrections, dyad_summary, hopeless, repair_test, shortfall
-from .nulls.intervals import group_interval, sign_flip_interval, student_interval
+from .nulls.intervals import group_interval, sign_flip_interval
 from .nulls.labels import GroupLabels, SessionOrders, slopes
+from .nulls.limits import student_interval
 from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
 from .nulls.surrogates import Draws, Null

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .changes import Dyads, Source, in_first, two_groups
 from .errors import PlanError
-from .nulls.intervals import normal_interval
+from .nulls.limits import normal_interval
 from .results import FEATURE, Result
 
 if TYPE_CHECKING:

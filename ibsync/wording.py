@@ -339,7 +339,9 @@ def outcome_in_words(attrs: Mapping[Any, Any]) -> str:
     held = _names(attrs, "covariates")
     given = f", given {' and '.join(map(repr, held))}," if held else ""
     where = "over the sessions of each dyad" if level == "within" else "over dyads"
-    return f"association of {side} with {str(attrs.get('outcome'))!r}{later}{given} {where}"
+    of_outcome = {"change": "the change in ", "slope": "the slope over sessions of "}
+    what = f"{of_outcome.get(str(attrs.get('outcome_level')), '')}{str(attrs.get('outcome'))!r}"
+    return f"association of {side} with {what}{later}{given} {where}"
 
 
 def _contrast_reference(attrs: Mapping[Any, Any]) -> str:

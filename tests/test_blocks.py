@@ -12,7 +12,8 @@ from sessions import fitted, noise, quiet, study
 
 from ibsync.blocks import Blocks, components
 from ibsync.nulls.exchanges import Exchanges
-from ibsync.nulls.intervals import sign_flip_interval, student_interval
+from ibsync.nulls.intervals import sign_flip_interval
+from ibsync.nulls.limits import student_interval
 
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}
 

@@ -58,9 +58,10 @@ ALLOWED: dict[str, set[str]] = {
     "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
     "exchanges": {"errors", "grouptest", "inference", "philox"},
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
-    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox"},
+    "limits": set(),
+    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox", "limits"},
     "labels": {"errors", "exchanges", "philox"},
-    "intervals": {"exchanges", "labels"},
+    "intervals": {"exchanges", "labels", "limits"},
     "drawntest": {"errors", "accumulate", "grouptest", "inference"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
@@ -76,6 +77,8 @@ ALLOWED: dict[str, set[str]] = {
     "specifications": {"errors", "grouptest", "storage", "wording"},
     "blocks": {"errors"},
     "changes": {"errors", "labels", "results", "wording", "blocks"},
+    "outcome_tables": {"errors", "study", "results"},
+    "outcome_samples": {"errors", "freedman_lane", "labels", "blocks", "outcome_tables"},
 }
 # The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
 FACES = {

@@ -5,7 +5,6 @@ on it reaches the observed statistic. The limits of the interval are order stati
 *J. Am. Stat. Assoc.* 64:1303), without any search.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,18 +12,10 @@ from numpy.typing import NDArray
 
 from .exchanges import Exchanges
 from .labels import GroupLabels
+from .limits import DRAWN, MOST_VALUES, limits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Turning = Callable[[int, int, slice], tuple[Floats, Floats]]
-
-MOST_VALUES = 1 << 26
-"""Values (exchanges x features) up to which all exchanges of the test make the interval; else `DRAWN` of them."""
-
-DRAWN = 9_999
-"""Exchanges drawn for the interval where all would be too many."""
-
-_BLOCK_VALUES = 1 << 22
 
 
 def sign_flip_interval(
@@ -66,7 +57,7 @@ def sign_flip_interval(
         low, high = np.fmin(*means), np.fmax(*means)
         return np.where(none, -np.inf, low), np.where(none, np.inf, high)
 
-    low, high = _limits(turning, draws.n, sums.shape[1], alpha)
+    low, high = limits(turning, draws.n, sums.shape[1], alpha)
     enough = (counts > 0).sum(axis=0) >= 2
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan), draws.n
 
@@ -105,7 +96,7 @@ def group_interval(labels: GroupLabels, first: NDArray[np.bool_], *, alpha: floa
         low, high = np.where(moved, at, -np.inf), np.where(moved, at, np.inf)
         return np.where(never, np.inf, low), np.where(never, -np.inf, high)
 
-    low, high = _limits(turning, labels.n, n_features, alpha / 2)
+    low, high = limits(turning, labels.n, n_features, alpha / 2)
     enough = np.isfinite(observed)
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan), labels.n
 
@@ -120,65 +111,3 @@ def _fewer_labels(labels: GroupLabels, n_features: int) -> GroupLabels:
     if labels.n * n_features <= MOST_VALUES or labels.n <= DRAWN:
         return labels
     return replace(labels, n=DRAWN, exact=False)
-
-
-def _limits(turning: Turning, n: int, n_features: int, share: float) -> tuple[Floats, Floats]:
-    """
-    The smallest value that is not rejected, and the largest.
-
-    With c draws that reach it, p = (1 + c) / (n + 1) is above the share when c is at least k = floor(share (n + 1)):
-    the limit is the k-th smallest of the draws' values.
-    """
-    k = int(share * (n + 1) * (1 + 1e-12))
-    if k < 1:
-        return np.full(n_features, -np.inf), np.full(n_features, np.inf)
-    low, high = np.empty((2, n_features))
-    width = max(1, _BLOCK_VALUES // n)
-    for start in range(0, n_features, width):
-        some = slice(start, min(start + width, n_features))
-        lows, highs = turning(1, n + 1, some)
-        low[some] = np.partition(lows, k - 1, axis=0)[k - 1]
-        high[some] = np.partition(highs, n - k, axis=0)[n - k]
-    return low, high
-
-
-def student_interval(mean: Floats, se: Floats, freedom: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:
-    """
-    Interval of a mean by Student's t.
-
-    Parameters
-    ----------
-    mean, se, freedom : float64 [feature]
-        Estimate, its standard error, degrees of freedom.
-    alpha : float
-        1 less the coverage.
-
-    Returns
-    -------
-    low, high : float64 [feature]
-        NaN without a degree of freedom.
-    """
-    from scipy.special import stdtrit
-
-    enough = freedom > 0
-    reach = stdtrit(np.where(enough, freedom, 1.0), 1 - alpha / 2) * se
-    return np.where(enough, mean - reach, np.nan), np.where(enough, mean + reach, np.nan)
-
-
-def normal_interval(mean: Floats, se: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:
-    """
-    Interval of a mean by the normal distribution, as `student_interval` with many degrees of freedom.
-
-    Parameters
-    ----------
-    mean, se : float64 [...]
-    alpha : float
-
-    Returns
-    -------
-    low, high : float64 [...]
-    """
-    from scipy.special import ndtri
-
-    reach = float(ndtri(1 - alpha / 2)) * se
-    return mean - reach, mean + reach
