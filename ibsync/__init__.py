@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .pictures import plot
     from .pictures.report import report
     from .power import wavelet_power
+    from .predictions import Prediction, predict_outcome
     from .recordings.pack import pack
     from .results import Result, load
     from .simulation import simulate
@@ -44,6 +45,7 @@ __all__ = [
     "Multiverse",
     "PhaseShares",
     "PlanError",
+    "Prediction",
     "Result",
     "Study",
     "calibrate",
@@ -60,6 +62,7 @@ __all__ = [
     "partial_wtc",
     "plasticity",
     "plot",
+    "predict_outcome",
     "report",
     "save_null",
     "simulate",
@@ -81,6 +84,7 @@ _HOME = {
     "Multiverse": "specifications",
     "PhaseShares": "spec",
     "PlanError": "errors",
+    "Prediction": "predictions",
     "Result": "results",
     "Study": "analysis",
     "calibrate": "calibration",
@@ -96,6 +100,7 @@ _HOME = {
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "plasticity": "growth",
+    "predict_outcome": "predictions",
     "report": "pictures.report",
     "save_null": "null_files",
     "simulate": "simulation",
