@@ -623,6 +623,8 @@ def _dataset(
         "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
         "group": [row.group for row in rows],
     }  # fmt: skip
+    if any(np.isfinite(row.day) for row in rows):
+        of_rows["day"] = [row.day for row in rows]
     outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
     of_rows |= {f"outcome_{name}": [row.outcomes.get(name, np.nan) for row in rows] for name in outcomes}
     coords: dict[str, Any] = {

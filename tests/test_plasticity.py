@@ -57,6 +57,24 @@ def test_time_is_the_number_in_the_label_or_what_is_said():
     assert "change of coherence per unit of time" in got.hypothesis
 
 
+def test_days_of_each_dyad_are_taken_from_the_study():
+    values = noise(7, 3)
+    real = study(values)
+    day = np.random.default_rng(3).permutation(100)[: real.sizes["dyad"]].astype(float)
+    dated = real.assign_coords(day=("dyad", day))
+    got = quiet(dated, "day", correct=[])
+    for dyad in range(7):
+        mine = np.flatnonzero(real["dyad"].values == f"d{dyad + 1:02d}")
+        slope = np.polyfit(day[mine], values[dyad], 1)[0]
+        assert_allclose(got.dataset["slope"].values[dyad].ravel(), slope, rtol=1e-9)
+    assert "change of coherence per day" in got.hypothesis
+    assert "day" not in got.dataset.coords
+    unknown = dated.copy()
+    unknown["day"].values[4] = np.nan
+    plan_refusal(lambda: plasticity(unknown, "day"), "dyad 'd05': session 'ses-01' has no number in 'day'")
+    plan_refusal(lambda: plasticity(real, "day"), "time='day' is unknown; write 'session', 'day' where the dyads table")
+
+
 def test_the_unit_of_time_changes_slopes_but_no_p():
     values = noise(12, 4, missing=0.2)
     names = ["a", "b", "c", "d"]
