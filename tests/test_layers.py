@@ -95,6 +95,7 @@ FACES = {
     "demo",
     "doctor",
     "drawing",
+    "followups",
     "histograms",
     "job",
     "mixed_models",
