@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from .generalisation import transfer
     from .grids import frequency_bands, time_windows
     from .growth import plasticity
+    from .mixed_models import mixed_model
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
-    from .outcomes import outcome
+    from .outcomes import outcome, outcome_parts
     from .pictures import plot
     from .pictures.report import report
     from .power import wavelet_power
+    from .predictions import Prediction, predict_outcome
     from .recordings.pack import pack
     from .results import Result, load
     from .sample_size import StudyPower, study_power
@@ -49,6 +51,7 @@ __all__ = [
     "Multiverse",
     "PhaseShares",
     "PlanError",
+    "Prediction",
     "Result",
     "Study",
     "StudyPower",
@@ -59,12 +62,15 @@ __all__ = [
     "load",
     "load_null",
     "merge_nulls",
+    "mixed_model",
     "multiverse",
     "outcome",
+    "outcome_parts",
     "pack",
     "partial_wtc",
     "plasticity",
     "plot",
+    "predict_outcome",
     "relations",
     "report",
     "save_null",
@@ -90,6 +96,7 @@ _HOME = {
     "Multiverse": "specifications",
     "PhaseShares": "spec",
     "PlanError": "errors",
+    "Prediction": "predictions",
     "Result": "results",
     "Study": "analysis",
     "StudyPower": "sample_size",
@@ -100,11 +107,14 @@ _HOME = {
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
+    "mixed_model": "mixed_models",
     "multiverse": "multiverses",
     "outcome": "outcomes",
+    "outcome_parts": "outcomes",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
     "plasticity": "growth",
+    "predict_outcome": "predictions",
     "relations": "social_relations",
     "report": "pictures.report",
     "save_null": "null_files",

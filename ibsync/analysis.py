@@ -34,6 +34,7 @@ from .occasions import (
     labels_of,
     occasions_of,
     require_chroma,
+    row_coordinates,
     signals_of,
     spans_of,
 )
@@ -618,17 +619,8 @@ def _dataset(
     bands = dict(spec.bands or {})
     dims = ("dyad", "epoch", "channel_a", "channel_b", "band")
     centre_hz = np.array([band.centre_hz for band in bands.values()])
-    of_rows: dict[str, list[Any]] = {
-        "session": [row.session for row in rows], "task": [row.task for row in rows],
-        "person_a": [row.person_a for row in rows], "person_b": [row.person_b for row in rows],
-        "role_a": [row.role_a for row in rows], "role_b": [row.role_b for row in rows],
-        "group": [row.group for row in rows],
-    }  # fmt: skip
-    outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
-    of_rows |= {f"outcome_{name}": [row.outcomes.get(name, np.nan) for row in rows] for name in outcomes}
     coords: dict[str, Any] = {
-        "dyad": [row.dyad for row in rows],
-        **{name: ("dyad", column) for name, column in of_rows.items()},
+        **row_coordinates(rows),
         "epoch": list(epochs), "channel_a": list(axes.a), "channel_b": list(axes.b), "band": list(bands),
         "band_low_hz": ("band", [band.low_hz for band in bands.values()]),
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from .changes import Source
 from .errors import PlanError
-from .growth import _epoch_and_band, _Source
 from .meetings import Gain, Persons, Which, meetings_of, near_name
 from .nulls.associations import Associations
 from .nulls.drawntest import drawn_test
@@ -21,9 +21,9 @@ from .nulls.grouptest import Tail
 from .nulls.inference import check_corrections, hopeless, shortfall
 from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
-from .outcomes import _mean, _named, _number
+from .outcome_tables import mean, named, number_of
 from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
+from .testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
 from .wording import transfer_leaves_open
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ def transfer(
     names = DEFAULT_CORRECTIONS if correct is None else correct
     _check_words(kind, gain, tail)
     check_corrections(names)
-    source = _Source.of(real)
+    source = Source.of(real)
     persons = Persons.of(source, meetings_of(source, trained, probe), gain, time)
-    held = [_covariate(source, persons, name, values) for name, values in _named(covariates)]
+    held = [_covariate(source, persons, name, values) for name, values in named(covariates)]
     wanted = _Wanted(n_perm, seed, names, tail, alpha)
     plan = _changes(persons, held, wanted) if kind == "change" else _associations(persons, change, held, wanted)
     refuse_or_warn(plan.caution, correct, plan.left_out)
@@ -165,7 +165,7 @@ def _said(which: Which) -> str:
     return repr(which) if isinstance(which, str) else ", ".join(repr(str(name)) for name in which)
 
 
-def _covariate(source: _Source, persons: Persons, name: str, values: str | Values) -> tuple[str, Floats]:
+def _covariate(source: Source, persons: Persons, name: str, values: str | Values) -> tuple[str, Floats]:
     """A covariate by its name and its values, float64 [person]."""
     if isinstance(values, str):
         numeric = [str(c) for c, v in source.dataset.coords.items() if v.dims == ("dyad",) and v.dtype.kind in "fiub"]
@@ -175,8 +175,8 @@ def _covariate(source: _Source, persons: Persons, name: str, values: str | Value
             listed = f"there are {', '.join(map(repr, known))}" if known else "give values by person"
             raise PlanError(f"there is no covariate {values!r}; {near_name(values, known) or listed}")
         of_row = source.dataset[at].to_numpy().astype(np.float64)
-        return name, np.array([float(_mean(of_row[rows["trained"]], 0)) for rows in persons.rows])
-    given = {str(key): _number(value, key, name) for key, value in dict(values).items()}
+        return name, np.array([float(mean(of_row[rows["trained"]], 0)) for rows in persons.rows])
+    given = {str(key): number_of(value, key, name) for key, value in dict(values).items()}
     strange = [key for key in given if key not in persons.names]
     if strange:
         near = near_name(strange[0], persons.names) or "give values by person"
@@ -287,7 +287,7 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: _Want
         shared = ", ".join(map(repr, sorted(_union(own["probe"] for own in chosen.partners))))
         why = f"all persons share probe partners ({shared}), whose own change cannot be told from theirs"
         raise PlanError(f"a mean change needs two units: {why if kept else _lacking(persons, present)}")
-    values = np.stack([_mean(goal[kept][unit], 0) for unit in units])
+    values = np.stack([mean(goal[kept][unit], 0) for unit in units])
     draws = Exchanges.plan(
         [min(chosen.names[k] for k in unit) for unit in units],
         wanted.n,
@@ -303,7 +303,7 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: _Want
         "min_p": min_p(draws, wanted.tail),
     }  # fmt: skip
     run = partial(
-        exchange_test, np.stack([values, -values], axis=1), draws, groups=_epoch_and_band(persons.turned.shape)
+        exchange_test, np.stack([values, -values], axis=1), draws, groups=epoch_and_band(persons.turned.shape)
     )
     told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, wanted)
     return _Plan(chosen, goal[kept], run, attrs, told, caution, _left_out(persons, present))
@@ -426,7 +426,7 @@ def _left_out(persons: Persons, present: Mapping[str, NDArray[np.bool_]]) -> str
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(source: _Source, plan: _Plan) -> xr.Dataset:
+def _dataset(source: Source, plan: _Plan) -> xr.Dataset:
     """One row per person, the person's channels on axis channel_a."""
     import xarray as xr
 
@@ -437,7 +437,7 @@ def _dataset(source: _Source, plan: _Plan) -> xr.Dataset:
         "gain": (persons.gains.values, "gain with trained partners"),
         "probe": (persons.probe, "mean synchrony with probe partners at or after the last trained session"),
         "probe_before": (persons.before, "mean synchrony with probe partners at or before the first trained session"),
-        "valid_fraction": (np.array([_mean(turned.valid[rows], 0) for rows in every]), "mean share of trusted cells"),
+        "valid_fraction": (np.array([mean(turned.valid[rows], 0) for rows in every]), "mean share of trusted cells"),
     }
     variables: dict[str, Any] = {
         name: (_ROW, values.reshape(-1, *turned.shape), {"units": "1", "long_name": told})

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import Blocks
+from .changes import Dyads, Source, in_first, two_groups
 from .errors import PlanError
 from .nulls.drawntest import drawn_test
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
 from .nulls.grouptest import Tail
 from .nulls.inference import check_corrections, dyad_summary, hopeless, repair_test, shortfall
+from .nulls.intervals import group_interval, sign_flip_interval
 from .nulls.labels import GroupLabels, SessionOrders, slopes
+from .nulls.limits import student_interval
 from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
 from .nulls.surrogates import Draws, Null
 from .occasions import occasion_label
-from .results import FEATURE, TEST_ARRAYS, Result, build_result
+from .results import FEATURE, ROW, TEST_ARRAYS, Result, build_result
 from .storage import encode_attrs
-from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
-from .wording import ORDER_WARNING, change_in_words, change_leaves_open, null_in_words
+from .testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn, require_match
+from .wording import ORDER_WARNING, change_in_words, change_leaves_open
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,12 +40,10 @@ Kind = Literal["sign_flip", "session_order"]
 UNEVEN = 0.05
 """Difference between sessions in the share of trusted cells from which raw values call for a null."""
 
-_ROW = ("dyad", *FEATURE)
 # Per unit of time, and so to be turned from the time of the test into the user's.
-_PER_TIME = ("group_statistic", "group_null_mean", "group_null_sd", "pooled_statistic", "hist_center")
-_OF_TEST = (
-    "null_kind", "n_draws", "exact", "min_p", "seed", "stop_at", "roles", "warning", "caution", "hypothesis",
-    "not_excluded", "left_out",
+_PER_TIME = (
+    "group_statistic", "group_null_mean", "group_null_sd", "pooled_statistic", "hist_center", "statistic_low",
+    "statistic_high", "student_low", "student_high",
 )  # fmt: skip
 
 
@@ -55,6 +54,7 @@ def plasticity(
     kind: Kind = "sign_flip",
     null: Null | None = None,
     between: str | tuple[str, str] | None = None,
+    block: str | None = "person",
     n_perm: int = 10_000,
     seed: int = 1,
     tail: Tail = "two-sided",
@@ -66,15 +66,17 @@ def plasticity(
 
     Of each dyad and feature the least-squares slope over time is taken, over the sessions that are there. The test is
     of the mean slope over dyads; dyads count alike, however many sessions they have. By default each slope may change
-    its sign (exact if slopes are symmetric about 0 under the hypothesis, whatever links the sessions of a dyad).
+    its sign (exact if slopes are symmetric about 0 under the hypothesis, whatever links the sessions of a dyad). Dyads
+    that share a person, such as the clients of one therapist, change it together.
 
     Parameters
     ----------
     real : Result or xarray.Dataset
         A Result of `ibs.test`, of whose coherence the mean of each row's own null is subtracted before the slope is
         taken; or raw synchrony from `Study.synchrony`, which also grows with the rhythms of either person.
-    time : "session" or mapping of session to number
-        When each session took place: by default the number in its label ("2", "ses-02"), or as given, in days say.
+    time : "session", "day" or mapping of session to number
+        When each session took place: by default the number in its label ("2", "ses-02"); the day that the study holds
+        of each dyad's session (or another number that `real` has of each row); or as given.
     kind : {"sign_flip", "session_order"}
         What is exchanged within a dyad: the sign of its slope, or the order of its sessions. The second tests that *no*
         dyad changes, and rejects too often where dyads change in different directions.
@@ -83,7 +85,11 @@ def plasticity(
         sessions: is the change specific to real partners? Raw values are compared, of real and re-paired alike.
     between : "group" or (group, group), optional
         Test the difference of the mean slopes of two groups, first minus second, by exchanging groups of whole dyads.
-        "group" takes the two that there are, by their names.
+        "group" takes the two that there are, by their names. Dyads of one block change groups together where no block
+        is in both groups, and among themselves where each block is.
+    block : "person", str or None
+        Dyads that are not independent: those that share a person, those of one label in another column (such as
+        "site"), or none.
     n_perm, seed : int
         Draws and their seed; all are listed where they are few. Without effect with `null`, which has its own.
     tail : {"greater", "less", "two-sided"}
@@ -99,14 +105,19 @@ def plasticity(
     -------
     Result
         With one row per dyad. `coherence` and `slope` are its slope, per unit of time; `n_sessions` int64 [dyad] the
-        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`. Attribute
-        `left_out` names dyads with fewer than two sessions.
+        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`.
+        `statistic_low` and `statistic_high` hold the values of the mean slope (or difference) that the test does not
+        reject at `alpha`, in both tails (Hartigan 1969, *J. Am. Stat. Assoc.* 64:1303; not for `null` or
+        "session_order"), `student_low` and `student_high` those of Student's t. Attribute `left_out` names dyads with
+        fewer than two sessions and sessions without a value, `entered` counts what is left, `blocks` names dyads that
+        were exchanged together.
 
     Raises
     ------
     PlanError
         If a session has no place in time or occurs twice in a dyad, fewer than two dyads (of a group) have two
-        sessions, settings do not go together, or the draws are too few for a correction that was named.
+        sessions, settings do not go together, blocks of dyads are so few that no p could reach `alpha`, or the draws
+        are too few for a correction that was named.
 
     Warns
     -----
@@ -117,9 +128,9 @@ def plasticity(
     _check_words(kind, null, between, tail)
     names = DEFAULT_CORRECTIONS if correct is None else correct
     check_corrections(names)
-    source = _Source.of(real)
-    groups = None if between is None else _two_groups(source.dataset, between)
-    dyads = _Dyads.of(source if groups is None else source.only(groups), time)
+    source = Source.of(real)
+    groups = None if between is None else two_groups(source.dataset, between)
+    dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     wanted = _Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
         plan = _exchange_partners(source, null, dyads, wanted)
@@ -130,14 +141,14 @@ def plasticity(
     warning = "; ".join(filter(None, [_unlike_sessions(dyads) if null is None else "", plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
-        "per": "session" if time == "session" else "unit of time", "between": list(groups or ()),
+        "per": time if time in ("session", "day") else "unit of time", "between": list(groups or ()),
         "taken_off": "" if null is not None else source.null_kind,
         "null": "" if null is not None else source.null_words,
     }  # fmt: skip
     attrs = {
         **plan.attrs, "change": change, "tail": tail, "correct": list(names), "alpha": alpha, "caution": plan.caution,
-        "left_out": dyads.left_out, "stream_version": STREAM_VERSION,
-        "corrected_over": [str(source.dataset["chroma"].item())],
+        "left_out": dyads.left_out, "entered": dyads.entered, "blocks": dyads.blocks.shared,
+        "stream_version": STREAM_VERSION, "corrected_over": [str(source.dataset["chroma"].item())],
     }  # fmt: skip
     attrs.setdefault("measure", source.dataset.attrs.get("measure", "coherence"))
     if warning:
@@ -146,7 +157,7 @@ def plasticity(
         attrs["not_excluded"] = change_leaves_open(str(attrs["null_kind"]), source.null_kind)
     tested = _dataset(dyads, plan.slopes, groups, attrs)
     graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
-    found = plan.run(tail=tail, correct=names, graph=graph)
+    found = plan.run(tail=tail, correct=names, graph=graph) | plan.interval()
     return build_result(tested, _shaped(found, dyads) | dict(plan.of_rows), attrs)
 
 
@@ -161,231 +172,6 @@ def _check_words(kind: str, null: Null | None, between: object, tail: str) -> No
     named += ["kind='session_order'"] * (kind == "session_order")
     if len(named) > 1:
         raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
-
-
-# --- what is given ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Source:
-    """
-    What was measured of each dyad in each session.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Without the attributes of an earlier test.
-    values : float64 [row, feature]
-        Less the null mean where there is one.
-    null_kind, null_words : str
-        The null whose mean was subtracted; empty for raw values.
-    """
-
-    dataset: xr.Dataset
-    values: Floats
-    null_kind: str
-    null_words: str
-
-    @classmethod
-    def of(cls, real: xr.Dataset | Result) -> _Source:
-        """From real synchrony or from its test."""
-        dataset = real.dataset if isinstance(real, Result) else real
-        if "session" not in dataset.coords:
-            raise PlanError(
-                "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"
-            )
-        measured = "statistic" if "statistic" in dataset else "coherence"
-        values = dataset[measured].transpose(*_ROW).to_numpy().astype(np.float64)
-        kind = words = ""
-        if "null_mean" in dataset:
-            values = values - dataset["null_mean"].transpose(*_ROW).to_numpy()
-            kind, words = str(dataset.attrs.get("null_kind", "null")), null_in_words(dataset.attrs)
-        kept = {name: value for name, value in dataset.attrs.items() if name not in _OF_TEST}
-        bare = dataset[["coherence", "valid_fraction"]]
-        bare.attrs = kept
-        return cls(bare, values.reshape(len(values), -1), kind, words)
-
-    def only(self, groups: Sequence[str]) -> _Source:
-        """The dyads of some groups."""
-        rows = np.isin(self.dataset["group"].values.astype(str), list(groups))
-        return replace(self, dataset=self.dataset.isel(dyad=rows), values=self.values[rows])
-
-    def labels(self, name: str) -> list[str]:
-        """A property of each row; empty text where the data have none."""
-        rows = self.dataset.sizes["dyad"]
-        return [str(v) for v in self.dataset[name].values] if name in self.dataset.coords else [""] * rows
-
-
-@dataclass(frozen=True)
-class _Dyads:
-    """
-    The dyads that have a slope.
-
-    Parameters
-    ----------
-    source : _Source
-    names : tuple of str
-    rows : tuple of int64 [session]
-        Rows of each dyad, in the order of time.
-    times : tuple of float64 [session]
-        Times of these rows, from 0 for the first to 1 for the last of the study.
-    span : float
-        Time from the first to the last, in the user's unit.
-    left_out : str
-        Which dyads have no slope; empty if all have.
-    """
-
-    source: _Source
-    names: tuple[str, ...]
-    rows: tuple[Integers, ...]
-    times: tuple[Floats, ...]
-    span: float
-    left_out: str
-
-    @classmethod
-    def of(cls, source: _Source, time: str | Mapping[str, float]) -> _Dyads:
-        """
-        Sessions of each dyad in the order of time.
-
-        Raises
-        ------
-        PlanError
-            If a session has no time or a time is taken twice, or fewer than two dyads have a slope.
-        """
-        when = _times(source, time)
-        labels = np.array(source.labels("dyad"))
-        rows = {str(name): np.flatnonzero(labels == name) for name in dict.fromkeys(labels)}
-        rows = {name: mine[np.argsort(when[mine], kind="stable")] for name, mine in rows.items()}
-        for name, mine in rows.items():
-            _refuse_one_time_twice(source, name, mine, when[mine])
-        present = np.isfinite(source.values)
-        kept = [name for name, mine in rows.items() if (present[mine].sum(axis=0) >= 2).any()]
-        left_out = "; ".join(_lack(source, name, mine) for name, mine in rows.items() if name not in kept)
-        if len(kept) < 2:
-            only = f"only {kept[0]!r} has" if kept else "none has"
-            raise PlanError(f"a change is tested over dyads and needs two that have at least two sessions: {only} them")
-        used = np.concatenate([when[rows[name]] for name in kept])
-        first, span = float(used.min()), float(np.ptp(used))
-        times = tuple((when[rows[name]] - first) / span for name in kept)
-        return cls(source, tuple(kept), tuple(rows[name] for name in kept), times, span, left_out)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes of a feature."""
-        return tuple(self.source.dataset.sizes[dim] for dim in FEATURE)
-
-    @property
-    def values(self) -> list[Floats]:
-        """Values of each dyad, float64 [session, feature]."""
-        return [self.source.values[rows] for rows in self.rows]
-
-    @property
-    def slopes(self) -> Floats:
-        """Slope over the span of the study, float64 [dyad, feature]."""
-        return np.stack([slopes(v, t) for v, t in zip(self.values, self.times, strict=True)])
-
-
-def _lack(source: _Source, dyad: str, rows: Integers) -> str:
-    """What keeps a dyad out, in words."""
-    if len(rows) == 1:
-        return f"dyad {dyad!r} is left out, it has only session {source.labels('session')[rows[0]]!r}"
-    return f"dyad {dyad!r} is left out, it has no channel pair with values in two sessions"
-
-
-# --- when -------------------------------------------------------------------------------------------------------------
-
-
-def _times(source: _Source, time: str | Mapping[str, float]) -> Floats:
-    """Time of each row, float64 [row]."""
-    sessions = source.labels("session")
-    if isinstance(time, Mapping):
-        known = {str(label): number for label, number in time.items()}
-        mend = "add it to time"
-    elif time == "session":
-        known, mend = dict(_numbers_of(sessions)), _example(sessions)
-    else:
-        raise PlanError(
-            f"time={time!r} is unknown; write 'session', or when each session took place: time={{'pre': 0, 'post': 1}}"
-        )
-    for dyad, session in zip(source.labels("dyad"), sessions, strict=True):
-        if session not in known:
-            raise PlanError(f"dyad {dyad!r}: session {session!r} has no place in time; {mend}")
-        if not _is_number(known[session]):
-            raise PlanError(f"dyad {dyad!r}: the time of session {session!r} is {known[session]!r}; give a number")
-    return np.array([float(known[session]) for session in sessions])
-
-
-def _is_number(value: object) -> bool:
-    try:
-        return isfinite(float(value))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-
-
-def _numbers_of(sessions: Sequence[str]) -> dict[str, float]:
-    """Number of each label that is one, or that ends in one after the same letters as the first such label."""
-    plain = {label: float(label) for label in sessions if _is_number(label)}
-    if plain:
-        return plain
-    parts = {label: re.fullmatch(r"(\D*)(\d+)", label) for label in sessions}
-    found = {label: (match[1], float(match[2])) for label, match in parts.items() if match}
-    letters = next(iter(found.values()))[0] if found else ""
-    return {label: number for label, (before, number) in found.items() if before == letters}
-
-
-def _example(sessions: Sequence[str]) -> str:
-    """How to say when the sessions took place, in words."""
-    shown = list(dict.fromkeys(sessions))[:4]
-    return f"say when each took place: time={ {label: place for place, label in enumerate(shown)} }"
-
-
-def _refuse_one_time_twice(source: _Source, dyad: str, rows: Integers, when: Floats) -> None:
-    for earlier, later in zip(np.flatnonzero(np.diff(when) == 0), np.flatnonzero(np.diff(when) == 0) + 1, strict=True):
-        one, other = (source.labels("session")[rows[k]] for k in (earlier, later))
-        if one != other:
-            raise PlanError(
-                f"dyad {dyad!r}: sessions {one!r} and {other!r} take place at one time ({when[later]:g}); give time "
-                "with a number of its own for each"
-            )
-        tasks = [source.labels("task")[rows[k]] for k in (earlier, later)]
-        mend = (
-            f"choose one task, real.isel(dyad=real.task.values == {tasks[0]!r})"
-            if tasks[0] != tasks[1]
-            else "leave one of the rows out"
-        )
-        raise PlanError(f"dyad {dyad!r} has session {one!r} twice; {mend}")
-
-
-# --- groups -----------------------------------------------------------------------------------------------------------
-
-
-def _two_groups(dataset: xr.Dataset, between: str | tuple[str, str]) -> tuple[str, str]:
-    """Names of the groups to compare, first and second."""
-    labels = [str(group) for group in dataset["group"].values] if "group" in dataset.coords else []
-    known = sorted(set(labels))
-    of_dyad: dict[str, str] = {}
-    for dyad, group in zip(dataset["dyad"].values, labels, strict=bool(labels)):
-        if of_dyad.setdefault(str(dyad), group) != group:
-            raise PlanError(f"dyad {str(dyad)!r} is in groups {of_dyad[str(dyad)]!r} and {group!r}; give it one")
-    listed = ", ".join(map(repr, known)) or "none"
-    if between == "group":
-        if len(known) != 2:
-            raise PlanError(f"between='group' compares two groups, there are {listed}; name two: between=('a', 'b')")
-        return known[0], known[1]
-    if isinstance(between, str) or len(between) != 2 or between[0] == between[1]:
-        raise PlanError(f"between must be 'group' or two different groups, got {between!r}")
-    for name in between:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
-            raise PlanError(f"there is no group {name!r}; {hint}")
-    return between[0], between[1]
-
-
-def _members(dyads: _Dyads, groups: Sequence[str]) -> NDArray[np.bool_]:
-    """Which dyads are in the first group: bool [dyad]."""
-    labels = dyads.source.labels("group")
-    return np.array([labels[rows[0]] == groups[0] for rows in dyads.rows])
 
 
 # --- what is exchanged ------------------------------------------------------------------------------------------------
@@ -423,6 +209,8 @@ class _Plan:
         What it cannot find, and what it may find wrongly; empty if nothing.
     of_rows : mapping of str to array
         What is known of single dyads.
+    interval : callable
+        Confidence limits of the statistic.
     """
 
     slopes: Floats
@@ -431,30 +219,74 @@ class _Plan:
     caution: str
     warning: str = ""
     of_rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    interval: Callable[[], Arrays] = dict
 
 
-def _flip_signs(dyads: _Dyads, wanted: _Wanted) -> _Plan:
-    found, tail = dyads.slopes, wanted.tail
-    draws = Exchanges.plan(dyads.names, wanted.n, wanted.seed, list_up_to=list_up_to(wanted.correct))
-    caution = hopeless(
-        lambda some: too_few(draws, _n_tested(found), some, tail=tail, alpha=wanted.alpha), wanted.correct
-    )
+def _flip_signs(dyads: Dyads, wanted: _Wanted) -> _Plan:
+    found, tail, blocks = dyads.slopes, wanted.tail, dyads.blocks
+    if len(blocks) < 2:
+        raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
+    draws = Exchanges.plan(blocks.labels, wanted.n, wanted.seed, list_up_to=list_up_to(wanted.correct))
+    lowest = min_p(draws, tail)
+    _refuse_few_blocks(dyads, lowest, wanted)
+    counts = blocks.sums(np.isfinite(found).astype(np.float64)).astype(np.int64)
+    sums = blocks.sums(np.nan_to_num(found))
+    of_what: dict[str, Any] = {"tail": tail, "alpha": wanted.alpha, "units": dyads.units}
+    caution = hopeless(lambda some: too_few(draws, _n_tested(found), some, **of_what), wanted.correct)
     attrs = {
-        "null_kind": "session_slopes", "n_draws": draws.n, "exact": int(draws.exact), "min_p": min_p(draws, tail),
+        "null_kind": "session_slopes", "n_draws": draws.n, "exact": int(draws.exact), "min_p": lowest,
         "seed": draws.seed,
     }  # fmt: skip
-    run = partial(exchange_test, np.stack([found, -found], axis=1), draws, groups=_epoch_and_band(dyads.shape))
-    return _Plan(found, attrs, run, caution)
+    there = np.where(counts > 0, sums, np.nan)
+    words: dict[str, Any] = {"groups": epoch_and_band(dyads.shape), "counts": counts}
+    run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
+
+    def interval() -> Arrays:
+        low, high, _ = sign_flip_interval(sums, counts, draws, alpha=wanted.alpha)
+        limits = student_interval(*_mean_and_error(sums, counts), alpha=wanted.alpha)
+        return _named_limits(low, high, *limits)
+
+    return _Plan(found, attrs, run, caution, interval=interval)
 
 
-def _exchange_sessions(dyads: _Dyads, wanted: _Wanted) -> _Plan:
+def _refuse_few_blocks(dyads: Dyads, lowest: float, wanted: _Wanted) -> None:
+    """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
+    if dyads.blocks.shared and lowest > wanted.alpha:
+        raise PlanError(
+            f"{len(dyads.names)} dyads make only {len(dyads.blocks)} blocks that can be exchanged, so no p falls below "
+            f"{lowest:.3g}, above alpha={wanted.alpha:g}: {dyads.blocks.shared}; record dyads of more people"
+        )
+
+
+def _mean_and_error(sums: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
+    """Mean over dyads, its standard error from the residual sums of blocks, degrees of freedom: [feature] each."""
+    n, n_blocks = counts.sum(axis=0), (counts > 0).sum(axis=0)
+    enough = n_blocks >= 2
+    mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    square = ((sums - counts * np.nan_to_num(mean)) ** 2).sum(axis=0)
+    factor = np.divide(n_blocks, (n_blocks - 1) * n**2, out=np.full(n.shape, np.nan), where=enough)
+    return mean, np.sqrt(square * factor), (n_blocks - 1).astype(np.float64)
+
+
+def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: Floats) -> Arrays:
+    return {
+        "statistic_low": low, "statistic_high": high, "student_low": student_low, "student_high": student_high,
+    }  # fmt: skip
+
+
+def _exchange_sessions(dyads: Dyads, wanted: _Wanted) -> _Plan:
+    if dyads.blocks.shared:
+        raise PlanError(
+            "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
+            f"({dyads.blocks.shared}): use kind='sign_flip'"
+        )
     listed = list_up_to(wanted.correct)
     draws = SessionOrders.plan(dyads.names, dyads.values, dyads.times, wanted.n, wanted.seed, list_up_to=listed)
     return replace(_of_labels(draws, "session_order", dyads.slopes, wanted), warning=ORDER_WARNING)
 
 
-def _exchange_groups(dyads: _Dyads, groups: Sequence[str], wanted: _Wanted) -> _Plan:
-    first, found = _members(dyads, groups), dyads.slopes
+def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: _Wanted) -> _Plan:
+    first, found = in_first(dyads, groups), dyads.slopes
     for name, members in zip(groups, (first, ~first), strict=True):
         n = int(members.sum())
         if n < 2:
@@ -465,8 +297,57 @@ def _exchange_groups(dyads: _Dyads, groups: Sequence[str], wanted: _Wanted) -> _
     enough = (present[first].sum(axis=0) >= 2) & (present[~first].sum(axis=0) >= 2)
     tested = np.where(enough, found, np.nan)
     listed = list_up_to(wanted.correct)
-    draws = GroupLabels.plan(dyads.names, first, tested, wanted.n, wanted.seed, list_up_to=listed)
-    return replace(_of_labels(draws, "group_labels", tested, wanted), slopes=found)
+    units = _units_of_groups(dyads, first, groups)
+    draws = GroupLabels.plan(values=tested, n=wanted.n, seed=wanted.seed, list_up_to=listed, **units)
+    _refuse_few_blocks(dyads, wanted.sides / draws.n_divisions, wanted)
+
+    def interval() -> Arrays:
+        low, high, _ = group_interval(draws, first, alpha=wanted.alpha)
+        limits = _welch(tested, first, dyads.blocks, wanted.alpha)
+        if units["strata"]:
+            limits = (np.full(low.shape, np.nan),) * 2
+        return _named_limits(low, high, *limits)
+
+    return replace(_of_labels(draws, "group_labels", tested, wanted), slopes=found, interval=interval)
+
+
+def _units_of_groups(dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
+    """What may change groups: whole blocks, or the dyads of each block where every block is in both groups."""
+    blocks = dyads.blocks
+    several = [np.flatnonzero(blocks.number == at) for at in range(len(blocks))]
+    several = [rows for rows in several if len(rows) > 1]
+    mixed = [rows for rows in several if 0 < first[rows].sum() < len(rows)]
+    if not mixed:
+        of_block = np.array([first[blocks.number == at][0] for at in range(len(blocks))])
+        return {"labels": blocks.labels, "first": of_block, "unit": blocks.number, "strata": ()}
+    whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
+    if whole:
+        one, other = (", ".join(repr(dyads.names[row]) for row in rows[0]) for rows in (mixed, whole))
+        raise PlanError(
+            f"dyads {one} share a person in both groups, dyads {other} in one of {groups[0]!r} and {groups[1]!r} only, "
+            "so neither whole blocks nor dyads within blocks can be exchanged: test one kind of them"
+        )
+    strata = [""] * len(dyads.names)
+    for rows in mixed:
+        for row in rows:
+            strata[row] = blocks.labels[blocks.number[row]]
+    return {"labels": dyads.names, "first": first, "unit": np.arange(len(first)), "strata": tuple(strata)}
+
+
+def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: float) -> tuple[Floats, Floats]:
+    """Interval of the difference of two means by Welch's t, with blocks as the units of either group."""
+    mean, square, freedom = [], [], []
+    for members in (first, ~first):
+        here = np.where(members[:, None], slopes, np.nan)
+        sums, counts = blocks.sums(np.nan_to_num(here)), blocks.sums(np.isfinite(here).astype(np.float64))
+        m, se, df = _mean_and_error(sums, counts.astype(np.int64))
+        mean.append(m)
+        square.append(se**2)
+        freedom.append(df)
+    total = square[0] + square[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = total**2 / (square[0] ** 2 / freedom[0] + square[1] ** 2 / freedom[1])
+    return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
 
 
 def _of_labels(draws: SessionOrders | GroupLabels, kind: str, found: Floats, wanted: _Wanted) -> _Plan:
@@ -498,7 +379,7 @@ def _n_tested(found: Floats) -> int:
     return int((np.isfinite(found).sum(axis=0) >= 2).sum())
 
 
-def _exchange_partners(source: _Source, null: Null, dyads: _Dyads, wanted: _Wanted) -> _Plan:
+def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: _Wanted) -> _Plan:
     require_match(source.dataset, null)
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
@@ -519,7 +400,7 @@ def _exchange_partners(source: _Source, null: Null, dyads: _Dyads, wanted: _Want
     return _Plan(rows["statistic"], attrs, partial(_repair_test, changes), caution, of_rows=of_rows)
 
 
-def _slopes_of_pairs(null: Null, dyads: _Dyads) -> Null:
+def _slopes_of_pairs(null: Null, dyads: Dyads) -> Null:
     """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
     source, chosen = dyads.source, _only(null, dyads.names)
     labels = [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
@@ -560,21 +441,15 @@ def _repair_test(null: Null, **words: Any) -> Arrays:
     return {name: values for name, values in found.items() if name not in ("null_hist", "pooled_statistic")}
 
 
-def _epoch_and_band(shape: Sequence[int]) -> Integers:
-    """Number of each feature's epoch and band: int64 [feature]."""
-    number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
-    return np.broadcast_to(number, tuple(shape)).reshape(-1)
-
-
 # --- what may mislead -------------------------------------------------------------------------------------------------
 
 
-def _unlike_sessions(dyads: _Dyads) -> str:
+def _unlike_sessions(dyads: Dyads) -> str:
     """Why raw values of these sessions are not comparable, in words; empty if nothing speaks against it."""
     source = dyads.source
     if source.null_kind:
         return ""
-    valid = source.dataset["valid_fraction"].transpose(*_ROW).to_numpy().reshape(source.values.shape)
+    valid = source.dataset["valid_fraction"].transpose(*ROW).to_numpy().reshape(source.values.shape)
     valid = np.where(np.isfinite(source.values), valid, np.nan)
     sessions = np.array(source.labels("session"))
     shares = {
@@ -595,21 +470,20 @@ def _unlike_sessions(dyads: _Dyads) -> str:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(dyads: _Dyads, found: Floats, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(dyads: Dyads, found: Floats, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
     """One row per dyad, with its slope per unit of time."""
     import xarray as xr
 
     real, per_time = dyads.source.dataset, (found / dyads.span).reshape(-1, *dyads.shape)
     of_dyad_alone = {"change": {**attrs["change"], "between": []}, "measure": attrs["measure"]}
     told = {"units": "1", "long_name": change_in_words(encode_attrs(of_dyad_alone))}
-    valid = real["valid_fraction"].transpose(*_ROW).to_numpy()
-    n_sessions = [int(np.isfinite(values).any(axis=1).sum()) for values in dyads.values]
+    valid = real["valid_fraction"].transpose(*ROW).to_numpy()
     variables: dict[str, Any] = {
-        "coherence": (_ROW, per_time, told),
-        "slope": (_ROW, per_time, told),
-        "n_sessions": ("dyad", n_sessions, {"units": "1", "long_name": "sessions of the dyad with a value"}),
+        "coherence": (ROW, per_time, told),
+        "slope": (ROW, per_time, told),
+        "n_sessions": ("dyad", dyads.n_sessions, {"units": "1", "long_name": "sessions of the dyad with a value"}),
         "valid_fraction": (
-            _ROW,
+            ROW,
             np.stack([valid[rows].mean(axis=0) for rows in dyads.rows]),
             real["valid_fraction"].attrs,
         ),
@@ -624,7 +498,7 @@ def _dataset(dyads: _Dyads, found: Floats, groups: Sequence[str] | None, attrs: 
     dims: tuple[str, ...] = FEATURE
     over = [per_time]
     if groups is not None:
-        first = _members(dyads, groups)
+        first = in_first(dyads, groups)
         over, dims, coords["between"] = [per_time[first], per_time[~first]], ("between", *FEATURE), list(groups)
     for name, arrays in zip(("slope_mean", "slope_sd"), zip(*map(_mean_and_sd, over), strict=True), strict=True):
         words = {
@@ -645,7 +519,7 @@ def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
     return mean, np.sqrt(np.divide(square, n - 1, out=missing.copy(), where=n > 1))
 
 
-def _shaped(found: Mapping[str, NDArray[Any]], dyads: _Dyads) -> Arrays:
+def _shaped(found: Mapping[str, NDArray[Any]], dyads: Dyads) -> Arrays:
     """The arrays that a result holds, each with its axes and in the user's unit of time."""
     out = {}
     n_epochs, _, _, n_bands = dyads.shape

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .changes import Source, numbers_of, refuse_one_time_twice, times_of
 from .errors import PlanError
-from .growth import _numbers_of, _refuse_one_time_twice, _Source, _times
 from .nulls.labels import slopes
-from .outcomes import _mean
+from .outcome_tables import mean
 from .results import FEATURE
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Meeting:
     side: int
 
 
-def meetings_of(source: _Source, trained: Which, probe: Which) -> list[Meeting]:
+def meetings_of(source: Source, trained: Which, probe: Which) -> list[Meeting]:
     """
     All rows in which a person meets a trained or a probe partner.
 
@@ -71,7 +71,7 @@ def meetings_of(source: _Source, trained: Which, probe: Which) -> list[Meeting]:
     return found
 
 
-def _sides_of(source: _Source, which: Which, word: str) -> dict[int, list[int]]:
+def _sides_of(source: Source, which: Which, word: str) -> dict[int, list[int]]:
     """On which sides the person may be in each row of a kind."""
     roles = [source.labels(f"role_{side}") for side in _SIDES]
     groups, dyads = source.labels("group"), source.labels("dyad")
@@ -139,7 +139,7 @@ class Turned:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, source: _Source, meetings: Sequence[Meeting]) -> Turned:
+    def of(cls, source: Source, meetings: Sequence[Meeting]) -> Turned:
         """
         Turn the rows in which the person is the second.
 
@@ -210,7 +210,7 @@ class Persons:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: _Source, meetings: Sequence[Meeting], gain: Gain, time: str | Mapping[str, float]) -> Persons:
+    def of(cls, source: Source, meetings: Sequence[Meeting], gain: Gain, time: str | Mapping[str, float]) -> Persons:
         """
         Gains and probes of each person.
 
@@ -229,7 +229,7 @@ class Persons:
         after = all(m.row in when for m in meetings)
         rows = tuple(_taken(mine, when) for mine in own)
         gains = [_gain(source, turned, mine, gain, when) for mine in own]
-        probe, before = (np.array([_mean(turned.values[r[kind]], 0) for r in rows]) for kind in ("probe", "before"))
+        probe, before = (np.array([mean(turned.values[r[kind]], 0) for r in rows]) for kind in ("probe", "before"))
         partners = tuple({k: {m.partner for m in mine if m.kind == k} for k in ("trained", "probe")} for mine in own)
         notes = _notes(source, meetings, rows)
         return cls(names, rows, partners, Gains.stacked(gains), probe, before, turned, after, notes)
@@ -251,21 +251,19 @@ class Persons:
         return [len(rows[kind]) for rows in self.rows]
 
 
-def _when(
-    source: _Source, meetings: Sequence[Meeting], gain: Gain, time: str | Mapping[str, float]
-) -> dict[int, float]:
+def _when(source: Source, meetings: Sequence[Meeting], gain: Gain, time: str | Mapping[str, float]) -> dict[int, float]:
     """Time of each row that has one; of the probes all have one or none has."""
     rows = {kind: [m.row for m in meetings if m.kind == kind] for kind in ("trained", "probe")}
     labels = {kind: [source.labels("session")[row] for row in some] for kind, some in rows.items()}
-    known = time if isinstance(time, Mapping) else _numbers_of([*labels["trained"], *labels["probe"]])
+    known = time if isinstance(time, Mapping) else numbers_of([*labels["trained"], *labels["probe"]])
     ordered = all(any(label in known for label in some) for some in labels.values())
     if not isinstance(time, Mapping) and time != "session":
         ordered = True
     needed = rows["trained"] * (ordered or gain != "level") + rows["probe"] * ordered
-    return dict(zip(needed, _times(_rows_of(source, needed), time).tolist(), strict=True))
+    return dict(zip(needed, times_of(_rows_of(source, needed), time).tolist(), strict=True))
 
 
-def _rows_of(source: _Source, rows: Sequence[int]) -> _Source:
+def _rows_of(source: Source, rows: Sequence[int]) -> Source:
     chosen = list(rows)
     return replace(source, dataset=source.dataset.isel(dyad=chosen), values=source.values[chosen])
 
@@ -324,7 +322,7 @@ class Gains:
         return Gains(*(part[list(kept)] for part in self.parts))
 
 
-def _gain(source: _Source, turned: Turned, mine: Sequence[Meeting], gain: Gain, when: Mapping[int, float]) -> Gains:
+def _gain(source: Source, turned: Turned, mine: Sequence[Meeting], gain: Gain, when: Mapping[int, float]) -> Gains:
     """Gain of a person with trained partners, the mean over their dyads."""
     of_dyad: dict[str, list[int]] = {}
     for meeting in mine:
@@ -334,18 +332,18 @@ def _gain(source: _Source, turned: Turned, mine: Sequence[Meeting], gain: Gain, 
         return _without_line(np.full(turned.values.shape[1], np.nan))
     found = Gains.stacked([_of_dyad(source, turned, dyad, rows, gain, when) for dyad, rows in of_dyad.items()])
     n = np.isfinite(found.values).sum(axis=0)
-    leverage = _mean(found.leverage, 0) / np.maximum(n, 1)
-    return Gains(_mean(found.values, 0), found.scatter.sum(axis=0), found.freedom.sum(axis=0), leverage)
+    leverage = mean(found.leverage, 0) / np.maximum(n, 1)
+    return Gains(mean(found.values, 0), found.scatter.sum(axis=0), found.freedom.sum(axis=0), leverage)
 
 
 def _of_dyad(
-    source: _Source, turned: Turned, dyad: str, rows: Sequence[int], gain: Gain, when: Mapping[int, float]
+    source: Source, turned: Turned, dyad: str, rows: Sequence[int], gain: Gain, when: Mapping[int, float]
 ) -> Gains:
     if gain == "level":
-        return _without_line(_mean(turned.values[list(rows)], 0))
+        return _without_line(mean(turned.values[list(rows)], 0))
     in_time = np.array(sorted(rows, key=lambda row: when[row]))
     times = np.array([when[int(row)] for row in in_time])
-    _refuse_one_time_twice(source, dyad, in_time, times)
+    refuse_one_time_twice(source, dyad, in_time, times)
     values = turned.values[in_time]
     if gain == "change":
         rise = values[-1] - values[0] if len(rows) > 1 else np.full(values.shape[1], np.nan)
@@ -361,15 +359,15 @@ def _line(values: Floats, times: Floats) -> Gains:
     """Slope of one dyad over its sessions."""
     slope, present = slopes(values, times), np.isfinite(values)
     when = np.where(present, times[:, None], np.nan)
-    spread = np.nansum((when - _mean(when, 0)) ** 2, axis=0)
+    spread = np.nansum((when - mean(when, 0)) ** 2, axis=0)
     rest = values - slope * times[:, None]
     freedom = np.maximum(present.sum(axis=0) - 2.0, 0.0)
-    scatter = np.where(freedom > 0, np.nansum((rest - _mean(rest, 0)) ** 2, axis=0), 0.0)
+    scatter = np.where(freedom > 0, np.nansum((rest - mean(rest, 0)) ** 2, axis=0), 0.0)
     leverage = np.divide(1.0, spread, out=np.full(spread.shape, np.nan), where=np.isfinite(slope))
     return Gains(slope, scatter, freedom, leverage)
 
 
-def _notes(source: _Source, meetings: Sequence[Meeting], rows: Sequence[Mapping[str, list[int]]]) -> tuple[str, ...]:
+def _notes(source: Source, meetings: Sequence[Meeting], rows: Sequence[Mapping[str, list[int]]]) -> tuple[str, ...]:
     """Which dyads and sessions are not used, in words."""
     dyads, sessions = source.labels("dyad"), source.labels("session")
     met = {meeting.dyad for meeting in meetings}

@@ -26,6 +26,17 @@ def occasion_label(session: object, task: object) -> str:
     return " / ".join(str(word) for word in (session, task) if str(word)) or "all"
 
 
+def row_coordinates(rows: Sequence[DyadRow]) -> dict[str, Any]:
+    """Coordinates of a dataset with one row per dyad, session and task: people, roles, group, day, outcomes."""
+    names = ("session", "task", "person_a", "person_b", "role_a", "role_b", "group")
+    of_rows: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in names}
+    if any(np.isfinite(row.day) for row in rows):
+        of_rows["day"] = [row.day for row in rows]
+    outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
+    of_rows |= {f"outcome_{name}": [row.outcomes.get(name, np.nan) for row in rows] for name in outcomes}
+    return {"dyad": [row.dyad for row in rows], **{name: ("dyad", column) for name, column in of_rows.items()}}
+
+
 @dataclass(frozen=True)
 class Occasion:
     """Dyad rows of one session and task that are computed at one length."""

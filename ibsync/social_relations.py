@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from .changes import Source
 from .errors import PlanError
-from .growth import _Source
 from .meetings import Meeting, Turned, near_name
 from .nulls.drawntest import drawn_test
 from .nulls.exchanges import list_up_to
@@ -104,7 +104,7 @@ def relations(
     check_corrections(names)
     if part not in get_args(Part):
         raise PlanError(f"part={part!r} is unknown; valid are {', '.join(map(repr, get_args(Part)))}")
-    table = _Table.of(_Source.of(real), persons)
+    table = _Table.of(Source.of(real), persons)
     draws = _draws(table, part, n_perm, seed, min(LIST_UP_TO, list_up_to(names)))
     lowest = _min_p(table.design, part, draws.shuffles)
     caution = hopeless(partial(_too_few, table, draws.shuffles, lowest, alpha), names)
@@ -139,7 +139,7 @@ class _Table:
 
     Parameters
     ----------
-    source : _Source
+    source : Source
     design : Block or RoundRobin
     persons, partners : list of str
         By their names; in a round robin the same.
@@ -151,7 +151,7 @@ class _Table:
     left_out : str
     """
 
-    source: _Source
+    source: Source
     design: Block | RoundRobin
     persons: list[str]
     partners: list[str]
@@ -162,7 +162,7 @@ class _Table:
     left_out: str
 
     @classmethod
-    def of(cls, source: _Source, role: str | None) -> _Table:
+    def of(cls, source: Source, role: str | None) -> _Table:
         """
         Sort out who met whom.
 
@@ -196,7 +196,7 @@ class _Table:
         return sorted(next(iter(self.rows.values())))
 
 
-def _met(source: _Source, role: str | None) -> list[Meeting]:
+def _met(source: Source, role: str | None) -> list[Meeting]:
     """All rows, the persons first whose role is asked for; `kind` is the session."""
     roles, people = ([source.labels(f"{what}_{side}") for side in "ab"] for what in ("role", "person"))
     known = sorted({*roles[0], *roles[1]} - {""})
@@ -215,7 +215,7 @@ def _met(source: _Source, role: str | None) -> list[Meeting]:
     ]
 
 
-def _same_channels(source: _Source) -> _Source:
+def _same_channels(source: Source) -> Source:
     """Both axes of channels in one order, which a round robin needs."""
     a, b = ([str(name) for name in source.dataset[f"channel_{side}"].values] for side in "ab")
     alone = sorted(set(a) ^ set(b))
@@ -240,9 +240,7 @@ def _refuse_few(people: Sequence[Sequence[str]], design: Block | RoundRobin) -> 
             raise PlanError(f"{some[0]!r} is the only {what}: parts of synchrony need {LEAST_IN_BLOCK} on either side")
 
 
-def _rows(
-    source: _Source, met: Sequence[Meeting], people: Sequence[list[str]]
-) -> dict[str, dict[tuple[int, int], int]]:
+def _rows(source: Source, met: Sequence[Meeting], people: Sequence[list[str]]) -> dict[str, dict[tuple[int, int], int]]:
     """Row of each pair in each session; in a round robin the first by name stands first."""
     rows: dict[str, dict[tuple[int, int], int]] = {}
     for meeting in met:
@@ -276,7 +274,7 @@ def _missing(
 
 
 def _grids(
-    source: _Source,
+    source: Source,
     design: Block | RoundRobin,
     met: Sequence[Meeting],
     people: Sequence[list[str]],

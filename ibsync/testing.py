@@ -242,7 +242,9 @@ def _repaired(
     attrs: dict[str, Any],
 ) -> list[Result]:
     joint = _joint(nulls)
-    groups = np.concatenate([k * 2**16 + _epoch_and_band(real) for k, real in enumerate(reals)])
+    groups = np.concatenate(
+        [k * 2**16 + epoch_and_band([real.sizes[d] for d in FEATURE]) for k, real in enumerate(reals)]
+    )
     graph = neighbour_graph(reals, neighbours) if {"cluster", "tfce"} & set(correct) else None
     groups = np.unique(groups, return_inverse=True)[1]
     found = repair_test(joint, correct=correct, tail=tail, groups=groups, graph=graph)
@@ -319,11 +321,11 @@ def _joint(nulls: Sequence[Null]) -> Null:
     return replace(first, pair_values=values)
 
 
-def _epoch_and_band(real: xr.Dataset) -> NDArray[np.int64]:
-    """Number of each feature's epoch and band: int64 [feature]."""
-    n_epochs, _, _, n_bands = shape = tuple(real.sizes[d] for d in FEATURE)
+def epoch_and_band(shape: Sequence[int]) -> NDArray[np.int64]:
+    """Number of the epoch and band of each feature of a shape [epoch, channel_a, channel_b, band]: int64 [feature]."""
+    n_epochs, _, _, n_bands = shape
     number = np.arange(n_epochs * n_bands).reshape(n_epochs, 1, 1, n_bands)
-    return np.broadcast_to(number, shape).reshape(-1)
+    return np.broadcast_to(number, tuple(shape)).reshape(-1)
 
 
 def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice, shape: tuple[int, ...]) -> Arrays:

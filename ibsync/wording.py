@@ -197,9 +197,15 @@ class Finding:
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
         return (
-            f"{place}  {self.measure} {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
+            f"{place}  {self.measure} {v['group_statistic']:.3f}{self.interval} (null {v['group_null_mean']:.3f})  "
             f"z {v['group_z']:.2f}  {numbers}"
         )
+
+    @property
+    def interval(self) -> str:
+        """Confidence interval of the statistic, in brackets; empty where there is none."""
+        low, high = (self.values.get(f"statistic_{end}", np.nan) for end in ("low", "high"))
+        return "" if np.isnan(low) or np.isnan(high) else f" [{low:.3f}, {high:.3f}]"
 
 
 def number(value: float) -> str:
@@ -225,7 +231,8 @@ def criterion(dataset: xr.Dataset) -> tuple[str, str]:
 
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
-    names = ("p_low", "p_high", *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z")
+    limits = ("p_low", "p_high", "statistic_low", "statistic_high")
+    names = (*limits, *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z")
     size = int(np.prod([dataset.sizes[dim] for dim in FEATURE]))
     flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
     columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
@@ -367,7 +374,9 @@ def outcome_in_words(attrs: Mapping[Any, Any]) -> str:
     held = _names(attrs, "covariates")
     given = f", given {' and '.join(map(repr, held))}," if held else ""
     where = "over the sessions of each dyad" if level == "within" else "over dyads"
-    return f"association of {side} with {str(attrs.get('outcome'))!r}{later}{given} {where}"
+    of_outcome = {"change": "the change in ", "slope": "the slope over sessions of "}
+    what = f"{of_outcome.get(str(attrs.get('outcome_level')), '')}{str(attrs.get('outcome'))!r}"
+    return f"association of {side} with {what}{later}{given} {where}"
 
 
 def _statistic(attrs: Mapping[Any, Any]) -> str:
@@ -588,6 +597,10 @@ def summary(dataset: xr.Dataset) -> str:
         lines.append(f"  null: {null_in_words(dataset.attrs)}")
         lines += [f"  smallest {criterion(dataset)[0]}:", *group] if group else []
         lines += ["  smallest p of single dyads:", *single] if single else []
+    if dataset.attrs.get("entered"):
+        lines.append(f"  entered: {dataset.attrs['entered']}")
+    if dataset.attrs.get("blocks"):
+        lines.append(f"  exchanged together: {dataset.attrs['blocks']}")
     if dataset.attrs.get("left_out"):
         lines.append(f"  left out: {dataset.attrs['left_out']}")
     return "\n".join([*lines, f"  {hypothesis(dataset.attrs)}"])
@@ -670,6 +683,9 @@ def _null_sentence(dataset: xr.Dataset) -> str:
     unit = f"Of each dyad the contrast {contrast} was taken, as the mean over its sessions. " * bool(contrast)
     unit += _change_sentence(attrs)
     left_out = f" Left out: {attrs['left_out']}." if attrs.get("left_out") else ""
+    entered = f" {attrs['entered']} entered." if attrs.get("entered") else ""
+    entered += f" Not independent, and exchanged as blocks: {attrs['blocks']}." if attrs.get("blocks") else ""
+    left_out = entered + left_out
     compared = _related(attrs) or f"{unit}{_compared(attrs)} under the null"
     return f"{compared} ({null_in_words(attrs)}); {rule}{floor}; tail: {tail}.{left_out}"
 

@@ -61,10 +61,13 @@ ALLOWED: dict[str, set[str]] = {
     "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
     "exchanges": {"errors", "grouptest", "inference", "philox"},
     "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
-    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox"},
+    "limits": set(),
+    "held_out": set(),
+    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox", "limits"},
     "associations": {"freedman_lane"},
     "relations": {"freedman_lane"},
     "labels": {"errors", "exchanges", "philox"},
+    "intervals": {"exchanges", "labels", "limits"},
     "drawntest": {"errors", "accumulate", "grouptest", "inference"},
     "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
     "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
@@ -78,6 +81,10 @@ ALLOWED: dict[str, set[str]] = {
     "wording": {"errors"},
     "results": {"errors", "measures", "storage", "wording"},
     "specifications": {"errors", "grouptest", "storage", "wording"},
+    "blocks": {"errors"},
+    "changes": {"errors", "labels", "results", "wording", "blocks"},
+    "outcome_tables": {"errors", "study", "results"},
+    "outcome_samples": {"errors", "freedman_lane", "labels", "blocks", "outcome_tables"},
 }
 # The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
 FACES = {
@@ -93,10 +100,12 @@ FACES = {
     "demo",
     "doctor",
     "drawing",
+    "followups",
     "generalisation",
     "histograms",
     "job",
     "meetings",
+    "mixed_models",
     "multiverse",
     "multiverses",
     "outcomes",
@@ -106,6 +115,7 @@ FACES = {
     "power",
     "power_curves",
     "power_plan",
+    "predictions",
     "report",
     "sample_size",
     "scalogram",
@@ -120,7 +130,7 @@ FACES = {
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}
-HEAVY = ("scipy.stats", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
+HEAVY = ("scipy.stats", "statsmodels", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
 
 def dotted(path: Path, package: Path) -> set[str]:

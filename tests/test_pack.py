@@ -566,3 +566,51 @@ def test_real_recording_with_empty_channels_packs_with_them_marked_bad(tmp_path,
     study, notes = packed([quirk[7], quirk[9]], output, dyads=table)
     assert study.recordings[0].bad_channels == ("S3_D5", "S3_D6")
     assert any("no samples in hbo: S3_D5, S3_D6" in note for note in notes)
+
+
+# --- days -------------------------------------------------------------------------------------------------------------
+
+
+def sessions_of(folder: Path, *rows: str) -> Path:
+    """Two people in two sessions each."""
+    for k, (sub, ses) in enumerate((s, v) for s in ("01", "02") for v in ("1", "2")):
+        write_snirf(bids(folder, sub, ses=ses), Person(seed=k))
+    write_table(folder / "dyads.tsv", *rows)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "days"),
+    [
+        ("day", ("0", "14.5"), [0.0, 14.5]),
+        ("date", ("1970-01-03", "2026-03-31"), [2.0, 20543.0]),
+        ("day", ("n/a", "3"), [np.nan, 3.0]),
+    ],
+)
+def test_days_of_sessions_are_kept(tmp_path, output, column, cells, days):
+    rows = [f"d1 01 02 {session} {cell}" for session, cell in zip("12", cells, strict=True)]
+    folder = sessions_of(tmp_path / "bids", f"dyad person_a person_b session {column}", *rows)
+    study, notes = packed(folder, output)
+    assert_array_equal([row.day for row in study.dyads], days)
+    assert not any("not used" in note for note in notes)
+    assert study.describe()["dyads"][1]["day"] == days[1]
+    assert_array_equal(xr.open_dataset(output, group="dyads", engine="h5netcdf")["day"], days)
+
+
+def test_a_study_without_days_has_no_such_column(pair, output):
+    study, _ = packed(pair, output)
+    assert "day" not in xr.open_dataset(output, group="dyads", engine="h5netcdf")
+    assert np.isnan(study.dyads[0].day)
+    assert study.describe()["dyads"][0]["day"] is None
+
+
+def test_days_that_are_wrong(tmp_path, output):
+    folder = sessions_of(tmp_path / "bids", "dyad person_a person_b day", "d1 01 02 3")
+    refused(folder, output, "dyads.tsv: line 2", "'d1' has one day for sessions 1, 2", "one row per session")
+    head = "dyad person_a person_b session"
+    write_table(folder / "dyads.tsv", f"{head} date", "d1 01 02 1 31.3.2026")
+    refused(folder, output, "line 2", "date is '31.3.2026'", "write it as 2026-03-31")
+    write_table(folder / "dyads.tsv", f"{head} day", "d1 01 02 1 late")
+    refused(folder, output, "line 2", "day is 'late', not a number")
+    write_table(folder / "dyads.tsv", f"{head} day date", "d1 01 02 1 4 2026-03-31")
+    refused(folder, output, "line 2", "both day and date")

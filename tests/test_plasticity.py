@@ -1,5 +1,4 @@
 import json
-import warnings
 from itertools import combinations, permutations, product
 
 import numpy as np
@@ -9,6 +8,7 @@ from fake_results import make_real
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal
 from scipy.stats import binom, false_discovery_control, permutation_test
+from sessions import fitted, noise, quiet, study
 
 import ibsync as ibs
 from ibsync.errors import PlanError
@@ -17,66 +17,6 @@ from ibsync.nulls.drawntest import drawn_test
 from ibsync.nulls.labels import GroupLabels, SessionOrders, slopes
 from ibsync.nulls.matchings import Matchings
 from ibsync.nulls.surrogates import Draws, Null, Repairing
-
-DIMS = ("dyad", "epoch", "channel_a", "channel_b", "band")
-
-
-def study(values, *, sessions=None, valid=0.9, groups=None, task="talk"):
-    """Real synchrony from values [dyad, session, feature], one row per session that has a value."""
-    values = np.asarray(values, float)
-    n_dyads, n_sessions, n_features = values.shape
-    sessions = sessions or [f"ses-{s + 1:02d}" for s in range(n_sessions)]
-    at = [(d, s) for s in range(n_sessions) for d in range(n_dyads) if np.isfinite(values[d, s]).any()]
-    dyads, when = np.array(at).T
-    rows = values[dyads, when].reshape(len(at), 1, 1, n_features, 1)
-    groups = groups or ["pairs"] * n_dyads
-    return xr.Dataset(
-        {"coherence": (DIMS, rows), "valid_fraction": (DIMS, np.broadcast_to(valid, rows.shape).copy())},
-        {
-            "dyad": [f"d{d + 1:02d}" for d in dyads],
-            "session": ("dyad", [sessions[s] for s in when]),
-            "task": ("dyad", [task] * len(at)),
-            "person_a": ("dyad", [f"d{d + 1:02d}-a" for d in dyads]),
-            "group": ("dyad", [groups[d] for d in dyads]),
-            "epoch": ["all"],
-            "channel_a": ["S1_D1"],
-            "channel_b": [f"S{k + 1}_D1" for k in range(n_features)],
-            "band": ["task"],
-            "band_low_hz": ("band", [0.02]),
-            "band_high_hz": ("band", [0.1]),
-            "chroma": "hbo",
-        },
-        {"study_sha256": "ab" * 32, "spec": "{}", "ibsync_version": "0", "sfreq": 5.0},
-    )
-
-
-def noise(n_dyads, n_sessions, n_features=2, *, seed=0, growth=0.0, missing=0.0):
-    """Values around 0.3, optionally growing per session, with sessions missing at random (two are always there)."""
-    random = np.random.default_rng(seed)
-    values = 0.3 + 0.05 * random.standard_normal((n_dyads, n_sessions, n_features))
-    values += growth * np.arange(n_sessions)[:, None]
-    gone = random.random((n_dyads, n_sessions)) < missing
-    gone[:, :2] = False
-    values[gone] = np.nan
-    return values
-
-
-def fitted(values, times):
-    """Slopes by numpy.polyfit, one by one: [dyad, feature] from [dyad, session, feature]."""
-    out = np.full((len(values), values.shape[2]), np.nan)
-    for dyad, feature in np.ndindex(out.shape):
-        y = values[dyad, :, feature]
-        there = np.isfinite(y)
-        if there.sum() >= 2:
-            out[dyad, feature] = np.polyfit(np.asarray(times, float)[there], y[there], 1)[0]
-    return out
-
-
-def quiet(*args, **words):
-    """The same without its warnings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return plasticity(*args, **words)
 
 
 def null_of(pairs, real, *, roles=Repairing, n=500, seed=3):
@@ -115,6 +55,24 @@ def test_time_is_the_number_in_the_label_or_what_is_said():
     got = quiet(named, {"pre": 0, "mid": 20, "post": 30}, correct=[])
     assert_allclose(got.dataset["slope"].values.reshape(7, 2), fitted(values, [0, 20, 30]), rtol=1e-11)
     assert "change of coherence per unit of time" in got.hypothesis
+
+
+def test_days_of_each_dyad_are_taken_from_the_study():
+    values = noise(7, 3)
+    real = study(values)
+    day = np.random.default_rng(3).permutation(100)[: real.sizes["dyad"]].astype(float)
+    dated = real.assign_coords(day=("dyad", day))
+    got = quiet(dated, "day", correct=[])
+    for dyad in range(7):
+        mine = np.flatnonzero(real["dyad"].values == f"d{dyad + 1:02d}")
+        slope = np.polyfit(day[mine], values[dyad], 1)[0]
+        assert_allclose(got.dataset["slope"].values[dyad].ravel(), slope, rtol=1e-9)
+    assert "change of coherence per day" in got.hypothesis
+    assert "day" not in got.dataset.coords
+    unknown = dated.copy()
+    unknown["day"].values[4] = np.nan
+    plan_refusal(lambda: plasticity(unknown, "day"), "dyad 'd05': session 'ses-01' has no number in 'day'")
+    plan_refusal(lambda: plasticity(real, "day"), "time='day' is unknown; write 'session', 'day' where the dyads table")
 
 
 def test_the_unit_of_time_changes_slopes_but_no_p():

@@ -310,7 +310,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _outcome_text(outcome: Outcome) -> str:
-    return "\n".join([str(outcome.result), *(f"wrote {path}" for path in outcome.files)])
+    pages = [str(outcome.result), *(found.page for found in outcome.further if found.page)]
+    return "\n\n".join([*pages, "\n".join(f"wrote {path}" for path in outcome.files)])
 
 
 def _multiverse(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from ..nulls.surrogatetest import check_surrogate_corrections
 from ..spec import WTC
 from ..storage import check_writable, write_whole
 from ..testing import DEFAULT_CORRECTIONS, test_together
+from .followups import Followup, follow_up, named_beside
+from .followups import problems as followup_problems
 from .settings import Pairs, PlanFile, check_files_differ, read_plan
 
 if TYPE_CHECKING:
@@ -37,12 +40,15 @@ class Outcome:
         Files that were written.
     seconds : float
         Time from reading the study to the end of the test.
+    further : tuple of Followup
+        Changes over sessions and associations with outcomes, as the plan asks for them.
     """
 
     chroma: str
     result: Result
     files: tuple[Path, ...]
     seconds: float
+    further: tuple[Followup, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """The outcome for a script, as a dictionary that JSON can carry."""
@@ -56,6 +62,7 @@ class Outcome:
             "findings": [dataclasses.asdict(finding) for finding in top_findings(self.result.dataset, limit=10)],
             "files": [str(path) for path in self.files],
             "seconds": round(self.seconds, 3),
+            "further": [found.describe() for found in self.further],
             **{name: attrs[name] for name in ("backend", "n_draws", "exact", "min_p", "seed") if name in attrs},
         }
 
@@ -176,6 +183,7 @@ def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readine
     caution = ""
     try:
         caution = _caution(study, plan)
+        problems += followup_problems(study, plan.null.kind, plan.plasticity, plan.outcomes)
     except IbsyncError as error:
         problems.append(str(error))
     pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
@@ -271,7 +279,7 @@ def _parsed(value: Any) -> Any:
 
 def _redirected(plan: PlanFile, output: str | Path | None, report: str | Path | None) -> PlanFile:
     """The plan with the files of the command line, which start at the working folder."""
-    changed = dataclasses.replace(
+    changed = replace(
         plan,
         output=plan.output if output is None else Path(output),
         report=plan.report if report is None else Path(report),
@@ -281,8 +289,9 @@ def _redirected(plan: PlanFile, output: str | Path | None, report: str | Path | 
 
 
 def _files(plan: PlanFile) -> list[Path]:
-    named = [file for chroma in plan.synchrony.chroma for file in (plan.output_of(chroma), plan.report_of(chroma))]
-    return [file for file in named if file is not None]
+    chromas = plan.synchrony.chroma
+    named = [file for chroma in chromas for file in (plan.output_of(chroma), plan.report_of(chroma))]
+    return [file for file in named if file is not None] + [file for c in chromas for file in plan.further_of(c)]
 
 
 def _epochs(plan: PlanFile) -> Any:
@@ -313,22 +322,37 @@ def _computed(study: Study, plan: PlanFile, backend: str, states: Mapping[str, P
         nulls = [study.null(plan.wtc, chroma=c, checkpoint=states.get(c), **null_words) for c in chromas]
         reals = [study.synchrony(plan.wtc, chroma=chroma, **words) for chroma in chromas]
         results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail, alpha=plan.test.alpha)
+    asked = (plan.plasticity, plan.outcomes)
+    further = [follow_up(study, *three, *asked) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
-    return [Outcome(chroma, result, (), seconds) for chroma, result in zip(chromas, results, strict=True)]
+    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(chromas, results, further, strict=True)]
 
 
 def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes with their files; pages are drawn before the first file is written."""
-    from ..pictures.report import html_page
-
-    reports = [plan.report_of(outcome.chroma) for outcome in outcomes]
-    pages = ["" if path is None else html_page(o.result) for o, path in zip(outcomes, reports, strict=True)]
+    pages = [_pages(plan, outcome) for outcome in outcomes]
     written = []
-    for outcome, path, page in zip(outcomes, reports, pages, strict=True):
-        files = [plan.output_of(outcome.chroma)]
-        outcome.result.save(files[0])
-        if path is not None:
-            write_whole(path, page.encode())
-            files.append(path)
-        written.append(dataclasses.replace(outcome, files=tuple(files)))
+    for outcome, texts in zip(outcomes, pages, strict=True):
+        output = plan.output_of(outcome.chroma)
+        outcome.result.save(output)
+        further = [replace(found, files=(found.save(found.file_beside(output)),)) for found in outcome.further]
+        for path, text in texts.items():
+            write_whole(path, text.encode())
+        files = (output, *(path for found in further for path in found.files), *texts)
+        written.append(replace(outcome, files=files, further=tuple(further)))
     return written
+
+
+def _pages(plan: PlanFile, outcome: Outcome) -> dict[Path, str]:
+    """The HTML reports of one chroma by their paths: that of the test, and one for each further result."""
+    from ..pictures.report import html_page
+    from ..results import Result
+
+    report = plan.report_of(outcome.chroma)
+    if report is None:
+        return {}
+    pages = {report: html_page(outcome.result)}
+    for found in outcome.further:
+        if isinstance(found.content, Result):
+            pages[named_beside(report, found.name, report.suffix)] = html_page(found.content)
+    return pages

@@ -16,6 +16,7 @@ from ..nulls.grouptest import Tail
 from ..nulls.inference import CORRECTIONS
 from ..spec import WTC
 from ..surrogate_runs import FAMILY_OPTIONS
+from .followups import OutcomeSettings, PlasticitySettings, named_beside, names_of, read_outcomes, read_plasticity
 
 Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
 Pairs = str | tuple[tuple[str, str], ...]
@@ -33,6 +34,7 @@ _WTC_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "min_valid": ((int, float), "a number from 0 to 1"),
     "period": ((bool,), "true or false"),
 }
+_TABLES = ("study", "output", "report", "wtc", "synchrony", "null", "test", "plasticity", "outcome")
 _BAND_KEYS = ("low_hz", "high_hz", "exclude_hz")
 
 
@@ -126,6 +128,10 @@ class PlanFile:
         What coherence is computed.
     synchrony, null, test
         The settings of each stage.
+    plasticity : PlasticitySettings or None
+        Change over sessions, if it is asked for.
+    outcomes : tuple of OutcomeSettings
+        Associations with outcomes.
     """
 
     path: Path
@@ -136,6 +142,8 @@ class PlanFile:
     synchrony: SynchronySettings = SynchronySettings()
     null: NullSettings = field(default_factory=NullSettings)
     test: TestSettings = TestSettings()
+    plasticity: PlasticitySettings | None = None
+    outcomes: tuple[OutcomeSettings, ...] = ()
 
     def output_of(self, chroma: str) -> Path:
         """Result file of one chroma: `output`, with the chroma in its name when there are several."""
@@ -144,6 +152,13 @@ class PlanFile:
     def report_of(self, chroma: str) -> Path | None:
         """HTML report of one chroma, named likewise."""
         return None if self.report is None else with_chroma(self.report, chroma, self.synchrony.chroma)
+
+    def further_of(self, chroma: str) -> list[Path]:
+        """Files of one chroma beside its result: those of changes and outcomes, and their reports."""
+        output, report = self.output_of(chroma), self.report_of(chroma)
+        names = names_of(self.plasticity, self.outcomes)
+        files = [named_beside(output, name, ending or output.suffix) for name, ending in names]
+        return files + [named_beside(report, name, report.suffix) for name, ending in names if report and not ending]
 
 
 def with_chroma(path: Path, chroma: str, chromas: Sequence[str]) -> Path:
@@ -173,7 +188,7 @@ def read_plan(path: str | Path) -> PlanFile:
     """
     path = Path(path)
     reader = Reader(path)
-    words = reader.keys("", parsed_toml(path), ("study", "output", "report", "wtc", "synchrony", "null", "test"))
+    words = reader.keys("", parsed_toml(path), _TABLES)
     if "study" not in words:
         raise PlanError(f'{path}: study is missing; add a line such as study = "study.h5"')
     plan = PlanFile(
@@ -185,6 +200,8 @@ def read_plan(path: str | Path) -> PlanFile:
         synchrony=_synchrony(reader, reader.table(words, "synchrony")),
         null=_null(reader, reader.table(words, "null")),
         test=_test(reader, reader.table(words, "test")),
+        plasticity=read_plasticity(reader, reader.table(words, "plasticity")) if "plasticity" in words else None,
+        outcomes=read_outcomes(reader, words["outcome"]) if "outcome" in words else (),
     )
     check_files_differ(plan)
     return plan
@@ -208,6 +225,7 @@ def check_files_differ(plan: PlanFile) -> None:
         files.append(("output", plan.output_of(chroma)))
         report = plan.report_of(chroma)
         files += [] if report is None else [("report", report)]
+        files += [("a further result", file) for file in plan.further_of(chroma)]
     seen: dict[Path, str] = {}
     for key, file in files:
         resolved = file.resolve()

@@ -128,7 +128,13 @@ def _sides(draws: Exchanges, tail: Tail) -> int:
 
 
 def too_few(
-    draws: Exchanges, n_features: int, correct: Sequence[str], *, tail: Tail = "two-sided", alpha: float = 0.05
+    draws: Exchanges,
+    n_features: int,
+    correct: Sequence[str],
+    *,
+    tail: Tail = "two-sided",
+    alpha: float = 0.05,
+    units: str = "dyads",
 ) -> str:
     """
     Why a lone finding could not be seen with these draws, in one sentence; empty if it could.
@@ -143,12 +149,14 @@ def too_few(
     tail : {"greater", "less", "two-sided"}
     alpha : float
         Level at which a finding is wanted.
+    units : str
+        What is exchanged, in words.
     """
     why = shortfall(draws.n, n_features, correct, alpha=alpha, sides=_sides(draws, tail))
     if not why or not draws.exact:
         return why
     named = ", ".join(map(repr, correct)) or "no correction"
     return (
-        f"{len(draws)} dyads allow only {draws.n + 1} exchanges (smallest p {min_p(draws, tail):.3g}), too few for "
+        f"{len(draws)} {units} allow only {draws.n + 1} exchanges (smallest p {min_p(draws, tail):.3g}), too few for "
         f"{n_features} features tested with {named} at alpha={alpha:g}; record more dyads or test fewer features"
     )

@@ -20,6 +20,7 @@ from ..errors import PlanError
 from .accumulate import Exceedances, Histogram, Maxima, StepDown, tie_tolerance
 from .grouptest import OUTPUT_BINS, Tail
 from .inference import adjust_fdr, check_corrections, clopper_pearson, p_value, shortfall, single_step_p, step_down_p
+from .limits import DRAWN, MOST_VALUES, Limits, limits, normal_interval, student_interval
 from .philox import Purpose, entity_ids, permutations, purpose_word, split_seed
 
 Floats = NDArray[np.float64]
@@ -365,6 +366,60 @@ class FreedmanLane:
             "t": t,
             "slope": slope,
         }
+
+    def intervals(self, *, alpha: float = 0.05) -> dict[str, Floats]:
+        """
+        Confidence intervals of the correlation and of the slope.
+
+        Parameters
+        ----------
+        alpha : float
+            1 less the coverage.
+
+        Returns
+        -------
+        dict of float64 [feature]
+            ``statistic_low, statistic_high``: of the partial correlation, by Fisher's z; ``student_low, student_high``:
+            of the slope, by least squares; ``slope_low, slope_high``: slopes that the permutation of what they and the
+            nuisance variables leave of the outcome does not reject in two tails (exact without covariates; NaN for
+            features with missing values, infinite where the permutations are too few).
+        """
+        found = self._values()
+        freedom = self._of_features(lambda pattern: pattern.freedom)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z, reach = np.arctanh(np.clip(found["group_statistic"], -1, 1)), 1 / np.sqrt(freedom - 1)
+            r = normal_interval(z, np.where(freedom > 1, reach, np.nan), alpha=alpha)
+            se = np.abs(found["slope"] / found["t"])
+            t = student_interval(found["slope"], se, np.nan_to_num(freedom), alpha=alpha)
+        low, high = self._slope_limits(alpha)
+        return {
+            "statistic_low": np.tanh(r[0]), "statistic_high": np.tanh(r[1]), "student_low": t[0], "student_high": t[1],
+            "slope_low": low, "slope_high": high,
+        }  # fmt: skip
+
+    def _slope_limits(self, alpha: float) -> tuple[Floats, Floats]:
+        out = np.full((2, self.n_features), np.nan)
+        shuffles = self.shuffles
+        if shuffles.n * self.n_features > MOST_VALUES and shuffles.n > DRAWN:
+            shuffles = Shuffles.plan(shuffles.units, shuffles.strata, DRAWN, shuffles.seed, list_up_to=0)
+        for pattern in (pattern for pattern in self._patterns if len(pattern.units) == len(self.residual)):
+            e = self.residual
+
+            def turning(start: int, stop: int, some: slice, pattern: _Pattern = pattern, e: Floats = e) -> Limits:
+                """Slopes between which a draw's covariance reaches the observed one in absolute value."""
+                x, length = pattern.directions[:, some], pattern.lengths[some]
+                orders = shuffles.orders(start, stop)
+                drawn, own, observed = e[orders] @ x, np.einsum("duf,uf->df", x[orders], x), x.T @ e
+                ends = [
+                    np.divide(observed + sign * drawn, share, out=np.full(own.shape, np.nan), where=share > _NOTHING)
+                    for sign, share in ((-1, 1 - own), (1, 1 + own))
+                ]
+                always = np.isnan(ends[0]) | np.isnan(ends[1])
+                low, high = np.fmin(*ends) / length, np.fmax(*ends) / length
+                return np.where(always, -np.inf, low), np.where(always, np.inf, high)
+
+            out[:, pattern.features] = limits(turning, shuffles.n, len(pattern.features), alpha, len(pattern.units))
+        return out[0], out[1]
 
     def _draws(self) -> Iterator[tuple[int, Floats]]:
         """First number and correlations [draw, tested feature] of consecutive draws."""

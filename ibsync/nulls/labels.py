@@ -5,7 +5,7 @@ range of draws into the statistic of every feature, for `drawntest.drawn_test`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import permutations as all_orders
 from math import comb, factorial, prod
@@ -170,14 +170,14 @@ def _slopes_in_order(values: Floats, times: Floats, order: Integers) -> Floats:
 @dataclass(frozen=True)
 class GroupLabels:
     """
-    Difference of the means of two groups of dyads when whole dyads change groups.
+    Difference of the means of two groups of dyads when whole units (dyads, or blocks of them) change groups.
 
     Parameters
     ----------
     labels : tuple of str
-        One label per dyad.
-    first : bool [dyad]
-        Which dyads are in the first group.
+        One label per unit.
+    first : bool [unit]
+        Which units are in the first group.
     values : float64 [dyad, feature]
         NaN leaves a dyad out of that feature.
     n : int
@@ -185,6 +185,10 @@ class GroupLabels:
     seed : int
     exact : bool
         Whether all divisions into groups of these sizes are listed.
+    strata : tuple of str
+        One label per unit: only units of one label exchange groups. Empty: all do.
+    unit : int64 [dyad]
+        Unit of each dyad. Empty: dyads are units.
     """
 
     labels: tuple[str, ...]
@@ -193,6 +197,8 @@ class GroupLabels:
     n: int
     seed: int
     exact: bool
+    strata: tuple[str, ...] = ()
+    unit: Integers = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
 
     @classmethod
     def plan(
@@ -204,6 +210,8 @@ class GroupLabels:
         seed: int,
         *,
         list_up_to: int = LIST_UP_TO,
+        strata: Sequence[str] = (),
+        unit: Integers | None = None,
     ) -> "GroupLabels":
         """
         List all divisions if there are at most ``max(n, list_up_to)``, else draw `n` at random.
@@ -211,33 +219,80 @@ class GroupLabels:
         Raises
         ------
         PlanError
-            If the number of draws or the seed is out of range.
+            If the number of draws or the seed is out of range, or no two units may exchange their groups.
         """
         _check_draws(n, seed)
-        n_all = comb(len(labels), int(first.sum()))
-        exact = n_all <= max(n, list_up_to)
-        # Rows in the order of their labels: what is drawn does not depend on the order in which they were given.
+        # Units in the order of their labels: what is drawn does not depend on the order in which they were given.
         place = np.argsort(labels)
-        sorted_labels = tuple(labels[row] for row in place)
-        return cls(sorted_labels, first[place], values[place], n_all - 1 if exact else n, seed, exact)
+        number = np.argsort(place)[np.arange(len(labels)) if unit is None else unit]
+        label = [strata[at] for at in place] if len(strata) else [""] * len(labels)
+        plan = cls(
+            tuple(labels[at] for at in place),
+            first[place],
+            values,
+            n,
+            seed,
+            False,
+            tuple(label),
+            number.astype(np.int64),
+        )
+        n_all = plan.n_divisions
+        if n_all == 1:
+            raise PlanError("no two units may exchange their groups, so there is nothing to compare; add dyads")
+        exact = n_all <= max(n, list_up_to)
+        return replace(plan, n=n_all - 1 if exact else n, exact=exact)
+
+    @cached_property
+    def blocks(self) -> dict[str, Integers]:
+        """Units that exchange groups among themselves, by their label."""
+        strata = np.array(self.strata if self.strata else [""] * len(self.labels))
+        return {str(label): np.flatnonzero(strata == label) for label in np.unique(strata)}
+
+    @property
+    def n_divisions(self) -> int:
+        """Divisions that there are, the observed one included."""
+        return prod(comb(len(units), int(self.first[units].sum())) for units in self.blocks.values())
 
     def statistic(self, start: int, stop: int) -> Floats:
         """First mean minus second, float64 [draw, feature]; NaN where a group has no value."""
-        chosen = self.members(start, stop).astype(np.float64)
-        present = np.isfinite(self.values)
-        filled, mass = np.where(present, self.values, 0.0), present.astype(np.float64)
+        return self.difference(self.values, start, stop)
+
+    def difference(self, values: Floats, start: int, stop: int) -> Floats:
+        """The same of other values [dyad, feature]."""
+        members = self.members(start, stop)
+        chosen = (members[:, self.unit] if self.unit.size else members).astype(np.float64)
+        present = np.isfinite(values)
+        filled, mass = np.where(present, values, 0.0), present.astype(np.float64)
         means = [_ratio(one @ filled, one @ mass) for one in (chosen, 1.0 - chosen)]
         return means[0] - means[1]
 
     def members(self, start: int, stop: int) -> NDArray[np.bool_]:
-        """Which dyads are in the first group in draws `start` to `stop` - 1: bool [draw, dyad]."""
+        """Which units are in the first group in draws `start` to `stop` - 1: bool [draw, unit]."""
         k = np.arange(start, stop, dtype=np.int64)
-        if not self.exact:
-            purpose = purpose_word(Purpose.GROUP_LABEL)
-            return self.first[permutations(self.seed, k, len(self.labels), entity=entity_id(""), purpose=purpose)]
-        own = _rank(self.first)
-        rank = np.where(k == 0, own, k - (k <= own))
-        return _subset_of_rank(rank, len(self.labels), int(self.first.sum()))
+        out = np.empty((k.size, len(self.labels)), dtype=bool)
+        for units, chosen in zip(self.blocks.values(), self._listed(k) if self.exact else self._drawn(k), strict=True):
+            out[:, units] = chosen
+        return out
+
+    def _drawn(self, k: Integers) -> list[NDArray[np.bool_]]:
+        purpose = purpose_word(Purpose.GROUP_LABEL)
+        return [
+            self.first[units][permutations(self.seed, k, len(units), entity=entity_id(label), purpose=purpose)]
+            for label, units in self.blocks.items()
+        ]
+
+    def _listed(self, k: Integers) -> list[NDArray[np.bool_]]:
+        """Combination of the blocks' divisions number k, counted from the observed one; the last turns fastest."""
+        out = []
+        rest = k
+        for units in reversed(self.blocks.values()):
+            first = self.first[units]
+            n_all, own = comb(len(units), int(first.sum())), _rank(first)
+            rest, digit = np.divmod(rest, n_all)
+            # Digit 0 is what was observed, the others count the remaining divisions in order.
+            rank = np.where(digit == 0, own, digit - (digit <= own))
+            out.append(_subset_of_rank(rank, len(units), int(first.sum())))
+        return out[::-1]
 
 
 def _ratio(total: Floats, n: Floats) -> Floats:

@@ -102,6 +102,7 @@ def exchange_test(
     graph: "csr_array[Any] | None" = None,
     threshold: float | None = None,
     groups: Integers | None = None,
+    counts: Integers | None = None,
 ) -> dict[str, NDArray[Any]]:
     """
     Test of the mean over units that under the hypothesis show each of their variants with equal probability.
@@ -114,6 +115,9 @@ def exchange_test(
     draws : Exchanges
     tail, correct, graph, threshold, groups
         As `sign_flip_test`.
+    counts : int64 [unit, feature], optional
+        Dyads behind each unit, where units are blocks of dyads that are exchanged together: variants are then sums
+        over the dyads of a block, and the mean is over dyads. The t of clusters is that of the blocks' sums.
 
     Returns
     -------
@@ -126,10 +130,10 @@ def exchange_test(
     n_features = variants.shape[2]
     if variants.shape[:2] != (len(draws), draws.n_variants):
         raise PlanError(f"values have {variants.shape[0]} rows for {len(draws)} labels; give one label per row")
-    test = _Test(variants, draws, tail, np.zeros(n_features, np.int64) if groups is None else groups)
+    test = _Test(variants, draws, tail, np.zeros(n_features, np.int64) if groups is None else groups, counts)
     maps = _Maps(test, correct, graph, threshold)
-    counts = _count(test, maps)
-    return test.values() | _p_values(test, counts, correct) | maps.p_values() | _null(test, counts)
+    added = _count(test, maps)
+    return test.values() | _p_values(test, added, correct) | maps.p_values() | _null(test, added)
 
 
 class _Test:
@@ -144,7 +148,14 @@ class _Test:
         Observed standardised mean, its tie tolerance, and z turned so that large is evidence.
     """
 
-    def __init__(self, variants: NDArray[np.floating], draws: Exchanges, tail: Tail, groups: Integers) -> None:
+    def __init__(
+        self,
+        variants: NDArray[np.floating],
+        draws: Exchanges,
+        tail: Tail,
+        groups: Integers,
+        counts: Integers | None = None,
+    ) -> None:
         if groups.shape != (variants.shape[2],):
             raise PlanError(
                 f"groups has shape {groups.shape} for {variants.shape[2]} features; give one group per feature"
@@ -152,7 +163,8 @@ class _Test:
         self.draws, self.tail, self.groups = draws, tail, groups
         self.n_features = variants.shape[2]
         present = np.isfinite(variants).all(axis=1)
-        self.n_dyads: Integers = present.sum(axis=0).astype(np.int64)
+        n_units: Integers = present.sum(axis=0).astype(np.int64)
+        self.n_dyads: Integers = n_units if counts is None else np.where(present, counts, 0).sum(axis=0)
         filled = np.where(present[:, None], variants, 0.0).astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = filled.mean(axis=1).sum(axis=0) / self.n_dyads
@@ -162,12 +174,12 @@ class _Test:
         varies = sd > tolerance
         scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies)
         z = (statistic - mean) * scale
-        tested = np.flatnonzero(self.n_dyads >= LEAST_UNITS)
+        tested = np.flatnonzero(n_units >= LEAST_UNITS)
         self.tested = tested[np.argsort(self.orient(z[tested]), kind="stable")]
         self.statistic, self.mean, self.sd, self.z = (v[self.tested] for v in (statistic, mean, sd, z))
         self.tolerance = np.where(varies, tolerance * scale, 1.0)[self.tested]
         self.evidence = self.orient(self.z)
-        self.n = self.n_dyads[self.tested]
+        self.n, self.n_units = self.n_dyads[self.tested], n_units[self.tested]
         self.filled = filled[:, :, self.tested]
         centred = self.filled - self.filled.mean(axis=1, keepdims=True)
         self._z_table = _flat(centred * (scale[self.tested] / self.n))
@@ -195,11 +207,11 @@ class _Test:
 
     def t_of(self, choices: Floats) -> Floats:
         """One-sample t of each draw: float64 [draw, feature], NaN for a feature that is not tested."""
-        mean = choices @ _flat(self.filled) / self.n
-        square = choices @ _flat(self.filled**2) / self.n
+        mean = choices @ _flat(self.filled) / self.n_units
+        square = choices @ _flat(self.filled**2) / self.n_units
         # Where all units agree the spread is 0; a t of a million keeps its place as the largest.
         spread = np.sqrt(np.maximum(square - mean**2, 1e-12 * square))
-        t = np.divide(np.sqrt(self.n - 1) * mean, spread, out=np.zeros_like(mean), where=spread > 0)
+        t = np.divide(np.sqrt(self.n_units - 1) * mean, spread, out=np.zeros_like(mean), where=spread > 0)
         return self.spread(t, np.nan)
 
     def spread(self, counted: NDArray[Any], missing: float) -> NDArray[Any]:

@@ -2,8 +2,9 @@
 
 dyads.tsv
     One row per dyad (or per dyad and session). `dyad`; `person_a` and `person_b`, or `file_a` and `file_b` (relative
-    to the table); optional `session`, `task`, `run`, `group`, `role_a`, `role_b`, `use` (0 leaves the row out of
-    analyses) and any number of `outcome_<name>`. Without `session` or `task` a row stands for all they share.
+    to the table); optional `session`, `task`, `run`, `day` (a number) or `date` (2026-03-31), `group`, `role_a`,
+    `role_b`, `use` (0 leaves the row out of analyses) and any number of `outcome_<name>`. Without `session` or `task`
+    a row stands for all they share.
 participants.tsv
     BIDS: `participant_id`, and `dyad_id` (two people each), optional `role`, `group`, and what else there is.
 outcomes.tsv
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 from ..errors import InputError
@@ -28,6 +30,8 @@ _KNOWN = (
     "session",
     "task",
     "run",
+    "day",
+    "date",
     "group",
     "role_a",
     "role_b",
@@ -55,6 +59,8 @@ class Pair:
         Roles of the two.
     where : str
         Table and line, for messages.
+    day : float
+        When, in days: as the table counts them, or from 1970-01-01 to its date. NaN where it is not told.
     """
 
     dyad: str
@@ -68,6 +74,7 @@ class Pair:
     roles: tuple[str, str] = ("", "")
     use: bool = True
     outcomes: Mapping[str, float] = field(default_factory=dict)
+    day: float = float("nan")
 
 
 def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
@@ -107,6 +114,7 @@ def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: boo
         roles=(row.get("role_a", ""), row.get("role_b", "")),
         use=row.get("use", "") not in ("0", "no", "false", "False"),
         outcomes={k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k.startswith("outcome_")},
+        day=_day(where, row),
     )
 
 
@@ -121,6 +129,18 @@ def _number(where: str, name: str, text: str) -> float:
         return float(text) if text else float("nan")
     except ValueError:
         raise InputError(f"{where}: {name} is {text!r}, not a number; correct it or write n/a") from None
+
+
+def _day(where: str, row: Row) -> float:
+    """Number of the day, from a number or a date."""
+    if row.get("day") and row.get("date"):
+        raise InputError(f"{where}: both day and date are given; keep one of the columns")
+    if not row.get("date"):
+        return _number(where, "day", row.get("day", ""))
+    try:
+        return float(date.fromisoformat(row["date"]).toordinal() - date(1970, 1, 1).toordinal())
+    except ValueError:
+        raise InputError(f"{where}: date is {row['date']!r}; write it as 2026-03-31") from None
 
 
 def _check_no_repeat(pairs: Sequence[Pair]) -> None:

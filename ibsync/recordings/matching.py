@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from pathlib import Path
 
 from ..errors import InputError
@@ -136,6 +137,12 @@ def _rows_of(pair: Pair, incoming: Sequence[Incoming], say: Say) -> list[Matched
     usable = [labels for labels in common if _is_usable(pair, a[labels], b[labels], say)]
     if not usable:
         raise InputError(_refused(pair, a[common[0]].refusal))
+    sessions = list(dict.fromkeys(session or DEFAULT_SESSION for session, _, _ in usable))
+    if not isnan(pair.day) and len(sessions) > 1:
+        raise InputError(
+            f"{pair.where}: dyad {pair.dyad!r} has one day for sessions {', '.join(sessions)}; write one row per "
+            "session"
+        )
     return [_row(pair, a[labels], b[labels], labels, usable) for labels in usable]
 
 

@@ -250,6 +250,7 @@ def _dyad_row(row: MatchedRow, plans: Mapping[str, Recording]) -> DyadRow:
         group=row.pair.group,
         use=row.pair.use,
         outcomes=row.pair.outcomes,
+        day=row.pair.day,
     )
 
 

@@ -82,7 +82,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class DyadRow:
-    """Two recordings made together: one dyad in one session and task."""
+    """Two recordings made together: one dyad in one session and task; `day` is NaN where it is not known."""
 
     dyad: str
     session: str
@@ -96,6 +96,7 @@ class DyadRow:
     group: str = ""
     use: bool = True
     outcomes: Mapping[str, float] = field(default_factory=dict)
+    day: float = float("nan")
 
     @property
     def label(self) -> str:

@@ -172,7 +172,13 @@ def _describe_dyad(row: DyadRow) -> dict[str, Any]:
         for name in ("dyad", "session", "task", "group", "person_a", "person_b", "role_a", "role_b")
     }
     outcomes = {name: None if np.isnan(value) else value for name, value in row.outcomes.items()}
-    return text | {"use": row.use, "outcomes": outcomes, "recordings": [row.recording_a.id, row.recording_b.id]}
+    day = None if np.isnan(row.day) else row.day
+    return text | {
+        "day": day,
+        "use": row.use,
+        "outcomes": outcomes,
+        "recordings": [row.recording_a.id, row.recording_b.id],
+    }
 
 
 def _describe_recording(recording: Recording) -> dict[str, Any]:

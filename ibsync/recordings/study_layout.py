@@ -294,6 +294,8 @@ def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> dict[str, Seq
     columns["recording_a"] = np.array([number[row.recording_a.id] for row in dyads], np.int32)
     columns["recording_b"] = np.array([number[row.recording_b.id] for row in dyads], np.int32)
     columns["use"] = np.array([row.use for row in dyads], np.int8)
+    if any(np.isfinite(row.day) for row in dyads):
+        columns["day"] = np.array([row.day for row in dyads], np.float64)
     for name in distinct(name for row in dyads for name in row.outcomes):
         columns[f"outcome_{name}"] = np.array([row.outcomes.get(name, np.nan) for row in dyads], np.float64)
     return columns

@@ -114,11 +114,12 @@ def _read_dyads(table: Table, recordings: Sequence[Recording], path: Path) -> tu
             raise InputError(f"{path}: dyad {dyad!r} (row {k}) points to a recording that is not there; pack again")
         a, b = (recordings[number] for number in pair)
         text = {name: str(table[name][k]) for name in ("dyad", "session", "task", "role_a", "role_b", "group")}
+        day = float(table["day"][k]) if "day" in table else float("nan")
         scores = {name.removeprefix("outcome_"): float(table[name][k]) for name in outcomes}
         rows.append(
             DyadRow(
                 recording_a=a, recording_b=b, person_a=a.participant, person_b=b.participant,
-                use=bool(table["use"][k]), outcomes=scores, **text,
+                use=bool(table["use"][k]), outcomes=scores, day=day, **text,
             )
         )  # fmt: skip
     return tuple(rows)

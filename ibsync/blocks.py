@@ -1,0 +1,121 @@
+"""Which dyads are not independent of each other, as they share a person: they are exchanged together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import PlanError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+PERSONS = ("person_a", "person_b")
+
+
+def components(members: Sequence[set[str]]) -> list[list[int]]:
+    """
+    Sets that are linked by a common element, directly or through others.
+
+    Parameters
+    ----------
+    members : sequence of set of str
+        Of each dyad what it may share: its people.
+
+    Returns
+    -------
+    list of list of int
+        Indices, each once, in the order of the first of each component.
+    """
+    part = list(range(len(members)))
+    for one, other in combinations(range(len(members)), 2):
+        if members[one] & members[other]:
+            part = [part[one] if number == part[other] else number for number in part]
+    return [[at for at, other in enumerate(part) if other == number] for number in dict.fromkeys(part)]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """
+    Dyads that share a person, or another label, make one block; any other dyad is a block of its own.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        One per block: the first of its dyads by name.
+    number : int64 [dyad]
+        Block of each dyad.
+    shared : str
+        What is shared by which dyads, in words; empty if nothing is.
+    """
+
+    labels: tuple[str, ...]
+    number: NDArray[np.int64]
+    shared: str
+
+    @classmethod
+    def of(cls, dyads: Sequence[str], members: Sequence[set[str]]) -> Blocks:
+        """From the people of each dyad."""
+        parts = components(members)
+        number = np.empty(len(dyads), np.int64)
+        for place, part in enumerate(parts):
+            number[part] = place
+        told = []
+        for part in (part for part in parts if len(part) > 1):
+            ties = sorted({name for one, two in combinations(part, 2) for name in members[one] & members[two]})
+            told.append(f"{', '.join(map(repr, ties))} in dyads {', '.join(repr(dyads[at]) for at in part)}")
+        return cls(tuple(min(dyads[at] for at in part) for part in parts), number, "; ".join(told))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum over the dyads of each block: float64 [block, ...] from float64 [dyad, ...], which has no NaN."""
+        out = np.zeros((len(self), *values.shape[1:]))
+        np.add.at(out, self.number, values)
+        return out
+
+
+def members_of(dataset: xr.Dataset, dyads: Sequence[str], block: str | None) -> list[set[str]]:
+    """
+    What each dyad may share with others.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Real synchrony, one row per dyad and session.
+    dyads : sequence of str
+        Dyads that are wanted.
+    block : str or None
+        "person": its people, as far as they are known. The name of another coordinate of dyads: its label. None:
+        nothing.
+
+    Raises
+    ------
+    PlanError
+        If there is no such coordinate, or a dyad has several of its labels or none.
+    """
+    rows_of = dataset["dyad"].values.astype(str)
+    columns = [name for name in PERSONS if name in dataset.coords] if block == "person" else []
+    if block is not None and block != "person":
+        columns = [_known(dataset, block)]
+    found = [{str(v) for name in columns for v in dataset[name].values[rows_of == dyad]} for dyad in dyads]
+    for dyad, labels in zip(dyads, found, strict=True):
+        if block not in (None, "person", *PERSONS) and (len(labels) != 1 or labels == {""}):
+            has = " and ".join(map(repr, sorted(labels))) if len(labels) > 1 else "none"
+            raise PlanError(f"dyad {dyad!r} needs one {block!r} to be in a block, it has {has}; give it one label")
+    return [labels - {""} for labels in found]
+
+
+def _known(dataset: xr.Dataset, block: str) -> str:
+    known = [str(name) for name, values in dataset.coords.items() if values.dims == ("dyad",) and name != "dyad"]
+    if block not in known:
+        raise PlanError(
+            f"block={block!r} is no label of dyads; write 'person', None, or one of {', '.join(map(repr, known))}"
+        )
+    return block
