@@ -99,8 +99,9 @@ def plasticity(
     -------
     Result
         With one row per dyad. `coherence` and `slope` are its slope, per unit of time; `n_sessions` int64 [dyad] the
-        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`. Attribute
-        `left_out` names dyads with fewer than two sessions.
+        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`. The slopes are
+        those of `session_value` over `session_time`, [dyad, nth_session] in the order of time, NaN after the last.
+        Attribute `left_out` names dyads with fewer than two sessions.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def plasticity(
         attrs["warning"] = warning
     if null is None:
         attrs["not_excluded"] = change_leaves_open(str(attrs["null_kind"]), source.null_kind)
-    tested = _dataset(dyads, plan.slopes, groups, attrs)
+    tested = _dataset(dyads, plan, groups, attrs)
     graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
     found = plan.run(tail=tail, correct=names, graph=graph)
     return build_result(tested, _shaped(found, dyads) | dict(plan.of_rows), attrs)
@@ -229,6 +230,8 @@ class _Dyads:
         Rows of each dyad, in the order of time.
     times : tuple of float64 [session]
         Times of these rows, from 0 for the first to 1 for the last of the study.
+    when : tuple of float64 [session]
+        The same in the user's unit.
     span : float
         Time from the first to the last, in the user's unit.
     left_out : str
@@ -239,6 +242,7 @@ class _Dyads:
     names: tuple[str, ...]
     rows: tuple[Integers, ...]
     times: tuple[Floats, ...]
+    when: tuple[Floats, ...]
     span: float
     left_out: str
 
@@ -266,8 +270,9 @@ class _Dyads:
             raise PlanError(f"a change is tested over dyads and needs two that have at least two sessions: {only} them")
         used = np.concatenate([when[rows[name]] for name in kept])
         first, span = float(used.min()), float(np.ptp(used))
-        times = tuple((when[rows[name]] - first) / span for name in kept)
-        return cls(source, tuple(kept), tuple(rows[name] for name in kept), times, span, left_out)
+        own = tuple(when[rows[name]] for name in kept)
+        times = tuple((mine - first) / span for mine in own)
+        return cls(source, tuple(kept), tuple(rows[name] for name in kept), times, own, span, left_out)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -423,6 +428,8 @@ class _Plan:
         What it cannot find, and what it may find wrongly; empty if nothing.
     of_rows : mapping of str to array
         What is known of single dyads.
+    of_sessions : sequence of float64 [session, feature]
+        What was compared in the sessions of each dyad, if not the values of the dyads.
     """
 
     slopes: Floats
@@ -431,6 +438,7 @@ class _Plan:
     caution: str
     warning: str = ""
     of_rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    of_sessions: Sequence[Floats] = ()
 
 
 def _flip_signs(dyads: _Dyads, wanted: _Wanted) -> _Plan:
@@ -516,13 +524,29 @@ def _exchange_partners(source: _Source, null: Null, dyads: _Dyads, wanted: _Want
     units = {"null_mean": dyads.span, "null_sd": dyads.span, "z": 1.0, "percentile": 1.0}
     of_rows = {name: (rows[name] / unit).reshape(-1, *dyads.shape) for name, unit in units.items()}
     caution = hopeless(lambda some: shortfall(draws.n, n_tested, some, **words), wanted.correct)
-    return _Plan(rows["statistic"], attrs, partial(_repair_test, changes), caution, of_rows=of_rows)
+    run, measured = partial(_repair_test, changes), _values_in(null, dyads)
+    return _Plan(rows["statistic"], attrs, run, caution, of_rows=of_rows, of_sessions=measured)
+
+
+def _values_in(null: Null, dyads: _Dyads) -> list[Floats]:
+    """What the null holds of each real dyad in its sessions, in the order of time: float64 [session, feature]."""
+    labels = _occasions(dyads.source)
+    found = []
+    for name, rows in zip(dyads.names, dyads.rows, strict=True):
+        person = null.design.dyads.index(name)
+        taken = [null.sessions.index(labels[row]) for row in rows]
+        found.append(null.pair_values[taken, person, null.design.real[person]].astype(np.float64))
+    return found
+
+
+def _occasions(source: _Source) -> list[str]:
+    """Session and task of each row, as a null labels them."""
+    return [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
 
 
 def _slopes_of_pairs(null: Null, dyads: _Dyads) -> Null:
     """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
-    source, chosen = dyads.source, _only(null, dyads.names)
-    labels = [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
+    chosen, labels = _only(null, dyads.names), _occasions(dyads.source)
     when = {
         labels[row]: time
         for rows, times in zip(dyads.rows, dyads.times, strict=True)
@@ -595,11 +619,11 @@ def _unlike_sessions(dyads: _Dyads) -> str:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(dyads: _Dyads, found: Floats, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(dyads: _Dyads, plan: _Plan, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
     """One row per dyad, with its slope per unit of time."""
     import xarray as xr
 
-    real, per_time = dyads.source.dataset, (found / dyads.span).reshape(-1, *dyads.shape)
+    real, per_time = dyads.source.dataset, (plan.slopes / dyads.span).reshape(-1, *dyads.shape)
     of_dyad_alone = {"change": {**attrs["change"], "between": []}, "measure": attrs["measure"]}
     told = {"units": "1", "long_name": change_in_words(encode_attrs(of_dyad_alone))}
     valid = real["valid_fraction"].transpose(*_ROW).to_numpy()
@@ -613,6 +637,7 @@ def _dataset(dyads: _Dyads, found: Floats, groups: Sequence[str] | None, attrs: 
             np.stack([valid[rows].mean(axis=0) for rows in dyads.rows]),
             real["valid_fraction"].attrs,
         ),
+        **_of_sessions(dyads, plan.of_sessions or dyads.values),
     }
     coords: dict[str, Any] = {str(name): v for name, v in real.coords.items() if "dyad" not in v.dims}
     coords["dyad"] = list(dyads.names)
@@ -633,6 +658,30 @@ def _dataset(dyads: _Dyads, found: Floats, groups: Sequence[str] | None, attrs: 
         }
         variables[name] = (dims, arrays[0] if groups is None else np.stack(arrays), words)
     return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+def _of_sessions(dyads: _Dyads, values: Sequence[Floats]) -> dict[str, Any]:
+    """When the sessions of each dyad took place, and what was measured in them."""
+    when = np.full((len(dyads.rows), max(map(len, dyads.rows))), np.nan)
+    for dyad, mine in enumerate(dyads.when):
+        when[dyad, : len(mine)] = mine
+    less = " less the mean of the row's null" if dyads.source.null_kind else ""
+    return {
+        "session_time": (("dyad", "nth_session"), when, {"long_name": "time of the dyad's sessions"}),
+        "session_value": (
+            ("dyad", "nth_session", *FEATURE),
+            _by_session(dyads, values),
+            {"units": "1", "long_name": f"synchrony in the session{less}"},
+        ),
+    }
+
+
+def _by_session(dyads: _Dyads, values: Sequence[Floats]) -> Floats:
+    """Values of each dyad's sessions as one array, NaN after its last: float64 [dyad, nth_session, ...feature]."""
+    out = np.full((len(dyads.rows), max(map(len, dyads.rows)), *dyads.shape), np.nan)
+    for dyad, mine in enumerate(values):
+        out[dyad, : len(mine)] = mine.reshape(-1, *dyads.shape)
+    return out
 
 
 def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
