@@ -307,6 +307,32 @@ def _measure(attrs: Mapping[Any, Any]) -> str:
     return MEASURES.get(str(attrs.get("measure", "coherence")), "coherence")
 
 
+def row_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What the values of single rows are, such as "coherence" or "change of coherence per session"."""
+    measure, change = _measure(attrs), settings(attrs, "change")
+    if attrs.get("null_kind") == "outcome":
+        less = " less the mean of its null" * int(attrs.get("less_null_mean", 0))
+        return f"change of {measure}{less} per session" if attrs.get("level") == "slope" else f"{measure}{less}"
+    if change:
+        return change_in_words({**attrs, "change": json.dumps({**change, "between": []})})
+    contrast = contrast_in_words(attrs)
+    return f"{measure}, {contrast}" if contrast else measure
+
+
+def session_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What was measured in each session where a change over sessions was tested."""
+    less = " less the mean of its null" if settings(attrs, "change").get("taken_off") else ""
+    return f"{_measure(attrs)}{less}"
+
+
+def group_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What the group statistic is: a mean over rows in words, a difference of groups, or a correlation."""
+    if attrs.get("null_kind") == "outcome":
+        kind = "partial correlation" if _names(attrs, "covariates") else "correlation"
+        return f"{kind} with {str(attrs.get('outcome'))!r}"
+    return change_in_words(attrs) or row_in_words(attrs)
+
+
 def contrast_in_words(attrs: Mapping[Any, Any]) -> str:
     """The contrast of conditions that was tested, such as "talk - rest"; empty if it was none."""
     return weights_in_words(settings(attrs, "contrast"))
