@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,8 @@ REFERENCES = {
     "tfce": "Smith & Nichols 2009, NeuroImage 44:83",
 }
 
+# What else is known of a feature; the slope of a result of `ibs.plasticity` is one of rows and not meant.
+_OF_FEATURE = ("slope", "t", "n_dyads")
 P_VALUES = ("p", "p_fdr", "p_max", "p_cluster", "p_tfce")
 
 CONES = {
@@ -157,14 +160,27 @@ class Finding:
     values: Mapping[str, float]
     measure: str = "coherence"
 
+    @property
+    def statistic(self) -> str:
+        """The group statistic in three decimals, or three significant digits where it is small."""
+        return self._text("group_statistic")
+
+    @property
+    def null_mean(self) -> str:
+        """Its mean under the null, in as many decimals."""
+        return self._text("group_null_mean")
+
+    def _text(self, name: str) -> str:
+        size = abs(self.values["group_statistic"])
+        decimals = 3 if not 0 < size < 0.01 else min(2 - math.floor(math.log10(size)), 12)
+        # Adding 0 takes the sign off a negative 0.
+        return f"{round(self.values[name], decimals) + 0.0:.{decimals}f}"
+
     def __str__(self) -> str:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
-        return (
-            f"{place}  {self.measure} {v['group_statistic']:.3f} (null {v['group_null_mean']:.3f})  "
-            f"z {v['group_z']:.2f}  {numbers}"
-        )
+        return f"{place}  {self.measure} {self.statistic} (null {self.null_mean})  z {v['group_z']:.2f}  {numbers}"
 
 
 def number(value: float) -> str:
@@ -190,9 +206,19 @@ def criterion(dataset: xr.Dataset) -> tuple[str, str]:
 
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
-    names = ("p_low", "p_high", *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z")
+    names = (
+        "p_low",
+        "p_high",
+        *P_VALUES,
+        "group_statistic",
+        "group_null_mean",
+        "group_null_sd",
+        "group_z",
+        *_OF_FEATURE,
+    )
     size = int(np.prod([dataset.sizes[dim] for dim in FEATURE]))
-    flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
+    there = [name for name in names if name in dataset and set(dataset[name].dims) == set(FEATURE)]
+    flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in there}
     columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
     ranked = np.lexsort((-np.abs(columns["group_z"]), columns["p"], columns[criterion(dataset)[0]]))
     order = ranked[:limit][np.isfinite(columns["p"][ranked[:limit]])]
@@ -333,6 +359,18 @@ def group_in_words(attrs: Mapping[Any, Any]) -> str:
     return change_in_words(attrs) or row_in_words(attrs)
 
 
+def subject(attrs: Mapping[Any, Any]) -> str:
+    """What a result is about, as a heading says it."""
+    if attrs.get("null_kind") == "outcome":
+        return f"association with {str(attrs.get('outcome'))!r}"
+    change = settings(attrs, "change")
+    if change:
+        groups = f", {' and '.join(change['between'])}" if change.get("between") else ""
+        return f"change over sessions{groups}"
+    contrast = contrast_in_words(attrs)
+    return f"contrast {contrast}" if contrast else "wavelet transform coherence"
+
+
 def contrast_in_words(attrs: Mapping[Any, Any]) -> str:
     """The contrast of conditions that was tested, such as "talk - rest"; empty if it was none."""
     return weights_in_words(settings(attrs, "contrast"))
@@ -429,7 +467,7 @@ def _place(finding: Finding, name: str, measure: str) -> str:
     v = finding.values
     return (
         f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: {measure} "
-        f"{v['group_statistic']:.3f} against {v['group_null_mean']:.3f}, {name} = {number(v[name])}"
+        f"{finding.statistic} against {finding.null_mean}, {name} = {number(v[name])}"
     )
 
 

@@ -95,6 +95,7 @@ FACES = {
     "multiverse",
     "multiverses",
     "outcomes",
+    "page_tables",
     "panels",
     "growth",
     "people",
