@@ -161,26 +161,23 @@ class Finding:
     measure: str = "coherence"
 
     @property
-    def statistic(self) -> str:
-        """The group statistic in three decimals, or three significant digits where it is small."""
-        return self._text("group_statistic")
-
-    @property
-    def null_mean(self) -> str:
-        """Its mean under the null, in as many decimals."""
-        return self._text("group_null_mean")
-
-    def _text(self, name: str) -> str:
+    def decimals(self) -> int:
+        """Decimals of its statistic: three, or as many as three significant digits need where it is small."""
         size = abs(self.values["group_statistic"])
-        decimals = 3 if not 0 < size < 0.01 else min(2 - math.floor(math.log10(size)), 12)
+        return 3 if not 0 < size < 0.01 else min(2 - math.floor(math.log10(size)), 12)
+
+    def text(self, name: str, decimals: int | None = None) -> str:
+        """One of its values in the decimals of its statistic, or in others."""
+        places = self.decimals if decimals is None else decimals
         # Adding 0 takes the sign off a negative 0.
-        return f"{round(self.values[name], decimals) + 0.0:.{decimals}f}"
+        return f"{round(self.values[name], places) + 0.0:.{places}f}"
 
     def __str__(self) -> str:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
-        return f"{place}  {self.measure} {self.statistic} (null {self.null_mean})  z {v['group_z']:.2f}  {numbers}"
+        values = f"{self.text('group_statistic')} (null {self.text('group_null_mean')})"
+        return f"{place}  {self.measure} {values}  z {v['group_z']:.2f}  {numbers}"
 
 
 def number(value: float) -> str:
@@ -362,7 +359,8 @@ def group_in_words(attrs: Mapping[Any, Any]) -> str:
 def subject(attrs: Mapping[Any, Any]) -> str:
     """What a result is about, as a heading says it."""
     if attrs.get("null_kind") == "outcome":
-        return f"association with {str(attrs.get('outcome'))!r}"
+        of = {"slope": " of the change of synchrony", "within": " over the sessions of each dyad"}
+        return f"association with {str(attrs.get('outcome'))!r}{of.get(str(attrs.get('level')), '')}"
     change = settings(attrs, "change")
     if change:
         groups = f", {' and '.join(change['between'])}" if change.get("between") else ""
@@ -467,7 +465,7 @@ def _place(finding: Finding, name: str, measure: str) -> str:
     v = finding.values
     return (
         f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: {measure} "
-        f"{finding.statistic} against {finding.null_mean}, {name} = {number(v[name])}"
+        f"{finding.text('group_statistic')} against {finding.text('group_null_mean')}, {name} = {number(v[name])}"
     )
 
 

@@ -41,21 +41,11 @@ def findings(ds: xr.Dataset, heading: str) -> str:
         return ""
     more = [key for key in _MORE_P if key in ds and bool(np.isfinite(ds[key]).any())]
     own = _OF_OUTCOME if wording.outcome_in_words(ds.attrs) else {}
-    head = (
-        *_PLACE_HEAD,
-        *own.values(),
-        _measure(ds),
-        "null mean",
-        "null sd",
-        "z",
-        "p",
-        "95 % interval of p",
-        "p_fdr",
-        "p_max",
-        *more,
-    )
+    decimals = _decimals(found)
+    statistics = (_measure(ds), "null mean", "null sd", "z", "p", "95 % interval of p", "p_fdr", "p_max")
+    head = (*_PLACE_HEAD, *own.values(), *statistics, *more)
     rows = [
-        [*_finding_cells(finding, own, interval=True), *(wording.number(finding.values[k]) for k in more)]
+        [*_finding_cells(finding, own, decimals, interval=True), *(wording.number(finding.values[k]) for k in more)]
         for finding in found
     ]
     table = _table(head, rows, n_text=4, kept=[finding.values[name] <= wording.ALPHA for finding in found])
@@ -73,8 +63,9 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
         return ""
     names = ("p_max", "p_fdr", "p")
     key = next(name for name in names if any(np.isfinite(finding.values[name]) for _, finding in found))
+    decimals = _decimals([finding for _, finding in found])
     head = ("dyad", *_PLACE_HEAD, _measure(ds), "null mean", "null sd", "z", "p", "p_fdr", "p_max")
-    rows = [[dyad, *_finding_cells(finding, (), interval=False)] for dyad, finding in found]
+    rows = [[dyad, *_finding_cells(finding, (), decimals, interval=False)] for dyad, finding in found]
     table = _table(head, rows, n_text=5, kept=[finding.values[key] <= wording.ALPHA for _, finding in found])
     within = "" if key == "p" else ", corrected within the dyad session"
     return (
@@ -83,20 +74,25 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
     )
 
 
+def _decimals(found: Sequence[wording.Finding]) -> int:
+    """Decimals of a column: enough for its smallest values, but for those far smaller than the first."""
+    return min(max(finding.decimals for finding in found), found[0].decimals + 2)
+
+
 def _measure(ds: xr.Dataset) -> str:
     """What the group statistic is, as short as the head of a column."""
     if wording.outcome_in_words(ds.attrs):
         return "correlation"
     change = wording.settings(ds.attrs, "change")
     if change:
-        return f"{'difference of slopes' if change.get('between') else 'mean slope'} per {change['per']}"
+        return "difference of slopes" if change.get("between") else "mean slope"
     return str(ds.attrs.get("measure", "coherence"))
 
 
-def _finding_cells(finding: wording.Finding, own: Iterable[str], *, interval: bool) -> list[str]:
+def _finding_cells(finding: wording.Finding, own: Iterable[str], decimals: int, *, interval: bool) -> list[str]:
     v, number = finding.values, wording.number
     places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band, *(f"{v[key]:.4g}" for key in own)]
-    values = [finding.statistic, finding.null_mean]
+    values = [finding.text(key, decimals) for key in ("group_statistic", "group_null_mean")]
     values += [f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", number(v["p"])]
     limits = [f"{number(v['p_low'])} to {number(v['p_high'])}"] if interval else []
     return [*places, *values, *limits, number(v["p_fdr"]), number(v["p_max"])]

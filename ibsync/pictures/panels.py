@@ -84,7 +84,7 @@ def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
         f"Colour: {what}, mean over dyads; red is growth, blue decline, grey missing. Frames: {name} ≤ "
         f"{wording.ALPHA} ({words}).{_left_out(panels)}",
         f"Matrices of channels of person a by channels of person b: {what}, {span}; {_kept(ds)} cells are framed.",
-        _grid(plot.growth_map, ds, panels, size=(4.6, 3.7)),
+        _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
     )
 
 
@@ -104,7 +104,8 @@ def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
         f"deviations. {_chosen(ds, 'slope')}",
         f"{_place(finding)}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
         f"{int((slopes > 0).sum())} of them above 0; "
-        f"{wording.group_in_words(ds.attrs)} {finding.statistic}, under the null {finding.null_mean} on average.",
+        f"{wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, under the null "
+        f"{finding.text('group_null_mean')} on average.",
         _grid(
             lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
             size=(5.4, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
@@ -122,7 +123,7 @@ def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:
         yield Picture(
             "Synchrony and outcome, where p is smallest",
             f"One dot per {dots}. The line has the slope that was tested{given}. {_chosen(ds, 'correlation')}",
-            f"{_place(finding)}: {wording.group_in_words(ds.attrs)} {finding.statistic}, "
+            f"{_place(finding)}: {wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, "
             f"{int(finding.values['n_dyads'])} dyads.",
             _grid(plot.association, ds, [place], size=(5.4, 4.6)),
         )
@@ -191,8 +192,13 @@ def _group_picture(ds: xr.Dataset) -> Picture:
         f"z of the {what} against its null. Dots: {name} ≤ {wording.ALPHA} ({words}).{_left_out(panels)}",
         f"Matrices of channels of person a by channels of person b; {_kept(ds)} cells are marked. "
         f"{wording.headline(ds)}",
-        _grid(plot.pair_matrix, ds, panels, size=(4.3, 3.7)),
+        _grid(plot.pair_matrix, ds, panels, size=_map_size(ds)),
     )
+
+
+def _map_size(ds: xr.Dataset) -> tuple[float, float]:
+    """Inches of a matrix of channels: larger where their names would overlap."""
+    return (5.4, 4.8) if max(ds.sizes["channel_a"], ds.sizes["channel_b"]) > 12 else (4.4, 3.7)
 
 
 def _dyad_picture(ds: xr.Dataset) -> Picture:

@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..wording import ALPHA, criterion, group_in_words, row_in_words
-from .associations import association as association
 from .calibration import calibration as calibration
-from .changes import dyad_slopes as dyad_slopes
-from .changes import growth as growth
-from .changes import growth_map as growth_map
 from .curve import specification_curve as specification_curve
 from .drawing import (
     MOST_LABELS,
@@ -35,10 +31,14 @@ from .drawing import (
     value_limits,
     z_limits,
 )
+from .growth_lines import dyad_slopes as dyad_slopes
+from .growth_lines import growth as growth
+from .growth_lines import growth_map as growth_map
 from .histograms import max_histogram as max_histogram
 from .histograms import null_histogram as null_histogram
 from .people import partners as partners
 from .scalogram import wtc as wtc
+from .scatters import association as association
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -53,13 +53,13 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .38rem .7rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
-td { overflow-wrap: break-word; } thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
+td { overflow-wrap: break-word; } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 .n { text-align: right; white-space: nowrap; } tr.kept td { background: #eaf4fb; font-weight: 600; }
 .note { color: var(--soft); font-size: .88rem; } code { font-size: .86em; overflow-wrap: anywhere; }
 @page { margin: 15mm; }
 @media print { article { break-before: page; margin: 0; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }
-  table { font-size: 7.5pt; } th, td { padding: .2rem .3rem; } thead th { white-space: normal; }
+  table { font-size: 7.5pt; } th, td { padding: .2rem .3rem; }
   .scroll { overflow: visible; } figure img { max-height: 21cm; }
   tr { break-inside: avoid; } tr.kept td, .facts { print-color-adjust: exact; } }
 """

@@ -123,16 +123,22 @@ class _Line:
 
 def _draw_courses(ax: Axes, when: Floats, values: Floats, slopes: Floats, group: _Group) -> _Line:
     """Values and lines of the dyads, and their mean line; when, values: [dyad, session]."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    faint = 1.0 if len(values) <= 12 else 0.5
     for times, measured in zip(when, values, strict=True):
         there = np.isfinite(measured)
-        ax.plot(times[there], measured[there], color=group.color, lw=0.6, alpha=0.25, marker="o", markersize=2.5)
+        ax.plot(
+            times[there], measured[there], color=group.color, lw=0.6, alpha=0.25 * faint, marker="o", markersize=2.5
+        )
     lines = list(_lines(when, values, slopes))
     for line in lines:
-        ax.plot(line.ends, line.at(line.slope), color=group.color, linewidth=1.0, alpha=0.6)
+        ax.plot(line.ends, line.at(line.slope), color=group.color, linewidth=1.0, alpha=0.6 * faint)
     mean = _mean_line(lines)
     name = f"{plain(group.name)}: " if group.name else ""
     label = f"{name}mean of {len(lines)} dyads' lines"
-    ax.plot(mean.ends, mean.at(mean.slope), color=group.color, linewidth=3.2, label=label, zorder=4)
+    halo = [Stroke(linewidth=6.0, foreground="white"), Normal()]
+    ax.plot(mean.ends, mean.at(mean.slope), color=group.color, linewidth=3.2, label=label, zorder=4, path_effects=halo)
     return mean
 
 
@@ -160,6 +166,7 @@ def _draw_fan(ax: Axes, line: _Line, low: float, high: float, words: str) -> Non
     times = np.array([line.ends[0], line.time, line.ends[1]])
     edges = np.array([line.value + slope * (times - line.time) for slope in (low, high)])
     ax.fill_between(times, edges.min(axis=0), edges.max(axis=0), color=NULL, alpha=0.22, linewidth=0, label=words)
+    ax.plot(times, edges.T, color=NULL, linewidth=1.3, linestyle="--", zorder=3)
 
 
 def _null_range(ds: xr.Dataset, feature: Feature, about: float) -> tuple[float, float]:
@@ -194,7 +201,8 @@ def _name_times(ax: Axes, ds: xr.Dataset) -> None:
     when = np.unique(ds["session_time"].to_numpy()[np.isfinite(ds["session_time"].to_numpy())])
     if len(when) <= _MOST_TICKS:
         ax.set_xticks(when, [f"{time:g}" for time in when])
-    ax.set_xlabel("session" if settings(ds.attrs, "change")["per"] == "session" else "time of the session")
+    per = settings(ds.attrs, "change")["per"]
+    ax.set_xlabel("time of the session" if per == "unit of time" else per)
 
 
 def dyad_slopes(
@@ -247,6 +255,7 @@ def dyad_slopes(
         own = feature.of(ds["null_mean"])[order]
         ax.scatter(own, range(len(order)), s=16, color=NULL, marker="s", label="mean of own re-paired partners")
     label_ticks(ax.yaxis, [str(ds["dyad"].values[row]) for row in order], most=_MOST_DYADS)
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel(axis_label(row_in_words(ds.attrs)))
     ax.set_ylabel(f"{len(order)} of {len(slopes)} dyads" if len(order) < len(slopes) else "dyad")
     feature.title(ax, ds, _found(ds, feature), pad=legend_above(ax))
