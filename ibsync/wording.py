@@ -359,8 +359,9 @@ def group_in_words(attrs: Mapping[Any, Any]) -> str:
 def subject(attrs: Mapping[Any, Any]) -> str:
     """What a result is about, as a heading says it."""
     if attrs.get("null_kind") == "outcome":
-        of = {"slope": " of the change of synchrony", "within": " over the sessions of each dyad"}
-        return f"association with {str(attrs.get('outcome'))!r}{of.get(str(attrs.get('level')), '')}"
+        level, name = attrs.get("level"), repr(str(attrs.get("outcome")))
+        related = "change of synchrony" if level == "slope" else "synchrony"
+        return f"{related} and {name}{' over the sessions of each dyad' * (level == 'within')}"
     change = settings(attrs, "change")
     if change:
         groups = f", {' and '.join(change['between'])}" if change.get("between") else ""

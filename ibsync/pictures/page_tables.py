@@ -20,7 +20,7 @@ _MOST_ROWS = 60
 _PLACE_HEAD = ("epoch", "a", "b", "band")
 # Columns of the table of an outcome: what is known of a feature besides its correlation.
 _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
-_MORE_P = ("p_cluster", "p_tfce")
+_CORRECTED = ("p_fdr", "p_max", "p_cluster", "p_tfce")
 _TOLD_ELSEWHERE = {
     "kind",
     "spec",
@@ -39,13 +39,17 @@ def findings(ds: xr.Dataset, heading: str) -> str:
     found = wording.top_findings(ds, limit=_MOST_FINDINGS)
     if not found:
         return ""
-    more = [key for key in _MORE_P if key in ds and bool(np.isfinite(ds[key]).any())]
+    corrected = [key for key in _CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
     own = _OF_OUTCOME if wording.outcome_in_words(ds.attrs) else {}
     decimals = _decimals(found)
-    statistics = (_measure(ds), "null mean", "null sd", "z", "p", "95 % interval of p", "p_fdr", "p_max")
-    head = (*_PLACE_HEAD, *own.values(), *statistics, *more)
+    statistics = (_measure(ds), "null mean", "null sd", "z", "p", "95 % interval of p")
+    head = (*_PLACE_HEAD, *own.values(), *statistics, *corrected)
     rows = [
-        [*_finding_cells(finding, own, decimals, interval=True), *(wording.number(finding.values[k]) for k in more)]
+        [
+            *_finding_cells(finding, own, decimals),
+            f"{wording.number(finding.values['p_low'])} to {wording.number(finding.values['p_high'])}",
+            *(wording.number(finding.values[key]) for key in corrected),
+        ]
         for finding in found
     ]
     table = _table(head, rows, n_text=4, kept=[finding.values[name] <= wording.ALPHA for finding in found])
@@ -65,7 +69,10 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
     key = next(name for name in names if any(np.isfinite(finding.values[name]) for _, finding in found))
     decimals = _decimals([finding for _, finding in found])
     head = ("dyad", *_PLACE_HEAD, _measure(ds), "null mean", "null sd", "z", "p", "p_fdr", "p_max")
-    rows = [[dyad, *_finding_cells(finding, (), decimals, interval=False)] for dyad, finding in found]
+    rows = [
+        [dyad, *_finding_cells(finding, (), decimals), *(wording.number(finding.values[k]) for k in ("p_fdr", "p_max"))]
+        for dyad, finding in found
+    ]
     table = _table(head, rows, n_text=5, kept=[finding.values[key] <= wording.ALPHA for _, finding in found])
     within = "" if key == "p" else ", corrected within the dyad session"
     return (
@@ -89,13 +96,12 @@ def _measure(ds: xr.Dataset) -> str:
     return str(ds.attrs.get("measure", "coherence"))
 
 
-def _finding_cells(finding: wording.Finding, own: Iterable[str], decimals: int, *, interval: bool) -> list[str]:
-    v, number = finding.values, wording.number
+def _finding_cells(finding: wording.Finding, own: Iterable[str], decimals: int) -> list[str]:
+    """Where it is, what else is known of it, its statistic, the null of that, z and p."""
+    v = finding.values
     places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band, *(f"{v[key]:.4g}" for key in own)]
     values = [finding.text(key, decimals) for key in ("group_statistic", "group_null_mean")]
-    values += [f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", number(v["p"])]
-    limits = [f"{number(v['p_low'])} to {number(v['p_high'])}"] if interval else []
-    return [*places, *values, *limits, number(v["p_fdr"]), number(v["p_max"])]
+    return [*places, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", wording.number(v["p"])]
 
 
 def quality(ds: xr.Dataset) -> str:

@@ -81,7 +81,7 @@ def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
     what = wording.group_in_words(ds.attrs)
     yield Picture(
         "Where synchrony changes",
-        f"Colour: {what}, mean over dyads; red is growth, blue decline, grey missing. Frames: {name} ≤ "
+        f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {name} ≤ "
         f"{wording.ALPHA} ({words}).{_left_out(panels)}",
         f"Matrices of channels of person a by channels of person b: {what}, {span}; {_kept(ds)} cells are framed.",
         _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
@@ -100,8 +100,8 @@ def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
     )
     return Picture(
         "Change over sessions, where its p is smallest",
-        f"{courses * (len(shown) > 1)}Shaded: what the mean slope would be under the null, its mean ± 1.96 standard "
-        f"deviations. {_chosen(ds, 'slope')}",
+        f"{courses * (len(shown) > 1)}Shaded: {_shaded(ds)}, the mean of the null ± 1.96 standard deviations. "
+        f"{_chosen(ds, 'slope')}",
         f"{_place(finding)}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
         f"{int((slopes > 0).sum())} of them above 0; "
         f"{wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, under the null "
@@ -111,6 +111,13 @@ def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
             size=(5.4, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
         ),
     )  # fmt: skip
+
+
+def _shaded(ds: xr.Dataset) -> str:
+    groups = wording.settings(ds.attrs, "change").get("between")
+    if groups:
+        return f"the mean slope of {groups[0]} if it changed like {groups[1]}"
+    return "the mean slope under the null"
 
 
 def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:

@@ -52,7 +52,7 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .38rem .7rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
+th, td { text-align: left; padding: .38rem .55rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
 td { overflow-wrap: break-word; } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 .n { text-align: right; white-space: nowrap; } tr.kept td { background: #eaf4fb; font-weight: 600; }
 .note { color: var(--soft); font-size: .88rem; } code { font-size: .86em; overflow-wrap: anywhere; }
