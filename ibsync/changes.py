@@ -97,6 +97,8 @@ class Dyads:
         Rows of each dyad, in the order of time.
     times : tuple of float64 [session]
         Times of these rows, from 0 for the first to 1 for the last of the study.
+    when : tuple of float64 [session]
+        The same in the user's unit.
     span : float
         Time from the first to the last, in the user's unit.
     left_out : str
@@ -109,6 +111,7 @@ class Dyads:
     names: tuple[str, ...]
     rows: tuple[Integers, ...]
     times: tuple[Floats, ...]
+    when: tuple[Floats, ...]
     span: float
     left_out: str
     blocks: Blocks
@@ -139,9 +142,11 @@ class Dyads:
             raise PlanError(f"a change is tested over dyads and needs two that have at least two sessions: {only} them")
         used = np.concatenate([when[rows[name]] for name in kept])
         first, span = float(used.min()), float(np.ptp(used))
-        times = tuple((when[rows[name]] - first) / span for name in kept)
+        own = tuple(when[rows[name]] for name in kept)
+        times = tuple((mine - first) / span for mine in own)
         blocks = Blocks.of(kept, members_of(source.dataset, kept, block))
-        return cls(source, tuple(kept), tuple(rows[name] for name in kept), times, span, "; ".join(lacks), blocks)
+        ordered = tuple(rows[name] for name in kept)
+        return cls(source, tuple(kept), ordered, times, own, span, "; ".join(lacks), blocks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -249,6 +254,7 @@ def _example(sessions: Sequence[str]) -> str:
 
 
 def refuse_one_time_twice(source: Source, dyad: str, rows: Integers, when: Floats) -> None:
+    """Raise PlanError if two rows of a dyad, in the order of time, take place at the same time."""
     for earlier, later in zip(np.flatnonzero(np.diff(when) == 0), np.flatnonzero(np.diff(when) == 0) + 1, strict=True):
         one, other = (source.labels("session")[rows[k]] for k in (earlier, later))
         if one != other:

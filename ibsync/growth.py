@@ -105,7 +105,8 @@ def plasticity(
     -------
     Result
         With one row per dyad. `coherence` and `slope` are its slope, per unit of time; `n_sessions` int64 [dyad] the
-        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`.
+        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`. The slopes are
+        those of `session_value` over `session_time`, [dyad, nth_session] in the order of time, NaN after the last.
         `statistic_low` and `statistic_high` hold the values of the mean slope (or difference) that the test does not
         reject at `alpha`, in both tails (Hartigan 1969, *J. Am. Stat. Assoc.* 64:1303; not for `null` or
         "session_order"), `student_low` and `student_high` those of Student's t. Attribute `left_out` names dyads with
@@ -155,7 +156,7 @@ def plasticity(
         attrs["warning"] = warning
     if null is None:
         attrs["not_excluded"] = change_leaves_open(str(attrs["null_kind"]), source.null_kind)
-    tested = _dataset(dyads, plan.slopes, groups, attrs)
+    tested = _dataset(dyads, plan, groups, attrs)
     graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
     found = plan.run(tail=tail, correct=names, graph=graph) | plan.interval()
     return build_result(tested, _shaped(found, dyads) | dict(plan.of_rows), attrs)
@@ -211,6 +212,8 @@ class _Plan:
         What is known of single dyads.
     interval : callable
         Confidence limits of the statistic.
+    of_sessions : sequence of float64 [session, feature]
+        What was compared in the sessions of each dyad, if not the values of the dyads.
     """
 
     slopes: Floats
@@ -220,6 +223,7 @@ class _Plan:
     warning: str = ""
     of_rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     interval: Callable[[], Arrays] = dict
+    of_sessions: Sequence[Floats] = ()
 
 
 def _flip_signs(dyads: Dyads, wanted: _Wanted) -> _Plan:
@@ -397,13 +401,29 @@ def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: _Wanted
     units = {"null_mean": dyads.span, "null_sd": dyads.span, "z": 1.0, "percentile": 1.0}
     of_rows = {name: (rows[name] / unit).reshape(-1, *dyads.shape) for name, unit in units.items()}
     caution = hopeless(lambda some: shortfall(draws.n, n_tested, some, **words), wanted.correct)
-    return _Plan(rows["statistic"], attrs, partial(_repair_test, changes), caution, of_rows=of_rows)
+    run, measured = partial(_repair_test, changes), _values_in(null, dyads)
+    return _Plan(rows["statistic"], attrs, run, caution, of_rows=of_rows, of_sessions=measured)
+
+
+def _values_in(null: Null, dyads: Dyads) -> list[Floats]:
+    """What the null holds of each real dyad in its sessions, in the order of time: float64 [session, feature]."""
+    labels = _occasions(dyads.source)
+    found = []
+    for name, rows in zip(dyads.names, dyads.rows, strict=True):
+        person = null.design.dyads.index(name)
+        taken = [null.sessions.index(labels[row]) for row in rows]
+        found.append(null.pair_values[taken, person, null.design.real[person]].astype(np.float64))
+    return found
+
+
+def _occasions(source: Source) -> list[str]:
+    """Session and task of each row, as a null labels them."""
+    return [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
 
 
 def _slopes_of_pairs(null: Null, dyads: Dyads) -> Null:
     """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
-    source, chosen = dyads.source, _only(null, dyads.names)
-    labels = [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
+    chosen, labels = _only(null, dyads.names), _occasions(dyads.source)
     when = {
         labels[row]: time
         for rows, times in zip(dyads.rows, dyads.times, strict=True)
@@ -470,11 +490,11 @@ def _unlike_sessions(dyads: Dyads) -> str:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(dyads: Dyads, found: Floats, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(dyads: Dyads, plan: _Plan, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
     """One row per dyad, with its slope per unit of time."""
     import xarray as xr
 
-    real, per_time = dyads.source.dataset, (found / dyads.span).reshape(-1, *dyads.shape)
+    real, per_time = dyads.source.dataset, (plan.slopes / dyads.span).reshape(-1, *dyads.shape)
     of_dyad_alone = {"change": {**attrs["change"], "between": []}, "measure": attrs["measure"]}
     told = {"units": "1", "long_name": change_in_words(encode_attrs(of_dyad_alone))}
     valid = real["valid_fraction"].transpose(*ROW).to_numpy()
@@ -487,6 +507,7 @@ def _dataset(dyads: Dyads, found: Floats, groups: Sequence[str] | None, attrs: M
             np.stack([valid[rows].mean(axis=0) for rows in dyads.rows]),
             real["valid_fraction"].attrs,
         ),
+        **_of_sessions(dyads, plan.of_sessions or dyads.values),
     }
     coords: dict[str, Any] = {str(name): v for name, v in real.coords.items() if "dyad" not in v.dims}
     coords["dyad"] = list(dyads.names)
@@ -507,6 +528,30 @@ def _dataset(dyads: Dyads, found: Floats, groups: Sequence[str] | None, attrs: M
         }
         variables[name] = (dims, arrays[0] if groups is None else np.stack(arrays), words)
     return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+def _of_sessions(dyads: Dyads, values: Sequence[Floats]) -> dict[str, Any]:
+    """When the sessions of each dyad took place, and what was measured in them."""
+    when = np.full((len(dyads.rows), max(map(len, dyads.rows))), np.nan)
+    for dyad, mine in enumerate(dyads.when):
+        when[dyad, : len(mine)] = mine
+    less = " less the mean of the row's null" if dyads.source.null_kind else ""
+    return {
+        "session_time": (("dyad", "nth_session"), when, {"long_name": "time of the dyad's sessions"}),
+        "session_value": (
+            ("dyad", "nth_session", *FEATURE),
+            _by_session(dyads, values),
+            {"units": "1", "long_name": f"synchrony in the session{less}"},
+        ),
+    }
+
+
+def _by_session(dyads: Dyads, values: Sequence[Floats]) -> Floats:
+    """Values of each dyad's sessions as one array, NaN after its last: float64 [dyad, nth_session, ...feature]."""
+    out = np.full((len(dyads.rows), max(map(len, dyads.rows)), *dyads.shape), np.nan)
+    for dyad, mine in enumerate(values):
+        out[dyad, : len(mine)] = mine.reshape(-1, *dyads.shape)
+    return out
 
 
 def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,8 @@ REFERENCES = {
     "tfce": "Smith & Nichols 2009, NeuroImage 44:83",
 }
 
+# What else is known of a feature; the slope of a result of `ibs.plasticity` is one of rows and not meant.
+_OF_FEATURE = ("slope", "t", "n_dyads")
 P_VALUES = ("p", "p_fdr", "p_max", "p_cluster", "p_tfce")
 
 CONES = {
@@ -192,20 +195,32 @@ class Finding:
     values: Mapping[str, float]
     measure: str = "coherence"
 
+    @property
+    def decimals(self) -> int:
+        """Decimals of its statistic: three, or as many as three significant digits need where it is small."""
+        size = abs(self.values["group_statistic"])
+        return 3 if not 0 < size < 0.01 else min(2 - math.floor(math.log10(size)), 12)
+
+    def text(self, name: str, decimals: int | None = None) -> str:
+        """One of its values in the decimals of its statistic, or in others."""
+        places = self.decimals if decimals is None else decimals
+        # Adding 0 takes the sign off a negative 0.
+        return f"{round(self.values[name], places) + 0.0:.{places}f}"
+
     def __str__(self) -> str:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
-        return (
-            f"{place}  {self.measure} {v['group_statistic']:.3f}{self.interval} (null {v['group_null_mean']:.3f})  "
-            f"z {v['group_z']:.2f}  {numbers}"
-        )
+        values = f"{self.text('group_statistic')}{self.interval} (null {self.text('group_null_mean')})"
+        return f"{place}  {self.measure} {values}  z {v['group_z']:.2f}  {numbers}"
 
     @property
     def interval(self) -> str:
         """Confidence interval of the statistic, in brackets; empty where there is none."""
-        low, high = (self.values.get(f"statistic_{end}", np.nan) for end in ("low", "high"))
-        return "" if np.isnan(low) or np.isnan(high) else f" [{low:.3f}, {high:.3f}]"
+        names = ("statistic_low", "statistic_high")
+        if np.isnan([self.values.get(name, np.nan) for name in names]).any():
+            return ""
+        return f" [{', '.join(self.text(name) for name in names)}]"
 
 
 def number(value: float) -> str:
@@ -232,9 +247,10 @@ def criterion(dataset: xr.Dataset) -> tuple[str, str]:
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
     limits = ("p_low", "p_high", "statistic_low", "statistic_high")
-    names = (*limits, *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z")
+    names = (*limits, *P_VALUES, "group_statistic", "group_null_mean", "group_null_sd", "group_z", *_OF_FEATURE)
     size = int(np.prod([dataset.sizes[dim] for dim in FEATURE]))
-    flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in names if name in dataset}
+    there = [name for name in names if name in dataset and set(dataset[name].dims) == set(FEATURE)]
+    flat = {name: dataset[name].transpose(*FEATURE).to_numpy().ravel() for name in there}
     columns = {name: flat.get(name, np.full(size, np.nan)) for name in names}
     ranked = np.lexsort((-np.abs(columns["group_z"]), columns["p"], columns[criterion(dataset)[0]]))
     order = ranked[:limit][np.isfinite(columns["p"][ranked[:limit]])]
@@ -347,6 +363,46 @@ def change_leaves_open(kind: str, taken_off: str) -> str:
 def _measure(attrs: Mapping[Any, Any]) -> str:
     """What was tested, in words."""
     return MEASURES.get(str(attrs.get("measure", "coherence")), "coherence")
+
+
+def row_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What the values of single rows are, such as "coherence" or "change of coherence per session"."""
+    measure, change = _measure(attrs), settings(attrs, "change")
+    if attrs.get("null_kind") == "outcome":
+        less = " less the mean of its null" * int(attrs.get("less_null_mean", 0))
+        return f"change of {measure}{less} per session" if attrs.get("level") == "slope" else f"{measure}{less}"
+    if change:
+        return change_in_words({**attrs, "change": json.dumps({**change, "between": []})})
+    contrast = contrast_in_words(attrs)
+    return f"{measure}, {contrast}" if contrast else measure
+
+
+def session_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What was measured in each session where a change over sessions was tested."""
+    less = " less the mean of its null" if settings(attrs, "change").get("taken_off") else ""
+    return f"{_measure(attrs)}{less}"
+
+
+def group_in_words(attrs: Mapping[Any, Any]) -> str:
+    """What the group statistic is: a mean over rows in words, a difference of groups, or a correlation."""
+    if attrs.get("null_kind") == "outcome":
+        kind = "partial correlation" if _names(attrs, "covariates") else "correlation"
+        return f"{kind} with {str(attrs.get('outcome'))!r}"
+    return change_in_words(attrs) or row_in_words(attrs)
+
+
+def subject(attrs: Mapping[Any, Any]) -> str:
+    """What a result is about, as a heading says it."""
+    if attrs.get("null_kind") == "outcome":
+        level, name = attrs.get("level"), repr(str(attrs.get("outcome")))
+        related = "change of synchrony" if level == "slope" else "synchrony"
+        return f"{related} and {name}{' over the sessions of each dyad' * (level == 'within')}"
+    change = settings(attrs, "change")
+    if change:
+        groups = f", {' and '.join(change['between'])}" if change.get("between") else ""
+        return f"change over sessions{groups}"
+    contrast = contrast_in_words(attrs)
+    return f"contrast {contrast}" if contrast else "wavelet transform coherence"
 
 
 def contrast_in_words(attrs: Mapping[Any, Any]) -> str:
@@ -549,7 +605,7 @@ def _place(finding: Finding, name: str, measure: str) -> str:
     v = finding.values
     return (
         f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}: {measure} "
-        f"{v['group_statistic']:.3f} against {v['group_null_mean']:.3f}, {name} = {number(v[name])}"
+        f"{finding.text('group_statistic')} against {finding.text('group_null_mean')}, {name} = {number(v[name])}"
     )
 
 

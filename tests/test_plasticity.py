@@ -4,7 +4,7 @@ from itertools import combinations, permutations, product
 import numpy as np
 import pytest
 import xarray as xr
-from fake_results import make_real
+from fake_results import make_real, make_result
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal
 from scipy.stats import binom, false_discovery_control, permutation_test
@@ -42,6 +42,33 @@ def test_slopes_are_those_of_polyfit_over_the_sessions_that_are_there():
     assert_allclose(got["group_statistic"].values.ravel(), np.nanmean(expected, axis=0), rtol=1e-11)
     assert_allclose(got["slope_mean"].values.ravel(), np.nanmean(expected, axis=0), rtol=1e-11)
     assert_allclose(got["slope_sd"].values.ravel(), np.nanstd(expected, axis=0, ddof=1), rtol=1e-11)
+
+
+def test_result_keeps_what_was_measured_in_each_session_in_the_order_of_time():
+    values = noise(5, 4, 2, missing=0.4)
+    labels = ["ses-10", "ses-2", "ses-7", "ses-1"]
+    got = quiet(study(values, sessions=labels), correct=[]).dataset
+    for dyad in range(5):
+        there = [s for s in (3, 1, 2, 0) if np.isfinite(values[dyad, s]).any()]
+        of_dyad = got.isel(dyad=dyad, nth_session=slice(len(there)))
+        assert_array_equal(of_dyad["session_time"], [[10, 2, 7, 1][s] for s in there])
+        assert_array_equal(of_dyad["session_value"].values.reshape(-1, 2), values[dyad, there])
+        assert np.isnan(got["session_time"].values[dyad, len(there) :]).all()
+    tested = make_result(5, 3, n_draws=19)
+    kept = quiet(tested, correct=[]).dataset["session_value"].transpose("nth_session", "dyad", ...)
+    less = (tested.dataset["coherence"] - tested.dataset["null_mean"]).values
+    assert_array_equal(kept.values.reshape(less.shape), less)
+
+
+@pytest.mark.parametrize("roles", [Repairing, Matchings])
+def test_with_a_null_the_sessions_hold_what_it_compares(roles):
+    n, fixed = 5, roles is Repairing
+    pairs = pairs_of(n, 3, people=n if fixed else 2 * n)
+    compared = pairs[:, np.arange(n), np.arange(n) + (0 if fixed else n)].swapaxes(0, 1)
+    real = study(compared if fixed else noise(n, 3))  # with exchangeable roles both orders are averaged
+    got = quiet(real, null=null_of(pairs, real, roles=roles), correct=[]).dataset
+    assert_allclose(got["session_value"].values.reshape(compared.shape), compared, rtol=1e-12)
+    assert_allclose(got["slope"].values.reshape(5, -1), fitted(compared, [1, 2, 3]), rtol=1e-6)
 
 
 def test_time_is_the_number_in_the_label_or_what_is_said():

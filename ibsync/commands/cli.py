@@ -176,8 +176,8 @@ def _add_multiverse(commands: _Commands) -> None:
 
 
 def _add_report(commands: _Commands) -> None:
-    parser = _add(commands, "report", _report, "Write the HTML report of a result file")
-    parser.add_argument("result", metavar="OUT.h5")
+    parser = _add(commands, "report", _report, "Write the HTML report of one result file, or of several on one page")
+    parser.add_argument("results", nargs="+", metavar="OUT.h5")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
 
 
@@ -337,7 +337,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from ..storage import check_writable
 
     check_writable(arguments.output)
-    report(load(arguments.result), arguments.output)
+    report([load(path) for path in arguments.results], arguments.output)
     print(f"wrote {arguments.output}")
     return DONE
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawing import COHERENCE, NULL, REAL, dataset_of, finite_mean, new_axes, position, set_title, tidy
+from ..wording import group_in_words, outcome_in_words
+from .drawing import NULL, REAL, axis_label, dataset_of, finite_mean, new_axes, position, set_title, tidy
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,7 +36,7 @@ def null_histogram(
     Returns
     -------
     matplotlib.axes.Axes
-        Number of draws against coherence.
+        Number of draws against the group statistic.
     """
     ds = dataset_of(result)
     chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
@@ -45,7 +46,8 @@ def null_histogram(
     edges, counts = _bars(_bin_edges(ds), chosen["null_hist"].to_numpy())
     ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=NULL, alpha=0.75, linewidth=0)
     _draw_observed(ax, observed)
-    ax.set(xlabel=f"{COHERENCE},\nmean over dyads and channel pairs", ylabel="draws of the null")
+    mean = "mean over channel pairs" if outcome_in_words(ds.attrs) else "mean over dyads and channel pairs"
+    ax.set(xlabel=f"{axis_label(group_in_words(ds.attrs))},\n{mean}", ylabel="draws of the null")
     ax.locator_params(axis="x", nbins=4)
     set_title(ax, ds, epoch=epoch, band=band)
     tidy(ax)

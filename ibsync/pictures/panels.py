@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import wording
 from . import plot
-from .drawing import finite_mean
+from .drawing import Feature, finite_mean, measured, position
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,22 +53,128 @@ def pictures(ds: xr.Dataset) -> list[Picture]:
 
 
 def _pictures(ds: xr.Dataset) -> Iterator[Picture]:
-    yield _band_picture(ds)
-    if wording.is_tested(ds):
-        yield _group_picture(ds)
+    if wording.change_in_words(ds.attrs):
+        yield from _change_pictures(ds)
+    elif wording.outcome_in_words(ds.attrs):
+        yield from _outcome_pictures(ds)
+    else:
+        yield _band_picture(ds)
+        if wording.is_tested(ds):
+            yield _group_picture(ds)
     yield _dyad_picture(ds)
     if "null_hist" in ds or "null_max" in ds:
         yield _null_picture(ds)
-    if len(plot.session_labels(ds)) > 1:
+    if len(plot.session_labels(ds)) > 1 and not wording.outcome_in_words(ds.attrs):
         yield _session_picture(ds)
+    if _has_company(ds):
+        yield _people_picture(ds)
+
+
+def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
+    strongest = wording.top_findings(ds, limit=1)
+    if strongest:
+        yield _course_picture(ds, strongest[0])
+    panels = _panels(ds)
+    name, words = wording.criterion(ds)
+    slopes = ds["group_statistic"].to_numpy()
+    span = f"from {np.nanmin(slopes):.3g} to {np.nanmax(slopes):.3g}" if np.isfinite(slopes).any() else "all missing"
+    what = wording.group_in_words(ds.attrs)
+    yield Picture(
+        "Where synchrony changes",
+        f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {name} ≤ "
+        f"{wording.ALPHA} ({words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b: {what}, {span}; {_kept(ds)} cells are framed.",
+        _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
+    )
+
+
+def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
+    place = _strongest(ds, finding)
+    draws = {"course": plot.growth, "slopes": plot.dyad_slopes}
+    shown = [{"draw": name} for name in draws if name == "slopes" or "session_value" in ds]
+    slopes = Feature.strongest(ds, **place).of(ds["slope"])
+    slopes = slopes[np.isfinite(slopes)]
+    courses = (
+        "Left: dots joined by pale lines are the sessions of a dyad, thin lines its least-squares line, thick the mean "
+        "of these lines. Right: the slopes alone. "
+    )
+    return Picture(
+        "Change over sessions, where its p is smallest",
+        f"{courses * (len(shown) > 1)}Shaded: {_shaded(ds)}, the mean of the null ± 1.96 standard deviations. "
+        f"{_chosen(ds, 'slope')}",
+        f"{_place(finding)}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
+        f"{int((slopes > 0).sum())} of them above 0; "
+        f"{wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, under the null "
+        f"{finding.text('group_null_mean')} on average.",
+        _grid(
+            lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
+            size=(5.4, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
+        ),
+    )  # fmt: skip
+
+
+def _shaded(ds: xr.Dataset) -> str:
+    groups = wording.settings(ds.attrs, "change").get("between")
+    if groups:
+        return f"the mean slope of {groups[0]} if it changed like {groups[1]}"
+    return "the mean slope under the null"
+
+
+def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:
+    for finding in wording.top_findings(ds, limit=1):
+        place = _strongest(ds, finding)
+        dots = (
+            "session, less the means of its dyad; lines join a dyad's" if ds.attrs.get("level") == "within" else "dyad"
+        )
+        given = " given the covariates, along which dots need not lie" * ("partial" in wording.group_in_words(ds.attrs))
+        yield Picture(
+            "Synchrony and outcome, where p is smallest",
+            f"One dot per {dots}. The line has the slope that was tested{given}. {_chosen(ds, 'correlation')}",
+            f"{_place(finding)}: {wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, "
+            f"{int(finding.values['n_dyads'])} dyads.",
+            _grid(plot.association, ds, [place], size=(5.4, 4.6)),
+        )
+    yield _group_picture(ds)
+
+
+def _has_company(ds: xr.Dataset) -> bool:
+    """Whether somebody was measured with more than one other person."""
+    if not {"person_a", "person_b"} <= set(ds.coords):
+        return False
+    met = set(zip(ds["person_a"].values.tolist(), ds["person_b"].values.tolist(), strict=True))
+    return any(len(set(side)) < len(met) for side in zip(*met, strict=True))
+
+
+def _people_picture(ds: xr.Dataset) -> Picture:
+    panels, what = _panels(ds), wording.row_in_words(ds.attrs)
+    sizes = " by ".join(str(len(set(ds[side].values.tolist()))) for side in ("person_a", "person_b"))
+    return Picture(
+        "Who with whom",
+        f"Colour: {what}, mean over channel pairs and sessions; framed are dyads that were measured, grey are others."
+        f"{_left_out(panels)}",
+        f"Matrices of persons a by persons b, {sizes}: {what}.",
+        _grid(plot.partners, ds, panels, size=(4.8, 4.2)),
+    )
+
+
+def _chosen(ds: xr.Dataset, what: str) -> str:
+    """What a reader of the strongest feature must know."""
+    tested = int(np.isfinite(ds["p"]).sum())
+    one_of = f"This feature was chosen for its p among {tested}: its {what} is likely overestimated. " * (tested > 1)
+    return f"{one_of}A small p does not exclude {wording.not_excluded(ds.attrs).strip().rstrip('.')}."
+
+
+def _kept(ds: xr.Dataset) -> int:
+    return int((ds[wording.criterion(ds)[0]] <= wording.ALPHA).sum())
 
 
 def _band_picture(ds: xr.Dataset) -> Picture:
     epochs = [{"epoch": epoch} for epoch in range(ds.sizes["epoch"])]
     tested = "null_mean" in ds
     beside = " beside the mean of its own null; a line joins the two" if tested else ""
+    what = wording.row_in_words(ds.attrs)
     return Picture(
-        "Coherence by band" + (", real partners and null" if tested else ""),
+        f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
         f"One dot per dyad (and session){beside}; thick bars are means over dyads. Mean over all channel pairs: "
         f"a coupling of few pairs shows little here.{_left_out(epochs)}",
         "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
@@ -79,30 +185,40 @@ def _band_picture(ds: xr.Dataset) -> Picture:
 def _band_means(ds: xr.Dataset) -> Iterator[str]:
     for panel in _panels(ds)[:_MOST_PANELS]:
         chosen = ds.isel(panel)
-        text = f"{_name(ds, panel)}: mean coherence {finite_mean(chosen['coherence'].to_numpy()):.3f}"
+        what, mean = wording.row_in_words(ds.attrs), finite_mean(measured(chosen).to_numpy())
+        text = f"{_name(ds, panel)}: mean {what} {mean:.3f}"
         yield text + (f", null {finite_mean(chosen['null_mean'].to_numpy()):.3f}" if "null_mean" in chosen else "")
 
 
 def _group_picture(ds: xr.Dataset) -> Picture:
     panels = _panels(ds)
     name, words = wording.criterion(ds)
-    kept = int((ds[name] <= wording.ALPHA).sum())
+    what = "correlation" if wording.outcome_in_words(ds.attrs) else "mean over dyads"
     return Picture(
         "Where: channel pairs of the group test",
-        f"z of the mean over dyads against its null. Dots: {name} ≤ {wording.ALPHA} ({words}).{_left_out(panels)}",
-        f"Matrices of channels of person a by channels of person b; {kept} cells are marked. {wording.headline(ds)}",
-        _grid(plot.pair_matrix, ds, panels, size=(4.3, 3.7)),
+        f"z of the {what} against its null. Dots: {name} ≤ {wording.ALPHA} ({words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b; {_kept(ds)} cells are marked. "
+        f"{wording.headline(ds)}",
+        _grid(plot.pair_matrix, ds, panels, size=_map_size(ds)),
     )
+
+
+def _map_size(ds: xr.Dataset) -> tuple[float, float]:
+    """Inches of a matrix of channels: larger where their names would overlap."""
+    return (5.4, 4.8) if max(ds.sizes["channel_a"], ds.sizes["channel_b"]) > 12 else (4.4, 3.7)
 
 
 def _dyad_picture(ds: xr.Dataset) -> Picture:
     panels, tested = _panels(ds), "z" in ds
     value = "z" if tested else "coherence"
-    what = "z of each dyad against its own null partners" if tested else "coherence of each dyad"
+    unit = "session" if ds.attrs.get("level") == "within" else "dyad"
+    row = f"{wording.row_in_words(ds.attrs)} of each {unit}"
+    what = "z of each dyad against its own null partners" if tested else row
     descriptive = " For description: this null tests the group, not single dyads." if tested else ""
     if "dyad_p" in ds:
         descriptive = " The table of single dyads says which of them pass a test."
-    finite = ds[value].to_numpy()[np.isfinite(ds[value].to_numpy())]
+    values = (ds["z"] if tested else measured(ds)).to_numpy()
+    finite = values[np.isfinite(values)]
     span = f"from {finite.min():.2f} to {finite.max():.2f}" if finite.size else "all missing"
     return Picture(
         "Who: dyads by channel pairs",
@@ -135,21 +251,27 @@ def _null_picture(ds: xr.Dataset) -> Picture:
 
 def _session_picture(ds: xr.Dataset) -> Picture:
     best = wording.top_findings(ds, limit=1) if wording.is_tested(ds) else []
-    strongest = [{**_at(ds, finding), "pair": (finding.channel_a, finding.channel_b)} for finding in best]
-    chosen = "The first panel shows the channel pair with the smallest p, chosen for its coherence: no test of growth. "
+    strongest = [_strongest(ds, finding) for finding in best]
+    what = wording.row_in_words(ds.attrs)
+    chosen = f"The first panel shows the channel pair with the smallest p, chosen for its {what}: no test of growth. "
     shown = strongest + _panels(ds)
     return Picture(
         "Over sessions",
         f"One thin line per dyad, thick the mean over dyads, dashed the mean of the null. {chosen * len(best)}Other "
         f"panels show the mean over channel pairs.{_left_out(shown)}",
-        f"Lines of coherence over the sessions {', '.join(plot.session_labels(ds)[:20])}.",
+        f"Lines of {what} over the sessions {', '.join(plot.session_labels(ds)[:20])}.",
         _grid(plot.session_slopes, ds, shown, size=(4.4, 3.7)),
     )
 
 
-def _at(ds: xr.Dataset, finding: wording.Finding) -> Panel:
-    labels = {dim: [str(label) for label in ds[dim].values] for dim in ("epoch", "band")}
-    return {"epoch": labels["epoch"].index(finding.epoch), "band": labels["band"].index(finding.band)}
+def _strongest(ds: xr.Dataset, finding: wording.Finding) -> Panel:
+    """Where a finding is, as the pictures take it."""
+    at = {dim: position(ds, dim, getattr(finding, dim)) for dim in ("epoch", "band")}
+    return {**at, "pair": (finding.channel_a, finding.channel_b)}
+
+
+def _place(finding: wording.Finding) -> str:
+    return f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}"
 
 
 def _panels(ds: xr.Dataset) -> list[Panel]:

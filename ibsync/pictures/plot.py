@@ -7,28 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..wording import ALPHA, criterion
+from ..wording import ALPHA, criterion, group_in_words, row_in_words
 from .calibration import calibration as calibration
 from .curve import specification_curve as specification_curve
 from .drawing import (
-    COHERENCE,
-    MISSING,
+    MOST_LABELS,
     NULL,
     QUIET,
     REAL,
+    axis_label,
     dataset_of,
+    draw_matrix,
     finite_mean,
+    label_channels,
     label_ticks,
+    measured,
     new_axes,
+    place_of,
     plain,
     position,
     set_title,
     tidy,
+    value_limits,
+    z_limits,
 )
+from .growth_lines import dyad_slopes as dyad_slopes
+from .growth_lines import growth as growth
+from .growth_lines import growth_map as growth_map
 from .histograms import max_histogram as max_histogram
 from .histograms import null_histogram as null_histogram
+from .people import partners as partners
 from .power_curves import study_power as study_power
 from .scalogram import wtc as wtc
+from .scatters import association as association
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,12 +47,7 @@ if TYPE_CHECKING:
 
     from ..results import Result
 
-# value: (variable of the group, variable of one row, words)
-_VALUES = {
-    "coherence": ("group_statistic", "coherence", COHERENCE),
-    "z": ("group_z", "z", "z against the null"),
-}
-_MOST_LABELS = 24
+_Z = "z against the null"
 
 
 def band_summary(
@@ -64,12 +70,12 @@ def band_summary(
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence (magnitude-squared) against band.
+        Coherence, or what else the result holds, against band.
     """
     ds = dataset_of(result)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
     ax = ax if ax is not None else new_axes(5.5, 4)
-    real = _over_pairs(chosen["coherence"])
+    real = _over_pairs(measured(chosen))
     shift = 0.16 if "null_mean" in chosen else 0.0
     if "null_mean" in chosen:
         null = _over_pairs(chosen["null_mean"])
@@ -80,7 +86,7 @@ def band_summary(
     _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
     ax.set_xticks(range(ds.sizes["band"]), _band_labels(ds))
     ax.set_xlim(-0.5, ds.sizes["band"] - 0.5)
-    ax.set_ylabel(COHERENCE)
+    ax.set_ylabel(axis_label(row_in_words(ds.attrs)))
     ax.margins(y=0.06)
     ax.legend(
         fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handletextpad=0.2
@@ -128,19 +134,18 @@ def pair_matrix(
         Channels of person a downwards, of person b to the right.
     """
     ds = dataset_of(result)
-    chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
+    place = place_of(ds, epoch, band)
     ax = ax if ax is not None else new_axes(5, 4.4)
-    group, row, words = _VALUES[value]
-    matrix = (chosen[group] if group in chosen else chosen[row].mean("dyad")).transpose("channel_a", "channel_b")
-    scale = _limits(ds[group if group in ds else row], signed=value == "z")
-    _draw_matrix(ax, matrix.to_numpy(), limits=scale, label=words)
-    if "p" in chosen:
-        kept = chosen[criterion(ds)[0]].transpose("channel_a", "channel_b").to_numpy() <= ALPHA
+    group, words = ("group_z", _Z) if value == "z" else ("group_statistic", axis_label(group_in_words(ds.attrs)))
+    every = ds[group] if group in ds else measured(ds).mean("dyad")
+    matrix = every.isel(epoch=place["epoch"], band=place["band"]).transpose("channel_a", "channel_b")
+    limits = z_limits(every) if value == "z" else value_limits(every)
+    draw_matrix(ax, matrix.to_numpy(), limits=limits, label=words)
+    if "p" in ds:
+        kept = ds[criterion(ds)[0]].isel(place).transpose("channel_a", "channel_b").to_numpy() <= ALPHA
         rows, columns = np.nonzero(kept)
         ax.scatter(columns, rows, s=22, color="black", edgecolor="white", linewidth=0.8)
-    label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=_MOST_LABELS, rotation=90)
-    label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=_MOST_LABELS)
-    ax.set(xlabel="channel of person b", ylabel="channel of person a")
+    label_channels(ax, ds)
     set_title(ax, ds, epoch=epoch, band=band)
     return ax
 
@@ -173,38 +178,20 @@ def dyad_matrix(
         One row per dyad and session, one column per channel pair that has any value.
     """
     ds = dataset_of(result)
-    chosen = ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band))
     ax = ax if ax is not None else new_axes(7, 4.4)
-    _, variable, words = _VALUES[value]
-    cells = chosen[variable].transpose("dyad", "channel_a", "channel_b").to_numpy()
+    every, words = (ds["z"], _Z) if value == "z" else (measured(ds), axis_label(row_in_words(ds.attrs)))
+    place = place_of(ds, epoch, band)
+    cells = every.isel(place).transpose("dyad", "channel_a", "channel_b").to_numpy()
     flat = cells.reshape(len(cells), -1)
     used = np.isfinite(flat).any(0) | ~np.isfinite(flat).any()
-    _draw_matrix(ax, flat[:, used], limits=_limits(ds[variable], signed=value == "z"), label=words)
+    draw_matrix(ax, flat[:, used], limits=z_limits(every) if value == "z" else value_limits(every), label=words)
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
     label_ticks(ax.xaxis, shown, most=18, rotation=90)
-    label_ticks(ax.yaxis, row_labels(ds), most=_MOST_LABELS)
+    label_ticks(ax.yaxis, row_labels(ds), most=MOST_LABELS)
     ax.set_xlabel(f"channel pair (a–b), {len(shown)} in all")
     set_title(ax, ds, epoch=epoch, band=band)
     return ax
-
-
-def _limits(values: xr.DataArray, *, signed: bool) -> tuple[float, float]:
-    """Limits shared by epochs and bands; those of z lie at 3 to 6: noise looks pale, and one outlier hides nothing."""
-    finite = values.to_numpy()[np.isfinite(values.to_numpy())]
-    if signed:
-        largest = float(np.clip(np.abs(finite).max(initial=0.0), 3.0, 6.0))
-        return -largest, largest
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-
-
-def _draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float, float], label: str) -> None:
-    import matplotlib as mpl
-
-    colors = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"].with_extremes(bad=MISSING)
-    image = ax.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
-    clipped = "both" if np.nanmax(np.abs(values), initial=0.0) > max(map(abs, limits)) else "neither"
-    ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02, extend=clipped)
 
 
 def session_slopes(
@@ -232,13 +219,13 @@ def session_slopes(
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence (magnitude-squared) against session, in natural order of the labels.
+        Coherence, or what else the result holds, against session, in natural order of the labels.
     """
     ds = dataset_of(result)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
     ax = ax if ax is not None else new_axes(5, 3.8)
     sessions = session_labels(ds)
-    real = _by_session(chosen["coherence"], sessions)
+    real = _by_session(measured(chosen), sessions)
     order = np.arange(len(sessions))
     ax.plot(order, real.T, color=REAL, linewidth=0.9, alpha=0.35, marker="o", markersize=2.5)
     ax.plot(order, [finite_mean(column) for column in real.T], color=REAL, lw=3, marker="o", label="real, mean")
@@ -246,7 +233,7 @@ def session_slopes(
         null = _by_session(chosen["null_mean"], sessions)
         ax.plot(order, [finite_mean(column) for column in null.T], color=NULL, lw=2, ls="--", label="null, mean")
     label_ticks(ax.xaxis, sessions, most=12)
-    ax.set(xlabel="session", ylabel=COHERENCE)
+    ax.set(xlabel="session", ylabel=axis_label(row_in_words(ds.attrs)))
     ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     set_title(ax, ds, pad=24, pair=pair, epoch=epoch, band=band)
     tidy(ax)
