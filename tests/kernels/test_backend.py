@@ -16,15 +16,16 @@ SFREQ = 10.0
 N = 160
 BANDS = {"slow": (0.4, 0.8), "fast": (0.9, 1.6)}
 EPOCHS = {"early": (0, 8), "late": [(6, 9), (10, 16)]}
-# Against the NumPy backend of the same accuracy; rounding to halves is most of it.
-NEAR = {"exact": 5e-7, "fast": 1e-4}
+# Against the NumPy backend of the same accuracy: float32 sums of some hundred cells, and rounding to halves.
+NEAR = {"exact": 1e-6, "fast": 1e-4}
 PROMISE = {"exact": 1e-6, "fast": 5e-4}
 
 
-def engines(device, *, accuracy="exact", n=N, tensor_cores=True, **spec):
-    """The same request for the NumPy backend and for the GPU's."""
-    words = {"accuracy": accuracy, "min_valid": 0.0, "coi": "none", **spec}
-    pair = [Engine(n, SFREQ, WTC(BANDS, **words), epochs=EPOCHS, backend="numpy") for _ in range(2)]
+def engines(device, *, accuracy="exact", tensor_cores=False):
+    """The same request for the NumPy backend and for the GPU's; a small one where tensor cores are imitated, slowly."""
+    spec = WTC({"few": (0.9, 1.2)} if tensor_cores else BANDS, accuracy=accuracy, min_valid=0.0, coi="none")
+    epochs = {"late": (6, 10)} if tensor_cores else EPOCHS
+    pair = [Engine(N, SFREQ, spec, epochs=epochs, backend="numpy") for _ in range(2)]
     pair[1]._device = CudaBackend(device, tensor_cores=tensor_cores)
     return pair
 
@@ -62,21 +63,20 @@ def test_means_equal_those_of_the_numpy_backend(host, accuracy, tensor_cores):
 
 
 def test_threads_in_any_order_give_the_same_bits(device, host):
-    expected, found = (both(d, *people(2, 1))[1] for d in (host, device))
+    expected, found = (both(d, *people(2, 1), accuracy="fast", tensor_cores=True)[1] for d in (host, device))
     assert_array_equal(found.coherence, expected.coherence)
     assert_array_equal(found.coherency, expected.coherency)
 
 
-@pytest.mark.parametrize("n_a", [1, 33])
-def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(host, n_a):
-    a, b = people(40, 2)
-    (_, alone), (_, together) = both(host, a[:n_a], b), both(host, a, b)
-    assert_array_equal(alone.coherence, together.coherence[:n_a])
-    assert_array_equal(alone.coherency, together.coherency[:n_a])
-
-
-@pytest.mark.parametrize("accuracy", ["exact", "fast"])
 @pytest.mark.parametrize("tensor_cores", [True, False])
+def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(host, tensor_cores):
+    a, b = people(40, 2)
+    alone, together = (both(host, some, b, tensor_cores=tensor_cores, accuracy="fast")[1] for some in (a[:1], a))
+    assert_array_equal(alone.coherence, together.coherence[:1])
+    assert_array_equal(alone.coherency, together.coherency[:1])
+
+
+@pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
 def test_every_cell_keeps_the_promise(host, accuracy, tensor_cores):
     a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]
     engine, rows, times = cell_engine(64, WTC(accuracy=accuracy), 1, "numpy", 4)
@@ -88,14 +88,14 @@ def test_every_cell_keeps_the_promise(host, accuracy, tensor_cores):
 
 
 def test_a_spike_is_served_by_the_deeper_rank(host):
-    a, b = people()
+    a, b = people(2, 1)
     a[1, N // 2] += 1e4
     expected, found = both(host, a, b)
     assert_near(found, expected, NEAR["exact"])
     engine = engines(host)[1]
     features = engine.features(a)
     engine.coherence(features, engine.features(b))
-    assert features.deep.tolist() == [False, True, False]
+    assert features.deep.tolist() == [False, True]
 
 
 def test_gaps_seams_and_constant_channels_are_left_out_alike(host):
@@ -143,12 +143,11 @@ class OutOfMemoryError(Exception):
 
 def test_memory_that_runs_out_halves_the_batch_and_says_so(host, monkeypatch):
     a, b = people(5, 2)
-    a[4, N // 2] += 1e4
     plenty = both(host, a, b)[1]
     sums = CudaBackend._sums
 
     def small(self, first, second, depth, shares):
-        if first.signals.n_channels * second.signals.n_channels > 4:
+        if first.signals.n_channels * second.signals.n_channels > 6:
             raise OutOfMemoryError
         return sums(self, first, second, depth, shares)
 
