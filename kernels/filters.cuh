@@ -6,7 +6,7 @@
 #define FILTERS 4
 #endif
 #ifndef TIMES
-#define TIMES 2
+#define TIMES 4
 #endif
 
 // z_r(t) = sum_p kernel_r(p) sample(begin_t + p): one thread for one channel, FILTERS filters and TIMES times.

@@ -1,3 +1,5 @@
+// variant: FILTERS=3 TIMES=4
+// variant: FILTERS=3 TIMES=1
 #include "filters.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

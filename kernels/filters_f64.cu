@@ -1,4 +1,8 @@
 // double precision
+// variant: FILTERS=4 TIMES=4
+// variant: FILTERS=4 TIMES=1
+// variant: FILTERS=10 TIMES=2
+// variant: FILTERS=10 TIMES=1
 #include "filters.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

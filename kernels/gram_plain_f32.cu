@@ -1,3 +1,7 @@
+// variant: N_FEATURES=16 SHARES=0
+// variant: N_FEATURES=16 SHARES=1
+// variant: N_FEATURES=22 SHARES=0
+// variant: N_FEATURES=22 SHARES=1
 #include "gram_plain.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2)

@@ -1,4 +1,6 @@
 // double precision
+// variant: N_FEATURES=46 SHARES=0
+// variant: N_FEATURES=46 SHARES=1
 #include "gram_plain.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 1)

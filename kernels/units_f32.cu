@@ -1,3 +1,5 @@
+// variant: N_FILTERS=20 N_FEATURES=16 N_PADDED=16 FORM=0
+// variant: N_FILTERS=20 N_FEATURES=16 N_PADDED=16 FORM=1
 #include "units.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2)

@@ -84,15 +84,15 @@ class CudaBackend:
     ----------
     device : Device, optional
         Default: the first GPU that the process sees.
-    tensor_cores : bool
-        Whether to multiply halves; else float32.
+    tensor_cores : bool, optional
+        Whether to multiply halves; else float32. Default: where the GPU can, from compute capability 7.5.
     """
 
     name = "cuda"
 
-    def __init__(self, device: Device | None = None, *, tensor_cores: bool = True) -> None:
+    def __init__(self, device: Device | None = None, *, tensor_cores: bool | None = None) -> None:
         self.device = device or default_device()
-        self.tensor_cores = tensor_cores
+        self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
         self._lists: dict[tuple[int, ...], CellLists] = {}
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from nvrtc_proof import ARCHITECTURES, REGISTERS, compile_for
 
+from ibsync.backends.units import padded
 from ibsync.cuda.signatures import declarations
 from ibsync.cuda.sources import expand, kernel_folder, kernel_names
+from ibsync.engine import Engine
+from ibsync.spec import WTC
 
 DOUBLE_MARK = "// double precision"
 VARIANT = r"^// variant: (.+)$"
@@ -58,6 +62,19 @@ def portions(kernel) -> int:
 def test_a_kernel_file_compiles_into_registers(name, defines, architecture):
     double = double_on_purpose(name)
     assert complaints(expand(name), name, architecture, double=double, defines=defines) == []
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_the_sizes_that_the_engine_asks_for_are_among_the_variants(accuracy, depth):
+    plan = Engine(600, 10.0, WTC(accuracy=accuracy), backend="numpy").plan
+    for segment in plan.segments_at(depth):
+        _, n_features, n_filters = plan.group(segment, depth).mixing.shape
+        sizes = {f"-DN_FILTERS={n_filters}", f"-DN_FEATURES={n_features}", f"-DN_PADDED={padded(n_features)}"}
+        kind = "f32" if plan.rank(depth).dtype == np.float32 else "f64"
+        asked = {"filters": {f"-DFILTERS={-(-n_filters // 8)}"}, "units": sizes}
+        for name, macros in asked.items():
+            assert any(file == f"{name}_{kind}" and macros <= set(defines) for file, defines in variants())
 
 
 HEAD = 'extern "C" __global__ void __launch_bounds__(1024, 2) k(float* x) { '
