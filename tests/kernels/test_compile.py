@@ -70,7 +70,7 @@ def test_the_largest_sizes_that_the_engine_asks_for_are_among_the_variants(accur
     plan = Engine(6000, 10.0, WTC(accuracy=accuracy), backend="numpy").plan
     sizes = [plan.group(segment, depth).mixing.shape[1:] for segment in plan.segments_at(depth)]
     n_features, n_filters = (max(size) for size in zip(*sizes, strict=True))
-    kind = "f32" if plan.rank(depth).dtype == np.float32 else "f64"
+    kind = "f32" if np.dtype(plan.rank(depth).dtype) == np.float32 else "f64"
     asked = {
         "filters": {f"-DFILTERS={-(-n_filters // 8)}"},
         "units": {f"-DN_FILTERS={n_filters}", f"-DN_FEATURES={n_features}", f"-DN_PADDED={padded(n_features)}"},
