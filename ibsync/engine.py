@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.arrivals import prepare_on
+from .cuda.device import Device, on_a_device
 from .errors import InputError, PlanError
 from .maps import coherency_maps
 from .plan import Epochs, Plan, make_plan
@@ -45,6 +47,12 @@ class Coherence:
     maps: NDArray[np.complex128] | None = None
     shares: NDArray[np.float64] | None = None
     above: NDArray[np.float64] | None = None
+
+    def on_host(self, device: Device) -> Coherence:
+        """The same with all arrays copied from a device."""
+        there = {field.name: getattr(self, field.name) for field in fields(self)}
+        copied: dict[str, Any] = {name: device.to_host(x) for name, x in there.items() if x is not None}
+        return Coherence(**copied)
 
 
 class Engine:
@@ -98,6 +106,17 @@ class Engine:
         self.backend: str = self._device.name
         self.plan: Plan = make_plan(n_samples, sfreq, self.spec, epochs)
 
+    @property
+    def device(self) -> Device | None:
+        """The GPU that computes; None on the CPU."""
+        device: Device | None = getattr(self._device, "device", None)
+        return device
+
+    @property
+    def xp(self) -> Any:
+        """NumPy, or CuPy on the GPU."""
+        return np if self.device is None else self.device.xp
+
     @cached_property
     def tolerant(self) -> Engine:
         """The same engine with `min_valid` 0: a mean of whatever cells are left."""
@@ -110,7 +129,8 @@ class Engine:
         Parameters
         ----------
         x : array [..., channel, sample] or [sample]
-            Real signals; NaN marks a gap.
+            Real signals; NaN marks a gap. With backend "cuda" also an array on the GPU, which stays
+            there: CuPy's, or whatever has ``__cuda_array_interface__``.
         good : bool array broadcastable to `x`, optional
             False marks samples not to be trusted.
         seam : int array broadcastable to the channels, optional
@@ -124,16 +144,27 @@ class Engine:
         Raises
         ------
         InputError
-            If the length is not the planned one, or a signal is infinite.
+            If the length is not the planned one, a signal is infinite, or it is on a GPU and the backend is not.
         """
-        signals = prepare(x, good, seam=seam)
+        signals = self._prepared(x, good, seam)
         if signals.n_samples != self.plan.n_samples:
             raise InputError(
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
             )
         return self._device.features(signals, self.plan)
 
-    def coherence(self, a: Any, b: Any, *, maps: bool = False, shares: bool | PhaseShares = False) -> Coherence:
+    def _prepared(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
+        if not on_a_device(x):
+            return prepare(x, good, seam=seam)
+        if self.device is None:
+            raise InputError(
+                f"signals are on a GPU and the backend is {self.backend!r}: copy them, or use backend='cuda'"
+            )
+        return prepare_on(self.device, x, good, seam)
+
+    def coherence(
+        self, a: Any, b: Any, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False
+    ) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
         Parameters
@@ -144,6 +175,8 @@ class Engine:
         shares : bool or PhaseShares
             Also return how the phase of coherent cells is shared out. Cells of the grid are counted, each for the
             samples nearest to it.
+        on_device : bool
+            Leave the results where they were computed, with backend "cuda" as CuPy arrays; not for maps.
 
         Returns
         -------
@@ -160,12 +193,16 @@ class Engine:
             )
         sums = self._device.coherence(a, b, PhaseShares.of(shares))
         shape = (*a.signals.shape, *b.signals.shape)
-        means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)))
+        means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)), self.xp)
+        if self.device is not None and not on_device:
+            means = means.on_host(self.device)
         return replace(means, maps=self._maps(a.signals, b.signals, shape)) if maps else means
 
     def _maps(self, a: Signals, b: Signals, shape: tuple[int, ...]) -> NDArray[np.complex128]:
         rows = requested_rows(self.spec, self.plan.scales, self.plan.sfreq)
         definition = self.spec.preset if self.spec.accuracy == "reference" else None
+        if self.device is not None:
+            a, b = (replace(side, x=self.device.to_host(side.x)) if on_a_device(side.x) else side for side in (a, b))
         found = coherency_maps(a, b, self.plan.scales, rows, definition=definition)
         return found.reshape(*shape, *found.shape[2:])
 
@@ -175,26 +212,32 @@ def _same_request(one: Plan, other: Plan) -> bool:
     return one is other or mine == theirs
 
 
-def _means(sums: Any, plan: Plan, shape: tuple[int, ...]) -> Coherence:
+def _means(sums: Any, plan: Plan, shape: tuple[int, ...], xp: Any) -> Coherence:
     def arranged(values: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(np.moveaxis(values, 0, -1)).reshape(shape)
+        found: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(values, 0, -1)).reshape(shape)
+        return found
 
     weight = sums.weight
-    fraction = np.clip(weight / plan.n_cells.reshape(-1, 1, 1), 0, 1)
+    fraction = xp.clip(weight / xp.asarray(plan.n_cells).reshape(-1, 1, 1), 0, 1)
     # A mean over next to nothing is no mean, whatever min_valid says.
     enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
-    share = np.where(enough, 1 / np.where(enough, weight, 1), np.nan)
-    coherence = np.clip(sums.squared * share, 0, 1)
+    share = xp.where(enough, 1 / xp.where(enough, weight, 1), np.nan)
+    coherence = xp.clip(sums.squared * share, 0, 1)
     means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
     if sums.phases is None:
         return means
     classes, width = (
-        np.where(enough, part, np.nan) for part in (np.moveaxis(sums.phases.classes, 1, 0), sums.phases.width)
+        xp.where(enough, part, np.nan) for part in (xp.moveaxis(sums.phases.classes, 1, 0), sums.phases.width)
     )
     coherent = classes.sum(axis=0)
-    shares = np.divide(classes, coherent, out=np.full(classes.shape, np.nan), where=coherent > 0)
-    above = np.divide(coherent, width, out=np.full(width.shape, np.nan), where=width > 0)
-    return replace(means, shares=np.stack([arranged(share) for share in shares], axis=-1), above=arranged(above))
+    shares, above = (_ratio(*parts, xp) for parts in ((classes, coherent), (coherent, width)))
+    return replace(means, shares=xp.stack([arranged(share) for share in shares], axis=-1), above=arranged(above))
+
+
+def _ratio(part: Any, whole: Any, xp: Any) -> Any:
+    """Quotient, NaN where the whole is nothing."""
+    some = whole > 0
+    return xp.where(some, part / xp.where(some, whole, 1), np.nan)
 
 
 def _device(name: str, spec: WTC) -> Any:

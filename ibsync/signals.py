@@ -16,6 +16,8 @@ from .errors import InputError
 FINE, CONSTANT, NO_DATA = 0, 1, 2
 REASONS = ("", "constant", "no finite sample")
 
+# A channel is constant when it strays from its mean by no more than this share of its largest value.
+CONSTANT_SHARE = 1e-12
 # A cell is invalid when bad samples hold more than this share of its window's weight.
 BAD_SHARE = 0.05
 # The window of a cell, in scales: |wavelet|^2 (sd 1 / sqrt 2) smoothed by a Gaussian (sd 1).
@@ -31,7 +33,7 @@ class Signals:
     Attributes
     ----------
     x : float32 or float64 [channel, sample]
-        As given, gaps filled by straight lines.
+        As given, gaps filled by straight lines; of the host, or of a device.
     shape : tuple of int
         Shape of the caller's array without its sample axis.
     mean, gain : float64 [channel]
@@ -118,10 +120,11 @@ def prepare(
         raise InputError(f"channel {name} holds infinite values: replace them by NaN to mark a gap")
     bad = _bad_samples(array, flat, good)
     filled = flat if bad is None else _filled(flat, bad)
-    return replace(_standardised(filled, array.shape[:-1], bad), seam=_seams(seam, array.shape))
+    return replace(_standardised(filled, array.shape[:-1], bad), seam=seams(seam, array.shape))
 
 
-def _seams(seam: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+def seams(seam: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Seam of each channel of an array of a shape [..., channel, sample], checked: int64 [channel]."""
     if seam is None:
         return None
     places = np.asarray(seam)
@@ -138,14 +141,19 @@ def _finite_sum(flat: NDArray[Any]) -> bool:
 
 def _bad_samples(array: NDArray[Any], flat: NDArray[Any], good: ArrayLike | None) -> NDArray[np.bool_] | None:
     bad = None if _finite_sum(flat) else np.isnan(flat)
+    left_out = masked(array.shape, good)
+    return bad if left_out is None else left_out if bad is None else left_out | bad
+
+
+def masked(shape: tuple[int, ...], good: ArrayLike | None) -> NDArray[np.bool_] | None:
+    """Samples that flags of an array of a shape [..., channel, sample] leave out, checked: bool [channel, sample]."""
     if good is None:
-        return bad
+        return None
     mask = np.asarray(good, bool)
     try:
-        masked = ~np.broadcast_to(mask, array.shape).reshape(flat.shape)
+        return ~np.broadcast_to(mask, shape).reshape(-1, shape[-1])
     except ValueError:
-        raise InputError(f"good has shape {mask.shape}, signals {array.shape}: give one flag per sample") from None
-    return masked if bad is None else masked | bad
+        raise InputError(f"good has shape {mask.shape}, signals {shape}: give one flag per sample") from None
 
 
 def _filled(flat: NDArray[Any], bad: NDArray[np.bool_]) -> NDArray[Any]:
@@ -161,7 +169,7 @@ def _standardised(x: NDArray[Any], shape: tuple[int, ...], bad: NDArray[np.bool_
     mean = x.mean(axis=1, dtype=np.float64)
     largest = np.maximum(x.max(axis=1) - mean, mean - x.min(axis=1))
     size = np.maximum(np.abs(x.max(axis=1)), np.abs(x.min(axis=1)))
-    status = np.where(largest > 1e-12 * size, FINE, CONSTANT).astype(np.int8)
+    status = np.where(largest > CONSTANT_SHARE * size, FINE, CONSTANT).astype(np.int8)
     if bad is not None:
         status[bad.all(axis=1)] = NO_DATA
     fine = status == FINE

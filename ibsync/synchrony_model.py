@@ -306,6 +306,7 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
     dyads, sessions = at.T
     names = [model.names(int(dyad)) for dyad in dyads]
     groups = [model.groups[dyad % len(model.groups)] if model.groups else "" for dyad in dyads]
+    roles = ("client", "therapist") if model.therapists else ("a", "b")
     coherence = drawn.coherence[dyads, sessions][:, None, None, :, None]
     told = {
         **drawn.outcomes,
@@ -317,6 +318,8 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
         "task": [TASK] * len(at),
         "person_a": [first for _, first, _ in names],
         "person_b": [second for *_, second in names],
+        "role_a": [roles[0]] * len(at),
+        "role_b": [roles[1]] * len(at),
         "group": groups,
         **{f"outcome_{name}": values[dyads, sessions] for name, values in told.items()},
     }

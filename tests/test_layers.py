@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {"errors", "cuda", "spec", "definition", "signals", "tables", "plan"},
     "maps": {"errors", "spec", "definition", "signals"},
     "sparse": {"spec", "definition"},
-    "engine": {"errors", "spec", "signals", "tables", "plan", "backends", "maps"},
+    "engine": {"errors", "cuda", "spec", "signals", "tables", "plan", "backends", "maps"},
     # Files: people, recordings, dyads.
     "storage": {"errors"},
     "hdf5": {"errors", "storage"},

@@ -91,7 +91,7 @@ def test_a_study_in_numbers_has_the_labels_of_a_study_of_signals(tmp_path):
     assert set(got.coords) == names
     assert set(got.data_vars) <= set(expected.data_vars)
     assert got.coherence.dims == expected.coherence.dims
-    for name in ("dyad", "session", "person_a", "person_b", "group"):
+    for name in ("dyad", "session", "person_a", "person_b", "role_a", "role_b", "group"):
         rows = sorted(zip(expected["dyad"].values, expected["session"].values, expected[name].values, strict=True))
         assert sorted(zip(got["dyad"].values, got["session"].values, got[name].values, strict=True)) == rows, name
 

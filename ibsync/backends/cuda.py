@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cuda.device import CudaDevice, Device
+from ..cuda.device import CudaDevice, Device, on_a_device
 from ..definition import padded_length
 from ..errors import DeviceError
 from ..plan import Plan, Segment
@@ -89,6 +89,7 @@ class CudaBackend:
     """
 
     name = "cuda"
+    """Of the backend."""
 
     def __init__(self, device: Device | None = None, *, tensor_cores: bool | None = None) -> None:
         self.device = device or default_device()
@@ -104,13 +105,14 @@ class CudaBackend:
         at_once = max(1, min(device.budget_bytes() // _UNIT_SHARE // (32 * n_padded), _MOST_CHANNELS))
         for start in range(0, signals.n_channels, at_once):
             some = slice(start, start + at_once)
-            x = device.from_host(signals.x[some]).astype(np.float64)
+            part = signals.x[some]
+            x = part if on_a_device(part) else device.upload(part)
             mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool))
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
-        """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
         return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares))
 
     def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
@@ -133,7 +135,7 @@ class CudaBackend:
 
     def _halves(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         shape = (a.plan.n_means, a.signals.n_channels, b.signals.n_channels)
-        totals = Sums.zeros(shape, shares=shares is not None)
+        totals = Sums.zeros(shape, shares=shares is not None, xp=self.device.xp)
         split_a = a.signals.n_channels >= b.signals.n_channels
         for half in _two_halves(shape[1] if split_a else shape[2]):
             first, second = (a.part(half), b) if split_a else (a, b.part(half))
@@ -162,11 +164,8 @@ class CudaBackend:
                 weight += entered(device, ua, ub, w)
                 if wide is not None:
                     width += entered(device, ua, ub, wide)
-        host = device.to_host(totals)
-        phases = None
-        if shares is not None:
-            phases = PhaseSums(np.ascontiguousarray(host[:, 3:]), device.to_host(width))
-        return Sums(host[:, 0], host[:, 1] + 1j * host[:, 2], device.to_host(weight), phases)
+        phases = None if shares is None else PhaseSums(totals[:, 3:], width)
+        return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
 
     def _form(self, plan: Plan, depth: int, shares: PhaseShares | None) -> int:
         if depth:

@@ -21,7 +21,7 @@ N_PHASES = 4
 
 @dataclass(frozen=True)
 class Sums:
-    """Weighted sums over the cells of each band x epoch.
+    """Weighted sums over the cells of each band x epoch, on the host or on a device.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class Sums:
     phases: PhaseSums | None = None
 
     @classmethod
-    def zeros(cls, shape: tuple[int, ...], *, shares: bool = False) -> Sums:
-        """Nothing summed yet, for [mean, a, b]."""
-        phases = PhaseSums(np.zeros((shape[0], N_PHASES, *shape[1:])), np.zeros(shape)) if shares else None
-        return cls(np.zeros(shape), np.zeros(shape, complex), np.zeros(shape), phases)
+    def zeros(cls, shape: tuple[int, ...], *, shares: bool = False, xp: Any = np) -> Sums:
+        """Nothing summed yet, for [mean, a, b], in arrays of `xp`."""
+        phases = PhaseSums(xp.zeros((shape[0], N_PHASES, *shape[1:])), xp.zeros(shape)) if shares else None
+        return cls(xp.zeros(shape), xp.zeros(shape, np.complex128), xp.zeros(shape), phases)
 
     def add(self, means: NDArray[np.int64], part: Sums) -> None:
         """Add sums of some of the means."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DeviceError
+from .ring import Ring
 
 MEMORY_SHARE = 0.8
 """Part of the free memory that a budget takes; the rest is for FFT work areas and fragments."""
@@ -47,6 +48,9 @@ class Device(Protocol):
 
     def from_host(self, x: NDArray[Any]) -> Any:
         """C-contiguous copy of a host array on the device."""
+
+    def upload(self, x: NDArray[Any]) -> Any:
+        """Copy of real rows on the device, as float64; runs beside the device's work where it can."""
 
     def to_host(self, x: Any) -> NDArray[Any]:
         """Copy of a device array on the host, when all work before it is done."""
@@ -95,6 +99,7 @@ class CudaDevice:
     compute_capability: int = field(init=False)
     largest_shared_bytes: int = field(init=False)
     loaded: dict[tuple[Any, ...], Any] = field(init=False, repr=False, default_factory=dict)
+    _ring: Ring | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         self.xp = import_cupy()
@@ -129,6 +134,13 @@ class CudaDevice:
         with self.active():
             return self.xp.asarray(np.ascontiguousarray(x), blocking=True)
 
+    def upload(self, x: NDArray[Any]) -> Any:
+        """Copy of real rows on the device, as float64, by way of page-locked memory and a stream of its own."""
+        with self.active():
+            if self._ring is None:
+                self._ring = Ring(self.xp)
+            return self._ring.upload(x)
+
     def to_host(self, x: Any) -> NDArray[Any]:
         """Copy on the host, after the work of the current stream."""
         with self.active():
@@ -162,7 +174,9 @@ class CudaDevice:
 
     def release(self) -> None:
         """Give back what CuPy's pool and its FFT plans hold."""
+        self._ring = None
         with self.active():
+            self.synchronize()
             self.xp.fft.config.get_plan_cache().clear()
             self.xp.get_default_memory_pool().free_all_blocks()
 
@@ -185,6 +199,11 @@ class CudaDevice:
         """Wait for all work of the device."""
         with self.active():
             self.xp.cuda.runtime.deviceSynchronize()
+
+
+def on_a_device(x: object) -> bool:
+    """Whether an array lies on a GPU (CuPy's, PyTorch's, JAX's, Numba's)."""
+    return hasattr(x, "__cuda_array_interface__")
 
 
 CUPY_MEND = "pip install 'ibsync[cuda13]', or 'ibsync[cuda12]' for a driver older than 580"

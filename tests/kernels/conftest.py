@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from host_module import HostDevice, compiler
+from strict import StrictDevice
 
 ORDERS = {"forward": 0, "backward": 1, "shuffled": 7}
 
@@ -23,6 +24,14 @@ def device(request):
     if reason := host_reason():
         pytest.skip(reason)
     return HostDevice(order=ORDERS[request.param])
+
+
+@pytest.fixture
+def strict():
+    """A device on the CPU whose arrays do not mix with those of the host."""
+    if reason := host_reason():
+        pytest.skip(reason)
+    return StrictDevice()
 
 
 @pytest.fixture

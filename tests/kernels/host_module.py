@@ -200,6 +200,9 @@ class HostDevice:
     def from_host(self, x):
         return np.array(x, order="C")
 
+    def upload(self, x):
+        return np.array(x, np.float64, order="C")
+
     def to_host(self, x):
         return np.array(x)
 

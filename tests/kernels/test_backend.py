@@ -7,9 +7,12 @@ import pytest
 from cells import cell_engine, clean_signals, definition_at, engine_at
 from numpy.testing import assert_allclose, assert_array_equal
 
+from ibsync.backends.arrivals import prepare_on
 from ibsync.backends.cuda import CudaBackend
 from ibsync.backends.grams import CellLists, times_per_chunk
 from ibsync.engine import Engine
+from ibsync.errors import InputError
+from ibsync.signals import prepare
 from ibsync.spec import WTC
 
 SFREQ = 10.0
@@ -57,67 +60,67 @@ def assert_near(found, expected, atol):
 
 @pytest.mark.parametrize("tensor_cores", [True, False])
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
-def test_means_equal_those_of_the_numpy_backend(host, accuracy, tensor_cores):
-    expected, found = both(host, *people(), accuracy=accuracy, tensor_cores=tensor_cores)
+def test_means_equal_those_of_the_numpy_backend(strict, accuracy, tensor_cores):
+    expected, found = both(strict, *people(), accuracy=accuracy, tensor_cores=tensor_cores)
     assert_near(found, expected, NEAR[accuracy])
 
 
-def test_threads_in_any_order_give_the_same_bits(device, host):
-    expected, found = (both(d, *people(2, 1), accuracy="fast", tensor_cores=True)[1] for d in (host, device))
+def test_threads_in_any_order_give_the_same_bits(device, strict):
+    expected, found = (both(d, *people(2, 1), accuracy="fast", tensor_cores=True)[1] for d in (strict, device))
     assert_array_equal(found.coherence, expected.coherence)
     assert_array_equal(found.coherency, expected.coherency)
 
 
 @pytest.mark.parametrize("tensor_cores", [True, False])
-def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(host, tensor_cores):
+def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(strict, tensor_cores):
     a, b = people(40, 2)
-    alone, together = (both(host, some, b, tensor_cores=tensor_cores, accuracy="fast")[1] for some in (a[:1], a))
+    alone, together = (both(strict, some, b, tensor_cores=tensor_cores, accuracy="fast")[1] for some in (a[:1], a))
     assert_array_equal(alone.coherence, together.coherence[:1])
     assert_array_equal(alone.coherency, together.coherency[:1])
 
 
 @pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
-def test_every_cell_keeps_the_promise(host, accuracy, tensor_cores):
+def test_every_cell_keeps_the_promise(strict, accuracy, tensor_cores):
     a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]
     engine, rows, times = cell_engine(64, WTC(accuracy=accuracy), 1, "numpy", 4)
-    engine._device = CudaBackend(host, tensor_cores=tensor_cores)
+    engine._device = CudaBackend(strict, tensor_cores=tensor_cores)
     found, r2, _ = engine_at(engine, rows, times, a, b)
     expected, _ = definition_at(a, b, engine.plan.scales, rows, times)
     assert_allclose(found, expected, rtol=0, atol=PROMISE[accuracy])
     assert_allclose(r2, np.abs(expected) ** 2, rtol=0, atol=PROMISE[accuracy])
 
 
-def test_a_spike_is_served_by_the_deeper_rank(host):
+def test_a_spike_is_served_by_the_deeper_rank(strict):
     a, b = people(2, 1)
     a[1, N // 2] += 1e4
-    expected, found = both(host, a, b)
+    expected, found = both(strict, a, b)
     assert_near(found, expected, NEAR["exact"])
-    engine = engines(host)[1]
+    engine = engines(strict)[1]
     features = engine.features(a)
     engine.coherence(features, engine.features(b))
     assert features.deep.tolist() == [False, True]
 
 
-def test_gaps_seams_and_constant_channels_are_left_out_alike(host):
+def test_gaps_seams_and_constant_channels_are_left_out_alike(strict):
     a, b = people()
     a[0, 40:60] = np.nan
     a[1] = 3.0
-    expected, found = both(host, a, b, seam=[0, 0, 90])
+    expected, found = both(strict, a, b, seam=[0, 0, 90])
     assert_near(found, expected, NEAR["exact"])
     assert np.isnan(found.coherence[1]).all()
     assert (found.valid_fraction[2] < 1).any()
 
 
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
-def test_shares_of_phases_equal_those_of_the_numpy_backend(host, accuracy):
-    expected, found = both(host, *people(), shares=True, accuracy=accuracy)
+def test_shares_of_phases_equal_those_of_the_numpy_backend(strict, accuracy):
+    expected, found = both(strict, *people(), shares=True, accuracy=accuracy)
     assert_near(found, expected, NEAR[accuracy])
     assert_allclose(found.above, expected.above, rtol=0, atol=1e-12)
     assert_allclose(found.shares, expected.shares, rtol=0, atol=1e-12)
 
 
-def test_a_batch_with_itself_is_the_batch_with_its_copy(host):
-    engine = engines(host)[1]
+def test_a_batch_with_itself_is_the_batch_with_its_copy(strict):
+    engine = engines(strict)[1]
     a = people()[0]
     u = engine.features(a)
     once, copied = engine.coherence(u, u), engine.coherence(u, engine.features(a))
@@ -128,11 +131,11 @@ def test_a_batch_with_itself_is_the_batch_with_its_copy(host):
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_little_memory_changes_no_bit(host):
+def test_little_memory_changes_no_bit(strict):
     a, b = people(5, 3)
-    plenty = both(host, a, b)[1]
-    host.memory_bytes = 60_000
-    little = both(host, a, b)[1]
+    plenty = both(strict, a, b)[1]
+    strict.memory_bytes = 60_000
+    little = both(strict, a, b)[1]
     assert_array_equal(little.coherence, plenty.coherence)
     assert_array_equal(little.coherency, plenty.coherency)
 
@@ -141,9 +144,9 @@ class OutOfMemoryError(Exception):
     """As CuPy names it."""
 
 
-def test_memory_that_runs_out_halves_the_batch_and_says_so(host, monkeypatch):
+def test_memory_that_runs_out_halves_the_batch_and_says_so(strict, monkeypatch):
     a, b = people(5, 2)
-    plenty = both(host, a, b)[1]
+    plenty = both(strict, a, b)[1]
     sums = CudaBackend._sums
 
     def small(self, first, second, depth, shares):
@@ -153,22 +156,22 @@ def test_memory_that_runs_out_halves_the_batch_and_says_so(host, monkeypatch):
 
     monkeypatch.setattr(CudaBackend, "_sums", small)
     with pytest.warns(RuntimeWarning, match="does not hold 5 channels at a time: going on with half of them"):
-        halved = both(host, a, b)[1]
+        halved = both(strict, a, b)[1]
     assert_array_equal(halved.coherence, plenty.coherence)
     assert_array_equal(halved.coherency, plenty.coherency)
 
 
-def test_an_error_that_is_not_of_memory_is_raised(host, monkeypatch):
+def test_an_error_that_is_not_of_memory_is_raised(strict, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
     monkeypatch.setattr(CudaBackend, "_sums", broken)
     with pytest.raises(ZeroDivisionError):
-        both(host, *people())
+        both(strict, *people())
 
 
-def test_kept_units_serve_the_next_partner(host, monkeypatch):
-    engine = engines(host)[1]
+def test_kept_units_serve_the_next_partner(strict, monkeypatch):
+    engine = engines(strict)[1]
     a, b = people()
     u, v = engine.features(a), engine.features(b)
     first = engine.coherence(u, v)
@@ -202,3 +205,58 @@ def test_parts_of_a_list_add_up_to_the_list():
     parts = [lists.part(k, min(k + 3, lists.n_chunks)) for k in range(0, lists.n_chunks, 3)]
     assert_array_equal(np.concatenate([part.cell for part in parts]), lists.cell)
     assert_array_equal(np.sum([np.diff(part.chunk) for part in parts], axis=0), np.diff(lists.chunk))
+
+
+# --- arrays that are on the device already ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype):
+    rng = np.random.default_rng(3)
+    x = (1000 * rng.standard_normal((2, 4, 50))).astype(dtype)
+    x[0, 1] = 7
+    good = np.ones((4, 50), bool)
+    good[2, :5] = good[2, 20:23] = good[2, -1] = False
+    if dtype != np.int16:
+        x[1, 2, 30:34] = np.nan
+        x[1, 3] = np.nan
+    for flags in (None, good):
+        expected = prepare(x, flags, seam=[[0, 1, 2, 3]] * 2)
+        found = prepare_on(strict, strict.from_host(x), flags, [[0, 1, 2, 3]] * 2)
+        assert_allclose(strict.to_host(found.x), expected.x, rtol=1e-6 if dtype == np.float32 else 1e-13)
+        assert_allclose(found.mean, expected.mean, rtol=1e-6 if dtype == np.float32 else 1e-12)
+        assert_allclose(found.gain, expected.gain, rtol=1e-6 if dtype == np.float32 else 1e-12)
+        assert_array_equal(found.status, expected.status)
+        assert_array_equal(found.seam, expected.seam)
+        assert found.shape == expected.shape
+        assert (found.bad is None) == (expected.bad is None)
+        if expected.bad is not None:
+            assert_array_equal(found.bad, expected.bad)
+
+
+def test_signals_of_the_device_give_the_same_and_leave_results_there(strict):
+    engine = engines(strict)[1]
+    a, b = people(2, 1)
+    a[0, 30:34] = np.nan
+    expected = engine.coherence(engine.features(a), engine.features(b))
+    there = [engine.features(strict.from_host(x)) for x in (a, b)]
+    found = engine.coherence(*there, on_device=True)
+    for name in ("coherence", "coherency", "valid_fraction"):
+        value = getattr(found, name)
+        assert hasattr(value, "__cuda_array_interface__")
+        assert_allclose(strict.to_host(value), getattr(expected, name), rtol=0, atol=1e-12)
+    maps = engine.coherence(*there, maps=True).maps
+    assert_allclose(maps, engine.coherence(engine.features(a), engine.features(b), maps=True).maps, atol=1e-12)
+
+
+def test_signals_of_the_device_that_do_not_fit_are_refused(strict):
+    on_gpu, on_cpu = engines(strict)[::-1]
+    x = people(1, 1)[0]
+    with pytest.raises(InputError, match="signals are on a GPU and the backend is 'numpy'"):
+        on_cpu.features(strict.from_host(x))
+    with pytest.raises(InputError, match="number 0 holds infinite values"):
+        on_gpu.features(strict.from_host(np.where(x > 1, np.inf, x)))
+    with pytest.raises(InputError, match="good has shape"):
+        on_gpu.features(strict.from_host(x), np.ones(3, bool))
+    with pytest.raises(InputError, match="complex128"):
+        on_gpu.features(strict.from_host(x * 1j))
