@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +32,7 @@ def needs_shares(measure: str) -> bool:
     return measure in (*PHASES, "above")
 
 
-def measured(found: Coherence, measure: str) -> NDArray[np.float64]:
+def measured(found: Coherence, measure: str, xp: Any = np) -> NDArray[np.float64]:
     """One number per pair x band x epoch.
 
     Parameters
@@ -42,6 +42,8 @@ def measured(found: Coherence, measure: str) -> NDArray[np.float64]:
     measure : {"coherence", "phase_consistency", "in_phase", "a_leads", "b_leads", "anti_phase", "above"}
         Mean R2; modulus of the mean complex coherency; share of all cells that are coherent and in one class of
         phase; share of all cells that are coherent.
+    xp : module
+        NumPy, or CuPy where `found` was left on the GPU.
 
     Returns
     -------
@@ -54,12 +56,15 @@ def measured(found: Coherence, measure: str) -> NDArray[np.float64]:
         If the measure is unknown.
     """
     if not needs_shares(measure):
-        return found.coherence if measure == "coherence" else np.abs(found.coherency)
+        return found.coherence if measure == "coherence" else xp.abs(found.coherency)
     assert found.shares is not None and found.above is not None, "coherence() was called without shares"
     if measure == "above":
         return found.above
     # Of all cells: a share of none would be undefined in many draws of a null, most of all in short epochs.
-    return np.where(found.above > 0, found.shares[..., PHASES.index(measure)] * found.above, found.above)
+    values: NDArray[np.float64] = xp.where(
+        found.above > 0, found.shares[..., PHASES.index(measure)] * found.above, found.above
+    )
+    return values
 
 
 def fisher_z(r2: ArrayLike) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuda.device import Device
+from .cuda.surrogates import ON_DEVICE, surrogates_on
 from .engine import Coherence, Engine
 from .measures import measured, needs_shares
 from .nulls.families import block_order, shifts, surrogates
@@ -73,8 +75,13 @@ class SurrogatePartners:
         """Draws to be computed together."""
         return block_size(*self.y.shape)
 
-    def values(self, draws: Integers) -> Floats:
-        """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band]."""
+    @property
+    def device(self) -> Device | None:
+        """The GPU on which values lie; None on the host."""
+        return self.engine.device
+
+    def values(self, draws: Integers) -> Any:
+        """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band] of the device."""
         if self.kind == "shift":
             return self._shifted(draws)
         partners = self._features(self.y, self.entities[1], draws)
@@ -82,19 +89,20 @@ class SurrogatePartners:
             # Made anew for each block: what an earlier block needed must not be seen in this one.
             return self._measured(self._features(self.x, self.entities[0], None), partners)
         few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
-        return np.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
+        return self.engine.xp.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
 
-    def _shifted(self, draws: Integers) -> Floats:
+    def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
         real = replace(self, kind="phase").values(np.zeros(1, np.int64))
         kept = replace(self, engine=self.engine.tolerant)
         found = kept._measured(
             kept._features(self.x, self.entities[0], None), kept._features(self.y, self.entities[1], draws)
         )
-        found[draws == 0] = real
-        return np.where(np.isfinite(real), found, np.nan)
+        xp = self.engine.xp
+        found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
+        return xp.where(xp.isfinite(real), found, np.nan)
 
-    def _pairs(self, draws: Integers) -> Floats:
+    def _pairs(self, draws: Integers) -> Any:
         """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
         first = self._features(self.x, self.entities[0], draws)
         values = self._measured(first, self._features(self.y, self.entities[1], draws))
@@ -106,7 +114,10 @@ class SurrogatePartners:
         if draws is None:
             return self.engine.features(filled.x, good)
         where = {"seed": self.seed, "entity": entity}
-        drawn = surrogates(self.kind, filled.x, draws, **where, **self.options)
+        if self.device is not None and self.kind in ON_DEVICE:
+            drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
+        else:
+            drawn = surrogates(self.kind, filled.x, draws, **where, **self.options)
         n = filled.n_samples
         seam = None
         if self.kind == "shift":
@@ -118,11 +129,12 @@ class SurrogatePartners:
             good = np.moveaxis(good[:, order], 1, 0)
         return self.engine.features(drawn, good, seam=seam)
 
-    def _measured(self, first: Any, partners: Any) -> Floats:
-        found = self.engine.coherence(first, partners, shares=needs_shares(self.measure))
-        values = measured(found, self.measure)
+    def _measured(self, first: Any, partners: Any) -> Any:
+        xp = self.engine.xp
+        found = self.engine.coherence(first, partners, shares=needs_shares(self.measure), on_device=True)
+        values: Any = measured(found, self.measure, xp)
         if values.ndim == 5:  # [a, draw, b, band, epoch]
-            return np.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
+            return xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
         return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
 
 
@@ -148,6 +160,11 @@ class TrialPartners:
     def block(self) -> int:
         """Draws to be computed together."""
         return _LARGEST_BLOCK
+
+    @property
+    def device(self) -> None:
+        """Values lie on the host."""
+        return
 
     def values(self, draws: Integers) -> Floats:
         """Mean over the trials that have a value: float64 [draw, epoch, channel_a, channel_b, band]."""

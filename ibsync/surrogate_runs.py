@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .cuda.device import Device
 from .engine import Engine
 from .errors import PlanError
 from .null_files import load_null, save_null
@@ -73,10 +74,12 @@ class _Row:
     make: Callable[[], Any]
     block: int
     unwanted: NDArray[np.bool_]
+    device: Device | None = None
 
-    def values(self, draws: NDArray[np.int64]) -> Floats:
-        values: Floats = self.make().values(draws)
-        values[:, :, self.unwanted] = np.nan
+    def values(self, draws: NDArray[np.int64]) -> Any:
+        values = self.make().values(draws)
+        if self.unwanted.any():
+            values[:, :, self.unwanted] = np.nan
         return values
 
 
@@ -123,7 +126,7 @@ def _surrogates(
         y = signals_of(study, row.recording_b, request.chroma, axes.b, n)
         return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
 
-    return _Row(make, block_size(len(axes.b), occasion.n_samples), ~axes.wanted)
+    return _Row(make, block_size(len(axes.b), occasion.n_samples), ~axes.wanted, engine.device)
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:

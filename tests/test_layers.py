@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "matchings": {"philox", "surrogates"},
     "accumulate": {"errors"},
     "grouptest": {"errors", "surrogates", "accumulate"},
-    "streamed": {"errors", "accumulate", "grouptest"},
+    "streamed": {"errors", "accumulate", "cuda", "grouptest"},
     "clusters": {"errors", "grouptest"},
     "inference": {"errors", "surrogates", "accumulate", "grouptest", "clusters"},
     "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "grids": {"errors"},
     "occasions": {"errors", "spec", "engine", "recording", "study"},
     "measures": {"errors", "engine"},
-    "sampling": {"signals", "engine", "measures", "families", "philox"},
+    "sampling": {"signals", "engine", "measures", "families", "philox", "cuda"},
     # Results in words and files.
     "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates", "matchings"},
     "wording": {"errors"},

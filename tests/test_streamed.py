@@ -25,6 +25,7 @@ class Row:
 
     number: int
     block: int = 8
+    device: None = None
     effect: float = 0.0
     missing: tuple[int, ...] = ()
 

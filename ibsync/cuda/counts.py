@@ -4,6 +4,7 @@ Counters are uint64 on the device and are added to, so that batches of draws fol
 to the host as the accumulators hold them. Nothing here depends on the order in which threads come to add.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,73 @@ from .module import load
 _COLUMNS, _DRAWS, _VALUES, _WARPS = 128, 64, 256, 8
 TAILS = {"greater": 1, "less": -1, "two-sided": 0}
 """How the kernels know the direction of the evidence."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """
+    What draws are compared with, on the device.
+
+    Parameters
+    ----------
+    low, high : float64 [feature]
+        Observed statistic minus and plus its tolerance.
+    mean, scale : float64 [feature]
+        Of the evidence, as in `running_maxima`.
+    order : int32 [ordered feature]
+        Tested features, ascending by their observed evidence.
+    bar : float64 [ordered feature]
+        Observed evidence minus its tolerance.
+    """
+
+    low: Any
+    high: Any
+    mean: Any
+    scale: Any
+    order: Any
+    bar: Any
+
+    @classmethod
+    def on(cls, device: Device, *arrays: NDArray[Any]) -> "Thresholds":
+        """From arrays of the host in this order."""
+        return cls(*(device.from_host(array) for array in arrays))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """
+    Counts of a batch of draws, on the host.
+
+    Parameters
+    ----------
+    exceeded : int64 [3, feature]
+        At least, above, at most.
+    sums : int64 [3, feature]
+        Draws, sums, squares.
+    reached : int64 [ordered feature]
+        Draws whose running maximum reaches the bar.
+    largest : float64 [draw]
+    """
+
+    exceeded: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    reached: NDArray[np.int64]
+    largest: NDArray[np.float64]
+
+
+def count(device: Device, values: Any, thresholds: Thresholds, tail: str) -> Counted:
+    """Count a batch, values float64 [draw, feature] of the device, which stay there."""
+    xp, n_features = device.xp, values.shape[1]
+    exceeded, sums = xp.zeros((3, n_features), np.uint64), xp.zeros((3, n_features), np.uint64)
+    reached = xp.zeros(len(thresholds.order), np.uint64)
+    add_exceedances(device, exceeded, values, thresholds.low, thresholds.high)
+    add_sums(device, sums, values)
+    evidence = (thresholds.mean, thresholds.scale, thresholds.order)
+    running, largest = running_maxima(device, values, *evidence, tail)
+    add_reaching(device, reached, running, thresholds.bar)
+    return Counted(
+        signed(device, exceeded), signed(device, sums), signed(device, reached), device.to_host(largest)
+    )  # fmt: skip
 
 
 def signed(device: Device, counts: Any) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..nulls.families import turns
 from ..nulls.philox import Purpose, purpose_word, split_seed
@@ -10,6 +11,52 @@ from .device import Device
 from .module import load
 
 _BLOCK = 256
+_MOST_DRAWS = 65_535  # that a grid of blocks holds
+
+ON_DEVICE = ("phase", "shift")
+"""Families that are made on a device."""
+
+
+def surrogates_on(
+    device: Device, kind: str, x: NDArray[np.floating], draws: NDArray[np.integer], *, seed: int, entity: int
+) -> Any:
+    """
+    Surrogates of one person, made and left on a device: `nulls.families.surrogates` to rounding.
+
+    Parameters
+    ----------
+    device : Device
+    kind : {"phase", "shift"}
+    x : float [channel, sample], of the host
+        Finite, but for channels that are missing altogether (NaN).
+    draws : int [draw]
+        Draw numbers; 0 is the recording itself.
+    seed, entity
+        As `nulls.families.surrogates`.
+
+    Returns
+    -------
+    float64 [draw, channel, sample], on the device
+    """
+    xp, n_samples = device.xp, x.shape[1]
+    signals, numbers = device.upload(x), np.asarray(draws).astype(np.uint32)
+    made = xp.empty((len(numbers), *x.shape), np.float64)
+    # Channels that do not vary (or are missing) come back as they are.
+    varying = np.flatnonzero(np.ptp(x, axis=1) > 0)
+    made[:] = signals
+    for start in range(0, len(numbers), _MOST_DRAWS):
+        some = slice(start, start + _MOST_DRAWS)
+        there = device.from_host(numbers[some])
+        if kind == "shift":
+            made[some] = shifted_signals(device, signals, there, seed=seed, entity=entity)
+        elif len(varying):
+            spectra = xp.ascontiguousarray(xp.fft.rfft(signals[varying], axis=1))
+            turned = turned_spectra(device, spectra, n_samples, there, seed=seed, entity=entity)
+            made[some, varying] = xp.fft.irfft(turned, n_samples, axis=2)
+    if kind != "shift":
+        for recording in np.flatnonzero(numbers == 0):
+            made[int(recording)] = signals
+    return made
 
 
 def turned_spectra(

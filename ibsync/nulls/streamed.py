@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cuda.counts import Thresholds, count
+from ..cuda.device import Device
 from ..errors import PlanError
 from .accumulate import Exceedances, FixedPointSums, Histogram, Maxima, StepDown, tie_tolerance
 from .grouptest import OUTPUT_BINS, Tail
@@ -38,8 +40,12 @@ class Source(Protocol):
     def block(self) -> int:
         """Draws computed together: a power of two, at most 64, that depends on the row alone."""
 
-    def values(self, draws: Integers) -> Floats:
-        """Values of some draws, 0 being the recording itself: float64 [draw, ...feature axes]."""
+    @property
+    def device(self) -> Device | None:
+        """The GPU on which values lie; None on the host."""
+
+    def values(self, draws: Integers) -> Any:
+        """Values of some draws, 0 being the recording itself: float64 [draw, ...feature axes] of the device."""
 
 
 @dataclass
@@ -71,11 +77,14 @@ class Standard:
         sd = np.sqrt(np.divide(squares, n - 1, out=np.full_like(total, np.nan), where=n > 1))
         return cls(observed, mean, sd, tie_tolerance(observed, dtype))
 
+    @property
+    def scale(self) -> Floats:
+        """What standardises: 1 / sd, and 0 where the spread is rounding."""
+        return np.divide(1.0, self.sd, out=np.zeros_like(self.sd), where=self.sd > self.tolerance)
+
     def z(self, values: Floats) -> Floats:
         """Standardised values; 0 where the spread is rounding, NaN where there is none."""
-        varies = self.sd > self.tolerance
-        scale = np.divide(1.0, self.sd, out=np.zeros_like(self.sd), where=varies)
-        return np.asarray((values - self.mean) * scale)
+        return np.asarray((values - self.mean) * self.scale)
 
     @property
     def z_tolerance(self) -> Floats:
@@ -109,6 +118,7 @@ class Tally:
     moments: FixedPointSums
     maxima: Maxima
     stopped_at: Integers
+    _there: Thresholds | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def empty(cls, standard: Standard, n_draws: int) -> Tally:
@@ -133,8 +143,11 @@ class Tally:
         ranked: Integers = tested[np.argsort(evidence[tested], kind="stable")]
         return ranked
 
-    def add(self, first: int, values: Floats, tail: Tail) -> None:
-        """Count draws `first`, `first` + 1, ...: values [draw, feature]; a missing value is no evidence."""
+    def add(self, first: int, values: Any, tail: Tail, device: Device | None = None) -> None:
+        """Count draws `first`, `first` + 1, ...: values [draw, feature] of the device; missing ones are no evidence."""
+        if device is not None:
+            self._add_there(device, first, values, tail)
+            return
         standard = self.standard
         low, high = standard.statistic - standard.tolerance, standard.statistic + standard.tolerance
         self.exceedances.add(values, low, high)
@@ -149,6 +162,20 @@ class Tally:
         counted.add(evidence, observed - standard.z_tolerance[order], largest)
         self.step_down.counts[order] += counted.counts
         self.maxima.add(first, largest)
+
+    def _add_there(self, device: Device, first: int, values: Any, tail: Tail) -> None:
+        """The same integers from values that stay where they are."""
+        standard, order = self.standard, self.order(tail)
+        if self._there is None:
+            bar = (self.evidence(standard.statistic, tail) - standard.z_tolerance)[order]
+            limits = (standard.statistic - standard.tolerance, standard.statistic + standard.tolerance)
+            self._there = Thresholds.on(device, *limits, standard.mean, standard.scale, order.astype(np.int32), bar)
+        found = count(device, values, self._there, tail)
+        self.exceedances.merge(Exceedances(*found.exceeded))
+        self.moments.merge(FixedPointSums(*found.sums))
+        self.step_down.counts[order] += found.reached
+        if len(order):
+            self.maxima.add(first, found.largest)
 
     def add_until(self, first: int, values: Floats, tail: Tail, stop_at: int) -> None:
         """Count each feature until `stop_at` draws have reached it (Besag and Clifford 1991)."""
@@ -252,8 +279,9 @@ class SurrogateNull:
             raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
         by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups))
         for source in sources:
+            observed = _flat(source.values(np.zeros(1, np.int64)))
             moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
-            values = np.vstack([_flat(source.values(np.zeros(1, np.int64))), moments])
+            values = np.vstack([_on_host(source.device, part) for part in (observed, moments)])
             by_row.append(Tally.empty(Standard.of(values[0], values[1:], dtype), n))
             totals.add(values)
         means = totals.means()
@@ -311,18 +339,21 @@ class SurrogateNull:
             yield end
 
     def _count(self, sources: Sequence[Source], start: int, stop: int) -> None:
-        totals = _Means(stop - start, self.n_features)
+        if self.stop_at is not None:
+            for source, tally in zip(sources, self.by_row, strict=True):
+                if not _all_stopped(tally):
+                    values = _on_host(source.device, drawn(source, start, stop))
+                    tally.add_until(start, values, self.tail, self.stop_at)
+            return
+        device = sources[0].device
+        totals = _Means(stop - start, self.n_features, np if device is None else device.xp)
         for source, tally in zip(sources, self.by_row, strict=True):
-            if self.stop_at is None:
-                values = drawn(source, start, stop)
-                tally.add(start, values, self.tail)
-                totals.add(values)
-            elif not _all_stopped(tally):
-                tally.add_until(start, drawn(source, start, stop), self.tail, self.stop_at)
-        if self.stop_at is None:
-            means = totals.means()
-            self.together.add(start, means, self.tail)
-            self.pooled[start:stop] = _group_means(means, self.groups)
+            values = drawn(source, start, stop)
+            tally.add(start, values, self.tail, device)
+            totals.add(values)
+        means = totals.means()
+        self.together.add(start, means, self.tail, device)
+        self.pooled[start:stop] = _group_means(_on_host(device, means), self.groups)
 
     def merge(self, other: SurrogateNull) -> None:
         """
@@ -366,19 +397,21 @@ class SurrogateNull:
 class _Means:
     """Mean over rows of each draw and feature, leaving out what is missing."""
 
-    def __init__(self, n_draws: int, n_features: int) -> None:
-        self.total, self.count = np.zeros((2, n_draws, n_features))
+    def __init__(self, n_draws: int, n_features: int, xp: Any = np) -> None:
+        self._xp = xp
+        self.total, self.count = xp.zeros((2, n_draws, n_features))
 
-    def add(self, values: Floats) -> None:
-        present = np.isfinite(values)
-        self.total += np.where(present, values, 0)
+    def add(self, values: Any) -> None:
+        present = self._xp.isfinite(values)
+        self.total += self._xp.where(present, values, 0)
         self.count += present
 
-    def means(self) -> Floats:
-        return np.divide(self.total, self.count, out=np.full_like(self.total, np.nan), where=self.count > 0)
+    def means(self) -> Any:
+        some = self.count > 0
+        return self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
 
 
-def drawn(source: Source, start: int, stop: int) -> Floats:
+def drawn(source: Source, start: int, stop: int) -> Any:
     """
     Values of draws `start` to `stop` - 1, the same to the last bit whatever the range.
 
@@ -393,18 +426,23 @@ def drawn(source: Source, start: int, stop: int) -> Floats:
 
     Returns
     -------
-    float64 [draw, feature]
+    float64 [draw, feature], where the source has its values
     """
-    size = source.block
+    size, xp = source.block, np if source.device is None else source.device.xp
     parts = []
     for first in range(1 + (start - 1) // size * size, stop, size):
         values = _flat(source.values(np.arange(first, first + size, dtype=np.int64)))
         parts.append(values[max(start - first, 0) : stop - first])
-    return np.concatenate(parts)
+    return xp.concatenate(parts)
 
 
-def _flat(values: Floats) -> Floats:
+def _flat(values: Any) -> Any:
     return values.reshape(len(values), -1)
+
+
+def _on_host(device: Device | None, values: Any) -> Floats:
+    found: Floats = values if device is None else device.to_host(values)
+    return found
 
 
 def _group_means(values: Floats, groups: Integers) -> Floats:
