@@ -33,6 +33,7 @@ from .occasions import (
     epoch_names,
     labels_of,
     occasions_of,
+    read_ahead,
     require_chroma,
     row_coordinates,
     signals_of,
@@ -188,9 +189,14 @@ class Study(StudyFile):
             for row in chosen
         ]
         require_chroma(self, rows, chroma)
-        for occasion, row, engine in _bar(jobs, "synchrony", progress):
-            a = engine.features(signals_of(self, row.recording_a, chroma, axes.a, occasion.n_samples))
-            b = engine.features(signals_of(self, row.recording_b, chroma, axes.b, occasion.n_samples))
+
+        def both(job: tuple[Occasion, DyadRow, Engine]) -> tuple[NDArray[np.float32], ...]:
+            occasion, row, _ = job
+            sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
+            return tuple(signals_of(self, of, chroma, channels, occasion.n_samples) for of, channels in sides)
+
+        for (_, row, engine), signals in read_ahead(both, _bar(jobs, "synchrony", progress)):
+            a, b = (engine.features(x) for x in signals)
             _put(values, rows.index(row), engine.coherence(a, b, shares=shares))
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
@@ -498,15 +504,25 @@ def _everybody(
     """Measure of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
     n = len(rows)
     per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
-    step = max(1, min(n, int(FEATURE_BYTES / 2 / per_person)))
+    step = max(1, min(n, int(_feature_bytes(engine) / 2 / per_person)))
     tiles = [range(k, min(k + step, n)) for k in range(0, n, step)]
-    for i in tiles:
-        people = [signals_of(study, rows[k].recording_a, chroma, axes.a, n_samples) for k in i]
-        first = engine.features(np.stack(people))
-        for j in tiles:
-            people = [signals_of(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in j]
-            found = engine.coherence(first, engine.features(np.stack(people)), shares=needs_shares(measure))
+
+    def first(tile: range) -> NDArray[np.float32]:
+        return np.stack([signals_of(study, rows[k].recording_a, chroma, axes.a, n_samples) for k in tile])
+
+    def second(tile: range) -> NDArray[np.float32]:
+        return np.stack([signals_of(study, rows[k].recording_b, chroma, axes.b, n_samples) for k in tile])
+
+    for i, x in read_ahead(first, tiles):
+        features = engine.features(x)
+        for j, y in read_ahead(second, tiles):
+            found = engine.coherence(features, engine.features(y), shares=needs_shares(measure))
             yield i, j, np.moveaxis(measured(found, measure), 1, 2)
+
+
+def _feature_bytes(engine: Engine) -> float:
+    """Memory that features of two sides may take: on a GPU a share of what is free there."""
+    return FEATURE_BYTES if engine.device is None else max(FEATURE_BYTES, engine.device.budget_bytes() / 8)
 
 
 def _one_another(
@@ -520,7 +536,7 @@ def _one_another(
     people: list[tuple[str, Recording]] = [(row.person_a, row.recording_a) for row in rows]
     people += [(row.person_b, row.recording_b) for row in rows]
     order = sorted(range(len(people)), key=lambda k: people[k][0])
-    held = max(1, int(FEATURE_BYTES / (engine.plan.feature_bytes * len(axes.a))))
+    held = max(1, int(_feature_bytes(engine) / (engine.plan.feature_bytes * len(axes.a))))
     step = min(_TILE_PEOPLE, max(1, held // 2))
     tiles = [tuple(order[k : k + step]) for k in range(0, len(order), step)]
 

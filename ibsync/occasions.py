@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from .recordings.study import StudyFile
 from .spec import WTC, as_pairs
 
 Pairs = str | Sequence[tuple[str, str]]
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 EpochWords = Sequence[str] | Mapping[str, Any] | None
 
 
@@ -239,6 +243,19 @@ def signals_of(
         if name in rows:
             out[k] = signals[rows[name], :n_samples]
     return out
+
+
+def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[tuple[Item, Read]]:
+    """Each item with what was read of it; the next one is read while this one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[tuple[Item, Future[Read]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(read, item)))
+            if len(pending) > 1:
+                earlier, reading = pending.popleft()
+                yield earlier, reading.result()
+        for item, reading in pending:
+            yield item, reading.result()
 
 
 def engine_of(occasion: Occasion, spec: WTC, spans: Spans | None, backend: str, made: dict[Any, Engine]) -> Engine:
