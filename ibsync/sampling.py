@@ -29,13 +29,16 @@ MODELS = ("ar1", "ar")
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
+# On a GPU every launch costs, and 64 bytes for each value are little. No measure of what is free: draws that are
+# computed together have to be the same every time.
+_DEVICE_BLOCK_VALUES = 1 << 25
 # Channels on either side when both people are simulated: then the pairs that are dropped cost little.
 _MODEL_CHANNELS = 24
 
 
-def block_size(n_channels: int, n_samples: int) -> int:
+def block_size(n_channels: int, n_samples: int, *, on_device: bool = False) -> int:
     """Draws to be computed together for a person with so many channels and samples: a power of two."""
-    fitting = _BLOCK_VALUES // max(1, n_channels * n_samples)
+    fitting = (_DEVICE_BLOCK_VALUES if on_device else _BLOCK_VALUES) // max(1, n_channels * n_samples)
     return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
 
 
@@ -73,7 +76,7 @@ class SurrogatePartners:
     @property
     def block(self) -> int:
         """Draws to be computed together."""
-        return block_size(*self.y.shape)
+        return block_size(*self.y.shape, on_device=self.device is not None)
 
     @property
     def device(self) -> Device | None:

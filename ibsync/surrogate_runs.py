@@ -126,7 +126,8 @@ def _surrogates(
         y = signals_of(study, row.recording_b, request.chroma, axes.b, n)
         return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
 
-    return _Row(make, block_size(len(axes.b), occasion.n_samples), ~axes.wanted, engine.device)
+    block = block_size(len(axes.b), occasion.n_samples, on_device=engine.device is not None)
+    return _Row(make, block, ~axes.wanted, engine.device)
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:

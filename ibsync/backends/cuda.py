@@ -95,7 +95,7 @@ class CudaBackend:
         self.device = device or default_device()
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
-        self._lists: dict[tuple[int, ...], CellLists] = {}
+        self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Spectra of every channel of `signals`."""
@@ -160,12 +160,21 @@ class CudaBackend:
             for ua, ub, times in self._batches(a, b, depth, index, form):
                 w = segment.weights[:, times]
                 wide = None if widths is None else widths[:, times]
-                add_products(device, totals, ua, ub, CellLists.of(w, wide), shares)
+                add_products(device, totals, ua, ub, self._listed((depth, index), w, wide), shares)
                 weight += entered(device, ua, ub, w)
                 if wide is not None:
                     width += entered(device, ua, ub, wide)
         phases = None if shares is None else PhaseSums(totals[:, 3:], width)
         return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
+
+    def _listed(
+        self, segment: tuple[int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
+    ) -> CellLists:
+        """Lists of a segment's cells, kept for the next pair of batches."""
+        key = (*segment, widths is not None)
+        if key not in self._lists or not np.array_equal(self._lists[key][0], weights):
+            self._lists[key] = (weights, CellLists.of(weights, widths))
+        return self._lists[key][1]
 
     def _form(self, plan: Plan, depth: int, shares: PhaseShares | None) -> int:
         if depth:

@@ -6,7 +6,7 @@ adds up, and the order in which chunks are added, do not: a pair has the same bi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class CellLists:
     width: NDArray[np.float64]
     begin: NDArray[np.int32]
     chunk: NDArray[np.int32]
+    _there: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, weights: NDArray[np.float64], widths: NDArray[np.float64] | None = None) -> CellLists:
@@ -77,8 +78,19 @@ class CellLists:
         """Chunks of all means."""
         return len(self.begin) - 1
 
+    def on(self, device: Device, dtype: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """Cells, weights and widths (of a dtype), first cells of chunks and first chunks of means, on the device."""
+        kind = np.dtype(dtype).name
+        if kind not in self._there:
+            host = (self.cell, self.weight.astype(dtype), self.width.astype(dtype), self.begin, self.chunk)
+            self._there[kind] = tuple(device.from_host(part) for part in host)
+        cell, weight, width, begin, chunk = self._there[kind]
+        return cell, weight, width, begin, chunk
+
     def part(self, start: int, stop: int) -> CellLists:
         """Some of the chunks."""
+        if (start, stop) == (0, self.n_chunks):
+            return self
         begin = self.begin[start : stop + 1]
         some = slice(begin[0], begin[-1])
         chunk = (self.chunk.clip(start, stop) - start).astype(np.int32)
@@ -107,34 +119,32 @@ def add_products(
     at_once = int(np.clip(device.budget_bytes() // _PARTIAL_SHARE // one, 1, 65_535))
     for start in range(0, lists.n_chunks, at_once):
         part = lists.part(start, min(start + at_once, lists.n_chunks))
-        partial = _partial_sums(device, a, b, part, n_sums, shares)
+        dtype = np.float64 if a.form == DOUBLES else np.float32
+        *listed, chunk = part.on(device, dtype)
+        partial = device.xp.empty((part.n_chunks, n_sums, n_a, n_b), dtype)
+        _launch(device, a, b, listed, partial, shares)
         kind = "f64" if a.form == DOUBLES else "f32"
         n_values = n_sums * n_a * n_b
         load("totals", device)[f"add_chunks_{kind}"](
-            (-(-n_values // 256), n_means), 256, [partial, device.from_host(part.chunk), totals, n_values]
+            (-(-n_values // 256), n_means), 256, [partial, chunk, totals, n_values]
         )
 
 
-def _partial_sums(device: Device, a: Units, b: Units, lists: CellLists, n_sums: int, shares: PhaseShares | None) -> Any:
+def _launch(device: Device, a: Units, b: Units, listed: list[Any], partial: Any, shares: PhaseShares | None) -> None:
     """Sums of each chunk, [chunk, sum, a, b]."""
-    dtype = np.float64 if a.form == DOUBLES else np.float32
-    partial = device.xp.empty((lists.n_chunks, n_sums, a.n_channels, b.n_channels), dtype)
-    cell, begin = device.from_host(lists.cell), device.from_host(lists.begin)
-    weight = device.from_host(lists.weight.astype(dtype))
+    cell, weight, width, begin = listed
     if a.form in (HALVES, HALF_PAIRS):
         assert shares is None, "shares of phases are counted with full numbers"
         _launch_tensor(device, a, b, cell, weight, begin, partial)
-        return partial
+        return
     kind = "f64" if a.form == DOUBLES else "f32"
     limits = (0.0, 0.0, 0.0) if shares is None else shares.limits
     module = load(f"gram_plain_{kind}", device, N_FEATURES=a.n_features, SHARES=int(shares is not None))
-    grid = (-(-b.n_channels // 32), -(-a.n_channels // 32), lists.n_chunks)
-    words = [units.words.view(dtype) for units in (a, b)]
-    width = device.from_host(lists.width.astype(dtype))
+    grid = (-(-b.n_channels // 32), -(-a.n_channels // 32), len(partial))
+    words = [units.words.view(partial.dtype) for units in (a, b)]
     module[f"gram_plain_{kind}"](
         grid, (16, 16), [*words, cell, weight, width, begin, *limits, partial, a.n_channels, b.n_channels]
     )
-    return partial
 
 
 def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, begin: Any, partial: Any) -> None:

@@ -110,6 +110,14 @@ class GroupTables:
         single = self.dtype == np.float32
         self.gain = device.from_host((noise * single * group.gain).astype(self.dtype))
         self.end_gain = device.from_host((noise * single * group.end_gain).astype(self.dtype))
+        self._kept: dict[tuple[str, bytes], Any] = {}
+
+    def kept(self, numbers: NDArray[Any]) -> Any:
+        """Small whole numbers on the device, brought there once: every brought array is a wait."""
+        key = (numbers.dtype.str, numbers.tobytes())
+        if key not in self._kept:
+            self._kept[key] = self.device.from_host(numbers)
+        return self._kept[key]
 
     @property
     def kind(self) -> str:
@@ -265,10 +273,9 @@ class UnitMaker:
             for part in run.parts(max(1, min(_FILTERED_BYTES // per_time, 65_535))):
                 z = self._filtered(part, n_filters)
                 self._pack(part, z, (words, norms, valid, shallow))
-        all_valid = bool(valid.all())
-        found = device.to_host(shallow) != 0
+        found = device.to_host(xp.append(shallow != 0, valid.all()))  # one wait for both
         return Units(
-            self.form, words, norms, valid, all_valid, group.n_features, padded(group.n_features), found,
+            self.form, words, norms, valid, bool(found[-1]), group.n_features, padded(group.n_features), found[:-1],
         )  # fmt: skip
 
     def _filtered(self, run: _Run, n_filters: int) -> Any:
@@ -276,20 +283,21 @@ class UnitMaker:
         tables, device, group = self.tables, self.tables.device, self.tables.group
         if run.side:
             samples = self.signals.left if run.side > 0 else self.signals.right
-            begins = np.zeros(len(run.times), np.int32)
+            begins = tables.kept(np.zeros(len(run.times), np.int32))
             kernels = tables.end_filters[self._end_rows(run)]
             n_points, stride, at_once = group.n_frame, n_filters * group.n_frame, 1
         else:
             n_points, stride = group.kernels.shape[2], 0
             samples, kernels = self.signals.samples, tables.kernels[run.phase]
-            begins = (run.times * group.half_steps // 2 - n_points // 2 - tables.first_sample).astype(np.int32)
+            first = run.times * group.half_steps // 2 - n_points // 2 - tables.first_sample
+            begins = tables.kept(first.astype(np.int32))
             at_once = 4 if n_filters <= 4 * _SLICES else 2
         z = device.xp.empty((len(run.times), n_filters, 2, self.n_channels), tables.dtype)
         module = load(f"filters_{tables.kind}", device, FILTERS=-(-n_filters // _SLICES), TIMES=at_once)
         grid = (-(-self.n_channels // 32), -(-len(run.times) // at_once))
         module[f"filters_{tables.kind}"](
             grid, (32, _SLICES),
-            [samples, device.from_host(begins), kernels, z, n_filters, n_points, len(run.times), self.n_channels,
+            [samples, begins, kernels, z, n_filters, n_points, len(run.times), self.n_channels,
              stride],
         )  # fmt: skip
         return z
@@ -297,7 +305,7 @@ class UnitMaker:
     def _end_rows(self, run: _Run) -> Any:
         """Rows of the end tables, which count from the left end."""
         rows = run.times if run.side > 0 else len(self.tables.group.times) - 1 - run.times
-        return self.tables.device.from_host(rows)
+        return self.tables.kept(rows)
 
     def _pack(self, run: _Run, z: Any, out: tuple[Any, Any, Any, Any]) -> None:
         tables, device, group = self.tables, self.tables.device, self.tables.group
@@ -318,7 +326,7 @@ class UnitMaker:
         words, norms, valid, shallow = out
         module[f"units_{'near' if run.side else 'far'}_{tables.kind}"](
             (-(-self.n_channels // 32), len(run.times)), (32, _SLICES),
-            [z, mixing, stride, device.from_host((run.place * n_rows).astype(np.int32)), usable,
+            [z, mixing, stride, tables.kept((run.place * n_rows).astype(np.int32)), usable,
              int(usable is not None), n_rows, int(run.side < 0), gain, gain_stride, self.signals.energy, EMPTY_SHARE,
              self.tail, words, norms, valid, shallow, self.n_channels],
         )  # fmt: skip
