@@ -63,7 +63,8 @@ def mixed_model(
         One row per feature and term: epoch, channel_a, channel_b, band, term ("time"; with groups "time (a)", "time
         (b)" and "difference a - b"), estimate (coherence per unit of time), se, z, p (normal, two-sided, not
         corrected), low, high, n_dyads, n_sessions, converged (bool), note (what the fit complained of, "" if nothing).
-        Where there is no fit numbers are NaN, converged is False and the note says why. `attrs` hold "caution" and
+        Where there is no fit numbers are NaN, converged is False and the note says why; features without any value,
+        such as pairs that were not asked for, have no row. `attrs` hold "caution" and
         "left_out".
 
     Raises
@@ -120,7 +121,7 @@ class _Sample:
 def _terms(
     dyads: Dyads, groups: tuple[str, str] | None, first: NDArray[np.bool_] | None, alpha: float
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the table, feature by feature."""
+    """Rows of the table, feature by feature, of those that have a value."""
     labels = product(*(dyads.source.dataset[dim].values.astype(str) for dim in FEATURE))
     values, times = np.concatenate(dyads.values), np.concatenate(dyads.times)
     of_dyad = np.repeat(np.arange(len(dyads.names)), [len(rows) for rows in dyads.rows])
@@ -133,6 +134,8 @@ def _terms(
         }
     for feature, place in enumerate(labels):
         there = np.isfinite(values[:, feature])
+        if not there.any():  # a pair that was not asked for
+            continue
         belongs = None if first is None else first[of_dyad[there]]
         sample = _Sample(values[there, feature], of_dyad[there], times[there] - 0.5, belongs)
         weights, covariance, converged, note = _fitted(sample)

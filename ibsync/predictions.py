@@ -261,9 +261,11 @@ def _check_words(level: str, model: str, top: int | None, penalties: Sequence[fl
 
 
 def _complete(sample: Sample) -> tuple[Floats, str]:
-    """Features with values in all dyads, and how many are left out, in words."""
-    complete = np.asarray(np.isfinite(sample.values).all(axis=0))
-    n, n_left = len(complete), int((~complete).sum())
+    """Features with values in all dyads, and how many of those with any are left out, in words."""
+    present = np.isfinite(sample.values)
+    complete = np.asarray(present.all(axis=0))
+    n = int(present.any(axis=0).sum())
+    n_left = n - int(complete.sum())
     if n_left == n:
         raise PlanError(
             f"none of {n} features has a value in all {len(sample.units)} dyads; leave out the dyads without"

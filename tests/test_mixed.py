@@ -90,6 +90,13 @@ def test_what_does_not_converge_is_said_feature_by_feature():
     assert "test with plasticity" in table.attrs["caution"]
 
 
+def test_pairs_that_were_not_asked_for_have_no_row():
+    values = changing()
+    values[..., 1] = np.nan
+    table = ibsync.mixed_model(study(values))
+    assert table["channel_b"].tolist() == ["S1_D1", "S3_D1"]
+
+
 def test_of_a_result_the_null_mean_is_taken_off_and_shared_persons_are_told():
     from fake_results import make_result
 
