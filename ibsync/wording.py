@@ -489,15 +489,23 @@ def transfer_leaves_open(kind: str, gain: str, taken_off: str) -> str:
     return HYPOTHESES[f"transfer_{kind}"][1] + level * (kind == "gain") + raw * (not taken_off)
 
 
+def entered_in_words(attrs: Mapping[Any, Any]) -> str:
+    """How many persons or dyads and sessions entered a test over them; empty where nothing is known of it."""
+    told = settings(attrs, "transfer")
+    if not told:
+        return str(attrs.get("entered", ""))
+    return (
+        f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
+        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
+        f"{told['n_probe_partners']} partners)"
+    )
+
+
 def _transfer_sentence(attrs: Mapping[Any, Any]) -> str:
     """What was taken of each person, how much of it there was, and what was exchanged."""
     told = settings(attrs, "transfer")
     less = f"The {_measure(attrs)} of each row was taken less the mean of its null ({told['taken_off']}). "
-    entered = (
-        f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
-        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
-        f"{told['n_probe_partners']} partners) entered. "
-    )
+    entered = f"{entered_in_words(attrs)} entered. "
     order = "" if told["after"] else "No times told which probes came after training, and all were taken. "
     if told["kind"] == "change":
         units = f"over {told['n_units']} units, persons who share a probe partner being one," if told["shared"] else ""
@@ -653,8 +661,8 @@ def summary(dataset: xr.Dataset) -> str:
         lines.append(f"  null: {null_in_words(dataset.attrs)}")
         lines += [f"  smallest {criterion(dataset)[0]}:", *group] if group else []
         lines += ["  smallest p of single dyads:", *single] if single else []
-    if dataset.attrs.get("entered"):
-        lines.append(f"  entered: {dataset.attrs['entered']}")
+    if entered_in_words(dataset.attrs):
+        lines.append(f"  entered: {entered_in_words(dataset.attrs)}")
     if dataset.attrs.get("blocks"):
         lines.append(f"  exchanged together: {dataset.attrs['blocks']}")
     if dataset.attrs.get("left_out"):

@@ -206,7 +206,7 @@ def test_what_cannot_be_predicted_is_refused_or_told():
     holes["coherence"].values[[0, 9], 0, 0, 0, 0] = np.nan
     with pytest.warns(RuntimeWarning, match="1 of 143 features, without a value in every dyad"):
         got = ibsync.predict_outcome(holes, y, n_perm=30)
-    assert got.attrs["n_features"] == 143
+    assert got.attrs["n_features"] == 142
     holes["coherence"].values[[0, 9]] = np.nan
     with pytest.warns(RuntimeWarning, match="dyad 'dyad01' is left out, without synchrony"):
         ibsync.predict_outcome(holes, y, n_perm=30)

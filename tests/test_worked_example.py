@@ -1,0 +1,84 @@
+"""The worked example of the docs: its code runs as it stands there, at a small size, and finds what was planted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from ibsync.commands.cli import main
+
+PAGE = Path(__file__).parents[1] / "docs" / "therapy-trial.md"
+# Lines of sizes, in the order of the page, and what they become here.
+SIZES = {
+    "DYADS, SESSIONS, CHANNELS, SECONDS = ": "DYADS, SESSIONS, CHANNELS, SECONDS = 8, 5, 2, 180.0",
+    "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = ": (
+        "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = 12, 3, 2, 180.0, 6, 19"
+    ),
+}
+SLOWER = {"n_sims=200": "n_sims=20, n_perm=99", "[8, 16, 24, 32]": "[8, 16]"}
+
+
+def blocks(text):
+    """Kind and content of each block of code."""
+    return re.findall(r"^```(python|toml|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def small(text):
+    for start, line in SIZES.items():
+        text, n = re.subn(rf"^{re.escape(start)}[\d., ]+$", line, text, flags=re.MULTILINE)
+        assert n == 1, start
+    for slow, quick in SLOWER.items():
+        assert text.count(slow) == 1, slow
+        text = text.replace(slow, quick)
+    return text
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Everything that the page computes, by name, and the folder it was computed in."""
+    folder = tmp_path_factory.mktemp("trial")
+    names: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.chdir(folder)
+        warnings.simplefilter("ignore", RuntimeWarning)  # so few dyads and draws cannot find much, and say so
+        for kind, code in blocks(small(PAGE.read_text(encoding="utf-8"))):
+            if kind == "toml":
+                Path("plan.toml").write_text(code, encoding="utf-8")
+            elif kind == "bash":
+                for line in code.splitlines():
+                    program, *arguments = shlex.split(line)
+                    assert (program, main(arguments)) == ("ibsync", 0), line
+            else:
+                exec(compile(code, PAGE.name, "exec"), names)
+    plt.close("all")
+    return names, folder
+
+
+def test_the_first_trial_grows_where_it_was_planted(page):
+    names, folder = page
+    slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()
+    assert slope[0] > 0.005
+    assert abs(slope[1]) < slope[0] / 2
+    assert names["partners"].dataset["n_sessions"].values.max() == 5
+    for name in ("report.html", "report_plasticity.html", "result_mixed_model.csv", "therapy-growth.png"):
+        assert (folder / name).stat().st_size > 200, name
+
+
+def test_the_second_trial_has_its_therapists_and_strangers(page):
+    names, folder = page
+    assert "'t01' in dyads" in names["growth"].dataset.attrs["blocks"]
+    assert "dyads share a person" in names["table"].attrs["caution"]
+    assert names["change"].dataset.sizes["dyad"] == 12
+    assert re.search(
+        r"entered: 12 persons \(\d+ sessions with 6 trained partners, 12 probes after training", str(names["change"])
+    )
+    assert (names["change"].dataset["n_probe"].values == 1).all()
+    assert np.isfinite(names["gain"].dataset["group_statistic"].values[0, 0, 0, 0])
+    assert tuple(names["power"].dyads) == (8, 16)
+    assert "<html" in (folder / "trial.html").read_text(encoding="utf-8")
