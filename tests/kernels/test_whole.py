@@ -1,0 +1,90 @@
+"""A study from file to p-values with the GPU's backend, its kernels on the CPU: the same as without a GPU."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import ibsync as ibs
+from ibsync.commands.cli import main
+
+SPEC = ibs.WTC(bands={"task": (0.1, 0.3)}, voices=6, accuracy="fast")
+WORDS = {"pairs": "all", "epochs": {"early": (0, 25), "late": (20, 60)}}
+PLAN = """
+study = "study.h5"
+output = "out.h5"
+[wtc]
+bands = { task = [0.1, 0.3] }
+voices = 6
+accuracy = "fast"
+[null]
+kind = "phase"
+n = 19
+[test]
+correct = ["max"]
+"""
+
+
+@pytest.fixture
+def gpu(strict, monkeypatch):
+    """What engines find where they look for a GPU: one without tensor cores, which are slow to imitate."""
+    strict.compute_capability = 70
+    monkeypatch.setattr("ibsync.backends.cuda._default", [strict])
+    monkeypatch.setattr("ibsync.nulls.streamed.MOMENT_DRAWS", 8)
+    monkeypatch.setattr("ibsync.sampling._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
+    return strict
+
+
+@pytest.fixture
+def study(tmp_path):
+    return ibs.simulate(tmp_path / "study.h5", n_dyads=4, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
+
+
+def test_synchrony_and_re_pairing_are_those_of_the_cpu(gpu, study):
+    real = {name: study.synchrony(SPEC, shares=True, backend=name, **WORDS) for name in ("numpy", "cuda")}
+    for name in ("coherence", "phase", "valid_fraction"):
+        assert_allclose(real["cuda"][name], real["numpy"][name], rtol=0, atol=2e-6)
+    assert_allclose(real["cuda"]["share_in_phase"], real["numpy"]["share_in_phase"], rtol=0, atol=0.05)
+    assert real["cuda"].attrs["backend"] == "cuda"
+    null = {name: study.null(SPEC, n=23, seed=3, backend=name, **WORDS) for name in ("numpy", "cuda")}
+    assert_allclose(null["cuda"].pair_values, null["numpy"].pair_values, rtol=0, atol=2e-6)
+    p = [ibs.test(real[name], null[name], correct=[]).dataset["p"] for name in ("numpy", "cuda")]
+    assert_allclose(*p, rtol=0, atol=1 / 23)
+
+
+def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, study):
+    real = study.synchrony(SPEC, backend="auto", **WORDS)
+    assert real.attrs["backend"] == "cuda"
+    with pytest.raises(ibs.PlanError, match="backend"):
+        ibs.test(real, study.null(SPEC, n=23, seed=3, backend="numpy", **WORDS))
+
+
+def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
+    monkeypatch.setattr("ibsync.sampling._DEVICE_BLOCK_VALUES", 4 * 120)
+    study = ibs.simulate(tmp_path / "two.h5", n_dyads=2, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
+
+    def null(draws=None):
+        return study.null(SPEC, kind="phase", n=10, seed=5, draws=draws, backend="cuda")
+
+    whole, merged = null(), ibs.merge_nulls([null((1, 4)), null((4, 11))])
+    for one, other in zip([*whole.by_row, whole.together], [*merged.by_row, merged.together], strict=True):
+        assert_array_equal(one.exceedances.at_least, other.exceedances.at_least)
+        assert_array_equal(one.maxima.values, other.maxima.values)
+        assert_array_equal(one.moments.sums, other.moments.sums)
+
+
+def test_the_command_runs_on_the_gpu(gpu, study, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plan.toml").write_text(PLAN)
+    p = {}
+    for backend in ("cuda", "numpy"):
+        assert main(["run", "plan.toml", "--backend", backend, "--json"]) == 0
+        assert "out.h5" in json.dumps(json.loads(capsys.readouterr().out))
+        result = ibs.load("out.h5")
+        assert result.dataset.attrs["backend"] == backend
+        p[backend] = result.dataset["p"].values
+    assert_allclose(p["cuda"], p["numpy"], rtol=0, atol=1.5 / 20)
+    assert np.isfinite(p["cuda"]).all()
