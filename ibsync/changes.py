@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .blocks import Blocks, members_of
 from .errors import PlanError
 from .nulls.labels import slopes
-from .results import FEATURE, ROW, Result
+from .results import FEATURE, ROW, Result, refuse_rows_twice
 from .wording import null_in_words
 
 if TYPE_CHECKING:
@@ -56,12 +56,20 @@ class Source:
 
     @classmethod
     def of(cls, real: xr.Dataset | Result) -> Source:
-        """From real synchrony or from its test."""
+        """
+        From real synchrony or from its test.
+
+        Raises
+        ------
+        PlanError
+            If there are no sessions, or a dyad stands twice in one session and task.
+        """
         dataset = real.dataset if isinstance(real, Result) else real
         if "session" not in dataset.coords:
             raise PlanError(
                 "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"
             )
+        refuse_rows_twice(dataset)
         measured = "statistic" if "statistic" in dataset else "coherence"
         values = dataset[measured].transpose(*ROW).to_numpy().astype(np.float64)
         kind = words = ""
@@ -262,13 +270,10 @@ def refuse_one_time_twice(source: Source, dyad: str, rows: Integers, when: Float
                 f"dyad {dyad!r}: sessions {one!r} and {other!r} take place at one time ({when[later]:g}); give time "
                 "with a number of its own for each"
             )
-        tasks = [source.labels("task")[rows[k]] for k in (earlier, later)]
-        mend = (
-            f"choose one task, real.isel(dyad=real.task.values == {tasks[0]!r})"
-            if tasks[0] != tasks[1]
-            else "leave one of the rows out"
+        task = source.labels("task")[rows[earlier]]
+        raise PlanError(
+            f"dyad {dyad!r} has session {one!r} twice; choose one task, real.isel(dyad=real.task.values == {task!r})"
         )
-        raise PlanError(f"dyad {dyad!r} has session {one!r} twice; {mend}")
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
