@@ -86,6 +86,12 @@ class Source:
         rows = np.isin(self.dataset["group"].values.astype(str), list(groups))
         return replace(self, dataset=self.dataset.isel(dyad=rows), values=self.values[rows])
 
+    def others_than(self, groups: Sequence[str]) -> str:
+        """Which dyads are of none of some groups, in words; empty if none is."""
+        of_rows = zip(self.labels("dyad"), self.labels("group"), strict=True)
+        others = dict.fromkeys(repr(dyad) for dyad, group in of_rows if group not in groups)
+        return f" (without {', '.join(others)}, of other groups)" if others else ""
+
     def labels(self, name: str) -> list[str]:
         """A property of each row; empty text where the data have none."""
         rows = self.dataset.sizes["dyad"]

@@ -131,6 +131,7 @@ def plasticity(
     check_corrections(names)
     source = Source.of(real)
     groups = None if between is None else two_groups(source.dataset, between)
+    others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     wanted = _Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
@@ -148,7 +149,7 @@ def plasticity(
     }  # fmt: skip
     attrs = {
         **plan.attrs, "change": change, "tail": tail, "correct": list(names), "alpha": alpha, "caution": plan.caution,
-        "left_out": dyads.left_out, "entered": dyads.entered, "blocks": dyads.blocks.shared,
+        "left_out": dyads.left_out, "entered": dyads.entered + others, "blocks": dyads.blocks.shared,
         "stream_version": STREAM_VERSION, "corrected_over": [str(source.dataset["chroma"].item())],
     }  # fmt: skip
     attrs.setdefault("measure", source.dataset.attrs.get("measure", "coherence"))

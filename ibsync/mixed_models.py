@@ -84,7 +84,9 @@ def mixed_model(
     dyads = Dyads.of(source if groups is None else source.only(groups), time)
     first = None if groups is None else in_first(dyads, groups)
     refuse_or_warn("", None, dyads.left_out)
-    return _table(dyads, list(_terms(dyads, groups, first, alpha)))
+    table = _table(dyads, list(_terms(dyads, groups, first, alpha)))
+    table.attrs["entered"] += "" if groups is None else source.others_than(groups)
+    return table
 
 
 def _require_statsmodels() -> None:

@@ -249,7 +249,7 @@ def _over_dyads(table: Table, synchrony: Floats, outcome: Floats, present: dict[
     covariates = mean(table.covariates, 2)
     present |= {repr(name): np.isfinite(values) for name, values in zip(table.names, covariates, strict=True)}
     kept = np.flatnonzero(np.all(list(present.values()), axis=0)).tolist()
-    _refuse_few(len(kept), present, table.lacking(present))
+    _refuse_few(len(kept), present, _joined(table.lacking(present), *table.notes))
     return Sample(
         units=[table.dyads[dyad] for dyad in kept],
         strata=_strata([table.dyads[dyad] for dyad in kept], [table.persons[dyad] for dyad in kept]),
@@ -272,7 +272,7 @@ def _within(table: Table, lag: int) -> Sample:
     listed = list(here)
     enough = {f"two sessions that have {', '.join(listed[:-1])} and {listed[-1]}": complete.sum(axis=1) >= 2}
     kept = np.flatnonzero(complete.sum(axis=1) >= 2)
-    _refuse_few(len(kept), enough, table.lacking(enough))
+    _refuse_few(len(kept), enough, _joined(_apart(table), table.lacking(enough), *table.notes))
     places = [(int(dyad), int(session)) for dyad in kept for session in np.flatnonzero(complete[dyad])]
     at = tuple(np.array(places).T)
     sample = Sample(
@@ -329,6 +329,15 @@ def _strata(dyads: Sequence[str], persons: Sequence[set[str]]) -> list[str]:
 
 
 # --- what cannot be tested --------------------------------------------------------------------------------------------
+
+
+def _apart(table: Table) -> str:
+    """Why synchrony and outcome have no session in common, in words; empty if they have."""
+    has = table.there.any(axis=0), np.isfinite(table.outcome).any(axis=0)
+    if (has[0] & has[1]).any() or not all(some.any() for some in has):
+        return ""
+    ours, theirs = (", ".join(repr(table.sessions[at]) for at in np.flatnonzero(some)) for some in has)
+    return f"sessions of synchrony are {ours}, those of {table.outcome_name!r} {theirs}, give both the same labels"
 
 
 def _refuse_few(n_dyads: int, present: Mapping[str, NDArray[np.bool_]], lacking: str) -> None:

@@ -329,3 +329,14 @@ def test_too_few_dyads_are_refused_with_the_names_of_those_that_lack_something()
         lambda: outcome(real, {"dyad01": 1.0, "dyad02": 2.0, "dyad04": 0.5}, n_perm=99),
         "needs 4 dyads with all values, 3 have synchrony (5) and 'outcome' (3): dyads 'dyad03', 'dyad05' are left out",
     )
+
+
+def test_labels_that_do_not_meet_are_shown_side_by_side():
+    real = make_real(6, 3)
+    values = by_session(np.random.default_rng(1).standard_normal((6, 3)), ["1", "2", "3"])
+    plan_refusal(
+        lambda: outcome(real, values, level="within", n_perm=99),
+        "sessions of synchrony are 'ses-1', 'ses-2', 'ses-3', those of 'outcome' '1', '2', '3', give both the same",
+    )
+    strangers = {f"D{d}": float(d) for d in range(6)}
+    plan_refusal(lambda: outcome(real, strangers, n_perm=99), "'outcome' of 'D0', 'D1', 'D2'", "there is no such dyad")

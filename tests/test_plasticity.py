@@ -616,3 +616,24 @@ def test_words_that_do_not_go_together_are_refused():
     plan_refusal(lambda: plasticity(change), "there are no sessions to change over")
     compared = quiet(real, between=("train", "wait"), tail="greater")
     assert "free" not in compared.dataset["group"].values
+
+
+def test_dyads_of_groups_that_were_not_named_are_counted_out_by_name():
+    real = study(noise(9, 3), groups=["a"] * 4 + ["b"] * 4 + ["c"])
+    got = plasticity(real, between=("a", "b"), correct=[])
+    said = "8 dyads with 24 sessions (without 'd09', of other groups)"
+    assert got.dataset.attrs["entered"] == said
+    assert f"{said} entered." in got.methods()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ibs.plasticity,
+        ibs.SynchronyModel.of_pilot,
+        lambda real: ibs.outcome(real, {f"d{d + 1:02d}": float(d * d) for d in range(6)}),
+    ],
+)
+def test_a_row_that_stands_twice_is_refused_in_every_verb(verb):
+    real = study(noise(6, 3))
+    plan_refusal(lambda: verb(xr.concat([real, real.isel(dyad=[7])], "dyad")), "twice; leave one of the rows out")
