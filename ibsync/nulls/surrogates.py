@@ -259,8 +259,8 @@ def _refuse_shared_persons(design: Repairing) -> None:
         if len(dyads) > 1:
             raise PlanError(
                 f"person {person!r} is in dyads {', '.join(map(repr, dyads))}: re-pairing is not valid when dyads "
-                "share a person; test a subset of dyads in which everybody occurs once, or take a null of single "
-                "dyads, such as kind='phase'"
+                "share a person; test a subset of dyads in which everybody occurs once, or take a null of single dyads "
+                "such as kind='phase'"
             )
 
 
