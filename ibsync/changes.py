@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -241,6 +242,27 @@ def _of_coordinate(source: Source, name: str) -> Floats:
                 "table, or leave the row out"
             )
     return values.astype(np.float64)
+
+
+def disorder(dyads: Dyads, time: str | Mapping[str, float]) -> str:
+    """Where the order of a dyad's sessions contradicts their days, in words; empty if nothing is known to."""
+    source = dyads.source
+    if "day" not in source.dataset.coords or source.dataset["day"].dims != ("dyad",):
+        return ""
+    sessions, days = source.labels("session"), source.dataset["day"].values
+    days = np.array([float(day) if _is_number(day) else np.nan for day in days])
+    numbers = numbers_of(sessions) if time == "day" else {}
+    other = np.array([numbers.get(label, np.nan) for label in sessions]) if time == "day" else days
+    mend = "time='session'" if time == "day" else "time='day'"
+    for name, rows in zip(dyads.names, dyads.rows, strict=True):
+        for earlier, later in pairwise(rows):
+            if other[later] < other[earlier]:
+                return (
+                    f"dyad {name!r}: session {sessions[earlier]!r} (day {days[earlier]:g}) is taken before session "
+                    f"{sessions[later]!r} (day {days[later]:g}), but labels and days tell another order: correct the "
+                    f"days in the dyads table, or give {mend}"
+                )
+    return ""
 
 
 def _is_number(value: object) -> bool:

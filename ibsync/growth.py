@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks
-from .changes import Dyads, Source, in_first, two_groups
+from .changes import Dyads, Source, disorder, in_first, two_groups
 from .errors import PlanError
 from .nulls.drawntest import drawn_test
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
@@ -124,7 +124,8 @@ def plasticity(
     -----
     RuntimeWarning
         If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
-        unlike shares of trusted cells are compared, or the order of sessions is exchanged.
+        unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
+        is exchanged.
     """
     _check_words(kind, null, between, tail)
     names = DEFAULT_CORRECTIONS if correct is None else correct
@@ -140,7 +141,8 @@ def plasticity(
         plan = _exchange_groups(dyads, groups, wanted)
     else:
         plan = _flip_signs(dyads, wanted) if kind == "sign_flip" else _exchange_sessions(dyads, wanted)
-    warning = "; ".join(filter(None, [_unlike_sessions(dyads) if null is None else "", plan.warning]))
+    unlike = _unlike_sessions(dyads) if null is None else ""
+    warning = "; ".join(filter(None, [disorder(dyads, time), unlike, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
         "per": time if time in ("session", "day") else "unit of time", "between": list(groups or ()),
