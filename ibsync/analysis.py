@@ -70,7 +70,7 @@ class Check:
     problems : tuple of str
         What would stop a run; empty if nothing would.
     page : str
-        The study, the request and the problems, to be read.
+        The study and the request, to be read; `str` adds the problems.
     """
 
     problems: tuple[str, ...]
@@ -82,7 +82,8 @@ class Check:
         return not self.problems
 
     def __str__(self) -> str:
-        return self.page
+        verdict = ["Problems:", *(f"  {p}" for p in self.problems)] if self.problems else ["Nothing stands in the way."]
+        return "\n".join([self.page, "", *verdict])
 
 
 class Study(StudyFile):
@@ -126,7 +127,6 @@ class Study(StudyFile):
                 problems.append(f"{self.path}: {occasion.label}: {error}")
         if not self.dyads:
             problems.append(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
-        lines += ["", "Problems:", *(f"  {p}" for p in problems)] if problems else ["", "Nothing stands in the way."]
         return Check(tuple(problems), "\n".join(lines))
 
     def synchrony(

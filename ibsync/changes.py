@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .blocks import Blocks, members_of
 from .errors import PlanError
 from .nulls.labels import slopes
-from .results import FEATURE, ROW, Result
+from .results import FEATURE, ROW, Result, refuse_rows_twice
 from .wording import null_in_words
 
 if TYPE_CHECKING:
@@ -56,12 +57,20 @@ class Source:
 
     @classmethod
     def of(cls, real: xr.Dataset | Result) -> Source:
-        """From real synchrony or from its test."""
+        """
+        From real synchrony or from its test.
+
+        Raises
+        ------
+        PlanError
+            If there are no sessions, or a dyad stands twice in one session and task.
+        """
         dataset = real.dataset if isinstance(real, Result) else real
         if "session" not in dataset.coords:
             raise PlanError(
                 "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"
             )
+        refuse_rows_twice(dataset)
         measured = "statistic" if "statistic" in dataset else "coherence"
         values = dataset[measured].transpose(*ROW).to_numpy().astype(np.float64)
         kind = words = ""
@@ -77,6 +86,12 @@ class Source:
         """The dyads of some groups."""
         rows = np.isin(self.dataset["group"].values.astype(str), list(groups))
         return replace(self, dataset=self.dataset.isel(dyad=rows), values=self.values[rows])
+
+    def others_than(self, groups: Sequence[str]) -> str:
+        """Which dyads are of none of some groups, in words; empty if none is."""
+        of_rows = zip(self.labels("dyad"), self.labels("group"), strict=True)
+        others = dict.fromkeys(repr(dyad) for dyad, group in of_rows if group not in groups)
+        return f" (without {', '.join(others)}, of other groups)" if others else ""
 
     def labels(self, name: str) -> list[str]:
         """A property of each row; empty text where the data have none."""
@@ -229,6 +244,27 @@ def _of_coordinate(source: Source, name: str) -> Floats:
     return values.astype(np.float64)
 
 
+def disorder(dyads: Dyads, time: str | Mapping[str, float]) -> str:
+    """Where the order of a dyad's sessions contradicts their days, in words; empty if nothing is known to."""
+    source = dyads.source
+    if "day" not in source.dataset.coords or source.dataset["day"].dims != ("dyad",):
+        return ""
+    sessions, days = source.labels("session"), source.dataset["day"].values
+    days = np.array([float(day) if _is_number(day) else np.nan for day in days])
+    numbers = numbers_of(sessions) if time == "day" else {}
+    other = np.array([numbers.get(label, np.nan) for label in sessions]) if time == "day" else days
+    mend = "time='session'" if time == "day" else "time='day'"
+    for name, rows in zip(dyads.names, dyads.rows, strict=True):
+        for earlier, later in pairwise(rows):
+            if other[later] < other[earlier]:
+                return (
+                    f"dyad {name!r}: session {sessions[earlier]!r} (day {days[earlier]:g}) is taken before session "
+                    f"{sessions[later]!r} (day {days[later]:g}), but labels and days tell another order: correct the "
+                    f"days in the dyads table, or give {mend}"
+                )
+    return ""
+
+
 def _is_number(value: object) -> bool:
     try:
         return isfinite(float(value))  # type: ignore[arg-type]
@@ -262,13 +298,10 @@ def refuse_one_time_twice(source: Source, dyad: str, rows: Integers, when: Float
                 f"dyad {dyad!r}: sessions {one!r} and {other!r} take place at one time ({when[later]:g}); give time "
                 "with a number of its own for each"
             )
-        tasks = [source.labels("task")[rows[k]] for k in (earlier, later)]
-        mend = (
-            f"choose one task, real.isel(dyad=real.task.values == {tasks[0]!r})"
-            if tasks[0] != tasks[1]
-            else "leave one of the rows out"
+        task = source.labels("task")[rows[earlier]]
+        raise PlanError(
+            f"dyad {dyad!r} has session {one!r} twice; choose one task, real.isel(dyad=real.task.values == {task!r})"
         )
-        raise PlanError(f"dyad {dyad!r} has session {one!r} twice; {mend}")
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .nulls.inference import check_corrections, hopeless, repair_test, shortfall
 from .nulls.philox import STREAM_VERSION
 from .nulls.signflip import exchange_test
 from .nulls.surrogates import Null
-from .results import FEATURE, TEST_ARRAYS, Result, build_result
+from .results import FEATURE, TEST_ARRAYS, Result, build_result, refuse_rows_twice
 from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
 from .wording import weights_in_words
 
@@ -80,7 +80,7 @@ def contrast(
     -------
     Result
         With one row per dyad and one epoch, named like "talk - rest", whose `coherence` is the contrast (-1..1 for
-        weights 1 and -1). Attribute `left_out` names the dyads that lack a condition.
+        weights 1 and -1). Attribute `left_out` names the dyads and sessions that lack a condition.
 
     Raises
     ------
@@ -93,6 +93,7 @@ def contrast(
     RuntimeWarning
         If a dyad is left out, or no single finding could survive the default corrections.
     """
+    refuse_rows_twice(real)
     chosen = _checked_weights(real, weights)
     names = DEFAULT_CORRECTIONS if correct is None else correct
     check_corrections(names)
@@ -188,7 +189,8 @@ class _Dyads:
         means = {name: _mean_of_complete(values[mine]) for name, mine in rows.items()}
         kept = [name for name, mean in means.items() if np.isfinite(mean).any()]
         lacking = [_lack(name, values[rows[name]], list(weights)) for name in rows if name not in kept]
-        left_out = "; ".join(lacking)
+        lacking += [_lack_of_session(real, int(row), list(weights)) for name in kept for row in rows[name]]
+        left_out = "; ".join(filter(None, lacking))
         if len(kept) < 2:
             only = f"only {kept[0]!r} has" if kept else "none has"
             wanted = ", ".join(map(repr, weights))
@@ -220,6 +222,16 @@ def _lack(dyad: str, values: Floats, conditions: Sequence[str]) -> str:
     if absent:
         return f"dyad {dyad!r} is left out, it has no value in {' and '.join(map(repr, absent))}"
     return f"dyad {dyad!r} is left out, it has no channel pair with values in all of {', '.join(map(repr, conditions))}"
+
+
+def _lack_of_session(real: xr.Dataset, row: int, conditions: Sequence[str]) -> str:
+    """What keeps a session of a dyad that is tested out, in words; empty if nothing does."""
+    values = real["coherence"].sel(epoch=conditions).isel(dyad=row).transpose(*FEATURE).to_numpy()
+    if np.isfinite(values).all(axis=0).any():
+        return ""
+    dyad, session = str(real["dyad"].values[row]), str(real["session"].values[row])
+    listed = ", ".join(map(repr, conditions))
+    return f"session {session!r} of dyad {dyad!r} is left out, it has no channel pair with values in all of {listed}"
 
 
 # --- what is exchanged ------------------------------------------------------------------------------------------------

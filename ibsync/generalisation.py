@@ -383,7 +383,7 @@ def _tied(shared: Sequence[set[str]]) -> list[list[int]]:
 def _present(persons: Persons, goal: Floats, change: bool, needs_gain: bool) -> dict[str, NDArray[np.bool_]]:
     """What each person must have, and whether they have it: bool [person]."""
     flags: dict[str, NDArray[np.bool_]] = {
-        "a trained dyad": np.array(persons.count("trained")) > 0,
+        "a trained dyad": np.array([bool(partners["trained"]) for partners in persons.partners]),
         "a probe dyad": np.array([bool(partners["probe"]) for partners in persons.partners]),
     }
     if needs_gain:

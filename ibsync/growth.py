@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks
-from .changes import Dyads, Source, in_first, two_groups
+from .changes import Dyads, Source, disorder, in_first, two_groups
 from .errors import PlanError
 from .nulls.drawntest import drawn_test
 from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
@@ -124,13 +124,15 @@ def plasticity(
     -----
     RuntimeWarning
         If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
-        unlike shares of trusted cells are compared, or the order of sessions is exchanged.
+        unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
+        is exchanged.
     """
     _check_words(kind, null, between, tail)
     names = DEFAULT_CORRECTIONS if correct is None else correct
     check_corrections(names)
     source = Source.of(real)
     groups = None if between is None else two_groups(source.dataset, between)
+    others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     wanted = _Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
@@ -139,7 +141,8 @@ def plasticity(
         plan = _exchange_groups(dyads, groups, wanted)
     else:
         plan = _flip_signs(dyads, wanted) if kind == "sign_flip" else _exchange_sessions(dyads, wanted)
-    warning = "; ".join(filter(None, [_unlike_sessions(dyads) if null is None else "", plan.warning]))
+    unlike = _unlike_sessions(dyads) if null is None else ""
+    warning = "; ".join(filter(None, [disorder(dyads, time), unlike, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
         "per": time if time in ("session", "day") else "unit of time", "between": list(groups or ()),
@@ -148,7 +151,7 @@ def plasticity(
     }  # fmt: skip
     attrs = {
         **plan.attrs, "change": change, "tail": tail, "correct": list(names), "alpha": alpha, "caution": plan.caution,
-        "left_out": dyads.left_out, "entered": dyads.entered, "blocks": dyads.blocks.shared,
+        "left_out": dyads.left_out, "entered": dyads.entered + others, "blocks": dyads.blocks.shared,
         "stream_version": STREAM_VERSION, "corrected_over": [str(source.dataset["chroma"].item())],
     }  # fmt: skip
     attrs.setdefault("measure", source.dataset.attrs.get("measure", "coherence"))

@@ -87,7 +87,7 @@ def _sides_of(source: Source, which: Which, word: str) -> dict[int, list[int]]:
     for name in which:
         if str(name) not in dyads:
             raise PlanError(
-                f"{word} names dyad {name!r}, which is not there; {near_name(str(name), dyads) or 'leave it out'}"
+                f"{word} names dyad {str(name)!r}, which is not there; {near_name(str(name), dyads) or 'leave it out'}"
             )
     return {row: [0, 1] for row, dyad in enumerate(dyads) if dyad in [str(name) for name in which]}
 
@@ -227,11 +227,12 @@ class Persons:
             )
         turned, when = Turned.of(source, meetings), _when(source, meetings, gain, time)
         after = all(m.row in when for m in meetings)
-        rows = tuple(_taken(mine, when) for mine in own)
-        gains = [_gain(source, turned, mine, gain, when) for mine in own]
+        filled = {m.row for m in meetings if np.isfinite(turned.values[m.row]).any()}
+        rows = tuple(_taken(mine, when, filled) for mine in own)
+        gains = [_gain(source, turned, [m for m in mine if m.row in filled], gain, when) for mine in own]
         probe, before = (np.array([mean(turned.values[r[kind]], 0) for r in rows]) for kind in ("probe", "before"))
         partners = tuple({k: {m.partner for m in mine if m.kind == k} for k in ("trained", "probe")} for mine in own)
-        notes = _notes(source, meetings, rows)
+        notes = _notes(source, meetings, rows, filled)
         return cls(names, rows, partners, Gains.stacked(gains), probe, before, turned, after, notes)
 
     def only(self, kept: Sequence[int]) -> Persons:
@@ -268,16 +269,21 @@ def _rows_of(source: Source, rows: Sequence[int]) -> Source:
     return replace(source, dataset=source.dataset.isel(dyad=chosen), values=source.values[chosen])
 
 
-def _taken(mine: Sequence[Meeting], when: Mapping[int, float]) -> dict[str, list[int]]:
-    """Rows of a person: with trained partners, and with probe partners after and before training."""
+def _taken(mine: Sequence[Meeting], when: Mapping[int, float], filled: set[int]) -> dict[str, list[int]]:
+    """
+    Rows of a person that hold values: with trained partners, and with probe partners after and before training.
+
+    A trained session without values took place, so that it still tells when training began and ended.
+    """
     rows = {kind: [m.row for m in mine if m.kind == kind] for kind in ("trained", "probe")}
+    with_values = {kind: [row for row in some if row in filled] for kind, some in rows.items()}
     if not all(row in when for row in rows["probe"]) or not rows["trained"]:
-        return {**rows, "before": []}
+        return {**with_values, "before": []}
     times = [when[row] for row in rows["trained"]]
     first, last = min(times), max(times)
-    after = [row for row in rows["probe"] if when[row] >= last]
-    before = [row for row in rows["probe"] if when[row] <= first and row not in after]
-    return {"trained": rows["trained"], "probe": after, "before": before}
+    after = [row for row in with_values["probe"] if when[row] >= last]
+    before = [row for row in with_values["probe"] if when[row] <= first and row not in after]
+    return {"trained": with_values["trained"], "probe": after, "before": before}
 
 
 @dataclass(frozen=True)
@@ -367,14 +373,17 @@ def _line(values: Floats, times: Floats) -> Gains:
     return Gains(slope, scatter, freedom, leverage)
 
 
-def _notes(source: Source, meetings: Sequence[Meeting], rows: Sequence[Mapping[str, list[int]]]) -> tuple[str, ...]:
+def _notes(
+    source: Source, meetings: Sequence[Meeting], rows: Sequence[Mapping[str, list[int]]], filled: set[int]
+) -> tuple[str, ...]:
     """Which dyads and sessions are not used, in words."""
     dyads, sessions = source.labels("dyad"), source.labels("session")
     met = {meeting.dyad for meeting in meetings}
     others = [repr(dyad) for dyad in dict.fromkeys(dyads) if dyad not in met]
     used = {row for own in rows for some in own.values() for row in some}
-    during = [f"{dyads[m.row]!r} session {sessions[m.row]!r}" for m in meetings if m.row not in used]
-    notes = []
+    during = [f"{dyads[m.row]!r} session {sessions[m.row]!r}" for m in meetings if m.row in filled - used]
+    empty = [f"dyad {dyads[m.row]!r} session {sessions[m.row]!r}" for m in meetings if m.row not in filled]
+    notes = [f"empty recordings ({', '.join(sorted(empty))})"] if empty else []
     if others:
         notes.append(f"dyad{'s' * (len(others) > 1)} {', '.join(others)} of neither kind")
     if during:

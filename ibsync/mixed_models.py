@@ -15,6 +15,7 @@ from .changes import Dyads, Source, in_first, two_groups
 from .errors import PlanError
 from .nulls.limits import normal_interval
 from .results import FEATURE, Result
+from .testing import refuse_or_warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,20 +65,28 @@ def mixed_model(
         (b)" and "difference a - b"), estimate (coherence per unit of time), se, z, p (normal, two-sided, not
         corrected), low, high, n_dyads, n_sessions, converged (bool), note (what the fit complained of, "" if nothing).
         Where there is no fit numbers are NaN, converged is False and the note says why; features without any value,
-        such as pairs that were not asked for, have no row. `attrs` hold "caution" and
-        "left_out".
+        such as pairs that were not asked for, have no row. `attrs` hold "caution",
+        "left_out" and "entered".
 
     Raises
     ------
     PlanError
         If statsmodels is not installed, and as `ibs.plasticity` for times and groups.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a dyad or session is left out.
     """
     _require_statsmodels()
     source = Source.of(real)
     groups = None if between is None else two_groups(source.dataset, between)
     dyads = Dyads.of(source if groups is None else source.only(groups), time)
     first = None if groups is None else in_first(dyads, groups)
-    return _table(dyads, list(_terms(dyads, groups, first, alpha)))
+    refuse_or_warn("", None, dyads.left_out)
+    table = _table(dyads, list(_terms(dyads, groups, first, alpha)))
+    table.attrs["entered"] += "" if groups is None else source.others_than(groups)
+    return table
 
 
 def _require_statsmodels() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,8 +38,12 @@ class Sample:
     values : float64 [unit, feature]
     outcome : float64 [unit]
     covariates : float64 [unit, covariate]
-    left_out, entered : str
-        What lacks something and is not used, and how much is left, in words.
+    n_outcomes : list of int
+        Values of the outcome behind each unit.
+    outcome_name : str
+        Where it was measured session by session, for the words; empty where one value holds for a dyad.
+    left_out : str
+        What lacks something and is not used, in words.
     within : bool
         Whether units are the sessions of dyads.
     """
@@ -49,14 +54,25 @@ class Sample:
     values: Floats
     outcome: Floats
     covariates: Floats
+    n_outcomes: list[int]
+    outcome_name: str
     left_out: str
-    entered: str
     within: bool = False
 
     @property
     def n_dyads(self) -> int:
         """Dyads behind the units."""
         return len({dyad for dyad, _ in self.places})
+
+    @property
+    def entered(self) -> str:
+        """How much is related, in words."""
+        n_sessions = sum(len(sessions) for _, sessions in self.places)
+        told = f"{self.n_dyads} dyads with {n_sessions} sessions"
+        if self.within:
+            return told
+        of_outcome = f" and {sum(self.n_outcomes)} values of {self.outcome_name!r}" if self.outcome_name else ""
+        return f"{told} of synchrony{of_outcome}"
 
     @property
     def shared(self) -> bool:
@@ -100,14 +116,42 @@ def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", 
     """
     if level == "within":
         sample = _within(table, lag)
-    elif level == "slope":
-        slope = _over_sessions["slope"](table.synchrony, table.when)
-        sample = _over_dyads(table, slope, outcome_level, "synchrony in two sessions")
     elif level == "between" or lag:
         sample = _of_pairs(table, lag)
     else:
-        sample = _over_dyads(table, mean(table.synchrony, 1), outcome_level)
-    return replace(sample, left_out="; ".join(filter(None, [sample.left_out, *table.notes])))
+        sample = _of_dyads(table, level, outcome_level)
+    return replace(sample, left_out=_joined(sample.left_out, *table.notes))
+
+
+def exchangeable(sample: Sample) -> Sample:
+    """
+    Without a dyad that has nobody to exchange outcomes with, whose own intercept would take all that it tells.
+
+    Raises
+    ------
+    PlanError
+        If fewer than four dyads are left.
+    """
+    alone = [unit for unit, label in zip(sample.units, sample.strata, strict=True) if sample.strata.count(label) == 1]
+    if not alone:
+        return sample
+    lacking = f"dyad {alone[0]!r} is left out, without a dyad to exchange outcomes with: all others share a person"
+    kept = [at for at, unit in enumerate(sample.units) if unit not in alone]
+    if len(kept) < LEAST_UNITS:
+        raise PlanError(
+            f"an association needs {LEAST_UNITS} dyads that may exchange outcomes, {len(kept)} can: {lacking}"
+        )
+    return replace(
+        sample,
+        units=[sample.units[at] for at in kept],
+        strata=[sample.strata[at] for at in kept],
+        places=[sample.places[at] for at in kept],
+        values=sample.values[kept],
+        outcome=sample.outcome[kept],
+        covariates=sample.covariates[kept],
+        n_outcomes=[sample.n_outcomes[at] for at in kept],
+        left_out=_joined(lacking, sample.left_out),
+    )
 
 
 def check_levels(level: str, outcome_level: str, lag: int) -> None:
@@ -168,41 +212,55 @@ _over_sessions: dict[str, Callable[[Floats, Floats], Floats]] = {
 }
 
 
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
+
+
+def _of_dyads(table: Table, level: Level, outcome_level: OutcomeLevel) -> Sample:
+    """Mean or slope of synchrony over all sessions of each dyad, and its outcome."""
+    synchrony = _over_sessions[level](table.synchrony, table.when)
+    outcome = _over_sessions[outcome_level](table.outcome, table.when)
+    present: dict[str, NDArray[np.bool_]] = {
+        "synchrony" + " in two sessions" * (level == "slope"): np.asarray(np.isfinite(synchrony).any(axis=1)),
+        repr(table.outcome_name) + " in two sessions" * (outcome_level != "mean"): np.isfinite(outcome),
+    }
+    sample = _over_dyads(table, synchrony, outcome, present)
+    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, {}, 0)))
+
+
 def _of_pairs(table: Table, lag: int) -> Sample:
     """Means over the sessions of each dyad in which synchrony is there, and the outcome so many sessions later."""
     later = table.later(lag)
-    paired = table.there & np.isfinite(later)
+    here: dict[str, NDArray[np.bool_]] = {"synchrony": table.there, repr(table.outcome_name): np.isfinite(later)}
+    paired: NDArray[np.bool_] = np.logical_and.reduce(list(here.values()))
     fewer = replace(
         table,
         synchrony=np.where(paired[:, :, None], table.synchrony, np.nan),
         outcome=np.where(paired, later, np.nan),
         covariates=np.where(paired, table.covariates, np.nan),
     )
-    return _over_dyads(fewer, mean(fewer.synchrony, 1), "mean")
+    present: dict[str, NDArray[np.bool_]] = {f"a session that has {' and '.join(here)}": np.asarray(paired.any(axis=1))}
+    sample = _over_dyads(fewer, mean(fewer.synchrony, 1), mean(fewer.outcome, 1), present)
+    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, lag)))
 
 
-def _over_dyads(table: Table, synchrony: Floats, outcome_level: OutcomeLevel, what: str = "synchrony") -> Sample:
-    """One row per dyad, its synchrony over sessions being given: float64 [dyad, feature]."""
-    outcome, covariates = _over_sessions[outcome_level](table.outcome, table.when), mean(table.covariates, 2)
-    name = repr(table.outcome_name) + " in two sessions" * (outcome_level != "mean")
-    present = {
-        what: np.isfinite(synchrony).any(axis=1),
-        name: np.isfinite(outcome),
-        **{repr(name): np.isfinite(values) for name, values in zip(table.names, covariates, strict=True)},
-    }
+def _over_dyads(table: Table, synchrony: Floats, outcome: Floats, present: dict[str, NDArray[np.bool_]]) -> Sample:
+    """One row per dyad that has what it must and all covariates, from [dyad, feature] and [dyad]."""
+    covariates = mean(table.covariates, 2)
+    present |= {repr(name): np.isfinite(values) for name, values in zip(table.names, covariates, strict=True)}
     kept = np.flatnonzero(np.all(list(present.values()), axis=0)).tolist()
-    _refuse_few(len(kept), present)
-    strata = _strata([table.dyads[dyad] for dyad in kept], [table.persons[dyad] for dyad in kept])
-    there = table.there
-    n_outcomes = int(np.isfinite(table.outcome[kept]).sum())
+    _refuse_few(len(kept), present, _joined(table.lacking(present), *table.notes))
     return Sample(
-        units=[table.dyads[dyad] for dyad in kept], strata=strata,
-        places=[(dyad, np.flatnonzero(there[dyad]).tolist()) for dyad in kept],
-        values=synchrony[kept], outcome=outcome[kept], covariates=covariates[:, kept].T,
+        units=[table.dyads[dyad] for dyad in kept],
+        strata=_strata([table.dyads[dyad] for dyad in kept], [table.persons[dyad] for dyad in kept]),
+        places=[(dyad, np.flatnonzero(table.there[dyad]).tolist()) for dyad in kept],
+        values=synchrony[kept],
+        outcome=outcome[kept],
+        covariates=covariates[:, kept].T,
+        n_outcomes=np.isfinite(table.outcome[kept]).sum(axis=1).tolist(),
+        outcome_name=table.outcome_name if table.by_session else "",
         left_out=table.lacking(present),
-        entered=f"{len(kept)} dyads with {int(there[kept].sum())} sessions of synchrony"
-        + f" and {n_outcomes} values of {table.outcome_name!r}" * table.by_session,
-    )  # fmt: skip
+    )
 
 
 def _within(table: Table, lag: int) -> Sample:
@@ -214,32 +272,36 @@ def _within(table: Table, lag: int) -> Sample:
     listed = list(here)
     enough = {f"two sessions that have {', '.join(listed[:-1])} and {listed[-1]}": complete.sum(axis=1) >= 2}
     kept = np.flatnonzero(complete.sum(axis=1) >= 2)
-    _refuse_few(len(kept), enough)
+    _refuse_few(len(kept), enough, _joined(_apart(table), table.lacking(enough), *table.notes))
     places = [(int(dyad), int(session)) for dyad in kept for session in np.flatnonzero(complete[dyad])]
     at = tuple(np.array(places).T)
-    return Sample(
+    sample = Sample(
         units=[table.sessions[session] for _, session in places],
         strata=[table.dyads[dyad] for dyad, _ in places],
         places=[(dyad, [session]) for dyad, session in places],
         values=table.synchrony[at],
         outcome=later[at],
         covariates=table.covariates[:, *at].T,
-        left_out="; ".join(filter(None, [table.lacking(enough), _sessions_lacking(table, kept, here, lag)])),
-        entered=f"{len(kept)} dyads with {len(places)} sessions",
+        n_outcomes=[1] * len(places),
+        outcome_name=table.outcome_name,
+        left_out=table.lacking(enough),
         within=True,
     )
+    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, lag)))
 
 
-def _sessions_lacking(table: Table, kept: NDArray[np.int64], here: Mapping[str, NDArray[np.bool_]], lag: int) -> str:
-    """Which sessions of dyads that are kept lack what, in words."""
+def _sessions_lacking(table: Table, sample: Sample, here: Mapping[str, NDArray[np.bool_]], lag: int) -> str:
+    """Which sessions of dyads that are kept are empty or lack what, in words; from flags [dyad, session]."""
     told = []
-    for dyad, session in np.ndindex(len(kept), len(table.sessions) - lag):
-        missing = [what for what, has in here.items() if not has[kept[dyad], session]]
+    for dyad, session in product(sorted({dyad for dyad, _ in sample.places}), range(len(table.sessions) - lag)):
+        place = f"session {table.sessions[session]!r} of dyad {table.dyads[dyad]!r} is left out"
+        missing = [what for what, has in here.items() if not has[dyad, session]]
         # With a lag, sessions with an outcome alone are the later ones of a pair.
         alone = len(missing) == len(here) or (lag and "synchrony" in missing)
-        if missing and not alone:
-            place = f"session {table.sessions[session]!r} of dyad {table.dyads[kept[dyad]]!r}"
-            told.append(f"{place} is left out, without {' and '.join(missing)}")
+        if table.rows[dyad][session] and not table.there[dyad, session]:
+            told.append(f"{place}, it is empty")
+        elif missing and not alone:
+            told.append(f"{place}, without {' and '.join(missing)}")
     return "; ".join(told)
 
 
@@ -269,10 +331,22 @@ def _strata(dyads: Sequence[str], persons: Sequence[set[str]]) -> list[str]:
 # --- what cannot be tested --------------------------------------------------------------------------------------------
 
 
-def _refuse_few(n_dyads: int, present: Mapping[str, NDArray[np.bool_]]) -> None:
+def _apart(table: Table) -> str:
+    """Why synchrony and outcome have no session in common, in words; empty if they have."""
+    has = table.there.any(axis=0), np.isfinite(table.outcome).any(axis=0)
+    if (has[0] & has[1]).any() or not all(some.any() for some in has):
+        return ""
+    ours, theirs = (", ".join(repr(table.sessions[at]) for at in np.flatnonzero(some)) for some in has)
+    return f"sessions of synchrony are {ours}, those of {table.outcome_name!r} {theirs}, give both the same labels"
+
+
+def _refuse_few(n_dyads: int, present: Mapping[str, NDArray[np.bool_]], lacking: str) -> None:
     if n_dyads < LEAST_UNITS:
         having = " and ".join(f"{what} ({int(has.sum())})" for what, has in present.items())
-        raise PlanError(f"an association needs {LEAST_UNITS} dyads with all values, {n_dyads} have {having}")
+        raise PlanError(
+            f"an association needs {LEAST_UNITS} dyads with all values, {n_dyads} have {having}"
+            + f": {lacking}" * bool(lacking)
+        )
 
 
 def refuse_unusable(sample: Sample, outcome: str, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import PlanError
 from .recordings.study import StudyFile
-from .results import FEATURE
+from .results import FEATURE, refuse_rows_twice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,6 +249,7 @@ class Table:
         PlanError
             If a dyad has a session twice, or the order of sessions is needed and not known.
         """
+        refuse_rows_twice(real)
         of_dyad, of_session = labels(real)
         names = [column.name for column in others]
         needs_time = needs_time or bool({TIME, BASELINE} & {wanted.name, *names})
@@ -305,13 +306,10 @@ def _first(values: Floats) -> Floats:
 
 
 def _tasks_averaged(real: xr.Dataset, rows: Sequence[Sequence[Sequence[int]]]) -> str:
-    """Which tasks of a session are averaged, in words; a row that stands twice is refused."""
+    """Which tasks of a session are averaged, in words."""
     tasks = real["task"].values.astype(str) if "task" in real.coords else np.full(real.sizes["dyad"], "")
     averaged: dict[str, None] = {}
     for some in (some for of_one in rows for some in of_one if len(some) > 1):
-        if len(set(tasks[some])) < len(some):
-            dyad, session = (str(real[name].values[some[0]]) if name in real.coords else "" for name in ("dyad", TIME))
-            raise PlanError(f"dyad {dyad!r} has session {session!r} twice; leave one of the rows out")
         averaged |= dict.fromkeys(tasks[some].tolist())
     return f"the mean over tasks {', '.join(map(repr, averaged))} of a session was taken" if averaged else ""
 

@@ -14,7 +14,16 @@ from .nulls.freedman_lane import FreedmanLane, Shuffles
 from .nulls.grouptest import Tail
 from .nulls.inference import check_corrections, hopeless
 from .nulls.philox import STREAM_VERSION
-from .outcome_samples import Level, OutcomeLevel, Sample, check_levels, refuse_unusable, sample_of, varying_covariates
+from .outcome_samples import (
+    Level,
+    OutcomeLevel,
+    Sample,
+    check_levels,
+    exchangeable,
+    refuse_unusable,
+    sample_of,
+    varying_covariates,
+)
 from .outcome_tables import Covariates, Lookup, Table, Values, mean, named
 from .recordings.study import StudyFile
 from .results import FEATURE, TEST_ARRAYS, Result, build_result
@@ -51,7 +60,7 @@ def outcome(
     Without covariates the outcome is permuted over dyads, which is exact; with covariates what they leave of the
     outcome (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), which is right in large samples and close in small
     ones. Synchrony is taken less its `null_mean` where `real` has one. Dyads that share a person, such as the clients
-    of one therapist, only exchange outcomes among themselves.
+    of one therapist, only exchange outcomes among themselves; a dyad with nobody to exchange with is left out.
 
     Parameters
     ----------
@@ -205,7 +214,7 @@ class _Words:
 
 def _tested(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words, *, stacklevel: int) -> Result:
     """The permutation test of a sample."""
-    name, tail = table.outcome_name, words.tail
+    name, tail, sample = table.outcome_name, words.tail, exchangeable(sample)
     correct = DEFAULT_CORRECTIONS if words.correct is None else words.correct
     refuse_unusable(sample, name, table.names)
     shuffles = Shuffles.plan(sample.units, sample.strata, words.n_perm, words.seed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import wording
-from .errors import InputError
+from .errors import InputError, PlanError
 from .measures import PHASES, fisher_z
 from .storage import check_writable as check_writable
 from .storage import encode_attrs, load_dataset
@@ -349,3 +349,24 @@ def _spread(labels: np.ndarray[Any, Any], axis: int, shape: tuple[int, ...]) -> 
     along = [1] * len(shape)
     along[axis] = shape[axis]
     return np.broadcast_to(labels.astype(object).reshape(along), shape).reshape(-1)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+def refuse_rows_twice(dataset: xr.Dataset) -> None:
+    """
+    Raise PlanError if a dyad stands twice in one session and task: it would count twice.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Real synchrony, one row per dyad, session and task.
+    """
+    names = [name for name in ("dyad", "session", "task") if name in dataset.coords]
+    seen = set()
+    for key in zip(*(dataset[name].values.astype(str).tolist() for name in names), strict=True):
+        if key in seen:
+            session = f" has session {key[1]!r} twice" if "session" in names else " stands twice"
+            raise PlanError(f"dyad {key[0]!r}{session}; leave one of the rows out")
+        seen.add(key)

@@ -15,7 +15,7 @@ from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, co
 from .errors import PlanError
 from .nulls.surrogates import Draws, Null, Repairing
 from .occasions import occasion_label
-from .results import ROW, Result, provenance
+from .results import ROW, Result, provenance, refuse_rows_twice
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -146,7 +146,7 @@ class SynchronyModel:
         Raises
         ------
         PlanError
-            If fewer than two dyads have two sessions.
+            If fewer than two dyads have two sessions, or one stands twice in a session.
         """
         spread = _spread_of(pilot)
         course = Growth(mean=growth, sd=spread.growth_sd, level_sd=spread.level_sd)
@@ -398,6 +398,7 @@ def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
     dataset = pilot.dataset if isinstance(pilot, Result) else pilot
     if "session" not in dataset.coords or "dyad" not in dataset.dims:
         raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
+    refuse_rows_twice(dataset)
     values = dataset["statistic" if "statistic" in dataset else "coherence"]
     values = values - dataset["null_mean"] if "null_mean" in dataset else values
     array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)

@@ -20,7 +20,7 @@ from .nulls.streamed import SurrogateNull
 from .nulls.surrogates import Null
 from .nulls.surrogatetest import surrogate_test
 from .occasions import labels_of, occasion_label
-from .results import FEATURE, Result, build_result
+from .results import FEATURE, Result, build_result, refuse_rows_twice
 from .sampling import MODELS
 from .wording import AR_WARNING, settings
 
@@ -209,6 +209,7 @@ def require_match(real: xr.Dataset, null: AnyNull) -> None:
                 f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
                 + (" (length='common')" if name == "length" else "")
             )
+    refuse_rows_twice(real)
     _require_labels(real, null)
     drawn = null.attrs.get("stream_version", STREAM_VERSION)
     if int(str(drawn)) != STREAM_VERSION:

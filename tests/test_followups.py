@@ -197,3 +197,18 @@ def test_slopes_of_partners_and_the_printed_page(folder, capsys):
     assert "wrote out_plasticity.h5" in told
     assert "change of coherence per session" in told
     assert ibsync.load("out_plasticity.h5").dataset.attrs["null_kind"] == "repair"
+
+
+def test_the_page_does_not_say_that_nothing_stands_in_the_way_of_a_plan_that_is_refused(folder, capsys):
+    plan_of(folder, "[outcome]\nname = 'skill'\ncovariates = ['age']")
+    assert main(["check", "study.h5", "--plan", "plan.toml"]) == 1
+    told = capsys.readouterr().out
+    assert "Nothing stands in the way" not in told
+    assert "Problems:\n  outcome 'skill': there is no covariate 'age'" in told
+
+
+def test_what_entered_the_mixed_models_is_printed(folder, capsys):
+    plan_of(folder, "[plasticity]\ncorrect = []\nmixed_model = true")
+    assert main(["run", "plan.toml"]) == 0
+    told = capsys.readouterr().out
+    assert "Linear mixed models: 1 rows\n  entered: 8 dyads with 24 sessions\n  z and p of a mixed model" in told

@@ -46,7 +46,8 @@ def test_with_sessions_missing_it_is_the_fit_of_the_plain_values():
     values[2, 3] = values[5, 0] = values[7, 1:] = np.nan
     with pytest.warns(RuntimeWarning, match="'d08' is left out"):
         ibsync.plasticity(study(values), correct=[])
-    table = ibsync.mixed_model(study(values), {f"ses-0{k + 1}": 7 * k for k in range(4)})
+    with pytest.warns(RuntimeWarning, match="'d08' is left out"):
+        table = ibsync.mixed_model(study(values), {f"ses-0{k + 1}": 7 * k for k in range(4)})
     kept = np.delete(np.arange(14), 7)
     y = values[kept, :, 0]
     frame = pd.DataFrame({"y": y.ravel(), "day": np.tile(7.0 * np.arange(4), 13), "dyad": np.repeat(kept, 4)}).dropna()
@@ -119,3 +120,13 @@ def test_times_and_groups_are_refused_as_in_plasticity():
     named = study(noise(4, 2), sessions=["pre", "post"])
     plan_refusal(lambda: ibsync.mixed_model(named), "session 'pre' has no place in time")
     plan_refusal(lambda: ibsync.mixed_model(named, {"pre": 0, "post": 1}, between="group"), "compares two groups")
+
+
+def test_groups_that_were_not_named_and_dyads_that_lack_sessions_are_told():
+    values = changing(9)
+    values[0, 1:] = np.nan
+    real = study(values, groups=["a"] * 4 + ["b"] * 4 + ["c"])
+    with pytest.warns(RuntimeWarning, match="dyad 'd01' is left out, it has only session 'ses-01'"):
+        table = ibsync.mixed_model(real, between=("a", "b"))
+    assert table.attrs["entered"] == "7 dyads with 28 sessions (without 'd09', of other groups)"
+    assert table.attrs["left_out"] == "dyad 'd01' is left out, it has only session 'ses-01'"

@@ -274,3 +274,69 @@ def test_levels_that_do_not_go_together_are_refused(real, scores):
         partial(outcome, words, by_session(scores, ["pre", "mid", "post"]), outcome_level="change"),
         "do not tell their order; give order=",
     )
+
+
+# --- what does not enter ----------------------------------------------------------------------------------------------
+
+
+def test_an_empty_session_is_named_wherever_it_lies():
+    real = make_real(8, 3, seed=4)
+    real["coherence"].values[8 + 2] = np.nan  # dyad03 in its second session
+    values = by_session(np.random.default_rng(2).standard_normal((8, 3)))
+    said = "session 'ses-2' of dyad 'dyad03' is left out, it is empty"
+    for level in ("mean", "between", "slope", "within"):
+        with pytest.warns(RuntimeWarning, match=said):
+            got = outcome(real, values, level=level, n_perm=20, correct=[])
+        assert got.dataset.attrs["left_out"] == said
+        assert "8 dyads with 23 sessions" in got.dataset.attrs["entered"]
+
+
+def test_between_names_sessions_and_dyads_that_lack_one_side():
+    real = make_real(8, 3, seed=4)
+    table = np.random.default_rng(2).standard_normal((8, 3))
+    table[1, 2] = table[4] = np.nan
+    values = by_session(table)
+    said = "'dyad05' is left out, without a session that has synchrony and 'outcome'; session 'ses-3' of dyad 'dyad02'"
+    with pytest.warns(RuntimeWarning, match=said):
+        got = outcome(real, values, level="between", n_perm=20, correct=[]).dataset
+    assert got.attrs["left_out"].endswith("is left out, without 'outcome'")
+    assert got.attrs["entered"] == "7 dyads with 20 sessions of synchrony and 20 values of 'outcome'"
+
+
+def test_a_dyad_with_nobody_to_exchange_with_is_left_out_and_the_rest_tested_alone():
+    real = make_real(9, seed=6)
+    therapists = np.array(["t1"] * 4 + ["t2"] * 4 + ["t3"])
+    shared = real.assign_coords(person_b=("dyad", therapists))
+    values = {f"dyad{d + 1:02d}": v for d, v in enumerate(np.random.default_rng(3).normal(size=9).tolist())}
+    with pytest.warns(RuntimeWarning, match="dyad 'dyad09' is left out, without a dyad to exchange outcomes with"):
+        got = outcome(shared, values, n_perm=99, correct=[]).dataset
+    kept = shared.isel(dyad=slice(8))
+    want = outcome(kept, {name: values[name] for name in kept["dyad"].values}, n_perm=99, correct=[]).dataset
+    assert_allclose(got["p"].values, want["p"].values)
+    assert_allclose(got["group_statistic"].values, want["group_statistic"].values)
+    assert (got["n_dyads"] == 8).all()
+    assert got.attrs["entered"] == "8 dyads with 8 sessions of synchrony"
+    few = shared.isel(dyad=[0, 1, 2, 8])
+    plan_refusal(
+        lambda: outcome(few, {name: values[name] for name in few["dyad"].values}, n_perm=99, correct=[]),
+        "needs 4 dyads that may exchange outcomes, 3 can: dyad 'dyad09' is left out",
+    )
+
+
+def test_too_few_dyads_are_refused_with_the_names_of_those_that_lack_something():
+    real = make_real(5, seed=6)
+    plan_refusal(
+        lambda: outcome(real, {"dyad01": 1.0, "dyad02": 2.0, "dyad04": 0.5}, n_perm=99),
+        "needs 4 dyads with all values, 3 have synchrony (5) and 'outcome' (3): dyads 'dyad03', 'dyad05' are left out",
+    )
+
+
+def test_labels_that_do_not_meet_are_shown_side_by_side():
+    real = make_real(6, 3)
+    values = by_session(np.random.default_rng(1).standard_normal((6, 3)), ["1", "2", "3"])
+    plan_refusal(
+        lambda: outcome(real, values, level="within", n_perm=99),
+        "sessions of synchrony are 'ses-1', 'ses-2', 'ses-3', those of 'outcome' '1', '2', '3', give both the same",
+    )
+    strangers = {f"D{d}": float(d) for d in range(6)}
+    plan_refusal(lambda: outcome(real, strangers, n_perm=99), "'outcome' of 'D0', 'D1', 'D2'", "there is no such dyad")

@@ -442,6 +442,7 @@ def test_participants_tables_that_are_wrong(dataset, output, rows, words):
         (["dyad session score", "d1 7 3"], ("line 2", "'d1'", "no such session")),
         (["dyad score", "d1 many"], ("line 2", "score is 'many'")),
         (["score", "3"], ("dyad is missing",)),
+        (["dyad score", "d1 3", "d1 4"], ("line 3", "dyad 'd1' has a line already; keep one")),
     ],
 )
 def test_outcomes_tables_that_are_wrong(pair, output, rows, words):

@@ -616,3 +616,40 @@ def test_words_that_do_not_go_together_are_refused():
     plan_refusal(lambda: plasticity(change), "there are no sessions to change over")
     compared = quiet(real, between=("train", "wait"), tail="greater")
     assert "free" not in compared.dataset["group"].values
+
+
+def test_dyads_of_groups_that_were_not_named_are_counted_out_by_name():
+    real = study(noise(9, 3), groups=["a"] * 4 + ["b"] * 4 + ["c"])
+    got = plasticity(real, between=("a", "b"), correct=[])
+    said = "8 dyads with 24 sessions (without 'd09', of other groups)"
+    assert got.dataset.attrs["entered"] == said
+    assert f"{said} entered." in got.methods()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ibs.plasticity,
+        ibs.SynchronyModel.of_pilot,
+        lambda real: ibs.outcome(real, {f"d{d + 1:02d}": float(d * d) for d in range(6)}),
+    ],
+)
+def test_a_row_that_stands_twice_is_refused_in_every_verb(verb):
+    real = study(noise(6, 3))
+    plan_refusal(lambda: verb(xr.concat([real, real.isel(dyad=[7])], "dyad")), "twice; leave one of the rows out")
+
+
+def test_sessions_whose_days_run_against_their_numbers_are_named():
+    real = study(noise(6, 3))
+    number = np.array([int(label[-2:]) for label in real["session"].values])
+    dated = real.assign_coords(day=("dyad", 7.0 * number))
+    assert "warning" not in plasticity(dated, correct=[]).dataset.attrs
+    days = 7.0 * number
+    days[(real["dyad"].values == "d04") & (number == 2)] = 40.0
+    days[real["dyad"].values == "d02"] = np.nan  # unknown days contradict nothing
+    with pytest.warns(RuntimeWarning, match="dyad 'd04': session 'ses-02' .day 40. is taken before session 'ses-03'"):
+        got = plasticity(dated.assign_coords(day=("dyad", days)), correct=[])
+    assert "or give time='day'" in got.dataset.attrs["warning"]
+    days[real["dyad"].values == "d02"] = 7.0 * number[real["dyad"].values == "d02"]
+    with pytest.warns(RuntimeWarning, match="dyad 'd04': session 'ses-03' .day 21. is taken before session 'ses-02'"):
+        plasticity(dated.assign_coords(day=("dyad", days)), "day", correct=[])

@@ -393,7 +393,11 @@ def test_what_cannot_be_taken_apart_is_refused_by_name():
     import xarray as xr
 
     twice = xr.concat([real, real.isel(dyad=[0])], "dyad")
-    plan_refusal(partial(relations, twice), "'c0' and 't0' stand twice in session '1'")
+    plan_refusal(partial(relations, twice), "has session '1' twice; leave one of the rows out")
+    names = twice["dyad"].values.astype(object)
+    names[-1] = "again"
+    renamed = twice.assign_coords(dyad=names)
+    plan_refusal(partial(relations, renamed), "'c0' and 't0' stand twice in session '1'")
     plan_refusal(partial(relations, real, "couple"), "part='couple' is unknown")
     small, _ = block(3, 2)
     plan_refusal(

@@ -507,3 +507,41 @@ def test_transfer_that_is_put_into_recordings_is_found(simulated):
     after = first & (real["session"].values == "5")
     assert_allclose(less.dataset["probe"].values[0].ravel(), want[after])
     assert "less the mean of its null" in less.methods()
+
+
+# --- recordings that hold nothing, or stand twice ---------------------------------------------------------------------
+
+
+def row_of(real, dyad, session):
+    return int(np.flatnonzero((real["dyad"].values == dyad) & (real["session"].values == session))[0])
+
+
+@pytest.mark.parametrize("gain", ["slope", "change", "level"])
+def test_empty_recordings_count_as_absent_and_are_named(gain):
+    real = made_meetings(8, channels=("S1_D1",), seed=3)
+    rows = [row_of(real, "p03-t", "2"), row_of(real, "p05-t", "4"), row_of(real, "p06-x06", "0")]
+    real["coherence"].values[rows] = np.nan
+    said = "empty recordings (dyad 'p03-t' session '2', dyad 'p05-t' session '4', dyad 'p06-x06' session '0') are not"
+    with pytest.warns(RuntimeWarning, match="empty recordings"):
+        got = transfer(real, "therapist", "stranger", gain=gain, n_perm=99, correct=[]).dataset
+    absent = real.isel(dyad=np.delete(np.arange(real.sizes["dyad"]), rows))
+    want = transfer(absent, "therapist", "stranger", gain=gain, n_perm=99, correct=[]).dataset
+    assert said in got.attrs["left_out"]
+    for name in ("gain", "probe", "probe_before", "n_trained", "n_probe", "n_probe_before", "p"):
+        assert_array_equal(got[name].values, want[name].values, err_msg=name)
+
+
+def test_an_empty_last_session_still_tells_when_training_ended():
+    real = made_meetings(8, channels=("S1_D1",), seed=3)
+    real["coherence"].values[row_of(real, "p05-t", "4")] = np.nan
+    when = {str(k): k for k in range(5)} | {"5": 3.5}  # after session 3, before session 4
+    plan_refusal(lambda: transfer(real, "therapist", "stranger", time=when), "without a probe at or after the last")
+
+
+def test_a_probe_that_stands_twice_is_refused():
+    import xarray as xr
+
+    real = made_meetings(8, channels=("S1_D1",))
+    for row in (row_of(real, "p03-x03", "5"), row_of(real, "p03-t", "1")):
+        twice = xr.concat([real, real.isel(dyad=[row])], "dyad")
+        plan_refusal(partial(transfer, twice, "therapist", "stranger", gain="level"), "twice; leave one of the rows")

@@ -119,13 +119,18 @@ class Followup:
         """What it found, as a dictionary that JSON can carry."""
         told: dict[str, Any] = {"name": self.name, "files": [str(path) for path in self.files]}
         if isinstance(self.content, Result | Prediction):
-            told |= {"headline": self.content.headline, "hypothesis": self.content.hypothesis}
-        return told
+            return told | {"headline": self.content.headline, "hypothesis": self.content.hypothesis}
+        return told | {str(name): value for name, value in self.content.attrs.items()}
 
     @property
     def page(self) -> str:
-        """What it found, to be read; empty for a table."""
-        return str(self.content) if isinstance(self.content, Result | Prediction) else ""
+        """What it found, to be read; of a table what entered it, what did not and what to beware of."""
+        if isinstance(self.content, Result | Prediction):
+            return str(self.content)
+        attrs = self.content.attrs
+        lines = [f"Linear mixed models: {len(self.content)} rows", f"  entered: {attrs['entered']}"]
+        lines += [f"  left out: {attrs['left_out']}"] if attrs["left_out"] else []
+        return "\n".join([*lines, f"  {attrs['caution']}"])
 
     def file_beside(self, output: Path) -> Path:
         """Where it is written: out.h5 -> out_plasticity.h5, a table or prediction as .csv or .json."""

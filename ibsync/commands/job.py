@@ -179,15 +179,15 @@ def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readine
     """
     words: dict[str, Any] = {"epochs": _epochs(plan), "estimate": estimate}
     checks = [study.check(plan.wtc, chroma=chroma, **words) for chroma in plan.synchrony.chroma]
-    problems = [problem for check in checks for problem in check.problems]
-    caution = ""
+    caution, of_plan = "", list[str]()
     try:
         caution = _caution(study, plan)
-        problems += followup_problems(study, plan.null.kind, plan.plasticity, plan.outcomes)
+        of_plan = followup_problems(study, plan.null.kind, plan.plasticity, plan.outcomes)
     except IbsyncError as error:
-        problems.append(str(error))
+        of_plan.append(str(error))
+    checks = [replace(check, problems=(*check.problems, *of_plan)) for check in checks]
     pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
-    return Readiness(pages, tuple(dict.fromkeys(problems)))
+    return Readiness(pages, tuple(dict.fromkeys(problem for check in checks for problem in check.problems)))
 
 
 def _caution(study: Study, plan: PlanFile) -> str:

@@ -276,8 +276,12 @@ def _check_distinct(rows: Sequence[MatchedRow]) -> None:
 
 def _with_outcomes(rows: Sequence[MatchedRow], path: Path) -> list[MatchedRow]:
     """The rows with the numbers of an outcomes table; a line for what is not in the study is an error."""
-    result = list(rows)
+    result, seen = list(rows), set[str]()
     for where, target, numbers in read_outcomes(path, {row.pair.dyad for row in rows}):
+        named = ", ".join(f"{name} {value!r}" for name, value in target.items())
+        if named in seen:
+            raise InputError(f"{where}: {named} has a line already; keep one of the two")
+        seen.add(named)
         hits = [k for k, row in enumerate(result) if _is_target(row, target)]
         if not hits:
             raise InputError(
