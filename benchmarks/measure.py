@@ -1,60 +1,32 @@
 """The harness: contenders in processes of their own, run in turn, with what is needed to judge a figure.
 
-Nothing of the measured library is imported here.
+Nothing of the measured library is imported here but its words about the machine, which need the standard library alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+import checkout  # noqa: F401
+
+from ibsync.commands.machine import Sample, load_average, machine_facts, peak_rss_bytes, timed, usable_cores
+
+__all__ = [
+    "Figures", "Reply", "Sample", "Summary", "Worker", "busy_core", "commit", "interleaved", "load_average",
+    "peak_rss_bytes", "provenance", "ratios", "serve", "summary", "timed", "usable_cores",
+]  # fmt: skip
+
 Figures = Mapping[str, float]
-
-
-# --- one job ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One timed call: CPU seconds of all threads of the process, and seconds on the clock."""
-
-    cpu_s: float
-    wall_s: float
-
-
-def timed(job: Callable[[], T]) -> tuple[T, Sample]:
-    """What `job` returns, and what it took."""
-    cpu_s, wall_s = time.process_time(), time.perf_counter()
-    value = job()
-    return value, Sample(time.process_time() - cpu_s, time.perf_counter() - wall_s)
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far.
-
-    Linux counts a parent's peak into `getrusage` of a child that it starts; VmHWM belongs to the program alone.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (text for text in status.read_text().splitlines() if text.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 # --- a process of its own ---------------------------------------------------------------------------------------------
@@ -200,20 +172,6 @@ def ratios(of: Sequence[float], to: Sequence[float]) -> Summary:
 # --- where and when ---------------------------------------------------------------------------------------------------
 
 
-def usable_cores() -> set[int]:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
-def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    return names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
-
-
 def commit(repository: Path) -> str:
     """Commit of a checkout, with "+changes" if tracked files differ from it."""
     try:
@@ -228,30 +186,6 @@ def _git(repository: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of the interpreter and of installed packages."""
-    found = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def load_average() -> list[float]:
-    """Average number of running processes over 1, 5 and 15 minutes, where the system counts them."""
-    return [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else []
-
-
 def provenance(repository: Path, packages: Iterable[str]) -> dict[str, Any]:
     """What a figure must not be quoted without."""
-    return {
-        "commit": commit(repository),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu_model(),
-        "cores": len(usable_cores()),
-        "system": f"{platform.system()} {platform.release()}",
-        "load_average_at_start": load_average(),
-        "versions": versions(packages),
-    }
+    return {"commit": commit(repository), **machine_facts(packages)}

@@ -5,24 +5,19 @@ from __future__ import annotations
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
-from cases import PERIODS_S, VOICES, WORKLOADS, dyad_signals, scratch, workload_signals, write_one_dyad, write_study
+from cases import WORKLOADS, dyad_signals, scratch, session_signals, write_one_dyad, write_workload
 from measure import serve, timed
 from numpy.typing import NDArray
 
 from ibsync import __version__
+from ibsync.commands.bench import Job
+from ibsync.commands.bench import map_spec as spec
 from ibsync.engine import Engine
-from ibsync.spec import WTC, Band
 
 SHORT_EPOCHS = {"whole": (0.0, 600.0), "first": (100.0, 220.0), "middle": (250.0, 370.0)}
-
-
-def spec(accuracy: str) -> WTC:
-    """One band, periods 5-50 s."""
-    return WTC(bands={"slow": Band(period=PERIODS_S)}, voices=VOICES, accuracy=accuracy)
 
 
 @cache
@@ -45,14 +40,14 @@ def make_dyad(folder: str) -> str:
 
 def make_session(folder: str, workload: str) -> str:
     """File of one session of a workload."""
-    return str(scratch(Path(folder), workload, lambda: workload_signals(WORKLOADS[workload])))
+    return str(scratch(Path(folder), workload, lambda: session_signals(WORKLOADS[workload])))
 
 
 def make_study(folder: str, workload: str) -> str:
     """Study file of a workload."""
     path = Path(folder) / f"{workload}.h5"
     if not path.exists():
-        write_study(WORKLOADS[workload], path)
+        write_workload(WORKLOADS[workload], path)
     return str(path)
 
 
@@ -79,24 +74,11 @@ def all_pairs(path: str, sfreq_hz: float, accuracy: str, n_times: int = 1) -> fl
     return float(found.coherence.mean())
 
 
-def end_to_end(study_path: str, result_path: str, n_draws: int, accuracy: str) -> dict[str, float]:
+def end_to_end(study_path: str, result_folder: str, workload: str, accuracy: str) -> dict[str, float]:
     """Study file to saved result: seconds of each stage."""
-    import ibsync as ibs
-
-    seconds: dict[str, float] = {}
-
-    def stage(name: str, job: Any) -> Any:
-        value, sample = timed(job)
-        seconds[name] = sample.wall_s
-        return value
-
-    words = spec(accuracy)
-    study = stage("open", lambda: ibs.Study.open(study_path))
-    real = stage("synchrony", lambda: study.synchrony(words, backend="numpy"))
-    null = stage("null", lambda: study.null(words, kind="repair", n=n_draws, seed=1, backend="numpy"))
-    result = stage("test", lambda: ibs.test(real, null))
-    stage("save", lambda: result.save(result_path))
-    return seconds
+    job = Job(Path(study_path), Path(result_folder), WORKLOADS[workload], spec(accuracy), "numpy")
+    job.run()
+    return {stage.name: stage.wall_s for stage in job.stages}
 
 
 def surrogate_null(study_path: str, kind: str, n_draws: int, accuracy: str) -> dict[str, float]:

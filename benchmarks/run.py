@@ -214,18 +214,16 @@ def _sane(name: str, worker: Worker, path: str, ours: np.ndarray[Any, Any]) -> d
 
 def measure_end_to_end(bench: Bench) -> dict[str, Any]:
     """Study file -> synchrony, 10 000 re-pairings, test -> saved result, in a process of its own."""
-    workload = WORKLOADS["typical"]
     with _fresh() as maker:
         study = maker.call("make_study", folder=bench.folder, workload="typical").value
 
     def run(cache_dir: str) -> Figures:
-        result = Path(bench.folder) / "result.h5"
+        result = Path(bench.folder) / "hbo_test.h5"
         result.unlink(missing_ok=True)
         started = time.perf_counter()
         with _fresh(IBSYNC_CACHE_DIR=cache_dir) as worker:
-            reply = worker.call(
-                "end_to_end", study_path=study, result_path=str(result), n_draws=workload.n_draws, accuracy="exact"
-            )
+            words = {"study_path": study, "result_folder": bench.folder, "workload": "typical", "accuracy": "exact"}
+            reply = worker.call("end_to_end", **words)
         seconds = {f"{stage}_wall_s": value for stage, value in reply.value.items()}
         process = {
             "wall_s": time.perf_counter() - started,

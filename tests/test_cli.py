@@ -99,6 +99,7 @@ def assert_one_line(text: str, *parts: str) -> None:
         ["report", "out.h5"],
         ["pack", "folder"],
         ["doctor", "more"],
+        ["bench", "--workload", "huge"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
@@ -111,7 +112,8 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "power", "doctor"]
+    "command",
+    ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "power", "bench", "doctor"],
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:

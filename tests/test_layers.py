@@ -92,6 +92,7 @@ FACES = {
     "__main__",
     "analysis",
     "arrays",
+    "bench",
     "calibration",
     "common_causes",
     "contrasts",
@@ -104,6 +105,7 @@ FACES = {
     "generalisation",
     "histograms",
     "job",
+    "machine",
     "meetings",
     "mixed_models",
     "multiverse",
@@ -131,6 +133,7 @@ FACES = {
     "surrogate_runs",
     "synchrony_model",
     "testing",
+    "workloads",
 }
 FOLDERS = {"recordings", "nulls", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}

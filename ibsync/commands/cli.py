@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_report,
         _add_calibrate,
         _add_power,
+        _add_bench,
         _add_doctor,
     ):
         add(commands)
@@ -200,6 +201,18 @@ def _add_power(commands: _Commands) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
     _add_progress(parser)
     _add_json(parser)
+
+
+def _add_bench(commands: _Commands) -> None:
+    from .workloads import WORKLOADS
+
+    parser = _add(commands, "bench", _bench, "Say how long a study of a named size takes here, stage by stage")
+    parser.add_argument("--workload", choices=WORKLOADS, default="tiny", help="default: %(default)s, a few seconds")
+    help_text = "part of the workload's dyads, above 0 and at most 1; default: all"
+    parser.add_argument("--share", type=float, default=1.0, metavar="PART", help=help_text)
+    parser.add_argument("--accuracy", choices=("exact", "fast"), default="exact", help="default: %(default)s")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: %(default)s")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
 
 
 def _add_doctor(commands: _Commands) -> None:
@@ -370,6 +383,22 @@ def _power(arguments: argparse.Namespace) -> int:
         _print_json({**found.to_dict(), "files": [str(path) for path in files]})
     else:
         print("\n".join([str(found), *(f"wrote {path}" for path in files)]))
+    return DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from .bench import run_bench
+
+    speed = run_bench(
+        arguments.workload,
+        backend=arguments.backend,
+        share=arguments.share,
+        accuracy=arguments.accuracy,
+        output=arguments.json,
+    )
+    print(speed)
+    if arguments.json:
+        print(f"wrote {arguments.json}")
     return DONE
 
 

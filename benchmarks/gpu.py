@@ -1,0 +1,633 @@
+"""Measure ibsync on a GPU, stage by stage beside what the device could do at its best: prints tables, writes JSON.
+
+python benchmarks/gpu.py [--backend cuda|numpy] [--only SECTION ...] [--size full|tiny] [-o NAME.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from checkout import REPOSITORY
+from clocks import STAGES, Clock, clock_of, elapsed, recorded
+from measure import interleaved, load_average, provenance, ratios, summary
+from numpy.typing import NDArray
+from roofline import Peaks, Works, coherence_work, features_work, measured_peaks, phase_null_work, seconds, together
+from textbook import Textbook, inside_cone
+
+from ibsync.analysis import Study
+from ibsync.backends.cuda import default_device
+from ibsync.commands.bench import map_spec, run_bench
+from ibsync.commands.machine import gpu_facts, pool_bytes
+from ibsync.commands.workloads import Workload, session_signals, write_workload
+from ibsync.engine import Engine
+from ibsync.errors import IbsyncError
+from ibsync.spec import WTC
+
+RESULTS = REPOSITORY / "benchmarks" / "results"
+PACKAGES = ("numpy", "scipy", "h5py", "xarray", "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x")
+ACCURACIES = ("exact", "fast")
+PROMISED = 3e-5
+"""Of band means with accuracy "exact"; maps in float32 keep it too."""
+_ENOUGH_S = 10.0  # no further repetitions after so much time
+MOMENT_DRAWS = 129
+"""Draws of a null that are computed and not counted: the recording, and those that give mean and deviation."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large everything is.
+
+    Attributes
+    ----------
+    dyad, session : Workload
+        One dyad, and several whose channels are all put together.
+    peak_n : mapping
+        Side of the square matrices that measure peaks, by precision.
+    copy_bytes : int
+    repeats : int
+    n_draws : int
+        Surrogates of the dyad.
+    model : Workload
+        Whose dyads, all pairs and surrogates are compared with the model of one H100.
+    lengths, channels, dyads, draws : tuples of int
+        Along which the growth of cost is followed; a length is in samples.
+    host_up_to : int
+        On the CPU, jobs of more maps are left out.
+    workloads : tuple of str
+    """
+
+    dyad: Workload
+    session: Workload
+    peak_n: Mapping[str, int]
+    copy_bytes: int
+    repeats: int
+    n_draws: int
+    model: Workload
+    lengths: tuple[int, ...]
+    channels: tuple[int, ...]
+    dyads: tuple[int, ...]
+    draws: tuple[int, ...]
+    host_up_to: int
+    workloads: tuple[str, ...]
+
+
+_DYAD = Workload(1, 1, 20, 600.0, 10.0, 1000, "none")
+_SHORT = Workload(1, 1, 3, 60.0, 4.0, 8, "none", periods_s=(2.0, 8.0))
+SIZES = {
+    "full": Size(
+        dyad=_DYAD, session=replace(_DYAD, n_dyads=20, n_channels=22),
+        peak_n={"fp16": 8192, "fp32": 8192, "fp64": 4096}, copy_bytes=1 << 30, repeats=5, n_draws=1000,
+        model=replace(_DYAD, n_dyads=40), lengths=(3000, 6000, 12_000, 27_000), channels=(5, 10, 20, 40, 80),
+        dyads=(5, 10, 20, 40), draws=(100, 300, 1000, 3000), host_up_to=100_000, workloads=("tiny", "typical"),
+    ),
+    "tiny": Size(
+        dyad=_SHORT, session=replace(_SHORT, n_dyads=2, n_channels=2), peak_n={"fp16": 16, "fp32": 64, "fp64": 64},
+        copy_bytes=1 << 16, repeats=2, n_draws=8, model=replace(_SHORT, n_dyads=2), lengths=(160, 240),
+        channels=(1, 2), dyads=(1, 2), draws=(4, 8), host_up_to=16, workloads=("tiny",),
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Bench:
+    """What the sections share."""
+
+    backend: str
+    size: Size
+    folder: Path
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def device(self) -> Any:
+        """The GPU; None with NumPy."""
+        return default_device() if self.backend == "cuda" else None
+
+    @cached_property
+    def clock(self) -> Clock:
+        return clock_of(self.device)
+
+    @property
+    def xp(self) -> Any:
+        return np if self.device is None else self.device.xp
+
+    @cached_property
+    def peaks(self) -> Peaks:
+        """Of the device, measured once."""
+        made: dict[str, float] = {}
+        for name, n in self.size.peak_n.items():
+            found = measured_peaks(self.xp, self.clock, n, self.size.copy_bytes, precisions=[name])
+            made |= found.flops_per_s
+        return Peaks(made, found.bytes_per_s)
+
+    @property
+    def tensor_cores(self) -> bool:
+        return self.device is not None and self.device.compute_capability >= 75
+
+    def engine(self, workload: Workload, accuracy: str, *, spec: WTC | None = None) -> Engine:
+        """For recordings of a workload."""
+        words = spec or map_spec(accuracy, workload.periods_s)
+        return Engine(workload.n_samples, workload.sfreq_hz, words, backend=self.backend)
+
+    def there(self, x: NDArray[Any]) -> Any:
+        """Signals where the backend computes, in float64."""
+        return self.xp.asarray(np.asarray(x, np.float64))
+
+    def study(self, workload: Workload) -> Study:
+        """Study file of a workload."""
+        path = self.folder / f"{workload.n_dyads}x{workload.n_channels}x{workload.n_samples}.h5"
+        if not path.exists():
+            write_workload(workload, path)
+        return Study.open(path)
+
+    def repeated(self, work: Callable[[], object]) -> dict[str, float]:
+        """Summary of the seconds of some work on the device, after one warm-up."""
+        run = self.finished(work)
+        run()
+        taken: list[float] = []
+        while len(taken) < self.size.repeats and sum(taken) < _ENOUGH_S:
+            taken.append(elapsed(self.clock, run)[1])
+        return asdict(summary(taken))
+
+    def finished(self, work: Callable[[], object]) -> Callable[[], object]:
+        """The same work, which is done when it returns."""
+
+        def run() -> object:
+            value = work()
+            self._done()
+            return value
+
+        return run
+
+    def _done(self) -> None:
+        if self.device is not None:
+            self.device.synchronize()
+
+
+# --- stages beside their rooflines ------------------------------------------------------------------------------------
+
+
+def measure_peaks(bench: Bench) -> dict[str, Any]:
+    """Matrix products and a copy."""
+    peaks = bench.peaks
+    return {
+        "how": f"square matrix products of {dict(bench.size.peak_n)} and a copy of {bench.size.copy_bytes} bytes, read "
+        "and written bytes together; the best of five",
+        "flops_per_s": dict(peaks.flops_per_s),
+        "bytes_per_s": peaks.bytes_per_s,
+    }
+
+
+def measure_stages(bench: Bench) -> dict[str, Any]:
+    """One dyad, all pairs of a session, and a dyad's phase null; both accuracies."""
+    jobs: dict[str, Any] = {}
+    for accuracy in ACCURACIES:
+        for name, workload in {"dyad": bench.size.dyad, "all pairs": bench.size.session}.items():
+            jobs[f"{name}, {accuracy}"] = _verbs(bench, workload, accuracy)
+        jobs[f"phase null, {accuracy}"] = _phase_null(bench, accuracy)
+    return {
+        "how": "seconds of a job by the clock named above, the median of repetitions; of its stages from one more run "
+        "in which every launch lies between two marks, beside the least time that operations and bytes allow (fp16, "
+        "fp32 or fp64 and bytes at their measured peaks). busy: all stages together; the rest of a job is copies, "
+        "small array functions, launches and waiting",
+        "jobs": jobs,
+    }
+
+
+def _verbs(bench: Bench, workload: Workload, accuracy: str) -> dict[str, Any]:
+    """Features of all channels and all pairs of first with second persons, signals there."""
+    signals = session_signals(workload)
+    a, b = (bench.there(signals[:, k].reshape(-1, workload.n_samples)) for k in (0, 1))
+    engine = bench.engine(workload, accuracy)
+    n = len(a)
+    works = together(
+        features_work(engine.plan, 2 * n), coherence_work(engine.plan, n, n, tensor_cores=bench.tensor_cores)
+    )
+    return _job(bench, lambda: engine.coherence(engine.features(a), engine.features(b), on_device=True), works, n * n)
+
+
+def _phase_null(bench: Bench, accuracy: str) -> dict[str, Any]:
+    workload, n_draws = bench.size.dyad, bench.size.n_draws
+    study, spec = bench.study(workload), map_spec(accuracy, workload.periods_s)
+    plan = bench.engine(workload, accuracy).plan
+    n, n_all = workload.n_channels, n_draws + MOMENT_DRAWS
+    works = phase_null_work(plan, n, n, n_all, tensor_cores=bench.tensor_cores)
+    run = lambda: study.null(spec, kind="phase", n=n_draws, seed=1, backend=bench.backend)  # noqa: E731
+    return _job(bench, run, works, n_all * n * n)
+
+
+def _job(bench: Bench, run: Callable[[], object], works: Works, n_maps: int) -> dict[str, Any]:
+    took = bench.repeated(run)
+    least = seconds((work for stage in works.values() for work in stage), bench.peaks)
+    stages = _stages(bench, run, works) if bench.device is not None else {}
+    return {
+        "seconds": took, "n_maps": n_maps, "maps_per_s": n_maps / took["median"], "least_s": least,
+        "part_of_roofline": least / took["median"], "busy_s": sum(stage["seconds"] for stage in stages.values()),
+        "stages": stages,
+    }  # fmt: skip
+
+
+def _stages(bench: Bench, run: Callable[[], object], works: Works) -> dict[str, Any]:
+    """Launches, seconds and least seconds of each stage of one run."""
+    with recorded(bench.device, bench.clock) as launches:
+        run()  # kernels are compiled anew for a recording, and loaded at their first launch
+        launches.marks.clear()
+        run()
+    taken = launches.by_stage()
+    out = {}
+    for stage in [*(stage for stage in STAGES if stage in {*works, *taken}), *sorted({*taken} - {*STAGES})]:
+        n, took = taken.get(stage, (0, 0.0))
+        least = seconds(works.get(stage, []), bench.peaks)
+        out[stage] = {
+            "launches": n, "seconds": took, "least_s": least, "part_of_roofline": least / took if took else None,
+            "flops": sum(work.flops for work in works.get(stage, [])),
+            "bytes": sum(work.n_bytes for work in works.get(stage, [])),
+        }  # fmt: skip
+    return out
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+MODEL_OF = "one H100 SXM"
+MODEL_S = {"dyads": 5e-3, "phase surrogates": 3.0 / 40, "all pairs": 35e-3}
+"""Seconds that a model of one H100 gives for 40 dyads of 20 x 20 channels of 10 min at 10 Hz, all periods, signals
+there; for 1000 surrogates of one of them; and for the 1.28 million pairs of all their channels."""
+LEAST_PARTS = {"products": 0.45, "unit features": 0.20, "filters": 0.20}
+"""Parts of their rooflines that the stages of all pairs should reach (accuracy "fast")."""
+
+
+def measure_targets(bench: Bench) -> dict[str, Any]:
+    """Three jobs beside a model of one H100, and the stages of all pairs beside their rooflines."""
+    size = bench.size.model
+    signals = _walks((size.n_dyads, 2, size.n_channels, size.n_samples))
+    engine = bench.engine(size, "fast", spec=_whole_range("fast", size))
+    there = bench.there(signals)
+    everybody = there.reshape(-1, size.n_samples)
+
+    def dyads() -> None:
+        for pair in there:
+            engine.coherence(engine.features(pair[0]), engine.features(pair[1]), on_device=True)
+
+    def all_pairs() -> None:
+        u = engine.features(everybody)
+        half = engine.features(everybody[: len(everybody) // 2])
+        engine.coherence(half, u, on_device=True)
+
+    study = bench.study(bench.size.dyad)
+    jobs = {
+        "dyads": (dyads, size.n_dyads * size.n_channels**2),
+        "phase surrogates": (
+            lambda: study.null(engine.spec, kind="phase", n=bench.size.n_draws, seed=1, backend=bench.backend),
+            bench.size.n_draws * bench.size.dyad.n_channels**2,
+        ),
+        "all pairs": (all_pairs, len(everybody) ** 2 // 2),
+    }
+    took = {
+        name: {"seconds": bench.repeated(run), "n_maps": n, "model_s": MODEL_S[name]} for name, (run, n) in jobs.items()
+    }
+    return {
+        "how": f"{size.n_dyads} dyads of {size.n_channels} x {size.n_channels} channels, {size.n_samples} samples, all "
+        f"periods, accuracy fast: each dyad's pairs; {bench.size.n_draws} surrogates of one dyad from its file, "
+        f"counted; all pairs of all channels. Limits: a model of {MODEL_OF} with the sizes of --size full, no "
+        "measurement; parts of rooflines from the section stages",
+        "jobs": took,
+        "targets": [*_against_model(bench, took), *_against_rooflines(bench)],
+    }
+
+
+def _whole_range(accuracy: str, workload: Workload) -> WTC:
+    """All periods that the recording supports, as one band."""
+    rows = Engine(workload.n_samples, workload.sfreq_hz, WTC(accuracy=accuracy), backend="numpy").plan.bands
+    return WTC(bands={"all": next(iter(rows.values()))}, accuracy=accuracy)
+
+
+def _walks(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Random walks: what they are does not change the time."""
+    return np.random.default_rng(1).standard_normal(shape).cumsum(axis=-1)
+
+
+def _against_model(bench: Bench, took: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if bench.size is not SIZES["full"]:
+        return
+    for name, found in took.items():
+        value = found["seconds"]["median"]
+        yield _target(f"{name}, s (model of {MODEL_OF})", value, found["model_s"], at_least=False)
+
+
+def _against_rooflines(bench: Bench) -> Iterator[dict[str, Any]]:
+    stages = bench.found.get("stages", {}).get("jobs", {}).get("all pairs, fast", {}).get("stages", {})
+    for name, least in LEAST_PARTS.items():
+        if stages.get(name, {}).get("part_of_roofline") is not None:
+            yield _target(f"{name} of all pairs, part of its roofline", stages[name]["part_of_roofline"], least)
+
+
+def _target(what: str, value: float, limit: float, *, at_least: bool = True) -> dict[str, Any]:
+    return {"what": what, "value": value, "limit": limit, "met": value >= limit if at_least else value <= limit}
+
+
+# --- beside a textbook ------------------------------------------------------------------------------------------------
+
+
+def measure_textbook(bench: Bench) -> dict[str, Any]:
+    """One dyad's pairs by the textbook on the same device, checked equal before anything is timed."""
+    workload = bench.size.dyad
+    signals = bench.there(session_signals(workload)[0])
+    engines = {accuracy: bench.engine(workload, accuracy) for accuracy in ACCURACIES}
+    books = {
+        f"textbook, {name}": Textbook(
+            signals.astype(name), 1 / workload.sfreq_hz, xp=bench.xp if bench.device is not None else np,
+            periods_s=workload.periods_s,
+        )
+        for name in ("float64", "float32")
+    }  # fmt: skip
+    checks = _checked(bench, engines["exact"], signals, books, workload)
+    n_maps = workload.n_channels**2
+
+    def ours(engine: Engine) -> Callable[[], object]:
+        return lambda: engine.coherence(engine.features(signals[0]), engine.features(signals[1]), on_device=True)
+
+    def theirs(book: Textbook) -> Callable[[], object]:
+        def run() -> None:
+            book.forget()
+            for _ in book.all_pairs():
+                pass
+
+        return run
+
+    runs = {name: ours(engine) for name, engine in engines.items()} | {name: theirs(b) for name, b in books.items()}
+
+    def per_map(run: Callable[[], object]) -> Callable[[], dict[str, float]]:
+        return lambda: {"s_per_map": elapsed(bench.clock, bench.finished(run))[1] / n_maps}
+
+    figures = interleaved({name: per_map(run) for name, run in runs.items()}, bench.size.repeats)
+    took = {name: [turn["s_per_map"] for turn in turns] for name, turns in figures.items()}
+    return {
+        "how": f"one dyad, {workload.n_channels} x {workload.n_channels} channels, {workload.n_samples} samples, "
+        f"periods {workload.periods_s[0]:g}-{workload.periods_s[1]:g} s, signals there, programs in turn. textbook: "
+        "the definition by FFT smoothing on the same device, transforms and smoothed powers kept, a channel with all "
+        "its partners at a time; it returns full maps, whose means are not timed",
+        "s_per_map": {name: asdict(summary(values)) for name, values in took.items()},
+        "times_faster": {
+            f"{mine} vs {book}": asdict(ratios(took[book], took[mine])) for mine in ACCURACIES for book in books
+        },
+        "largest_difference_from_exact": checks,
+    }
+
+
+def _checked(
+    bench: Bench, engine: Engine, signals: Any, books: Mapping[str, Textbook], workload: Workload
+) -> dict[str, float]:
+    """Largest difference of band means from ours; refused where it is more than is promised."""
+    ours = engine.coherence(engine.features(signals[0]), engine.features(signals[1])).coherence[..., 0, 0]
+    inside = bench.xp.asarray(inside_cone(workload.n_samples, workload.sfreq_hz, workload.periods_s), np.float64)
+    found = {}
+    for name, book in books.items():
+        theirs = np.empty_like(ours)
+        for a, some, maps in book.all_pairs():
+            means = (maps.astype(np.float64) * inside).sum(axis=(-2, -1)) / inside.sum()
+            theirs[a, some] = means if bench.device is None else bench.device.to_host(means)
+        found[name] = float(np.abs(theirs - ours).max())
+        if not found[name] <= PROMISED:
+            raise SystemExit(f"the {name} and exact differ by {found[name]:.1e}, more than {PROMISED:.0e}")
+    return found
+
+
+# --- how cost grows ---------------------------------------------------------------------------------------------------
+
+
+def measure_growth(bench: Bench) -> dict[str, Any]:
+    """Seconds over length, channels, dyads and surrogates; on the CPU too, up to a size."""
+    found = {bench.backend: _growth(bench)}
+    if bench.backend != "numpy":
+        found["numpy"] = _growth(replace(bench, backend="numpy"))
+    return {
+        "how": "accuracy exact; length and channels: features and all pairs of one dyad; dyads: those of every first "
+        "with every second person; draws: Study.null of one dyad, phase surrogates. exponent: of the last two sizes. "
+        f"On the CPU jobs of more than {bench.size.host_up_to} maps are left out",
+        "backends": found,
+    }
+
+
+def _growth(bench: Bench) -> dict[str, Any]:
+    dyad = bench.size.dyad
+    axes: dict[str, list[tuple[int, int, Callable[[], object]]]] = {
+        "length": [_grown(bench, n, replace(dyad, duration_s=n / dyad.sfreq_hz)) for n in bench.size.lengths],
+        "channels": [_grown(bench, n, replace(dyad, n_channels=n)) for n in bench.size.channels],
+        "dyads": [_grown(bench, n, replace(dyad, n_channels=n * dyad.n_channels)) for n in bench.size.dyads],
+        "draws": [_drawn(bench, n) for n in bench.size.draws],
+    }
+    return {axis: _course(bench, jobs) for axis, jobs in axes.items()}
+
+
+def _grown(bench: Bench, at: int, workload: Workload) -> tuple[int, int, Callable[[], object]]:
+    def prepared() -> Callable[[], object]:
+        signals = bench.there(_walks((2, workload.n_channels, workload.n_samples)))
+        engine = bench.engine(workload, "exact")
+        return lambda: engine.coherence(engine.features(signals[0]), engine.features(signals[1]), on_device=True)
+
+    return at, workload.n_channels**2, prepared
+
+
+def _drawn(bench: Bench, n_draws: int) -> tuple[int, int, Callable[[], object]]:
+    workload = bench.size.dyad
+
+    def prepared() -> Callable[[], object]:
+        study, spec = bench.study(workload), map_spec("exact", workload.periods_s)
+        return lambda: study.null(spec, kind="phase", n=n_draws, seed=1, backend=bench.backend)
+
+    return n_draws, n_draws * workload.n_channels**2, prepared
+
+
+def _course(bench: Bench, jobs: Sequence[tuple[int, int, Callable[[], Any]]]) -> dict[str, Any]:
+    rows = []
+    for at, n_maps, prepare in jobs:
+        if bench.backend == "numpy" and n_maps > bench.size.host_up_to:
+            continue
+        took = bench.repeated(prepare())
+        rows.append({"at": at, "n_maps": n_maps, "seconds": took})
+    return {"rows": rows, "exponent": _exponent(rows)}
+
+
+def _exponent(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    if len(rows) < 2:
+        return None
+    (x0, y0), (x1, y1) = ((row["at"], row["seconds"]["median"]) for row in rows[-2:])
+    return math.log(y1 / y0) / math.log(x1 / x0)
+
+
+# --- workloads --------------------------------------------------------------------------------------------------------
+
+
+def measure_workloads(bench: Bench) -> dict[str, Any]:
+    """`ibsync bench` on the backend and, beside it, on the CPU."""
+    backends = dict.fromkeys((bench.backend, "numpy"))
+    return {
+        "how": "ibsync bench: study file to saved result, wall time, the second of two runs",
+        "runs": {
+            name: {backend: _second(name, backend) for backend in backends} for name in bench.size.workloads
+        },
+    }  # fmt: skip
+
+
+def _second(name: str, backend: str) -> dict[str, Any]:
+    run_bench(name, backend=backend)  # tables and kernels are ready then
+    return run_bench(name, backend=backend).describe()
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+
+
+def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n== {name}\n{found['how']}."
+    yield from PAGES[name](found)
+
+
+def _peaks_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, rate in found["flops_per_s"].items():
+        yield f"  {name}: {rate / 1e12:.4g} TFLOP/s"
+    yield f"  copy: {found['bytes_per_s'] / 1e9:.4g} GB/s"
+
+
+def _stages_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, job in found["jobs"].items():
+        busy = f"busy {_ms(job['busy_s'])}, " if job["stages"] else ""
+        yield (
+            f"  {name}: {_spread(job['seconds'], 1e3)} ms, {job['maps_per_s']:.3g} maps/s; {busy}least "
+            f"{_ms(job['least_s'])}"
+        )
+        for stage, figures in job["stages"].items():
+            part = figures["part_of_roofline"]
+            yield (
+                f"    {stage:<22} {figures['launches']:>6} launches {_ms(figures['seconds']):>12}, least "
+                f"{_ms(figures['least_s']):>12}, {'-' if part is None else f'{100 * part:.0f} %'}"
+            )
+
+
+def _targets_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, job in found["jobs"].items():
+        yield f"  {name}: {job['n_maps']} maps, {_ms(job['seconds']['median'])}"
+    for target in found["targets"]:
+        sign = "met" if target["met"] else "NOT MET"
+        yield f"  target {target['what']}: {target['value']:.3g} (limit {target['limit']:g}): {sign}"
+
+
+def _textbook_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, figures in found["s_per_map"].items():
+        yield f"  {name}: {_spread(figures, 1e6)} us per map"
+    for name, figures in found["times_faster"].items():
+        yield f"  {name}: {_spread(figures)} times faster"
+    for name, difference in found["largest_difference_from_exact"].items():
+        yield f"  {name} differs from exact by at most {difference:.1e}"
+
+
+def _growth_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for backend, axes in found["backends"].items():
+        for axis, course in axes.items():
+            steps = ", ".join(f"{row['at']}: {_ms(row['seconds']['median'])}" for row in course["rows"])
+            exponent = "" if course["exponent"] is None else f"; exponent {course['exponent']:.2f}"
+            yield f"  {backend}, {axis}: {steps}{exponent}"
+
+
+def _workloads_page(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, runs in found["runs"].items():
+        for backend, speed in runs.items():
+            stages = ", ".join(f"{stage['name']} {stage['wall_s']:.3g}" for stage in speed["stages"])
+            yield (
+                f"  {name}, {backend}: {speed['wall_s']:.3g} s end to end ({stages}); p-values after "
+                f"{speed['seconds_to_p']:.3g} s; {speed['peak_rss_bytes'] / 1e6:.0f} MB"
+            )
+
+
+def _spread(figures: Mapping[str, float], unit: float = 1.0) -> str:
+    median, least, most = (f"{unit * figures[name]:.3g}" for name in ("median", "min", "max"))
+    return f"{median} ({least} to {most})"
+
+
+def _ms(value: float) -> str:
+    return f"{1e3 * value:.3g} ms"
+
+
+SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "peaks": measure_peaks,
+    "stages": measure_stages,
+    "targets": measure_targets,
+    "textbook": measure_textbook,
+    "growth": measure_growth,
+    "workloads": measure_workloads,
+}
+PAGES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "peaks": _peaks_page,
+    "stages": _stages_page,
+    "targets": _targets_page,
+    "textbook": _textbook_page,
+    "growth": _growth_page,
+    "workloads": _workloads_page,
+}
+
+
+# --- command ----------------------------------------------------------------------------------------------------------
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure ibsync on a GPU, stage by stage.")
+    parser.add_argument("--backend", choices=("cuda", "numpy"), default="cuda",
+                        help="numpy runs the same on the CPU, by the host's clock")  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION",
+                        help=f"some of: {', '.join(SECTIONS)}")  # fmt: skip
+    parser.add_argument("--size", choices=SIZES, default="full", help="tiny shows that everything runs, not how fast")
+    parser.add_argument("-o", "--output", type=Path, metavar="NAME.json",
+                        help="default: benchmarks/results/<device>-<date>.json; of --size tiny none")  # fmt: skip
+    return parser.parse_args(words)
+
+
+def origin_of(bench: Bench, size: str) -> dict[str, Any]:
+    """What the figures must not be quoted without."""
+    origin = provenance(REPOSITORY, PACKAGES)
+    gpu = None if bench.device is None else gpu_facts(bench.device)
+    return {**origin, "backend": bench.backend, "gpu": gpu, "clock": bench.clock.name, "size": size}
+
+
+def output_name(origin: Mapping[str, Any]) -> str:
+    """<device>-<date>.json, in small letters."""
+    device = origin["gpu"]["name"] if origin["gpu"] else f"{origin['cpu']} cpu"
+    return f"{re.sub(r'[^a-z0-9]+', '-', device.lower()).strip('-')}-{origin['date'][:10]}.json"
+
+
+def main(words: Sequence[str] | None = None) -> Path | None:
+    """Run the sections asked for; what is measured is on disk after each of them."""
+    arguments = _arguments(words)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(arguments.backend, SIZES[arguments.size], Path(folder))
+        try:
+            origin = origin_of(bench, arguments.size)
+        except IbsyncError as error:
+            raise SystemExit(f"gpu.py: {error}") from None
+        output = arguments.output or (RESULTS / output_name(origin) if arguments.size == "full" else None)
+        print(json.dumps(origin, indent=1))
+        for name in arguments.only:
+            bench.found[name] = SECTIONS[name](bench) | {"load_average_at_end": load_average()}
+            origin["seconds"] = round(time.perf_counter() - started)
+            if bench.device is not None:
+                origin["pool_bytes"] = pool_bytes(bench.device)
+            print("\n".join(_page(name, bench.found[name])), flush=True)
+            if output:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                report = {"provenance": origin, "sections": bench.found}
+                output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{origin['seconds']} s in all" + (f"; wrote {output}" if output else ""))
+    return output
+
+
+if __name__ == "__main__":
+    main()

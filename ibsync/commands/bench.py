@@ -1,0 +1,340 @@
+"""`ibsync bench`: how long a study of a named size takes on this machine, stage by stage and end to end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import InputError, PlanError
+from ..storage import check_writable
+from .machine import Sample, forget_peak_rss, gpu_facts, machine_facts, peak_rss_bytes, pool_bytes, timed
+from .workloads import PERIODS_S, VOICES, WORKLOADS, Workload, write_workload
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..analysis import Study
+    from ..engine import Engine
+    from ..spec import WTC
+
+T = TypeVar("T")
+
+PACKAGES = ("ibsync", "numpy", "scipy", "h5py", "xarray", "threadpoolctl")
+SEED = 1
+_ROOM = 1.2  # of the study file's size, for the file and the results
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: its time, and the maps that it computed where it did."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+    n_maps: int | None = None
+
+    @property
+    def maps_per_s(self) -> float | None:
+        """Maps computed in a second on the clock."""
+        return None if self.n_maps is None else self.n_maps / self.wall_s
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a workload took.
+
+    Parameters
+    ----------
+    workload : str
+    size : Workload
+        As it was run; a part of the workload where a share was asked for.
+    share : float
+        Of the workload's dyads.
+    accuracy, backend : str
+    verbs : tuple of Stage
+        Reading, features and coherence of the real dyads, each by itself, tables ready.
+    stages : tuple of Stage
+        Of the whole job, from study file to saved result.
+    seconds_to_p : float
+        From opening the study to p-values.
+    peak_rss_bytes : int
+        Of the process, while it did this.
+    pool_bytes : int or None
+        Memory of the GPU that CuPy's pool holds in the end.
+    smallest_p : float
+        Of the test of all dyads, uncorrected.
+    machine : mapping
+        Date, processor, versions; the GPU where one was used.
+    """
+
+    workload: str
+    size: Workload
+    share: float
+    accuracy: str
+    backend: str
+    verbs: tuple[Stage, ...]
+    stages: tuple[Stage, ...]
+    seconds_to_p: float
+    peak_rss_bytes: int
+    pool_bytes: int | None
+    smallest_p: float
+    machine: dict[str, Any]
+
+    @property
+    def wall_s(self) -> float:
+        """From opening the study to the saved result."""
+        return sum(stage.wall_s for stage in self.stages)
+
+    def describe(self) -> dict[str, Any]:
+        """For a script, as a dictionary that JSON can carry."""
+        rates = {stage.name: stage.maps_per_s for stage in (*self.verbs, *self.stages) if stage.n_maps is not None}
+        return {**asdict(self), "wall_s": self.wall_s, "maps_per_s": rates}
+
+    def __str__(self) -> str:
+        return "\n".join([*self._head(), "", *self._table(), "", *self._foot()])
+
+    def _head(self) -> list[str]:
+        size, whole = self.size, WORKLOADS[self.workload]
+        part = "" if self.share == 1 else f", A PART: {size.n_dyads} of {whole.n_dyads} dyads (share {self.share:g})"
+        return [
+            f"workload {self.workload}{part}: {size.n_dyads} dyads, {size.n_occasions} sessions in all, "
+            f"{size.n_channels} channels x {size.n_chromas} signals, {size.duration_s:g} s at {size.sfreq_hz:g} Hz",
+            f"backend {self.backend}, accuracy {self.accuracy}; {self._machine()}",
+        ]
+
+    def _machine(self) -> str:
+        facts = self.machine
+        gpu = facts.get("gpu")
+        where = f"{gpu['name']}, driver {gpu['driver']}, " if gpu else ""
+        packages = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+        return f"{where}{facts['cpu']}, {facts['cores']} cores, {facts['date'][:10]}; {packages}"
+
+    def _table(self) -> list[str]:
+        rows = [("the verbs, tables ready", "seconds", "maps/s"), *map(_row, self.verbs)]
+        rows += [("the whole job", "seconds", "maps/s"), *map(_row, self.stages)]
+        rows += [("end to end", f"{self.wall_s:.3g}", "")]
+        width = max(len(name) for name, *_ in rows)
+        return [f"  {name:<{width}}  {seconds:>8}  {rate:>9}".rstrip() for name, seconds, rate in rows]
+
+    def _foot(self) -> list[str]:
+        memory = f"{self.peak_rss_bytes / 1e6:.0f} MB of memory at most"
+        on_gpu = "" if self.pool_bytes is None else f", {self.pool_bytes / 1e6:.0f} MB of the GPU's held"
+        return [f"{self.seconds_to_p:.3g} s to p-values (smallest p {self.smallest_p:.3g}); {memory}{on_gpu}"]
+
+
+def _row(stage: Stage) -> tuple[str, str, str]:
+    return stage.name, f"{stage.wall_s:.3g}", "" if stage.maps_per_s is None else f"{stage.maps_per_s:.3g}"
+
+
+def run_bench(
+    workload: str = "tiny",
+    *,
+    backend: str = "auto",
+    share: float = 1.0,
+    accuracy: str = "exact",
+    output: str | Path | None = None,
+) -> Speed:
+    """Simulate a study of a named size in a temporary folder, run it, and say what it took.
+
+    Parameters
+    ----------
+    workload : {"tiny", "small", "typical", "plasticity", "large"}
+    backend : {"auto", "numpy", "cuda"}
+    share : float
+        Of the workload's dyads, above 0 and at most 1; what is told then is of that part.
+    accuracy : {"exact", "fast"}
+    output : str or Path, optional
+        JSON file to write.
+
+    Returns
+    -------
+    Speed
+        Its text is what `ibsync bench` prints.
+
+    Raises
+    ------
+    PlanError
+        If the workload or the share is none.
+    InputError
+        If there is no room for the study file, or the JSON file cannot be written.
+    DeviceError
+        If the backend asked for is not there.
+    """
+    if workload not in WORKLOADS:
+        raise PlanError(f"workload {workload!r} is not known; there are {', '.join(WORKLOADS)}")
+    size = WORKLOADS[workload].part(share)
+    target = None if output is None else check_writable(output)
+    engine = _engine(size, accuracy, backend)
+    with tempfile.TemporaryDirectory(prefix="ibsync-bench-") as name:
+        folder = Path(name)
+        _check_room(folder, size, workload)
+        write_workload(size, folder / "study.h5")
+        speed = _measured(workload, size, share, engine, folder)
+    if target is not None:
+        target.write_text(json.dumps(speed.describe(), indent=1) + "\n", encoding="utf-8")
+    return speed
+
+
+def _engine(size: Workload, accuracy: str, backend: str) -> Engine:
+    from ..engine import Engine
+
+    return Engine(size.n_samples, size.sfreq_hz, map_spec(accuracy, size.periods_s), backend=backend)
+
+
+def map_spec(accuracy: str, periods_s: tuple[float, float] = PERIODS_S) -> WTC:
+    """One band, the periods of a map."""
+    from ..spec import WTC, Band
+
+    return WTC(bands={"slow": Band(period=periods_s)}, voices=VOICES, accuracy=accuracy)
+
+
+def _check_room(folder: Path, size: Workload, workload: str) -> None:
+    needed, free = _ROOM * size.n_file_bytes, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"workload {workload!r} needs {needed / 1e9:.1f} GB in {tempfile.gettempdir()}, which has {free / 1e9:.1f} "
+            "free: take a part with --share, or set TMPDIR to a folder with more room"
+        )
+
+
+def _measured(workload: str, size: Workload, share: float, engine: Engine, folder: Path) -> Speed:
+    from ..analysis import Study
+
+    forget_peak_rss()
+    machine = machine_facts(PACKAGES)
+    if engine.device is not None:
+        machine["gpu"] = gpu_facts(engine.device)
+    verbs = time_verbs(Study.open(folder / "study.h5"), engine, size)
+    job = Job(folder / "study.h5", folder, size, engine.spec, engine.backend)
+    job.run()
+    return Speed(
+        workload=workload, size=size, share=share, accuracy=engine.spec.accuracy, backend=engine.backend, verbs=verbs,
+        stages=tuple(job.stages), seconds_to_p=job.seconds_to_p, peak_rss_bytes=peak_rss_bytes(),
+        pool_bytes=None if engine.device is None else pool_bytes(engine.device), smallest_p=job.smallest_p,
+        machine=machine,
+    )  # fmt: skip
+
+
+# --- the verbs, each by itself ----------------------------------------------------------------------------------------
+
+
+def time_verbs(study: Study, engine: Engine, size: Workload) -> tuple[Stage, ...]:
+    """Reading, features and coherence of a study's dyads, one after the other; tables are ready before."""
+    _warm_up(study, engine, size)
+    took = {name: Sample(0.0, 0.0) for name in ("reading", "features", "coherence")}
+
+    def clocked(name: str, work: Callable[[], T]) -> T:
+        value, sample = timed(lambda: _finished(engine, work))
+        took[name] = Sample(took[name].cpu_s + sample.cpu_s, took[name].wall_s + sample.wall_s)
+        return value
+
+    for chroma in size.chromas:
+        for row in study.dyads:
+            x, y = clocked("reading", lambda: _signals(study, row, chroma))  # noqa: B023
+            a, b = clocked("features", lambda: (engine.features(x), engine.features(y)))  # noqa: B023
+            clocked("coherence", lambda: engine.coherence(a, b))  # noqa: B023
+    maps = {"coherence": size.n_maps}
+    return tuple(Stage(name, sample.wall_s, sample.cpu_s, maps.get(name)) for name, sample in took.items())
+
+
+def _warm_up(study: Study, engine: Engine, size: Workload) -> None:
+    x, y = _signals(study, study.dyads[0], size.chromas[0])
+    engine.coherence(engine.features(x), engine.features(y))
+
+
+def _signals(study: Study, row: Any, chroma: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    return study.signals(row.recording_a, chroma), study.signals(row.recording_b, chroma)
+
+
+def _finished(engine: Engine, work: Callable[[], T]) -> T:
+    """What some work gives, when the GPU is done with it too."""
+    value = work()
+    if engine.device is not None:
+        engine.device.synchronize()
+    return value
+
+
+# --- the whole job ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """From study file to results saved in a folder: `stages` and what follows are filled by `run`."""
+
+    study: Path
+    folder: Path
+    size: Workload
+    spec: WTC
+    backend: str
+    stages: list[Stage] = field(default_factory=list)
+    seconds_to_p: float = 0.0
+    smallest_p: float = 1.0
+
+    def run(self) -> None:
+        """Open, compute, test and save."""
+        from ..analysis import Study
+        from ..results import Result
+
+        study = self._timed("opening", lambda: Study.open(self.study))
+        results: dict[str, Result] = {}
+        for chroma in self.size.chromas:
+            found = self._tested(study, chroma)
+            results |= {f"{chroma}_{name}": result for name, result in found.items()}
+        self.seconds_to_p = sum(stage.wall_s for stage in self.stages)
+        self._timed("saving", lambda: [one.save(self.folder / f"{name}.h5") for name, one in results.items()])
+
+    def _tested(self, study: Study, chroma: str) -> dict[str, Any]:
+        """Results of one signal by the name of the test."""
+        from ..growth import plasticity
+        from ..testing import test
+
+        size = self.size
+        words: dict[str, Any] = {"chroma": chroma, "backend": self.backend}
+        suffix = f", {chroma}" if size.n_chromas > 1 else ""
+        real = self._timed(
+            f"synchrony{suffix}", lambda: study.synchrony(self.spec, **words), size.n_maps // size.n_chromas
+        )
+        observed = real
+        if size.pairs != "all":
+            observed = self._timed(
+                f"synchrony, {size.pairs} channels{suffix}",
+                lambda: study.synchrony(self.spec, pairs=size.pairs, **words),
+            )
+        null = self._timed(
+            f"null, {size.kind}{suffix}",
+            lambda: study.null(self.spec, kind=size.kind, n=size.n_draws, seed=SEED, pairs=size.pairs, **words),
+            size.n_null_maps // size.n_chromas,
+        )
+        found = {"test": self._timed(f"test{suffix}", lambda: _uncautioned(lambda: test(observed, null)))}
+        self.smallest_p = min(self.smallest_p, float(found["test"].dataset["p"].min()))
+        if size.growth:
+            found["growth"] = self._timed(
+                f"growth{suffix}",
+                lambda: _uncautioned(lambda: plasticity(real, n_perm=size.n_draws, seed=SEED)),
+            )
+        if size.n_surrogates:
+            null = self._timed(
+                f"null, phase{suffix}",
+                lambda: study.null(self.spec, kind="phase", n=size.n_surrogates, seed=SEED, **words),
+                size.n_surrogate_maps // size.n_chromas,
+            )
+            found["phase"] = self._timed(f"test, phase{suffix}", lambda: _uncautioned(lambda: test(real, null)))
+        return found
+
+    def _timed(self, name: str, work: Callable[[], T], n_maps: int | None = None) -> T:
+        value, sample = timed(work)
+        self.stages.append(Stage(name, sample.wall_s, sample.cpu_s, n_maps))
+        return value
+
+
+def _uncautioned(work: Callable[[], T]) -> T:
+    """What a test gives, without its word that so few dyads can show little: its time is wanted, not its p-values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return work()
