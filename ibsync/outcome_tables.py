@@ -35,7 +35,7 @@ SCALES = 5.0
 """Ratio of typical sizes from which values of two groups that do not overlap look like two scales."""
 
 _PREFIX = "outcome_"
-_NO_GROUP = ("dyad", "session", "task", "person_a", "person_b", "role_a", "role_b")
+_NO_GROUP = ("dyad", "session", "task", "day", "person_a", "person_b", "role_a", "role_b")
 
 
 # --- where the numbers are --------------------------------------------------------------------------------------------
@@ -318,13 +318,17 @@ def _two_scales(real: xr.Dataset, dyads: Sequence[str], name: str, values: Float
     """Why the values [dyad, session] of two groups look as if measured on two scales, in words; empty if not."""
     of_dyad = mean(values, 1)
     for column in (str(label) for label, held in real.coords.items() if held.dims == ("dyad",)):
-        if column in _NO_GROUP or real[column].dtype.kind not in "OUST":
+        kind = real[column].dtype.kind
+        if column in _NO_GROUP or column.startswith(_PREFIX) or column == name or kind not in "OUSTiub":
             continue
         label = dict(zip(map(str, real["dyad"].values), map(str, real[column].values), strict=True))
         groups: dict[str, list[float]] = {}
         for dyad, value in zip(dyads, of_dyad, strict=True):
             if np.isfinite(value):
                 groups.setdefault(label[dyad], []).append(float(value))
+        # Sites are coded by numbers too; a count such as the age has levels of one or two dyads.
+        if kind in "iub" and min(map(len, groups.values()), default=0) < 3:
+            continue
         for one, other in combinations([group for group, some in groups.items() if len(some) > 1], 2):
             ranges = [(min(groups[group]), max(groups[group])) for group in (one, other)]
             sizes = sorted(float(np.median(np.abs(groups[group]))) for group in (one, other))

@@ -258,6 +258,12 @@ def test_an_outcome_on_two_scales_is_told(real, scores):
         outcome(
             sites, dict(zip(names(12), scores[:, 1], strict=True)), covariates={"age": values}, n_perm=50, correct=[]
         )
+    coded = real.assign_coords(
+        site=("dyad", np.tile([1] * 5 + [2] * 7, 3)), age=("dyad", np.tile(np.arange(12) // 2, 3))
+    )
+    with pytest.warns(RuntimeWarning, match="in site '1' and from .* in site '2'"):
+        outcome(coded, values, n_perm=50, correct=[])
+    outcome(coded.drop_vars("site"), values, n_perm=50, correct=[])  # ages of two dyads each are no sites
     # A difference of groups on one scale is a finding, not a fault.
     shifted = dict(zip(names(12), scores[:, 0] + np.where(np.arange(12) < 5, 0, 30), strict=True))
     outcome(sites, shifted, n_perm=50, correct=[])
