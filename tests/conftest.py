@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import pytest
 from threadpoolctl import threadpool_limits
 
-BACKENDS = ("numpy",)
+from ibsync.backends.cuda import default_device
+from ibsync.errors import DeviceError
+
+BACKENDS = ("numpy", "cuda")
 
 
-@pytest.fixture(params=BACKENDS)
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend",
+        choices=BACKENDS,
+        help="run only the tests that take a backend, with this one; a GPU that is not usable is then an error",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "backend" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("--backend")
+        metafunc.parametrize("backend", [asked] if asked else BACKENDS, indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--backend"):
+        others = [item for item in items if "backend" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
+@pytest.fixture
 def backend(request):
-    """Name of a backend; one that this machine lacks is skipped."""
-    if request.param == "cuda":
-        cupy = pytest.importorskip("cupy")
-        if not cupy.cuda.is_available():
-            pytest.skip("no usable GPU")
+    """Name of a backend; a GPU that is not there is skipped, and an error where it was asked for."""
+    if request.param == "cuda" and (reason := no_gpu()):
+        if request.config.getoption("--backend"):
+            pytest.fail(reason)
+        pytest.skip(reason)
     return request.param
+
+
+@cache
+def no_gpu() -> str:
+    """Why no GPU can be used; empty if one can."""
+    try:
+        default_device()
+    except DeviceError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session", autouse=True)

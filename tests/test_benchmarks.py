@@ -148,6 +148,63 @@ def test_the_speed_table_of_the_readme_is_that_of_the_measured_figures():
     assert done.returncode == 0, done.stderr
 
 
+def made_up_gpu_report(**provenance):
+    """Figures that nobody measured, in the form of gpu.py."""
+    names = ("exact", "fast", "textbook, float32", "textbook, float64")
+    spread = {"median": 2e-6, "min": 1e-6, "max": 3e-6}
+    jobs = {f"{job}, {how}": {"maps_per_s": 5e6, "part_of_roofline": 0.25}
+            for job in ("all pairs", "phase null") for how in ("exact", "fast")}  # fmt: skip
+    gpu = {"name": "A made-up GPU", "driver": "1.2", "cuda_of_runtime": "13.0", "cupy": "14.2"}
+    made = {"backend": "cuda", "clock": "CUDA events", "size": "full", "date": "2026-01-02T03:04:05+00:00",
+            "cores": 16, "gpu": gpu}  # fmt: skip
+    return {
+        "provenance": made | provenance,
+        "sections": {
+            "stages": {"jobs": jobs},
+            "textbook": {
+                "s_per_map": dict.fromkeys(names, spread),
+                "times_faster": {f"{mine} vs textbook, float32": {"median": 77.0} for mine in names[:2]},
+            },
+            "workloads": {"runs": {"typical": {"cuda": {"wall_s": 1.5}, "numpy": {"wall_s": 4.5}}}},
+        },
+    }
+
+
+def test_the_figures_of_a_gpu_are_told_where_there_are_some():
+    text = load("readme").gpu_table(made_up_gpu_report(), "benchmarks/results/made-up.json")
+    assert '| ibsync, `"exact"` | 2 us (1 to 3), 77x float32 in CuPy |' in text
+    for part in ("one A made-up GPU", "driver 1.2", "5e+06 maps/s (25 % of the roofline)", "1.5 s", "16 cores 4.5 s",
+                 "2026-01-02", "(benchmarks/results/made-up.json)"):  # fmt: skip
+        assert part in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 120
+    report = made_up_gpu_report()
+    del report["sections"]["workloads"]
+    assert "permutations" not in load("readme").gpu_table(report, "made-up.json")
+
+
+def test_only_whole_runs_on_a_gpu_are_told_and_the_newest_of_them(tmp_path):
+    newest_gpu = load("readme").newest_gpu
+    others = {
+        "cpu": {"backend": "numpy"}, "stand-in": {"clock": "host clock"}, "tiny": {"size": "tiny"},
+    }  # fmt: skip
+    for name, provenance in others.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(made_up_gpu_report(date="2027", **provenance)))
+    (tmp_path / "of-run.json").write_text(json.dumps({"provenance": {}, "sections": {}}))
+    assert newest_gpu(tmp_path) is None
+    for name, date in (("b", "2026-02-01"), ("a", "2026-03-01")):
+        (tmp_path / f"{name}.json").write_text(json.dumps(made_up_gpu_report(date=date)))
+    part = made_up_gpu_report(date="2027")
+    del part["sections"]["stages"]
+    (tmp_path / "part.json").write_text(json.dumps(part))
+    assert newest_gpu(tmp_path) == tmp_path / "a.json"
+
+
+def test_no_figures_of_a_gpu_are_told_before_there_are_some():
+    found = load("readme").newest_gpu(BENCHMARKS / "results")
+    text = (BENCHMARKS.parent / "README.md").read_text()
+    assert ("Time of one map on one" in text) == (found is not None)
+
+
 def test_the_calibration_writes_its_rates_with_what_they_were_measured_on(tmp_path, capsys):
     out = tmp_path / "rates.json"
     words = ["--sims", "2", "--draws", "4", "--processes", "1", "--out", str(out)]
