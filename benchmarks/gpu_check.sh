@@ -56,11 +56,12 @@ fi
 rows+=("$(printf '%-22s %s' device "$reason")")
 
 step doctor 30 "$python" -m ibsync doctor || finish
-step "tests on the GPU" 130 "$python" -m pytest tests/test_engine.py tests/test_shares.py --backend cuda -q || true
+step "tests on the GPU" 170 "$python" -m pytest tests/test_engine.py tests/test_shares.py tests/kernels/test_backend.py \
+  tests/kernels/test_null_there.py tests/kernels/test_whole.py --backend cuda -q || true
 
 if sanitizer=$(command -v compute-sanitizer); then
   for tool in memcheck racecheck; do
-    step "$tool" 75 "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" benchmarks/gpu_tiny.py || true
+    step "$tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" benchmarks/gpu_tiny.py || true
   done
 else
   echo "== memcheck, racecheck: compute-sanitizer is not on the PATH"

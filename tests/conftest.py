@@ -18,7 +18,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--backend",
         choices=BACKENDS,
-        help="run only the tests that take a backend, with this one; a GPU that is not usable is then an error",
+        help="run only the tests that take a backend or a GPU, with this one; no usable GPU is then an error",
     )
 
 
@@ -30,9 +30,14 @@ def pytest_generate_tests(metafunc):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--backend"):
-        others = [item for item in items if "backend" not in getattr(item, "fixturenames", ())]
+        others = [item for item in items if not on_a_backend(item.fixturenames, config.getoption("--backend"))]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
+
+
+def on_a_backend(fixtures, name):
+    """Whether a test runs on a backend by name: it takes one, or a device that may be a GPU and none on the CPU."""
+    return "backend" in fixtures or (name == "cuda" and "strict" in fixtures and "device" not in fixtures)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 from host_module import HostDevice, compiler
 from strict import StrictDevice
 
+from ibsync.backends.cuda import default_device
+
 ORDERS = {"forward": 0, "backward": 1, "shuffled": 7}
 
 
@@ -27,8 +29,10 @@ def device(request):
 
 
 @pytest.fixture
-def strict():
-    """A device on the CPU whose arrays do not mix with those of the host."""
+def strict(request):
+    """A device on the CPU whose arrays do not mix with those of the host; with ``--backend cuda`` the GPU itself."""
+    if request.config.getoption("--backend") == "cuda":
+        return default_device()
     if reason := host_reason():
         pytest.skip(reason)
     return StrictDevice()
