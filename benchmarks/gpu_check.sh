@@ -68,5 +68,5 @@ else
   rows+=("$(printf '%-22s left out: compute-sanitizer is not on the PATH' 'memcheck, racecheck')")
 fi
 
-step benchmarks 160 "$python" benchmarks/gpu.py ${output:+-o "$output"} || true
+step benchmarks 155 "$python" benchmarks/gpu.py ${output:+-o "$output"} || true
 finish

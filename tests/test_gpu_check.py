@@ -67,7 +67,8 @@ def test_all_steps_run_in_turn_and_end_in_a_table(fake):
     assert told.returncode == 0, told.stderr
     assert asked(fake) == [
         "-m ibsync doctor",
-        "-m pytest tests/test_engine.py tests/test_shares.py --backend cuda -q",
+        "-m pytest tests/test_engine.py tests/test_shares.py tests/kernels/test_backend.py "
+        "tests/kernels/test_null_there.py tests/kernels/test_whole.py --backend cuda -q",
         *(
             f"compute-sanitizer --tool {tool} --error-exitcode 9 fake_python benchmarks/gpu_tiny.py"
             for tool in ("memcheck", "racecheck")
