@@ -171,14 +171,14 @@ def _words(plan: Plan, n_features: int, *, tensor_cores: bool) -> int:
 
 
 def _pair_work(plan: Plan, segment: Segment, n_a: int, n_b: int, *, tensor_cores: bool) -> Works:
-    n_listed = int(np.count_nonzero(segment.weights))
-    n_cells, n_features = segment.weights[0].size, plan.group(segment, 0).n_features
+    used = segment.weights[:, segment.times]
+    n_listed, n_cells, n_features = int(np.count_nonzero(used)), used[0].size, plan.group(segment, 0).n_features
     multiplied = PRODUCTS[plan.spec.accuracy] if tensor_cores else 1
     flops = 8.0 * n_features * n_a * n_b * n_listed
-    n_chunks = sum(_chunks(weights, segment.n_rows) for weights in segment.weights)
+    n_chunks = sum(_chunks(weights, segment.n_rows) for weights in used)
     partial = _WORD * _SUMS * n_a * n_b * n_chunks
     read = _WORD * _words(plan, n_features, tensor_cores=tensor_cores) * (n_a + n_b) * n_cells
-    totals = 2 * 8 * _SUMS * n_a * n_b * len(segment.weights)
+    totals = 2 * 8 * _SUMS * n_a * n_b * len(used)
     return {
         "products": [Work(multiplied * flops, read + partial, "fp16" if tensor_cores else "fp32")],
         "sums of chunks": [Work(_SUMS * n_a * n_b * n_chunks, partial + totals)],

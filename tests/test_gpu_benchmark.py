@@ -232,3 +232,11 @@ def test_what_is_kept_of_the_channels_can_be_forgotten(signals):
     assert len(book._kept) == 2
     book.forget()
     assert book._kept == {}
+
+
+def test_a_cpu_is_not_asked_for_matrices_of_a_gpus_size(tmp_path):
+    size = gpu.SIZES["full"]
+    assert max(gpu.Bench("numpy", size, tmp_path).peak_n.values()) <= 1024
+    bench = gpu.Bench("cuda", size, tmp_path)
+    bench.__dict__["device"] = SimpleNamespace(xp=np)
+    assert bench.peak_n == size.peak_n

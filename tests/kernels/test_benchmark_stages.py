@@ -134,9 +134,16 @@ def counted(launched):
 
 
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
-@pytest.mark.parametrize(("n", "bands"), [(160, {"few": (0.9, 1.6)}), (700, {"a": (0.6, 0.7), "b": (0.65, 1.1)})])
-def test_the_work_of_a_stage_is_what_its_launches_do(as_gpu, monkeypatch, accuracy, n, bands):
-    engine = Engine(n, 10.0, WTC(bands, accuracy=accuracy), backend="cuda", epochs={"all": (0, n / 10)})
+@pytest.mark.parametrize(
+    ("n", "bands", "epochs"),
+    [
+        (160, {"few": (0.9, 1.6)}, None),
+        (700, {"a": (0.6, 0.7), "b": (0.65, 1.1)}, None),
+        (700, {"a": (0.65, 1.1)}, {"one": (30, 50), "other": [(5, 12), (33, 45)]}),
+    ],
+)
+def test_the_work_of_a_stage_is_what_its_launches_do(as_gpu, monkeypatch, accuracy, n, bands, epochs):
+    engine = Engine(n, 10.0, WTC(bands, accuracy=accuracy), backend="cuda", epochs=epochs)
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, n)), rng.standard_normal((3, n))
     launched = []
@@ -156,6 +163,28 @@ def test_the_work_of_a_stage_is_what_its_launches_do(as_gpu, monkeypatch, accura
                     if clocks.stage_of(name) == stage and isinstance(x, np.ndarray))  # fmt: skip
         least = sum(work.n_bytes for work in works[stage])
         assert 0.25 * moved < least <= 1.001 * moved, stage  # no launch can do with less
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_the_work_of_tensor_cores_is_that_of_their_launches_without_padding(as_gpu, monkeypatch, accuracy):
+    as_gpu.compute_capability = 90
+    spec = WTC({"few": (0.9, 1.2)}, accuracy=accuracy, min_valid=0.0, coi="none")
+    engine = Engine(160, 10.0, spec, backend="cuda", epochs={"late": (7, 9)})
+    x = np.random.default_rng(0).standard_normal((1, 160))
+    launched = []
+    call = clocks._Kernel.__call__
+    monkeypatch.setattr(
+        clocks._Kernel, "__call__", lambda self, *w, **m: launched.append((self._name, w[2])) or call(self, *w, **m)
+    )
+    with clocks.recorded(as_gpu, clocks.HostClock()):
+        engine.coherence(engine.features(x), engine.features(x))
+    works = roofline.coherence_work(engine.plan, 1, 1, tensor_cores=True)["products"]
+    grams = [args for name, args in launched if name == "gram"]
+    n_features = engine.plan.group(engine.plan.segments[0], 0).n_features
+    multiplied = {"exact": 3, "fast": 1}[accuracy]
+    assert sum(work.flops for work in works) == multiplied * 8 * n_features * sum(len(args[4]) for args in grams) > 0
+    moved = sum(args[k].nbytes for args in grams for k in (0, 1, 7))
+    assert 0.5 * moved < sum(work.n_bytes for work in works) <= moved
 
 
 def test_pairs_of_halves_are_three_products_at_the_rate_of_halves():
@@ -179,3 +208,17 @@ def test_a_run_on_the_stand_in_writes_what_it_saw_and_where(bench, monkeypatch, 
     assert origin["gpu"]["name"] == "the CPU, in place of a GPU"
     assert max(found["sections"]["textbook"]["largest_difference_from_exact"].values()) <= gpu.PROMISED
     assert "the CPU, in place of a GPU" in capsys.readouterr().out
+
+
+def test_signals_and_matrices_that_are_on_the_device_stay_there(strict, monkeypatch, tmp_path):
+    """Arrays of this device refuse to mix with those of the host, as CuPy's do."""
+    strict.compute_capability = 70
+    for name in ("ibsync.backends.cuda.default_device", f"{gpu.__name__}.default_device"):
+        monkeypatch.setattr(name, lambda: strict)
+    one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
+    size = replace(gpu.SIZES["tiny"], dyad=one, model=replace(one, n_dyads=1), repeats=1, lengths=(160,))
+    bench = gpu.Bench("cuda", size, tmp_path)
+    assert min(bench.peaks.flops_per_s.values()) > 0
+    assert gpu._verbs(bench, one, "fast")["stages"]["products"]["launches"] > 0
+    (_, n_maps, prepare) = gpu._grown(bench, 160, one)
+    assert (n_maps, prepare()().coherence.shape) == (1, (1, 1, 1, 1))
