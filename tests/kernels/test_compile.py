@@ -67,7 +67,7 @@ def test_a_kernel_file_compiles_into_registers(name, defines, architecture):
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
 @pytest.mark.parametrize("depth", [0, 1])
 def test_the_largest_sizes_that_the_engine_asks_for_are_among_the_variants(accuracy, depth):
-    plan = Engine(6000, 10.0, WTC(accuracy=accuracy), backend="numpy").plan
+    plan = Engine(2000, 10.0, WTC(accuracy=accuracy), backend="numpy").plan
     sizes = [plan.group(segment, depth).mixing.shape[1:] for segment in plan.segments_at(depth)]
     n_features, n_filters = (max(size) for size in zip(*sizes, strict=True))
     kind = "f32" if np.dtype(plan.rank(depth).dtype) == np.float32 else "f64"
