@@ -17,7 +17,7 @@ from ..cuda.module import load
 from ..spec import PhaseShares
 from .units import DOUBLES, HALF_PAIRS, HALVES, Units
 
-CELLS_PER_CHUNK = 256  # float32 sums over more cells would lose digits; chunks are added up in float64
+CELLS_PER_CHUNK = 64  # float32 sums of 256 numbers near 1 are wrong by 1e-6; chunks are added up in float64
 _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the budget
 
 # Warps along a, tiles of 16 channels of a and of 8 channels of b in each warp: for few channels of a, and for many with
