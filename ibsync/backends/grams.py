@@ -18,6 +18,7 @@ from ..spec import PhaseShares
 from .units import DOUBLES, HALF_PAIRS, HALVES, Units
 
 CELLS_PER_CHUNK = 64  # float32 sums of 256 numbers near 1 are wrong by 1e-6; chunks are added up in float64
+_WEIGHT_UNITS = 2.0**32  # of weights in samples: up to a million samples x rows are added up without rounding
 _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the budget
 
 # Warps along a, tiles of 16 channels of a and of 8 channels of b in each warp: for few channels of a, and for many with
@@ -165,9 +166,12 @@ def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, b
 
 
 def entered(device: Device, a: Units, b: Units, weights: NDArray[np.float64]) -> Any:
-    """Weight of the cells valid in both channels: float64 [mean, a or 1, b or 1] of the device."""
+    """Weight of the cells valid in both channels: float64 [mean, a or 1, b or 1] of the device.
+
+    In whole units, whose sums are exact and so the same whatever is added up together.
+    """
     xp = device.xp
-    flat = weights.reshape(len(weights), -1)
+    flat = np.rint(weights.reshape(len(weights), -1) * _WEIGHT_UNITS) / _WEIGHT_UNITS
     if a.all_valid and b.all_valid:
         return device.from_host(flat.sum(axis=1)[:, None, None])
     one = xp.ones((flat.shape[1], 1))

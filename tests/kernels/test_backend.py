@@ -53,7 +53,8 @@ def assert_near(found, expected, atol):
     assert np.isfinite(expected.coherence).any()
     assert_allclose(found.coherence, expected.coherence, rtol=0, atol=atol)
     assert_allclose(found.coherency, expected.coherency, rtol=0, atol=atol)
-    assert_allclose(found.valid_fraction, expected.valid_fraction, rtol=0, atol=1e-12)
+    # Weights are in whole units of 2^-32 samples.
+    assert_allclose(found.valid_fraction, expected.valid_fraction, rtol=0, atol=1e-10)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
