@@ -247,8 +247,9 @@ def _quantile(counts: NDArray[np.int64], level: float) -> float:
     below = np.concatenate([[0], np.cumsum(counts)])
     if below[-1] == 0:
         return math.nan
-    edge = int(np.searchsorted(below, level * below[-1])) - 1
-    return float((edge + (level * below[-1] - below[edge]) / counts[edge]) / _BINS)
+    wanted = level * below[-1] - 1e-9  # 0.05 of 100 values is 5 of them, however the product is rounded
+    edge = int(np.searchsorted(below, wanted)) - 1
+    return float((edge + (wanted - below[edge]) / counts[edge]) / _BINS)
 
 
 def _cells(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
+import hypothesis
 import pytest
 from threadpoolctl import threadpool_limits
 
@@ -12,6 +13,10 @@ from ibsync.backends.cuda import default_device
 from ibsync.errors import DeviceError
 
 BACKENDS = ("numpy", "cuda")
+
+# The same cases in every run.
+hypothesis.settings.register_profile("fixed", derandomize=True)
+hypothesis.settings.load_profile("fixed")
 
 
 def pytest_addoption(parser):
