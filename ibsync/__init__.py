@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from .arrays import partial_wtc, wtc
     from .calibration import Calibration, calibrate
     from .contrasts import contrast
-    from .courses import Growth
     from .engine import Engine
     from .errors import DeviceError, IbsyncError, InputError, PlanError
-    from .generalisation import transfer
     from .grids import frequency_bands, time_windows
-    from .growth import plasticity
-    from .mixed_models import mixed_model
+    from .longitudinal.generalisation import transfer
+    from .longitudinal.growth import plasticity
+    from .longitudinal.mixed_models import mixed_model
+    from .longitudinal.outcomes import outcome, outcome_parts
+    from .longitudinal.predictions import Prediction, predict_outcome
+    from .longitudinal.social_relations import relations
     from .multiverses import multiverse
     from .null_files import load_null, merge_nulls, save_null
-    from .outcomes import outcome, outcome_parts
     from .pictures import plot
     from .pictures.report import report
     from .power import wavelet_power
-    from .predictions import Prediction, predict_outcome
     from .recordings.pack import pack
     from .results import Result, load
-    from .sample_size import StudyPower, study_power
-    from .simulation import simulate
-    from .social_relations import relations
+    from .simulations.courses import Growth
+    from .simulations.sample_size import StudyPower, study_power
+    from .simulations.simulation import simulate
+    from .simulations.synchrony_model import SynchronyModel
     from .spec import WTC, Band, PhaseShares
     from .specifications import Multiverse
-    from .synchrony_model import SynchronyModel
     from .testing import test, test_together
 
 __version__ = "0.1.0"
@@ -90,40 +90,40 @@ _HOME = {
     "Calibration": "calibration",
     "DeviceError": "errors",
     "Engine": "engine",
-    "Growth": "courses",
+    "Growth": "simulations.courses",
     "IbsyncError": "errors",
     "InputError": "errors",
     "Multiverse": "specifications",
     "PhaseShares": "spec",
     "PlanError": "errors",
-    "Prediction": "predictions",
+    "Prediction": "longitudinal.predictions",
     "Result": "results",
     "Study": "analysis",
-    "StudyPower": "sample_size",
-    "SynchronyModel": "synchrony_model",
+    "StudyPower": "simulations.sample_size",
+    "SynchronyModel": "simulations.synchrony_model",
     "calibrate": "calibration",
     "contrast": "contrasts",
     "frequency_bands": "grids",
     "load": "results",
     "load_null": "null_files",
     "merge_nulls": "null_files",
-    "mixed_model": "mixed_models",
+    "mixed_model": "longitudinal.mixed_models",
     "multiverse": "multiverses",
-    "outcome": "outcomes",
-    "outcome_parts": "outcomes",
+    "outcome": "longitudinal.outcomes",
+    "outcome_parts": "longitudinal.outcomes",
     "pack": "recordings.pack",
     "partial_wtc": "arrays",
-    "plasticity": "growth",
-    "predict_outcome": "predictions",
-    "relations": "social_relations",
+    "plasticity": "longitudinal.growth",
+    "predict_outcome": "longitudinal.predictions",
+    "relations": "longitudinal.social_relations",
     "report": "pictures.report",
     "save_null": "null_files",
-    "simulate": "simulation",
-    "study_power": "sample_size",
+    "simulate": "simulations.simulation",
+    "study_power": "simulations.sample_size",
     "test": "testing",
     "test_together": "testing",
     "time_windows": "grids",
-    "transfer": "generalisation",
+    "transfer": "longitudinal.generalisation",
     "wavelet_power": "power",
     "wtc": "arrays",
 }

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from ibsync.growth import plasticity
+from ibsync.longitudinal.growth import plasticity
 
 DIMS = ("dyad", "epoch", "channel_a", "channel_b", "band")
 

@@ -10,7 +10,7 @@ from refusals import plan_refusal
 from scipy.stats import binom, t
 from sessions import fitted, noise, quiet, study
 
-from ibsync.blocks import Blocks, components
+from ibsync.longitudinal.blocks import Blocks, components
 from ibsync.nulls.exchanges import Exchanges
 from ibsync.nulls.intervals import sign_flip_interval
 from ibsync.nulls.limits import student_interval

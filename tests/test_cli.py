@@ -16,7 +16,7 @@ import pytest
 
 import ibsync
 from ibsync.commands.cli import main
-from ibsync.simulation import simulate
+from ibsync.simulations.simulation import simulate
 
 PLAN = """
 study = "study.h5"

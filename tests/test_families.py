@@ -157,7 +157,7 @@ def test_phases_between_people_are_uniform_and_independent():
 
 
 def fnirs_like(n_samples=500, n_channels=4):
-    from ibsync.simulation import simulate
+    from ibsync.simulations.simulation import simulate
 
     made = simulate(n_dyads=1, n_channels=n_channels, duration=n_samples / 2, sfreq=2.0, seed=3).hbo[0, 0, 0]
     return made.astype(np.float64) * 1e7

@@ -135,7 +135,7 @@ FACES = {
     "testing",
     "workloads",
 }
-FOLDERS = {"recordings", "nulls", "pictures", "commands"}
+FOLDERS = {"recordings", "nulls", "longitudinal", "simulations", "pictures", "commands"}
 H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}
 HEAVY = ("scipy.stats", "statsmodels", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
@@ -258,7 +258,7 @@ def test_the_parser_of_the_command_line_takes_not_even_numpy():
 
 
 def test_no_module_hides_a_function_of_its_name():
-    """Importing ``ibsync.growth`` sets the attribute `growth`; a function of that name would be gone then."""
+    """Importing ``ibsync.power`` sets the attribute `power`; a function of that name would be gone then."""
     hidden = {
         name for name, home in ibsync._HOME.items() if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
     }

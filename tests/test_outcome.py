@@ -11,10 +11,10 @@ from refusals import plan_refusal
 
 import ibsync
 from ibsync import wording
+from ibsync.longitudinal.outcomes import outcome
 from ibsync.nulls import freedman_lane
 from ibsync.nulls.freedman_lane import FreedmanLane, Shuffles, basis_of, residuals
 from ibsync.nulls.inference import adjust_fdr
-from ibsync.outcomes import outcome
 
 TAILS = ("greater", "less", "two-sided")
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}

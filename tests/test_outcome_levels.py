@@ -12,8 +12,8 @@ from refusals import plan_refusal
 from scipy.stats import binom, pearsonr
 
 import ibsync
+from ibsync.longitudinal.outcomes import outcome, outcome_parts
 from ibsync.nulls.freedman_lane import FreedmanLane, Shuffles
-from ibsync.outcomes import outcome, outcome_parts
 
 SESSIONS = ["ses-1", "ses-2", "ses-3"]
 

@@ -12,7 +12,7 @@ from sessions import fitted, noise, quiet, study
 
 import ibsync as ibs
 from ibsync.errors import PlanError
-from ibsync.growth import plasticity
+from ibsync.longitudinal.growth import plasticity
 from ibsync.nulls.drawntest import drawn_test
 from ibsync.nulls.labels import GroupLabels, SessionOrders, slopes
 from ibsync.nulls.matchings import Matchings

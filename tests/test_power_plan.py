@@ -16,11 +16,11 @@ from scipy.stats import binom, nct, t
 import ibsync as ibs
 from ibsync.commands.cli import main
 from ibsync.commands.power_plan import KEYS, model_of, read_power_plan, run_power_plan
-from ibsync.courses import Growth
 from ibsync.errors import InputError
 from ibsync.pictures.power_curves import study_power as picture
-from ibsync.sample_size import StudyPower, study_power
-from ibsync.synchrony_model import SynchronyModel
+from ibsync.simulations.courses import Growth
+from ibsync.simulations.sample_size import StudyPower, study_power
+from ibsync.simulations.synchrony_model import SynchronyModel
 
 GROWN = SynchronyModel(growth=Growth(mean=0.02, sd=0.01, level_sd=0.03), noise_sd=0.04)
 EVERYTHING = SynchronyModel(

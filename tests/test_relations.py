@@ -10,9 +10,9 @@ from refusals import plan_refusal
 from scipy.stats import binom
 
 import ibsync
+from ibsync.longitudinal.social_relations import relations
 from ibsync.nulls.freedman_lane import Shuffles
 from ibsync.nulls.relations import PARTS, Block, RelabelledSessions, RoundRobin, ScatteredValues, variance_parts
-from ibsync.social_relations import relations
 
 DESIGNS = {"block": Block(4, 3), "round robin": RoundRobin(5)}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import csd, welch
 
-from ibsync.courses import Growth, Normals, attended, courses_of, outcomes_of
 from ibsync.errors import PlanError
-from ibsync.simulation import Simulation, simulate
+from ibsync.simulations.courses import Growth, Normals, attended, courses_of, outcomes_of
+from ibsync.simulations.simulation import Simulation, simulate
 
 BAND = (0.03, 0.08)
 LONG = {"n_dyads": 3, "n_channels": 4, "duration": 6000.0, "sfreq": 5.0, "coupled_band": BAND}

@@ -9,7 +9,7 @@ from refusals import plan_refusal
 from scipy.stats import binom
 
 import ibsync
-from ibsync.generalisation import transfer
+from ibsync.longitudinal.generalisation import transfer
 from ibsync.nulls.associations import Associations, passed_over
 from ibsync.nulls.drawntest import drawn_test
 from ibsync.nulls.freedman_lane import FreedmanLane, Shuffles

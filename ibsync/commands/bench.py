@@ -291,7 +291,7 @@ class Job:
 
     def _tested(self, study: Study, chroma: str) -> dict[str, Any]:
         """Results of one signal by the name of the test."""
-        from ..growth import plasticity
+        from ..longitudinal.growth import plasticity
         from ..testing import test
 
         size = self.size

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..simulation import simulate
+from ..simulations.simulation import simulate
 from ..storage import check_writable
 from .job import run_plan
 

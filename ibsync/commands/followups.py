@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from ..errors import PlanError
+from ..longitudinal.outcome_samples import Level, OutcomeLevel
+from ..longitudinal.predictions import Prediction, predict_outcome
 from ..nulls.grouptest import Tail
 from ..nulls.inference import CORRECTIONS
 from ..nulls.surrogates import Null
 from ..occasions import row_coordinates
-from ..outcome_samples import Level, OutcomeLevel
-from ..predictions import Prediction, predict_outcome
 from ..results import FEATURE, ROW, Result
 from ..storage import write_whole
 from ..testing import AnyNull
@@ -334,8 +334,8 @@ def follow_up(
 
 
 def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: PlasticitySettings) -> list[Followup]:
-    from ..growth import plasticity
-    from ..mixed_models import mixed_model
+    from ..longitudinal.growth import plasticity
+    from ..longitudinal.mixed_models import mixed_model
 
     words: dict[str, Any] = {
         "between": asked.between, "block": asked.block, "n_perm": asked.n_perm, "seed": asked.seed,
@@ -356,7 +356,7 @@ def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plas
 
 
 def _associations(study: Study, tested: Result, asked: OutcomeSettings) -> list[Followup]:
-    from ..outcomes import outcome, outcome_parts
+    from ..longitudinal.outcomes import outcome, outcome_parts
 
     shared: dict[str, Any] = {
         "covariates": list(asked.covariates), "lag": asked.lag, "study": study, "order": asked.order,

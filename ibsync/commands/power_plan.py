@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..courses import TIES, Growth
 from ..errors import PlanError
 from ..pictures.drawing import FORMATS as PICTURES
 from ..results import load
-from ..sample_size import StudyPower, study_power
+from ..simulations.courses import TIES, Growth
+from ..simulations.sample_size import StudyPower, study_power
+from ..simulations.synchrony_model import SynchronyModel
 from ..storage import check_writable, write_whole
-from ..synchrony_model import SynchronyModel
 from .settings import TAILS, Reader, parsed_toml
 
 FORMATS = (*PICTURES, ".json")

@@ -149,7 +149,7 @@ WORKLOADS = {
 
 def write_workload(workload: Workload, path: Path) -> None:
     """Write a workload's study file."""
-    from ..simulation import simulate
+    from ..simulations.simulation import simulate
 
     simulate(
         path, n_dyads=workload.n_dyads, n_sessions=workload.n_sessions, n_channels=workload.n_channels,
@@ -162,7 +162,7 @@ def session_signals(workload: Workload) -> NDArray[np.float32]:
     """One session of a workload: float32 [dyad, person, channel, sample], micromol/L."""
     import numpy as np
 
-    from ..simulation import simulate
+    from ..simulations.simulation import simulate
 
     made = simulate(
         n_dyads=workload.n_dyads, n_channels=workload.n_channels, duration=workload.duration_s,

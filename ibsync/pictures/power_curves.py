@@ -11,7 +11,7 @@ from .drawing import QUIET, tidy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..sample_size import StudyPower
+    from ..simulations.sample_size import StudyPower
 
 _INCHES = (7.2, 4.4)
 _PALEST, _DARKEST = 0.25, 0.9

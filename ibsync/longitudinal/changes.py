@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.labels import slopes
+from ..results import FEATURE, ROW, Result, refuse_rows_twice
+from ..wording import null_in_words
 from .blocks import Blocks, members_of
-from .errors import PlanError
-from .nulls.labels import slopes
-from .results import FEATURE, ROW, Result, refuse_rows_twice
-from .wording import null_in_words
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
+from ..errors import PlanError
 
 Floats = NDArray[np.float64]
 Tie = tuple[str, float] | None

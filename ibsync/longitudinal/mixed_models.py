@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.limits import normal_interval
+from ..results import FEATURE, Result
+from ..testing import refuse_or_warn
 from .changes import Dyads, Source, in_first, two_groups
-from .errors import PlanError
-from .nulls.limits import normal_interval
-from .results import FEATURE, Result
-from .testing import refuse_or_warn
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
-from .nulls.freedman_lane import FreedmanLane, Shuffles
-from .nulls.grouptest import Tail
-from .nulls.inference import check_corrections, hopeless
-from .nulls.philox import STREAM_VERSION
+from ..errors import PlanError
+from ..nulls.freedman_lane import FreedmanLane, Shuffles
+from ..nulls.grouptest import Tail
+from ..nulls.inference import check_corrections, hopeless
+from ..nulls.philox import STREAM_VERSION
+from ..recordings.study import StudyFile
+from ..results import FEATURE, TEST_ARRAYS, Result, build_result
+from ..testing import DEFAULT_CORRECTIONS, epoch_and_band, refuse_or_warn
 from .outcome_samples import (
     Level,
     OutcomeLevel,
@@ -25,9 +28,6 @@ from .outcome_samples import (
     varying_covariates,
 )
 from .outcome_tables import Covariates, Lookup, Table, Values, mean, named
-from .recordings.study import StudyFile
-from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS, epoch_and_band, refuse_or_warn
 
 if TYPE_CHECKING:
     import xarray as xr

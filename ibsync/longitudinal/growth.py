@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.drawntest import drawn_test
+from ..nulls.exchanges import Exchanges, list_up_to, min_p, too_few
+from ..nulls.grouptest import Tail
+from ..nulls.inference import check_corrections, dyad_summary, hopeless, repair_test, shortfall
+from ..nulls.intervals import group_interval, sign_flip_interval
+from ..nulls.labels import GroupLabels, SessionOrders, slopes
+from ..nulls.limits import student_interval
+from ..nulls.philox import STREAM_VERSION
+from ..nulls.signflip import exchange_test
+from ..nulls.surrogates import Draws, Null
+from ..occasions import occasion_label
+from ..results import FEATURE, ROW, TEST_ARRAYS, Result, build_result
+from ..storage import encode_attrs
+from ..testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn, require_match
+from ..wording import ORDER_WARNING, change_in_words, change_leaves_open
 from .blocks import Blocks
 from .changes import Dyads, Source, disorder, in_first, two_groups
-from .errors import PlanError
-from .nulls.drawntest import drawn_test
-from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
-from .nulls.grouptest import Tail
-from .nulls.inference import check_corrections, dyad_summary, hopeless, repair_test, shortfall
-from .nulls.intervals import group_interval, sign_flip_interval
-from .nulls.labels import GroupLabels, SessionOrders, slopes
-from .nulls.limits import student_interval
-from .nulls.philox import STREAM_VERSION
-from .nulls.signflip import exchange_test
-from .nulls.surrogates import Draws, Null
-from .occasions import occasion_label
-from .results import FEATURE, ROW, TEST_ARRAYS, Result, build_result
-from .storage import encode_attrs
-from .testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn, require_match
-from .wording import ORDER_WARNING, change_in_words, change_leaves_open
 
 if TYPE_CHECKING:
     import xarray as xr

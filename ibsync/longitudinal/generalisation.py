@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.associations import Associations
+from ..nulls.drawntest import drawn_test
+from ..nulls.exchanges import Exchanges, list_up_to, min_p, too_few
+from ..nulls.freedman_lane import LEAST_UNITS, Shuffles, basis_of, residuals
+from ..nulls.grouptest import Tail
+from ..nulls.inference import check_corrections, hopeless, shortfall
+from ..nulls.philox import STREAM_VERSION
+from ..nulls.signflip import exchange_test
+from ..results import FEATURE, TEST_ARRAYS, Result, build_result
+from ..testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
+from ..wording import transfer_leaves_open
 from .changes import Source
-from .errors import PlanError
 from .meetings import Gain, Persons, Which, meetings_of, near_name
-from .nulls.associations import Associations
-from .nulls.drawntest import drawn_test
-from .nulls.exchanges import Exchanges, list_up_to, min_p, too_few
-from .nulls.freedman_lane import LEAST_UNITS, Shuffles, basis_of, residuals
-from .nulls.grouptest import Tail
-from .nulls.inference import check_corrections, hopeless, shortfall
-from .nulls.philox import STREAM_VERSION
-from .nulls.signflip import exchange_test
 from .outcome_tables import mean, named, number_of
-from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
-from .wording import transfer_leaves_open
 
 if TYPE_CHECKING:
     import pandas as pd

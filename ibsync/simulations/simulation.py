@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
 from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
-from .errors import PlanError
 from .synthesis import ATTENDANCE, DYADS, LENGTHS, OUTCOMES, SESSIONS, THERAPISTS, Design, Meeting, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .analysis import Study
-    from .recordings.recording import DyadRow, Recording
+    from ..analysis import Study
+    from ..recordings.recording import DyadRow, Recording
 
 EpochSpan = tuple[str, float, float]
 Floats = NDArray[np.float64]
@@ -483,8 +483,8 @@ def _arrays(plan: _Plan) -> Simulation:
 
 def _study_file(path: str | Path, plan: _Plan) -> Study:
     """Write the study and open it."""
-    from .analysis import Study
-    from .recordings.study import write_study
+    from ..analysis import Study
+    from ..recordings.study import write_study
 
     rows = _rows(plan, _truth(plan))
     write_study(path, _recordings(plan, rows), _participants(rows), [_dyad_row(plan, row) for row in rows])
@@ -501,7 +501,7 @@ def _recordings(plan: _Plan, rows: Sequence[_Row]) -> Iterator[tuple[Recording, 
 
 def _recording(plan: _Plan, row: _Row, person: int) -> Recording:
     """What describes one recording, without its signals."""
-    from .recordings.recording import Event, Recording
+    from ..recordings.recording import Event, Recording
 
     who = row.people[person]
     return Recording(
@@ -536,7 +536,7 @@ def _participants(rows: Sequence[_Row]) -> dict[str, dict[str, str]]:
 
 def _dyad_row(plan: _Plan, row: _Row) -> DyadRow:
     """One row of the table of dyads."""
-    from .recordings.recording import DyadRow
+    from ..recordings.recording import DyadRow
 
     first, second = row.people
     return DyadRow(

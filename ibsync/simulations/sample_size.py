@@ -12,17 +12,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.exchanges import LEAST_UNITS, Exchanges, min_p
+from ..nulls.freedman_lane import LEAST_UNITS as LEAST_OF_OUTCOME
+from ..nulls.freedman_lane import FreedmanLane, Shuffles
+from ..nulls.grouptest import Tail
+from ..nulls.inference import clopper_pearson
+from ..nulls.labels import slopes
+from ..nulls.philox import split_seed
+from ..nulls.signflip import exchange_test
+from ..storage import write_whole
 from .courses import TIES
-from .errors import PlanError
-from .nulls.exchanges import LEAST_UNITS, Exchanges, min_p
-from .nulls.freedman_lane import LEAST_UNITS as LEAST_OF_OUTCOME
-from .nulls.freedman_lane import FreedmanLane, Shuffles
-from .nulls.grouptest import Tail
-from .nulls.inference import clopper_pearson
-from .nulls.labels import slopes
-from .nulls.philox import split_seed
-from .nulls.signflip import exchange_test
-from .storage import write_whole
 from .synchrony_model import Drawn, SynchronyModel, therapist_labels
 
 Floats = NDArray[np.float64]

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.drawntest import drawn_test
+from ..nulls.exchanges import list_up_to
+from ..nulls.freedman_lane import Shuffles
+from ..nulls.inference import check_corrections, hopeless, shortfall
+from ..nulls.philox import STREAM_VERSION
+from ..nulls.relations import PARTS, Block, Part, RelabelledSessions, RoundRobin, ScatteredValues, variance_parts
+from ..occasions import occasion_label
+from ..results import FEATURE, TEST_ARRAYS, Result, build_result
+from ..testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
 from .changes import Source
-from .errors import PlanError
 from .meetings import Meeting, Turned, near_name
-from .nulls.drawntest import drawn_test
-from .nulls.exchanges import list_up_to
-from .nulls.freedman_lane import Shuffles
-from .nulls.inference import check_corrections, hopeless, shortfall
-from .nulls.philox import STREAM_VERSION
-from .nulls.relations import PARTS, Block, Part, RelabelledSessions, RoundRobin, ScatteredValues, variance_parts
-from .occasions import occasion_label
-from .results import FEATURE, TEST_ARRAYS, Result, build_result
-from .testing import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
 
 if TYPE_CHECKING:
     import xarray as xr

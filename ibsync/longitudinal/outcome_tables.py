@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PlanError
-from .recordings.study import StudyFile
-from .results import FEATURE, refuse_rows_twice
+from ..errors import PlanError
+from ..recordings.study import StudyFile
+from ..results import FEATURE, refuse_rows_twice
 
 if TYPE_CHECKING:
     import pandas as pd

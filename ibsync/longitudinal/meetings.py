@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.labels import slopes
+from ..results import FEATURE
 from .changes import Source, numbers_of, refuse_one_time_twice, times_of
-from .errors import PlanError
-from .nulls.labels import slopes
 from .outcome_tables import mean
-from .results import FEATURE
 
 Floats = NDArray[np.float64]
 Gain = Literal["slope", "change", "level"]

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.freedman_lane import LEAST_UNITS, basis_of, residuals
+from ..nulls.labels import slopes
 from .blocks import components
-from .errors import PlanError
-from .nulls.freedman_lane import LEAST_UNITS, basis_of, residuals
-from .nulls.labels import slopes
 from .outcome_tables import Table, mean
 
 Floats = NDArray[np.float64]

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.freedman_lane import Shuffles, basis_of, residuals
+from ..nulls.held_out import PENALTIES, HeldOut
+from ..nulls.inference import clopper_pearson, p_value
+from ..nulls.philox import STREAM_VERSION
+from ..recordings.study import StudyFile
+from ..results import Result, provenance
+from ..specifications import require_ending
+from ..storage import write_whole
+from ..testing import refuse_or_warn
+from ..wording import number, outcome_in_words
 from .blocks import components
-from .errors import PlanError
-from .nulls.freedman_lane import Shuffles, basis_of, residuals
-from .nulls.held_out import PENALTIES, HeldOut
-from .nulls.inference import clopper_pearson, p_value
-from .nulls.philox import STREAM_VERSION
 from .outcome_samples import Level, OutcomeLevel, Sample, check_levels, refuse_unusable, sample_of
 from .outcome_tables import Covariates, Table, Values
 from .outcomes import table_of
-from .recordings.study import StudyFile
-from .results import Result, provenance
-from .specifications import require_ending
-from .storage import write_whole
-from .testing import refuse_or_warn
-from .wording import number, outcome_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
+from ..nulls.surrogates import Draws, Null, Repairing
+from ..occasions import occasion_label
+from ..results import ROW, Result, provenance, refuse_rows_twice
 from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
-from .errors import PlanError
-from .nulls.surrogates import Draws, Null, Repairing
-from .occasions import occasion_label
-from .results import ROW, Result, provenance, refuse_rows_twice
 
 if TYPE_CHECKING:
     import xarray as xr

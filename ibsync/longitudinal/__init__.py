@@ -1,0 +1,1 @@
+"""Sessions, outcomes and partners: change over sessions, what goes with it, and whether it carries over."""
