@@ -55,9 +55,6 @@ class Device(Protocol):
     def to_host(self, x: Any) -> NDArray[Any]:
         """Copy of a device array on the host, when all work before it is done."""
 
-    def pinned_copy(self, x: NDArray[Any]) -> Any:
-        """Copy of a host array on the device, by way of page-locked memory and a stream."""
-
     def free_bytes(self) -> int:
         """Memory that can still be had."""
 
@@ -145,17 +142,6 @@ class CudaDevice:
         """Copy on the host, after the work of the current stream."""
         with self.active():
             copied: NDArray[Any] = self.xp.asnumpy(x)
-        return copied
-
-    def pinned_copy(self, x: NDArray[Any]) -> Any:
-        """Copy on the device by way of page-locked memory and a stream of its own."""
-        stream = self.new_stream()
-        with self.active(stream):
-            pinned = import_module("cupyx").empty_pinned(x.shape, x.dtype)
-            pinned[...] = x
-            copied = self.xp.empty(x.shape, x.dtype)
-            copied.set(pinned, stream=stream)
-            stream.synchronize()
         return copied
 
     def free_bytes(self) -> int:

@@ -73,8 +73,8 @@ def check_pinned_memory(device: Device) -> str:
     DeviceError
         If there is none or the copy differs.
     """
-    values = np.arange(1 << 16, dtype=np.float64)
-    found = _tried("a copy from pinned memory", MEMORY_MEND, lambda: device.to_host(device.pinned_copy(values)))
+    values = np.arange(1 << 16, dtype=np.float64).reshape(256, -1)
+    found = _tried("a copy from pinned memory", MEMORY_MEND, lambda: device.to_host(device.upload(values)))
     if not np.array_equal(found, values):
         raise DeviceError(f"a copy from pinned memory differs; {MEMORY_MEND}")
     return f"copied; {device.free_bytes() / 2**30:.1f} GiB of the device free"

@@ -78,7 +78,8 @@ class _Cupy(ModuleType):
             ),
             nvrtc=SimpleNamespace(getVersion=self._nvrtc_version),
             compiler=SimpleNamespace(CompileException=CompileException),
-            Device=self._device, Stream=_Stream,
+            Device=self._device, Stream=_Stream, Event=_Event,
+            get_current_stream=lambda: _Stream(non_blocking=True),
         )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
@@ -158,6 +159,20 @@ class _Stream:
 
     def __exit__(self, *error):
         return None
+
+    def synchronize(self) -> None:
+        pass
+
+    def wait_event(self, event) -> None:
+        pass
+
+
+class _Event:
+    def __init__(self, *, disable_timing: bool):
+        assert disable_timing
+
+    def record(self, stream) -> None:
+        pass
 
     def synchronize(self) -> None:
         pass

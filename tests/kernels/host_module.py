@@ -209,9 +209,6 @@ class HostDevice:
     def release(self):
         pass
 
-    def pinned_copy(self, x):
-        return np.array(x, order="C")
-
     def free_bytes(self) -> int:
         return self.memory_bytes
 
