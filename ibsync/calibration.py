@@ -17,11 +17,8 @@ For the power a shared component is put into recordings of people who never met,
 from __future__ import annotations
 
 import difflib
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +34,7 @@ from .occasions import EpochWords, Pairs
 from .sampling import MODELS
 from .simulated_tests import Design, RepairedStudies, SimulatedTests, SurrogateDyads
 from .spec import WTC
-from .storage import write_whole
+from .storage import JsonFile
 from .surrogate_runs import FAMILY_OPTIONS
 
 Limits = tuple[float, float]
@@ -56,7 +53,7 @@ _FEW_DYADS = 6
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(JsonFile):
     """
     What a test does on a study's own recordings.
 
@@ -183,22 +180,6 @@ class Calibration:
         )
         derived = {name: getattr(self, name) for name in names}
         return {name: _plain(value) for name, value in {**stored, **derived}.items()}
-
-    def to_json(self) -> str:
-        """`to_dict` as text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """
-        Write `to_json` to a file, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written.
-        """
-        write_whole(path, self.to_json().encode())
-        return Path(path)
 
     def __str__(self) -> str:
         title = f"Calibration of kind={self.kind!r}, {self.chroma}, bands {', '.join(self.bands)}"

@@ -20,6 +20,30 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+class JsonFile:
+    """What a finding has that tells all of itself as a dictionary: the same as JSON text, and as a file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as a dictionary that JSON can carry."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """
+        Write `to_json` to a file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        write_whole(path, self.to_json().encode())
+        return Path(path)
+
+
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """
     The resolved path, if a results file can be written there.

@@ -83,6 +83,7 @@ ALLOWED: dict[str, set[str]] = {
     "specifications": {"errors", "grouptest", "storage", "wording"},
     "blocks": {"errors"},
     "changes": {"errors", "labels", "results", "wording", "blocks"},
+    "wanted": {"grouptest"},
     "outcome_tables": {"errors", "study", "results"},
     "outcome_samples": {"errors", "freedman_lane", "labels", "blocks", "outcome_tables"},
 }

@@ -25,6 +25,7 @@ from ..wording import transfer_leaves_open
 from .changes import Source
 from .meetings import Gain, Persons, Which, meetings_of, near_name
 from .outcome_tables import mean, named, number_of
+from .wanted import Wanted, count_tested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +137,7 @@ def transfer(
     source = Source.of(real)
     persons = Persons.of(source, meetings_of(source, trained, probe), gain, time)
     held = [_covariate(source, persons, name, values) for name, values in named(covariates)]
-    wanted = _Wanted(n_perm, seed, names, tail, alpha)
+    wanted = Wanted(n_perm, seed, names, tail, alpha)
     plan = _changes(persons, held, wanted) if kind == "change" else _associations(persons, change, held, wanted)
     refuse_or_warn(plan.caution, correct, plan.left_out)
     told = {
@@ -188,17 +189,6 @@ def _covariate(source: Source, persons: Persons, name: str, values: str | Values
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """Draws and their seed, corrections, tail and level of a test."""
-
-    n: int
-    seed: int
-    correct: Sequence[str]
-    tail: Tail
-    alpha: float
-
-
-@dataclass(frozen=True)
 class _Plan:
     """
     A test that is ready to run.
@@ -224,7 +214,7 @@ class _Plan:
     left_out: str
 
 
-def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floats]], wanted: _Wanted) -> _Plan:
+def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
     """Partial correlation of gain with probe, by permutation over persons."""
     goal = persons.probe - persons.before if change else persons.probe
     present = _present(persons, goal, change, needs_gain=True)
@@ -243,9 +233,8 @@ def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floa
         chosen.names, labels, wanted.n, wanted.seed, list_up_to=min(LIST_UP_TO, list_up_to(wanted.correct))
     )
     test = Associations(chosen.gains.values, goal[kept], nuisance, shuffles)
-    sides = 2 if wanted.tail == "two-sided" else 1
-    lowest = min(1.0, sides / (shuffles.n + 1))
-    caution = hopeless(partial(_too_few, test, lowest, sides, wanted), wanted.correct)
+    lowest = min(1.0, wanted.sides / (shuffles.n + 1))
+    caution = hopeless(partial(_too_few, test, lowest, wanted), wanted.correct)
     attrs = {"null_kind": "transfer_gain", "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": lowest}
     told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
     run = partial(_associate, test, chosen.gains.error, 1 - wanted.alpha)
@@ -261,9 +250,9 @@ def _associate(test: Associations, error: Floats, level: float, **words: Any) ->
     return found | test.slopes() | more
 
 
-def _too_few(test: Associations, lowest: float, sides: int, wanted: _Wanted, some: Sequence[str]) -> str:
+def _too_few(test: Associations, lowest: float, wanted: Wanted, some: Sequence[str]) -> str:
     """Why a lone finding could not be seen, in one sentence; empty if it could."""
-    short = shortfall(test.shuffles.n, test.n_tested, some, alpha=wanted.alpha, sides=sides)
+    short = shortfall(test.shuffles.n, test.n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
     if not short or not test.shuffles.exact:
         return short
     named = ", ".join(map(repr, some)) or "no correction"
@@ -274,7 +263,7 @@ def _too_few(test: Associations, lowest: float, sides: int, wanted: _Wanted, som
     )
 
 
-def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: _Wanted) -> _Plan:
+def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
     """Mean change with probe partners from before training to after, by sign flips."""
     if held:
         raise PlanError("covariates are held constant in an association: leave them out of kind='change'")
@@ -294,7 +283,7 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: _Want
         wanted.seed,
         list_up_to=list_up_to(wanted.correct),
     )
-    n_tested = int((np.isfinite(values).sum(axis=0) >= 2).sum())
+    n_tested = count_tested(values)
     caution = hopeless(
         lambda some: too_few(draws, n_tested, some, tail=wanted.tail, alpha=wanted.alpha), wanted.correct
     )
@@ -309,7 +298,7 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: _Want
     return _Plan(chosen, goal[kept], run, attrs, told, caution, _left_out(persons, present))
 
 
-def _counts(persons: Persons, wanted: _Wanted) -> dict[str, Any]:
+def _counts(persons: Persons, wanted: Wanted) -> dict[str, Any]:
     """How much entered, and whether times told which probes came after."""
     return {
         "n_persons": len(persons.names), "after": int(persons.after), "level": 1 - wanted.alpha,

@@ -28,6 +28,8 @@ from ..testing import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refu
 from ..wording import ORDER_WARNING, change_in_words, change_leaves_open
 from .blocks import Blocks
 from .changes import Dyads, Source, disorder, in_first, two_groups
+from .outcome_tables import mean
+from .wanted import Wanted, count_tested
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +136,7 @@ def plasticity(
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
-    wanted = _Wanted(n_perm, seed, names, tail, alpha)
+    wanted = Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
         plan = _exchange_partners(source, null, dyads, wanted)
     elif groups is not None:
@@ -182,22 +184,6 @@ def _check_words(kind: str, null: Null | None, between: object, tail: str) -> No
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """Draws and their seed, corrections, tail and level of a test."""
-
-    n: int
-    seed: int
-    correct: Sequence[str]
-    tail: Tail
-    alpha: float
-
-    @property
-    def sides(self) -> int:
-        """By how many tails a p is multiplied."""
-        return 2 if self.tail == "two-sided" else 1
-
-
-@dataclass(frozen=True)
 class _Plan:
     """
     A test that is ready to run.
@@ -229,7 +215,7 @@ class _Plan:
     of_sessions: Sequence[Floats] = ()
 
 
-def _flip_signs(dyads: Dyads, wanted: _Wanted) -> _Plan:
+def _flip_signs(dyads: Dyads, wanted: Wanted) -> _Plan:
     found, tail, blocks = dyads.slopes, wanted.tail, dyads.blocks
     if len(blocks) < 2:
         raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
@@ -239,7 +225,7 @@ def _flip_signs(dyads: Dyads, wanted: _Wanted) -> _Plan:
     counts = blocks.sums(np.isfinite(found).astype(np.float64)).astype(np.int64)
     sums = blocks.sums(np.nan_to_num(found))
     of_what: dict[str, Any] = {"tail": tail, "alpha": wanted.alpha, "units": dyads.units}
-    caution = hopeless(lambda some: too_few(draws, _n_tested(found), some, **of_what), wanted.correct)
+    caution = hopeless(lambda some: too_few(draws, count_tested(found), some, **of_what), wanted.correct)
     attrs = {
         "null_kind": "session_slopes", "n_draws": draws.n, "exact": int(draws.exact), "min_p": lowest,
         "seed": draws.seed,
@@ -256,7 +242,7 @@ def _flip_signs(dyads: Dyads, wanted: _Wanted) -> _Plan:
     return _Plan(found, attrs, run, caution, interval=interval)
 
 
-def _refuse_few_blocks(dyads: Dyads, lowest: float, wanted: _Wanted) -> None:
+def _refuse_few_blocks(dyads: Dyads, lowest: float, wanted: Wanted) -> None:
     """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
     if dyads.blocks.shared and lowest > wanted.alpha:
         raise PlanError(
@@ -281,7 +267,7 @@ def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: 
     }  # fmt: skip
 
 
-def _exchange_sessions(dyads: Dyads, wanted: _Wanted) -> _Plan:
+def _exchange_sessions(dyads: Dyads, wanted: Wanted) -> _Plan:
     if dyads.blocks.shared:
         raise PlanError(
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
@@ -292,7 +278,7 @@ def _exchange_sessions(dyads: Dyads, wanted: _Wanted) -> _Plan:
     return replace(_of_labels(draws, "session_order", dyads.slopes, wanted), warning=ORDER_WARNING)
 
 
-def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: _Wanted) -> _Plan:
+def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: Wanted) -> _Plan:
     first, found = in_first(dyads, groups), dyads.slopes
     for name, members in zip(groups, (first, ~first), strict=True):
         n = int(members.sum())
@@ -357,9 +343,9 @@ def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: floa
     return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
 
 
-def _of_labels(draws: SessionOrders | GroupLabels, kind: str, found: Floats, wanted: _Wanted) -> _Plan:
+def _of_labels(draws: SessionOrders | GroupLabels, kind: str, found: Floats, wanted: Wanted) -> _Plan:
     """The test by listed or drawn relabellings."""
-    lowest, n_tested = min(1.0, wanted.sides / (draws.n + 1)), _n_tested(found)
+    lowest, n_tested = min(1.0, wanted.sides / (draws.n + 1)), count_tested(found)
 
     def why(some: Sequence[str]) -> str:
         short = shortfall(draws.n, n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
@@ -381,12 +367,7 @@ def _of_labels(draws: SessionOrders | GroupLabels, kind: str, found: Floats, wan
     return _Plan(found, attrs, run, hopeless(why, wanted.correct))
 
 
-def _n_tested(found: Floats) -> int:
-    """Features with a slope in at least two dyads."""
-    return int((np.isfinite(found).sum(axis=0) >= 2).sum())
-
-
-def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: _Wanted) -> _Plan:
+def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: Wanted) -> _Plan:
     require_match(source.dataset, null)
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
@@ -395,7 +376,7 @@ def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: _Wanted
     words: dict[str, Any] = {
         "alpha": wanted.alpha, "sides": wanted.sides, "listed": draws.design if draws.exact else None,
     }  # fmt: skip
-    n_tested = _n_tested(rows["statistic"])
+    n_tested = count_tested(rows["statistic"])
     attrs = {
         "null_kind": null.kind, "n_draws": draws.n, "exact": int(draws.exact),
         "min_p": min(1.0, wanted.sides * draws.min_p), "seed": draws.seed,
@@ -559,12 +540,9 @@ def _by_session(dyads: Dyads, values: Sequence[Floats]) -> Floats:
 
 def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation (divided by n - 1) over dyads, NaN where there are too few."""
-    present = np.isfinite(rows)
-    n = present.sum(axis=0)
-    missing = np.full(rows.shape[1:], np.nan)
-    mean = np.divide(np.where(present, rows, 0.0).sum(axis=0), n, out=missing.copy(), where=n > 0)
-    square = np.where(present, (rows - mean) ** 2, 0.0).sum(axis=0)
-    return mean, np.sqrt(np.divide(square, n - 1, out=missing.copy(), where=n > 1))
+    n, middle = np.isfinite(rows).sum(axis=0), mean(rows, 0)
+    square = np.nansum((rows - middle) ** 2, axis=0)
+    return middle, np.sqrt(np.divide(square, n - 1, out=np.full(middle.shape, np.nan), where=n > 1))
 
 
 def _shaped(found: Mapping[str, NDArray[Any]], dyads: Dyads) -> Arrays:

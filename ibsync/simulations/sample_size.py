@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -21,7 +18,7 @@ from ..nulls.inference import clopper_pearson
 from ..nulls.labels import slopes
 from ..nulls.philox import split_seed
 from ..nulls.signflip import exchange_test
-from ..storage import write_whole
+from ..storage import JsonFile
 from .courses import TIES
 from .synchrony_model import Drawn, SynchronyModel, therapist_labels
 
@@ -36,7 +33,7 @@ _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), stric
 
 
 @dataclass(frozen=True)
-class StudyPower:
+class StudyPower(JsonFile):
     """How often the test of a longitudinal study finds what was planted, by dyads and sessions.
 
     Attributes
@@ -129,22 +126,6 @@ class StudyPower:
             **stored, "model": asdict(self.model), **derived, "enough": {str(s): n for s, n in self.enough.items()},
             "sentences": list(self.sentences),
         }  # fmt: skip
-
-    def to_json(self) -> str:
-        """`to_dict` as text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """
-        Write `to_json` to a file, whole or not at all.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written.
-        """
-        write_whole(path, self.to_json().encode())
-        return Path(path)
 
     def __str__(self) -> str:
         low, high = self.limits
