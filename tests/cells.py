@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.signal import butter, sosfiltfilt
 
 from ibsync.definition import empty_power, transform
 from ibsync.engine import Engine
 from ibsync.plan import Segment
+
+PROMISE = {"exact": 1e-6, "fast": 5e-4}
 
 
 def clean_signals(n, seed=0):
@@ -73,13 +76,15 @@ def _smoothed_at(products, scale, times):
 def cell_engine(n, spec, group, backend, n_inner=24):
     """An engine whose means are single cells of one group of rows, and where those cells are.
 
-    All times near the two ends are there, and `n_inner` between them.
+    `backend` is a name, or a backend that is there. All times near the two ends are there, and `n_inner` between them.
 
     Returns
     -------
     Engine, rows int [row], times float64 [time]
     """
-    engine = Engine(n, 10.0, spec, backend=backend)
+    engine = Engine(n, 10.0, spec, backend=backend if isinstance(backend, str) else "numpy")
+    if not isinstance(backend, str):
+        engine._device = backend
     plan = engine.plan
     first, n_rows = plan.row_spans[group]
     tables = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), 0)
@@ -107,3 +112,17 @@ def engine_at(engine, rows, times, a, b):
     found = engine.coherence(features_a, features_b)
     shape = (len(a), len(b), len(times), len(rows))
     return found.coherency.reshape(shape), found.coherence.reshape(shape), int(features_a.deep.any())
+
+
+def assert_every_cell_keeps_the_promise(spec, a, b, group, backend, n_inner=24):
+    """Hold every cell of a group of rows against the definition; return the depth that was needed."""
+    engine, rows, times = cell_engine(a.shape[1], spec, group, backend, n_inner)
+    found, r2, depth = engine_at(engine, rows, times, a, b)
+    expected, power = definition_at(a, b, engine.plan.scales, rows, times)
+    decided = np.abs(power - 1) > 1e-3  # whether a cell at the very threshold counts as empty is rounding
+    assert_array_equal(np.isnan(r2)[decided], np.isnan(expected)[decided])
+    both = np.isfinite(r2) & np.isfinite(expected)
+    assert both.mean() > 0.5
+    assert_allclose(r2[both], np.abs(expected[both]) ** 2, rtol=0, atol=PROMISE[spec.accuracy])
+    assert_allclose(found[both], expected[both], rtol=0, atol=PROMISE[spec.accuracy])
+    return depth

@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from cells import cell_engine, clean_signals, definition_at, engine_at, rough_signals
+from cells import (
+    assert_every_cell_keeps_the_promise,
+    clean_signals,
+    rough_signals,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import refusal
 
@@ -17,7 +21,6 @@ from ibsync.spec import WTC, Band
 N, SFREQ = 600, 10.0
 BANDS = {"slow": Band(0.06, 0.2, exclude=(0.09, 0.11)), "fast": (0.3, 0.8)}
 EPOCHS = {"early": (0, 30), "late": [(25, 40), (42, 58)]}
-PROMISE = {"exact": 1e-6, "fast": 5e-4}
 # Two runs that differ in the order of float32 sums only.
 ROUNDING = 1e-6
 
@@ -43,19 +46,6 @@ def assert_close(found, expected, *, atol=ROUNDING):
 # --- every cell -------------------------------------------------------------------------------------------------------
 
 GROUPS = [(64, 0), (64, 1), (64, 2), (64, 3), (500, 0), (500, 1), (500, 3), (500, 5), (3000, 0), (3000, 6), (3000, 8)]
-
-
-def assert_every_cell_keeps_the_promise(spec, a, b, group, backend, n_inner=24):
-    engine, rows, times = cell_engine(a.shape[1], spec, group, backend, n_inner)
-    found, r2, depth = engine_at(engine, rows, times, a, b)
-    expected, power = definition_at(a, b, engine.plan.scales, rows, times)
-    decided = np.abs(power - 1) > 1e-3  # whether a cell at the very threshold counts as empty is rounding
-    assert_array_equal(np.isnan(r2)[decided], np.isnan(expected)[decided])
-    both = np.isfinite(r2) & np.isfinite(expected)
-    assert both.mean() > 0.5
-    assert_allclose(r2[both], np.abs(expected[both]) ** 2, rtol=0, atol=PROMISE[spec.accuracy])
-    assert_allclose(found[both], expected[both], rtol=0, atol=PROMISE[spec.accuracy])
-    return depth
 
 
 @pytest.mark.parametrize("make", [clean_signals, rough_signals])

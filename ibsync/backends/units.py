@@ -267,9 +267,9 @@ class UnitMaker:
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
         norms = xp.empty(shape if self.form == HALVES else (1, 1), np.float32)
         valid, shallow = xp.empty(shape, np.uint8), xp.zeros(self.n_channels, np.int32)
-        n_filters = group.mixing.shape[2]
-        per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize
         for run in _runs(group, times):
+            n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]
+            per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize
             for part in run.parts(max(1, min(_FILTERED_BYTES // per_time, 65_535))):
                 z = self._filtered(part, n_filters)
                 self._pack(part, z, (words, norms, valid, shallow))
@@ -309,7 +309,8 @@ class UnitMaker:
 
     def _pack(self, run: _Run, z: Any, out: tuple[Any, Any, Any, Any]) -> None:
         tables, device, group = self.tables, self.tables.device, self.tables.group
-        n_rows, n_features, n_filters = group.mixing.shape
+        # The ends' tables may need other filters than the interior's: 80 beside 78 in the first half-octave.
+        n_rows, n_features, n_filters = (group.end_mixing if run.side else group.mixing).shape[-3:]
         if run.side:
             rows = self._end_rows(run)
             mixing, gain = tables.end_mixing[rows], tables.end_gain[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cells import cell_engine, clean_signals, definition_at, engine_at
+from cells import assert_every_cell_keeps_the_promise, clean_signals, rough_signals
 from numpy.testing import assert_allclose, assert_array_equal
 from strict import StrictDevice
 
@@ -22,7 +22,6 @@ BANDS = {"slow": (0.4, 0.8), "fast": (0.9, 1.6)}
 EPOCHS = {"early": (0, 8), "late": [(6, 9), (10, 16)]}
 # Against the NumPy backend of the same accuracy; rounding to halves is most of it.
 NEAR = {"exact": 5e-7, "fast": 1e-4}
-PROMISE = {"exact": 1e-6, "fast": 5e-4}
 
 
 def engines(device, *, accuracy="exact", tensor_cores=False):
@@ -86,12 +85,17 @@ def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(strict, t
 @pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
 def test_every_cell_keeps_the_promise(strict, accuracy, tensor_cores):
     a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]
-    engine, rows, times = cell_engine(64, WTC(accuracy=accuracy), 1, "numpy", 4)
-    engine._device = CudaBackend(strict, tensor_cores=tensor_cores)
-    found, r2, _ = engine_at(engine, rows, times, a, b)
-    expected, _ = definition_at(a, b, engine.plan.scales, rows, times)
-    assert_allclose(found, expected, rtol=0, atol=PROMISE[accuracy])
-    assert_allclose(r2, np.abs(expected) ** 2, rtol=0, atol=PROMISE[accuracy])
+    backend = CudaBackend(strict, tensor_cores=tensor_cores)
+    assert_every_cell_keeps_the_promise(WTC(accuracy=accuracy), a, b, 1, backend, 4)
+
+
+@pytest.mark.parametrize("make", [clean_signals, rough_signals])
+@pytest.mark.parametrize("n", [64, 500, 3000])
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_every_cell_of_the_first_half_octave_keeps_the_promise(strict, accuracy, n, make):
+    """There the ends' tables need more filters than the interior's."""
+    backend = CudaBackend(strict, tensor_cores=False)
+    assert_every_cell_keeps_the_promise(WTC(accuracy=accuracy), make(n, 0), make(n, 1), 0, backend)
 
 
 def test_a_spike_is_served_by_the_deeper_rank(strict):
