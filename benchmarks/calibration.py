@@ -23,12 +23,14 @@ from measure import provenance, usable_cores
 from numpy.typing import NDArray
 from scenarios import BAND_S, DURATION_S, SCENARIOS, SFREQ_HZ, WITHOUT_INTERACTION, simulate
 
-from ibsync.engine import Engine
-from ibsync.nulls.accumulate import tie_tolerance
-from ibsync.nulls.inference import clopper_pearson, p_value, repair_test
-from ibsync.nulls.surrogates import Draws, Null, Repairing
-from ibsync.sampling import SurrogatePartners
-from ibsync.spec import WTC
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
+from ibsync.inference.p_values import clopper_pearson, p_value
+from ibsync.inference.repaired_test import repair_test
+from ibsync.nulls.counts import tie_tolerance
+from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.study.surrogate_partners import SurrogatePartners
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from roofline import Peaks, Works, coherence_work, features_work, measured_peaks, phase_null_work, seconds, together
 from textbook import Textbook, inside_cone
 
-from ibsync.analysis import Study
-from ibsync.backends.cuda import default_device
 from ibsync.commands.bench import map_spec, run_bench
 from ibsync.commands.machine import gpu_facts, pool_bytes
 from ibsync.commands.workloads import Workload, session_signals, write_workload
-from ibsync.engine import Engine
+from ibsync.coupling.backends.cuda.backend import default_device
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
 from ibsync.errors import IbsyncError
-from ibsync.spec import WTC
+from ibsync.study.study import Study
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
 PACKAGES = ("numpy", "scipy", "h5py", "xarray", "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x")

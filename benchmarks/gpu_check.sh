@@ -43,7 +43,7 @@ finish() {
 }
 
 if ! reason=$("$python" -c '
-from ibsync.backends.cuda import default_device
+from ibsync.coupling.backends.cuda.backend import default_device
 from ibsync.errors import DeviceError
 try:
     print(default_device().name)

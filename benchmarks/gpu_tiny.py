@@ -11,10 +11,10 @@ from pathlib import Path
 import checkout  # noqa: F401
 import numpy as np
 
-from ibsync.analysis import Study
 from ibsync.commands.bench import map_spec
 from ibsync.commands.workloads import Workload, write_workload
-from ibsync.engine import Engine
+from ibsync.coupling.engine import Engine
+from ibsync.study.study import Study
 
 TINY = Workload(1, 1, 3, 60.0, 4.0, 8, "none", periods_s=(2.0, 8.0))
 NEAR = {"exact": 1e-6, "fast": 1e-4}

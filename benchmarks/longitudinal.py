@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 import ibsync as ibs
 from ibsync import Growth, SynchronyModel
-from ibsync.engine import Engine
-from ibsync.nulls.inference import clopper_pearson
-from ibsync.nulls.surrogates import Null
+from ibsync.coupling.engine import Engine
+from ibsync.inference.p_values import clopper_pearson
+from ibsync.nulls.repaired_null import Null
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

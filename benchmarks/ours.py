@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ibsync import __version__
 from ibsync.commands.bench import Job
 from ibsync.commands.bench import map_spec as spec
-from ibsync.engine import Engine
+from ibsync.coupling.engine import Engine
 
 SHORT_EPOCHS = {"whole": (0.0, 600.0), "first": (100.0, 220.0), "middle": (250.0, 370.0)}
 
@@ -97,8 +97,9 @@ def surrogate_null(study_path: str, kind: str, n_draws: int, accuracy: str) -> d
 
 def repairings(n_dyads: int, n_features: int, n_draws: int) -> dict[str, float]:
     """Group test of many re-pairings of pair values that are there already."""
-    from ibsync.nulls.inference import repair_test
-    from ibsync.nulls.surrogates import Draws, Null, Repairing
+    from ibsync.inference.repaired_test import repair_test
+    from ibsync.nulls.repaired_null import Null
+    from ibsync.nulls.repairing import Draws, Repairing
 
     values = np.random.default_rng(1).random((1, n_dyads, n_dyads, n_features), np.float32)
     names = [f"d{k}" for k in range(n_dyads)]
@@ -110,7 +111,7 @@ def repairings(n_dyads: int, n_features: int, n_draws: int) -> dict[str, float]:
 
 def tables(n_samples: int, sfreq_hz: float, accuracy: str, deep: bool = False) -> dict[str, float]:
     """Seconds to build the tables in an empty cache folder, and to load them from it."""
-    from ibsync.tables import load_group
+    from ibsync.coupling.transform.feature_cache import load_group
 
     plan = _engine(n_samples, sfreq_hz, accuracy).plan
     keys = [(plan.scales, first, n, plan.rank(int(deep))) for first, n in plan.row_spans]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from clocks import Clock, elapsed
 
-from ibsync.backends.grams import times_per_chunk
-from ibsync.definition import padded_length
-from ibsync.plan import Plan, Segment
+from ibsync.coupling.backends.cuda.pair_stage import times_per_chunk
+from ibsync.coupling.plan import Plan, Segment
+from ibsync.coupling.transform.definition import padded_length
 
 PRODUCTS = {"exact": 3, "fast": 1}
 """Products of halves that make one product on tensor cores: hi hi + hi lo + lo hi, or the one of rounded numbers."""

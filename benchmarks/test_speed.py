@@ -13,9 +13,9 @@ import pytest
 from cases import DYAD_SFREQ_HZ, PERIODS_S, VOICES, dyad_signals
 from numpy.typing import NDArray
 
-from ibsync.engine import Engine
-from ibsync.spec import WTC, Band
-from ibsync.tables import load_group
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC, Band
+from ibsync.coupling.transform.feature_cache import load_group
 
 accuracies = pytest.mark.parametrize("accuracy", ["exact", "fast"])
 

@@ -9,33 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analysis import Study
-    from .arrays import partial_wtc, wtc
-    from .calibration import Calibration, calibrate
-    from .contrasts import contrast
-    from .engine import Engine
+    from .coupling.band_grids import frequency_bands, time_windows
+    from .coupling.engine import Engine
+    from .coupling.spec import WTC, Band, PhaseShares
     from .errors import DeviceError, IbsyncError, InputError, PlanError
-    from .grids import frequency_bands, time_windows
-    from .longitudinal.generalisation import transfer
-    from .longitudinal.growth import plasticity
-    from .longitudinal.mixed_models import mixed_model
-    from .longitudinal.outcomes import outcome, outcome_parts
-    from .longitudinal.predictions import Prediction, predict_outcome
-    from .longitudinal.social_relations import relations
-    from .multiverses import multiverse
-    from .null_files import load_null, merge_nulls, save_null
-    from .pictures import plot
-    from .pictures.report import report
-    from .power import wavelet_power
+    from .questions.contrast import contrast
+    from .questions.group_test import test, test_together
+    from .questions.mixed_model import mixed_model
+    from .questions.multiverse import multiverse
+    from .questions.outcome import outcome, outcome_parts
+    from .questions.plasticity import plasticity
+    from .questions.predict_outcome import Prediction, predict_outcome
+    from .questions.relations import relations
+    from .questions.transfer import transfer
     from .recordings.pack import pack
-    from .results import Result, load
-    from .simulations.courses import Growth
-    from .simulations.sample_size import StudyPower, study_power
-    from .simulations.simulation import simulate
-    from .simulations.synchrony_model import SynchronyModel
-    from .spec import WTC, Band, PhaseShares
-    from .specifications import Multiverse
-    from .testing import test, test_together
+    from .results.calibration_result import Calibration
+    from .results.figures import gallery as plot
+    from .results.multiverse_result import Multiverse
+    from .results.null_files import load_null, merge_nulls, save_null
+    from .results.report import report
+    from .results.result import Result, load
+    from .simulation.calibrate import calibrate
+    from .simulation.courses import Growth
+    from .simulation.simulate import simulate
+    from .simulation.study_model import SynchronyModel
+    from .simulation.study_power import StudyPower, study_power
+    from .study.study import Study
+    from .study.wavelet_power import wavelet_power
+    from .study.wtc import partial_wtc, wtc
 
 __version__ = "0.1.0"
 
@@ -85,53 +86,53 @@ __all__ = [
 ]
 
 _HOME = {
-    "WTC": "spec",
-    "Band": "spec",
-    "Calibration": "calibration",
+    "WTC": "coupling.spec",
+    "Band": "coupling.spec",
+    "Calibration": "simulation.calibrate",
     "DeviceError": "errors",
-    "Engine": "engine",
-    "Growth": "simulations.courses",
+    "Engine": "coupling.engine",
+    "Growth": "simulation.courses",
     "IbsyncError": "errors",
     "InputError": "errors",
-    "Multiverse": "specifications",
-    "PhaseShares": "spec",
+    "Multiverse": "results.multiverse_result",
+    "PhaseShares": "coupling.spec",
     "PlanError": "errors",
-    "Prediction": "longitudinal.predictions",
-    "Result": "results",
-    "Study": "analysis",
-    "StudyPower": "simulations.sample_size",
-    "SynchronyModel": "simulations.synchrony_model",
-    "calibrate": "calibration",
-    "contrast": "contrasts",
-    "frequency_bands": "grids",
-    "load": "results",
-    "load_null": "null_files",
-    "merge_nulls": "null_files",
-    "mixed_model": "longitudinal.mixed_models",
-    "multiverse": "multiverses",
-    "outcome": "longitudinal.outcomes",
-    "outcome_parts": "longitudinal.outcomes",
+    "Prediction": "questions.predict_outcome",
+    "Result": "results.result",
+    "Study": "study.study",
+    "StudyPower": "simulation.study_power",
+    "SynchronyModel": "simulation.study_model",
+    "calibrate": "simulation.calibrate",
+    "contrast": "questions.contrast",
+    "frequency_bands": "coupling.band_grids",
+    "load": "results.result",
+    "load_null": "results.null_files",
+    "merge_nulls": "results.null_files",
+    "mixed_model": "questions.mixed_model",
+    "multiverse": "questions.multiverse",
+    "outcome": "questions.outcome",
+    "outcome_parts": "questions.outcome",
     "pack": "recordings.pack",
-    "partial_wtc": "arrays",
-    "plasticity": "longitudinal.growth",
-    "predict_outcome": "longitudinal.predictions",
-    "relations": "longitudinal.social_relations",
-    "report": "pictures.report",
-    "save_null": "null_files",
-    "simulate": "simulations.simulation",
-    "study_power": "simulations.sample_size",
-    "test": "testing",
-    "test_together": "testing",
-    "time_windows": "grids",
-    "transfer": "longitudinal.generalisation",
-    "wavelet_power": "power",
-    "wtc": "arrays",
+    "partial_wtc": "study.wtc",
+    "plasticity": "questions.plasticity",
+    "predict_outcome": "questions.predict_outcome",
+    "relations": "questions.relations",
+    "report": "results.report",
+    "save_null": "results.null_files",
+    "simulate": "simulation.simulate",
+    "study_power": "simulation.study_power",
+    "test": "questions.group_test",
+    "test_together": "questions.group_test",
+    "time_windows": "coupling.band_grids",
+    "transfer": "questions.transfer",
+    "wavelet_power": "study.wavelet_power",
+    "wtc": "study.wtc",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "plot":
-        return import_module(".pictures.plot", __name__)
+        return import_module(".results.figures.gallery", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'ibsync' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,4 +1,4 @@
-// Random words by what they are for: the counter layout of ibsync/nulls/philox.py.
+// Random words by what they are for: the counter layout of ibsync/nulls/random_streams.py.
 #include "common.cuh"
 
 namespace ibsync {

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.signal import butter, sosfiltfilt
 
-from ibsync.definition import empty_power, transform
-from ibsync.engine import Engine
-from ibsync.plan import Segment
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.plan import Segment
+from ibsync.coupling.transform.definition import empty_power, transform
 
 PROMISE = {"exact": 1e-6, "fast": 5e-4}
 

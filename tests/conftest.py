@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from threadpoolctl import threadpool_limits
 
-from ibsync.backends.cuda import default_device
+from ibsync.coupling.backends.cuda.backend import default_device
 from ibsync.errors import DeviceError
 
 BACKENDS = ("numpy", "cuda")

@@ -57,7 +57,7 @@ def make_real(n_dyads=12, n_sessions=1, **options):
             "band": list(BANDS),
             "band_low_hz": ("band", [low for low, _ in BANDS.values()]),
             "band_high_hz": ("band", [high for _, high in BANDS.values()]),
-            "chroma": "hbo",
+            "signal": "hbo",
         },
         attrs={
             "kind": "synchrony",
@@ -151,7 +151,7 @@ TEST_ATTRS = {
 
 
 def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, **options):
-    from ibsync.results import build_result
+    from ibsync.results.result import build_result
 
     arrays = make_test_arrays(n_dyads, n_sessions, n_draws=n_draws, **options)
     return build_result(make_real(n_dyads, n_sessions, **options), arrays, TEST_ATTRS | {"n_draws": n_draws})

@@ -79,7 +79,7 @@ def dataset(rows, persons, values, channels, channels_b=None, persons_first=True
             "band": list(BANDS)[: values.shape[-1]],
             "band_low_hz": ("band", [low for low, _ in BANDS.values()][: values.shape[-1]]),
             "band_high_hz": ("band", [high for _, high in BANDS.values()][: values.shape[-1]]),
-            "chroma": "hbo",
+            "signal": "hbo",
         },
         attrs={"kind": "synchrony", "measure": "coherence", "ibsync_version": "0.1.0"},
     )

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import xarray as xr
 
-from ibsync.longitudinal.growth import plasticity
+from ibsync.questions.plasticity import plasticity
 
 DIMS = ("dyad", "epoch", "channel_a", "channel_b", "band")
 
@@ -33,7 +33,7 @@ def study(values, *, sessions=None, valid=0.9, groups=None, task="talk"):
             "band": ["task"],
             "band_low_hz": ("band", [0.02]),
             "band_high_hz": ("band", [0.1]),
-            "chroma": "hbo",
+            "signal": "hbo",
         },
         {"study_sha256": "ab" * 32, "spec": "{}", "ibsync_version": "0", "sfreq": 5.0},
     )

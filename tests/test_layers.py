@@ -15,134 +15,28 @@ import ibsync
 
 PACKAGE = Path(ibsync.__file__).parent
 
-# What each module may import of ours. Read from top to bottom: a module knows only what stands above it.
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    # Random numbers and surrogates, and kernels that give the same on a device.
-    "philox": {"errors"},
-    "families": {"errors", "philox"},
-    "cuda": {"errors", "philox", "families"},
-    # What is asked, and how it is computed.
-    "spec": {"errors"},
-    "definition": {"errors", "spec"},
-    "signals": {"errors", "definition"},
-    "tables": {"errors", "spec", "definition"},
-    "plan": {"errors", "spec", "tables"},
-    "backends": {"errors", "cuda", "spec", "definition", "signals", "tables", "plan"},
-    "maps": {"errors", "spec", "definition", "signals"},
-    "sparse": {"spec", "definition"},
-    "engine": {"errors", "cuda", "spec", "signals", "tables", "plan", "backends", "maps"},
-    # Files: people, recordings, dyads.
-    "storage": {"errors"},
-    "hdf5": {"errors", "storage"},
-    "recording": {"errors"},
-    "study_layout": {"errors", "hdf5", "recording"},
-    "study_reading": {"errors", "hdf5", "recording", "study_layout"},
-    "study": {"errors", "hdf5", "recording", "study_layout", "study_reading"},
-    "clock": {"errors"},
-    "sources": {"errors"},
-    "cohort": {"errors", "sources"},
-    "snirf": {"errors", "hdf5", "recording", "clock"},
-    "incoming": {"errors", "recording", "clock", "sources", "snirf"},
-    "foreign": {"errors", "recording", "clock", "sources", "snirf", "incoming"},
-    "matching": {"errors", "sources", "cohort", "incoming"},
-    "fitting": {"errors", "clock", "incoming", "matching"},
-    "pack": {"errors", "hdf5", "recording", "study", "sources", "cohort", "incoming", "foreign", "matching", "fitting"},
-    "synthesis": {"errors"},
-    "courses": {"errors"},
-    # Null distributions and tests, on host arrays.
-    "surrogates": {"errors", "philox"},
-    "matchings": {"philox", "surrogates"},
-    "accumulate": {"errors"},
-    "grouptest": {"errors", "surrogates", "accumulate"},
-    "streamed": {"errors", "accumulate", "cuda", "grouptest"},
-    "clusters": {"errors", "grouptest"},
-    "inference": {"errors", "surrogates", "accumulate", "grouptest", "clusters"},
-    "surrogatetest": {"errors", "grouptest", "inference", "streamed"},
-    "exchanges": {"errors", "grouptest", "inference", "philox"},
-    "jointtest": {"errors", "accumulate", "grouptest", "inference", "surrogates"},
-    "limits": set(),
-    "held_out": set(),
-    "freedman_lane": {"errors", "accumulate", "grouptest", "inference", "philox", "limits"},
-    "associations": {"freedman_lane"},
-    "relations": {"freedman_lane"},
-    "labels": {"errors", "exchanges", "philox"},
-    "intervals": {"exchanges", "labels", "limits"},
-    "drawntest": {"errors", "accumulate", "grouptest", "inference"},
-    "signflip": {"errors", "accumulate", "clusters", "exchanges", "grouptest", "inference"},
-    "significance": {"errors", "spec", "definition", "signals", "sparse", "philox", "families"},
-    # A study's rows, and what is drawn for one of them.
-    "grids": {"errors"},
-    "occasions": {"errors", "spec", "engine", "recording", "study"},
-    "measures": {"errors", "engine"},
-    "sampling": {"signals", "engine", "measures", "families", "philox", "cuda"},
-    # Results in words and files.
-    "null_files": {"errors", "storage", "philox", "accumulate", "streamed", "surrogates", "matchings"},
-    "wording": {"errors"},
-    "results": {"errors", "measures", "storage", "wording"},
-    "specifications": {"errors", "grouptest", "storage", "wording"},
-    "blocks": {"errors"},
-    "changes": {"errors", "labels", "results", "wording", "blocks"},
-    "wanted": {"grouptest"},
-    "outcome_tables": {"errors", "study", "results"},
-    "outcome_samples": {"errors", "freedman_lane", "labels", "blocks", "outcome_tables"},
-}
-# The places that know all stages (arrays in, studies in), and the faces above it, which may use anything.
-FACES = {
-    "__init__",
-    "__main__",
-    "analysis",
-    "arrays",
-    "bench",
-    "calibration",
-    "common_causes",
-    "contrasts",
-    "cli",
-    "curve",
-    "demo",
-    "doctor",
-    "drawing",
-    "followups",
-    "generalisation",
-    "histograms",
-    "job",
-    "machine",
-    "meetings",
-    "mixed_models",
-    "multiverse",
-    "multiverses",
-    "outcomes",
-    "page_tables",
-    "panels",
-    "growth",
-    "growth_lines",
-    "people",
-    "plot",
-    "power",
-    "power_curves",
-    "power_plan",
-    "predictions",
-    "report",
-    "sample_size",
-    "scalogram",
-    "scatters",
-    "settings",
-    "simulated_tests",
-    "simulation",
-    "social_relations",
-    "strangers",
-    "surrogate_runs",
-    "synchrony_model",
-    "testing",
-    "workloads",
-}
-FOLDERS = {"recordings", "nulls", "longitudinal", "simulations", "pictures", "commands"}
-H5PY_OWNERS = {"hdf5", "snirf", "study_layout", "study_reading"}
+# The folders in the order of the story. A file imports of its own folder and of those that stand before it.
+ORDER = (
+    "errors",  # what can go wrong
+    "recordings",  # files of two people
+    "coupling",  # two signals become numbers
+    "nulls",  # what might have been
+    "inference",  # from draws to p
+    "results",  # what came out, and what a person sees
+    "study",  # the verbs of arrays and of a study
+    "questions",  # what a lab asks
+    "simulation",  # known truth
+    "commands",  # the command line
+)
+# The ground floor: it knows signals, and nothing of files, draws, tests or labels.
+COUPLING_KNOWS = {"errors"}
+CUDA = "coupling/backends/cuda/"
+H5PY_OWNERS = {"hdf5", "snirf", "study_file_writing", "study_file_reading"}
 HEAVY = ("scipy.stats", "statsmodels", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
 
 
 def dotted(path: Path, package: Path) -> set[str]:
-    """Full names that a file imports, of our own modules ("ibsync.spec.WTC") and of others."""
+    """Full names that a file imports, of our own modules ("ibsync.coupling.spec.WTC") and of others."""
     here = path.relative_to(package.parent).with_suffix("").parts
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -154,40 +48,37 @@ def dotted(path: Path, package: Path) -> set[str]:
     return names
 
 
-def module_of(name: str) -> str:
-    """Our own module, or the third-party package, that a full name belongs to."""
-    parts = name.split(".")
-    if parts[0] != "ibsync":
-        return parts[0]
-    inside = len(parts) > 2 and parts[1] in FOLDERS
-    return parts[2 if inside else 1]
+def files_of(package: Path) -> dict[str, set[str]]:
+    """Full names that each file imports, by the file's path in the package; the two doors of the package apart."""
+    return {
+        path.relative_to(package).as_posix(): dotted(path, package)
+        for path in sorted(package.rglob("*.py"))
+        if path.parent != package or path.stem not in ("__init__", "__main__")
+    }
 
 
-def module_at(path: Path, package: Path) -> str:
-    """Name of the module in a file."""
-    parts = path.relative_to(package).parts
-    return parts[0].removesuffix(".py") if parts[0] not in FOLDERS else path.stem
+def folder_of(file: str) -> str:
+    """Folder of the package that a file lies in; a file at its root is a folder of its own."""
+    return file.split("/")[0].removesuffix(".py")
 
 
 def faults(package: Path = PACKAGE) -> list[str]:
     """Every import that breaks a rule, in words."""
     found = []
-    for path in sorted(package.rglob("*.py")):
-        parts = path.relative_to(package).parts
-        full_names = dotted(path, package)
-        module, names = module_at(path, package), {module_of(name) for name in full_names}
-        where = path.relative_to(package).as_posix()
-        if module not in FACES:
-            ours = names & (set(ALLOWED) | FACES) - {module}
-            found += [f"{where} imports {name}" for name in sorted(ours - ALLOWED.get(module, set()))]
-        if "cupy" in names and parts[0] != "cuda":
-            found.append(f"{where} imports cupy")
-        if "h5py" in names and module not in H5PY_OWNERS:
-            found.append(f"{where} imports h5py")
-        if module == "backends":
-            other = "numpy" if "cuda" in where else "cuda"
-            crossing = f"ibsync.backends.{other}"
-            found += [f"{where} imports {crossing}" for name in full_names if f"{name}.".startswith(f"{crossing}.")]
+    for file, names in files_of(package).items():
+        folder = folder_of(file)
+        before = COUPLING_KNOWS if folder == "coupling" else set(ORDER[: ORDER.index(folder)])
+        ours = {name.split(".")[1] for name in names if name.startswith("ibsync.")}
+        found += [f"{file} imports {name}" for name in sorted(ours & set(ORDER) - before - {folder})]
+        others = {name.split(".")[0] for name in names}
+        if "cupy" in others and not file.startswith(CUDA):
+            found.append(f"{file} imports cupy")
+        if "h5py" in others and Path(file).stem not in H5PY_OWNERS:
+            found.append(f"{file} imports h5py")
+        if file.startswith(CUDA) and any(name.startswith("ibsync.coupling.backends.numpy") for name in names):
+            found.append(f"{file} imports the other backend")
+        if file == "coupling/backends/numpy.py" and any("backends.cuda" in name for name in names):
+            found.append(f"{file} imports the other backend")
     return found
 
 
@@ -195,43 +86,52 @@ def test_imports_point_one_way():
     assert faults() == []
 
 
-def test_every_module_has_a_place_in_the_order():
-    modules = {module_at(path, PACKAGE) for path in PACKAGE.rglob("*.py")}
-    assert modules - set(ALLOWED) - FACES == set()
+def test_every_folder_has_a_place_in_the_order():
+    assert {folder_of(file) for file in files_of(PACKAGE)} == set(ORDER)
 
 
-def test_the_order_has_no_cycle():
-    position = {module: number for number, module in enumerate(ALLOWED)}
-    assert all(position[below] < position[module] for module, allowed in ALLOWED.items() for below in allowed)
+def test_no_file_imports_itself_by_a_detour():
+    """A circle of files cannot be read from any end."""
+    names = files_of(PACKAGE)
+    module = {f"ibsync.{file.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}": file for file in names}
+    arrows = {
+        file: {module[m] for name in imported if (m := name if name in module else name.rpartition(".")[0]) in module}
+        for file, imported in names.items()
+    }
+    while free := [file for file, targets in arrows.items() if not targets & (set(arrows) - {file})]:
+        for file in free:
+            del arrows[file]
+    assert sorted(arrows) == []
 
 
 @pytest.mark.parametrize(
     ("file", "line", "fault"),
     [
-        ("spec.py", "from .engine import Engine", "spec.py imports engine"),
-        ("spec.py", "from ibsync.engine import Engine", "spec.py imports engine"),
-        ("study.py", "import ibsync.analysis", "study.py imports analysis"),
-        ("tables.py", "def f():\n    from . import results", "tables.py imports results"),
-        ("engine.py", "import cupy as cp", "engine.py imports cupy"),
-        ("cli.py", "from cupy import cuda", "cli.py imports cupy"),
-        ("spec.py", "import h5py", "spec.py imports h5py"),
-        ("backends/numpy.py", "from ..engine import Engine", "backends/numpy.py imports engine"),
-        ("backends/numpy.py", "from .cuda import module", "backends/numpy.py imports ibsync.backends.cuda"),
+        ("coupling/spec.py", "from ..study.study import Study", "coupling/spec.py imports study"),
+        ("coupling/spec.py", "from ibsync.nulls.tails import Tail", "coupling/spec.py imports nulls"),
+        ("coupling/spec.py", "from ..recordings import clock", "coupling/spec.py imports recordings"),
+        ("recordings/clock.py", "import ibsync.coupling.plan", "recordings/clock.py imports coupling"),
+        ("nulls/counts.py", "def f():\n    from .. import results", "nulls/counts.py imports results"),
+        ("results/result.py", "from ..questions.transfer import transfer", "results/result.py imports questions"),
+        ("coupling/engine.py", "import cupy as cp", "coupling/engine.py imports cupy"),
+        ("commands/cli.py", "from cupy import cuda", "commands/cli.py imports cupy"),
+        ("coupling/spec.py", "import h5py", "coupling/spec.py imports h5py"),
         (
-            "backends/cuda/module.py",
-            "from ..numpy import Backend",
-            "backends/cuda/module.py imports ibsync.backends.numpy",
+            "coupling/backends/numpy.py",
+            "from .cuda import launch",
+            "coupling/backends/numpy.py imports the other backend",
         ),
-        ("backends/numpy.py", "import ibsync.backends.cuda", "backends/numpy.py imports ibsync.backends.cuda"),
-        ("backends/numpy.py", "import numpy", None),
-        ("backends/cuda.py", "import cupy", "backends/cuda.py imports cupy"),
-        ("cuda/device.py", "from ..plan import Plan", "cuda/device.py imports plan"),
-        ("cuda/device.py", "import cupy", None),
-        ("backends/cuda.py", "from ..cuda.module import load", None),
-        ("cli.py", "from . import engine, results", None),
+        (
+            "coupling/backends/cuda/launch.py",
+            "from ..numpy import NumpyBackend",
+            "coupling/backends/cuda/launch.py imports the other backend",
+        ),
+        ("coupling/backends/numpy.py", "import numpy", None),
+        ("coupling/backends/cuda/device.py", "import cupy", None),
+        ("commands/cli.py", "from ..study import study", None),
     ],
 )
-def test_a_planted_import_is_caught(tmp_path, file, line, fault):
+def test_a_wrong_import_is_caught(tmp_path, file, line, fault):
     package = tmp_path / "ibsync"
     (package / file).parent.mkdir(parents=True)
     (package / file).write_text(line, encoding="utf-8")
@@ -258,9 +158,7 @@ def test_the_parser_of_the_command_line_takes_not_even_numpy():
     assert loaded_modules("import ibsync.commands.cli; ibsync.commands.cli._parser()").isdisjoint((*HEAVY, "numpy"))
 
 
-def test_no_module_hides_a_function_of_its_name():
-    """Importing ``ibsync.power`` sets the attribute `power`; a function of that name would be gone then."""
-    hidden = {
-        name for name, home in ibsync._HOME.items() if (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
-    }
-    assert hidden == set()
+def test_the_root_holds_ten_entries_beside_the_names_of_the_package():
+    entries = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "kernels")}
+    assert entries == {"__init__.py", "__main__.py", "py.typed", "errors.py", *ORDER} - {"errors"}
+    assert not set(ORDER) & set(ibsync._HOME)  # importing a folder sets an attribute of its name

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError, PlanError
-from ..storage import check_writable
+from ..recordings.whole_files import check_writable
 from .machine import Sample, forget_peak_rss, gpu_facts, machine_facts, peak_rss_bytes, pool_bytes, timed
 from .workloads import PERIODS_S, VOICES, WORKLOADS, Workload, write_workload
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..analysis import Study
-    from ..engine import Engine
-    from ..spec import WTC
+    from ..coupling.engine import Engine
+    from ..coupling.spec import WTC
+    from ..study.study import Study
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Speed:
         part = "" if self.share == 1 else f", A PART: {size.n_dyads} of {whole.n_dyads} dyads (share {self.share:g})"
         return [
             f"workload {self.workload}{part}: {size.n_dyads} dyads, {size.n_occasions} sessions in all, "
-            f"{size.n_channels} channels x {size.n_chromas} signals, {size.duration_s:g} s at {size.sfreq_hz:g} Hz",
+            f"{size.n_channels} channels x {size.n_signals} signals, {size.duration_s:g} s at {size.sfreq_hz:g} Hz",
             f"backend {self.backend}, accuracy {self.accuracy}; {self._machine()}",
         ]
 
@@ -182,14 +182,14 @@ def run_bench(
 
 
 def _engine(size: Workload, accuracy: str, backend: str) -> Engine:
-    from ..engine import Engine
+    from ..coupling.engine import Engine
 
     return Engine(size.n_samples, size.sfreq_hz, map_spec(accuracy, size.periods_s), backend=backend)
 
 
 def map_spec(accuracy: str, periods_s: tuple[float, float] = PERIODS_S) -> WTC:
     """One band, the periods of a map."""
-    from ..spec import WTC, Band
+    from ..coupling.spec import WTC, Band
 
     return WTC(bands={"slow": Band(period=periods_s)}, voices=VOICES, accuracy=accuracy)
 
@@ -204,7 +204,7 @@ def _check_room(folder: Path, size: Workload, workload: str) -> None:
 
 
 def _measured(workload: str, size: Workload, share: float, engine: Engine, folder: Path) -> Speed:
-    from ..analysis import Study
+    from ..study.study import Study
 
     forget_peak_rss()
     machine = machine_facts(PACKAGES)
@@ -234,9 +234,9 @@ def time_verbs(study: Study, engine: Engine, size: Workload) -> tuple[Stage, ...
         took[name] = Sample(took[name].cpu_s + sample.cpu_s, took[name].wall_s + sample.wall_s)
         return value
 
-    for chroma in size.chromas:
+    for signal in size.signal_names:
         for row in study.dyads:
-            x, y = clocked("reading", lambda: _signals(study, row, chroma))  # noqa: B023
+            x, y = clocked("reading", lambda: _signals(study, row, signal))  # noqa: B023
             a, b = clocked("features", lambda: (engine.features(x), engine.features(y)))  # noqa: B023
             clocked("coherence", lambda: engine.coherence(a, b))  # noqa: B023
     maps = {"coherence": size.n_maps}
@@ -244,12 +244,12 @@ def time_verbs(study: Study, engine: Engine, size: Workload) -> tuple[Stage, ...
 
 
 def _warm_up(study: Study, engine: Engine, size: Workload) -> None:
-    x, y = _signals(study, study.dyads[0], size.chromas[0])
+    x, y = _signals(study, study.dyads[0], size.signal_names[0])
     engine.coherence(engine.features(x), engine.features(y))
 
 
-def _signals(study: Study, row: Any, chroma: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    return study.signals(row.recording_a, chroma), study.signals(row.recording_b, chroma)
+def _signals(study: Study, row: Any, signal: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    return study.signals(row.recording_a, signal), study.signals(row.recording_b, signal)
 
 
 def _finished(engine: Engine, work: Callable[[], T]) -> T:
@@ -278,27 +278,27 @@ class Job:
 
     def run(self) -> None:
         """Open, compute, test and save."""
-        from ..analysis import Study
-        from ..results import Result
+        from ..results.result import Result
+        from ..study.study import Study
 
         study = self._timed("opening", lambda: Study.open(self.study))
         results: dict[str, Result] = {}
-        for chroma in self.size.chromas:
-            found = self._tested(study, chroma)
-            results |= {f"{chroma}_{name}": result for name, result in found.items()}
+        for signal in self.size.signal_names:
+            found = self._tested(study, signal)
+            results |= {f"{signal}_{name}": result for name, result in found.items()}
         self.seconds_to_p = sum(stage.wall_s for stage in self.stages)
         self._timed("saving", lambda: [one.save(self.folder / f"{name}.h5") for name, one in results.items()])
 
-    def _tested(self, study: Study, chroma: str) -> dict[str, Any]:
+    def _tested(self, study: Study, signal: str) -> dict[str, Any]:
         """Results of one signal by the name of the test."""
-        from ..longitudinal.growth import plasticity
-        from ..testing import test
+        from ..questions.group_test import test
+        from ..questions.plasticity import plasticity
 
         size = self.size
-        words: dict[str, Any] = {"chroma": chroma, "backend": self.backend}
-        suffix = f", {chroma}" if size.n_chromas > 1 else ""
+        words: dict[str, Any] = {"signal": signal, "backend": self.backend}
+        suffix = f", {signal}" if size.n_signals > 1 else ""
         real = self._timed(
-            f"synchrony{suffix}", lambda: study.synchrony(self.spec, **words), size.n_maps // size.n_chromas
+            f"synchrony{suffix}", lambda: study.synchrony(self.spec, **words), size.n_maps // size.n_signals
         )
         observed = real
         if size.pairs != "all":
@@ -309,7 +309,7 @@ class Job:
         null = self._timed(
             f"null, {size.kind}{suffix}",
             lambda: study.null(self.spec, kind=size.kind, n=size.n_draws, seed=SEED, pairs=size.pairs, **words),
-            size.n_null_maps // size.n_chromas,
+            size.n_null_maps // size.n_signals,
         )
         found = {"test": self._timed(f"test{suffix}", lambda: _uncautioned(lambda: test(observed, null)))}
         self.smallest_p = min(self.smallest_p, float(found["test"].dataset["p"].min()))
@@ -322,7 +322,7 @@ class Job:
             null = self._timed(
                 f"null, phase{suffix}",
                 lambda: study.null(self.spec, kind="phase", n=size.n_surrogates, seed=SEED, **words),
-                size.n_surrogate_maps // size.n_chromas,
+                size.n_surrogate_maps // size.n_signals,
             )
             found["phase"] = self._timed(f"test, phase{suffix}", lambda: _uncautioned(lambda: test(real, null)))
         return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IbsyncError
 
 if TYPE_CHECKING:
-    from .job import Outcome
+    from .run import Outcome
 
 DONE, FAILED = 0, 1
 BACKENDS = ("auto", "numpy", "cuda")
@@ -132,7 +132,7 @@ def _add_pack(commands: _Commands) -> None:
     parser.add_argument("--dyads", metavar="TSV", help="who was recorded with whom; default: dyads.tsv in the folder")
     parser.add_argument("--participants", metavar="TSV", help="people; default: participants.tsv in the folder")
     parser.add_argument("--outcomes", metavar="TSV", help="scores of the dyads; default: outcomes.tsv in the folder")
-    parser.add_argument("--chromas", nargs="+", metavar="NAME", help="signals to take, such as hbo; default: all")
+    parser.add_argument("--signal", nargs="+", metavar="NAME", help="signals to take, such as hbo; default: all")
     parser.add_argument("--crop", action="store_true", help="cut the recordings of a dyad to the time they share")
     parser.add_argument("--resample", type=float, metavar="HZ", help="bring all recordings to one rate")
     parser.add_argument(
@@ -263,7 +263,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         dyads=arguments.dyads,
         participants=arguments.participants,
         outcomes=arguments.outcomes,
-        chromas=arguments.chromas,
+        signal=arguments.signal,
         crop=arguments.crop,
         resample=arguments.resample,
         on_gap=arguments.on_gap,
@@ -279,7 +279,7 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from .job import describe
+    from .run import describe
 
     text, content = describe(arguments.file)
     if arguments.json:
@@ -290,7 +290,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from .job import check_study
+    from .run import check_study
 
     ready = check_study(arguments.study, arguments.plan)
     problems = ready.problems
@@ -305,7 +305,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .job import run_plan
+    from .run import run_plan
 
     outcomes = run_plan(
         arguments.plan,
@@ -345,9 +345,9 @@ def _multiverse(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..pictures.report import report
-    from ..results import load
-    from ..storage import check_writable
+    from ..recordings.whole_files import check_writable
+    from ..results.report import report
+    from ..results.result import load
 
     check_writable(arguments.output)
     report([load(path) for path in arguments.results], arguments.output)
@@ -356,7 +356,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from .calibration import calibrate_plan
+    from .calibrate import calibrate_plan
 
     found = calibrate_plan(
         arguments.study,
@@ -374,7 +374,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _power(arguments: argparse.Namespace) -> int:
-    from .power_plan import run_power_plan
+    from .power import run_power_plan
 
     found, files = run_power_plan(
         arguments.plan, sims=arguments.sims, output=arguments.output, progress=_shows_progress(arguments)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..simulations.simulation import simulate
-from ..storage import check_writable
-from .job import run_plan
+from ..recordings.whole_files import check_writable
+from ..simulation.simulate import simulate
+from .run import run_plan
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,7 +34,7 @@ report = "{REPORT}"
 bands = {{ planted = {list(BAND_HZ)}, other = {list(OTHER_HZ)} }}
 
 [synchrony]
-chroma = "hbo"
+signal = "hbo"
 pairs = "all"
 epochs = ["{TALK}", "{REST}"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import DeviceError
 
 if TYPE_CHECKING:
-    from ..engine import Coherence
+    from ..coupling.engine import Coherence
 
 State = Literal["ok", "absent", "failed"]
 PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm")
@@ -125,7 +125,7 @@ def _result_files() -> str:
     import numpy as np
     import xarray as xr
 
-    from ..results import load, save_dataset
+    from ..results.result import load, save_dataset
 
     values = np.linspace(0.0, 1.0, 5)
     dataset = xr.Dataset({"coherence": ("band", values)}, attrs={"kind": "synchrony"})
@@ -137,7 +137,7 @@ def _result_files() -> str:
 
 
 def _table_cache() -> str | Finding:
-    from ..tables import cache_dir
+    from ..coupling.transform.feature_cache import cache_dir
 
     folder = cache_dir()
     try:
@@ -166,7 +166,7 @@ def _gpu_findings() -> tuple[Finding, ...]:
 
 def _cupy() -> str | Finding:
     """CuPy as it is installed; it is no fault that there is none."""
-    from ..cuda.device import import_cupy
+    from ..coupling.backends.cuda.device import import_cupy
 
     installed = sorted({name for name in _distributions() if name.startswith("cupy")})
     if len(installed) > 1:
@@ -185,7 +185,7 @@ def _distributions() -> list[str]:
 
 def _gpu() -> str | Finding:
     """Driver and devices; a machine without them is well too."""
-    from ..cuda.device import CudaDevice, device_count
+    from ..coupling.backends.cuda.device import CudaDevice, device_count
 
     try:
         device = CudaDevice()
@@ -197,8 +197,8 @@ def _gpu() -> str | Finding:
 
 def _gpu_checks() -> dict[str, Callable[[], str]]:
     """What the first GPU must be able to do."""
-    from ..cuda.device import CudaDevice
-    from ..cuda.examination import check_compiler, check_fft, check_kernel, check_pinned_memory
+    from ..coupling.backends.cuda.device import CudaDevice
+    from .gpu_examination import check_compiler, check_fft, check_kernel, check_pinned_memory
 
     device = CudaDevice()
     return {
@@ -220,8 +220,8 @@ def _self_test(backend: str) -> str:
     """A small coherence against the definition, on a device."""
     import numpy as np
 
-    from ..engine import Engine
-    from ..spec import WTC
+    from ..coupling.engine import Engine
+    from ..coupling.spec import WTC
 
     signals = np.random.default_rng(0).standard_normal((3, SELF_TEST_SAMPLES)).cumsum(axis=-1)
     bands = {"fast": (0.5, 1.0), "slow": (0.2, 0.5)}

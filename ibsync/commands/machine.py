@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from ..cuda.device import Device
+    from ..coupling.backends.cuda.device import Device
 
 T = TypeVar("T")
 

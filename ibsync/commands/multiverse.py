@@ -9,20 +9,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..analysis import NULL_KINDS, WITHIN, Study
+from ..coupling.measures import MEASURES
+from ..coupling.spec import CONES
 from ..errors import InputError, PlanError
-from ..measures import MEASURES
-from ..multiverses import multiverse
-from ..spec import CONES
-from ..specifications import Multiverse, require_ending
-from ..storage import check_writable, write_whole
-from .settings import TAILS, Reader, parsed_toml
+from ..questions.multiverse import multiverse
+from ..recordings.whole_files import check_writable, require_ending, write_whole
+from ..results.multiverse_result import Multiverse
+from ..study.study import NULL_KINDS, WITHIN, Study
+from .plan_file import TAILS, Reader, parsed_toml
 
 TABLES, PICTURES = (".csv", ".json"), (".png", ".svg", ".pdf")
 _FILES = ("study", "output", "picture")
 _KNOWN = {"coi": CONES, "measures": MEASURES, "nulls": NULL_KINDS}
 _KEYS = (
-    "bands", "chroma", "presets", *_KNOWN, "pairs", "epochs", "n", "seed", "tail", "within", "alpha",
+    "bands", "signal", "presets", *_KNOWN, "pairs", "epochs", "n", "seed", "tail", "within", "alpha",
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def _words(reader: Reader, table: Mapping[str, Any]) -> dict[str, Any]:
     if "bands" not in table:
         raise PlanError(f"{reader.path}: multiverse.bands is missing; add bands = {{ task = [0.02, 0.1] }}")
     words = dict(table)
-    for key in {"chroma", "presets", *_KNOWN} & set(table):
+    for key in {"signal", "presets", *_KNOWN} & set(table):
         words[key] = reader.strings(f"multiverse.{key}", table[key])
         words[key] = [reader.one_of(f"multiverse.{key}", word, _KNOWN.get(key, words[key])) for word in words[key]]
     for key in {"n", "seed"} & set(table):
@@ -170,7 +170,7 @@ def _drawn(found: Multiverse, suffix: str) -> bytes:
     """The specification curve as the bytes of a file."""
     from matplotlib.figure import Figure
 
-    from ..pictures.curve import specification_curve
+    from ..results.figures.specification_curve import specification_curve
 
     buffer = BytesIO()
     with warnings.catch_warnings():

@@ -41,7 +41,7 @@ class Workload:
         The null distribution in words.
     kind : {"repair", "phase"}
         Of the null.
-    n_chromas : int
+    n_signals : int
         Signals of each channel, such as HbO and HbR.
     growth : bool
         Whether change over the sessions is tested too.
@@ -63,7 +63,7 @@ class Workload:
     n_draws: int
     null: str
     kind: str = "repair"
-    n_chromas: int = 1
+    n_signals: int = 1
     growth: bool = False
     missing: float = 0.0
     n_attended: int | None = None
@@ -84,14 +84,14 @@ class Workload:
     @property
     def n_maps(self) -> int:
         """Maps of the real dyads."""
-        return self.n_occasions * self.n_channels**2 * self.n_chromas
+        return self.n_occasions * self.n_channels**2 * self.n_signals
 
     @property
     def n_null_maps(self) -> int:
         """Maps of the re-pairings, all channel pairs; or of the surrogates, of same-channel pairs."""
         if self.kind == "repair":
-            return self.n_sessions * self.n_dyads * (self.n_dyads - 1) * self.n_channels**2 * self.n_chromas
-        return self.n_occasions * self.n_channels * self.n_draws * self.n_chromas
+            return self.n_sessions * self.n_dyads * (self.n_dyads - 1) * self.n_channels**2 * self.n_signals
+        return self.n_occasions * self.n_channels * self.n_draws * self.n_signals
 
     @property
     def n_surrogate_maps(self) -> int:
@@ -104,9 +104,9 @@ class Workload:
         return "all" if self.kind == "repair" else "same"
 
     @property
-    def chromas(self) -> tuple[str, ...]:
+    def signal_names(self) -> tuple[str, ...]:
         """Signals that are analysed."""
-        return ("hbo", "hbr")[: self.n_chromas]
+        return ("hbo", "hbr")[: self.n_signals]
 
     @property
     def n_file_bytes(self) -> int:
@@ -139,7 +139,7 @@ WORKLOADS = {
     "typical": Workload(20, 1, 22, 600, 10.0, 10_000, "all re-pairings, 10 000 permutations"),
     "plasticity": Workload(
         40, 6, 20, 2700, 10.0, 10_000,
-        "re-pairings within session, 10 000 permutations of pairing and of slope signs", n_chromas=2, growth=True,
+        "re-pairings within session, 10 000 permutations of pairing and of slope signs", n_signals=2, growth=True,
     ),
     "large": Workload(
         100, 1, 46, 600, 10.0, 1000, "all re-pairings; 1000 phase surrogates besides", n_surrogates=1000
@@ -149,7 +149,7 @@ WORKLOADS = {
 
 def write_workload(workload: Workload, path: Path) -> None:
     """Write a workload's study file."""
-    from ..simulations.simulation import simulate
+    from ..simulation.simulate import simulate
 
     simulate(
         path, n_dyads=workload.n_dyads, n_sessions=workload.n_sessions, n_channels=workload.n_channels,
@@ -162,7 +162,7 @@ def session_signals(workload: Workload) -> NDArray[np.float32]:
     """One session of a workload: float32 [dyad, person, channel, sample], micromol/L."""
     import numpy as np
 
-    from ..simulations.simulation import simulate
+    from ..simulation.simulate import simulate
 
     made = simulate(
         n_dyads=workload.n_dyads, n_channels=workload.n_channels, duration=workload.duration_s,

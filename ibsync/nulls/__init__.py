@@ -1,1 +1,1 @@
-"""Null distributions and tests, on host arrays."""
+"""What might have been: re-pairing, surrogate signals, and the random numbers behind them."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .exchanges import LIST_UP_TO
-from .philox import Purpose, entity_id, entity_ids, permutations, purpose_word, split_seed
+from .random_streams import Purpose, entity_id, entity_ids, permutations, purpose_word, split_seed
+from .relabelling import LIST_UP_TO
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -19,7 +19,7 @@ from h5py import h5d, h5g, h5l, h5o, h5s, h5z
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..storage import check_writable
+from .whole_files import check_writable
 
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
 _BUILT_IN_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, 5, 6, h5z.FILTER_LZF}

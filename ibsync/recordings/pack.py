@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .cohort import typed_columns
-from .fitting import Fit, OnGap, Wish, fit_recordings
-from .foreign import read_csv_recording, read_fif_recording, read_mat_recording
+from .align import Fit, OnGap, Wish, fit_recordings
+from .dyad_tables import typed_columns
+from .find_files import Found, Source, find_sources
+from .formats.csv_table import read_csv_recording
+from .formats.fif import read_fif_recording
+from .formats.mat import read_mat_recording
+from .formats.snirf import read_snirf_recordings
+from .formats.source_recording import Incoming
 from .hdf5 import check_free_space, check_output
-from .incoming import Incoming, read_snirf_recordings
-from .matching import Cohort, MatchedRow, match, named_files, read_cohort
+from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
 from .recording import DyadRow, Recording, check_dyads
-from .sources import Found, Source, find_sources
-from .study import write_study
+from .study_file import write_study
 
 _MOSTLY_MISSING = 0.5
 _OTHER_READERS = {".fif": read_fif_recording, ".mat": read_mat_recording, ".csv": read_csv_recording}
@@ -76,7 +79,7 @@ def pack(
     dyads: str | Path | None = None,
     participants: str | Path | None = None,
     outcomes: str | Path | None = None,
-    chromas: Sequence[str] | None = None,
+    signal: str | Sequence[str] | None = None,
     crop: bool = False,
     resample: float | None = None,
     on_gap: OnGap = "error",
@@ -89,12 +92,12 @@ def pack(
     ----------
     sources : path or sequence of paths
         A BIDS folder (with derivatives; processed recordings go before raw ones), a folder or list of recordings
-        (SNIRF, or as in `ibsync.foreign` MNE, MATLAB, CSV) with a dyads table, or a SNIRF file of two persons.
+        (SNIRF, MNE, MATLAB or CSV: `ibsync.recordings.formats`) with a dyads table, or a SNIRF file of two persons.
     output : path
         Study file to write; it appears whole or not at all.
     dyads, participants, outcomes : path, optional
         Tables as in `ibsync.cohort`; by default those in the folder or, within a BIDS dataset, above it.
-    chromas : sequence of str, optional
+    signal : str or sequence of str, optional
         Signals to take, such as ("hbo",); by default all that the files have.
     crop : bool
         Cut the recordings of a dyad to the time they share.
@@ -121,7 +124,8 @@ def pack(
     tables = _tables(found, dyads=dyads, participants=participants, outcomes=outcomes)
     cohort = read_cohort(found, tables, has_own_table=dyads is not None, say=report.add)
     files = [*found.sources, *named_files(cohort.pairs, found.sources)]
-    incoming = _read_all(files, report, chromas=chromas, allow_dod=allow_dod)
+    signal_names = [signal] if isinstance(signal, str) else signal
+    incoming = _read_all(files, report, signal_names=signal_names, allow_dod=allow_dod)
     rows = match(cohort, incoming, report.add)
     fits = fit_recordings(rows, wish, report.add)
     _write(rows, fits, cohort, report, progress=progress)
@@ -146,7 +150,7 @@ def _tables(found: Found, **given: str | Path | None) -> dict[str, Path]:
 
 
 def _read_all(
-    sources: Sequence[Source], report: PackReport, *, chromas: Sequence[str] | None, allow_dod: bool
+    sources: Sequence[Source], report: PackReport, *, signal_names: Sequence[str] | None, allow_dod: bool
 ) -> list[Incoming]:
     """Read the description of every recording; of several files of one recording, the processed ones."""
     by_key: dict[tuple[str, str, str, str], list[Source]] = {}
@@ -154,18 +158,18 @@ def _read_all(
         by_key.setdefault(source.key, []).append(source)
     incoming: list[Incoming] = []
     for group in by_key.values():
-        incoming += _read_processed_first(group, report, chromas=chromas, allow_dod=allow_dod)
+        incoming += _read_processed_first(group, report, signal_names=signal_names, allow_dod=allow_dod)
     return incoming
 
 
 def _read_processed_first(
-    sources: Sequence[Source], report: PackReport, *, chromas: Sequence[str] | None, allow_dod: bool
+    sources: Sequence[Source], report: PackReport, *, signal_names: Sequence[str] | None, allow_dod: bool
 ) -> list[Incoming]:
     derived = [source for source in sources if source.is_derivative]
     others = [source for source in sources if not source.is_derivative]
     found: list[Incoming] = []
     for group, left_out in ((derived, others), (others, derived)):
-        found = [x for source in group for x in _read(source, chromas=chromas, allow_dod=allow_dod)] or found
+        found = [x for source in group for x in _read(source, signal_names=signal_names, allow_dod=allow_dod)] or found
         if any(not recording.refusal for recording in found):
             for source in left_out:
                 report.add("not used", source.path.name, "another file holds the processed recording")
@@ -174,11 +178,11 @@ def _read_processed_first(
     return usable or found
 
 
-def _read(source: Source, *, chromas: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
+def _read(source: Source, *, signal_names: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
     suffix = source.path.suffix.lower()
     if suffix == ".snirf":
-        return read_snirf_recordings(source, chromas=chromas, allow_dod=allow_dod)
-    return [_OTHER_READERS[suffix](source, chromas=chromas)]
+        return read_snirf_recordings(source, signal_names=signal_names, allow_dod=allow_dod)
+    return [_OTHER_READERS[suffix](source, signal_names=signal_names)]
 
 
 def _write(
@@ -189,7 +193,7 @@ def _write(
     recordings = {x.id: (x, row) for row in rows for x in (row.a, row.b)}
     layouts = _common_channels([incoming for incoming, _ in recordings.values()])
     plans = {
-        name: _planned(incoming, fits[name], row, layouts[incoming.chromas])
+        name: _planned(incoming, fits[name], row, layouts[incoming.signal_names])
         for name, (incoming, row) in recordings.items()
     }
     dyads = [_dyad_row(row, plans) for row in rows]
@@ -206,8 +210,8 @@ def _common_channels(recordings: Sequence[Incoming]) -> dict[tuple[str, ...], tu
     """One channel list for all recordings of the same kind, so that a row means the same channel everywhere."""
     names: dict[tuple[str, ...], dict[str, None]] = {}
     for recording in recordings:
-        names.setdefault(recording.chromas, {}).update(dict.fromkeys(recording.channels))
-    return {chromas: tuple(sorted(found, key=_optode_order)) for chromas, found in names.items()}
+        names.setdefault(recording.signal_names, {}).update(dict.fromkeys(recording.channels))
+    return {signal_names: tuple(sorted(found, key=_optode_order)) for signal_names, found in names.items()}
 
 
 def _optode_order(name: str) -> tuple[int, int]:
@@ -228,7 +232,7 @@ def _planned(incoming: Incoming, fit: Fit, row: MatchedRow, channels: tuple[str,
         n_samples=fit.n_samples,
         t0=incoming.clock.t0 + fit.start,
         channels=channels,
-        chromas=incoming.chromas,
+        signal_names=incoming.signal_names,
         good=(True,) * len(channels),
         events=tuple(replace(event, onset=event.onset - fit.start) for event in incoming.events),
         source_file=incoming.path.name,
@@ -255,7 +259,7 @@ def _dyad_row(row: MatchedRow, plans: Mapping[str, Recording]) -> DyadRow:
 
 
 def _bytes(recording: Recording) -> int:
-    return 4 * len(recording.chromas) * len(recording.channels) * recording.n_samples
+    return 4 * len(recording.signal_names) * len(recording.channels) * recording.n_samples
 
 
 def _filled(
@@ -276,7 +280,7 @@ def _filled(
         )
     rows = [plan.channels.index(channel) for channel in incoming.channels]
     return replace(plan, good=good), {
-        chroma: _placed(fit.apply(x, incoming.clock), rows, plan) for chroma, x in signals.items()
+        signal: _placed(fit.apply(x, incoming.clock), rows, plan) for signal, x in signals.items()
     }
 
 
@@ -293,7 +297,7 @@ def _missing_channels(incoming: Incoming, plan: Recording) -> dict[str, str]:
 def _unusable(incoming: Incoming, signals: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
     """Channels whose samples cannot be analysed, with the reason."""
     bad: dict[str, str] = {}
-    for chroma, samples in signals.items():
+    for signal, samples in signals.items():
         samples[np.isinf(samples)] = np.nan
         present = np.isfinite(samples)
         highest = np.max(samples, axis=1, where=present, initial=-np.inf)
@@ -301,11 +305,11 @@ def _unusable(incoming: Incoming, signals: Mapping[str, NDArray[np.float32]]) ->
         share = present.mean(axis=1)
         for k, channel in enumerate(incoming.channels):
             if share[k] == 0:
-                bad[channel] = f"no samples in {chroma}"
+                bad[channel] = f"no samples in {signal}"
             elif highest[k] == lowest[k]:
-                bad[channel] = f"constant {chroma}"
+                bad[channel] = f"constant {signal}"
             elif share[k] < _MOSTLY_MISSING:
-                bad[channel] = f"more than half of {chroma} missing"
+                bad[channel] = f"more than half of {signal} missing"
     return bad
 
 
@@ -317,11 +321,11 @@ def _report_recording(
         names = ", ".join(f"{channel}{said.get(channel, '')}" for channel, r in bad.items() if r == reason)
         report.add("bad channels", incoming.id, f"{reason}: {names}")
     kept = [k for k, channel in enumerate(incoming.channels) if channel not in bad]
-    for chroma, samples in signals.items():
+    for signal, samples in signals.items():
         lost = np.isnan(samples[kept]).sum(axis=1)
         if lost.any():
             names = ", ".join(f"{incoming.channels[k]} {n}" for k, n in zip(kept, lost, strict=True) if n)
-            report.add("missing samples", incoming.id, f"{chroma}: {names} of {samples.shape[1]}")
+            report.add("missing samples", incoming.id, f"{signal}: {names} of {samples.shape[1]}")
     for note in incoming.notes:
         report.add("not used", incoming.id, note)
     if incoming.unit.startswith("mixed"):

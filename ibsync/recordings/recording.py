@@ -36,7 +36,7 @@ class Recording:
         Time of the first sample on the clock of the source file, in s.
     channels : tuple of str
         Channel names such as "S1_D1"; the row order of the signals.
-    chromas : tuple of str
+    signal_names : tuple of str
         Which signals there are: "hbo", "hbr", "hbt", "eeg", or "dod<wavelength in nm>".
     good : tuple of bool
         One per channel; False for a channel that is not to be used.
@@ -61,7 +61,7 @@ class Recording:
     n_samples: int
     t0: float
     channels: tuple[str, ...]
-    chromas: tuple[str, ...]
+    signal_names: tuple[str, ...]
     good: tuple[bool, ...]
     events: tuple[Event, ...] = ()
     source_file: str = ""
@@ -127,6 +127,7 @@ def _dyad_problem(row: DyadRow, a: Recording, b: Recording) -> str:
         return f"{a.id} has {a.sfreq:g} Hz, {b.id} {b.sfreq:g} Hz; resample both to one rate (resample=)"
     if a.n_samples != b.n_samples:
         return f"{a.id} has {a.n_samples} samples, {b.id} {b.n_samples}; cut both to the common length (crop=True)"
-    if not set(a.chromas) & set(b.chromas):
-        return f"{a.id} ({', '.join(a.chromas)}) and {b.id} ({', '.join(b.chromas)}) share no signal; pack both alike"
+    if not set(a.signal_names) & set(b.signal_names):
+        has = " and ".join(f"{one.id} ({', '.join(one.signal_names)})" for one in (a, b))
+        return f"{has} share no signal; pack both alike"
     return ""

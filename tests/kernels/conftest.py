@@ -8,7 +8,7 @@ import pytest
 from host_module import HostDevice, compiler
 from strict import StrictDevice
 
-from ibsync.backends.cuda import default_device
+from ibsync.coupling.backends.cuda.backend import default_device
 
 ORDERS = {"forward": 0, "backward": 1, "shuffled": 7}
 

@@ -1,7 +1,8 @@
 """Kernels compiled for the CPU, and a device that runs them.
 
-`HostDevice` stands in the place of `ibsync.cuda.device.CudaDevice`: its arrays are NumPy's, and the kernels are the
-same sources, one fiber per CUDA thread. Arguments are checked against the C++ signature, which CuPy does not do.
+`HostDevice` stands in the place of `CudaDevice` (ibsync/coupling/backends/cuda/device.py): its arrays are NumPy's, and
+the kernels are the same sources, one fiber per CUDA thread. Arguments are checked against the C++ signature, which
+CuPy does not do.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ibsync.cuda.signatures import declarations
+from ibsync.coupling.backends.cuda.signatures import declarations
 
 HERE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / f"ibsync-host-kernels-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ibsync.cuda.sources import CUPY_OPTIONS, OPTIONS
+from ibsync.coupling.backends.cuda.kernel_text import CUPY_OPTIONS, OPTIONS
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 # Registers of a multiprocessor, and threads that it can hold at least one block of.

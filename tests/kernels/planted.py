@@ -10,8 +10,8 @@ import sys
 import numpy as np
 from host_module import HostDevice
 
-from ibsync.cuda.module import Module, compiled
-from ibsync.cuda.sources import expand_text
+from ibsync.coupling.backends.cuda.kernel_text import expand_text
+from ibsync.coupling.backends.cuda.launch import Module, compiled
 
 SOURCE = r"""
 #include "mma.cuh"

@@ -8,13 +8,13 @@ from cells import assert_every_cell_keeps_the_promise, clean_signals, rough_sign
 from numpy.testing import assert_allclose, assert_array_equal
 from strict import StrictDevice
 
-from ibsync.backends.arrivals import prepare_on
-from ibsync.backends.cuda import CudaBackend
-from ibsync.backends.grams import CellLists, times_per_chunk
-from ibsync.engine import Engine
+from ibsync.coupling.backends.cuda.backend import CudaBackend
+from ibsync.coupling.backends.cuda.pair_stage import CellLists, times_per_chunk
+from ibsync.coupling.backends.cuda.signals_on_device import prepare_on
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
+from ibsync.coupling.transform.signals import prepare
 from ibsync.errors import InputError
-from ibsync.signals import prepare
-from ibsync.spec import WTC
 
 SFREQ = 10.0
 N = 160
@@ -185,7 +185,7 @@ def test_kept_units_serve_the_next_partner(strict, monkeypatch):
     u, v = engine.features(a), engine.features(b)
     first = engine.coherence(u, v)
     assert u.kept
-    monkeypatch.setattr("ibsync.backends.cuda.UnitMaker", None)  # nothing is made again
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend.UnitMaker", None)  # nothing is made again
     assert_array_equal(engine.coherence(u, v).coherence, first.coherence)
 
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ibsync.engine import Engine
-from ibsync.spec import WTC
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ clocks, roofline, gpu = (load(name) for name in ("clocks", "roofline", "gpu"))
 def as_gpu(host, monkeypatch):
     """The CPU in the place of the GPU that engines take; without tensor cores, whose imitation is slow."""
     host.compute_capability = 70
-    monkeypatch.setattr("ibsync.backends.cuda.default_device", lambda: host)
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend.default_device", lambda: host)
     monkeypatch.setattr(gpu, "default_device", lambda: host)
     return host
 
@@ -39,8 +39,8 @@ def as_gpu(host, monkeypatch):
 @pytest.fixture
 def bench(as_gpu, tmp_path, monkeypatch):
     """The smallest of everything, and few draws beyond those that are counted."""
-    monkeypatch.setattr("ibsync.nulls.streamed.MOMENT_DRAWS", 2)
-    monkeypatch.setattr("ibsync.sampling._LARGEST_BLOCK", 4)
+    monkeypatch.setattr("ibsync.nulls.surrogate_null.MOMENT_DRAWS", 2)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK", 4)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
     size = replace(gpu.SIZES["tiny"], dyad=one, session=one, model=one, repeats=1, n_draws=3)
     return gpu.Bench("cuda", size, tmp_path)
@@ -213,7 +213,7 @@ def test_a_run_on_the_stand_in_writes_what_it_saw_and_where(bench, monkeypatch, 
 def test_signals_and_matrices_that_are_on_the_device_stay_there(strict, monkeypatch, tmp_path):
     """Arrays of this device refuse to mix with those of the host, as CuPy's do."""
     strict.compute_capability = 70
-    for name in ("ibsync.backends.cuda.default_device", f"{gpu.__name__}.default_device"):
+    for name in ("ibsync.coupling.backends.cuda.backend.default_device", f"{gpu.__name__}.default_device"):
         monkeypatch.setattr(name, lambda: strict)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
     size = replace(gpu.SIZES["tiny"], dyad=one, model=replace(one, n_dyads=1), repeats=1, lengths=(160,))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ibsync.nulls.philox import integers, philox4x32
+from ibsync.nulls.random_streams import integers, philox4x32
 
 HEADER = Path(__file__).parents[2] / "kernels" / "common.cuh"
 

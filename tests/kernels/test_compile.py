@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from nvrtc_proof import ARCHITECTURES, REGISTERS, compile_for
 
-from ibsync.backends.units import padded
-from ibsync.cuda.signatures import declarations
-from ibsync.cuda.sources import expand, kernel_folder, kernel_names
-from ibsync.engine import Engine
-from ibsync.spec import WTC
+from ibsync.coupling.backends.cuda.channel_stage import padded
+from ibsync.coupling.backends.cuda.kernel_text import expand, kernel_folder, kernel_names
+from ibsync.coupling.backends.cuda.signatures import declarations
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
 
 DOUBLE_MARK = "// double precision"
 VARIANT = r"^// variant: (.+)$"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ibsync.cuda import counts as on_device
-from ibsync.nulls.accumulate import Exceedances, FixedPointSums, Histogram, tie_tolerance
-from ibsync.nulls.streamed import Standard, Tally
+from ibsync.nulls import draw_counts_on_device as on_device
+from ibsync.nulls.counts import Exceedances, FixedPointSums, Histogram, tie_tolerance
+from ibsync.nulls.surrogate_null import Standard, Tally
 
 N_DRAWS, N_FEATURES = 150, 140
 

@@ -13,11 +13,11 @@ from fake_cupy import GIB, CompileException, CUDARuntimeError, Machine
 
 from ibsync.commands import doctor
 from ibsync.commands.cli import main
-from ibsync.cuda.device import CudaDevice
-from ibsync.cuda.module import load
-from ibsync.cuda.surrogates import shifted_signals
+from ibsync.coupling.backends.cuda.device import CudaDevice
+from ibsync.coupling.backends.cuda.launch import load
 from ibsync.errors import DeviceError
-from ibsync.nulls.families import surrogates
+from ibsync.nulls.surrogate_signals import surrogates
+from ibsync.nulls.surrogates_on_device import shifted_signals
 
 needs_host = pytest.mark.skipif(host_reason() is not None, reason=str(host_reason()))
 INSUFFICIENT = CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA runtime")
@@ -244,8 +244,8 @@ def test_the_layer_that_fails_is_named_with_its_mend(monkeypatch, capsys, part, 
 )
 def test_wrong_values_are_a_fault(monkeypatch, capsys, name, layer, text):
     Machine().install(monkeypatch)
-    sound = getattr(__import__("ibsync.cuda.examination", fromlist=[name]), name)
-    monkeypatch.setattr(f"ibsync.cuda.examination.{name}", lambda *a, **k: 1.001 * sound(*a, **k))
+    sound = getattr(__import__("ibsync.commands.gpu_examination", fromlist=[name]), name)
+    monkeypatch.setattr(f"ibsync.commands.gpu_examination.{name}", lambda *a, **k: 1.001 * sound(*a, **k))
     status, found = layers(capsys)
     assert status == 1
     assert found[layer][0] == "failed"

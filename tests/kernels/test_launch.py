@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from ibsync.cuda.module import compiled, load
-from ibsync.cuda.signatures import declarations
-from ibsync.cuda.sources import expand, expand_text, kernel_folder, kernel_names
+from ibsync.coupling.backends.cuda.kernel_text import expand, expand_text, kernel_folder, kernel_names
+from ibsync.coupling.backends.cuda.launch import compiled, load
+from ibsync.coupling.backends.cuda.signatures import declarations
 from ibsync.errors import DeviceError
 
 SOURCE = r"""
@@ -208,7 +208,7 @@ def test_dynamic_shared_memory_may_be_large(module):
 
 
 def test_a_module_is_compiled_once_for_its_name_and_macros(host, monkeypatch):
-    monkeypatch.setattr("ibsync.cuda.module.expand", lambda name: expand_text(SOURCE, f"{name}.cu"))
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.launch.expand", lambda name: expand_text(SOURCE, f"{name}.cu"))
     first = load("launch_test", host, WIDTH=64)
     assert load("launch_test", host, WIDTH=64) is first
     assert load("launch_test", host, WIDTH=32) is not first

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from nvrtc_proof import ARCHITECTURES, compile_for
 
-from ibsync.cuda.module import compiled
-from ibsync.cuda.sources import expand_text
+from ibsync.coupling.backends.cuda.kernel_text import expand_text
+from ibsync.coupling.backends.cuda.launch import compiled
 
 # Fragments are read from global memory by the tables of "Matrix Fragments for mma.m16n8k16 with floating point type",
 # written as they stand there, element by element; the matrices are loaded by ldmatrix in a second kernel.

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ibsync.backends.cuda import CudaBackend
-from ibsync.cuda.surrogates import surrogates_on
-from ibsync.engine import Engine
-from ibsync.nulls.families import surrogates
-from ibsync.nulls.streamed import SurrogateNull
-from ibsync.sampling import SurrogatePartners
-from ibsync.spec import WTC
+from ibsync.coupling.backends.cuda.backend import CudaBackend
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
+from ibsync.nulls.surrogate_null import SurrogateNull
+from ibsync.nulls.surrogate_signals import surrogates
+from ibsync.nulls.surrogates_on_device import surrogates_on
+from ibsync.study.surrogate_partners import SurrogatePartners
 
 SFREQ, N, SEED = 10.0, 128, 11
 SPEC = WTC({"fast": (0.9, 1.4)}, accuracy="fast", min_valid=0.0, coi="none")
@@ -34,7 +34,7 @@ def recording(n_channels, seed, gaps=False):
 @pytest.mark.parametrize("kind", ["phase", "shift"])
 @pytest.mark.parametrize("n", [N, N - 1])
 def test_surrogates_of_the_device_are_those_of_the_host(strict, kind, n, monkeypatch):
-    monkeypatch.setattr("ibsync.cuda.surrogates._MOST_DRAWS", 2)
+    monkeypatch.setattr("ibsync.nulls.surrogates_on_device._MOST_DRAWS", 2)
     x = recording(4, 1)[:, :n]
     x[1], x[2] = 5.0, np.nan
     draws = np.array([3, 0, 1, (1 << 31) + 4])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from ibsync.cuda.ring import Ring
+from ibsync.coupling.backends.cuda.upload_ring import Ring
 
 
 class World:

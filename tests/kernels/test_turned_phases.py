@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ibsync.cuda.surrogates import shifted_signals, turned_spectra
-from ibsync.nulls.families import surrogates, turns
-from ibsync.nulls.philox import Purpose, entity_id, purpose_word, stream
+from ibsync.nulls.random_streams import Purpose, entity_id, purpose_word, stream
+from ibsync.nulls.surrogate_signals import surrogates, turns
+from ibsync.nulls.surrogates_on_device import shifted_signals, turned_spectra
 
 SEED = (7 << 40) + 3
 DRAWS = np.array([3, 0, 1, (1 << 31) + 5], np.uint32)

@@ -34,9 +34,9 @@ def gpu(strict, monkeypatch):
     """What engines find where they look for a GPU: one without tensor cores, which are slow to imitate."""
     if isinstance(strict, StrictDevice):
         strict.compute_capability = 70
-    monkeypatch.setattr("ibsync.backends.cuda._default", [strict])
-    monkeypatch.setattr("ibsync.nulls.streamed.MOMENT_DRAWS", 8)
-    monkeypatch.setattr("ibsync.sampling._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._default", [strict])
+    monkeypatch.setattr("ibsync.nulls.surrogate_null.MOMENT_DRAWS", 8)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
     return strict
 
 
@@ -68,7 +68,7 @@ def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, stud
 
 
 def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
-    monkeypatch.setattr("ibsync.sampling._DEVICE_BLOCK_VALUES", 4 * 120)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 4 * 120)
     study = ibs.simulate(tmp_path / "two.h5", n_dyads=2, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
 
     def null(draws=None):

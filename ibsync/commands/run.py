@@ -1,0 +1,359 @@
+"""The main job from a plan file: check everything, compute, then write; and what is said of a file or a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..coupling.spec import WTC
+from ..errors import IbsyncError, InputError, PlanError
+from ..inference.attainable import hopeless, shortfall
+from ..inference.surrogate_test import check_surrogate_corrections
+from ..questions.group_test import DEFAULT_CORRECTIONS, test_together
+from ..recordings.whole_files import check_writable, write_whole
+from ..study.pair_values import plan_draws
+from ..study.study import REPAIRINGS, SURROGATES, Study
+from .plan_file import Pairs, PlanFile, check_files_differ, read_plan
+from .run_questions import Followup, follow_up, named_beside
+from .run_questions import problems as followup_problems
+
+if TYPE_CHECKING:
+    from ..results.result import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run made.
+
+    Attributes
+    ----------
+    signal : str
+        The signal that was analysed.
+    result : Result
+        Real synchrony, null and test.
+    files : tuple of Path
+        Files that were written.
+    seconds : float
+        Time from reading the study to the end of the test.
+    further : tuple of Followup
+        Changes over sessions and associations with outcomes, as the plan asks for them.
+    """
+
+    signal: str
+    result: Result
+    files: tuple[Path, ...]
+    seconds: float
+    further: tuple[Followup, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """The outcome for a script, as a dictionary that JSON can carry."""
+        from ..results.wording import top_findings
+
+        attrs = self.result.dataset.attrs
+        return {
+            "signal": self.signal,
+            "headline": self.result.headline,
+            "hypothesis": self.result.hypothesis,
+            "findings": [dataclasses.asdict(finding) for finding in top_findings(self.result.dataset, limit=10)],
+            "files": [str(path) for path in self.files],
+            "seconds": round(self.seconds, 3),
+            "further": [found.describe() for found in self.further],
+            **{name: attrs[name] for name in ("backend", "n_draws", "exact", "min_p", "seed") if name in attrs},
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Readiness:
+    """What stands in the way of a plan, and the page that says so."""
+
+    pages: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n\n".join(self.pages)
+
+
+def run_plan(
+    path: str | Path,
+    *,
+    output: str | Path | None = None,
+    report: str | Path | None = None,
+    backend: str = "auto",
+    resume: bool = False,
+    progress: bool = False,
+) -> list[Outcome]:
+    """Run a plan file, and return what came out for each of its signals.
+
+    Nothing is written before everything has been computed, and each file is written whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Plan file (TOML).
+    output, report : str or Path, optional
+        Files to write instead of the plan's.
+    backend : {"auto", "numpy", "cuda"}
+        Where to compute.
+    resume : bool
+        Keep the state of a surrogate null beside the output while it is computed, and take up one that is there.
+    progress : bool
+        Whether to show progress on standard error.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the plan's signal_names.
+
+    Raises
+    ------
+    InputError, PlanError, DeviceError
+        Before any work: if the plan, the study or the output path will not do.
+    """
+    plan = _redirected(read_plan(path), output, report)
+    if resume and plan.null.kind == "repair":
+        raise PlanError(f"{plan.path}: re-pairings are computed in one go; leave --resume out")
+    for file in _files(plan):
+        check_writable(file)
+    study = Study.open(plan.study)
+    problems = readiness(study, plan, estimate=False).problems
+    if problems:
+        more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
+        raise PlanError(f"{plan.path}: {problems[0]}{more}")
+    states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signal} if resume else {}
+    for file in states.values():
+        check_writable(file)
+    outcomes = _written(plan, _computed(study, plan, backend, states, progress))
+    for file in states.values():
+        file.unlink(missing_ok=True)
+    return outcomes
+
+
+def state_file(output: Path) -> Path:
+    """Where the state of an unfinished null is kept: out.h5 -> out.null.h5."""
+    return output.with_name(f"{output.stem}.null.h5")
+
+
+def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
+    """Return what a run would trip over.
+
+    Parameters
+    ----------
+    study_path : str or Path
+        Study file.
+    plan_path : str or Path, optional
+        Plan file; its own study is not read. Without it only the study is checked.
+
+    Returns
+    -------
+    Readiness
+        Pages to read, and the problems among them.
+    """
+    study = Study.open(study_path)
+    if plan_path is not None:
+        return readiness(study, read_plan(plan_path))
+    check = study.check(WTC())
+    return Readiness((str(check),), check.problems)
+
+
+def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readiness:
+    """Return what stands in the way of running a plan on a study.
+
+    Parameters
+    ----------
+    study : Study
+        Opened study file.
+    plan : PlanFile
+        Settings; the plan's paths are not looked at.
+    estimate : bool
+        Say how long a run will take.
+
+    Returns
+    -------
+    Readiness
+        Without problems if the run will go through.
+    """
+    words: dict[str, Any] = {"epochs": _epochs(plan), "estimate": estimate}
+    checks = [study.check(plan.wtc, signal=signal, **words) for signal in plan.synchrony.signal]
+    caution, of_plan = "", list[str]()
+    try:
+        caution = _caution(study, plan)
+        of_plan = followup_problems(study, plan.null.kind, plan.plasticity, plan.outcomes)
+    except IbsyncError as error:
+        of_plan.append(str(error))
+    checks = [replace(check, problems=(*check.problems, *of_plan)) for check in checks]
+    pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
+    return Readiness(pages, tuple(dict.fromkeys(problem for check in checks for problem in check.problems)))
+
+
+def _caution(study: Study, plan: PlanFile) -> str:
+    """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
+    if not plan.wtc.bands:
+        raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
+    if not study.dyads:
+        return ""
+    n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
+    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.signal)
+    names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
+    if plan.null.kind != "repair" and plan.test.correct:
+        check_surrogate_corrections(plan.null.kind, plan.test.correct, plan.null.stop_at)
+    words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
+    n_draws = SURROGATES if plan.null.n is None else plan.null.n
+    if plan.null.kind == "repair":
+        draws = plan_draws(
+            study.dyads,
+            plan.null.within,
+            REPAIRINGS if plan.null.n is None else n_draws,
+            plan.null.seed,
+            plan.null.roles,
+        )
+        n_draws, words["listed"] = draws.n, draws.design if draws.exact else None
+    caution = hopeless(lambda some: shortfall(n_draws, n_features, some, **words), names)
+    if caution and plan.test.correct:
+        raise PlanError(f"{caution} (or leave test.correct out)")
+    return caution
+
+
+def _n_pairs(study: Study, pairs: Pairs) -> int:
+    """How many channel pairs have a good channel on either side, in some dyad."""
+    sides = ([row.recording_a for row in study.dyads], [row.recording_b for row in study.dyads])
+    a, b = ({name for r in side for name, good in zip(r.channels, r.good, strict=True) if good} for side in sides)
+    if isinstance(pairs, str):
+        return len(a) * len(b) if pairs == "all" else len(a & b)
+    return sum(first in a and second in b for first, second in pairs)
+
+
+def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """Return what a study file or a result file holds, as text and as a dictionary for JSON.
+
+    Parameters
+    ----------
+    path : str or Path
+        File written by `ibsync pack`, `ibsync run` or their Python counterparts.
+
+    Returns
+    -------
+    text : str
+        A page to read.
+    content : dict
+        The same for a script.
+
+    Raises
+    ------
+    InputError
+        If the file is neither.
+    """
+    from ..recordings.study_file import StudyFile
+    from ..results.result import load
+
+    try:
+        study = StudyFile.open(path)
+    except InputError as no_study:
+        try:
+            result = load(path)
+        except InputError:
+            raise no_study from None
+        return str(result), _result_content(result)
+    return str(study), study.describe()
+
+
+def _result_content(result: Result) -> dict[str, Any]:
+    sizes = {str(name): size for name, size in result.dataset.sizes.items()}
+    attrs = {str(name): _parsed(value) for name, value in result.dataset.attrs.items()}
+    return {"kind": result.kind, "headline": result.headline, "sizes": sizes, "attributes": attrs}
+
+
+def _parsed(value: Any) -> Any:
+    """JSON text as what it says; anything else as plain Python."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value.item() if hasattr(value, "item") else value
+
+
+def _redirected(plan: PlanFile, output: str | Path | None, report: str | Path | None) -> PlanFile:
+    """The plan with the files of the command line, which start at the working folder."""
+    changed = replace(
+        plan,
+        output=plan.output if output is None else Path(output),
+        report=plan.report if report is None else Path(report),
+    )
+    check_files_differ(changed)
+    return changed
+
+
+def _files(plan: PlanFile) -> list[Path]:
+    signal_names = plan.synchrony.signal
+    named = [file for signal in signal_names for file in (plan.output_of(signal), plan.report_of(signal))]
+    return [file for file in named if file is not None] + [file for c in signal_names for file in plan.further_of(c)]
+
+
+def _epochs(plan: PlanFile) -> Any:
+    """Epochs as the study takes them: a list of labels, a dict of spans, or None."""
+    epochs = plan.synchrony.epochs
+    return list(epochs) if isinstance(epochs, tuple) else epochs
+
+
+def _computed(study: Study, plan: PlanFile, backend: str, states: Mapping[str, Path], progress: bool) -> list[Outcome]:
+    """The results of all signals, corrected together and not written yet."""
+    started = time.perf_counter()
+    pairs, wanted = plan.synchrony.pairs, plan.null
+    words: dict[str, Any] = {
+        "pairs": pairs if isinstance(pairs, str) else [tuple(pair) for pair in pairs],
+        "epochs": _epochs(plan),
+        "backend": backend,
+        "progress": progress,
+    }
+    null_words = {
+        "kind": wanted.kind, "n": wanted.n, "within": wanted.within, "roles": wanted.roles, "seed": wanted.seed,
+        "measure": wanted.measure, "tail": plan.test.tail, "stop_at": wanted.stop_at,
+        "options": dict(wanted.options) or None, **words,
+    }  # fmt: skip
+    signal_names = plan.synchrony.signal
+    # The null refuses more than the real coherence does, and does so before it computes.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
+        nulls = [study.null(plan.wtc, signal=c, checkpoint=states.get(c), **null_words) for c in signal_names]
+        reals = [study.synchrony(plan.wtc, signal=signal, **words) for signal in signal_names]
+        results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail, alpha=plan.test.alpha)
+    asked = (plan.plasticity, plan.outcomes)
+    further = [follow_up(study, *three, *asked) for three in zip(results, reals, nulls, strict=True)]
+    seconds = time.perf_counter() - started
+    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signal_names, results, further, strict=True)]
+
+
+def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes with their files; pages are drawn before the first file is written."""
+    pages = [_pages(plan, outcome) for outcome in outcomes]
+    written = []
+    for outcome, texts in zip(outcomes, pages, strict=True):
+        output = plan.output_of(outcome.signal)
+        outcome.result.save(output)
+        further = [replace(found, files=(found.save(found.file_beside(output)),)) for found in outcome.further]
+        for path, text in texts.items():
+            write_whole(path, text.encode())
+        files = (output, *(path for found in further for path in found.files), *texts)
+        written.append(replace(outcome, files=files, further=tuple(further)))
+    return written
+
+
+def _pages(plan: PlanFile, outcome: Outcome) -> dict[Path, str]:
+    """The HTML reports of one signal by their paths: that of the test, and one for each further result."""
+    from ..results.report import html_page
+    from ..results.result import Result
+
+    report = plan.report_of(outcome.signal)
+    if report is None:
+        return {}
+    pages = {report: html_page(outcome.result)}
+    for found in outcome.further:
+        if isinstance(found.content, Result):
+            pages[named_beside(report, found.name, report.suffix)] = html_page(found.content)
+    return pages

@@ -1,0 +1,242 @@
+"""The two verbs on a GPU: spectra stay on the device, unit features are made group by group, sums come back.
+
+Accuracies keep the promises of the CPU backend: `exact` forms unit features in float64 and multiplies them as pairs of
+halves on tensor cores; `fast` forms them in float32 and multiplies halves, with the norms of the rounded vectors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....errors import DeviceError
+from ...plan import Plan, Segment
+from ...spec import PhaseShares
+from ...transform.definition import padded_length
+from ...transform.signals import Signals
+from ..sums import N_PHASES, PhaseSums, Sums, sums_by_depth, usable_on_grid
+from .channel_stage import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
+from .device import CudaDevice, Device, on_a_device
+from .pair_stage import CellLists, add_products, entered, times_per_chunk
+
+_UNIT_SHARE = 4  # unit features of one batch may take one part in so many of the budget
+_MOST_CHANNELS = 32_768  # that a grid of blocks holds
+
+
+@dataclass
+class Features:
+    """Spectra of unit-variance channels, complex128 [channel, bin] of the device.
+
+    `deep` marks channels with cells that the plan's first rank does not resolve, as far as is known: bool [channel].
+    """
+
+    signals: Signals
+    plan: Plan
+    spectra: Any
+    deep: NDArray[np.bool_]
+    kept: dict[tuple[int, int, int], Units] = field(default_factory=dict, repr=False)
+    _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+
+    def part(self, channels: NDArray[np.bool_]) -> Features:
+        """Some of the channels."""
+        some = np.flatnonzero(channels)
+        return Features(self.signals.part(channels), self.plan, self.spectra[some], self.deep[channels])
+
+    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
+        """Cells of a segment away from seams whose window holds few bad samples; None if all are."""
+        if self.signals.bad is None and self.signals.seam is None:
+            return None
+        if (depth, index) not in self._usable:
+            segment = self.plan.segments_at(depth)[index]
+            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth)
+        return self._usable[depth, index]
+
+
+_default: list[CudaDevice] = []
+
+
+def default_device() -> CudaDevice:
+    """
+    Return the GPU that engines take.
+
+    Raises
+    ------
+    DeviceError
+        If there is none that can be used.
+    """
+    if not _default:
+        try:
+            _default.append(CudaDevice())
+        except DeviceError as error:
+            raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
+    return _default[0]
+
+
+class CudaBackend:
+    """GPU backend.
+
+    Parameters
+    ----------
+    device : Device, optional
+        Default: the first GPU that the process sees.
+    tensor_cores : bool, optional
+        Whether to multiply halves; else float32. Default: where the GPU can, from compute capability 7.5.
+    """
+
+    name = "cuda"
+    """Of the backend."""
+
+    def __init__(self, device: Device | None = None, *, tensor_cores: bool | None = None) -> None:
+        self.device = device or default_device()
+        self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
+        self._tables: dict[int, GroupTables] = {}
+        self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+
+    def features(self, signals: Signals, plan: Plan) -> Features:
+        """Spectra of every channel of `signals`."""
+        device, xp = self.device, self.device.xp
+        n_padded = padded_length(signals.n_samples)
+        spectra = xp.empty((signals.n_channels, plan.n_bins), np.complex128)
+        at_once = max(1, min(device.budget_bytes() // _UNIT_SHARE // (32 * n_padded), _MOST_CHANNELS))
+        for start in range(0, signals.n_channels, at_once):
+            some = slice(start, start + at_once)
+            part = signals.x[some]
+            x = part if on_a_device(part) else device.upload(part)
+            mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
+            spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
+        return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool))
+
+    def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
+        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares))
+
+    def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+        """Sums; where the device's memory does not hold the batch, of its halves."""
+        try:
+            return self._sums(a, b, depth, shares)
+        except Exception as error:
+            n = max(a.signals.n_channels, b.signals.n_channels)
+            if type(error).__name__ != "OutOfMemoryError" or n < 2:
+                raise
+            warnings.warn(
+                f"the GPU's memory does not hold {n} channels at a time: going on with half of them",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        for batch in (a, b):
+            batch.kept.clear()
+        self.device.release()
+        return self._halves(a, b, depth, shares)
+
+    def _halves(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+        shape = (a.plan.n_means, a.signals.n_channels, b.signals.n_channels)
+        totals = Sums.zeros(shape, shares=shares is not None, xp=self.device.xp)
+        split_a = a.signals.n_channels >= b.signals.n_channels
+        for half in _two_halves(shape[1] if split_a else shape[2]):
+            first, second = (a.part(half), b) if split_a else (a, b.part(half))
+            rows = half if split_a else np.ones(shape[1], bool)
+            columns = np.ones(shape[2], bool) if split_a else half
+            totals.put(rows, columns, self._fitting(first, second, depth, shares))
+            a.deep[rows] |= first.deep
+            b.deep[columns] |= second.deep
+        return totals
+
+    # --- one depth ----------------------------------------------------------------------------------------------------
+
+    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+        device, plan = self.device, a.plan
+        n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
+        n_classes = 0 if shares is None else N_PHASES
+        totals = device.xp.zeros((n_means, 3 + n_classes, n_a, n_b))
+        weight, width = device.xp.zeros((n_means, n_a, n_b)), device.xp.zeros((n_means, n_a, n_b))
+        form = self._form(plan, depth, shares)
+        for index, segment in enumerate(plan.segments_at(depth)):
+            widths = None if shares is None else plan.widths_at(depth)[index]
+            for ua, ub, times in self._batches(a, b, depth, index, form):
+                w = segment.weights[:, times]
+                wide = None if widths is None else widths[:, times]
+                add_products(device, totals, ua, ub, self._listed((depth, index), w, wide), shares)
+                weight += entered(device, ua, ub, w)
+                if wide is not None:
+                    width += entered(device, ua, ub, wide)
+        phases = None if shares is None else PhaseSums(totals[:, 3:], width)
+        return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
+
+    def _listed(
+        self, segment: tuple[int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
+    ) -> CellLists:
+        """Lists of a segment's cells, kept for the next pair of batches."""
+        key = (*segment, widths is not None)
+        if key not in self._lists or not np.array_equal(self._lists[key][0], weights):
+            self._lists[key] = (weights, CellLists.of(weights, widths))
+        return self._lists[key][1]
+
+    def _form(self, plan: Plan, depth: int, shares: PhaseShares | None) -> int:
+        if depth:
+            return DOUBLES
+        if shares is not None or not self.tensor_cores:
+            return FLOATS
+        return HALVES if plan.spec.accuracy == "fast" else HALF_PAIRS
+
+    def _batches(
+        self, a: Features, b: Features, depth: int, index: int, form: int
+    ) -> Iterator[tuple[Units, Units, NDArray[np.int64]]]:
+        """Unit features of both sides over stretches of whole chunks of a segment's times, and these times."""
+        segment = a.plan.segments_at(depth)[index]
+        if not len(segment.times):
+            return
+        whole = (form, depth, index)
+        if whole in a.kept and whole in b.kept:
+            yield a.kept[whole], b.kept[whole], segment.times
+            return
+        group = a.plan.group(segment, depth)
+        n = a.signals.n_channels + (0 if b is a else b.signals.n_channels)
+        per_time = n * group.n_rows * bytes_per_cell(form, group)
+        chunk = times_per_chunk(group.n_rows)
+        at_once = max(1, self.device.budget_bytes() // _UNIT_SHARE // (per_time * chunk)) * chunk
+        makers = [self._maker(side, depth, index, form) for side in ([a] if b is a else [a, b])]
+        for start in range(0, len(segment.times), at_once):
+            times = segment.times[start : start + at_once]
+            made = [maker.units(times) for maker in makers]
+            if depth == 0:
+                a.deep |= made[0].shallow
+                b.deep |= made[-1].shallow
+            if len(times) == len(segment.times):
+                self._keep(a, whole, made[0])
+                self._keep(b, whole, made[-1])
+            yield made[0], made[-1], times
+
+    def _maker(self, side: Features, depth: int, index: int, form: int) -> UnitMaker:
+        segment = side.plan.segments_at(depth)[index]
+        tables = self._tables_of(side.plan, segment, depth)
+        return UnitMaker(side.spectra, side.plan, segment, tables, side.usable(depth, index), form, check=depth == 0)
+
+    def _tables_of(self, plan: Plan, segment: Segment, depth: int) -> GroupTables:
+        group = plan.group(segment, depth)
+        if id(group) not in self._tables or self._tables[id(group)].group is not group:
+            self._tables[id(group)] = GroupTables(self.device, group, plan.rank(depth))
+        return self._tables[id(group)]
+
+    def _keep(self, side: Features, key: tuple[int, int, int], units: Units) -> None:
+        """Keep the units of a whole segment for the next partner, while there is room."""
+        if units.words.nbytes < self.device.budget_bytes() // _UNIT_SHARE:
+            side.kept[key] = units
+
+
+def _two_halves(n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    first = np.arange(n) < n // 2
+    return first, ~first
+
+
+def usable_gpu() -> bool:
+    """Whether there is a GPU that can be used."""
+    try:
+        default_device()
+    except DeviceError:
+        return False
+    return True

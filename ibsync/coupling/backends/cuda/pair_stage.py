@@ -1,0 +1,180 @@
+"""Pair stage: sums over cells of products of unit features, for all pairs of channels, chunk after chunk.
+
+A chunk is a fixed stretch of a group's times. Which chunks are worked on together depends on memory; what one chunk
+adds up, and the order in which chunks are added, do not: a pair has the same bits in every batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...spec import PhaseShares
+from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, Units
+from .device import Device
+from .launch import load
+
+CELLS_PER_CHUNK = 64  # float32 sums of 256 numbers near 1 are wrong by 1e-6; chunks are added up in float64
+_WEIGHT_UNITS = 2.0**32  # of weights in samples: up to a million samples x rows are added up without rounding
+_PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the budget
+
+# Warps along a, tiles of 16 channels of a and of 8 channels of b in each warp: for few channels of a, and for many with
+# as many sums in registers as leave none spilled.
+NARROW, WIDE, WIDE_OF_PAIRS = (1, 2, 2), (2, 2, 4), (2, 2, 3)
+_NARROW_UP_TO = 32
+_MOST_STAGES = 4
+
+
+def times_per_chunk(n_rows: int) -> int:
+    """Times of a group whose cells are added up in float32."""
+    return max(1, CELLS_PER_CHUNK // n_rows)
+
+
+@dataclass(frozen=True)
+class CellLists:
+    """
+    Which cells enter which mean, cut into chunks.
+
+    Attributes
+    ----------
+    cell : int32 [listed]
+        Cells, chunk after chunk, the chunks of the first mean first.
+    weight, width : float64 [listed]
+    begin : int32 [chunk + 1]
+        First listed cell of each chunk.
+    chunk : int32 [mean + 1]
+        First chunk of each mean.
+    """
+
+    cell: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    width: NDArray[np.float64]
+    begin: NDArray[np.int32]
+    chunk: NDArray[np.int32]
+    _there: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float64], widths: NDArray[np.float64] | None = None) -> CellLists:
+        """From weights, and widths of cells where shares are asked for, [mean, time, row]."""
+        n_means, n_times, n_rows = weights.shape
+        width = np.zeros_like(weights) if widths is None else widths
+        enters = (weights != 0) | (width != 0)
+        mean, time, row = np.nonzero(enters)
+        number = mean * n_times + time // times_per_chunk(n_rows)
+        first = np.flatnonzero(np.diff(number, prepend=-1))
+        of_mean = np.searchsorted(mean[first], np.arange(n_means + 1))
+        return cls(
+            cell=(time * n_rows + row).astype(np.int32),
+            weight=weights[enters],
+            width=width[enters],
+            begin=np.append(first, len(mean)).astype(np.int32),
+            chunk=of_mean.astype(np.int32),
+        )
+
+    @property
+    def n_chunks(self) -> int:
+        """Chunks of all means."""
+        return len(self.begin) - 1
+
+    def on(self, device: Device, dtype: Any) -> tuple[Any, Any, Any, Any, Any]:
+        """Cells, weights and widths (of a dtype), first cells of chunks and first chunks of means, on the device."""
+        kind = np.dtype(dtype).name
+        if kind not in self._there:
+            host = (self.cell, self.weight.astype(dtype), self.width.astype(dtype), self.begin, self.chunk)
+            self._there[kind] = tuple(device.from_host(part) for part in host)
+        cell, weight, width, begin, chunk = self._there[kind]
+        return cell, weight, width, begin, chunk
+
+    def part(self, start: int, stop: int) -> CellLists:
+        """Some of the chunks."""
+        if (start, stop) == (0, self.n_chunks):
+            return self
+        begin = self.begin[start : stop + 1]
+        some = slice(begin[0], begin[-1])
+        chunk = (self.chunk.clip(start, stop) - start).astype(np.int32)
+        return CellLists(self.cell[some], self.weight[some], self.width[some], begin - begin[0], chunk)
+
+
+def add_products(
+    device: Device, totals: Any, a: Units, b: Units, lists: CellLists, shares: PhaseShares | None = None
+) -> None:
+    """
+    Add the sums of some cells.
+
+    Parameters
+    ----------
+    device : Device
+    totals : float64 [mean, sum, a, b] of the device
+        Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>; with shares also the width of the coherent cells in
+        phase, of those with a or b leading, and of those in anti-phase.
+    a, b : Units
+    lists : CellLists
+    shares : PhaseShares, optional
+        Not with halves.
+    """
+    n_means, n_sums, n_a, n_b = totals.shape
+    one = n_sums * n_a * n_b * (8 if a.form == DOUBLES else 4)
+    at_once = int(np.clip(device.budget_bytes() // _PARTIAL_SHARE // one, 1, 65_535))
+    for start in range(0, lists.n_chunks, at_once):
+        part = lists.part(start, min(start + at_once, lists.n_chunks))
+        dtype = np.float64 if a.form == DOUBLES else np.float32
+        *listed, chunk = part.on(device, dtype)
+        partial = device.xp.empty((part.n_chunks, n_sums, n_a, n_b), dtype)
+        _launch(device, a, b, listed, partial, shares)
+        kind = "f64" if a.form == DOUBLES else "f32"
+        n_values = n_sums * n_a * n_b
+        load("totals", device)[f"add_chunks_{kind}"](
+            (-(-n_values // 256), n_means), 256, [partial, chunk, totals, n_values]
+        )
+
+
+def _launch(device: Device, a: Units, b: Units, listed: list[Any], partial: Any, shares: PhaseShares | None) -> None:
+    """Sums of each chunk, [chunk, sum, a, b]."""
+    cell, weight, width, begin = listed
+    if a.form in (HALVES, HALF_PAIRS):
+        assert shares is None, "shares of phases are counted with full numbers"
+        _launch_tensor(device, a, b, cell, weight, begin, partial)
+        return
+    kind = "f64" if a.form == DOUBLES else "f32"
+    limits = (0.0, 0.0, 0.0) if shares is None else shares.limits
+    module = load(f"gram_plain_{kind}", device, N_FEATURES=a.n_features, SHARES=int(shares is not None))
+    grid = (-(-b.n_channels // 32), -(-a.n_channels // 32), len(partial))
+    words = [units.words.view(partial.dtype) for units in (a, b)]
+    module[f"gram_plain_{kind}"](
+        grid, (16, 16), [*words, cell, weight, width, begin, *limits, partial, a.n_channels, b.n_channels]
+    )
+
+
+def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, begin: Any, partial: Any) -> None:
+    wide = WIDE_OF_PAIRS if a.form == HALF_PAIRS else WIDE
+    warps_a, tiles_a, tiles_b = NARROW if a.n_channels <= _NARROW_UP_TO else wide
+    tile_a, tile_b = 16 * tiles_a * warps_a, 8 * tiles_b * (8 // warps_a)
+    stage_bytes = (tile_a + tile_b) * (4 * a.n_words + 16)
+    stages = int(np.clip(device.largest_shared_bytes // stage_bytes, 1, _MOST_STAGES))
+    module = load(
+        "gram", device, PAIRS_OF_HALVES=int(a.form == HALF_PAIRS), N_PADDED=a.n_padded, WARPS_A=warps_a,
+        TILES_A=tiles_a, TILES_B=tiles_b, STAGES=stages,
+    )  # fmt: skip
+    grid = (-(-b.n_channels // tile_b), -(-a.n_channels // tile_a), len(partial))
+    module["gram"](
+        grid, 256, [a.words, b.words, a.norms, b.norms, cell, weight, begin, partial, a.n_channels, b.n_channels],
+        shared_bytes=stages * stage_bytes,
+    )  # fmt: skip
+
+
+def entered(device: Device, a: Units, b: Units, weights: NDArray[np.float64]) -> Any:
+    """Weight of the cells valid in both channels: float64 [mean, a or 1, b or 1] of the device.
+
+    In whole units, whose sums are exact and so the same whatever is added up together.
+    """
+    xp = device.xp
+    flat = np.rint(weights.reshape(len(weights), -1) * _WEIGHT_UNITS) / _WEIGHT_UNITS
+    if a.all_valid and b.all_valid:
+        return device.from_host(flat.sum(axis=1)[:, None, None])
+    one = xp.ones((flat.shape[1], 1))
+    left, right = (one if units.all_valid else units.valid.astype(np.float64) for units in (a, b))
+    w = device.from_host(flat)
+    return xp.stack([(left * w[mean, :, None]).T @ right for mean in range(len(flat))])

@@ -1,0 +1,82 @@
+"""Channels that are on the device already, made ready for the transform there: `signals.prepare` without a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...transform.signals import CONSTANT, CONSTANT_SHARE, FINE, NO_DATA, Signals, masked, prepare, seams
+from .device import Device
+
+Mask = NDArray[np.bool_]
+
+
+def prepare_on(device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
+    """
+    Channels ready for the transform.
+
+    Parameters
+    ----------
+    device : Device
+    x : real array [..., channel, sample] or [sample] of the device
+        NaN marks a gap.
+    good, seam
+        As `signals.prepare`, of the host.
+
+    Returns
+    -------
+    Signals
+        With `x` float64 on the device, all else on the host.
+
+    Raises
+    ------
+    InputError
+        As `signals.prepare`.
+    """
+    xp = device.xp
+    array = xp.asarray(x)
+    if array.ndim == 0 or array.dtype.kind not in "fiub" or array.size == 0 or bool(xp.isinf(array).any()):
+        return prepare(device.to_host(array), good, seam=seam)  # which has the words for it
+    n = array.shape[-1]
+    flat = xp.ascontiguousarray(array.reshape(-1, n).astype(np.float64))
+    bad = masked(array.shape, good)
+    if bool(xp.isnan(flat).any()):
+        gaps = device.to_host(xp.isnan(flat))
+        bad = gaps if bad is None else bad | gaps
+    if bad is not None and bad.any():
+        flat = _filled(device, flat, bad)
+    mean, gain, fine = (device.to_host(part) for part in _scale(xp, flat))
+    status = np.where(fine, FINE, CONSTANT).astype(np.int8)
+    if bad is not None:
+        status[bad.all(axis=1)] = NO_DATA
+    return Signals(flat, array.shape[:-1], mean, gain * (status == FINE), status, bad, seams(seam, array.shape))
+
+
+def _filled(device: Device, flat: Any, bad: Mask) -> Any:
+    """Bad samples on straight lines between their good neighbours, as `numpy.interp` draws them."""
+    n = bad.shape[1]
+    sample = np.arange(n)
+    left = np.maximum.accumulate(np.where(bad, -1, sample), axis=1)[bad]
+    right = np.minimum.accumulate(np.where(bad, n, sample)[:, ::-1], axis=1)[:, ::-1][bad]
+    row, at = np.nonzero(bad)
+    none = (left < 0) & (right >= n)
+    first = np.where(none, 0, np.where(left < 0, right, left))
+    last = np.where(none, 0, np.where(right >= n, left, right))
+    weight = np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)
+    low, high = flat[row, first], flat[row, last]
+    between = low + device.from_host(weight) * (high - low)
+    out = flat.copy()
+    out[row, at] = device.xp.where(device.from_host(none), 0.0, between)
+    return out
+
+
+def _scale(xp: Any, flat: Any) -> tuple[Any, Any, Any]:
+    """Mean and gain of each channel, and whether it varies: of the device."""
+    mean, high, low = flat.mean(axis=1), flat.max(axis=1), flat.min(axis=1)
+    largest = xp.maximum(high - mean, mean - low)
+    fine = largest > CONSTANT_SHARE * xp.maximum(xp.abs(high), xp.abs(low))
+    unit = xp.where(fine, largest, 1.0)
+    spread = xp.sqrt((((flat - mean[:, None]) / unit[:, None]) ** 2).sum(axis=1))
+    return mean, xp.where(fine, flat.shape[1] ** 0.5 / xp.where(fine, spread * unit, 1.0), 0.0), fine

@@ -1,0 +1,478 @@
+"""The two verbs with NumPy, SciPy and BLAS: `features` once per channel, `coherence` once per pair.
+
+Per channel everything runs in the rank's precision (float64 for `exact`), since a spike or step of a thousand standard
+deviations would otherwise leak rounding over the whole recording. Per pair unit vectors are float32 (float64 at the
+deeper rank).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from ..plan import Plan, Segment
+from ..spec import PhaseShares
+from ..transform.definition import EMPTY_SHARE
+from ..transform.features import Group
+from ..transform.signals import Signals
+from .sums import N_PHASES, PhaseSums, Sums, sums_by_depth, usable_on_grid
+
+Real = NDArray[Any]
+Complex = NDArray[Any]
+T = TypeVar("T")
+S = TypeVar("S")
+
+# Work of one step stays in a core's second-level cache.
+BLOCK_BYTES = 1 << 21
+TILE_BYTES = 3 << 18
+TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
+CELLS_PER_SUM = 512  # float32 sums over more cells would lose digits; blocks are added up in float64
+CHANNELS_PER_TASK = 32
+# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
+FLOAT32_NOISE = 2e-4
+
+
+@dataclass
+class Features:
+    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed block by block.
+
+    `deep` marks channels with cells that the plan's first rank does not resolve, as far as is known: bool [channel].
+    """
+
+    signals: Signals
+    plan: Plan
+    spectra: Complex
+    deep: NDArray[np.bool_]
+    _usable: dict[int, list[NDArray[np.bool_]]] = field(default_factory=dict)
+
+    def part(self, channels: NDArray[np.bool_]) -> Features:
+        """Some of the channels."""
+        return Features(self.signals.part(channels), self.plan, self.spectra[:, channels], self.deep[channels])
+
+    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
+        """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
+
+        None if all are.
+        """
+        if self.signals.bad is None and self.signals.seam is None:
+            return None
+        if depth not in self._usable:
+            segments = self.plan.segments_at(depth)
+            self._usable[depth] = [usable_on_grid(self.signals, self.plan, s, depth) for s in segments]
+        return self._usable[depth][index]
+
+
+class NumpyBackend:
+    """CPU backend: `n_threads` blocks at a time, each with one BLAS thread."""
+
+    name = "numpy"
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        self.n_threads = n_threads or _usable_cores()
+        self._blas = ThreadpoolController()  # finding the libraries takes a millisecond
+
+    def features(self, signals: Signals, plan: Plan) -> Features:
+        """Features of every channel of `signals`."""
+        starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
+        parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
+        return Features(signals, plan, np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool))
+
+    def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
+
+        def sum_at(depth: int, first: Features, second: Features) -> Sums:
+            shape = (first.plan.n_means, first.signals.n_channels, second.signals.n_channels)
+            totals = Sums.zeros(shape, shares=shares is not None)
+            self._sum(totals, first, second, depth, shares)
+            return totals
+
+        return sums_by_depth(a, b, sum_at)
+
+    def _sum(self, totals: Sums, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> None:
+        batches = [a] if a is b else [a, b]
+        blocks = _blocks(batches, depth, self.n_threads)
+        for means, sums, shallow in self._map(partial(_block_sums, shares=shares), blocks):
+            totals.add(means, sums)
+            for features, part in zip(batches, _slices(batches), strict=False):
+                features.deep |= shallow[part]
+
+    def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+        """Results in the order of `items`, a few ahead of the consumer: sums do not depend on who finishes first."""
+        with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.n_threads) as pool:
+            waiting: deque[Future[T]] = deque()
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * self.n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --- per channel ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Channels of one or two batches side by side, as one group of rows sees them."""
+
+    batches: list[Features]
+    index: int
+    depth: int
+    group: Group
+    samples: Real  # the group's signal b, [sample, re/im, column]; empty where the frame is the spectrum
+    first: int  # number of its first sample
+    frame: Real  # left frame and mirrored right one side by side, [(point, re/im), 2 columns]
+
+    @cached_property
+    def largest_energy(self) -> NDArray[np.float64]:
+        """Energy of the samples in the window, anywhere in the recording, where it is largest: [column]."""
+        left, right = np.split(np.asarray(np.einsum("pc,pc->c", self.frame, self.frame), np.float64), 2)
+        n_points = self.group.kernels.shape[2]
+        if not len(self.samples) or not n_points:
+            return np.asarray(np.maximum(left, right))
+        total = np.cumsum(np.einsum("spc,spc->sc", self.samples, self.samples), axis=0, dtype=np.float64)
+        windows = total[n_points:] - total[:-n_points]
+        return np.asarray(np.maximum(np.maximum(left, right), windows.max(axis=0, initial=0.0)))
+
+    @property
+    def segment(self) -> Segment:
+        return self.batches[0].plan.segments_at(self.depth)[self.index]
+
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        return self.batches[0].plan.widths_at(self.depth)[self.index]
+
+    @property
+    def n(self) -> int:
+        return int(self.frame.shape[1]) // 2
+
+    def slices(self) -> tuple[slice, slice]:
+        """Columns of the first and of the last batch."""
+        return _slices(self.batches)
+
+
+def _slices(batches: list[Features]) -> tuple[slice, slice]:
+    """Columns of the first and of the last batch, of all side by side."""
+    n_a, n_b = batches[0].signals.n_channels, batches[-1].signals.n_channels
+    n = n_a if len(batches) == 1 else n_a + n_b
+    return slice(0, n_a), slice(n - n_b, n)
+
+
+def _columns(batches: list[Features], index: int, depth: int, n_threads: int) -> _Columns:
+    plan = batches[0].plan
+    group = plan.group(plan.segments_at(depth)[index], depth)
+    dtype = np.dtype(plan.rank(depth).dtype)
+    bins = np.concatenate([f.spectra[1 : group.n_bins + 1] for f in batches], axis=1)
+    omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
+    if group.on_circle:
+        mirrored = bins.conj() * np.exp(-1j * omega * (plan.n_samples - 1))[:, None]
+        frame = np.concatenate([_planar(bins, dtype), _planar(mirrored, dtype)], axis=2)
+        return _Columns(batches, index, depth, group, np.empty((0, 2, 0), dtype), 0, frame.reshape(-1, frame.shape[2]))
+    circle = np.zeros((group.n_circle, bins.shape[1]), complex)
+    circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
+    circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
+    first = min(group.frame_first, -(group.kernels.shape[2] // 2))
+    n_samples = group.n_between - 2 * first + 1
+    samples = _planar(circle[np.arange(first, first + n_samples) % group.n_circle], dtype)
+    left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
+    frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
+    frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
+    return _Columns(batches, index, depth, group, samples, first, frame.reshape(-1, frame.shape[2]))
+
+
+def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
+    """Complex [point, channel] as real [point, re/im, channel]."""
+    out = np.empty((len(values), 2, values.shape[1]), dtype)
+    out[:, 0], out[:, 1] = values.real, values.imag
+    return out
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Times of a group that are worked on together: all near an end (counted from the left one), or all far."""
+
+    columns: _Columns
+    times: NDArray[np.int64]
+    near: bool
+
+
+def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Block]:
+    for index, segment in enumerate(batches[0].plan.segments_at(depth)):
+        columns = _columns(batches, index, depth, n_threads)
+        group = columns.group
+        near = np.minimum(segment.times, len(group.times) - 1 - segment.times)
+        inner = segment.times[near >= group.n_end]
+        phase = inner * group.half_steps % 2
+        runs = [(np.unique(near[near < group.n_end]), True), (inner[phase == 0], False), (inner[phase == 1], False)]
+        per_time = group.n_rows * _bytes_per_cell(columns)
+        for times, is_near in runs:
+            step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
+            for start in range(0, len(times), step):
+                yield _Block(columns, times[start : start + step], is_near)
+
+
+def _bytes_per_cell(columns: _Columns) -> int:
+    """Features before and after scaling, the rotated ones, and the products of all pairs if they are few."""
+    a, b = (part.stop - part.start for part in columns.slices())
+    features = 2 * columns.group.n_features * columns.n * (columns.frame.itemsize + 4)
+    return int(features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64))
+
+
+def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
+    """Which means a block contributes to, its sums, and the columns with cells that the rank does not resolve."""
+    columns, times = block.columns, block.times
+    weights = columns.segment.weights
+    if not block.near:
+        cells = _Cells(times, _far(columns, times), _noise(columns, columns.group.gain[None]), 1)
+        return _side_sums(columns, cells, weights[:, times], _Classes.of(shares, columns, times))
+    mirror = len(columns.group.times) - 1 - times
+    u, noise = _near(columns, times), _noise(columns, columns.group.end_gain[times])
+    left, right = slice(0, columns.n), slice(columns.n, None)
+    once = mirror != times  # the middle is its own mirror image
+    of_mirror = weights[:, mirror] * once[:, None]
+    sides = [
+        _side_sums(columns, _Cells(at, u[..., half], noise, direction), w, classes)
+        for half, at, w, direction, classes in (
+            (left, times, weights[:, times], 1, _Classes.of(shares, columns, times)),
+            (right, mirror, of_mirror, -1, _Classes.of(shares, columns, mirror, once)),
+        )
+        if w.any()
+    ]
+    return sides[0] if len(sides) == 1 else _joined(*sides)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells [time, row] of a group on one side.
+
+    Attributes
+    ----------
+    times : int64 [time]
+    u : float [time, row, (K, re/im), column]
+        Features before scaling.
+    noise : float64 [time or 1, row, column] or None
+        Power below which a cell drowns in rounding, where that can happen.
+    direction : int
+        -1 for a mirrored recording.
+    """
+
+    times: NDArray[np.int64]
+    u: Real
+    noise: NDArray[np.float64] | None
+    direction: int
+
+
+def _noise(columns: _Columns, gain: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Power [time or 1, row, column] below which cells drown in rounding and in what ends with the filters.
+
+    Both are proportional to the largest power that the filters meet: a spike rings over the whole band-limited signal,
+    and filters cut at a few scales do not cancel that to the last digit.
+    """
+    if columns.frame.dtype != np.float32:
+        return None
+    eps = float(np.finfo(np.float32).eps) / 2
+    return np.asarray((eps / FLOAT32_NOISE) ** 2 * gain[:, :, None] * columns.largest_energy)
+
+
+def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
+    """Features before scaling, [time, row, (K, re/im), left and right columns], of times counted from the left end."""
+    group = columns.group
+    run = slice(times[0], times[-1] + 1)
+    filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
+    z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
+    u: Real = np.matmul(group.real_end_mixing[run], z)
+    if len(u) != len(times):  # epochs may leave holes
+        u = u[times - times[0]]
+    return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
+
+
+def _far(columns: _Columns, times: NDArray[np.int64]) -> Real:
+    """Features before scaling, [time, row, (K, re/im), column], of times of one phase far from both ends."""
+    group, samples = columns.group, columns.samples
+    phase = int(times[0]) * group.half_steps % 2
+    n_points = group.kernels.shape[2]
+    begins = times * group.half_steps // 2 - n_points // 2 - columns.first
+    z = np.empty((len(times), len(group.real_kernels[phase]), columns.n), samples.dtype)
+    for begin, out in zip(begins, z, strict=True):
+        np.matmul(group.real_kernels[phase], samples[begin : begin + n_points].reshape(2 * n_points, -1), out=out)
+    mixing = group.mixing.reshape(group.n_rows * group.n_features, -1)
+    u: Real = np.matmul(mixing, z.reshape(len(times), mixing.shape[1], -1))
+    return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Unit features [cell, (K, re/im), column], zero where invalid; validity bool [cell, column] or None."""
+
+    u: Real
+    valid: NDArray[np.bool_] | None
+
+    def of(self, columns: slice) -> _Unit:
+        """Some columns."""
+        return _Unit(self.u[..., columns], None if self.valid is None else self.valid[:, columns])
+
+
+def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
+    """Unit features, and the columns with cells that the rank does not resolve."""
+    u, times = cells.u, cells.times
+    power = np.einsum("trkc,trkc->trc", u, u)
+    valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
+    for features, part in zip(columns.batches, columns.slices(), strict=False):
+        usable = features.usable(columns.depth, columns.index)
+        if usable is not None:
+            valid[:, :, part] &= usable[times]
+    shallow = np.zeros(columns.n, bool)
+    if columns.depth == 0:
+        tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
+        unresolved = tail > columns.batches[0].plan.rank(0).tail * power
+        if cells.noise is not None:
+            unresolved |= power < cells.noise
+        shallow = np.any(valid & unresolved, axis=(0, 1))
+    all_valid = bool(valid.all())
+    length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
+    # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
+    unit: Real = u.astype(np.float64 if columns.depth else np.float32, copy=False)
+    unit *= length.astype(unit.dtype, copy=False)[:, :, None, :]
+    flat = unit.reshape(-1, *unit.shape[2:])
+    return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
+
+
+# --- per pair ---------------------------------------------------------------------------------------------------------
+
+_Part = tuple[NDArray[np.int64], Sums, NDArray[np.bool_]]
+
+
+def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], classes: _Classes | None) -> _Part:
+    """Sums over cells [time, row] under weights [mean, time, row]."""
+    unit, shallow = _unit(columns, cells)
+    means = np.flatnonzero(weights.any(axis=(1, 2)))
+    a, b = (unit.of(part) for part in columns.slices())
+    some = None if classes is None else replace(classes, widths=classes.widths[means])
+    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), cells.direction, some), shallow
+
+
+def _joined(first: _Part, second: _Part) -> _Part:
+    means = np.union1d(first[0], second[0])
+    shallow = first[2] | second[2]
+    if np.array_equal(first[0], second[0]):
+        return means, first[1] + second[1], shallow
+    sums = Sums.zeros((len(means), *first[1].squared.shape[1:]), shares=first[1].phases is not None)
+    for own, part, _ in (first, second):
+        sums.add(np.searchsorted(means, own), part)
+    return means, sums, shallow
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """Phase classes asked for, and the samples each cell stands for: float64 [mean, cell].
+
+    Plain widths, none negative: the share of cells in a class jumps from cell to cell, and a spline gains nothing.
+    """
+
+    asked: PhaseShares
+    widths: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, asked: PhaseShares | None, columns: _Columns, times: NDArray[np.int64], counted: Any = True
+    ) -> _Classes | None:
+        """Of cells [time, row] at some times, those left out that are not `counted`; None where nothing is asked."""
+        if asked is None:
+            return None
+        widths = columns.widths[:, times] * np.reshape(counted, (-1, 1))
+        return cls(asked, widths.reshape(len(widths), -1))
+
+    def sums(self, product: Real, direction: int) -> Real:
+        """Samples of coherent cells in each class, [mean, class, a, b], from products [cell, a, (b, re/im)]."""
+        re, im = (np.ascontiguousarray(product[..., part::2]) for part in (0, 1))
+        if direction < 0:
+            np.negative(im, out=im)
+        squared = re * re + im * im
+        level, in_phase, anti_phase = self.asked.limits
+        above = squared > level
+        np.multiply(re, np.abs(re), out=re)
+        found = np.empty((N_PHASES, *re.shape), re.dtype)
+        within, beyond = above & (re > in_phase * squared), above & (re < anti_phase * squared)
+        between = above & ~(within | beyond)
+        found[0], found[3] = within, beyond
+        np.logical_and(between, im > 0, out=found[1])
+        np.subtract(between, found[1], out=found[2])
+        found = found.reshape(N_PHASES, len(re), -1)
+        sums: Real = np.matmul(self.widths.astype(re.dtype), found)
+        return sums.transpose(1, 0, 2).reshape(-1, N_PHASES, *re.shape[1:])
+
+
+def _weighted_sums(
+    a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: int, classes: _Classes | None = None
+) -> Sums:
+    """Gram products of unit features, their squares, and sums over cells under `weights` [mean, cell]."""
+    n_cells, _, n_a = a.u.shape
+    n_b = b.u.shape[2]
+    w, pair = weights.astype(a.u.dtype), np.result_type(a.u.dtype, np.complex64)
+    right = _with_rotation(b.u)
+    squared, inner = np.empty((len(w), n_a, n_b), a.u.dtype), np.empty((len(w), n_a, n_b), pair)
+    phases = None
+    if classes is not None:
+        width = _entered(classes.widths, a.valid, b.valid)
+        phases = PhaseSums(np.empty((len(w), N_PHASES, n_a, n_b), a.u.dtype), width)
+    for some_a in _tiles(n_a, n_cells):
+        left = a.u[:, :, some_a].transpose(0, 2, 1)
+        for some_b in _tiles(n_b, n_cells):
+            product = np.matmul(left, right[:, :, 2 * some_b.start : 2 * some_b.stop])
+            flat = product.reshape(n_cells, -1)
+            here = (slice(None), some_a, some_b)
+            shape = (len(w), product.shape[1], -1)
+            inner[here] = (w @ flat).view(pair).reshape(shape)
+            if classes is not None and phases is not None:
+                phases.classes[:, :, some_a, some_b] = classes.sums(product, direction)
+            np.multiply(flat, flat, out=flat)
+            both = (w @ flat).reshape(*shape[:2], -1, 2)
+            np.add(both[..., 0], both[..., 1], out=squared[here])
+    if direction < 0:
+        np.conj(inner, out=inner)
+    return Sums(squared, inner, _entered(weights, a.valid, b.valid), phases)
+
+
+def _tiles(n: int, n_cells: int) -> list[slice]:
+    """Channels in equal parts, so that the products of two parts stay in cache."""
+    largest = max(8, int(np.sqrt(TILE_BYTES / (8 * n_cells))))
+    edges = np.linspace(0, n, -(-n // largest) + 1).astype(int).tolist()
+    return [slice(first, stop) for first, stop in itertools.pairwise(edges)]
+
+
+def _with_rotation(u: Real) -> Real:
+    """[cell, (K, re/im), channel] -> [cell, (K, re/im), (channel, re/im)] so that one real product gives <x, y>."""
+    n_cells, n, n_channels = u.shape
+    pairs = u.reshape(n_cells, n // 2, 2, n_channels)  # a view, also of some columns
+    out = np.empty((n_cells, n // 2, 2, n_channels, 2), u.dtype)
+    out[..., 0] = pairs
+    # Not np.negative: NumPy 2.4 gets it wrong from strided to strided float32.
+    np.multiply(pairs[:, :, 1], u.dtype.type(-1), out=out[:, :, 0, :, 1])
+    out[:, :, 1, :, 1] = pairs[:, :, 0]
+    return out.reshape(n_cells, n, 2 * n_channels)
+
+
+def _entered(
+    weights: NDArray[np.float64], valid_a: NDArray[np.bool_] | None, valid_b: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Weight of the cells valid in both channels: [mean, a or 1, b or 1]."""
+    if valid_a is None and valid_b is None:
+        return np.asarray(weights.sum(axis=1)[:, None, None])
+    one = np.ones((weights.shape[1], 1), bool)
+    a, b = (one if valid is None else valid for valid in (valid_a, valid_b))
+    return np.asarray((a.T[None] * weights[:, None, :]) @ b.astype(float))

@@ -1,0 +1,74 @@
+"""The two verbs by the definition: float64, every sample of every row, one pair at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import Plan, full_resolution_weights
+from ..spec import PhaseShares
+from ..transform.cone import away_from_seam
+from ..transform.definition import coherency
+from ..transform.signals import Signals, usable_cells
+from .sums import Sums
+
+
+@dataclass
+class Features:
+    """The signals themselves."""
+
+    signals: Signals
+    plan: Plan
+
+
+class ReferenceBackend:
+    """Slow and obvious."""
+
+    name = "numpy"
+
+    def features(self, signals: Signals, plan: Plan) -> Features:
+        """Nothing is done ahead."""
+        return Features(signals, plan)
+
+    def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
+        """Sums over all samples and rows of each band x epoch."""
+        plan = a.plan
+        weights = full_resolution_weights(plan)
+        shape = (plan.n_means, a.signals.n_channels, b.signals.n_channels)
+        sums = Sums.zeros(shape, shares=shares is not None)
+        usable_a, usable_b = _usable(a), _usable(b)
+        for i, x in enumerate(a.signals.x.astype(np.float64)):
+            for j, y in enumerate(b.signals.x.astype(np.float64)):
+                value = coherency(x, y, plan.scales, preset=plan.spec.preset)
+                entered = weights * (~np.isnan(value) & usable_a[i] & usable_b[j])
+                value = np.nan_to_num(value)
+                sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
+                sums.inner[:, i, j] = np.tensordot(entered, value, 2)
+                sums.weight[:, i, j] = entered.sum(axis=(1, 2))
+                if shares is not None and sums.phases is not None:
+                    sums.phases.width[:, i, j] = sums.weight[:, i, j]
+                    sums.phases.classes[:, :, i, j] = np.tensordot(entered, _phase_classes(value, shares), 2)
+        return sums
+
+
+def _phase_classes(value: NDArray[np.complex128], asked: PhaseShares) -> NDArray[np.bool_]:
+    """Coherent cells in phase, with a leading, with b leading, in anti-phase: bool [row, sample, class]."""
+    degrees = np.degrees(np.angle(value))
+    within, beyond = np.abs(degrees) < asked.in_phase, np.abs(degrees) > asked.anti_phase
+    between = ~(within | beyond)
+    classes = np.stack([within, between & (degrees > 0), between & (degrees < 0), beyond], axis=-1)
+    return np.asarray(classes & (np.abs(value) ** 2 > asked.level)[..., None])
+
+
+def _usable(features: Features) -> list[NDArray[np.bool_]]:
+    """Cells of each channel away from seams, in whose window few samples are bad: bool [row or 1, sample or 1] each."""
+    signals, scales = features.signals, features.plan.scale
+    usable = [np.ones((1, 1), bool)] * signals.n_channels
+    if signals.bad is not None:
+        usable = [usable_cells(channel, scales) if channel.any() else np.ones((1, 1), bool) for channel in signals.bad]
+    if signals.seam is not None:
+        apart = away_from_seam(signals.seam, np.arange(signals.n_samples), scales)
+        usable = [cells & apart[:, :, channel].T for channel, cells in enumerate(usable)]
+    return usable

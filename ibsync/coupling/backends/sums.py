@@ -1,0 +1,127 @@
+"""What every backend gives back: weighted sums over cells, and what goes into them whoever computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan import Plan, Segment
+from ..transform.cone import away_from_seam
+from ..transform.signals import BAD_SHARE, Signals, bad_share
+
+Real = NDArray[Any]
+Complex = NDArray[Any]
+
+N_PHASES = 4
+"""Classes of phase: in phase, a leads, b leads, anti-phase."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Weighted sums over the cells of each band x epoch, on the host or on a device.
+
+    Attributes
+    ----------
+    squared : float64 (of one block perhaps float32) [mean, a, b]
+        Of |<u_x, u_y>|^2.
+    inner : complex128 (of one block perhaps complex64) [mean, a, b]
+        Of <u_x, u_y>.
+    weight : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
+        Of the cells that entered, in samples.
+    phases : PhaseSums or None
+        Where phase shares are asked for.
+    """
+
+    squared: Real
+    inner: Complex
+    weight: NDArray[np.float64]
+    phases: PhaseSums | None = None
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], *, shares: bool = False, xp: Any = np) -> Sums:
+        """Nothing summed yet, for [mean, a, b], in arrays of `xp`."""
+        phases = PhaseSums(xp.zeros((shape[0], N_PHASES, *shape[1:])), xp.zeros(shape)) if shares else None
+        return cls(xp.zeros(shape), xp.zeros(shape, np.complex128), xp.zeros(shape), phases)
+
+    def add(self, means: NDArray[np.int64], part: Sums) -> None:
+        """Add sums of some of the means."""
+        self.squared[means] += part.squared
+        self.inner[means] += part.inner
+        self.weight[means] += part.weight
+        if self.phases is not None and part.phases is not None:
+            self.phases.classes[means] += part.phases.classes
+            self.phases.width[means] += part.phases.width
+
+    def put(self, rows: NDArray[np.bool_], columns: NDArray[np.bool_], part: Sums) -> None:
+        """Put the sums of some pairs in the place of those that are there."""
+        row, column = np.ix_(rows, columns)
+        self.squared[:, row, column] = part.squared
+        self.inner[:, row, column] = part.inner
+        self.weight[:, row, column] = part.weight
+        if self.phases is not None and part.phases is not None:
+            self.phases.classes[:, :, row, column] = part.phases.classes
+            self.phases.width[:, row, column] = part.phases.width
+
+    def __add__(self, other: Sums) -> Sums:
+        phases = None
+        if self.phases is not None and other.phases is not None:
+            phases = PhaseSums(self.phases.classes + other.phases.classes, self.phases.width + other.phases.width)
+        return Sums(self.squared + other.squared, self.inner + other.inner, self.weight + other.weight, phases)
+
+
+@dataclass(frozen=True)
+class PhaseSums:
+    """Samples that the cells of each phase class stand for.
+
+    Attributes
+    ----------
+    classes : float64 (of one block perhaps float32) [mean, class, a, b]
+        Of coherent cells: in phase, a leads, b leads, anti-phase.
+    width : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
+        Of all valid cells.
+    """
+
+    classes: Real
+    width: NDArray[np.float64]
+
+
+def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:
+    """Sums of all pairs, each as deeply as its two channels need, whatever the other channels are.
+
+    Pairs of a channel with cells that the first rank does not resolve are computed again at the deeper one.
+
+    Parameters
+    ----------
+    a, b : features
+        With `signals`, `deep` and `part`; `deep` is known better once a depth has been summed.
+    sum_at : function of (depth, a, b)
+    """
+    everybody = np.ones(b.signals.n_channels, bool)
+    totals = None if a.deep.all() or b.deep.all() else sum_at(0, a, b)
+    if totals is None:
+        return sum_at(1, a, b)
+    for rows, columns in ((a.deep, everybody), (~a.deep, b.deep)):
+        if rows.any() and columns.any():
+            totals.put(rows, columns, sum_at(1, a.part(rows), b.part(columns)))
+    return totals
+
+
+def usable_on_grid(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
+    """Cells of the whole grid away from seams whose window holds few bad samples: bool [time, row, channel]."""
+    times = plan.group(segment, depth).times
+    usable = np.ones((len(times), segment.n_rows, signals.n_channels), bool)
+    if signals.seam is not None:
+        scales = plan.scale[segment.first_row : segment.first_row + segment.n_rows]
+        usable &= away_from_seam(signals.seam, times, scales)
+    if signals.bad is None:
+        return usable
+    bad = signals.bad
+    for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
+        for row in range(segment.n_rows):
+            share = bad_share(bad[channel], plan.scale[segment.first_row + row])
+            usable[:, row, channel] = np.interp(times, np.arange(bad.shape[1]), share) <= BAD_SHARE
+    return usable

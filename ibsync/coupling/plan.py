@@ -1,0 +1,339 @@
+"""What will be computed: groups of rows, their grids, and the weight of every cell in every band x epoch mean.
+
+Integers and weights only: no signal passes through here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse.linalg
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline, make_interp_spline
+
+from ..errors import PlanError
+from .spec import WTC, Band, as_pairs
+from .transform.cone import _trusted
+from .transform.feature_cache import load_group
+from .transform.features import Group, Rank
+from .transform.scales import Scales, band_rows, requested_rows, textbook_scales
+
+GROUPS_PER_OCTAVE = 2
+SPLINE_DEGREE = 5
+NEGLIGIBLE_WEIGHT = 1e-9
+
+# Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals
+# with spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length:
+# means over epochs of a few scale lengths need 2.5, longer ones are as good with 1.5.
+_DEEP = Rank(80, 46, 2.5, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
+RANKS = {
+    "exact": (Rank(30, 22, 2.5, "float64", 2e-6, 7.5, 9.0), _DEEP),
+    "fast": (Rank(20, 16, 2.5, "float32", 5e-4, 6.0, 7.0), _DEEP),
+}
+LONG_EPOCH = 10.0  # scale lengths
+POINTS_FOR_LONG_EPOCHS = 1.5
+
+Epochs = Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One group of rows with the cells that matter.
+
+    Attributes
+    ----------
+    first_row, n_rows : int
+    times : int64 [active]
+        Times of the group's grid that carry weight.
+    weights : float64 [band x epoch, time, row]
+        Samples each cell of the grid stands for.
+    """
+
+    first_row: int
+    n_rows: int
+    times: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that depends on lengths and words only.
+
+    Attributes
+    ----------
+    n_samples : int
+    sfreq : float
+        Hz.
+    spec : WTC
+    scales : Scales
+    epochs : mapping of str to intervals (start, stop) in s
+    bands : mapping of str to Band
+    n_cells : float64 [band, epoch]
+        Full-resolution cells of each mean, before the cone of influence.
+    """
+
+    n_samples: int
+    sfreq: float
+    spec: WTC
+    scales: Scales
+    bands: Mapping[str, Band]
+    epochs: Epochs
+    n_cells: NDArray[np.float64]
+    row_spans: tuple[tuple[int, int], ...]
+
+    @property
+    def n_means(self) -> int:
+        """Band x epoch means."""
+        return len(self.bands) * len(self.epochs)
+
+    @property
+    def scale(self) -> NDArray[np.float64]:
+        """All scales in samples: float64 [row]."""
+        return self.scales.scale
+
+    @cached_property
+    def points_per_scale(self) -> float:
+        """Grid points in time per scale length; of a reference run, every sample."""
+        if self.spec.accuracy not in RANKS:
+            return math.inf
+        lengths = [stop - start for spans in self.epochs.values() for start, stop in spans]
+        longest_scale = max(self.scale[first + n - 1] for first, n in self.row_spans) / self.sfreq
+        return (
+            POINTS_FOR_LONG_EPOCHS
+            if min(lengths) >= LONG_EPOCH * longest_scale
+            else RANKS[self.spec.accuracy][0].points_per_scale
+        )
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of the padded transform that the rows see, bin 0 included."""
+        return 1 + max(self.group(segment, 0).n_bins for segment in self.segments)
+
+    @property
+    def feature_bytes(self) -> int:
+        """Memory of one channel's features."""
+        return 16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples
+
+    @property
+    def epoch_samples(self) -> list[list[tuple[int, int]]]:
+        """Parts of each epoch as samples [start, stop)."""
+        return [[(round(a * self.sfreq), round(b * self.sfreq)) for a, b in parts] for parts in self.epochs.values()]
+
+    def rank(self, depth: int) -> Rank:
+        """Rank of the tables; depth 1 is for signals with spikes or steps."""
+        rank = RANKS[self.spec.accuracy][depth]
+        return rank if depth else replace(rank, points_per_scale=self.points_per_scale)
+
+    def group(self, segment: Segment, depth: int) -> Group:
+        """Tables of a segment's rows, from the cache or built."""
+        return load_group(self.scales, segment.first_row, segment.n_rows, self.rank(depth))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Groups of rows with their weights."""
+        return tuple(_segment(self, first, n, 0) for first, n in self.row_spans)
+
+    @cached_property
+    def deep_segments(self) -> tuple[Segment, ...]:
+        """As `segments`, on the grid of the deeper rank: coherence changes faster beside a spike or step."""
+        if self.rank(1).points_per_scale == self.points_per_scale:
+            return self.segments
+        return tuple(_segment(self, first, n, 1) for first, n in self.row_spans)
+
+    def segments_at(self, depth: int) -> tuple[Segment, ...]:
+        """`segments` or `deep_segments`."""
+        return self.deep_segments if depth else self.segments
+
+    @cached_property
+    def widths(self) -> tuple[NDArray[np.float64], ...]:
+        """Samples nearest to each cell of `segments`, for shares of cells: float64 [band x epoch, time, row] each."""
+        return tuple(_widths(self, segment, 0) for segment in self.segments)
+
+    @cached_property
+    def deep_widths(self) -> tuple[NDArray[np.float64], ...]:
+        """As `widths`, of `deep_segments`."""
+        return tuple(_widths(self, segment, 1) for segment in self.deep_segments)
+
+    def widths_at(self, depth: int) -> tuple[NDArray[np.float64], ...]:
+        """`widths` or `deep_widths`."""
+        return self.deep_widths if depth else self.widths
+
+
+def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:
+    """Plan for recordings of one length.
+
+    Parameters
+    ----------
+    n_samples : int
+    sfreq : float
+        Hz.
+    spec : WTC
+    epochs : mapping of str to one (start, stop) in s or a sequence of them, optional
+        Default: one epoch, "all", the whole recording.
+
+    Raises
+    ------
+    PlanError
+        If a band or an epoch does not fit the recording.
+    """
+    if not (sfreq > 0 and math.isfinite(sfreq)):
+        raise PlanError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
+    scales = textbook_scales(n_samples, spec.voices)
+    first, stop = requested_rows(spec, scales, sfreq)
+    freq = scales.freq(sfreq)
+    bands = dict(spec.bands or {"all": Band(float(freq[stop - 1]), float(freq[first]))})
+    spans = _epoch_samples(epochs, n_samples, sfreq)
+    rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
+    _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec.coi)
+    n_cells = np.array([[rows[b].sum() * _length(spans[e]) for e in spans] for b in bands], float)
+    used = np.flatnonzero(np.any(list(rows.values()), axis=0))
+    intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
+    return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used, spec.voices))
+
+
+def _row_spans(used: NDArray[np.int64], voices: int) -> tuple[tuple[int, int], ...]:
+    """Contiguous runs of used rows, cut into groups of at most half an octave: (first row, number)."""
+    spans = []
+    size = max(1, voices // GROUPS_PER_OCTAVE)
+    for run in np.split(used, np.flatnonzero(np.diff(used) > 1) + 1):
+        spans += [(int(run[k]), len(run[k : k + size])) for k in range(0, len(run), size)]
+    return tuple(spans)
+
+
+def _length(parts: Sequence[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in parts)
+
+
+def _epoch_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[str, list[tuple[int, int]]]:
+    """Epochs as sample intervals [start, stop), overlapping parts joined."""
+    if epochs is None:
+        return {"all": [(0, n_samples)]}
+    if not epochs:
+        raise PlanError("epochs is empty: name at least one epoch, or leave epochs out for the whole recording")
+    spans = {}
+    for name, value in epochs.items():
+        parts = as_pairs(value) or (value,)
+        spans[name] = _joined(sorted(_part(name, part, n_samples, sfreq) for part in parts))
+    return spans
+
+
+def _part(name: str, part: object, n_samples: int, sfreq: float) -> tuple[int, int]:
+    try:
+        start_s, stop_s = (float(v) for v in part)  # type: ignore[attr-defined]
+        start, stop = max(0, round(start_s * sfreq)), min(n_samples, round(stop_s * sfreq))
+    except (TypeError, ValueError, OverflowError):
+        raise PlanError(f"epoch {name!r}: expected (start, stop) in s, got {part!r}") from None
+    if not stop_s > start_s or stop - start < 1:
+        raise PlanError(
+            f"epoch {name!r} ({start_s:g} to {stop_s:g} s) holds no sample of a recording of {n_samples / sfreq:g} s: "
+            "check its start and stop"
+        )
+    return start, stop
+
+
+def _joined(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined = [parts[0]]
+    for start, stop in parts[1:]:
+        if start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _refuse_short_epochs(
+    bands: Mapping[str, Band],
+    rows: Mapping[str, NDArray[np.bool_]],
+    spans: Mapping[str, list[tuple[int, int]]],
+    scales: Scales,
+    sfreq: float,
+    coi: str,
+) -> None:
+    """Refuse a band none of whose cells in an epoch lies outside the cone of influence."""
+    for band in bands:
+        chosen = scales.scale[rows[band]]
+        for epoch, parts in spans.items():
+            if not any(_trusted(part, s, scales.n_samples, coi) for part in parts for s in chosen):
+                longest = max(stop - start for start, stop in parts) / sfreq
+                raise PlanError(
+                    f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r} (periods up to "
+                    f"{1 / bands[band].low_hz:.4g} s): no cell lies outside the cone of influence; lengthen the epoch, "
+                    "shorten the band or set coi='none'"
+                )
+
+
+def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:
+    group = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), depth)
+    spline = _SplineSums(group.times, plan.n_samples)
+    weights = _cell_weights(plan, first, n_rows, len(group.times), spline.weights)
+    largest = np.abs(weights).max(initial=0.0)
+    weights[np.abs(weights) < NEGLIGIBLE_WEIGHT * largest] = 0.0
+    times = np.flatnonzero(weights.any(axis=(0, 2)))
+    return Segment(first, n_rows, times, weights)
+
+
+def _widths(plan: Plan, segment: Segment, depth: int) -> NDArray[np.float64]:
+    times = plan.group(segment, depth).times
+    halfway = np.round((times[1:] + times[:-1]) * 2) / 4  # to quarters, which float32 sums add up without rounding
+    between = np.concatenate([[-np.inf], halfway, [np.inf]])
+
+    def nearest(parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+        return np.asarray(sum(np.diff(between.clip(start - 0.5, stop - 0.5)) for start, stop in parts))
+
+    return _cell_weights(plan, segment.first_row, segment.n_rows, len(times), nearest)
+
+
+def _cell_weights(
+    plan: Plan, first: int, n_rows: int, n_times: int, rule: Callable[[Sequence[tuple[int, int]]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Weights of cells, [band x epoch, time, row], from the weights over time of the samples that enter."""
+    by_band = np.zeros((len(plan.bands), len(plan.epochs), n_times, n_rows))
+    inside = [band_rows(name, band, plan.scales, plan.sfreq) for name, band in plan.bands.items()]
+    parts = plan.epoch_samples
+    for r, e in itertools.product(range(n_rows), range(len(parts))):
+        row = first + r
+        cut = [_trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
+        if trusted := [part for part in cut if part]:
+            holders = [rows[row] for rows in inside]
+            by_band[holders, e, :, r] = rule(trusted)
+    return by_band.reshape(plan.n_means, n_times, n_rows)
+
+
+class _SplineSums:
+    """Quadrature weights of a spline through a grid: sums over samples become sums over grid points.
+
+    Plain or trapezoid weights on the same grid are wrong by up to 1e-2 on short epochs.
+    """
+
+    def __init__(self, times: NDArray[np.float64], n_samples: int) -> None:
+        degree = min(SPLINE_DEGREE, len(times) - 1)
+        degree -= 1 - degree % 2 if degree > 1 else 0  # not-a-knot ends want an odd degree
+        knots = make_interp_spline(times, np.zeros_like(times), k=degree).t
+        at_grid = BSpline.design_matrix(times, knots, degree)
+        samples = np.clip(np.arange(n_samples, dtype=float), times[0], times[-1])
+        self._basis = BSpline.design_matrix(samples, knots, degree).tocsr()
+        self._solve = scipy.sparse.linalg.splu(at_grid.T.tocsc()).solve
+
+    def weights(self, parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+        """Weights whose sum with values on the grid is the sum of the spline over the samples of `parts`."""
+        inside: list[NDArray[np.float64]] = [
+            np.asarray(self._basis[start:stop].sum(axis=0)).ravel() for start, stop in parts
+        ]
+        return np.asarray(self._solve(np.sum(inside, axis=0)))
+
+
+def full_resolution_weights(plan: Plan) -> NDArray[np.float64]:
+    """1 for every cell that enters a mean at full resolution, else 0: float64 [band x epoch, row, sample]."""
+    weights = np.zeros((len(plan.bands), len(plan.epochs), plan.scales.n_rows, plan.n_samples))
+    rows = [np.flatnonzero(band_rows(name, band, plan.scales, plan.sfreq)) for name, band in plan.bands.items()]
+    for b, (e, parts) in itertools.product(range(len(rows)), enumerate(plan.epoch_samples)):
+        for row in rows[b]:
+            for part in parts:
+                if cut := _trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi):
+                    weights[b, e, row, cut[0] : cut[1]] = 1
+    return weights.reshape(plan.n_means, plan.scales.n_rows, plan.n_samples)

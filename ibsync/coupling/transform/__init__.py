@@ -1,0 +1,1 @@
+"""The wavelet transform of one signal, its definition and its fast form."""

@@ -1,0 +1,1 @@
+"""From draws to p-values: permutation tests, corrections, clusters, intervals."""

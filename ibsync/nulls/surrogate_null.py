@@ -1,0 +1,469 @@
+"""The null distribution of surrogate partners, counted while it is drawn: no array holds draws x features.
+
+For each row (dyad x session) and feature the draws that reach the observed value are counted, and so are those of the
+mean over rows. Everything counted is an integer, or filed under its draw number, so that ranges of draws computed
+apart merge into what one run gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.backends.cuda.device import Device
+from ..errors import PlanError
+from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, StepDown, tie_tolerance
+from .draw_counts_on_device import Thresholds, count
+from .tails import Tail
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+FIRST_MOMENT_DRAW = (1 << 31) + 1
+"""Draws from here on only serve mean and standard deviation; a fixed function of the data keeps a test exact."""
+MOMENT_DRAWS = 128
+LARGEST_N = 8_000_000
+"""Beyond this the sums of squares could overflow."""
+
+# Draws between two moments at which the state is whole; a multiple of every source's block.
+_STEP = 64
+
+
+class Source(Protocol):
+    """Where the values of one row come from."""
+
+    @property
+    def block(self) -> int:
+        """Draws computed together: a power of two, at most 64, that depends on the row alone."""
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU on which values lie; None on the host."""
+
+    def values(self, draws: Integers) -> Any:
+        """Values of some draws, 0 being the recording itself: float64 [draw, ...feature axes] of the device."""
+
+
+@dataclass
+class Standard:
+    """
+    Observed statistic, and what it is measured in.
+
+    Parameters
+    ----------
+    statistic, mean, sd : float64 [..., feature]
+        Observed value; mean and standard deviation over draws that are not counted.
+    tolerance : float64 [..., feature]
+        How far below the observed value a draw still reaches it.
+    """
+
+    statistic: Floats
+    mean: Floats
+    sd: Floats
+    tolerance: Floats
+
+    @classmethod
+    def of(cls, observed: Floats, moment_draws: Floats, dtype: np.dtype[np.floating]) -> Standard:
+        """From observed values [feature] and the values [draw, feature] of the moment draws."""
+        present = np.isfinite(moment_draws)
+        n = present.sum(axis=0)
+        total = np.where(present, moment_draws, 0).sum(axis=0)
+        mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+        squares = np.where(present, (moment_draws - mean) ** 2, 0).sum(axis=0)
+        sd = np.sqrt(np.divide(squares, n - 1, out=np.full_like(total, np.nan), where=n > 1))
+        return cls(observed, mean, sd, tie_tolerance(observed, dtype))
+
+    @property
+    def scale(self) -> Floats:
+        """What standardises: 1 / sd, and 0 where the spread is rounding."""
+        return np.divide(1.0, self.sd, out=np.zeros_like(self.sd), where=self.sd > self.tolerance)
+
+    def z(self, values: Floats) -> Floats:
+        """Standardised values; 0 where the spread is rounding, NaN where there is none."""
+        return np.asarray((values - self.mean) * self.scale)
+
+    @property
+    def z_tolerance(self) -> Floats:
+        """Tie tolerance on the scale of z."""
+        varies = self.sd > self.tolerance
+        return np.divide(self.tolerance, self.sd, out=np.ones_like(self.sd), where=varies)
+
+
+@dataclass
+class Tally:
+    """
+    Counts of one row, or of the mean over rows.
+
+    Parameters
+    ----------
+    standard : Standard
+        Of its features, [feature].
+    exceedances : Exceedances
+    step_down : StepDown
+        Tested features in ascending order of evidence.
+    moments : FixedPointSums
+    maxima : Maxima
+        Largest evidence of each draw.
+    stopped_at : int64 [feature]
+        Number of the draw at which a sequential count stopped; 0 while it goes on.
+    """
+
+    standard: Standard
+    exceedances: Exceedances
+    step_down: StepDown
+    moments: FixedPointSums
+    maxima: Maxima
+    stopped_at: Integers
+    _there: Thresholds | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def empty(cls, standard: Standard, n_draws: int) -> Tally:
+        """Nothing counted yet, with room for draws 1 to `n_draws`."""
+        n = len(standard.statistic)
+        return cls(
+            standard, Exceedances.zeros(n), StepDown.zeros(n), FixedPointSums.zeros(n), Maxima.empty(1, n_draws + 1),
+            np.zeros(n, np.int64),
+        )  # fmt: skip
+
+    def evidence(self, values: Floats, tail: Tail) -> Floats:
+        """Standardised values, large where they speak against the hypothesis."""
+        z = self.standard.z(values)
+        if tail == "greater":
+            return z
+        return -z if tail == "less" else np.abs(z)
+
+    def order(self, tail: Tail) -> Integers:
+        """Tested features, ascending by their evidence."""
+        evidence = self.evidence(self.standard.statistic, tail)
+        tested = np.flatnonzero(np.isfinite(evidence))
+        ranked: Integers = tested[np.argsort(evidence[tested], kind="stable")]
+        return ranked
+
+    def add(self, first: int, values: Any, tail: Tail, device: Device | None = None) -> None:
+        """Count draws `first`, `first` + 1, ...: values [draw, feature] of the device; missing ones are no evidence."""
+        if device is not None:
+            self._add_there(device, first, values, tail)
+            return
+        standard = self.standard
+        low, high = standard.statistic - standard.tolerance, standard.statistic + standard.tolerance
+        self.exceedances.add(values, low, high)
+        self.moments.add(values)
+        order = self.order(tail)
+        if not len(order):
+            return
+        evidence = self.evidence(values, tail)[:, order]
+        evidence[np.isnan(evidence)] = -np.inf
+        observed = self.evidence(standard.statistic, tail)[order]
+        counted, largest = StepDown.zeros(len(order)), np.full(len(values), -np.inf)
+        counted.add(evidence, observed - standard.z_tolerance[order], largest)
+        self.step_down.counts[order] += counted.counts
+        self.maxima.add(first, largest)
+
+    def _add_there(self, device: Device, first: int, values: Any, tail: Tail) -> None:
+        """The same integers from values that stay where they are."""
+        standard, order = self.standard, self.order(tail)
+        if self._there is None:
+            bar = (self.evidence(standard.statistic, tail) - standard.z_tolerance)[order]
+            limits = (standard.statistic - standard.tolerance, standard.statistic + standard.tolerance)
+            self._there = Thresholds.on(device, *limits, standard.mean, standard.scale, order.astype(np.int32), bar)
+        found = count(device, values, self._there, tail)
+        self.exceedances.merge(Exceedances(*found.exceeded))
+        self.moments.merge(FixedPointSums(*found.sums))
+        self.step_down.counts[order] += found.reached
+        if len(order):
+            self.maxima.add(first, found.largest)
+
+    def add_until(self, first: int, values: Floats, tail: Tail, stop_at: int) -> None:
+        """Count each feature until `stop_at` draws have reached it (Besag and Clifford 1991)."""
+        standard = self.standard
+        low, high = standard.statistic - standard.tolerance, standard.statistic + standard.tolerance
+        reached = values >= low if tail == "greater" else values <= high
+        counts = self.exceedances.at_least if tail == "greater" else self.exceedances.at_most
+        so_far = counts + np.cumsum(reached, axis=0)
+        # A draw is looked at while fewer than `stop_at` came before it.
+        before = np.vstack([counts[None], so_far[:-1]])
+        looked_at = np.where(before < stop_at, values, np.nan)
+        self.exceedances.add(looked_at, low, high)
+        self.moments.add(looked_at)
+        ended = (self.stopped_at == 0) & (so_far[-1] >= stop_at)
+        self.stopped_at[ended] = first + np.argmax(so_far >= stop_at, axis=0)[ended]
+
+    def merge(self, other: Tally) -> None:
+        """Add the counts of other draws."""
+        self.exceedances.merge(other.exceedances)
+        self.step_down.merge(other.step_down)
+        self.moments.merge(other.moments)
+        self.maxima.merge(other.maxima)
+
+
+@dataclass
+class SurrogateNull:
+    """
+    Counts of surrogate draws for every row and for the mean over rows.
+
+    Parameters
+    ----------
+    kind : str
+        Family of the null.
+    n : int
+        Draws wanted.
+    seed : int
+    tail : {"greater", "less", "two-sided"}
+        Direction of the maxima and of the sequential counts.
+    rows : tuple of str
+        Label of each row.
+    by_row : list of Tally
+    together : Tally
+        Of the mean over rows.
+    groups : int64 [feature]
+        Epoch x band of each feature.
+    pooled : float32 [draw 0..n, group]
+        Mean over rows and channel pairs of each draw; NaN where it was not drawn. Draw 0 is the observed one.
+    done : list of (start, stop)
+        Ranges of draws that have been counted, disjoint and ascending.
+    stop_at : int, optional
+        Sequential counts stop at this many draws that reach the observed value; there is no group test then.
+    attrs : mapping
+        Whatever the maker wants carried along: labels of the features, spec, accuracy, backend, study hash.
+    """
+
+    kind: str
+    n: int
+    seed: int
+    tail: Tail
+    rows: tuple[str, ...]
+    by_row: list[Tally]
+    together: Tally
+    groups: Integers
+    pooled: NDArray[np.float32]
+    done: list[tuple[int, int]] = field(default_factory=list)
+    stop_at: int | None = None
+    attrs: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def begin(
+        cls,
+        sources: Sequence[Source],
+        *,
+        kind: str,
+        n: int,
+        seed: int,
+        tail: Tail,
+        rows: Sequence[str],
+        groups: Integers,
+        dtype: np.dtype[np.floating],
+        stop_at: int | None = None,
+        attrs: Mapping[str, object] | None = None,
+    ) -> SurrogateNull:
+        """
+        The observed values and their moments, before any draw is counted.
+
+        Parameters
+        ----------
+        sources : sequence of Source
+            One per row.
+        kind, n, seed, tail, rows, groups, stop_at, attrs
+            As the attributes.
+        dtype : dtype
+            Precision behind the values.
+        """
+        if not 1 <= n <= LARGEST_N:
+            raise PlanError(f"{n} draws were asked for; ask for 1 to {LARGEST_N}")
+        if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
+            raise PlanError(f"stop_at={stop_at!r} must be a whole number of at least 1")
+        if stop_at is not None and tail == "two-sided":
+            raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
+        by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups))
+        for source in sources:
+            observed = _flat(source.values(np.zeros(1, np.int64)))
+            moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
+            values = np.vstack([_on_host(source.device, part) for part in (observed, moments)])
+            by_row.append(Tally.empty(Standard.of(values[0], values[1:], dtype), n))
+            totals.add(values)
+        means = totals.means()
+        together = Tally.empty(Standard.of(means[0], means[1:], dtype), n)
+        pooled = np.full((n + 1, int(groups.max(initial=0)) + 1), np.nan, np.float32)
+        pooled[0] = _group_means(means[:1], groups)[0]
+        return cls(kind, n, seed, tail, tuple(rows), by_row, together, groups, pooled, [], stop_at, attrs or {})
+
+    @property
+    def observed(self) -> Floats:
+        """Observed statistic of each row, float64 [row, feature]."""
+        return np.stack([tally.standard.statistic for tally in self.by_row])
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.groups)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all draws have been counted."""
+        return self.done == [(1, self.n + 1)]
+
+    @property
+    def min_p(self) -> float:
+        """Smallest p that these draws can give."""
+        return 1.0 / (self.n + 1)
+
+    def advance(self, sources: Sequence[Source], start: int, stop: int) -> Iterator[int]:
+        """
+        Count draws `start` to `stop` - 1, a block at a time.
+
+        Parameters
+        ----------
+        sources : sequence of Source
+            As those the null was begun with.
+        start, stop : int
+            A range of draws that has not been counted yet.
+
+        Yields
+        ------
+        int
+            Number of the first draw that is still to be counted; the state is whole at that moment.
+        """
+        self._require_new(start, stop)
+        if self.stop_at is not None and start != (self.done[-1][1] if self.done else 1):
+            raise PlanError("a sequential null (stop_at) counts its draws in order: leave draws= out")
+        for first in range(start, stop, _STEP):
+            end = min(first + _STEP, stop)
+            self._count(sources, first, end)
+            self.done = _joined([*self.done, (first, end)])
+            if self.stop_at is not None and all(_all_stopped(tally) for tally in self.by_row):
+                self.done = [(1, self.n + 1)]
+                return
+            yield end
+
+    def _count(self, sources: Sequence[Source], start: int, stop: int) -> None:
+        if self.stop_at is not None:
+            for source, tally in zip(sources, self.by_row, strict=True):
+                if not _all_stopped(tally):
+                    values = _on_host(source.device, drawn(source, start, stop))
+                    tally.add_until(start, values, self.tail, self.stop_at)
+            return
+        device = sources[0].device
+        totals = _Means(stop - start, self.n_features, np if device is None else device.xp)
+        for source, tally in zip(sources, self.by_row, strict=True):
+            values = drawn(source, start, stop)
+            tally.add(start, values, self.tail, device)
+            totals.add(values)
+        means = totals.means()
+        self.together.add(start, means, self.tail, device)
+        self.pooled[start:stop] = _group_means(_on_host(device, means), self.groups)
+
+    def merge(self, other: SurrogateNull) -> None:
+        """
+        Add the counts of other draws.
+
+        Raises
+        ------
+        PlanError
+            If the two are not parts of one null, or a draw is in both.
+        """
+        for name in ("kind", "n", "seed", "tail", "rows", "stop_at"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
+        if self.stop_at is not None:
+            raise PlanError("a sequential null (stop_at) counts its draws in order and cannot be merged from parts")
+        if not np.array_equal(self.observed, other.observed, equal_nan=True):
+            raise PlanError("parts of a null have different observed values: compute them from one study, alike")
+        for start, stop in other.done:
+            self._require_new(start, stop)
+        for mine, its in zip([*self.by_row, self.together], [*other.by_row, other.together], strict=True):
+            mine.merge(its)
+        for start, stop in other.done:
+            self.pooled[start:stop] = other.pooled[start:stop]
+        self.done = _joined([*self.done, *other.done])
+
+    def histogram(self) -> Histogram:
+        """Draws of the pooled statistic in equal bins: counts int64 [group, bin]."""
+        histogram = Histogram.zeros(self.pooled.shape[1], OUTPUT_BINS)
+        histogram.add(self.pooled[1:].astype(np.float64))
+        return histogram
+
+    def _require_new(self, start: int, stop: int) -> None:
+        if not 1 <= start < stop <= self.n + 1:
+            raise PlanError(f"draws {start} to {stop - 1} are not among draws 1 to {self.n}")
+        for first, end in self.done:
+            if start < end and first < stop:
+                raise PlanError(f"draws {max(start, first)} to {min(stop, end) - 1} have been counted already")
+
+
+class _Means:
+    """Mean over rows of each draw and feature, leaving out what is missing."""
+
+    def __init__(self, n_draws: int, n_features: int, xp: Any = np) -> None:
+        self._xp = xp
+        self.total, self.count = xp.zeros((2, n_draws, n_features))
+
+    def add(self, values: Any) -> None:
+        present = self._xp.isfinite(values)
+        self.total += self._xp.where(present, values, 0)
+        self.count += present
+
+    def means(self) -> Any:
+        some = self.count > 0
+        return self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
+
+
+def drawn(source: Source, start: int, stop: int) -> Any:
+    """
+    Values of draws `start` to `stop` - 1, the same to the last bit whatever the range.
+
+    How a matrix product rounds depends on its shape, so draws are always computed in the same company: blocks that
+    begin at draw 1 + a multiple of the block size, from which those outside the range are dropped.
+
+    Parameters
+    ----------
+    source : Source
+    start, stop : int
+        Both at least 1.
+
+    Returns
+    -------
+    float64 [draw, feature], where the source has its values
+    """
+    size, xp = source.block, np if source.device is None else source.device.xp
+    parts = []
+    for first in range(1 + (start - 1) // size * size, stop, size):
+        values = _flat(source.values(np.arange(first, first + size, dtype=np.int64)))
+        parts.append(values[max(start - first, 0) : stop - first])
+    return xp.concatenate(parts)
+
+
+def _flat(values: Any) -> Any:
+    return values.reshape(len(values), -1)
+
+
+def _on_host(device: Device | None, values: Any) -> Floats:
+    found: Floats = values if device is None else device.to_host(values)
+    return found
+
+
+def _group_means(values: Floats, groups: Integers) -> Floats:
+    """Mean over the features of each group, [draw, group], leaving out what is missing."""
+    present = np.isfinite(values)
+    member = (groups[:, None] == np.arange(groups.max(initial=0) + 1)).astype(np.float64)
+    count = present.astype(np.float64) @ member
+    total: Floats = np.where(present, values, 0) @ member
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0))
+
+
+def _all_stopped(tally: Tally) -> bool:
+    return bool(np.all((tally.stopped_at > 0) | ~np.isfinite(tally.standard.statistic)))
+
+
+def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ascending ranges, those that touch made one."""
+    out: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if out and out[-1][1] == start:
+            out[-1] = (out[-1][0], stop)
+        else:
+            out.append((start, stop))
+    return out

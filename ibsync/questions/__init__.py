@@ -1,0 +1,1 @@
+"""What a lab asks of synchrony: more than chance, growth, outcome, transfer, and other contrasts."""

@@ -1,0 +1,341 @@
+"""Contrasts of conditions, such as talk minus rest: of each dyad one number per feature, tested over dyads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import permutations
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import hopeless, min_p, shortfall, too_few
+from ..inference.p_values import check_corrections
+from ..inference.repaired_test import repair_test
+from ..inference.signflip import exchange_test
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.repaired_null import Null
+from ..nulls.tails import Tail
+from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result, refuse_rows_twice
+from ..results.wording import weights_in_words
+from .group_test import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+Weights = Mapping[str, float] | tuple[str, str]
+
+MOST_CONDITIONS = 5
+"""The labels of so many conditions have 120 orders, each of which is computed for each dyad."""
+
+
+def contrast(
+    real: xr.Dataset,
+    weights: Weights,
+    *,
+    null: Null | None = None,
+    n: int = 10_000,
+    seed: int = 0,
+    tail: Tail = "two-sided",
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    neighbours: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Test of a contrast of conditions over dyads.
+
+    The contrast of a dyad is the weighted sum of its coherence over epochs, averaged over the sessions that hold all
+    of them. Under the hypothesis that the conditions do not differ, the labels of each dyad's conditions may be
+    exchanged; for two conditions that flips the sign of the dyad's difference (Nichols and Holmes 2002, *Hum. Brain
+    Mapp.* 15:1). With `null` the hypothesis is another: that the contrast is not specific to real partners.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        From `Study.synchrony`, with the conditions as epochs. Conditions of unequal length are comparable, as they
+        are cut from the transform of the whole recording.
+    weights : mapping of epoch to weight, or (epoch, epoch)
+        Weights that sum to 0, such as ``{"talk": 1, "rest": -1}``, for which ``("talk", "rest")`` is short. The labels
+        of all named conditions are exchanged, also of one with weight 0.
+    null : Null, optional
+        Re-pairing null of the same study, spec and epochs, from `Study.null`: partners are exchanged in place of
+        conditions, one exchange for all of them.
+    n, seed : int
+        Exchanges of conditions to be drawn, and their seed; all are listed where they are few. Without effect with
+        `null`, which has its own.
+    tail : {"greater", "less", "two-sided"}
+    correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+        Corrections over all channel pairs x bands. One that is named must be able to find something at `alpha`.
+        Default: "fdr" and "max", with a warning where they cannot.
+    alpha : float
+        Level at which a finding is wanted.
+    neighbours : sequence of (channel, channel), optional
+        For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
+
+    Returns
+    -------
+    Result
+        With one row per dyad and one epoch, named like "talk - rest", whose `coherence` is the contrast (-1..1 for
+        weights 1 and -1). Attribute `left_out` names the dyads and sessions that lack a condition.
+
+    Raises
+    ------
+    PlanError
+        If an epoch does not exist, weights do not sum to 0, fewer than two dyads have all conditions, or the draws
+        are too few for a correction that was named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a dyad is left out, or no single finding could survive the default corrections.
+    """
+    refuse_rows_twice(real)
+    chosen = _checked_weights(real, weights)
+    names = DEFAULT_CORRECTIONS if correct is None else correct
+    check_corrections(names)
+    dyads = _Dyads.of(real, chosen)
+    if null is None:
+        plan = _exchange_conditions(dyads, n, seed, names, tail, alpha)
+    else:
+        plan = _exchange_partners(real, null, dyads, names, tail, alpha)
+    refuse_or_warn(plan.caution, correct, dyads.left_out)
+    tested = _dataset(real, dyads)
+    graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
+    bands = np.broadcast_to(np.arange(real.sizes["band"]), dyads.shape).reshape(-1)
+    found = plan.run(tail=tail, correct=names, graph=graph, groups=bands)
+    attrs = {
+        **plan.attrs, "contrast": chosen, "tail": tail, "correct": list(names), "alpha": alpha,
+        "caution": plan.caution, "left_out": dyads.left_out, "stream_version": STREAM_VERSION,
+        "corrected_over": [str(real["signal"].item())], "measure": "coherence",
+    }  # fmt: skip
+    return build_result(tested, _shaped(found, dyads.shape), attrs)
+
+
+# --- which conditions -------------------------------------------------------------------------------------------------
+
+
+def _checked_weights(real: xr.Dataset, weights: Weights) -> dict[str, float]:
+    """Weight of each condition, in the order they were given."""
+    if not isinstance(weights, Mapping):
+        if isinstance(weights, str) or len(weights) != 2 or weights[0] == weights[1]:
+            raise PlanError(f"weights must be two different epochs or a mapping of epoch to weight, got {weights!r}")
+        weights = {weights[0]: 1.0, weights[1]: -1.0}
+    chosen = {str(name): float(weight) for name, weight in weights.items()}
+    known = [str(label) for label in real["epoch"].values]
+    for name in chosen:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise PlanError(f"there is no epoch {name!r}; {hint}there are {', '.join(map(repr, known))}")
+    sizes = [abs(weight) for weight in chosen.values()]
+    if not all(map(isfinite, sizes)) or not any(sizes) or abs(sum(chosen.values())) > 1e-9 * sum(sizes):
+        raise PlanError(
+            f"the weights of a contrast sum to 0 and are not all 0, got {chosen}; write {{'a': 1, 'b': -1}}"
+        )
+    if len(chosen) > MOST_CONDITIONS:
+        raise PlanError(f"a contrast takes at most {MOST_CONDITIONS} conditions, got {len(chosen)}; name fewer")
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Dyads:
+    """
+    The dyads that have all conditions, each with the mean over its sessions.
+
+    Parameters
+    ----------
+    names : tuple of str
+    rows : tuple of int64 [row]
+        Rows of each dyad in the real synchrony.
+    variants : float64 [dyad, variant, feature]
+        The contrast, and the contrast under each other order of the conditions' labels.
+    mirrored : bool
+        Whether the negative of each variant is one too.
+    weights : mapping of str to float
+        Weight of each condition.
+    shape : tuple of int
+        Features: (1, channel_a, channel_b, band).
+    left_out : str
+        Which dyads lack what; empty if none does.
+    """
+
+    names: tuple[str, ...]
+    rows: tuple[NDArray[np.int64], ...]
+    variants: Floats
+    mirrored: bool
+    weights: Mapping[str, float]
+    shape: tuple[int, ...]
+    left_out: str
+
+    @classmethod
+    def of(cls, real: xr.Dataset, weights: Mapping[str, float]) -> _Dyads:
+        """
+        From real synchrony.
+
+        Raises
+        ------
+        PlanError
+            If fewer than two dyads have all conditions.
+        """
+        values = real["coherence"].sel(epoch=list(weights)).transpose("dyad", *FEATURE).to_numpy()
+        shape = (1, *values.shape[2:])
+        values = values.reshape(*values.shape[:2], -1)
+        labels = real["dyad"].values.astype(str)
+        rows = {str(name): np.flatnonzero(labels == name) for name in dict.fromkeys(labels)}
+        means = {name: _mean_of_complete(values[mine]) for name, mine in rows.items()}
+        kept = [name for name, mean in means.items() if np.isfinite(mean).any()]
+        lacking = [_lack(name, values[rows[name]], list(weights)) for name in rows if name not in kept]
+        lacking += [_lack_of_session(real, int(row), list(weights)) for name in kept for row in rows[name]]
+        left_out = "; ".join(filter(None, lacking))
+        if len(kept) < 2:
+            only = f"only {kept[0]!r} has" if kept else "none has"
+            wanted = ", ".join(map(repr, weights))
+            raise PlanError(f"a contrast is tested over dyads and needs two with all of {wanted}: {only} them")
+        orders = np.array(list(dict.fromkeys(permutations(weights.values()))))
+        variants = np.einsum("vc,dcf->dvf", orders, np.stack([means[name] for name in kept]))
+        sizes = sorted(weights.values())
+        mirrored = sizes == sorted(-size for size in sizes)
+        return cls(tuple(kept), tuple(rows[name] for name in kept), variants, mirrored, weights, shape, left_out)
+
+    @property
+    def n_tested(self) -> int:
+        """Features with at least two dyads."""
+        return int((np.isfinite(self.variants[:, 0]).sum(axis=0) >= 2).sum())
+
+
+def _mean_of_complete(values: Floats) -> Floats:
+    """Mean [condition, feature] of [session, condition, feature] over the sessions with all conditions of a feature."""
+    complete = np.isfinite(values).all(axis=1, keepdims=True)
+    n = np.broadcast_to(complete, values.shape).sum(axis=0)
+    total = np.where(complete, values, 0.0).sum(axis=0)
+    mean: Floats = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
+    return mean
+
+
+def _lack(dyad: str, values: Floats, conditions: Sequence[str]) -> str:
+    """What keeps a dyad out, in words."""
+    absent = [name for at, name in enumerate(conditions) if not np.isfinite(values[:, at]).any()]
+    if absent:
+        return f"dyad {dyad!r} is left out, it has no value in {' and '.join(map(repr, absent))}"
+    return f"dyad {dyad!r} is left out, it has no channel pair with values in all of {', '.join(map(repr, conditions))}"
+
+
+def _lack_of_session(real: xr.Dataset, row: int, conditions: Sequence[str]) -> str:
+    """What keeps a session of a dyad that is tested out, in words; empty if nothing does."""
+    values = real["coherence"].sel(epoch=conditions).isel(dyad=row).transpose(*FEATURE).to_numpy()
+    if np.isfinite(values).all(axis=0).any():
+        return ""
+    dyad, session = str(real["dyad"].values[row]), str(real["session"].values[row])
+    listed = ", ".join(map(repr, conditions))
+    return f"session {session!r} of dyad {dyad!r} is left out, it has no channel pair with values in all of {listed}"
+
+
+# --- what is exchanged ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A test that is ready to run: what it cannot find, what is to be remembered, and how it is run."""
+
+    caution: str
+    attrs: Mapping[str, object]
+    run: Callable[..., dict[str, NDArray[Any]]]
+
+
+def _exchange_conditions(dyads: _Dyads, n: int, seed: int, correct: Sequence[str], tail: Tail, alpha: float) -> _Plan:
+    n_variants, most = dyads.variants.shape[1], list_up_to(correct)
+    draws = Exchanges.plan(dyads.names, n, seed, n_variants=n_variants, mirrored=dyads.mirrored, list_up_to=most)
+    attrs = {
+        "null_kind": "sign_flip" if len(dyads.weights) == 2 else "condition_labels", "n_draws": draws.n,
+        "exact": int(draws.exact), "min_p": min_p(draws, tail), "seed": draws.seed,
+    }  # fmt: skip
+    caution = hopeless(lambda some: too_few(draws, dyads.n_tested, some, tail=tail, alpha=alpha), correct)
+    return _Plan(caution, attrs, partial(exchange_test, dyads.variants, draws))
+
+
+def _exchange_partners(
+    real: xr.Dataset, null: Null, dyads: _Dyads, correct: Sequence[str], tail: Tail, alpha: float
+) -> _Plan:
+    if not isinstance(null, Null):
+        raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
+    if null.design.roles != "fixed":
+        raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
+    require_match(real, null)
+    if null.attrs.get("measure", "coherence") != "coherence":
+        raise PlanError(
+            f"a contrast is of coherence, the null of {null.attrs['measure']!r}: leave measure out of the null"
+        )
+    repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
+    draws, sides = null.draws, 2 if tail == "two-sided" else 1
+    attrs = {
+        "null_kind": null.kind, "n_draws": draws.n, "exact": int(draws.exact), "min_p": sides * draws.min_p,
+        "seed": draws.seed,
+    }  # fmt: skip
+    listed = draws.design if draws.exact else None
+    words: dict[str, Any] = {"alpha": alpha, "sides": sides, "listed": listed}
+    caution = hopeless(lambda some: shortfall(draws.n, dyads.n_tested, some, **words), correct)
+    return _Plan(caution, attrs, partial(_repair_test, repaired))
+
+
+def _contrast_of_pairs(real: xr.Dataset, null: Null, weights: Mapping[str, float]) -> NDArray[np.floating]:
+    """The contrast of every permitted pair, in the precision of its values: [session, person_a, person_b, feature]."""
+    known = [str(label) for label in real["epoch"].values]
+    by_epoch = null.pair_values.reshape(*null.pair_values.shape[:3], len(known), -1)
+    out = np.zeros((*by_epoch.shape[:3], by_epoch.shape[4]))
+    for name, weight in weights.items():
+        out += weight * by_epoch[..., known.index(name), :]
+    return out.astype(null.pair_values.dtype)
+
+
+def _repair_test(null: Null, **words: Any) -> dict[str, NDArray[Any]]:
+    found = repair_test(null, **words)
+    # Its histograms hold 0..1, and a contrast may lie outside.
+    return {name: values for name, values in found.items() if name not in ("null_hist", "pooled_statistic")}
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _dataset(real: xr.Dataset, dyads: _Dyads) -> xr.Dataset:
+    """One row per dyad, and the contrast as its only epoch."""
+    import xarray as xr
+
+    names = list(dyads.weights)
+    coherence = dyads.variants[:, 0].reshape(len(dyads.names), *dyads.shape)
+    valid = real["valid_fraction"].sel(epoch=names).transpose("dyad", *FEATURE).to_numpy().mean(axis=1, keepdims=True)
+    valid = np.stack([valid[rows].mean(axis=0) for rows in dyads.rows])
+    told = {"units": "1", "long_name": f"mean magnitude-squared coherence, {weights_in_words(dyads.weights)}"}
+    coords: dict[str, Any] = {
+        str(name): values
+        for name, values in real.coords.items()
+        if "dyad" not in values.dims and "epoch" not in values.dims
+    }
+    coords |= {"dyad": list(dyads.names), "epoch": [weights_in_words(dyads.weights)]}
+    for name, values in real.coords.items():
+        of_dyad = [set(values.values[rows].tolist()) for rows in dyads.rows] if values.dims == ("dyad",) else []
+        # What changes between the sessions of a dyad, such as the session, is no property of their mean.
+        if name != "dyad" and of_dyad and all(len(labels) == 1 for labels in of_dyad):
+            coords[str(name)] = ("dyad", [labels.pop() for labels in of_dyad])
+    dims = ("dyad", *FEATURE)
+    variables = {
+        "coherence": (dims, coherence, told),
+        "valid_fraction": (dims, valid, real["valid_fraction"].attrs),
+    }
+    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+def _shaped(found: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """The arrays that a result holds, each with its axes."""
+    out = {}
+    for name, values in found.items():
+        if name in ("null_hist", "pooled_statistic"):
+            out[name] = values[None]
+        elif name in TEST_ARRAYS:
+            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
+    return out

@@ -1,0 +1,406 @@
+"""From real synchrony and a null distribution to a result: what belongs together, what can be found, what is."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import hopeless, shortfall
+from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
+from ..inference.p_values import check_corrections
+from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.surrogate_test import surrogate_test
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.repaired_null import Null
+from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.surrogate_signals import MODELS
+from ..nulls.tails import Tail
+from ..results.result import FEATURE, Result, build_result, refuse_rows_twice
+from ..results.wording import AR_WARNING, settings
+from ..study.rows import labels_of, occasion_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from scipy.sparse import csr_array
+
+AnyNull = Null | SurrogateNull
+Arrays = dict[str, NDArray[Any]]
+
+DEFAULT_CORRECTIONS = ("fdr", "max")
+_SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend")
+
+
+def test(
+    real: xr.Dataset,
+    null: AnyNull,
+    *,
+    correct: Sequence[str] | None = None,
+    tail: Tail = "greater",
+    alpha: float = 0.05,
+    neighbours: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Test of real dyads against their null.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        From `Study.synchrony`.
+    null : Null or SurrogateNull
+        From `Study.null`, of the same study and spec.
+    correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+        Corrections over all channel pairs x bands x epochs; may be empty. One that is named must be able to find
+        something at `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+    tail : {"greater", "less", "two-sided"}
+    alpha : float
+        Level at which a finding is wanted.
+    neighbours : sequence of (channel, channel), optional
+        For "cluster" and "tfce": channels that lie side by side. Default: those that share a source or a detector by
+        their names (S1_D1, S1_D2).
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    PlanError
+        If `real` and `null` do not belong together, a correction is unknown, or the draws are too few for one that was
+        named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the draws are too few for a single finding to survive the default corrections; the result carries the
+        sentence as ``caution``.
+    """
+    return _tested([real], [null], correct=correct, tail=tail, alpha=alpha, neighbours=neighbours)[0]
+
+
+def test_together(
+    reals: Sequence[xr.Dataset],
+    nulls: Sequence[AnyNull],
+    *,
+    correct: Sequence[str] | None = None,
+    tail: Tail = "greater",
+    alpha: float = 0.05,
+) -> list[Result]:
+    """Test of several signals, such as HbO and HbR, with p-values corrected over all of them.
+
+    Parameters
+    ----------
+    reals : sequence of xarray.Dataset
+    nulls : sequence of Null or SurrogateNull
+        One for each of `reals`, of one kind, drawn with the same seed and number of draws.
+    correct, tail, alpha
+        As `test`.
+
+    Returns
+    -------
+    list of Result
+        One for each of `reals`.
+
+    Raises
+    ------
+    PlanError
+        As `test`, and if the nulls were not drawn alike.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `test`.
+    """
+    return _tested(reals, nulls, correct=correct, tail=tail, alpha=alpha, neighbours=None)
+
+
+def _tested(
+    reals: Sequence[xr.Dataset],
+    nulls: Sequence[AnyNull],
+    *,
+    correct: Sequence[str] | None,
+    tail: Tail,
+    alpha: float,
+    neighbours: Sequence[tuple[str, str]] | None,
+) -> list[Result]:
+    for real, null in zip(reals, nulls, strict=True):
+        require_match(real, null)
+    n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
+    for null in of_surrogates:
+        if null.tail != tail:
+            raise PlanError(
+                f"the null took its maxima for tail={null.tail!r}, the test asks for {tail!r}: compute the null with "
+                f"tail={tail!r}"
+            )
+    names = DEFAULT_CORRECTIONS if correct is None else correct
+    if of_surrogates and correct is None and of_surrogates[0].stop_at is not None:
+        names = ("fdr",)
+    check_corrections(names)
+    words: dict[str, Any] = {"alpha": alpha, "sides": 2 if tail == "two-sided" else 1}
+    n_draws = of_surrogates[0].n if of_surrogates else of_repairings[0].draws.n
+    if of_repairings and of_repairings[0].draws.exact:
+        words["listed"] = of_repairings[0].design
+    caution = hopeless(lambda some: shortfall(n_draws, n_tested, some, **words), names)
+    refuse_or_warn(caution, correct, stacklevel=4)
+    attrs = {
+        "null_kind": nulls[0].kind, "tail": tail, "correct": list(names), "stream_version": STREAM_VERSION,
+        "caution": caution, "corrected_over": [str(real["signal"].item()) for real in reals], "alpha": alpha,
+    }  # fmt: skip
+    if nulls[0].kind in MODELS:
+        attrs["warning"] = AR_WARNING
+    if of_repairings:
+        return _repaired(reals, of_repairings, names, tail, neighbours, attrs)
+    return _surrogated(reals, of_surrogates, names, attrs)
+
+
+def refuse_or_warn(caution: str, correct: Sequence[str] | None, *others: str, stacklevel: int = 3) -> None:
+    """
+    Refuse corrections that were named and could find nothing; warn of those that were not, and of whatever else.
+
+    Parameters
+    ----------
+    caution : str
+        What no single finding could pass, and why; empty if there is nothing.
+    correct : sequence of str or None
+        Corrections that were named.
+    *others : str
+        Further warnings; empty ones are left out.
+    stacklevel : int
+        Frames up to the caller of the public function; 3 for the caller of the one that calls this.
+
+    Raises
+    ------
+    PlanError
+    """
+    if caution and correct:
+        raise PlanError(caution)
+    for sentence in filter(None, (caution, *others)):
+        warnings.warn(sentence, RuntimeWarning, stacklevel=stacklevel)
+
+
+def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[Null], list[SurrogateNull]]:
+    """Features that are corrected together, and the nulls by their type, of which there is one."""
+    repairings = [null for null in nulls if isinstance(null, Null)]
+    surrogates = [null for null in nulls if isinstance(null, SurrogateNull)]
+    if repairings and surrogates:
+        raise PlanError("re-pairings and surrogates are tested apart: give nulls of one kind")
+    if repairings:
+        n = sum(int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum()) for null in repairings)
+    else:
+        n = sum(int(np.isfinite(null.observed).any(axis=0).sum()) for null in surrogates)
+    return n, repairings, surrogates
+
+
+def require_match(real: xr.Dataset, null: AnyNull) -> None:
+    """Refuse a null that was computed from other data, with other settings, or with other random numbers.
+
+    Raises
+    ------
+    PlanError
+        Naming what differs.
+    """
+    for name in _SAME:
+        ours, theirs = real.attrs.get(name), null.attrs.get(name)
+        if ours != theirs:
+            raise PlanError(
+                f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
+                + (" (length='common')" if name == "length" else "")
+            )
+    refuse_rows_twice(real)
+    _require_labels(real, null)
+    drawn = null.attrs.get("stream_version", STREAM_VERSION)
+    if int(str(drawn)) != STREAM_VERSION:
+        raise PlanError(f"the null was drawn with stream version {drawn}, this is {STREAM_VERSION}: compute it again")
+
+
+def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
+    """Refuse values that were reordered, or of which some were chosen, after they were computed."""
+    if "labels" not in null.attrs:
+        return
+    rows = zip(*(real[name].values for name in ("dyad", "session", "task")), strict=True)
+    axes = [real[name].values for name in ("epoch", "channel_a", "channel_b", "band")]
+    ours, theirs = json.loads(labels_of(rows, *axes)), json.loads(str(null.attrs["labels"]))
+    for axis, labels in ours.items():
+        if labels != theirs[axis]:
+            raise PlanError(
+                f"real and null differ in the labels of {axis}: give the values as Study.synchrony returned them, in "
+                "their order; choose dyads, channels, epochs and bands before computing"
+            )
+
+
+# --- re-pairing -------------------------------------------------------------------------------------------------------
+
+
+def _repaired(
+    reals: Sequence[xr.Dataset],
+    nulls: Sequence[Null],
+    correct: Sequence[str],
+    tail: Tail,
+    neighbours: Sequence[tuple[str, str]] | None,
+    attrs: dict[str, Any],
+) -> list[Result]:
+    joint = _joint(nulls)
+    groups = np.concatenate(
+        [k * 2**16 + epoch_and_band([real.sizes[d] for d in FEATURE]) for k, real in enumerate(reals)]
+    )
+    graph = neighbour_graph(reals, neighbours) if {"cluster", "tfce"} & set(correct) else None
+    groups = np.unique(groups, return_inverse=True)[1]
+    found = repair_test(joint, correct=correct, tail=tail, groups=groups, graph=graph)
+    attrs |= {
+        "n_draws": joint.draws.n, "exact": int(joint.draws.exact), "min_p": joint.draws.min_p,
+        "seed": joint.draws.seed, "measure": joint.attrs.get("measure", "coherence"),
+    }  # fmt: skip
+    if joint.design.roles != "fixed":
+        attrs["roles"] = joint.design.roles
+    results, feature, group = [], 0, 0
+    for real, null in zip(reals, nulls, strict=True):
+        shape = tuple(real.sizes[d] for d in FEATURE)
+        n_groups = shape[0] * shape[3]
+        features = slice(feature, feature + null.n_features)
+        arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
+        rows = _against_partners(real, null, shape)
+        if attrs["measure"] == "coherence" and joint.design.roles == "fixed":
+            del rows["statistic"]
+        results.append(build_result(real, arrays | rows, attrs))
+        feature, group = features.stop, group + n_groups
+    return results
+
+
+def neighbour_graph(reals: Sequence[xr.Dataset], neighbours: Sequence[tuple[str, str]] | None) -> csr_array[Any]:
+    """
+    Which features of some signals are neighbours: in time, in frequency, and by the channels at both ends.
+
+    Epochs are neighbours when one begins where the other ends, bands when they touch, channels when they share a
+    source or a detector. Features of different signals are not.
+
+    Parameters
+    ----------
+    reals : sequence of xarray.Dataset
+        From `Study.synchrony`.
+    neighbours : sequence of (channel, channel), optional
+        Channels that lie side by side, instead of what the names say.
+
+    Returns
+    -------
+    csr_array, bool [feature, feature]
+    """
+    from scipy.sparse import block_diag, csr_array
+
+    graphs = []
+    for real in reals:
+        a, b = ([str(name) for name in real[dim].values] for dim in ("channel_a", "channel_b"))
+        edges = np.column_stack([real["band_low_hz"].values, real["band_high_hz"].values])
+        graphs.append(
+            feature_graph(
+                successive_epochs(_spans_of(real)),
+                adjacent_channels(a, neighbours),
+                adjacent_channels(b, neighbours),
+                touching_bands(edges),
+            )
+        )
+    return csr_array(block_diag(graphs))
+
+
+def _spans_of(real: xr.Dataset) -> list[list[tuple[float, float]]]:
+    """Intervals of each epoch in s; epochs named after events have none and touch nothing."""
+    stored = settings(real.attrs, "epochs")
+    return [[(float(start), float(stop)) for start, stop in stored.get(str(name), [])] for name in real["epoch"].values]
+
+
+def _joint(nulls: Sequence[Null]) -> Null:
+    """All features of several nulls that share their draws."""
+    first = nulls[0]
+    for other in nulls[1:]:
+        if other.draws != first.draws or other.sessions != first.sessions:
+            raise PlanError("nulls to be tested together must share dyads, sessions, n and seed: compute them alike")
+        if other.attrs.get("measure") != first.attrs.get("measure"):
+            raise PlanError("nulls to be tested together differ in measure: compute them alike")
+    values = first.pair_values if len(nulls) == 1 else np.concatenate([null.pair_values for null in nulls], axis=3)
+    return replace(first, pair_values=values)
+
+
+def epoch_and_band(shape: Sequence[int]) -> NDArray[np.int64]:
+    """Number of the epoch and band of each feature of a shape [epoch, channel_a, channel_b, band]: int64 [feature]."""
+    n_epochs, _, _, n_bands = shape
+    number = np.arange(n_epochs * n_bands).reshape(n_epochs, 1, 1, n_bands)
+    return np.broadcast_to(number, tuple(shape)).reshape(-1)
+
+
+def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice, shape: tuple[int, ...]) -> Arrays:
+    """The part of a joint test that belongs to one signal, in the shape of its features."""
+    special = {
+        "null_max": found["null_max"],
+        "null_hist": found["null_hist"][groups].reshape(shape[0], shape[3], -1),
+        "pooled_statistic": found["pooled_statistic"][groups].reshape(shape[0], shape[3]),
+    }
+    return {
+        name: special[name] if name in special else values[features].reshape(shape) for name, values in found.items()
+    }
+
+
+def _against_partners(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> Arrays:
+    """Each dyad row against its own re-paired partners: [dyad, epoch, channel_a, channel_b, band]."""
+    summary = dyad_summary(null)
+    labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
+    at = [
+        (null.sessions.index(label), null.design.dyads.index(str(dyad)))
+        for label, dyad in zip(labels, real["dyad"].values, strict=True)
+    ]
+    sessions, dyads = np.array(at).T
+    names = ("statistic", "null_mean", "null_sd", "z", "percentile")
+    return {name: summary[name][sessions, dyads].reshape(len(at), *shape) for name in names}
+
+
+# --- surrogates -------------------------------------------------------------------------------------------------------
+
+
+def _surrogated(
+    reals: Sequence[xr.Dataset],
+    nulls: Sequence[SurrogateNull],
+    correct: Sequence[str],
+    attrs: dict[str, Any],
+) -> list[Result]:
+    first = nulls[0]
+    attrs |= {
+        "n_draws": first.n, "exact": 0, "min_p": first.min_p, "seed": first.seed,
+        "measure": first.attrs.get("measure", "coherence"), "stop_at": first.stop_at or 0,
+    }  # fmt: skip
+    results = []
+    for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=correct), strict=True):
+        shape = tuple(real.sizes[d] for d in FEATURE)
+        arrays = {name: _shaped(name, values, shape, real.sizes["dyad"]) for name, values in found.items()}
+        observed = null.observed.reshape(real.sizes["dyad"], *shape)
+        arrays["n_dyads"] = _n_dyads(real, observed)
+        if attrs["measure"] != "coherence":
+            arrays["statistic"] = observed
+        results.append(build_result(_with_observed(real, null, observed), arrays, attrs))
+    return results
+
+
+def _shaped(name: str, values: NDArray[Any], shape: tuple[int, ...], n_rows: int) -> NDArray[Any]:
+    if name == "null_max":
+        return values
+    if name in ("null_hist", "pooled_statistic"):
+        return values.reshape(shape[0], shape[3], *values.shape[1:])
+    return values.reshape(n_rows, *shape) if values.ndim == 2 else values.reshape(shape)
+
+
+def _n_dyads(real: xr.Dataset, observed: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Dyads with a value in any session: int64 [epoch, channel_a, channel_b, band]."""
+    names = np.unique(real["dyad"].values, return_inverse=True)[1]
+    present = np.isfinite(observed)
+    return np.asarray(np.sum([present[names == dyad].any(axis=0) for dyad in range(names.max() + 1)], axis=0))
+
+
+def _with_observed(real: xr.Dataset, null: SurrogateNull, observed: NDArray[np.float64]) -> xr.Dataset:
+    """The real values as they were tested: trials are transformed one by one, which is another estimate."""
+    if null.kind != "trial":
+        return real
+    kept = ["valid_fraction"]
+    tested = real.assign(coherence=(real["coherence"].dims, observed, real["coherence"].attrs))
+    return tested[["coherence", *kept]]

@@ -1,0 +1,340 @@
+"""One question asked in many defensible ways: bands, signals, presets, cones, measures and nulls, and one answer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.measures import needs_shares
+from ..coupling.spec import CONES, WTC, Band
+from ..errors import InputError, PlanError
+from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.repaired_null import Null
+from ..nulls.repairing import real_cells
+from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.tails import Tail
+from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
+from ..results.result import provenance
+from ..study.channel_pairs import Axes, Pairs
+from ..study.engines import engine_of
+from ..study.epochs import EpochWords, common_epochs, epoch_names
+from ..study.pair_values import plan_draws
+from ..study.rows import occasions_of, require_signal
+from ..study.study import NULL_KINDS, REPAIRINGS, SURROGATES, WITHIN, Study
+from ..study.surrogate_runs import Request, sources_of
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Words = str | Sequence[str]
+BandWords = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Specifications that one computation serves: all epochs and bands of one choice of everything else."""
+
+    null: str
+    signal: str
+    preset: str
+    coi: str
+    measure: str
+    spec: WTC
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What all runs have in common."""
+
+    pairs: Pairs
+    epochs: EpochWords
+    n: int | None
+    seed: int
+    tail: Tail
+    within: tuple[str, ...]
+    alpha: float
+    backend: str
+
+    def n_of(self, null: str) -> int:
+        """Draws that are asked for."""
+        return self.n if self.n is not None else REPAIRINGS if null == "repair" else SURROGATES
+
+
+def multiverse(
+    study: Study,
+    *,
+    bands: BandWords,
+    signal: Words = ("hbo", "hbr"),
+    presets: Words = ("grinsted",),
+    coi: Words = ("recording",),
+    measures: Words = ("coherence",),
+    nulls: Words = ("repair",),
+    pairs: Pairs = "all",
+    epochs: EpochWords = None,
+    n: int | None = None,
+    seed: int = 0,
+    tail: Tail = "greater",
+    within: Sequence[str] = ("session",),
+    alpha: float = 0.05,
+    backend: str = "auto",
+    progress: bool = False,
+) -> Multiverse:
+    """Test every combination of choices, and correct for having tried them all.
+
+    A specification is one null, signal, preset, cone rule, measure, epoch and band. Its statistic is the mean over
+    dyads, sessions and channel pairs. All specifications of one null use the same draws: the same re-pairings, or the
+    same phases, shifts or blocks of each person. How they depend on one another is therefore known from the draws, and
+    the correction for their number costs no more than it must.
+
+    Parameters
+    ----------
+    study : Study
+    bands : mapping of name to (low, high) in Hz or Band, or sequence of such mappings
+        Several mappings may give one name other edges; what they have in common counts once.
+    signal : sequence of str
+    presets : sequence of str
+        "grinsted", "grinsted-toolbox", or a preset and an accuracy such as "grinsted/fast". Without one the accuracy is
+        "exact", and "reference" for "grinsted-toolbox", which is slow.
+    coi : sequence of {"recording", "epoch", "none"}
+    measures : sequence of str
+        Of those that `Study.null` knows, such as "coherence" and "phase_consistency".
+    nulls : sequence of str
+        Kinds that `Study.null` knows, such as "repair" and "phase".
+    pairs, epochs, within, seed, backend, progress
+        As `Study.null`.
+    n : int, optional
+        Draws of every null; by default 10 000 re-pairings and 999 surrogates.
+    tail : {"greater", "less", "two-sided"}
+    alpha : float
+        Level of p_max and of the share.
+
+    Returns
+    -------
+    Multiverse
+
+    Raises
+    ------
+    PlanError, InputError
+        Before anything is computed: if a word is unknown or named twice, the study lacks a dyad or signal, a band does
+        not fit its recordings, or the draws are too few for any p to reach alpha.
+    """
+    labels = epoch_names(epochs)
+    request = _Request(pairs, epochs, n, seed, tail, tuple(within), alpha, backend)
+    runs = _grid(bands, signal, presets, coi, measures, nulls)
+    _check_words(request)
+    _rehearse(study, runs, request)
+    found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
+    words: dict[str, dict[str, Any]] = {}
+    for run in _bar(runs, progress):
+        null = study.null(
+            run.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs, epochs=epochs,
+            measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
+        )  # fmt: skip
+        words[run.null] = _about(null)
+        found[run.null].append((run, *_pooled(study, null, len(labels), len(run.spec.bands or {}))))
+    rows, summary = [], {}
+    for kind, parts in found.items():
+        tested = joint_test(np.concatenate([values for _, values, _ in parts], axis=1), tail=tail, alpha=alpha)
+        n_dyads = np.concatenate([dyads for _, _, dyads in parts])
+        choices = [choice for run, _, _ in parts for choice in _choices(run, labels)]
+        rows += [_row(choice, tested, n_dyads, v) for v, choice in enumerate(choices)]
+        summary[kind] = {**words[kind], **_summary(tested, alpha, len(found))}
+    import pandas as pd
+
+    return Multiverse(pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS]), summary, alpha, tail, _attrs(study, request))
+
+
+def _grid(bands: BandWords, signal: Words, presets: Words, coi: Words, measures: Words, nulls: Words) -> list[_Run]:
+    """All runs; words of one list that are unknown or named twice are refused."""
+    merged = _merged(bands)
+    specs: dict[tuple[str, str], WTC] = {}
+    for preset, cone in itertools.product(_listed("presets", presets), _listed("coi", coi, CONES)):
+        name, _, accuracy = preset.partition("/")
+        spec = WTC(merged, preset=name, accuracy=accuracy or _accuracy_of(name), coi=cone)
+        twin = next((other for (other, _), known in specs.items() if known == spec), None)
+        if twin is not None:
+            raise PlanError(f"presets names {twin!r} and {preset!r}, which are the same: leave one out")
+        specs[preset, cone] = spec
+    for measure in _listed("measures", measures):
+        needs_shares(measure)
+    return [
+        _Run(null, signal, preset, cone, measure, spec)
+        for null, signal, (preset, cone), measure in itertools.product(
+            _listed("nulls", nulls, NULL_KINDS), _listed("signal", signal), specs, _listed("measures", measures)
+        )
+        for spec in [specs[preset, cone]]
+    ]
+
+
+def _accuracy_of(preset: str) -> str:
+    return "reference" if preset == "grinsted-toolbox" else "exact"
+
+
+def _merged(bands: BandWords) -> dict[str, Band]:
+    """The bands of one or several mappings, each once; a name with several edges is told apart by them."""
+    sets = [bands] if isinstance(bands, Mapping) else list(bands) if isinstance(bands, Sequence) else [bands]
+    # A spec knows what a band may be, and says what is wrong with one that is none.
+    parsed = [item for one in sets for item in cast("Mapping[str, Band]", WTC(one or {}).bands).items()]
+    if not parsed:
+        raise PlanError("bands is empty: name at least one, such as bands={'task': (0.02, 0.1)}")
+    order = [name for name, _ in parsed]
+    unique = sorted(dict.fromkeys(parsed), key=lambda item: order.index(item[0]))
+    names = [name for name, _ in unique]
+    return {name if names.count(name) == 1 else f"{name} {_edges(band)}": band for name, band in unique}
+
+
+def _edges(band: Band) -> str:
+    return f"{band.low_hz:.4g}-{band.high_hz:.4g} Hz"
+
+
+def _listed(word: str, value: Words, known: Sequence[str] = ()) -> list[str]:
+    """One word or several different ones."""
+    items = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else [value]
+    if not items:
+        raise PlanError(f"{word} is empty: name at least one")
+    for item in items:
+        if not isinstance(item, str):
+            raise PlanError(f"{word} must be words, got {item!r}")
+        if known and item not in known:
+            raise PlanError(f"{word} names {item!r}, which is not known: use some of {', '.join(map(repr, known))}")
+        if items.count(item) > 1:
+            raise PlanError(f"{word} names {item!r} twice: a specification counts once")
+    return items
+
+
+def _choices(run: _Run, epochs: Sequence[str]) -> list[dict[str, Any]]:
+    """What was chosen, for each epoch x band of a run in the order of its values."""
+    return [
+        {"null": run.null, "signal": run.signal, "band": name, "low_hz": band.low_hz, "high_hz": band.high_hz,
+         "epoch": epoch, "preset": run.preset, "coi": run.coi, "measure": run.measure}
+        for epoch in epochs for name, band in (run.spec.bands or {}).items()
+    ]  # fmt: skip
+
+
+# --- before anything is computed --------------------------------------------------------------------------------------
+
+
+def _check_words(request: _Request) -> None:
+    if request.tail not in get_args(Tail):
+        raise PlanError(f"tail={request.tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    if not 0 < request.alpha < 1:
+        raise PlanError(f"alpha={request.alpha!r} must lie between 0 and 1")
+    for word in request.within:
+        if word not in WITHIN:
+            raise PlanError(f"within={word!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+
+
+def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
+    """Everything that would stop a run, for all runs: a long computation must not end at its last specification."""
+    if not study.dyads:
+        raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
+    for kind in dict.fromkeys(run.null for run in runs):
+        _require_reach(study, kind, request)
+    for run in runs:
+        require_signal(study, study.dyads, run.signal)
+        if run.null == "repair":
+            Axes.of(study.dyads, request.pairs)
+            for occasion in occasions_of(study.dyads, "common", one_rate=True):
+                engine_of(occasion, run.spec, common_epochs(occasion, request.epochs), request.backend, {})
+        else:
+            sources_of(study, _surrogate_request(run, request))
+
+
+def _surrogate_request(run: _Run, request: _Request) -> Request:
+    return Request(
+        spec=run.spec, kind=run.null, n=request.n_of(run.null), seed=request.seed, signal=run.signal,
+        pairs=request.pairs, epochs=request.epochs, length="common", tail=request.tail, measure=run.measure, options={},
+        stop_at=None, backend=request.backend,
+    )  # fmt: skip
+
+
+def _require_reach(study: Study, kind: str, request: _Request) -> None:
+    """Refuse a null whose smallest p lies above alpha."""
+    sides, wanted = 2 if request.tail == "two-sided" else 1, request.n_of(kind)
+    needed = int(np.ceil(sides / request.alpha * (1 - 1e-12)))
+    if kind == "repair":
+        draws = plan_draws(study.dyads, request.within, wanted, request.seed)
+        if draws.exact and draws.n + 1 < needed:
+            raise PlanError(
+                f"null 'repair': {len(draws.design)} dyads can be paired in {draws.n + 1} ways, so that no p is below "
+                f"{sides / (draws.n + 1):.3g}, and alpha={request.alpha:g} is asked for: record more dyads or leave "
+                "this null out"
+            )
+    if wanted + 1 < needed and not (kind == "repair" and draws.exact):
+        raise PlanError(
+            f"null {kind!r}: with n={wanted} draws no p is below {sides / (wanted + 1):.3g}, and "
+            f"alpha={request.alpha:g} is asked for: ask for n={needed - 1} or more"
+        )
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _bar(runs: Sequence[_Run], progress: bool) -> Iterable[_Run]:
+    if not progress:
+        return runs
+    from tqdm.auto import tqdm
+
+    return tqdm(runs, desc="multiverse", unit="run")
+
+
+def _about(null: Null | SurrogateNull) -> dict[str, Any]:
+    """How a null was drawn; the same for all runs of its kind."""
+    if isinstance(null, SurrogateNull):
+        return {"n_draws": null.n, "exact": False, "min_p": null.min_p, "seed": null.seed}
+    return {
+        "n_draws": null.draws.n, "exact": null.draws.exact, "min_p": null.draws.min_p, "seed": null.draws.seed,
+    }  # fmt: skip
+
+
+def _pooled(study: Study, null: Null | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:
+    """Pooled statistic of each draw [draw, epoch x band], draw 0 the observed one, and dyads behind each [.]."""
+    if isinstance(null, SurrogateNull):
+        return null.pooled.astype(np.float64), _dyads_of_rows(study, null)
+    feature = np.arange(null.n_features)
+    pooled = pooled_pairs(null, feature // (null.n_features // n_epochs) * n_bands + feature % n_bands)
+    own = pooled.counts[real_cells(null.design)[0]]
+    return pooled_draws(null, pooled), (own > 0).sum(axis=0)
+
+
+def _dyads_of_rows(study: Study, null: SurrogateNull) -> Integers:
+    """Dyads with a value in any session and channel pair: int64 [epoch x band]."""
+    member = null.groups[:, None] == np.arange(null.pooled.shape[1])
+    there = np.isfinite(null.observed).astype(np.float64) @ member > 0
+    dyads = np.array([row.dyad for row in study.dyads])
+    return np.asarray(np.sum([there[dyads == dyad].any(axis=0) for dyad in np.unique(dyads)], axis=0))
+
+
+def _row(choice: Mapping[str, Any], tested: JointTest, n_dyads: Integers, v: int) -> dict[str, Any]:
+    return {
+        **choice, "statistic": tested.statistic[v], "null_mean": tested.mean[v], "null_sd": tested.sd[v],
+        "effect": tested.statistic[v] - tested.mean[v], "z": tested.z[v], "p": tested.p[v], "p_max": tested.p_max[v],
+        "n_dyads": int(n_dyads[v]), "null_low": tested.low[v], "null_high": tested.high[v],
+    }  # fmt: skip
+
+
+def _summary(tested: JointTest, alpha: float, n_nulls: int) -> dict[str, Any]:
+    there = np.isfinite(tested.p_max)
+    effect = (tested.statistic - tested.mean)[there]
+    return {
+        "n_specifications": int(there.sum()),
+        "n_passing": int((tested.p_max[there] <= alpha).sum()),
+        "smallest_p_max": float(tested.p_max[there].min(initial=1.0)),
+        "median_effect": float(np.median(effect)) if effect.size else float("nan"),
+        "median_z": tested.median_z, "p": tested.median_p, "p_bonferroni": min(1.0, n_nulls * tested.median_p),
+        "share": tested.share, "share_p": tested.share_p,
+    }  # fmt: skip
+
+
+def _attrs(study: Study, request: _Request) -> dict[str, Any]:
+    return provenance(
+        kind="multiverse", study=study.path.name, study_sha256=study.sha256, seed=request.seed, alpha=request.alpha,
+        tail=request.tail, within=list(request.within), stream_version=STREAM_VERSION,
+        pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
+        epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),
+    )  # fmt: skip

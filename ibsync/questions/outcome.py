@@ -1,0 +1,305 @@
+"""Association of synchrony with an outcome: over dyads, or over the sessions of each dyad."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import hopeless
+from ..inference.p_values import check_corrections
+from ..inference.partial_correlation import FreedmanLane, Shuffles
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.tails import Tail
+from ..recordings.study_file import StudyFile
+from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
+from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, refuse_or_warn
+from .outcome_sample import (
+    Level,
+    OutcomeLevel,
+    Sample,
+    check_levels,
+    exchangeable,
+    refuse_unusable,
+    sample_of,
+    varying_covariates,
+)
+from .outcome_table import Covariates, Lookup, Table, Values, mean, named
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Attributes of a former test that say nothing of this one.
+_FORMER = (
+    "stop_at", "warning", "roles", "caution", "left_out", "exact", "min_p", "n_draws", "hypothesis", "not_excluded",
+    "entered", "blocks", "change",
+)  # fmt: skip
+
+
+def outcome(
+    real: xr.Dataset | Result,
+    outcome: str | Values,
+    *,
+    covariates: Covariates = (),
+    level: Level = "mean",
+    outcome_level: OutcomeLevel = "mean",
+    lag: int = 0,
+    study: StudyFile | None = None,
+    order: Sequence[str] | None = None,
+    n_perm: int = 10_000,
+    seed: int = 1,
+    tail: Tail = "two-sided",
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+) -> Result:
+    """Do the synchronous improve? Partial correlation of synchrony with an outcome, tested by permutation.
+
+    Without covariates the outcome is permuted over dyads, which is exact; with covariates what they leave of the
+    outcome (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), which is right in large samples and close in small
+    ones. Synchrony is taken less its `null_mean` where `real` has one. Dyads that share a person, such as the clients
+    of one therapist, only exchange outcomes among themselves; a dyad with nobody to exchange with is left out.
+
+    Parameters
+    ----------
+    real : xarray.Dataset or Result
+        From `Study.synchrony` or a test.
+    outcome : str, mapping or pandas.Series
+        Name of an outcome that `real` carries as a coordinate of its dyads or that `study` holds; or values by dyad,
+        or by (dyad, session). NaN is missing.
+    covariates : sequence of str, or mapping of name to values, optional
+        Numbers like the outcome, to be held constant. The name "session" is the number of the session in time, and
+        "baseline" the first value of the outcome of each dyad.
+    level : {"mean", "between", "slope", "within"}
+        What is related: means over the sessions of each dyad; the same over those sessions only that have both
+        synchrony and outcome; the slope of synchrony over sessions; or the sessions of each dyad, both sides less the
+        dyad's mean, exchanged within the dyad.
+    outcome_level : {"mean", "change", "slope"}
+        What is taken of each dyad's outcome over sessions: mean, last value less first, or least-squares slope. The
+        last two need values in two sessions, for "mean" and "slope" of synchrony.
+    lag : int
+        Pairs synchrony with the outcome so many sessions later, where both are there. Not with slopes and changes.
+    study : Study, optional
+        Holds the outcomes and covariates that are named.
+    order : sequence of str, optional
+        Sessions in time, where their labels hold no number that tells.
+    n_perm, seed : int
+        Permutations to be drawn, and their seed; all are listed where there are no more than a million.
+    tail : {"two-sided", "greater", "less"}
+        "greater": higher outcomes go with more synchrony.
+    correct : sequence of {"fdr", "fdr_by", "max"}, optional
+        Corrections over all channel pairs x bands x epochs. One that is named must be able to find something at
+        `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+    alpha : float
+        Level at which a finding is wanted.
+
+    Returns
+    -------
+    Result
+        With one row per dyad (per dyad and session for "within"), whose `coherence` is what was related and `outcome`
+        the outcome. `group_statistic` is the partial correlation, `statistic_low` to `statistic_high` its interval by
+        Fisher's z; `slope` the change of the outcome per unit of coherence, `t` its t, `slope_low` to `slope_high` the
+        slopes that permutation does not reject at `alpha` (NaN for features with missing values), `student_low` to
+        `student_high` its interval by least squares; `n_dyads` the dyads behind each. Attribute `left_out` names
+        dyads and sessions that lack something, `entered` counts what is left.
+
+    Raises
+    ------
+    PlanError
+        If a name is unknown, fewer than four dyads have all values, the outcome is constant, a covariate is constant
+        or a sum of others, there are too many of them, dyads are tied through several persons, the order of sessions
+        is needed and not known, or the draws are too few for a correction that was named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If something is left out, values of two groups look as if measured on two scales, or no single finding could
+        survive the default corrections.
+    """
+    _check_words(level, outcome_level, lag, tail, correct)
+    dataset = real.dataset if isinstance(real, Result) else real
+    needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
+    table = table_of(dataset, outcome, covariates, study, order, needs_time=needs_time)
+    sample = sample_of(table, level, outcome_level, lag)
+    words = _Words(level, outcome_level, lag, n_perm, seed, tail, correct, alpha)
+    return _tested(dataset, table, sample, words, stacklevel=4)
+
+
+def outcome_parts(
+    real: xr.Dataset | Result,
+    outcome: str | Values,
+    *,
+    covariates: Covariates = (),
+    lag: int = 0,
+    study: StudyFile | None = None,
+    order: Sequence[str] | None = None,
+    n_perm: int = 10_000,
+    seed: int = 1,
+    tail: Tail = "two-sided",
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+) -> dict[str, Result]:
+    """Association of synchrony with an outcome between dyads, and over the sessions within them.
+
+    An association of single sessions mixes two that may differ in sign: dyads with more synchrony may do better, and a
+    dyad may do better in sessions of more synchrony. Both parts rest on the sessions that have synchrony and outcome.
+
+    Parameters
+    ----------
+    real, outcome, lag, study, order, n_perm, seed, tail, correct, alpha
+        As `ibs.outcome`; the outcome is one of sessions.
+    covariates : sequence of str, or mapping of name to values, optional
+        As `ibs.outcome`. Each enters the parts in which it varies: one that is the same in all sessions of a dyad only
+        "between".
+
+    Returns
+    -------
+    dict of str to Result
+        "between" (`level="between"`) and "within" (`level="within"`). Corrections run within each part: they are two
+        families of tests.
+
+    Raises
+    ------
+    PlanError
+        As `ibs.outcome`.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `ibs.outcome`, for either part.
+    """
+    dataset = real.dataset if isinstance(real, Result) else real
+    _check_words("within", "mean", lag, tail, correct)
+    whole = table_of(dataset, outcome, covariates, study, order, needs_time=lag > 0)
+    parts: dict[str, Result] = {}
+    levels: tuple[Level, Level] = ("between", "within")
+    for level in levels:
+        table = varying_covariates(whole, level, lag)
+        words = _Words(level, "mean", lag, n_perm, seed, tail, correct, alpha)
+        parts[level] = _tested(dataset, table, sample_of(table, level, "mean", lag), words, stacklevel=4)
+    return parts
+
+
+def table_of(
+    dataset: xr.Dataset,
+    outcome: str | Values,
+    covariates: Covariates,
+    study: StudyFile | None,
+    order: Sequence[str] | None,
+    *,
+    needs_time: bool,
+) -> Table:
+    """Synchrony, outcome and covariates by dyad and session; parameters as `outcome`."""
+    lookup = Lookup(dataset, study)
+    wanted = lookup.column(outcome, "outcome")
+    others = [lookup.column(values, name) for name, values in named(covariates)]
+    return Table.of(dataset, wanted, others, order, needs_time=needs_time)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What is related, and how it is tested."""
+
+    level: Level
+    outcome_level: OutcomeLevel
+    lag: int
+    n_perm: int
+    seed: int
+    tail: Tail
+    correct: Sequence[str] | None
+    alpha: float
+
+
+def _tested(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words, *, stacklevel: int) -> Result:
+    """The permutation test of a sample."""
+    name, tail, sample = table.outcome_name, words.tail, exchangeable(sample)
+    correct = DEFAULT_CORRECTIONS if words.correct is None else words.correct
+    refuse_unusable(sample, name, table.names)
+    shuffles = Shuffles.plan(sample.units, sample.strata, words.n_perm, words.seed)
+    bands = epoch_and_band(table.shape)
+    test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, shuffles, tail=tail, groups=bands)
+    caution = hopeless(lambda some: test.too_few(some, alpha=words.alpha), correct)
+    refuse_or_warn(caution, words.correct, sample.left_out, stacklevel=stacklevel)
+    attrs = {
+        "null_kind": "outcome", "outcome": name, "covariates": table.names, "level": words.level,
+        "outcome_level": words.outcome_level, "lag": words.lag, "less_null_mean": int("null_mean" in dataset),
+        "shared_persons": int(sample.shared), "tail": tail, "correct": list(correct), "alpha": words.alpha,
+        "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": test.min_p, "seed": words.seed,
+        "caution": caution, "left_out": sample.left_out, "entered": sample.entered,
+        "stream_version": STREAM_VERSION, "corrected_over": [str(dataset["signal"].item())],
+        "measure": str(dataset.attrs.get("measure", "coherence")),
+    }  # fmt: skip
+    found = test.run(correct) | test.intervals(alpha=words.alpha) | {"n_dyads": _n_dyads(sample)}
+    return build_result(_dataset(dataset, sample, table, name), _shaped(found, table.shape), attrs)
+
+
+def _check_words(level: str, outcome_level: str, lag: int, tail: str, correct: Sequence[str] | None) -> None:
+    check_levels(level, outcome_level, lag)
+    if tail not in get_args(Tail):
+        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    check_corrections(DEFAULT_CORRECTIONS if correct is None else correct)
+    for name in correct or ():
+        if name in ("cluster", "tfce"):
+            raise PlanError(f"correct={name!r} is not offered for outcomes; use 'max', 'fdr' or 'fdr_by'")
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _n_dyads(sample: Sample) -> NDArray[np.int64]:
+    """Dyads with values, for "within" in two sessions: int64 [feature]."""
+    dyads = np.array([dyad for dyad, _ in sample.places])
+    least = 2 if sample.within else 1
+    present = np.isfinite(sample.values)
+    counts = [present[dyads == dyad].sum(axis=0) >= least for dyad in np.unique(dyads)]
+    return np.asarray(np.sum(counts, axis=0))
+
+
+def _dataset(real: xr.Dataset, sample: Sample, table: Table, name: str) -> xr.Dataset:
+    """One row per unit, with what was related and the outcome."""
+    import xarray as xr
+
+    rows = [np.concatenate([table.rows[dyad][session] for session in some]).astype(int) for dyad, some in sample.places]
+    valid = real["valid_fraction"].transpose("dyad", *FEATURE).to_numpy()
+    dims = ("dyad", *FEATURE)
+    told = {"units": "1", "long_name": "synchrony that was related to the outcome"}
+    variables = {
+        "coherence": (dims, sample.values.reshape(len(rows), *table.shape), told),
+        "valid_fraction": (dims, np.stack([mean(valid[some], 0) for some in rows]), real["valid_fraction"].attrs),
+        "outcome": ("dyad", sample.outcome, {"long_name": name}),
+    }
+    coords: dict[str, Any] = {
+        str(label): values for label, values in real.coords.items() if {*values.dims} <= {*FEATURE}
+    }
+    coords["dyad"] = [table.dyads[dyad] for dyad, _ in sample.places]
+    for label, values in real.coords.items():
+        of_unit = [set(values.values[some].tolist()) for some in rows] if values.dims == ("dyad",) else []
+        # What changes between the sessions of a dyad is no property of their mean.
+        if label != "dyad" and of_unit and all(len(labels) == 1 for labels in of_unit):
+            coords[str(label)] = ("dyad", [labels.pop() for labels in of_unit])
+    attrs = {key: value for key, value in real.attrs.items() if key not in _FORMER}
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+_TOLD = {
+    "t": "t of the slope of the outcome on synchrony",
+    "slope": "change of the outcome per unit of synchrony",
+    "group_statistic": "partial correlation of synchrony with the outcome",
+    "group_null_sd": "standard deviation of the correlation under the hypothesis",
+}
+
+
+def _shaped(found: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> dict[str, Any]:
+    """The arrays that a result holds, each with its axes."""
+    out: dict[str, Any] = {}
+    for name, values in found.items():
+        if name in ("null_hist", "pooled_statistic"):
+            out[name] = values.reshape(shape[0], shape[3], *values.shape[1:])
+        elif name in ("t", "slope", "slope_low", "slope_high"):
+            out[name] = (FEATURE, values.reshape(shape))
+        elif name in TEST_ARRAYS:
+            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
+    return out

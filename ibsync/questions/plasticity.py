@@ -1,0 +1,561 @@
+"""Change over sessions: the slope of each dyad's synchrony over time, tested over dyads or between groups of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import hopeless, min_p, shortfall, too_few
+from ..inference.intervals import group_interval, sign_flip_interval
+from ..inference.limits import student_interval
+from ..inference.p_values import check_corrections
+from ..inference.permutation_test import drawn_test
+from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.signflip import exchange_test
+from ..nulls.labels import GroupLabels, SessionOrders, slopes
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.repaired_null import Null
+from ..nulls.repairing import Draws
+from ..nulls.tails import Tail
+from ..results.netcdf import encode_attrs
+from ..results.result import FEATURE, ROW, TEST_ARRAYS, Result, build_result
+from ..results.wording import ORDER_WARNING, change_in_words, change_leaves_open
+from ..study.rows import occasion_label
+from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn, require_match
+from .outcome_table import mean
+from .session_times import Dyads, Source, disorder, in_first, two_groups
+from .settings import Wanted, count_tested
+from .shared_people import Blocks
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+Kind = Literal["sign_flip", "session_order"]
+
+UNEVEN = 0.05
+"""Difference between sessions in the share of trusted cells from which raw values call for a null."""
+
+# Per unit of time, and so to be turned from the time of the test into the user's.
+_PER_TIME = (
+    "group_statistic", "group_null_mean", "group_null_sd", "pooled_statistic", "hist_center", "statistic_low",
+    "statistic_high", "student_low", "student_high",
+)  # fmt: skip
+
+
+def plasticity(
+    real: xr.Dataset | Result,
+    time: str | Mapping[str, float] = "session",
+    *,
+    kind: Kind = "sign_flip",
+    null: Null | None = None,
+    between: str | tuple[str, str] | None = None,
+    block: str | None = "person",
+    n_perm: int = 10_000,
+    seed: int = 1,
+    tail: Tail = "two-sided",
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    neighbours: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Test of a change of synchrony over sessions.
+
+    Of each dyad and feature the least-squares slope over time is taken, over the sessions that are there. The test is
+    of the mean slope over dyads; dyads count alike, however many sessions they have. By default each slope may change
+    its sign (exact if slopes are symmetric about 0 under the hypothesis, whatever links the sessions of a dyad). Dyads
+    that share a person, such as the clients of one therapist, change it together.
+
+    Parameters
+    ----------
+    real : Result or xarray.Dataset
+        A Result of `ibs.test`, of whose coherence the mean of each row's own null is subtracted before the slope is
+        taken; or raw synchrony from `Study.synchrony`, which also grows with the rhythms of either person.
+    time : "session", "day" or mapping of session to number
+        When each session took place: by default the number in its label ("2", "ses-02"); the day that the study holds
+        of each dyad's session (or another number that `real` has of each row); or as given.
+    kind : {"sign_flip", "session_order"}
+        What is exchanged within a dyad: the sign of its slope, or the order of its sessions. The second tests that *no*
+        dyad changes, and rejects too often where dyads change in different directions.
+    null : Null, optional
+        Re-pairing null of the same study and spec, from `Study.null`. Then partners are exchanged, one exchange for all
+        sessions: is the change specific to real partners? Raw values are compared, of real and re-paired alike.
+    between : "group" or (group, group), optional
+        Test the difference of the mean slopes of two groups, first minus second, by exchanging groups of whole dyads.
+        "group" takes the two that there are, by their names. Dyads of one block change groups together where no block
+        is in both groups, and among themselves where each block is.
+    block : "person", str or None
+        Dyads that are not independent: those that share a person, those of one label in another column (such as
+        "site"), or none.
+    n_perm, seed : int
+        Draws and their seed; all are listed where they are few. Without effect with `null`, which has its own.
+    tail : {"greater", "less", "two-sided"}
+    correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+        Corrections over all channel pairs x bands x epochs. One that is named must be able to find something at
+        `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+    alpha : float
+        Level at which a finding is wanted.
+    neighbours : sequence of (channel, channel), optional
+        For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
+
+    Returns
+    -------
+    Result
+        With one row per dyad. `coherence` and `slope` are its slope, per unit of time; `n_sessions` int64 [dyad] the
+        sessions behind it; `slope_mean` and `slope_sd` those over dyads, for each group with `between`. The slopes are
+        those of `session_value` over `session_time`, [dyad, nth_session] in the order of time, NaN after the last.
+        `statistic_low` and `statistic_high` hold the values of the mean slope (or difference) that the test does not
+        reject at `alpha`, in both tails (Hartigan 1969, *J. Am. Stat. Assoc.* 64:1303; not for `null` or
+        "session_order"), `student_low` and `student_high` those of Student's t. Attribute `left_out` names dyads with
+        fewer than two sessions and sessions without a value, `entered` counts what is left, `blocks` names dyads that
+        were exchanged together.
+
+    Raises
+    ------
+    PlanError
+        If a session has no place in time or occurs twice in a dyad, fewer than two dyads (of a group) have two
+        sessions, settings do not go together, blocks of dyads are so few that no p could reach `alpha`, or the draws
+        are too few for a correction that was named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
+        unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
+        is exchanged.
+    """
+    _check_words(kind, null, between, tail)
+    names = DEFAULT_CORRECTIONS if correct is None else correct
+    check_corrections(names)
+    source = Source.of(real)
+    groups = None if between is None else two_groups(source.dataset, between)
+    others = "" if groups is None else source.others_than(groups)
+    dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
+    wanted = Wanted(n_perm, seed, names, tail, alpha)
+    if null is not None:
+        plan = _exchange_partners(source, null, dyads, wanted)
+    elif groups is not None:
+        plan = _exchange_groups(dyads, groups, wanted)
+    else:
+        plan = _flip_signs(dyads, wanted) if kind == "sign_flip" else _exchange_sessions(dyads, wanted)
+    unlike = _unlike_sessions(dyads) if null is None else ""
+    warning = "; ".join(filter(None, [disorder(dyads, time), unlike, plan.warning]))
+    refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
+    change = {
+        "per": time if time in ("session", "day") else "unit of time", "between": list(groups or ()),
+        "taken_off": "" if null is not None else source.null_kind,
+        "null": "" if null is not None else source.null_words,
+    }  # fmt: skip
+    attrs = {
+        **plan.attrs, "change": change, "tail": tail, "correct": list(names), "alpha": alpha, "caution": plan.caution,
+        "left_out": dyads.left_out, "entered": dyads.entered + others, "blocks": dyads.blocks.shared,
+        "stream_version": STREAM_VERSION, "corrected_over": [str(source.dataset["signal"].item())],
+    }  # fmt: skip
+    attrs.setdefault("measure", source.dataset.attrs.get("measure", "coherence"))
+    if warning:
+        attrs["warning"] = warning
+    if null is None:
+        attrs["not_excluded"] = change_leaves_open(str(attrs["null_kind"]), source.null_kind)
+    tested = _dataset(dyads, plan, groups, attrs)
+    graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
+    found = plan.run(tail=tail, correct=names, graph=graph) | plan.interval()
+    return build_result(tested, _shaped(found, dyads) | dict(plan.of_rows), attrs)
+
+
+def _check_words(kind: str, null: Null | None, between: object, tail: str) -> None:
+    if kind not in get_args(Kind):
+        raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, get_args(Kind)))}")
+    if tail not in get_args(Tail):
+        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    if null is not None and not isinstance(null, Null):
+        raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
+    named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]
+    named += ["kind='session_order'"] * (kind == "session_order")
+    if len(named) > 1:
+        raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
+
+
+# --- what is exchanged ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """
+    A test that is ready to run.
+
+    Parameters
+    ----------
+    slopes : float64 [dyad, feature]
+        Over the span of the study.
+    attrs : mapping
+        What is to be remembered.
+    run : callable
+    caution, warning : str
+        What it cannot find, and what it may find wrongly; empty if nothing.
+    of_rows : mapping of str to array
+        What is known of single dyads.
+    interval : callable
+        Confidence limits of the statistic.
+    of_sessions : sequence of float64 [session, feature]
+        What was compared in the sessions of each dyad, if not the values of the dyads.
+    """
+
+    slopes: Floats
+    attrs: Mapping[str, Any]
+    run: Callable[..., Arrays]
+    caution: str
+    warning: str = ""
+    of_rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    interval: Callable[[], Arrays] = dict
+    of_sessions: Sequence[Floats] = ()
+
+
+def _flip_signs(dyads: Dyads, wanted: Wanted) -> _Plan:
+    found, tail, blocks = dyads.slopes, wanted.tail, dyads.blocks
+    if len(blocks) < 2:
+        raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
+    draws = Exchanges.plan(blocks.labels, wanted.n, wanted.seed, list_up_to=list_up_to(wanted.correct))
+    lowest = min_p(draws, tail)
+    _refuse_few_blocks(dyads, lowest, wanted)
+    counts = blocks.sums(np.isfinite(found).astype(np.float64)).astype(np.int64)
+    sums = blocks.sums(np.nan_to_num(found))
+    of_what: dict[str, Any] = {"tail": tail, "alpha": wanted.alpha, "units": dyads.units}
+    caution = hopeless(lambda some: too_few(draws, count_tested(found), some, **of_what), wanted.correct)
+    attrs = {
+        "null_kind": "session_slopes", "n_draws": draws.n, "exact": int(draws.exact), "min_p": lowest,
+        "seed": draws.seed,
+    }  # fmt: skip
+    there = np.where(counts > 0, sums, np.nan)
+    words: dict[str, Any] = {"groups": epoch_and_band(dyads.shape), "counts": counts}
+    run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
+
+    def interval() -> Arrays:
+        low, high, _ = sign_flip_interval(sums, counts, draws, alpha=wanted.alpha)
+        limits = student_interval(*_mean_and_error(sums, counts), alpha=wanted.alpha)
+        return _named_limits(low, high, *limits)
+
+    return _Plan(found, attrs, run, caution, interval=interval)
+
+
+def _refuse_few_blocks(dyads: Dyads, lowest: float, wanted: Wanted) -> None:
+    """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
+    if dyads.blocks.shared and lowest > wanted.alpha:
+        raise PlanError(
+            f"{len(dyads.names)} dyads make only {len(dyads.blocks)} blocks that can be exchanged, so no p falls below "
+            f"{lowest:.3g}, above alpha={wanted.alpha:g}: {dyads.blocks.shared}; record dyads of more people"
+        )
+
+
+def _mean_and_error(sums: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
+    """Mean over dyads, its standard error from the residual sums of blocks, degrees of freedom: [feature] each."""
+    n, n_blocks = counts.sum(axis=0), (counts > 0).sum(axis=0)
+    enough = n_blocks >= 2
+    mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    square = ((sums - counts * np.nan_to_num(mean)) ** 2).sum(axis=0)
+    factor = np.divide(n_blocks, (n_blocks - 1) * n**2, out=np.full(n.shape, np.nan), where=enough)
+    return mean, np.sqrt(square * factor), (n_blocks - 1).astype(np.float64)
+
+
+def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: Floats) -> Arrays:
+    return {
+        "statistic_low": low, "statistic_high": high, "student_low": student_low, "student_high": student_high,
+    }  # fmt: skip
+
+
+def _exchange_sessions(dyads: Dyads, wanted: Wanted) -> _Plan:
+    if dyads.blocks.shared:
+        raise PlanError(
+            "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
+            f"({dyads.blocks.shared}): use kind='sign_flip'"
+        )
+    listed = list_up_to(wanted.correct)
+    draws = SessionOrders.plan(dyads.names, dyads.values, dyads.times, wanted.n, wanted.seed, list_up_to=listed)
+    return replace(_of_labels(draws, "session_order", dyads.slopes, wanted), warning=ORDER_WARNING)
+
+
+def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: Wanted) -> _Plan:
+    first, found = in_first(dyads, groups), dyads.slopes
+    for name, members in zip(groups, (first, ~first), strict=True):
+        n = int(members.sum())
+        if n < 2:
+            raise PlanError(
+                f"group {name!r} has {n} dyad{'s' * (n != 1)} with two sessions; the mean of a group needs two"
+            )
+    present = np.isfinite(found)
+    enough = (present[first].sum(axis=0) >= 2) & (present[~first].sum(axis=0) >= 2)
+    tested = np.where(enough, found, np.nan)
+    listed = list_up_to(wanted.correct)
+    units = _units_of_groups(dyads, first, groups)
+    draws = GroupLabels.plan(values=tested, n=wanted.n, seed=wanted.seed, list_up_to=listed, **units)
+    _refuse_few_blocks(dyads, wanted.sides / draws.n_divisions, wanted)
+
+    def interval() -> Arrays:
+        low, high, _ = group_interval(draws, first, alpha=wanted.alpha)
+        limits = _welch(tested, first, dyads.blocks, wanted.alpha)
+        if units["strata"]:
+            limits = (np.full(low.shape, np.nan),) * 2
+        return _named_limits(low, high, *limits)
+
+    return replace(_of_labels(draws, "group_labels", tested, wanted), slopes=found, interval=interval)
+
+
+def _units_of_groups(dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
+    """What may change groups: whole blocks, or the dyads of each block where every block is in both groups."""
+    blocks = dyads.blocks
+    several = [np.flatnonzero(blocks.number == at) for at in range(len(blocks))]
+    several = [rows for rows in several if len(rows) > 1]
+    mixed = [rows for rows in several if 0 < first[rows].sum() < len(rows)]
+    if not mixed:
+        of_block = np.array([first[blocks.number == at][0] for at in range(len(blocks))])
+        return {"labels": blocks.labels, "first": of_block, "unit": blocks.number, "strata": ()}
+    whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
+    if whole:
+        one, other = (", ".join(repr(dyads.names[row]) for row in rows[0]) for rows in (mixed, whole))
+        raise PlanError(
+            f"dyads {one} share a person in both groups, dyads {other} in one of {groups[0]!r} and {groups[1]!r} only, "
+            "so neither whole blocks nor dyads within blocks can be exchanged: test one kind of them"
+        )
+    strata = [""] * len(dyads.names)
+    for rows in mixed:
+        for row in rows:
+            strata[row] = blocks.labels[blocks.number[row]]
+    return {"labels": dyads.names, "first": first, "unit": np.arange(len(first)), "strata": tuple(strata)}
+
+
+def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: float) -> tuple[Floats, Floats]:
+    """Interval of the difference of two means by Welch's t, with blocks as the units of either group."""
+    mean, square, freedom = [], [], []
+    for members in (first, ~first):
+        here = np.where(members[:, None], slopes, np.nan)
+        sums, counts = blocks.sums(np.nan_to_num(here)), blocks.sums(np.isfinite(here).astype(np.float64))
+        m, se, df = _mean_and_error(sums, counts.astype(np.int64))
+        mean.append(m)
+        square.append(se**2)
+        freedom.append(df)
+    total = square[0] + square[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = total**2 / (square[0] ** 2 / freedom[0] + square[1] ** 2 / freedom[1])
+    return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
+
+
+def _of_labels(draws: SessionOrders | GroupLabels, kind: str, found: Floats, wanted: Wanted) -> _Plan:
+    """The test by listed or drawn relabellings."""
+    lowest, n_tested = min(1.0, wanted.sides / (draws.n + 1)), count_tested(found)
+
+    def why(some: Sequence[str]) -> str:
+        short = shortfall(draws.n, n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
+        if not short or not draws.exact:
+            return short
+        named = ", ".join(map(repr, some)) or "no correction"
+        return (
+            f"{len(found)} dyads allow only {draws.n + 1} exchanges (smallest p {lowest:.3g}), too few for "
+            f"{n_tested} features tested with {named} at alpha={wanted.alpha:g}; record more or test fewer features"
+        )
+
+    def run(**words: Any) -> Arrays:
+        n_dyads = np.isfinite(found).sum(axis=0)
+        return drawn_test(draws.statistic, draws.n, exact=draws.exact, **words) | {"n_dyads": n_dyads}
+
+    attrs = {
+        "null_kind": kind, "n_draws": draws.n, "exact": int(draws.exact), "min_p": lowest, "seed": draws.seed,
+    }  # fmt: skip
+    return _Plan(found, attrs, run, hopeless(why, wanted.correct))
+
+
+def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: Wanted) -> _Plan:
+    require_match(source.dataset, null)
+    changes = _slopes_of_pairs(null, dyads)
+    place = [changes.design.dyads.index(name) for name in dyads.names]
+    rows = {name: array[0, place] for name, array in dyad_summary(changes).items()}
+    draws = changes.draws
+    words: dict[str, Any] = {
+        "alpha": wanted.alpha, "sides": wanted.sides, "listed": draws.design if draws.exact else None,
+    }  # fmt: skip
+    n_tested = count_tested(rows["statistic"])
+    attrs = {
+        "null_kind": null.kind, "n_draws": draws.n, "exact": int(draws.exact),
+        "min_p": min(1.0, wanted.sides * draws.min_p), "seed": draws.seed,
+        "measure": null.attrs.get("measure", "coherence"), "roles": draws.design.roles,
+    }  # fmt: skip
+    units = {"null_mean": dyads.span, "null_sd": dyads.span, "z": 1.0, "percentile": 1.0}
+    of_rows = {name: (rows[name] / unit).reshape(-1, *dyads.shape) for name, unit in units.items()}
+    caution = hopeless(lambda some: shortfall(draws.n, n_tested, some, **words), wanted.correct)
+    run, measured = partial(_repair_test, changes), _values_in(null, dyads)
+    return _Plan(rows["statistic"], attrs, run, caution, of_rows=of_rows, of_sessions=measured)
+
+
+def _values_in(null: Null, dyads: Dyads) -> list[Floats]:
+    """What the null holds of each real dyad in its sessions, in the order of time: float64 [session, feature]."""
+    labels = _occasions(dyads.source)
+    found = []
+    for name, rows in zip(dyads.names, dyads.rows, strict=True):
+        person = null.design.dyads.index(name)
+        taken = [null.sessions.index(labels[row]) for row in rows]
+        found.append(null.pair_values[taken, person, null.design.real[person]].astype(np.float64))
+    return found
+
+
+def _occasions(source: Source) -> list[str]:
+    """Session and task of each row, as a null labels them."""
+    return [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
+
+
+def _slopes_of_pairs(null: Null, dyads: Dyads) -> Null:
+    """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
+    chosen, labels = _only(null, dyads.names), _occasions(dyads.source)
+    when = {
+        labels[row]: time
+        for rows, times in zip(dyads.rows, dyads.times, strict=True)
+        for row, time in zip(rows, times, strict=True)
+    }
+    taken = np.array([null.sessions.index(label) for label in when])
+    were = dict(zip(dyads.names, ({labels[row] for row in rows} for rows in dyads.rows), strict=True))
+    there = np.array([[label in were[name] for name in chosen.design.dyads] for label in when])
+    there = np.tile(there, chosen.design.n_people // len(chosen.design))
+    out = np.empty((1, *chosen.pair_values.shape[1:]), null.pair_values.dtype)
+    for person in range(chosen.design.n_people):
+        both = there[:, [person]] & there
+        values = np.where(both[..., None], chosen.pair_values[taken, person], np.nan)
+        out[0, person] = slopes(values, np.array(list(when.values())))
+    return replace(chosen, pair_values=out, sessions=("slope",))
+
+
+def _only(null: Null, names: Sequence[str]) -> Null:
+    """The null of some of its dyads."""
+    design = null.design
+    keep = [row for row, name in enumerate(design.dyads) if name in names]
+    if len(keep) == len(design):
+        return replace(null, valid_fraction=None)
+    columns = ("dyads", "persons_a", "persons_b", "strata")
+    fewer = replace(design, **{name: tuple(getattr(design, name)[row] for row in keep) for name in columns})
+    people = [row + start for start in range(0, design.n_people, len(design)) for row in keep]
+    values = null.pair_values[:, people][:, :, people]
+    draws = Draws.plan(fewer, null.draws.n, null.draws.seed)
+    return replace(null, pair_values=values, draws=draws, valid_fraction=None)
+
+
+def _repair_test(null: Null, **words: Any) -> Arrays:
+    found = repair_test(null, **words)
+    # Its histograms hold 0..1, and a slope may lie outside.
+    return {name: values for name, values in found.items() if name not in ("null_hist", "pooled_statistic")}
+
+
+# --- what may mislead -------------------------------------------------------------------------------------------------
+
+
+def _unlike_sessions(dyads: Dyads) -> str:
+    """Why raw values of these sessions are not comparable, in words; empty if nothing speaks against it."""
+    source = dyads.source
+    if source.null_kind:
+        return ""
+    valid = source.dataset["valid_fraction"].transpose(*ROW).to_numpy().reshape(source.values.shape)
+    valid = np.where(np.isfinite(source.values), valid, np.nan)
+    sessions = np.array(source.labels("session"))
+    shares = {
+        label: float(np.nanmean(valid[sessions == label]))
+        for label in dict.fromkeys(sessions.tolist())
+        if np.isfinite(valid[sessions == label]).any()
+    }
+    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    if shares[most] - shares[least] <= UNEVEN:
+        return ""
+    return (
+        f"the share of trusted cells is {shares[least]:.2f} in session {least!r} and {shares[most]:.2f} in {most!r}, "
+        "as where recordings differ in length or gaps, which changes raw coherence by itself: take a null off first, "
+        "plasticity(test(real, null))"
+    )
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _dataset(dyads: Dyads, plan: _Plan, groups: Sequence[str] | None, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """One row per dyad, with its slope per unit of time."""
+    import xarray as xr
+
+    real, per_time = dyads.source.dataset, (plan.slopes / dyads.span).reshape(-1, *dyads.shape)
+    of_dyad_alone = {"change": {**attrs["change"], "between": []}, "measure": attrs["measure"]}
+    told = {"units": "1", "long_name": change_in_words(encode_attrs(of_dyad_alone))}
+    valid = real["valid_fraction"].transpose(*ROW).to_numpy()
+    variables: dict[str, Any] = {
+        "coherence": (ROW, per_time, told),
+        "slope": (ROW, per_time, told),
+        "n_sessions": ("dyad", dyads.n_sessions, {"units": "1", "long_name": "sessions of the dyad with a value"}),
+        "valid_fraction": (
+            ROW,
+            np.stack([valid[rows].mean(axis=0) for rows in dyads.rows]),
+            real["valid_fraction"].attrs,
+        ),
+        **_of_sessions(dyads, plan.of_sessions or dyads.values),
+    }
+    coords: dict[str, Any] = {str(name): v for name, v in real.coords.items() if "dyad" not in v.dims}
+    coords["dyad"] = list(dyads.names)
+    for name, values in real.coords.items():
+        of_dyad = [set(values.values[rows].tolist()) for rows in dyads.rows] if values.dims == ("dyad",) else []
+        # What changes between the sessions of a dyad, such as the session, is no property of its slope.
+        if name != "dyad" and of_dyad and all(len(labels) == 1 for labels in of_dyad):
+            coords[str(name)] = ("dyad", [labels.pop() for labels in of_dyad])
+    dims: tuple[str, ...] = FEATURE
+    over = [per_time]
+    if groups is not None:
+        first = in_first(dyads, groups)
+        over, dims, coords["between"] = [per_time[first], per_time[~first]], ("between", *FEATURE), list(groups)
+    for name, arrays in zip(("slope_mean", "slope_sd"), zip(*map(_mean_and_sd, over), strict=True), strict=True):
+        words = {
+            "units": "1",
+            "long_name": f"{'mean' if name == 'slope_mean' else 'standard deviation'} of slope over dyads",
+        }
+        variables[name] = (dims, arrays[0] if groups is None else np.stack(arrays), words)
+    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+def _of_sessions(dyads: Dyads, values: Sequence[Floats]) -> dict[str, Any]:
+    """When the sessions of each dyad took place, and what was measured in them."""
+    when = np.full((len(dyads.rows), max(map(len, dyads.rows))), np.nan)
+    for dyad, mine in enumerate(dyads.when):
+        when[dyad, : len(mine)] = mine
+    less = " less the mean of the row's null" if dyads.source.null_kind else ""
+    return {
+        "session_time": (("dyad", "nth_session"), when, {"long_name": "time of the dyad's sessions"}),
+        "session_value": (
+            ("dyad", "nth_session", *FEATURE),
+            _by_session(dyads, values),
+            {"units": "1", "long_name": f"synchrony in the session{less}"},
+        ),
+    }
+
+
+def _by_session(dyads: Dyads, values: Sequence[Floats]) -> Floats:
+    """Values of each dyad's sessions as one array, NaN after its last: float64 [dyad, nth_session, ...feature]."""
+    out = np.full((len(dyads.rows), max(map(len, dyads.rows)), *dyads.shape), np.nan)
+    for dyad, mine in enumerate(values):
+        out[dyad, : len(mine)] = mine.reshape(-1, *dyads.shape)
+    return out
+
+
+def _mean_and_sd(rows: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation (divided by n - 1) over dyads, NaN where there are too few."""
+    n, middle = np.isfinite(rows).sum(axis=0), mean(rows, 0)
+    square = np.nansum((rows - middle) ** 2, axis=0)
+    return middle, np.sqrt(np.divide(square, n - 1, out=np.full(middle.shape, np.nan), where=n > 1))
+
+
+def _shaped(found: Mapping[str, NDArray[Any]], dyads: Dyads) -> Arrays:
+    """The arrays that a result holds, each with its axes and in the user's unit of time."""
+    out = {}
+    n_epochs, _, _, n_bands = dyads.shape
+    for name, values in found.items():
+        scaled = values / dyads.span if name in _PER_TIME else values
+        if name in ("null_hist", "pooled_statistic"):
+            out[name] = scaled.reshape(n_epochs, n_bands, *values.shape[1:])
+        elif name in TEST_ARRAYS:
+            out[name] = scaled.reshape(dyads.shape) if TEST_ARRAYS[name][0] == FEATURE else scaled
+    return out

@@ -1,0 +1,397 @@
+"""Person, partner and relationship parts of synchrony, where everybody met everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import factorial
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import hopeless, shortfall
+from ..inference.p_values import check_corrections
+from ..inference.partial_correlation import Shuffles
+from ..inference.permutation_test import drawn_test
+from ..inference.social_relations import (
+    PARTS,
+    Block,
+    Part,
+    RelabelledSessions,
+    RoundRobin,
+    ScatteredValues,
+    variance_parts,
+)
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.relabelling import list_up_to
+from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
+from ..study.rows import occasion_label
+from .group_test import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
+from .session_times import Source
+from .transfer_persons import Meeting, Turned, near_name
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
+
+LIST_UP_TO = 50_000
+"""Exchanges are listed instead of drawn when there are no more of them than this."""
+
+LEAST_IN_BLOCK, LEAST_IN_ROUND_ROBIN = 2, 4
+"""People on either side of a block, and in a round robin."""
+
+_ROW = ("dyad", *FEATURE)
+
+
+def relations(
+    real: xr.Dataset | Result,
+    part: Part = "relationship",
+    *,
+    persons: str | None = None,
+    n_perm: int = 10_000,
+    seed: int = 1,
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    neighbours: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Test whether synchrony belongs to persons, to their partners, or to what two people are to each other.
+
+    Takes the variance of synchrony over dyads apart (social relations model: Kenny and La Voie 1984, *Adv. Exp. Soc.
+    Psychol.* 18:141), where everybody of one side met everybody of the other (a block), or all met each other (a round
+    robin; Warner, Kenny and Stoto 1979, *J. Pers. Soc. Psychol.* 37:1742), and tests one part by permutation.
+
+    "relationship": persons and partners trade places in all sessions but the first, the same for all features: is what
+    a dyad has beyond its two persons the same dyad's in other sessions? "person" and "partner": values of each partner
+    are exchanged over persons (of each person over partners); in a round robin whole meetings are exchanged.
+
+    Parameters
+    ----------
+    real : Result or xarray.Dataset
+        A Result of `ibs.test`, of whose coherence the mean of each row's own null is subtracted; or raw synchrony from
+        `Study.synchrony`. Tasks count as further sessions.
+    part : {"relationship", "person", "partner"}
+        What is tested; "relationship" needs two sessions of all dyads.
+    persons : str, optional
+        Role of those whose channels stand first, in a block. By default that of the first person of the first row.
+    n_perm, seed : int
+        Draws and their seed; all are listed where they are few.
+    correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+        Corrections over all channel pairs x bands x epochs. One that is named must be able to find something at
+        `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+    alpha : float
+        Level at which a finding is wanted.
+    neighbours : sequence of (channel, channel), optional
+        For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
+
+    Returns
+    -------
+    Result
+        With one row per dyad, `coherence` being the mean over sessions with the person's channels on `channel_a`.
+        `variance` float64 [part, epoch, channel_a, channel_b, band] are unbiased estimates, which may be negative: of
+        "person", "partner" and "relationship" (what recurs over sessions), and of "person_session", "partner_session"
+        and "error" (what does not). With one session "error" holds relationships too. `person_effect` and
+        `partner_effect` [person or partner, ...] and `relationship_effect` [dyad, ...] are those of the mean over
+        sessions. `group_statistic` is the variance that was tested. Attribute `left_out` names sessions and features
+        that did not enter.
+
+    Raises
+    ------
+    PlanError
+        If dyads are missing, a dyad stands twice in a session, there are too few people, or sessions for the part
+        asked, or the draws are too few for a correction that was named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a session or feature is left out, or no single finding could survive the default corrections.
+    """
+    names = DEFAULT_CORRECTIONS if correct is None else correct
+    check_corrections(names)
+    if part not in get_args(Part):
+        raise PlanError(f"part={part!r} is unknown; valid are {', '.join(map(repr, get_args(Part)))}")
+    table = _Table.of(Source.of(real), persons)
+    draws = _draws(table, part, n_perm, seed, min(LIST_UP_TO, list_up_to(names)))
+    lowest = _min_p(table.design, part, draws.shuffles)
+    caution = hopeless(partial(_too_few, table, draws.shuffles, lowest, alpha), names)
+    refuse_or_warn(caution, correct, table.left_out)
+    told = {
+        "part": part, "design": "round robin" if isinstance(table.design, RoundRobin) else "block",
+        "n_persons": len(table.persons), "n_partners": len(table.partners), "n_sessions": len(table.rows),
+        "n_dyads": len(table.pairs), "taken_off": table.source.null_words,
+    }  # fmt: skip
+    attrs = {
+        "null_kind": f"relations_{part}", "relations": told, "n_draws": draws.shuffles.n,
+        "exact": int(draws.shuffles.exact), "min_p": lowest, "seed": seed, "tail": "greater", "correct": list(names),
+        "alpha": alpha, "caution": caution, "left_out": table.left_out, "stream_version": STREAM_VERSION,
+        "corrected_over": [str(table.source.dataset["signal"].item())],
+        "measure": table.source.dataset.attrs.get("measure", "coherence"),
+    }  # fmt: skip
+    dataset = _dataset(table)
+    graph = neighbour_graph([dataset], neighbours) if {"cluster", "tfce"} & set(names) else None
+    found = drawn_test(
+        draws.statistic, draws.shuffles.n, exact=draws.shuffles.exact, tail="greater", correct=names, graph=graph
+    )
+    return build_result(dataset, _shaped(found, table), attrs)
+
+
+# --- who met whom -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Table:
+    """
+    Values by session, person and partner.
+
+    Parameters
+    ----------
+    source : Source
+    design : Block or RoundRobin
+    persons, partners : list of str
+        By their names; in a round robin the same.
+    rows : mapping of str to mapping of (int, int) to int
+        Row of each person and partner in each session that has all dyads; in a round robin each pair once.
+    values, valid : float64 [session, person, partner, feature]
+        0 on the diagonal of a round robin; all NaN in a feature that lacks a value.
+    turned : Turned
+    left_out : str
+    """
+
+    source: Source
+    design: Block | RoundRobin
+    persons: list[str]
+    partners: list[str]
+    rows: Mapping[str, Mapping[tuple[int, int], int]]
+    values: Floats
+    valid: Floats
+    turned: Turned
+    left_out: str
+
+    @classmethod
+    def of(cls, source: Source, role: str | None) -> _Table:
+        """
+        Sort out who met whom.
+
+        Raises
+        ------
+        PlanError
+            If a dyad is missing in all sessions, stands twice in one, or there are too few people.
+        """
+        met = _met(source, role)
+        people = [sorted({m.person for m in met}), sorted({m.partner for m in met})]
+        design: Block | RoundRobin
+        if set(people[0]) & set(people[1]):
+            source, people = _same_channels(source), [sorted({*people[0], *people[1]})] * 2
+            design = RoundRobin(len(people[0]))
+        else:
+            design = Block(len(people[0]), len(people[1]))
+        _refuse_few(people, design)
+        rows = _rows(source, met, people)
+        whole = {session: own for session, own in rows.items() if len(own) == design.n_dyads}
+        if not whole:
+            raise PlanError(_missing(rows, people, design))
+        turned = Turned.of(source, met)
+        (values, valid), n_partly = _grids(source, design, met, people, list(whole), turned)
+        notes = [f"session {name!r} is left out, it lacks a dyad" for name in rows if name not in whole]
+        notes += [f"{n_partly} features are not tested, they lack a value of a dyad"] * bool(n_partly)
+        return cls(source, design, people[0], people[1], whole, values, valid, turned, "; ".join(notes))
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Person and partner of each dyad, by number."""
+        return sorted(next(iter(self.rows.values())))
+
+
+def _met(source: Source, role: str | None) -> list[Meeting]:
+    """All rows, the persons first whose role is asked for; `kind` is the session."""
+    roles, people = ([source.labels(f"{what}_{side}") for side in "ab"] for what in ("role", "person"))
+    known = sorted({*roles[0], *roles[1]} - {""})
+    if role is not None and role not in known:
+        listed = ", ".join(map(repr, known)) or "none"
+        raise PlanError(f"persons={role!r} is no role; {near_name(role, known) or f'there are {listed}'}")
+    of_two = len(known) == 2 and all(one != other for one, other in zip(*roles, strict=True))
+    first = role if role is not None else roles[0][0]
+    if role is not None and not of_two:
+        raise PlanError(f"persons={role!r} needs dyads of two roles, each with one person of either; leave it out")
+    sides = [int(of_two and own != first) for own in roles[0]]
+    names = [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
+    return [
+        Meeting(row, names[row], dyad, people[side][row], people[1 - side][row], side)
+        for row, (dyad, side) in enumerate(zip(source.labels("dyad"), sides, strict=True))
+    ]
+
+
+def _same_channels(source: Source) -> Source:
+    """Both axes of channels in one order, which a round robin needs."""
+    a, b = ([str(name) for name in source.dataset[f"channel_{side}"].values] for side in "ab")
+    alone = sorted(set(a) ^ set(b))
+    if alone:
+        raise PlanError(
+            f"channel {alone[0]!r} is known of one side of the dyads only, and in a round robin people are on both: "
+            "choose channels that all have"
+        )
+    order = [b.index(name) for name in a]
+    shape = tuple(source.dataset.sizes[dim] for dim in FEATURE)
+    values = source.values.reshape(-1, *shape)[:, :, :, order]
+    return replace(source, dataset=source.dataset.isel(channel_b=order), values=values.reshape(len(values), -1))
+
+
+def _refuse_few(people: Sequence[Sequence[str]], design: Block | RoundRobin) -> None:
+    if isinstance(design, RoundRobin):
+        if len(people[0]) < LEAST_IN_ROUND_ROBIN:
+            raise PlanError(f"a round robin needs {LEAST_IN_ROUND_ROBIN} persons, there are {len(people[0])}")
+        return
+    for some, what in zip(people, ("person", "partner"), strict=True):
+        if len(some) < LEAST_IN_BLOCK:
+            raise PlanError(f"{some[0]!r} is the only {what}: parts of synchrony need {LEAST_IN_BLOCK} on either side")
+
+
+def _rows(source: Source, met: Sequence[Meeting], people: Sequence[list[str]]) -> dict[str, dict[tuple[int, int], int]]:
+    """Row of each pair in each session; in a round robin the first by name stands first."""
+    rows: dict[str, dict[tuple[int, int], int]] = {}
+    for meeting in met:
+        pair = (people[0].index(meeting.person), people[1].index(meeting.partner))
+        pair = (min(pair), max(pair)) if people[0] is people[1] else pair
+        mine = rows.setdefault(meeting.kind, {})
+        if pair in mine:
+            raise PlanError(
+                f"{meeting.person!r} and {meeting.partner!r} stand twice in session {meeting.kind!r} (dyads "
+                f"{source.labels('dyad')[mine[pair]]!r} and {meeting.dyad!r}); leave one of the rows out"
+            )
+        mine[pair] = meeting.row
+    return rows
+
+
+def _missing(
+    rows: Mapping[str, Mapping[tuple[int, int], int]], people: Sequence[list[str]], design: Block | RoundRobin
+) -> str:
+    """Who did not meet whom, in the session that lacks least."""
+    session = max(rows, key=lambda name: len(rows[name]))
+    every = [(i, j) for i in range(len(people[0])) for j in range(len(people[1]))]
+    round_robin = isinstance(design, RoundRobin)
+    absent = [pair for pair in every if pair not in rows[session] and (pair[0] < pair[1] or not round_robin)]
+    named = ", ".join(f"{people[0][i]!r} with {people[1][j]!r}" for i, j in absent[:4])
+    rest = f" and {len(absent) - 4} more" if len(absent) > 4 else ""
+    what = "all meet each other" if round_robin else "everybody of one side meets everybody of the other"
+    return (
+        f"no session has all dyads: session {session!r} lacks {named}{rest}; parts of synchrony need that {what}, so "
+        "choose dyads for which this holds, real.isel(dyad=...)"
+    )
+
+
+def _grids(
+    source: Source,
+    design: Block | RoundRobin,
+    met: Sequence[Meeting],
+    people: Sequence[list[str]],
+    sessions: Sequence[str],
+    turned: Turned,
+) -> tuple[Floats, int]:
+    """Values and shares of trusted cells by place, [2, session, person, partner, feature]; features partly missing."""
+    out = np.zeros((2, len(sessions), design.n_persons, design.n_partners, turned.values.shape[1]))
+    round_robin = isinstance(design, RoundRobin)
+    back = Turned.of(source, [replace(m, side=1 - m.side) for m in met]) if round_robin else turned
+    for m in met:
+        if m.kind in sessions:
+            s, i, j = sessions.index(m.kind), people[0].index(m.person), people[1].index(m.partner)
+            out[:, s, i, j] = turned.values[m.row], turned.valid[m.row]
+            if round_robin:
+                out[:, s, j, i] = back.values[m.row], back.valid[m.row]
+    cells = ~np.eye(design.n_persons, dtype=bool) if round_robin else np.ones(out.shape[2:4], bool)
+    present = np.isfinite(out[0][:, cells])
+    complete = present.all(axis=(0, 1))
+    out[0][..., ~complete] = np.nan
+    return out, int((present.any(axis=(0, 1)) & ~complete).sum())
+
+
+# --- what is tested ---------------------------------------------------------------------------------------------------
+
+
+def _draws(table: _Table, part: Part, n: int, seed: int, most: int) -> RelabelledSessions | ScatteredValues:
+    """Draws in which the part is broken up."""
+    design = table.design
+    if part == "relationship":
+        if len(table.rows) < 2:
+            raise PlanError(
+                "there is one session with all dyads, in which a relationship cannot be told from error: record two, "
+                "or test part='person'"
+            )
+        places = RelabelledSessions.places(design, list(table.rows))
+        shuffles = Shuffles.plan(*places, n, seed, list_up_to=most)
+        return RelabelledSessions(design, design.effects(table.values).relationship, shuffles)
+    shuffles = Shuffles.plan(*ScatteredValues.places(design, part), n, seed, list_up_to=most)
+    return ScatteredValues(design, part, table.values.mean(axis=0), shuffles)
+
+
+def _min_p(design: Block | RoundRobin, part: Part, shuffles: Shuffles) -> float:
+    """Smallest p that the draws can give: people under other names have the same variance."""
+    alike = {"relationship": 1, "person": factorial(design.n_persons), "partner": factorial(design.n_partners)}[part]
+    return (alike if shuffles.exact else 1) / (shuffles.n + 1)
+
+
+def _too_few(table: _Table, shuffles: Shuffles, lowest: float, alpha: float, some: Sequence[str]) -> str:
+    """Why a lone finding could not be seen, in one sentence; empty if it could."""
+    n_ways = round(1 / lowest)
+    n_tested = int(np.isfinite(table.values).all(axis=(0, 1, 2)).sum())
+    short = shortfall(n_ways - 1, n_tested, some, alpha=alpha)
+    if not short or not shuffles.exact:
+        return short
+    named = ", ".join(map(repr, some)) or "no correction"
+    return (
+        f"{len(table.pairs)} dyads can be exchanged in only {n_ways} ways that differ (smallest p {lowest:.3g}), too "
+        f"few for {n_tested} features tested with {named} at alpha={alpha:g}; record more people or test fewer features"
+    )
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _dataset(table: _Table) -> xr.Dataset:
+    """One row per dyad, the person's channels on axis channel_a; effects and variances beside."""
+    import xarray as xr
+
+    shape, turned, real = table.turned.shape, table.turned, table.source.dataset
+    mean, valid = table.values.mean(axis=0), table.valid.mean(axis=0)
+    effects = table.design.effects(mean)
+    i, j = np.array(table.pairs).T
+    rows = {
+        "coherence": (mean[i, j], "mean over sessions"),
+        "relationship_effect": (effects.relationship[i, j], "what the effects of both persons leave"),
+        "valid_fraction": (valid[i, j], "mean share of trusted cells"),
+    }
+    variables: dict[str, Any] = {
+        name: (_ROW, values.reshape(-1, *shape), {"units": "1", "long_name": told})
+        for name, (values, told) in rows.items()
+    }
+    parts = variance_parts(table.design, table.values)
+    more = {
+        "person_effect": ("person", effects.person, "effect of the person, whose channels stand first"),
+        "partner_effect": ("partner", effects.partner, "effect of the partner, whose channels stand second"),
+        "variance": ("part", parts, "variance of each part, without bias; may be negative"),
+    }
+    for name, (dim, values, told) in more.items():
+        variables[name] = ((dim, *FEATURE), values.reshape(-1, *shape), {"units": "1", "long_name": told})
+    dyads, first = table.source.labels("dyad"), next(iter(table.rows.values()))
+    coords: dict[str, Any] = {str(n): v for n, v in real.coords.items() if {*v.dims} <= {"epoch", "band"}}
+    coords |= {
+        "dyad": [dyads[first[pair]] for pair in table.pairs],
+        "person_a": ("dyad", [table.persons[k] for k in i]),
+        "person_b": ("dyad", [table.partners[k] for k in j]),
+        "channel_a": turned.channels[0], "channel_b": turned.channels[1], "part": list(PARTS),
+        "person": table.persons, "partner": table.partners,
+    }  # fmt: skip
+    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+def _shaped(found: Mapping[str, NDArray[Any]], table: _Table) -> dict[str, Any]:
+    """The arrays that a result holds, each with its axes."""
+    shape = table.turned.shape
+    n_dyads = np.where(np.isfinite(found["group_statistic"]), len(table.pairs), 0)
+    return {
+        name: values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
+        for name, values in {**found, "n_dyads": n_dyads}.items()
+        if name in TEST_ARRAYS
+    }

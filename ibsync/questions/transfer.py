@@ -1,0 +1,470 @@
+"""Whether synchrony carries over to other partners: a person's gain with one, and synchrony with another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.associations import Associations
+from ..inference.attainable import hopeless, min_p, shortfall, too_few
+from ..inference.p_values import check_corrections
+from ..inference.partial_correlation import LEAST_UNITS, Shuffles, basis_of, residuals
+from ..inference.permutation_test import drawn_test
+from ..inference.signflip import exchange_test
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.tails import Tail
+from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
+from ..results.wording import transfer_leaves_open
+from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
+from .outcome_table import mean, named, number_of
+from .session_times import Source
+from .settings import Wanted, count_tested
+from .transfer_persons import Gain, Persons, Which, meetings_of, near_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    Values = Mapping[Any, float] | pd.Series[float]
+    Covariates = Sequence[str] | Mapping[str, Values]
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+Kind = Literal["gain", "change"]
+
+LIST_UP_TO = 50_000
+"""Permutations are listed instead of drawn when there are no more of them than this."""
+
+_ROW = ("dyad", *FEATURE)
+# What is left of a covariate after others were taken out counts as nothing below this share of its spread.
+_NOTHING = 1e-9
+
+
+def transfer(
+    real: xr.Dataset | Result,
+    trained: Which,
+    probe: Which,
+    *,
+    kind: Kind = "gain",
+    gain: Gain = "slope",
+    change: bool = False,
+    covariates: Covariates = (),
+    time: str | Mapping[str, float] = "session",
+    n_perm: int = 10_000,
+    seed: int = 1,
+    tail: Tail = "two-sided",
+    correct: Sequence[str] | None = None,
+    alpha: float = 0.05,
+    neighbours: Sequence[tuple[str, str]] | None = None,
+) -> Result:
+    """Does synchrony carry over to another partner? Gain with one partner, tested against synchrony with another.
+
+    A person meets a trained partner over sessions, and probe partners. Of each person the gain with the trained partner
+    is taken, and the mean synchrony with probe partners at or after the last of these sessions; over persons their
+    partial correlation is tested by permutation of the second (exact without covariates; with them what they leave of
+    it is permuted, Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292). Persons exchange only with those who share the
+    same trained and the same probe partners, if any are shared.
+
+    In all arrays of the result `channel_a` is a channel of the person and `channel_b` one of the partner, whichever
+    side of the dyad the person was on.
+
+    Parameters
+    ----------
+    real : Result or xarray.Dataset
+        A Result of `ibs.test`, of whose coherence the mean of each row's own null is subtracted; or raw synchrony from
+        `Study.synchrony`.
+    trained, probe : str or sequence of str
+        Role of the trained and of the probe partners, such as "therapist" and "stranger"; or the group of these dyads;
+        or a list of dyads. Where no role tells, a person is whoever has dyads of both kinds.
+    kind : {"gain", "change"}
+        "change" tests whether persons change with probe partners, from before training to after, by sign flips. Those
+        who share a probe partner count as one unit.
+    gain : {"slope", "change", "level"}
+        Least-squares slope over sessions with the trained partner, last session less first, or mean over sessions. Over
+        several trained partners of a person the mean is taken.
+    change : bool
+        Relate the gain to the change with probe partners, from before training to after, instead of the level after.
+    covariates : sequence of str, or mapping of name to values, optional
+        Numbers by person to be held constant; a name is that of a numeric coordinate of the rows (such as an outcome
+        of the study), averaged over a person's trained sessions.
+    time : "session" or mapping of session to number
+        When each session took place: the number in its label, or as given. Probes whose sessions have no number are all
+        taken, which the result says.
+    n_perm, seed : int
+        Draws and their seed; all are listed where they are few.
+    tail : {"two-sided", "greater", "less"}
+    correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+        Corrections over all channel pairs x bands x epochs. One that is named must be able to find something at
+        `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+    alpha : float
+        Level at which a finding is wanted; the interval of the slope covers with probability 1 - alpha.
+    neighbours : sequence of (channel, channel), optional
+        For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
+
+    Returns
+    -------
+    Result
+        With one row per person, whose name stands in the coordinate `dyad`. `gain`, `probe`, `probe_before`, float64
+        [dyad, epoch, channel_a, channel_b, band], are what was related and `coherence` what was tested; `n_trained`,
+        `n_probe`, `n_probe_before` int64 [dyad] the sessions behind them; coordinates `trained_partner` and
+        `probe_partner` name the partners. `group_statistic` is the partial correlation, `slope` the change of probe
+        synchrony per unit of gain, `slope_low` and `slope_high` its interval by inversion of the permutation test, `t`
+        its t, `n_dyads` the persons behind each; `gain_reliability` the share of the variance of gains that is no error
+        of a slope, by which the slope on the true gain is larger. For "change" `group_statistic` is the mean change.
+        Attribute `left_out` names persons, dyads and sessions that did not enter.
+
+    Raises
+    ------
+    PlanError
+        If no person has a second partner, roles do not tell who is meant, too few persons have all values or may be
+        exchanged, a covariate is unknown, constant or a sum of others, times are needed and not known, or the draws are
+        too few for a correction that was named.
+
+    Warns
+    -----
+    RuntimeWarning
+        If anything is left out, or no single finding could survive the default corrections.
+    """
+    names = DEFAULT_CORRECTIONS if correct is None else correct
+    _check_words(kind, gain, tail)
+    check_corrections(names)
+    source = Source.of(real)
+    persons = Persons.of(source, meetings_of(source, trained, probe), gain, time)
+    held = [_covariate(source, persons, name, values) for name, values in named(covariates)]
+    wanted = Wanted(n_perm, seed, names, tail, alpha)
+    plan = _changes(persons, held, wanted) if kind == "change" else _associations(persons, change, held, wanted)
+    refuse_or_warn(plan.caution, correct, plan.left_out)
+    told = {
+        **plan.told, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
+        "taken_off": source.null_words,
+    }  # fmt: skip
+    attrs = {
+        **plan.attrs, "transfer": told, "unit": "person", "seed": seed, "tail": tail, "correct": list(names),
+        "alpha": alpha, "caution": plan.caution, "left_out": plan.left_out, "stream_version": STREAM_VERSION,
+        "corrected_over": [str(source.dataset["signal"].item())],
+        "not_excluded": transfer_leaves_open(kind, gain, source.null_kind),
+        "measure": source.dataset.attrs.get("measure", "coherence"),
+    }  # fmt: skip
+    dataset = _dataset(source, plan)
+    graph = neighbour_graph([dataset], neighbours) if {"cluster", "tfce"} & set(names) else None
+    return build_result(dataset, _shaped(plan.run(tail=tail, correct=names, graph=graph), dataset), attrs)
+
+
+def _check_words(kind: str, gain: str, tail: str) -> None:
+    for name, value, known in (("kind", kind, Kind), ("gain", gain, Gain), ("tail", tail, Tail)):
+        if value not in get_args(known):
+            raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, get_args(known)))}")
+
+
+def _said(which: Which) -> str:
+    return repr(which) if isinstance(which, str) else ", ".join(repr(str(name)) for name in which)
+
+
+def _covariate(source: Source, persons: Persons, name: str, values: str | Values) -> tuple[str, Floats]:
+    """A covariate by its name and its values, float64 [person]."""
+    if isinstance(values, str):
+        numeric = [str(c) for c, v in source.dataset.coords.items() if v.dims == ("dyad",) and v.dtype.kind in "fiub"]
+        at = next((key for key in (values, f"outcome_{values}") if key in numeric), None)
+        if at is None:
+            known = [key.removeprefix("outcome_") for key in numeric]
+            listed = f"there are {', '.join(map(repr, known))}" if known else "give values by person"
+            raise PlanError(f"there is no covariate {values!r}; {near_name(values, known) or listed}")
+        of_row = source.dataset[at].to_numpy().astype(np.float64)
+        return name, np.array([float(mean(of_row[rows["trained"]], 0)) for rows in persons.rows])
+    given = {str(key): number_of(value, key, name) for key, value in dict(values).items()}
+    strange = [key for key in given if key not in persons.names]
+    if strange:
+        near = near_name(strange[0], persons.names) or "give values by person"
+        raise PlanError(f"covariate {name!r} has a value of {strange[0]!r}, who is no person of the test; {near}")
+    return name, np.array([given.get(person, np.nan) for person in persons.names])
+
+
+# --- what is tested ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """
+    A test that is ready to run.
+
+    Parameters
+    ----------
+    persons : Persons
+        Those who enter.
+    tested : float64 [person, feature]
+        What is tested of them.
+    run : callable
+    attrs, told : mapping
+        What is to be remembered, of the draws and of the sentence.
+    caution, left_out : str
+    """
+
+    persons: Persons
+    tested: Floats
+    run: Callable[..., Arrays]
+    attrs: Mapping[str, Any]
+    told: Mapping[str, Any]
+    caution: str
+    left_out: str
+
+
+def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
+    """Partial correlation of gain with probe, by permutation over persons."""
+    goal = persons.probe - persons.before if change else persons.probe
+    present = _present(persons, goal, change, needs_gain=True)
+    present |= {f"a value of {name!r}": np.isfinite(values) for name, values in held}
+    strata = _strata(persons, np.flatnonzero(np.all(list(present.values()), axis=0)).tolist())
+    present["anybody to be exchanged with, as nobody else has the same partners"] = np.array(
+        [label is not None for label in strata]
+    )
+    kept = np.flatnonzero(np.all(list(present.values()), axis=0)).tolist()
+    if len(kept) < LEAST_UNITS:
+        raise PlanError(f"transfer is tested over {LEAST_UNITS} persons at least, {len(kept)} can be: "
+                        f"{_lacking(persons, present)}")  # fmt: skip
+    chosen, labels = persons.only(kept), [str(strata[k]) for k in kept]
+    nuisance = _nuisance(labels, [(name, values[kept]) for name, values in held])
+    shuffles = Shuffles.plan(
+        chosen.names, labels, wanted.n, wanted.seed, list_up_to=min(LIST_UP_TO, list_up_to(wanted.correct))
+    )
+    test = Associations(chosen.gains.values, goal[kept], nuisance, shuffles)
+    lowest = min(1.0, wanted.sides / (shuffles.n + 1))
+    caution = hopeless(partial(_too_few, test, lowest, wanted), wanted.correct)
+    attrs = {"null_kind": "transfer_gain", "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": lowest}
+    told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
+    run = partial(_associate, test, chosen.gains.error, 1 - wanted.alpha)
+    return _Plan(
+        chosen, goal[kept], run, attrs, told | _counts(chosen, wanted), caution, _left_out(persons, present)
+    )  # fmt: skip
+
+
+def _associate(test: Associations, error: Floats, level: float, **words: Any) -> Arrays:
+    found = drawn_test(test.statistic, test.shuffles.n, exact=test.shuffles.exact, **words)
+    low, high = test.interval(level)
+    more = {"slope_low": low, "slope_high": high, "gain_reliability": test.reliability(error), "n_dyads": test.n_units}
+    return found | test.slopes() | more
+
+
+def _too_few(test: Associations, lowest: float, wanted: Wanted, some: Sequence[str]) -> str:
+    """Why a lone finding could not be seen, in one sentence; empty if it could."""
+    short = shortfall(test.shuffles.n, test.n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
+    if not short or not test.shuffles.exact:
+        return short
+    named = ", ".join(map(repr, some)) or "no correction"
+    return (
+        f"{len(test.shuffles.units)} persons allow only {test.shuffles.n + 1} permutations (smallest p {lowest:.3g}), "
+        f"too few for {test.n_tested} features tested with {named} at alpha={wanted.alpha:g}; record more persons or "
+        "test fewer features"
+    )
+
+
+def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
+    """Mean change with probe partners from before training to after, by sign flips."""
+    if held:
+        raise PlanError("covariates are held constant in an association: leave them out of kind='change'")
+    goal = persons.probe - persons.before
+    present = _present(persons, goal, True, needs_gain=False)
+    kept = np.flatnonzero(np.all(list(present.values()), axis=0)).tolist()
+    chosen = persons.only(kept)
+    units = _tied([partners["probe"] for partners in chosen.partners])
+    if len(units) < 2:
+        shared = ", ".join(map(repr, sorted(_union(own["probe"] for own in chosen.partners))))
+        why = f"all persons share probe partners ({shared}), whose own change cannot be told from theirs"
+        raise PlanError(f"a mean change needs two units: {why if kept else _lacking(persons, present)}")
+    values = np.stack([mean(goal[kept][unit], 0) for unit in units])
+    draws = Exchanges.plan(
+        [min(chosen.names[k] for k in unit) for unit in units],
+        wanted.n,
+        wanted.seed,
+        list_up_to=list_up_to(wanted.correct),
+    )
+    n_tested = count_tested(values)
+    caution = hopeless(
+        lambda some: too_few(draws, n_tested, some, tail=wanted.tail, alpha=wanted.alpha), wanted.correct
+    )
+    attrs = {
+        "null_kind": "transfer_change", "n_draws": draws.n, "exact": int(draws.exact),
+        "min_p": min_p(draws, wanted.tail),
+    }  # fmt: skip
+    run = partial(
+        exchange_test, np.stack([values, -values], axis=1), draws, groups=epoch_and_band(persons.turned.shape)
+    )
+    told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, wanted)
+    return _Plan(chosen, goal[kept], run, attrs, told, caution, _left_out(persons, present))
+
+
+def _counts(persons: Persons, wanted: Wanted) -> dict[str, Any]:
+    """How much entered, and whether times told which probes came after."""
+    return {
+        "n_persons": len(persons.names), "after": int(persons.after), "level": 1 - wanted.alpha,
+        **{f"n_{kind}": sum(persons.count(kind)) for kind in ("trained", "probe", "before")},
+        **{f"n_{kind}_partners": len(_union(own[kind] for own in persons.partners)) for kind in ("trained", "probe")},
+    }  # fmt: skip
+
+
+def _union(some: Iterable[set[str]]) -> set[str]:
+    return set().union(*some)
+
+
+def _nuisance(strata: Sequence[str], held: Sequence[tuple[str, Floats]]) -> Floats:
+    """
+    An intercept per stratum, and the covariates centred within strata: float64 [person, column].
+
+    Raises
+    ------
+    PlanError
+        If a covariate is constant or a sum of others, or there are too many.
+    """
+    taken = np.array([[own == label for label in sorted(set(strata))] for own in strata], np.float64)
+    basis = basis_of(taken)
+    free = len(strata) - taken.shape[1] - 2
+    if len(held) > free:
+        raise PlanError(f"{len(held)} covariates are too many for {len(strata)} persons; name at most {max(free, 0)}")
+    for name, values in held:
+        for columns, why in ((basis, "the same for all who may exchange"), (basis_of(taken), "a sum of the others")):
+            if np.linalg.norm(residuals(values, columns)) <= _NOTHING * np.linalg.norm(values):
+                raise PlanError(f"covariate {name!r} is {why}; leave it out")
+        taken = np.column_stack([taken, residuals(values, basis)])
+    return taken
+
+
+# --- who may be exchanged ---------------------------------------------------------------------------------------------
+
+
+def _strata(persons: Persons, kept: Sequence[int]) -> list[str | None]:
+    """
+    Within which persons values are exchanged: those with the same shared partners; None for whoever is alone.
+
+    A partner counts as shared if two persons meet him or her in dyads of the same kind.
+    """
+    chosen = {int(k) for k in kept}
+    met: dict[tuple[str, str], int] = {}
+    for k in chosen:
+        for kind, partners in persons.partners[k].items():
+            for partner in partners:
+                met[kind, partner] = met.get((kind, partner), 0) + 1
+    labels: list[str | None] = [None] * len(persons.names)
+    for k in chosen:
+        own = [(kind, partner) for kind, some in persons.partners[k].items() for partner in some]
+        labels[k] = " | ".join(f"{kind} {partner}" for kind, partner in sorted(own) if met[kind, partner] > 1)
+    return [None if label is None or labels.count(label) < 2 else label for label in labels]
+
+
+def _tied(shared: Sequence[set[str]]) -> list[list[int]]:
+    """Persons who are tied by shared partners, as lists of their numbers."""
+    units: list[tuple[set[str], list[int]]] = []
+    for number, partners in enumerate(shared):
+        tied = [unit for unit in units if unit[0] & partners]
+        members = sorted([number, *(k for _, some in tied for k in some)])
+        units = [unit for unit in units if unit not in tied]
+        units.append((partners.union(*(names for names, _ in tied)), members))
+    return [members for _, members in units]
+
+
+# --- who cannot enter -------------------------------------------------------------------------------------------------
+
+
+def _present(persons: Persons, goal: Floats, change: bool, needs_gain: bool) -> dict[str, NDArray[np.bool_]]:
+    """What each person must have, and whether they have it: bool [person]."""
+    flags: dict[str, NDArray[np.bool_]] = {
+        "a trained dyad": np.array([bool(partners["trained"]) for partners in persons.partners]),
+        "a probe dyad": np.array([bool(partners["probe"]) for partners in persons.partners]),
+    }
+    if needs_gain:
+        flags["a gain (values in two trained sessions)"] = _any(persons.gains.values)
+    if change and not persons.after:
+        raise PlanError(
+            "a change with probe partners needs the times of all sessions, to tell before from after: give time, such "
+            "as time={'pre': 0, 'session 1': 1, 'post': 2}"
+        )
+    flags["a probe at or after the last trained session"] = _any(persons.probe)
+    if change:
+        flags["a probe at or before the first trained session"] = _any(persons.before)
+    flags["a channel pair with all values"] = _any(goal + persons.gains.values if needs_gain else goal)
+    return flags
+
+
+def _any(values: Floats) -> NDArray[np.bool_]:
+    """Whether a person has any value, bool [person]."""
+    return np.asarray(np.isfinite(values).any(axis=1))
+
+
+def _lacking(persons: Persons, present: Mapping[str, NDArray[np.bool_]]) -> str:
+    """Which persons lack what first, in words."""
+    told: dict[str, list[str]] = {}
+    for k, person in enumerate(persons.names):
+        missing = [what for what, has in present.items() if not has[k]]
+        if missing:
+            told.setdefault(missing[0], []).append(repr(person))
+    return "; ".join(
+        f"person{'s' * (len(some) > 1)} {', '.join(some)} {'are' if len(some) > 1 else 'is'} left out, without {what}"
+        for what, some in told.items()
+    )
+
+
+def _left_out(persons: Persons, present: Mapping[str, NDArray[np.bool_]]) -> str:
+    notes = [f"{note} are not used" for note in persons.notes]
+    return "; ".join(filter(None, [_lacking(persons, present), *notes]))
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _dataset(source: Source, plan: _Plan) -> xr.Dataset:
+    """One row per person, the person's channels on axis channel_a."""
+    import xarray as xr
+
+    persons, real, turned = plan.persons, source.dataset, plan.persons.turned
+    every = [[row for some in rows.values() for row in some] for rows in persons.rows]
+    arrays = {
+        "coherence": (plan.tested, "what was tested of the person"),
+        "gain": (persons.gains.values, "gain with trained partners"),
+        "probe": (persons.probe, "mean synchrony with probe partners at or after the last trained session"),
+        "probe_before": (persons.before, "mean synchrony with probe partners at or before the first trained session"),
+        "valid_fraction": (np.array([mean(turned.valid[rows], 0) for rows in every]), "mean share of trusted cells"),
+    }
+    variables: dict[str, Any] = {
+        name: (_ROW, values.reshape(-1, *turned.shape), {"units": "1", "long_name": told})
+        for name, (values, told) in arrays.items()
+    }
+    names = {"n_trained": "trained", "n_probe": "probe", "n_probe_before": "before"}
+    for name, kind in names.items():
+        variables[name] = (
+            "dyad",
+            persons.count(kind),
+            {"units": "1", "long_name": f"sessions behind the {kind} value"},
+        )
+    coords: dict[str, Any] = {str(n): v for n, v in real.coords.items() if {*v.dims} <= {"epoch", "band"}}
+    coords |= {"dyad": list(persons.names), "channel_a": turned.channels[0], "channel_b": turned.channels[1]}
+    for kind in ("trained", "probe"):
+        coords[f"{kind}_partner"] = ("dyad", [", ".join(sorted(own[kind])) for own in persons.partners])
+    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
+
+
+_TOLD = {
+    "slope": "change of synchrony with probe partners per unit of gain",
+    "slope_low": "lower end of the interval of slope, by inversion of the permutation test",
+    "slope_high": "upper end of the interval of slope, by inversion of the permutation test",
+    "t": "t of slope",
+    "gain_reliability": "share of the variance of gains over persons that is no error of the slopes over sessions",
+}
+
+
+def _shaped(found: Mapping[str, NDArray[Any]], dataset: xr.Dataset) -> dict[str, Any]:
+    """The arrays that a result holds, each with its axes."""
+    shape = tuple(dataset.sizes[dim] for dim in FEATURE)
+    out: dict[str, Any] = {}
+    for name, values in found.items():
+        if name in ("null_hist", "pooled_statistic"):
+            out[name] = values.reshape(shape[0], shape[3], *values.shape[1:])
+        elif name in _TOLD:
+            out[name] = (FEATURE, values.reshape(shape))
+        elif name in TEST_ARRAYS:
+            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
+    return out

@@ -1,0 +1,217 @@
+"""Hides how recordings of a dyad come to one rate, one start and one length.
+
+Recordings that share a dyad, directly or through a third person, are fitted together, so that each is still stored
+once. Nothing is changed unless it was asked for; what is changed is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .clock import Clock, regrid
+from .formats.source_recording import Incoming
+from .match_recordings import MatchedRow
+
+OnGap = Literal["error", "interpolate", "nan"]
+Say = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What may be done to recordings that do not fit together."""
+
+    crop: bool
+    resample: float | None
+    on_gap: OnGap
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Which stretch of a recording goes into the study, and on what grid.
+
+    Attributes
+    ----------
+    start : float
+        Seconds that are cut from the beginning.
+    sfreq : float
+        Rate in Hz in the study.
+    n_samples : int
+        Length in the study.
+    gaps : "interpolate", "nan" or None
+        None keeps the recording's own samples; else they are put on a new grid, with this in the gaps.
+    """
+
+    start: float
+    sfreq: float
+    n_samples: int
+    gaps: Literal["interpolate", "nan"] | None
+
+    def apply(self, samples: NDArray[np.float32], clock: Clock) -> NDArray[np.float32]:
+        """The stretch of `samples`, float32 [channel, time], that this fit keeps."""
+        if self.gaps:
+            return regrid(samples, clock, self.sfreq, gaps=self.gaps, start=self.start)[:, : self.n_samples]
+        first = round(self.start * clock.sfreq)
+        return samples[:, first : first + self.n_samples]
+
+
+def fit_recordings(rows: Sequence[MatchedRow], wish: Wish, say: Say) -> dict[str, Fit]:
+    """How every recording is fitted to its partners, by recording id.
+
+    Raises
+    ------
+    InputError
+        Where sampling is uneven, or rates, starts or lengths differ, and the wish does not cover it.
+    """
+    recordings = {x.id: x for row in rows for x in (row.a, row.b)}
+    clocks = {name: _even_clock(recording, wish) for name, recording in recordings.items()}
+    for row in rows:
+        _check_rates(row, clocks)
+    fits: dict[str, Fit] = {}
+    for group in _linked(rows):
+        members = {name: recordings[name] for name in group}
+        links = [row for row in rows if row.a.id in members]
+        fits |= _fit_together(members, clocks, links, wish, say)
+    for name, fit in fits.items():
+        _report(recordings[name], fit, say)
+    return fits
+
+
+def _even_clock(recording: Incoming, wish: Wish) -> Clock:
+    clock = recording.clock
+    if clock.irregular and wish.resample is None and wish.on_gap == "error":
+        raise InputError(
+            f"{recording.path}: {recording.id}: {clock.irregular}; keep the gap with on_gap='nan' "
+            f"(--on-gap nan), or interpolate with resample={clock.sfreq:.4g} (--resample {clock.sfreq:.4g})"
+        )
+    rate = wish.resample or clock.sfreq
+    return clock if _keeps_grid(clock, rate) else clock.on_grid(rate)
+
+
+def _keeps_grid(clock: Clock, rate: float) -> bool:
+    return not clock.irregular and _same_rate(clock.sfreq, rate, clock.n_samples)
+
+
+def _same_rate(one: float, other: float, n_samples: int) -> bool:
+    """Whether two grids stay within half a sample of each other to the end."""
+    return abs(one / other - 1) * n_samples < 0.5
+
+
+def _check_rates(row: MatchedRow, clocks: Mapping[str, Clock]) -> None:
+    a, b = clocks[row.a.id], clocks[row.b.id]
+    if not _same_rate(a.sfreq, b.sfreq, max(a.n_samples, b.n_samples)):
+        rate = f"{min(a.sfreq, b.sfreq):.6g}"
+        raise InputError(
+            f"{row.label}: sampling rates differ, {row.a.path.name} ({row.a.participant}) {a.sfreq:.6g} Hz and "
+            f"{row.b.path.name} ({row.b.participant}) {b.sfreq:.6g} Hz; bring them to one with resample={rate} "
+            f"(--resample {rate})"
+        )
+
+
+def _linked(rows: Iterable[MatchedRow]) -> list[list[str]]:
+    """Groups of recordings that dyads link, directly or through others."""
+    group_of: dict[str, list[str]] = {}
+    for row in rows:
+        a, b = (group_of.setdefault(name, [name]) for name in (row.a.id, row.b.id))
+        if a is not b:
+            a += b
+            group_of.update(dict.fromkeys(b, a))
+    return list({id(group): group for group in group_of.values()}.values())
+
+
+def _fit_together(
+    members: Mapping[str, Incoming], clocks: Mapping[str, Clock], links: Sequence[MatchedRow], wish: Wish, say: Say
+) -> dict[str, Fit]:
+    sfreq = wish.resample or clocks[links[0].a.id].sfreq
+    kept = {name for name, recording in members.items() if clocks[name] is recording.clock}
+    starts = _late_starts(members, sfreq, say)
+    starts = {name: round(start * sfreq) / sfreq if name in kept else start for name, start in starts.items()}
+    if not wish.crop:
+        _check_lengths(links, clocks, starts, is_resampled=wish.resample is not None)
+    n_samples = min(
+        clocks[name].n_samples - round(starts[name] * sfreq)
+        if name in kept
+        else x.clock.count_on_grid(sfreq, starts[name])
+        for name, x in members.items()
+    )
+    if n_samples < 2:
+        raise InputError(f"{links[0].label}: the recordings do not overlap in time; check their start times")
+    gaps: Literal["interpolate", "nan"] = "nan" if wish.on_gap == "nan" else "interpolate"
+    return {name: Fit(starts[name], sfreq, n_samples, None if name in kept else gaps) for name in members}
+
+
+def _late_starts(members: Mapping[str, Incoming], sfreq: float, say: Say) -> dict[str, float]:
+    """Seconds that each recording runs before the last of them starts; zero where no clock is known to be shared."""
+    begins = _begins_on_shared_clock(list(members.values()))
+    if begins is None:
+        _report_unknown_clocks(members, say)
+        return dict.fromkeys(members, 0.0)
+    starts = {name: max(begins) - begin for name, begin in zip(members, begins, strict=True)}
+    return {name: start if start * sfreq > 0.5 else 0.0 for name, start in starts.items()}
+
+
+def _begins_on_shared_clock(recordings: Sequence[Incoming]) -> list[float] | None:
+    """First samples on one clock: that of the file they share, or of the same date and time in several files."""
+    origins = [recording.started for recording in recordings]
+    if len(set(origins)) == 1 and (origins[0] or _share_file(recordings)):
+        return [recording.clock.t0 for recording in recordings]
+    if _share_file(recordings):
+        return [recording.clock.t0 + _seconds(recording.started) for recording in recordings]
+    return None
+
+
+def _share_file(recordings: Sequence[Incoming]) -> bool:
+    return len({recording.path for recording in recordings}) == 1
+
+
+def _seconds(started: str) -> float:
+    """Seconds since 1970; zero for what is no date and time."""
+    try:
+        return datetime.fromisoformat(started.replace(" ", "T", 1)).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _report_unknown_clocks(members: Mapping[str, Incoming], say: Say) -> None:
+    origins = {recording.started for recording in members.values()}
+    if len(origins) > 1:
+        times = ", ".join(f"{name} {recording.started or 'unknown'}" for name, recording in members.items())
+        say("start times", next(iter(members)), f"taken as started together, though the files say {times}")
+
+
+def _check_lengths(
+    links: Sequence[MatchedRow], clocks: Mapping[str, Clock], starts: Mapping[str, float], *, is_resampled: bool
+) -> None:
+    for row in links:
+        a, b = clocks[row.a.id], clocks[row.b.id]
+        late = abs(starts[row.a.id] - starts[row.b.id])
+        if late:
+            raise InputError(
+                f"{row.label}: {row.a.id} and {row.b.id} start {late:.6g} s apart; "
+                "cut them to the time they share with crop=True (--crop)"
+            )
+        # Resampling rounds two equal durations to lengths that may differ by one.
+        if abs(a.n_samples - b.n_samples) > (1 if is_resampled else 0):
+            raise InputError(
+                f"{row.label}: lengths differ, {row.a.path.name} ({row.a.participant}) has {a.n_samples} samples and "
+                f"{row.b.path.name} ({row.b.participant}) {b.n_samples}; cut them to the time they share with "
+                "crop=True (--crop)"
+            )
+
+
+def _report(recording: Incoming, fit: Fit, say: Say) -> None:
+    clock = recording.clock
+    if fit.gaps:
+        before = clock.irregular or f"{clock.sfreq:.6g} Hz"
+        say("resampled", recording.id, f"{before} to an even {fit.sfreq:.6g} Hz ({fit.gaps} in gaps)")
+    elif clock.sfreq != fit.sfreq:
+        say("rate", recording.id, f"{clock.sfreq:.9g} Hz taken as its partner's {fit.sfreq:.9g} Hz")
+    end = (clock.stop - clock.t0) - fit.start - (fit.n_samples - 1) / fit.sfreq
+    if fit.start or end > 0.999 / fit.sfreq:
+        say("cropped", recording.id, f"{fit.start:.6g} s cut at the start, {max(end, 0):.6g} s at the end")

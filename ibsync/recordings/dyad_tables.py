@@ -1,0 +1,232 @@
+"""Hides who was recorded with whom: `dyads.tsv`, `participants.tsv` and `outcomes.tsv` become pairs of persons.
+
+dyads.tsv
+    One row per dyad (or per dyad and session). `dyad`; `person_a` and `person_b`, or `file_a` and `file_b` (relative
+    to the table); optional `session`, `task`, `run`, `day` (a number) or `date` (2026-03-31), `group`, `role_a`,
+    `role_b`, `use` (0 leaves the row out of analyses) and any number of `outcome_<name>`. Without `session` or `task`
+    a row stands for all they share.
+participants.tsv
+    BIDS: `participant_id`, and `dyad_id` (two people each), optional `role`, `group`, and what else there is.
+outcomes.tsv
+    `dyad`, optional `session` and `task`, and one column per outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+from ..errors import InputError
+from .find_files import Row, read_table, suggestion
+
+_KNOWN = (
+    "dyad",
+    "person_a",
+    "person_b",
+    "file_a",
+    "file_b",
+    "session",
+    "task",
+    "run",
+    "day",
+    "date",
+    "group",
+    "role_a",
+    "role_b",
+    "use",
+)
+_TARGET = ("dyad", "session", "task")
+_LABELS = ("dyad_id", "role", "group")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two persons, or two files, that a table puts together.
+
+    Attributes
+    ----------
+    dyad : str
+        Name of the dyad.
+    persons : tuple of str
+        Names of the two, as the table has them; may be empty where files are named.
+    files : tuple of Path
+        The two files; empty where persons are named.
+    session, task, run : str
+        Which recordings are meant; empty means all that both have.
+    roles : tuple of str
+        Roles of the two.
+    where : str
+        Table and line, for messages.
+    day : float
+        When, in days: as the table counts them, or from 1970-01-01 to its date. NaN where it is not told.
+    """
+
+    dyad: str
+    persons: tuple[str, ...]
+    where: str
+    files: tuple[Path, ...] = ()
+    session: str = ""
+    task: str = ""
+    run: str = ""
+    group: str = ""
+    roles: tuple[str, str] = ("", "")
+    use: bool = True
+    outcomes: Mapping[str, float] = field(default_factory=dict)
+    day: float = float("nan")
+
+
+def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
+    """The pairs of a dyads table, and notes on columns that mean nothing here."""
+    by_file = "file_a" in _columns(path)
+    sides = ("file_a", "file_b") if by_file else ("person_a", "person_b")
+    rows = read_table(path, ("dyad", *sides))
+    if not rows:
+        raise InputError(f"{path}: the table has no dyad; add one row per dyad")
+    pairs = [_pair(path, f"{path}: line {number}", row, sides, by_file) for number, row in enumerate(rows, 2)]
+    _check_no_repeat(pairs)
+    unknown = [name for name in rows[0] if name not in _KNOWN and not name.startswith("outcome_")]
+    return pairs, [f"{path.name}: the column {name} is not used{suggestion(name, _KNOWN)}" for name in unknown]
+
+
+def _columns(path: Path) -> list[str]:
+    rows = read_table(path)
+    return list(rows[0]) if rows else []
+
+
+def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: bool) -> Pair:
+    for name in ("dyad", *sides):
+        if not row[name]:
+            raise InputError(f"{where}: {name} is empty; fill it in or remove the line")
+    a, b = row[sides[0]], row[sides[1]]
+    if a == b and not by_file:
+        raise InputError(f"{where}: dyad {row['dyad']!r} names {a} twice; name two different people")
+    return Pair(
+        dyad=row["dyad"],
+        persons=_persons_of(row) if by_file else (a, b),
+        files=tuple((path.parent / name).resolve() for name in (a, b)) if by_file else (),
+        where=where,
+        session=row.get("session", ""),
+        task=row.get("task", ""),
+        run=row.get("run", ""),
+        group=row.get("group", ""),
+        roles=(row.get("role_a", ""), row.get("role_b", "")),
+        use=row.get("use", "") not in ("0", "no", "false", "False"),
+        outcomes={k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k.startswith("outcome_")},
+        day=_day(where, row),
+    )
+
+
+def _persons_of(row: Row) -> tuple[str, ...]:
+    """Names that a table of files may give the two persons."""
+    names = (row.get("person_a", ""), row.get("person_b", ""))
+    return names if all(names) else ()
+
+
+def _number(where: str, name: str, text: str) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        raise InputError(f"{where}: {name} is {text!r}, not a number; correct it or write n/a") from None
+
+
+def _day(where: str, row: Row) -> float:
+    """Number of the day, from a number or a date."""
+    if row.get("day") and row.get("date"):
+        raise InputError(f"{where}: both day and date are given; keep one of the columns")
+    if not row.get("date"):
+        return _number(where, "day", row.get("day", ""))
+    try:
+        return float(date.fromisoformat(row["date"]).toordinal() - date(1970, 1, 1).toordinal())
+    except ValueError:
+        raise InputError(f"{where}: date is {row['date']!r}; write it as 2026-03-31") from None
+
+
+def _check_no_repeat(pairs: Sequence[Pair]) -> None:
+    seen: dict[object, Pair] = {}
+    for pair in pairs:
+        key = (frozenset(pair.files or pair.persons), pair.session, pair.task, pair.run)
+        if key in seen:
+            raise InputError(
+                f"{pair.where}: dyad {pair.dyad!r} repeats {seen[key].where.rsplit(': ', 1)[-1]}; remove one"
+            )
+        seen[key] = pair
+
+
+def read_participants(path: Path) -> dict[str, Row]:
+    """The rows of a participants table by person."""
+    people: dict[str, Row] = {}
+    for number, row in enumerate(read_table(path, ("participant_id",)), 2):
+        name = row.pop("participant_id")
+        if not name:
+            raise InputError(f"{path}: line {number}: participant_id is empty; fill it in or remove the line")
+        if people.setdefault(name, row) is not row:
+            raise InputError(f"{path}: line {number}: {name} stands twice; keep one line per person")
+    return people
+
+
+def pairs_of_participants(path: Path, people: Mapping[str, Row]) -> list[Pair]:
+    """The pairs that `dyad_id` makes; within a pair the roles decide the order, else the table."""
+    dyads: dict[str, list[str]] = {}
+    for name, row in people.items():
+        if row.get("dyad_id"):
+            dyads.setdefault(row["dyad_id"], []).append(name)
+    for dyad, names in dyads.items():
+        if len(names) != 2:
+            raise InputError(
+                f"{path}: dyad_id {dyad} has {len(names)} people ({', '.join(names)}), not two; "
+                "correct it, or name the pairs in a dyads.tsv"
+            )
+    ordered = {dyad: sorted(names, key=lambda name: people[name].get("role", "")) for dyad, names in dyads.items()}
+    return [Pair(dyad, tuple(names), f"{path}: dyad_id {dyad}") for dyad, names in ordered.items()]
+
+
+def read_outcomes(path: Path, known: Iterable[str]) -> list[tuple[str, dict[str, str], dict[str, float]]]:
+    """For every row of an outcomes table: where it stands, what it applies to, and its numbers."""
+    known = set(known)
+    scores = []
+    for number, row in enumerate(read_table(path, ("dyad",)), 2):
+        where = f"{path}: line {number}"
+        if row["dyad"] not in known:
+            near = suggestion(row["dyad"], known)
+            raise InputError(f"{where}: the study has no dyad {row['dyad']!r}{near}; correct or remove the line")
+        target = {name: row[name] for name in _TARGET if row.get(name)}
+        numbers = {k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k not in _TARGET}
+        scores.append((where, target, numbers))
+    return scores
+
+
+def typed_columns(people: Mapping[str, Row], names: Iterable[str]) -> dict[str, dict[str, str | float]]:
+    """Columns of the participants table for the given people, numbers where a whole column is numeric."""
+    rows = {name: people.get(name, {}) for name in names}
+    columns = {column: [row.get(column, "") for row in rows.values()] for column in _all_columns(people)}
+    numeric = {column for column, values in columns.items() if _is_numeric(column, values)}
+    return {
+        name: {c: (float(row.get(c) or "nan") if c in numeric else row.get(c, "")) for c in columns}
+        for name, row in rows.items()
+    }
+
+
+def _all_columns(people: Mapping[str, Row]) -> list[str]:
+    return list(dict.fromkeys(column for row in people.values() for column in row))
+
+
+def _is_numeric(column: str, values: Sequence[str]) -> bool:
+    return column not in _LABELS and any(values) and all(_is_number(value) for value in values)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def with_roles(pair: Pair, people: Mapping[str, Row], persons: tuple[str, str]) -> Pair:
+    """The pair with roles and group filled in from the participants table where its own table has none."""
+    rows = [people.get(name, {}) for name in persons]
+    roles = (pair.roles[0] or rows[0].get("role", ""), pair.roles[1] or rows[1].get("role", ""))
+    groups = list(dict.fromkeys(row["group"] for row in rows if row.get("group")))
+    return replace(pair, roles=roles, group=pair.group or "/".join(groups))

@@ -1,0 +1,82 @@
+"""Recordings in MATLAB files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..clock import Clock
+from ..find_files import Source
+from .source_recording import SIGNALS, Incoming, clock_of, one_person, short, wanted_signals
+
+
+def read_mat_recording(source: Source, *, signal_names: Sequence[str] | None) -> Incoming:
+    """The recording in a MATLAB file."""
+    content = _load_mat(source)
+    present = tuple(signal for signal in SIGNALS if signal in content)
+    if not present:
+        names = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        raise InputError(
+            f"{source.path}: none of hbo, hbr, hbt, eeg is in the file ({names}); save them as [time, channel]"
+        )
+    signals = {signal: np.ascontiguousarray(_matrix(source, content, signal).T, np.float32) for signal in present}
+    n_channels, n_samples = signals[present[0]].shape
+    if len({x.shape for x in signals.values()}) > 1:
+        raise InputError(f"{source.path}: {', '.join(present)} differ in size; save them alike as [time, channel]")
+    channels = _mat_channels(source, content, n_channels)
+    good = np.ravel(content.get("good", np.ones(n_channels)))
+    bad = [(name, "") for name, mark in zip(channels, good, strict=False) if not mark]
+    unit = str(np.ravel(content.get("unit", ""))[0])
+    clock = _mat_clock(source, content, n_samples)
+    wanted = wanted_signals(str(source.path), present, signal_names)
+    return one_person(source, clock, channels, wanted, signals, bad=bad, unit=unit)
+
+
+def _load_mat(source: Source) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    try:
+        content: dict[str, Any] = loadmat(source.path, chars_as_strings=True)
+    except NotImplementedError as error:
+        raise InputError(f"{source.path}: saved as MATLAB 7.3; save it with -v7") from error
+    except Exception as error:  # scipy raises whatever a damaged file leads it to
+        raise InputError(f"{source.path}: not a MATLAB file, or damaged ({short(error)}); save it again") from error
+    return content
+
+
+def _matrix(source: Source, content: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+    values = content[name]
+    if not (isinstance(values, np.ndarray) and values.ndim == 2 and values.dtype.kind in "fiu"):
+        raise InputError(f"{source.path}: {name} is not a matrix of numbers; save it as [time, channel]")
+    if values.shape[0] < values.shape[1]:
+        raise InputError(
+            f"{source.path}: {name} is {values.shape}, more channels than samples; save it as [time, channel]"
+        )
+    return values.astype(np.float64)
+
+
+def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
+    cells = np.ravel(content.get("channels", np.empty(0, object)))
+    names = tuple(str(np.ravel(cell)[0]).strip() if np.size(cell) else "" for cell in cells)
+    if not names:
+        return tuple(f"ch{k}" for k in range(1, n_channels + 1))
+    if len(names) != n_channels or len(set(names)) != n_channels:
+        raise InputError(
+            f"{source.path}: channels has {len(set(names))} names for {n_channels} channels; name each once"
+        )
+    return names
+
+
+def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int) -> Clock:
+    if "time" in content:
+        times = np.ravel(content["time"]).astype(np.float64)
+        if times.size != n_samples:
+            raise InputError(f"{source.path}: time has {times.size} values for {n_samples} samples; save it again")
+        return clock_of(source, times)
+    if "sfreq" not in content or not float(np.ravel(content["sfreq"])[0]) > 0:
+        raise InputError(f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one")
+    return Clock(0.0, float(np.ravel(content["sfreq"])[0]), n_samples)

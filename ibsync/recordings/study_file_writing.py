@@ -1,0 +1,330 @@
+"""Hides how a study lies in HDF5: stacked signals, columnar tables, netCDF's dimension scales.
+
+`/index`, `/events`, `/participants` and `/dyads` are tables, one dataset a column. `/recordings/<block>` holds all
+recordings that share channels, sampling rate, length and chromophores, stacked `float32 [recording, channel, time]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .hdf5 import check_free_space
+from .recording import DyadRow, Recording, check_dyads
+
+FORMAT_VERSION = "1.0"
+_LONG_NAMES = {
+    "hbo": "oxygenated haemoglobin change",
+    "hbr": "deoxygenated haemoglobin change",
+    "hbt": "total haemoglobin change",
+    "eeg": "scalp potential",
+}
+INDEX_TEXT = (
+    "recording",
+    "participant",
+    "session",
+    "task",
+    "run",
+    "montage",
+    "block",
+    "signals",
+    "units",
+    "source_file",
+)
+_INDEX_NUMBERS = ("sampling_frequency", "n_samples", "t0", "n_missing", "row", "channel_good")
+COLUMNS = {
+    "index": (*INDEX_TEXT, *_INDEX_NUMBERS),
+    "events": ("recording", "onset", "duration", "label", "value"),
+    "participants": ("participant",),
+    "dyads": ("dyad", "session", "task", "recording_a", "recording_b", "role_a", "role_b", "group", "use"),
+}
+
+Signals = Mapping[str, NDArray[np.float32]]
+
+
+def write_study_layout(
+    file: h5py.File,
+    recordings: Iterable[tuple[Recording, Signals]],
+    participants: Mapping[str, Mapping[str, str | float]],
+    dyads: Sequence[DyadRow],
+    path: Path,
+) -> None:
+    """Write a whole study into an empty HDF5 file; `path` is its final name, for messages."""
+    places, written = _write_recordings(file, recordings, path)
+    rows = _point_to_written(dyads, written, path)
+    check_dyads(rows, str(path))
+    _write_tables(file, written, places, _complete_participants(participants, written), rows)
+    file.attrs["Conventions"] = "CF-1.11"
+    file.attrs["ibsync_format"] = "dataset"
+    file.attrs["ibsync_format_version"] = FORMAT_VERSION
+    file.attrs["title"] = f"Study of {len({r.participant for r in written})} people in {len(rows)} dyad rows"
+    file.attrs["history"] = "packed by ibsync"
+
+
+def _write_recordings(
+    file: h5py.File, recordings: Iterable[tuple[Recording, Signals]], path: Path
+) -> tuple[list[tuple[str, int]], list[Recording]]:
+    """Write the signals block by block; returns each recording's place and the recordings as written."""
+    root, blocks, montages = file.create_group("recordings"), _Blocks(), _Montages(file.create_group("montages"), path)
+    places: list[tuple[str, int]] = []
+    written: list[Recording] = []
+    seen: set[str] = set()
+    for recording, signals in recordings:
+        samples = _checked_signals(recording, signals, path)
+        if recording.id in seen:
+            raise InputError(f"{path}: recording {recording.id!r} is given twice; keep one")
+        check_free_space(path, sum(x.nbytes for x in samples.values()))
+        recording = replace(
+            recording, montage=montages.name_of(recording), n_missing=_count_missing(recording, samples)
+        )
+        places.append(blocks.append(root, recording, samples))
+        written.append(recording)
+        seen.add(recording.id)
+    if not written:
+        raise InputError(f"{path}: there is no recording to write; give at least one")
+    return places, written
+
+
+def _checked_signals(recording: Recording, signals: Signals, path: Path) -> dict[str, NDArray[np.float32]]:
+    shape = (len(recording.channels), recording.n_samples)
+    where = f"{path}: recording {recording.id!r}"
+    if len(recording.good) != shape[0] or len(set(recording.channels)) != shape[0]:
+        raise InputError(
+            f"{where}: channel names must differ and each needs one good/bad mark; correct the channel list"
+        )
+    if set(signals) != set(recording.signal_names) or not signals:
+        raise InputError(
+            f"{where}: signals {sorted(signals)} do not match the names "
+            f"{sorted(recording.signal_names)}; give both alike"
+        )
+    for signal, samples in signals.items():
+        if samples.shape != shape:
+            raise InputError(f"{where}: {signal} has shape {samples.shape}, not [channel, time] = {shape}; give it so")
+    return {signal: np.ascontiguousarray(signals[signal], np.float32) for signal in recording.signal_names}
+
+
+def _count_missing(recording: Recording, samples: Signals) -> int:
+    good = np.array(recording.good, bool)
+    missing = [np.isnan(x[good]).any(axis=0) for x in samples.values()]
+    return int(np.logical_or.reduce(missing).sum())
+
+
+class _Montages:
+    """The channel layouts written so far, by name."""
+
+    def __init__(self, root: h5py.Group, path: Path) -> None:
+        self._root, self._path = root, path
+        self._channels: dict[str, tuple[str, ...]] = {}
+
+    def name_of(self, recording: Recording) -> str:
+        """The name of the recording's layout, written when it is new."""
+        name = recording.montage or self._name_for(recording.channels)
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise InputError(f"{self._path}: montage name {name!r} may only have letters, digits, _ . -; rename it")
+        if self._channels.setdefault(name, recording.channels) != recording.channels:
+            raise InputError(
+                f"{self._path}: {recording.id}: montage {name!r} stands for other channels already; rename it"
+            )
+        if name not in self._root:
+            _write_montage(self._root.create_group(name), recording.channels)
+        return name
+
+    def _name_for(self, channels: tuple[str, ...]) -> str:
+        known = {value: key for key, value in self._channels.items()}
+        return known.get(channels, f"montage{len(known) + 1}")
+
+
+def _write_montage(group: h5py.Group, channels: tuple[str, ...]) -> None:
+    optodes = [re.fullmatch(r"S(\d+)_D(\d+)", name) for name in channels]
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {"channel": channels}
+    if all(optodes):
+        columns["source"] = np.array([int(m[1]) for m in optodes if m], np.int32)
+        columns["detector"] = np.array([int(m[2]) for m in optodes if m], np.int32)
+    _write_table(group, "channel", columns)
+
+
+class _Blocks:
+    """Which block and row the next recording of a given shape goes to."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[Any, ...], str] = {}
+
+    def append(self, root: h5py.Group, recording: Recording, samples: Signals) -> tuple[str, int]:
+        """Write one recording's signals; returns its block and row."""
+        key = (recording.montage, recording.sfreq, recording.n_samples, recording.signal_names, recording.units)
+        if key not in self._names:
+            self._names[key] = f"block{len(self._names) + 1}"
+            _make_block(root.create_group(self._names[key]), recording)
+        block = root[self._names[key]]
+        row = len(block["recording"])
+        block["recording"].resize((row + 1,))
+        block["recording"][row] = recording.id
+        for signal, values in samples.items():
+            block[signal].resize(row + 1, axis=0)
+            block[signal][row] = values
+        return self._names[key], row
+
+
+def _make_block(block: h5py.Group, recording: Recording) -> None:
+    block.attrs["sampling_frequency"] = recording.sfreq
+    scales = (
+        block.create_dataset("recording", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(64,)),
+        block.create_dataset("channel", data=list(recording.channels), dtype=h5py.string_dtype()),
+        block.create_dataset("time", data=np.arange(recording.n_samples) / recording.sfreq),
+    )
+    scales[2].attrs["units"] = "s"
+    for scale in scales:
+        scale.make_scale(scale.name.rpartition("/")[2])
+    for signal in recording.signal_names:
+        _make_signal(block, signal, recording, scales)
+
+
+def _make_signal(block: h5py.Group, signal: str, recording: Recording, scales: Sequence[h5py.Dataset]) -> None:
+    shape = (len(recording.channels), recording.n_samples)
+    dataset = block.create_dataset(
+        signal, (0, *shape), np.float32, maxshape=(None, *shape), chunks=(1, *shape), fletcher32=True, fillvalue=np.nan
+    )
+    dataset.attrs["long_name"] = _LONG_NAMES.get(signal, signal)
+    if recording.units:
+        dataset.attrs["units"] = recording.units
+    for axis, scale in enumerate(scales):
+        dataset.dims[axis].attach_scale(scale)
+
+
+def _point_to_written(dyads: Sequence[DyadRow], written: Sequence[Recording], path: Path) -> list[DyadRow]:
+    by_id = {recording.id: recording for recording in written}
+    for row in dyads:
+        for recording in (row.recording_a, row.recording_b):
+            if recording.id not in by_id:
+                raise InputError(
+                    f"{path}: {row.label}: recording {recording.id!r} was not given; add it or drop the dyad"
+                )
+    return [replace(r, recording_a=by_id[r.recording_a.id], recording_b=by_id[r.recording_b.id]) for r in dyads]
+
+
+def _complete_participants(
+    participants: Mapping[str, Mapping[str, str | float]], written: Sequence[Recording]
+) -> dict[str, Mapping[str, str | float]]:
+    return {**{recording.participant: {} for recording in written}, **participants}
+
+
+def _write_tables(
+    file: h5py.File,
+    recordings: Sequence[Recording],
+    places: Sequence[tuple[str, int]],
+    participants: Mapping[str, Mapping[str, str | float]],
+    dyads: Sequence[DyadRow],
+) -> None:
+    _write_index(file.create_group("index"), recordings, places)
+    _write_table(file.create_group("events"), "event", _event_columns(recordings))
+    _write_table(file.create_group("participants"), "participant", _participant_columns(participants))
+    _write_table(file.create_group("dyads"), "dyad", _dyad_columns(dyads, [r.id for r in recordings]))
+    file["events/onset"].attrs["units"] = file["events/duration"].attrs["units"] = file["index/t0"].attrs["units"] = "s"
+    file["index/sampling_frequency"].attrs["units"] = "Hz"
+
+
+def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Sequence[tuple[str, int]]) -> None:
+    text = {
+        "recording": [r.id for r in recordings],
+        "signals": [" ".join(r.signal_names) for r in recordings],
+        "block": [block for block, _ in places],
+    } | {
+        name: [getattr(r, name) for r in recordings]
+        for name in INDEX_TEXT
+        if name not in ("recording", "block", "signals")
+    }
+    numbers = {
+        "sampling_frequency": np.array([r.sfreq for r in recordings], np.float64),
+        "t0": np.array([r.t0 for r in recordings], np.float64),
+        "n_samples": np.array([r.n_samples for r in recordings], np.int64),
+        "n_missing": np.array([r.n_missing for r in recordings], np.int64),
+        "row": np.array([row for _, row in places], np.int64),
+    }
+    _write_table(group, "recording", {**text, **numbers})
+    _write_channel_marks(group, recordings)
+
+
+def _write_channel_marks(group: h5py.Group, recordings: Sequence[Recording]) -> None:
+    marks = np.full((len(recordings), max(len(r.channels) for r in recordings)), -1, np.int8)
+    for row, recording in zip(marks, recordings, strict=True):
+        row[: len(recording.good)] = recording.good
+    good = group.create_dataset("channel_good", data=marks)
+    good.attrs["flag_values"] = np.array([-1, 0, 1], np.int8)
+    good.attrs["flag_meanings"] = "no_such_channel bad good"
+    good.dims[0].attach_scale(group["recording"])
+    good.dims[1].attach_scale(_bare_dimension(group, "channel_number", marks.shape[1]))
+
+
+def _event_columns(recordings: Sequence[Recording]) -> dict[str, Sequence[Any] | NDArray[Any]]:
+    events = [(k, event) for k, recording in enumerate(recordings) for event in recording.events]
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
+        name: np.array([getattr(event, name) for _, event in events], np.float64)
+        for name in ("onset", "duration", "value")
+    }
+    columns["recording"] = np.array([k for k, _ in events], np.int32)
+    columns["label"] = [event.label for _, event in events]
+    return columns
+
+
+def _participant_columns(
+    participants: Mapping[str, Mapping[str, str | float]],
+) -> dict[str, Sequence[Any] | NDArray[Any]]:
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {"participant": list(participants)}
+    for name in distinct(name for row in participants.values() for name in row):
+        values = [row.get(name) for row in participants.values()]
+        if all(value is None or isinstance(value, (int, float)) for value in values):
+            columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+        else:
+            columns[name] = ["" if value is None else str(value) for value in values]
+    return columns
+
+
+def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> dict[str, Sequence[Any] | NDArray[Any]]:
+    number = {name: k for k, name in enumerate(ids)}
+    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
+        name: [getattr(row, name) for row in dyads] for name in ("dyad", "session", "task", "group", "role_a", "role_b")
+    }
+    columns["recording_a"] = np.array([number[row.recording_a.id] for row in dyads], np.int32)
+    columns["recording_b"] = np.array([number[row.recording_b.id] for row in dyads], np.int32)
+    columns["use"] = np.array([row.use for row in dyads], np.int8)
+    if any(np.isfinite(row.day) for row in dyads):
+        columns["day"] = np.array([row.day for row in dyads], np.float64)
+    for name in distinct(name for row in dyads for name in row.outcomes):
+        columns[f"outcome_{name}"] = np.array([row.outcomes.get(name, np.nan) for row in dyads], np.float64)
+    return columns
+
+
+def _write_table(group: h5py.Group, dimension: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+    """One dataset a column, all along one named dimension, as netCDF has it."""
+    for name, values in columns.items():
+        dtype = values.dtype if isinstance(values, np.ndarray) else h5py.string_dtype()
+        data = values if isinstance(values, np.ndarray) else np.array(list(values), object)
+        group.create_dataset(name.replace("/", "_"), data=data, dtype=dtype)
+    if dimension in columns:
+        scale = group[dimension]
+        scale.make_scale(dimension)
+    else:
+        scale = _bare_dimension(group, dimension, len(next(iter(columns.values()))))
+    for name in columns:
+        if name != dimension:
+            group[name.replace("/", "_")].dims[0].attach_scale(scale)
+
+
+def _bare_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
+    """A dimension without coordinate values; the wording of its name is netCDF's own convention."""
+    scale = group.create_dataset(name, (size,), ">f4")
+    scale.make_scale(f"This is a netCDF dimension but not a netCDF variable. {size:9d}")
+    return scale
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """The values that are not empty, each once, in order of appearance."""
+    return [value for value in dict.fromkeys(values) if value]

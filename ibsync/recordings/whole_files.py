@@ -1,0 +1,154 @@
+"""Files written whole or not at all, and paths refused before any work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, PlanError
+
+
+class JsonFile:
+    """What a finding has that tells all of itself as a dictionary: the same as JSON text, and as a file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as a dictionary that JSON can carry."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """
+        Write `to_json` to a file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        write_whole(path, self.to_json().encode())
+        return Path(path)
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """
+    The resolved path, if a results file can be written there.
+
+    Call it before a long run: a mistyped folder then costs a second, not a night.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File that will be written later. It may exist; it is then replaced when the write succeeds.
+
+    Returns
+    -------
+    pathlib.Path
+        The path with links resolved, so that a link is followed and not replaced.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or refuses new files, or if the path is a folder, a device or a read-only file.
+    """
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: the folder {target.parent} does not exist; create it or choose another path")
+    if target.is_dir():
+        raise InputError(f"{path}: is a folder; add a file name")
+    if target.exists():
+        _check_replaceable(target, shown=str(path))
+    _check_folder_takes_files(target, shown=str(path))
+    return target
+
+
+def _check_replaceable(target: Path, *, shown: str) -> None:
+    mode = target.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{shown}: is not an ordinary file; choose another path")
+    # The mode is read as well, because a superuser passes every access check and would replace a protected file.
+    if not mode & 0o222 or not os.access(target, os.W_OK):
+        raise InputError(f"{shown}: the file is read-only; make it writable or choose another path")
+
+
+def _check_folder_takes_files(target: Path, *, shown: str) -> None:
+    # Trying is the only sure way: mode bits know nothing of read-only mounts, quotas and network shares.
+    trial = _temporary_beside(target)
+    try:
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{shown}: no file can be written in its folder ({error.strerror}); choose another path"
+        ) from error
+
+
+def write_whole(path: str | os.PathLike[str], payload: bytes | memoryview) -> None:
+    """
+    Write bytes to a file so that the path holds either all of them or what it held before.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and take the final name in one step.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; replaced if it exists.
+    payload : bytes-like
+        The complete content.
+
+    Raises
+    ------
+    InputError
+        If the path cannot be written, or the disk is full. Nothing is left behind, and an older file stays as it was.
+    """
+    target = check_writable(path)
+    temporary = _temporary_beside(target)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: could not be written ({error.strerror}); {_mend(error)}") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _force_folder_to_disk(target.parent)
+
+
+def _mend(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space or choose another disk"
+    return "choose another path"
+
+
+def _temporary_beside(target: Path) -> Path:
+    # A short prefix of the name keeps the temporary name below the file system's limit of 255 bytes.
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
+
+
+def _force_folder_to_disk(folder: Path) -> None:
+    # The file is complete by now. Some network file systems refuse to sync a folder, and Windows to open one.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def require_ending(path: str | os.PathLike[str], known: Sequence[str]) -> None:
+    """Refuse a path whose ending names no format that can be written."""
+    if Path(path).suffix not in known:
+        raise PlanError(f"{os.fspath(path)}: the name must end in {' or '.join(known)}")

@@ -1,0 +1,1 @@
+"""What came out, as labelled arrays, files, words, pictures and pages."""

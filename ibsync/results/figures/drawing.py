@@ -1,0 +1,262 @@
+"""What all pictures share: colours, labels made safe, axes, positions of what is drawn."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ...errors import PlanError
+from ..wording import ALPHA, criterion, number, top_findings
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+    from ..result import Result
+
+# Okabe and Ito's colours: told apart with any common colour vision, and in grey.
+REAL = "#0072B2"
+NULL = "#D55E00"
+QUIET = "#8c8c8c"
+MISSING = "#e4e4e4"
+GROUPS = (REAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COHERENCE = "coherence (magnitude-squared)"
+FORMATS = (".png", ".svg", ".pdf")
+"""Endings of the files in which pictures are written."""
+
+MOST_LABELS = 24
+
+
+def plain(label: object, *, limit: int = 28) -> str:
+    """A label that matplotlib shows as it is: no mathematics between dollar signs, no control codes, not too long."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(label)).strip()
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return short.replace("$", r"\$")
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes of a new figure, size in inches."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def position(ds: xr.Dataset, dim: str, which: int | str) -> int:
+    """Position along a dimension, from a position or a label."""
+    labels = [str(label) for label in ds[dim].values]
+    if isinstance(which, str) and which in labels:
+        return labels.index(which)
+    if isinstance(which, int) and -len(labels) <= which < len(labels):
+        return which % len(labels)
+    raise PlanError(f"plot: no {dim} {which!r}; there are {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}")
+
+
+def place_of(ds: xr.Dataset, epoch: int | str, band: int | str, pair: tuple[str, str] | None = None) -> dict[str, int]:
+    """Positions of an epoch, a band and, where one is named, a channel pair."""
+    named = {"epoch": epoch, "band": band}
+    named |= dict(zip(("channel_a", "channel_b"), pair, strict=True)) if pair else {}
+    return {dim: position(ds, dim, which) for dim, which in named.items()}
+
+
+def label_ticks(axis: Axis, labels: list[str], *, most: int, rotation: float = 0.0) -> None:
+    """Ticks with names, every k-th where all would not fit."""
+    step = -(-len(labels) // most)
+    shown = range(0, len(labels), max(step, 1))
+    axis.set_ticks(list(shown), [plain(labels[index], limit=18) for index in shown])
+    axis.set_tick_params(labelrotation=rotation, labelsize="x-small" if len(labels) > 8 else "small", length=2)
+
+
+def tidy(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
+    """Two spines and a quiet grid for values."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis=axis, color="#e6e6e6", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def legend_above(ax: Axes) -> float:
+    """A legend on top of the axes, one line per entry; returns the room that a title must leave for it, in points."""
+    legend = ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    return 12 + 14.5 * len(legend.get_texts())
+
+
+def finite_mean(values: np.ndarray[Any, Any]) -> float:
+    """Mean of what is finite; NaN if nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One channel pair, band and epoch of a dataset, as positions."""
+
+    epoch: int
+    channel_a: int
+    channel_b: int
+    band: int
+
+    @classmethod
+    def strongest(
+        cls, ds: xr.Dataset, epoch: int | str | None, band: int | str | None, pair: tuple[str, str] | None
+    ) -> Feature:
+        """
+        The feature with the smallest p among those that are named.
+
+        Raises
+        ------
+        PlanError
+            If there is no such epoch, band or channel, or nothing was tested there.
+        """
+        named = {
+            "epoch": epoch,
+            "band": band,
+            **dict(zip(("channel_a", "channel_b"), pair or (None, None), strict=True)),
+        }
+        places = {dim: position(ds, dim, which) for dim, which in named.items() if which is not None}
+        found = top_findings(ds.isel({dim: [place] for dim, place in places.items()}), limit=1)
+        if not found:
+            where = ", ".join(f"{dim} {str(ds[dim].values[place])!r}" for dim, place in places.items())
+            raise PlanError(f"plot: no value could be tested{' at ' * bool(where)}{where}; choose another feature")
+        labels = {"epoch": found[0].epoch, "band": found[0].band}
+        labels |= {"channel_a": found[0].channel_a, "channel_b": found[0].channel_b}
+        return cls(**{dim: places.get(dim, position(ds, dim, label)) for dim, label in labels.items()})
+
+    def of(self, values: xr.DataArray) -> np.ndarray[Any, Any]:
+        """The values of this feature; other axes stay, in their order."""
+        return values.isel({dim: place for dim, place in asdict(self).items() if dim in values.dims}).to_numpy()
+
+    def title(self, ax: Axes, ds: xr.Dataset, words: str, *, pad: float | None = None) -> None:
+        """Title of two lines: where it is, and what was found there with its p."""
+        pair = str(ds["channel_a"].values[self.channel_a]), str(ds["channel_b"].values[self.channel_b])
+        name = criterion(ds)[0]
+        told = ", ".join(f"{key}\xa0=\xa0{number(float(self.of(ds[key])))}" for key in dict.fromkeys(("p", name)))
+        set_title(ax, ds, pad=pad, pair=pair, epoch=self.epoch, band=self.band)
+        ax.set_title(
+            f"{ax.get_title(loc='left')}\n{fill(f'{words}, {told}', 56)}", fontsize="medium", loc="left", pad=pad
+        )
+
+
+def dataset_of(result: Result | xr.Dataset) -> xr.Dataset:
+    """The dataset of a result, or the dataset itself."""
+    from ..result import Result
+
+    ds = result.dataset if isinstance(result, Result) else result
+    if "coherence" not in getattr(ds, "data_vars", ()):
+        raise PlanError(f"plot: a {type(result).__name__} cannot be drawn here; give a result or real synchrony")
+    return ds
+
+
+def set_title(
+    ax: Axes, ds: xr.Dataset, *, pad: float | None = None, pair: tuple[str, str] | None = None, **chosen: int | str
+) -> None:
+    """What the panel shows: the channel pair if it is one, the epoch, the band."""
+    words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
+    words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
+    ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
+
+
+def measured(ds: xr.Dataset) -> xr.DataArray:
+    """The values of single rows that were tested, or are to be."""
+    return ds["statistic" if "statistic" in ds else "coherence"]
+
+
+def axis_label(words: str) -> str:
+    """What an axis shows, folded where it is long."""
+    return COHERENCE if words == "coherence" else fill(plain(words, limit=90), 36)
+
+
+def z_limits(values: xr.DataArray) -> tuple[float, float]:
+    """Limits shared by epochs and bands, at 3 to 6: noise looks pale, and one outlier hides nothing."""
+    largest = float(np.clip(_largest(values.to_numpy()), 3.0, 6.0))
+    return -largest, largest
+
+
+def value_limits(values: xr.DataArray | np.ndarray[Any, Any], *, signed: bool = False) -> tuple[float, float]:
+    """Limits shared by epochs and bands, symmetric about 0 if asked for or if values lie on both sides."""
+    array = np.asarray(values)
+    finite = array[np.isfinite(array)]
+    if signed or (finite < 0).any():
+        largest = _largest(finite) or 1.0
+        return -largest, largest
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def _largest(values: np.ndarray[Any, Any]) -> float:
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+
+
+def draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float, float], label: str) -> None:
+    """Cells in colour with their bar, blue to red about 0 where limits have both signs; what is missing is grey."""
+    import matplotlib as mpl
+
+    colors = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"].with_extremes(bad=MISSING)
+    image = ax.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="nearest")
+    clipped = "both" if _largest(values) > max(map(abs, limits)) else "neither"
+    ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02, extend=clipped)
+
+
+def surviving(ds: xr.Dataset) -> xr.DataArray:
+    """Which features survive correction at 0.05, by the strictest correction there is."""
+    return ds[criterion(ds)[0]] <= ALPHA
+
+
+def outline(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
+    """Frames around the marked cells of a matrix; cells: bool [row, column]."""
+    from matplotlib.patches import Rectangle
+
+    for row, column in np.argwhere(cells):
+        frame = Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.6, clip_on=False)
+        ax.add_patch(frame)
+
+
+def label_channels(ax: Axes, ds: xr.Dataset) -> None:
+    """Channels of person a downwards, of person b to the right."""
+    label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=MOST_LABELS, rotation=90)
+    label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=MOST_LABELS)
+    ax.set(xlabel="channel of person b", ylabel="channel of person a")
+
+
+def bytes_of(draw: Callable[[], Figure], suffix: str) -> bytes:
+    """
+    A figure as the content of a file, the same whatever the user has set and whenever it is drawn.
+
+    Parameters
+    ----------
+    draw : callable
+        Gives the figure.
+    suffix : str
+        One of `FORMATS`.
+
+    Raises
+    ------
+    PlanError
+        If the format is another.
+    """
+    if suffix not in FORMATS:
+        raise PlanError(f"pictures are written as {', '.join(FORMATS)}, not {suffix!r}")
+    with _own_style():
+        buffer = io.BytesIO()
+        undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
+        draw().savefig(buffer, format=suffix[1:], dpi=150, metadata=undated)
+        return buffer.getvalue()
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Figures that look alike whatever the user has set."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rc("font", family="DejaVu Sans", size=10)
+        mpl.rc("svg", hashsalt="ibsync", fonttype="path")
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield

@@ -1,0 +1,326 @@
+"""Change over sessions: every dyad's course, its slope, and where in the channel pairs synchrony grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import PlanError
+from ..wording import change_in_words, group_in_words, row_in_words, session_in_words, settings
+from .drawing import (
+    GROUPS,
+    NULL,
+    QUIET,
+    Feature,
+    axis_label,
+    dataset_of,
+    draw_matrix,
+    finite_mean,
+    label_channels,
+    label_ticks,
+    legend_above,
+    new_axes,
+    outline,
+    place_of,
+    plain,
+    set_title,
+    surviving,
+    tidy,
+    value_limits,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from ..result import Result
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+_SD = 1.96
+_MOST_DYADS = 40
+_MOST_TICKS = 20
+
+
+def growth(
+    result: Result | xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    epoch: int | str | None = None,
+    band: int | str | None = None,
+    pair: tuple[str, str] | None = None,
+) -> Axes:
+    """
+    Synchrony over sessions: each dyad's values and line, the mean line, and the slopes that the null allows it.
+
+    Parameters
+    ----------
+    result : Result or xarray.Dataset
+        A result of `ibs.plasticity`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if left out.
+    epoch, band : int or str, optional
+        Position or label. What is not named is that of the smallest p.
+    pair : (str, str), optional
+        Channel of person a and of person b.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Synchrony, less the mean of its null where that was subtracted, against time. The shaded fan holds lines through
+        the middle of the mean line with slopes from the mean of the null - 1.96 to + 1.96 of its standard deviations;
+        where two groups are compared, it lies about the line of the second, and holds that of the first if they change
+        alike.
+
+    Raises
+    ------
+    PlanError
+        If the result is of another kind, or there is no such feature.
+    """
+    ds = _of_changes(result)
+    if "session_value" not in ds:
+        raise PlanError("plot.growth: the result does not hold the values of single sessions; compute it again")
+    feature = Feature.strongest(ds, epoch, band, pair)
+    ax = ax if ax is not None else new_axes(5.4, 4.4)
+    when, values = ds["session_time"].to_numpy(), feature.of(ds["session_value"])
+    slopes = feature.of(ds["slope"])
+    groups = _groups(ds)
+    means = [_draw_courses(ax, when[group.rows], values[group.rows], slopes[group.rows], group) for group in groups]
+    low, high = _null_range(ds, feature, means[-1].slope if len(groups) > 1 else 0.0)
+    _draw_fan(ax, means[-1], low, high, _null_words(groups))
+    _name_times(ax, ds)
+    ax.set_ylabel(axis_label(session_in_words(ds.attrs)))
+    feature.title(ax, ds, _found(ds, feature), pad=legend_above(ax))
+    tidy(ax)
+    return ax
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Dyads of one colour; `rows` bool [dyad]."""
+
+    name: str
+    rows: np.ndarray[Any, np.dtype[np.bool_]]
+    color: str
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A straight line: its value at a time, its slope, and from when to when it is drawn."""
+
+    time: float
+    value: float
+    slope: float
+    ends: Floats
+
+    def at(self, slope: float) -> Floats:
+        """Values at the ends of a line of another slope through the same point."""
+        return self.value + slope * (self.ends - self.time)
+
+
+def _draw_courses(ax: Axes, when: Floats, values: Floats, slopes: Floats, group: _Group) -> _Line:
+    """Values and lines of the dyads, and their mean line; when, values: [dyad, session]."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    faint = 1.0 if len(values) <= 12 else 0.5
+    for times, measured in zip(when, values, strict=True):
+        there = np.isfinite(measured)
+        ax.plot(
+            times[there], measured[there], color=group.color, lw=0.6, alpha=0.25 * faint, marker="o", markersize=2.5
+        )
+    lines = list(_lines(when, values, slopes))
+    for line in lines:
+        ax.plot(line.ends, line.at(line.slope), color=group.color, linewidth=1.0, alpha=0.6 * faint)
+    mean = _mean_line(lines)
+    name = f"{plain(group.name)}: " if group.name else ""
+    label = f"{name}mean of {len(lines)} dyads' lines"
+    halo = [Stroke(linewidth=6.0, foreground="white"), Normal()]
+    ax.plot(mean.ends, mean.at(mean.slope), color=group.color, linewidth=3.2, label=label, zorder=4, path_effects=halo)
+    return mean
+
+
+def _lines(when: Floats, values: Floats, slopes: Floats) -> Iterator[_Line]:
+    """The least-squares line of each dyad that has a slope: it goes through the dyad's means."""
+    for times, measured, slope in zip(when, values, slopes, strict=True):
+        there = np.isfinite(measured) & np.isfinite(times)
+        if np.isfinite(slope) and there.any():
+            ends = np.array([times[there].min(), times[there].max()])
+            yield _Line(float(times[there].mean()), float(measured[there].mean()), float(slope), ends)
+
+
+def _mean_line(lines: list[_Line]) -> _Line:
+    """The mean of lines, each continued over all times."""
+    if not lines:
+        return _Line(np.nan, np.nan, np.nan, np.array([np.nan, np.nan]))
+    middle = float(np.mean([line.time for line in lines]))
+    value = float(np.mean([line.value + line.slope * (middle - line.time) for line in lines]))
+    ends = np.array([min(line.ends[0] for line in lines), max(line.ends[1] for line in lines)])
+    return _Line(middle, value, float(np.mean([line.slope for line in lines])), ends)
+
+
+def _draw_fan(ax: Axes, line: _Line, low: float, high: float, words: str) -> None:
+    """Lines through the middle of a line with slopes from low to high, past it by as much."""
+    times = np.array([line.ends[0], line.time, line.ends[1]])
+    edges = np.array([line.value + slope * (times - line.time) for slope in (low, high)])
+    ax.fill_between(times, edges.min(axis=0), edges.max(axis=0), color=NULL, alpha=0.22, linewidth=0, label=words)
+    ax.plot(times, edges.T, color=NULL, linewidth=1.3, linestyle="--", zorder=3)
+
+
+def _null_range(ds: xr.Dataset, feature: Feature, about: float) -> tuple[float, float]:
+    """Where the mean slope would lie under the null: about 0, or the first group's about the second's."""
+    mean, sd = (float(feature.of(ds[name])) for name in ("group_null_mean", "group_null_sd"))
+    return about + mean - _SD * sd, about + mean + _SD * sd
+
+
+def _null_words(groups: list[_Group]) -> str:
+    if len(groups) == 1:
+        return f"null of the mean slope, ± {_SD} sd"
+    return f"mean of {plain(groups[0].name)} if both change alike, ± {_SD} sd"
+
+
+def _groups(ds: xr.Dataset) -> list[_Group]:
+    """The two groups that were compared, or all dyads as one."""
+    compared = settings(ds.attrs, "change").get("between") or []
+    if not compared:
+        return [_Group("", np.ones(ds.sizes["dyad"], bool), GROUPS[0])]
+    of_dyad = ds["group"].values.astype(str)
+    return [_Group(name, of_dyad == name, color) for name, color in zip(compared, GROUPS, strict=False)]
+
+
+def _found(ds: xr.Dataset, feature: Feature) -> str:
+    """The group statistic in words."""
+    change = settings(ds.attrs, "change")
+    what = "difference of mean slopes" if change.get("between") else "mean slope"
+    return f"{what} {float(feature.of(ds['group_statistic'])):.3g} per {change['per']}"
+
+
+def _name_times(ax: Axes, ds: xr.Dataset) -> None:
+    when = np.unique(ds["session_time"].to_numpy()[np.isfinite(ds["session_time"].to_numpy())])
+    if len(when) <= _MOST_TICKS:
+        ax.set_xticks(when, [f"{time:g}" for time in when])
+    per = settings(ds.attrs, "change")["per"]
+    ax.set_xlabel("time of the session" if per == "unit of time" else per)
+
+
+def dyad_slopes(
+    result: Result | xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    epoch: int | str | None = None,
+    band: int | str | None = None,
+    pair: tuple[str, str] | None = None,
+) -> Axes:
+    """
+    Slope of each dyad, their mean, and where the mean would lie under the null.
+
+    Parameters
+    ----------
+    result : Result or xarray.Dataset
+        A result of `ibs.plasticity`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if left out.
+    epoch, band : int or str, optional
+        Position or label. What is not named is that of the smallest p.
+    pair : (str, str), optional
+        Channel of person a and of person b.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Dyads that have a slope downwards, the largest first; change per session or unit of time to the right. The band
+        is the mean of the null +- 1.96 of its standard deviations, for the mean slope and not for single dyads; where
+        two groups are compared it lies about the mean of the second.
+
+    Raises
+    ------
+    PlanError
+        If the result is of another kind, or there is no such feature.
+    """
+    ds = _of_changes(result)
+    feature = Feature.strongest(ds, epoch, band, pair)
+    slopes = feature.of(ds["slope"])
+    order = [row for row in np.argsort(slopes, kind="stable") if np.isfinite(slopes[row])]
+    ax = ax if ax is not None else new_axes(5.4, float(np.clip(1.8 + 0.17 * len(order), 3.4, 8)))
+    ax.axvline(0, color=QUIET, linewidth=1)
+    groups = _groups(ds)
+    for group in groups:
+        _draw_slopes(ax, slopes, order, group)
+    about = finite_mean(slopes[groups[1].rows]) if len(groups) > 1 else 0.0
+    low, high = _null_range(ds, feature, about)
+    ax.axvspan(low, high, color=NULL, alpha=0.22, linewidth=0, label=_null_words(groups), zorder=0)
+    if "null_mean" in ds:
+        own = feature.of(ds["null_mean"])[order]
+        ax.scatter(own, range(len(order)), s=16, color=NULL, marker="s", label="mean of own re-paired partners")
+    label_ticks(ax.yaxis, [str(ds["dyad"].values[row]) for row in order], most=_MOST_DYADS)
+    ax.locator_params(axis="x", nbins=6)
+    ax.set_xlabel(axis_label(row_in_words(ds.attrs)))
+    ax.set_ylabel(f"{len(order)} of {len(slopes)} dyads" if len(order) < len(slopes) else "dyad")
+    feature.title(ax, ds, _found(ds, feature), pad=legend_above(ax))
+    tidy(ax, "x")
+    return ax
+
+
+def _draw_slopes(ax: Axes, slopes: Floats, order: list[np.intp], group: _Group) -> None:
+    """The slopes of a group at their places, and its mean as a line across."""
+    mine = [(slopes[row], place) for place, row in enumerate(order) if group.rows[row]]
+    if not mine:
+        return
+    values, places = zip(*mine, strict=True)
+    ax.hlines(places, 0, values, color=group.color, linewidth=0.8, alpha=0.5)
+    ax.scatter(values, places, s=24, color=group.color, linewidth=0, zorder=3)
+    name = f"{plain(group.name)}: " if group.name else ""
+    ax.axvline(np.mean(values), color=group.color, linewidth=2.4, label=f"{name}mean of {len(values)} dyads", zorder=2)
+
+
+def growth_map(
+    result: Result | xr.Dataset,
+    ax: Axes | None = None,
+    *,
+    epoch: int | str = 0,
+    band: int | str = 0,
+) -> Axes:
+    """
+    Channel-by-channel matrix of the mean slope; frames mark what survives correction at 0.05.
+
+    Parameters
+    ----------
+    result : Result or xarray.Dataset
+        A result of `ibs.plasticity`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure if left out.
+    epoch, band : int or str
+        Position or label.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Channels of person a downwards, of person b to the right; growth is red, decline blue, missing grey. Of two
+        groups the difference of their mean slopes.
+
+    Raises
+    ------
+    PlanError
+        If the result is of another kind, or there is no such epoch or band.
+    """
+    ds = _of_changes(result)
+    place = place_of(ds, epoch, band)
+    ax = ax if ax is not None else new_axes(5, 4.4)
+    axes = ("channel_a", "channel_b")
+    slopes = ds["group_statistic"]
+    limits = value_limits(slopes, signed=True)
+    words = axis_label(group_in_words(ds.attrs))
+    draw_matrix(ax, slopes.isel(place).transpose(*axes).to_numpy(), limits=limits, label=words)
+    outline(ax, surviving(ds).isel(place).transpose(*axes).to_numpy())
+    label_channels(ax, ds)
+    set_title(ax, ds, epoch=epoch, band=band)
+    return ax
+
+
+def _of_changes(result: Result | xr.Dataset) -> xr.Dataset:
+    ds = dataset_of(result)
+    if not change_in_words(ds.attrs) or "slope" not in ds:
+        raise PlanError("plot: the result holds no change over sessions; give one of ibs.plasticity")
+    return ds

@@ -1,0 +1,90 @@
+"""Power of a longitudinal study by the number of dyads, one curve for each number of sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from .drawing import QUIET, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_INCHES = (7.2, 4.4)
+_PALEST, _DARKEST = 0.25, 0.9
+
+
+class PowerBySize(Protocol):
+    """What is drawn: `ibs.StudyPower` is one."""
+
+    @property
+    def dyads(self) -> tuple[int, ...]:
+        """Numbers of dyads that were tried."""
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """Numbers of sessions that were tried."""
+
+    @property
+    def n_sims(self) -> int:
+        """Studies of each size."""
+
+    @property
+    def wanted(self) -> float:
+        """Power that is asked for."""
+
+    @property
+    def alpha(self) -> float:
+        """Level of the test."""
+
+    @property
+    def power(self) -> NDArray[np.float64]:
+        """Share of studies [dyads, sessions] in which it was found."""
+
+    @property
+    def limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Limits of the power, lower and upper."""
+
+    @property
+    def title(self) -> str:
+        """What was simulated and tested."""
+
+
+def study_power(found: PowerBySize) -> Figure:
+    """
+    Power against dyads, with 95 % limits.
+
+    Parameters
+    ----------
+    found : StudyPower
+        From `ibs.study_power`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A curve for each number of sessions.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    ax = figure.subplots()
+    dyads, power, (low, high) = np.array(found.dyads), 100 * found.power, found.limits
+    shades = colormaps["cividis_r"](np.linspace(_PALEST, _DARKEST, len(found.sessions)))
+    for column, (sessions, shade) in enumerate(zip(found.sessions, shades, strict=True)):
+        label = f"{sessions} session{'s' * (sessions > 1)}"
+        below, above = power[:, column] - 100 * low[:, column], 100 * high[:, column] - power[:, column]
+        ax.errorbar(
+            dyads, power[:, column], yerr=[np.maximum(below, 0), np.maximum(above, 0)], color=shade, marker="o",
+            linewidth=2, capsize=3, label=label,
+        )  # fmt: skip
+    ax.axhline(100 * found.wanted, color=QUIET, linewidth=1, linestyle="--")
+    ax.axhline(100 * found.alpha, color=QUIET, linewidth=1, linestyle=":")
+    ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {found.n_sims} studies (bars: 95 % limits)")
+    ax.set_xticks(dyads, [str(n) for n in dyads])
+    ax.set_title(found.title, fontsize="medium", loc="left", wrap=True)
+    ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    tidy(ax)
+    return figure

@@ -1,0 +1,196 @@
+"""Null distributions in files: saved whole or not at all, loaded, and merged from parts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError, PlanError
+from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.rematching import Matchings
+from ..nulls.repaired_null import Null
+from ..nulls.repairing import Draws, Repairing
+from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
+from .netcdf import encode_attrs, load_dataset, save_dataset
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_STANDARD = tuple(entry.name for entry in fields(Standard))
+_FEATURE_COUNTS = {
+    "exceedances": tuple(entry.name for entry in fields(Exceedances)),
+    "moments": tuple(entry.name for entry in fields(FixedPointSums)),
+}
+
+
+def save_null(null: Null | SurrogateNull, path: str | os.PathLike[str]) -> Path:
+    """
+    Write a null distribution, finished or not, to a netCDF-4 file: whole or not at all.
+
+    Parameters
+    ----------
+    null : Null or SurrogateNull
+        From `Study.null`.
+    path : str or path-like
+        The file; replaced if it exists.
+
+    Returns
+    -------
+    pathlib.Path
+        The file that was written.
+    """
+    return save_dataset(_repairing_dataset(null) if isinstance(null, Null) else _surrogate_dataset(null), path)
+
+
+def load_null(path: str | os.PathLike[str]) -> Null | SurrogateNull:
+    """
+    Read a null distribution that `save_null` wrote, or the checkpoint of one.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Null or SurrogateNull
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, no null of ibsync's, or drawn from another stream of random numbers.
+    """
+    dataset = load_dataset(path)
+    head = dataset.attrs.get("null")
+    if dataset.attrs.get("kind") != "null" or head is None:
+        raise InputError(f"{path}: not a null distribution of ibsync; give a file written by save_null()")
+    words = json.loads(str(head))
+    drawn = words["stream_version"]
+    if drawn != STREAM_VERSION:
+        raise InputError(
+            f"{path}: was drawn with random stream version {drawn}, this is version {STREAM_VERSION}: compute it again"
+        )
+    attrs = json.loads(str(dataset.attrs["made_with"]))
+    return (
+        _repairing_null(dataset, words, attrs)
+        if words["family"] == "repair"
+        else _surrogate_null(dataset, words, attrs)
+    )
+
+
+def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
+    """
+    One null from parts whose draws were computed apart: the same integers as in one run.
+
+    Parameters
+    ----------
+    parts : sequence of SurrogateNull
+        From `Study.null(..., draws=(start, stop))`, with disjoint draws. The first takes up the others.
+
+    Returns
+    -------
+    SurrogateNull
+        The first of `parts`.
+
+    Raises
+    ------
+    PlanError
+        If the parts belong to different nulls, or a draw is in two of them.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend", "measure", "options"):
+            ours, theirs = first.attrs.get(name), part.attrs.get(name)
+            if ours != theirs:
+                raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
+        first.merge(part)
+    return first
+
+
+def _head(words: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:
+    return encode_attrs({
+        "kind": "null",
+        "null": json.dumps({**words, "stream_version": STREAM_VERSION}),
+        "made_with": json.dumps({name: _plain(value) for name, value in attrs.items()}),
+    })  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _repairing_dataset(null: Null) -> xr.Dataset:
+    import xarray as xr
+
+    design, draws = null.design, null.draws
+    words = {
+        "family": null.kind, "n": draws.n, "seed": draws.seed, "exact": draws.exact, "sessions": null.sessions,
+        "dyads": design.dyads, "persons_a": design.persons_a, "persons_b": design.persons_b, "strata": design.strata,
+        "roles": design.roles,
+    }  # fmt: skip
+    dims = ("session", "person_a", "person_b", "feature")
+    variables: dict[str, Any] = {"pair_values": (dims, null.pair_values)}
+    if null.valid_fraction is not None:
+        variables["valid_fraction"] = (dims, null.valid_fraction)
+    return xr.Dataset(variables, attrs=_head(words, null.attrs))
+
+
+def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> Null:
+    kind = Matchings if words.get("roles") == Matchings.roles else Repairing
+    design = kind(*(tuple(words[name]) for name in ("dyads", "persons_a", "persons_b", "strata")))
+    draws = Draws(design, words["n"], words["seed"], words["exact"])
+    valid = dataset["valid_fraction"].to_numpy() if "valid_fraction" in dataset else None
+    return Null(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)
+
+
+def _surrogate_dataset(null: SurrogateNull) -> xr.Dataset:
+    import xarray as xr
+
+    words = {
+        "family": null.kind, "n": null.n, "seed": null.seed, "tail": null.tail, "rows": null.rows,
+        "done": null.done, "stop_at": null.stop_at,
+    }  # fmt: skip
+    tallies = [*null.by_row, null.together]  # the mean over rows is the last
+    feature = ("tally", "feature")
+    variables: dict[str, Any] = {
+        "group": (("feature",), null.groups),
+        "pooled": (("draw", "epoch_band"), null.pooled),
+        "largest": (("tally", "counted_draw"), np.stack([t.maxima.values for t in tallies])),
+        "step_down": (feature, np.stack([t.step_down.counts for t in tallies])),
+        "stopped_at": (feature, np.stack([t.stopped_at for t in tallies])),
+    }
+    for name in _STANDARD:
+        variables[name] = (feature, np.stack([getattr(t.standard, name) for t in tallies]))
+    for owner, names in _FEATURE_COUNTS.items():
+        for name in names:
+            variables[f"{owner}_{name}"] = (feature, np.stack([getattr(getattr(t, owner), name) for t in tallies]))
+    return xr.Dataset(variables, attrs=_head(words, null.attrs))
+
+
+def _surrogate_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> SurrogateNull:
+    values = {str(name): dataset[name].to_numpy() for name in dataset.variables}
+
+    def tally(row: int) -> Tally:
+        counts = {
+            owner: [values[f"{owner}_{name}"][row].copy() for name in names] for owner, names in _FEATURE_COUNTS.items()
+        }
+        return Tally(
+            Standard(*(values[name][row].copy() for name in _STANDARD)),
+            Exceedances(*counts["exceedances"]),
+            StepDown(values["step_down"][row].copy()),
+            FixedPointSums(*counts["moments"]),
+            Maxima(1, values["largest"][row].copy()),
+            values["stopped_at"][row].copy(),
+        )
+
+    *by_row, together = (tally(row) for row in range(len(values["step_down"])))
+    return SurrogateNull(
+        words["family"], words["n"], words["seed"], words["tail"], tuple(words["rows"]), by_row, together,
+        values["group"], values["pooled"], [(start, stop) for start, stop in words["done"]], words["stop_at"], attrs,
+    )  # fmt: skip

@@ -1,0 +1,333 @@
+"""The figures of a report: which panels, what they say to a reader who cannot see them, and their bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import wording
+from .figures import gallery as plot
+from .figures.drawing import Feature, finite_mean, measured, position
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Draw = Callable[..., Axes]
+    Panel = dict[str, Any]
+
+_MOST_PANELS = 12
+_MOST_SVG_BYTES = 300_000
+_MOST_PNG_BYTES = 400_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page."""
+
+    title: str
+    caption: str
+    alt: str
+    source: str
+
+
+def pictures(ds: xr.Dataset) -> list[Picture]:
+    """The figures that a dataset has something to show for, most telling first."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rc("font", family="DejaVu Sans", size=10)
+        # Without a fixed salt, equal results would give unequal pages.
+        mpl.rc("svg", hashsalt="ibsync", fonttype="path")
+        # Labels may be in a script that the font lacks; tables on the same page show them in full.
+        warnings.filterwarnings("ignore", message="Glyph")
+        return list(_pictures(ds))
+
+
+def _pictures(ds: xr.Dataset) -> Iterator[Picture]:
+    if wording.change_in_words(ds.attrs):
+        yield from _change_pictures(ds)
+    elif wording.outcome_in_words(ds.attrs):
+        yield from _outcome_pictures(ds)
+    else:
+        yield _band_picture(ds)
+        if wording.is_tested(ds):
+            yield _group_picture(ds)
+    yield _dyad_picture(ds)
+    if "null_hist" in ds or "null_max" in ds:
+        yield _null_picture(ds)
+    if len(plot.session_labels(ds)) > 1 and not wording.outcome_in_words(ds.attrs):
+        yield _session_picture(ds)
+    if _has_company(ds):
+        yield _people_picture(ds)
+
+
+def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
+    strongest = wording.top_findings(ds, limit=1)
+    if strongest:
+        yield _course_picture(ds, strongest[0])
+    panels = _panels(ds)
+    name, words = wording.criterion(ds)
+    slopes = ds["group_statistic"].to_numpy()
+    span = f"from {np.nanmin(slopes):.3g} to {np.nanmax(slopes):.3g}" if np.isfinite(slopes).any() else "all missing"
+    what = wording.group_in_words(ds.attrs)
+    yield Picture(
+        "Where synchrony changes",
+        f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {name} ≤ "
+        f"{wording.ALPHA} ({words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b: {what}, {span}; {_kept(ds)} cells are framed.",
+        _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
+    )
+
+
+def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
+    place = _strongest(ds, finding)
+    draws = {"course": plot.growth, "slopes": plot.dyad_slopes}
+    shown = [{"draw": name} for name in draws if name == "slopes" or "session_value" in ds]
+    slopes = Feature.strongest(ds, **place).of(ds["slope"])
+    slopes = slopes[np.isfinite(slopes)]
+    courses = (
+        "Left: dots joined by pale lines are the sessions of a dyad, thin lines its least-squares line, thick the mean "
+        "of these lines. Right: the slopes alone. "
+    )
+    return Picture(
+        "Change over sessions, where its p is smallest",
+        f"{courses * (len(shown) > 1)}Shaded: {_shaded(ds)}, the mean of the null ± 1.96 standard deviations. "
+        f"{_chosen(ds, 'slope')}",
+        f"{_place(finding)}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
+        f"{int((slopes > 0).sum())} of them above 0; "
+        f"{wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, under the null "
+        f"{finding.text('group_null_mean')} on average.",
+        _grid(
+            lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
+            size=(5.4, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
+        ),
+    )  # fmt: skip
+
+
+def _shaded(ds: xr.Dataset) -> str:
+    groups = wording.settings(ds.attrs, "change").get("between")
+    if groups:
+        return f"the mean slope of {groups[0]} if it changed like {groups[1]}"
+    return "the mean slope under the null"
+
+
+def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:
+    for finding in wording.top_findings(ds, limit=1):
+        place = _strongest(ds, finding)
+        dots = (
+            "session, less the means of its dyad; lines join a dyad's" if ds.attrs.get("level") == "within" else "dyad"
+        )
+        given = " given the covariates, along which dots need not lie" * ("partial" in wording.group_in_words(ds.attrs))
+        yield Picture(
+            "Synchrony and outcome, where p is smallest",
+            f"One dot per {dots}. The line has the slope that was tested{given}. {_chosen(ds, 'correlation')}",
+            f"{_place(finding)}: {wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, "
+            f"{int(finding.values['n_dyads'])} dyads.",
+            _grid(plot.association, ds, [place], size=(5.4, 4.6)),
+        )
+    yield _group_picture(ds)
+
+
+def _has_company(ds: xr.Dataset) -> bool:
+    """Whether somebody was measured with more than one other person."""
+    if not {"person_a", "person_b"} <= set(ds.coords):
+        return False
+    met = set(zip(ds["person_a"].values.tolist(), ds["person_b"].values.tolist(), strict=True))
+    return any(len(set(side)) < len(met) for side in zip(*met, strict=True))
+
+
+def _people_picture(ds: xr.Dataset) -> Picture:
+    panels, what = _panels(ds), wording.row_in_words(ds.attrs)
+    sizes = " by ".join(str(len(set(ds[side].values.tolist()))) for side in ("person_a", "person_b"))
+    return Picture(
+        "Who with whom",
+        f"Colour: {what}, mean over channel pairs and sessions; framed are dyads that were measured, grey are others."
+        f"{_left_out(panels)}",
+        f"Matrices of persons a by persons b, {sizes}: {what}.",
+        _grid(plot.partners, ds, panels, size=(4.8, 4.2)),
+    )
+
+
+def _chosen(ds: xr.Dataset, what: str) -> str:
+    """What a reader of the strongest feature must know."""
+    tested = int(np.isfinite(ds["p"]).sum())
+    one_of = f"This feature was chosen for its p among {tested}: its {what} is likely overestimated. " * (tested > 1)
+    return f"{one_of}A small p does not exclude {wording.not_excluded(ds.attrs).strip().rstrip('.')}."
+
+
+def _kept(ds: xr.Dataset) -> int:
+    return int((ds[wording.criterion(ds)[0]] <= wording.ALPHA).sum())
+
+
+def _band_picture(ds: xr.Dataset) -> Picture:
+    epochs = [{"epoch": epoch} for epoch in range(ds.sizes["epoch"])]
+    tested = "null_mean" in ds
+    beside = " beside the mean of its own null; a line joins the two" if tested else ""
+    what = wording.row_in_words(ds.attrs)
+    return Picture(
+        f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
+        f"One dot per dyad (and session){beside}; thick bars are means over dyads. Mean over all channel pairs: "
+        f"a coupling of few pairs shows little here.{_left_out(epochs)}",
+        "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
+        _grid(plot.band_summary, ds, epochs, size=(4.6, 3.8), share_y=True),
+    )
+
+
+def _band_means(ds: xr.Dataset) -> Iterator[str]:
+    for panel in _panels(ds)[:_MOST_PANELS]:
+        chosen = ds.isel(panel)
+        what, mean = wording.row_in_words(ds.attrs), finite_mean(measured(chosen).to_numpy())
+        text = f"{_name(ds, panel)}: mean {what} {mean:.3f}"
+        yield text + (f", null {finite_mean(chosen['null_mean'].to_numpy()):.3f}" if "null_mean" in chosen else "")
+
+
+def _group_picture(ds: xr.Dataset) -> Picture:
+    panels = _panels(ds)
+    name, words = wording.criterion(ds)
+    what = "correlation" if wording.outcome_in_words(ds.attrs) else "mean over dyads"
+    return Picture(
+        "Where: channel pairs of the group test",
+        f"z of the {what} against its null. Dots: {name} ≤ {wording.ALPHA} ({words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b; {_kept(ds)} cells are marked. "
+        f"{wording.headline(ds)}",
+        _grid(plot.pair_matrix, ds, panels, size=_map_size(ds)),
+    )
+
+
+def _map_size(ds: xr.Dataset) -> tuple[float, float]:
+    """Inches of a matrix of channels: larger where their names would overlap."""
+    return (5.4, 4.8) if max(ds.sizes["channel_a"], ds.sizes["channel_b"]) > 12 else (4.4, 3.7)
+
+
+def _dyad_picture(ds: xr.Dataset) -> Picture:
+    panels, tested = _panels(ds), "z" in ds
+    value = "z" if tested else "coherence"
+    unit = "session" if ds.attrs.get("level") == "within" else "dyad"
+    row = f"{wording.row_in_words(ds.attrs)} of each {unit}"
+    what = "z of each dyad against its own null partners" if tested else row
+    descriptive = " For description: this null tests the group, not single dyads." if tested else ""
+    if "dyad_p" in ds:
+        descriptive = " The table of single dyads says which of them pass a test."
+    values = (ds["z"] if tested else measured(ds)).to_numpy()
+    finite = values[np.isfinite(values)]
+    span = f"from {finite.min():.2f} to {finite.max():.2f}" if finite.size else "all missing"
+    return Picture(
+        "Who: dyads by channel pairs",
+        f"Colour: {what}; grey is missing.{descriptive}{_left_out(panels)}",
+        f"Matrices with one row per dyad and session and one column per channel pair, {what}, {span}.",
+        _grid(plot.dyad_matrix, ds, panels, size=(5.6, _matrix_height(ds)), value=value),
+    )
+
+
+def _matrix_height(ds: xr.Dataset) -> float:
+    return float(np.clip(2.2 + 0.16 * ds.sizes["dyad"], 3.8, 6.0))
+
+
+def _null_picture(ds: xr.Dataset) -> Picture:
+    panels: list[Panel] = _panels(ds) if "null_hist" in ds else []
+    overall: list[Panel] = [{}] if "null_max" in ds else []
+    shown = overall + panels
+
+    def draw(result: xr.Dataset, ax: Axes, **panel: int) -> Axes:
+        return plot.null_histogram(result, ax, **panel) if panel else plot.max_histogram(result, ax)
+
+    return Picture(
+        "The null and what was observed",
+        f"Null: {wording.null_in_words(ds.attrs)}. The line is the observed value. The panel “all features” is the "
+        f"test of p_max: a z right of the bars is rare even as the largest of all.{_left_out(shown)}",
+        f"Histograms of the null, the observed value as a line; largest observed z {float(ds['group_z'].max()):.2f}.",
+        _grid(draw, ds, shown, size=(4.2, 3.3)),
+    )
+
+
+def _session_picture(ds: xr.Dataset) -> Picture:
+    best = wording.top_findings(ds, limit=1) if wording.is_tested(ds) else []
+    strongest = [_strongest(ds, finding) for finding in best]
+    what = wording.row_in_words(ds.attrs)
+    chosen = f"The first panel shows the channel pair with the smallest p, chosen for its {what}: no test of growth. "
+    shown = strongest + _panels(ds)
+    return Picture(
+        "Over sessions",
+        f"One thin line per dyad, thick the mean over dyads, dashed the mean of the null. {chosen * len(best)}Other "
+        f"panels show the mean over channel pairs.{_left_out(shown)}",
+        f"Lines of {what} over the sessions {', '.join(plot.session_labels(ds)[:20])}.",
+        _grid(plot.session_slopes, ds, shown, size=(4.4, 3.7)),
+    )
+
+
+def _strongest(ds: xr.Dataset, finding: wording.Finding) -> Panel:
+    """Where a finding is, as the pictures take it."""
+    at = {dim: position(ds, dim, getattr(finding, dim)) for dim in ("epoch", "band")}
+    return {**at, "pair": (finding.channel_a, finding.channel_b)}
+
+
+def _place(finding: wording.Finding) -> str:
+    return f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}"
+
+
+def _panels(ds: xr.Dataset) -> list[Panel]:
+    return [{"epoch": epoch, "band": band} for epoch in range(ds.sizes["epoch"]) for band in range(ds.sizes["band"])]
+
+
+def _name(ds: xr.Dataset, panel: Panel) -> str:
+    return ", ".join(f"{dim} {ds[dim].values[index]}" for dim, index in panel.items())
+
+
+def _left_out(panels: list[Panel]) -> str:
+    if len(panels) <= _MOST_PANELS:
+        return ""
+    return f" The first {_MOST_PANELS} of {len(panels)} panels are shown; the results file holds all."
+
+
+def _grid(
+    draw: Draw, ds: xr.Dataset, panels: list[Panel], *, size: tuple[float, float], share_y: bool = False, **fixed: Any
+) -> str:
+    """One figure with a panel per entry, as a data URI."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    shown = panels[:_MOST_PANELS]
+    most = 2 if len(shown) == 4 or size[0] > 5 else 3
+    columns = min(most, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(
+        figsize=(max(columns * size[0], 6.0), rows * size[1]), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    )
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
+    for ax in axes[len(shown) :]:
+        ax.remove()
+    for ax, panel in zip(axes, shown, strict=False):
+        draw(ds, ax, **panel, **fixed)
+    return _data_uri(figure)
+
+
+def _data_uri(figure: Figure) -> str:
+    """SVG, which stays sharp in print; a raster where the SVG would be heavy."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=130, metadata={"Date": None})
+    kind, payload = "svg+xml", buffer.getvalue()
+    if len(payload) > _MOST_SVG_BYTES:
+        kind, payload = "png", _raster(figure)
+    return f"data:image/{kind};base64,{b64encode(payload).decode()}"
+
+
+def _raster(figure: Figure) -> bytes:
+    """PNG of 256 colours, coarser where noise would make it heavy."""
+    from PIL import Image
+
+    for dpi in (130, 100, 75):
+        buffer, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi)
+        Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+        if small.tell() <= _MOST_PNG_BYTES:
+            break
+    return small.getvalue()

@@ -1,0 +1,167 @@
+"""The tables of a report: the strongest features, the quality of the rows, settings, inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import wording
+from .figures.drawing import finite_mean
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_MOST_FINDINGS = 20
+_MOST_ROWS = 60
+_PLACE_HEAD = ("epoch", "a", "b", "band")
+# Columns of the table of an outcome: what is known of a feature besides its correlation.
+_OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
+_CORRECTED = ("p_fdr", "p_max", "p_cluster", "p_tfce")
+_TOLD_ELSEWHERE = {
+    "kind",
+    "spec",
+    "versions",
+    "hypothesis",
+    "not_excluded",
+    "study_sha256",
+    "created",
+    "ibsync_version",
+}
+
+
+def findings(ds: xr.Dataset, heading: str) -> str:
+    """Table of the features with the smallest p; empty if none was tested. `heading` is the tag of its title."""
+    name, words = wording.criterion(ds)
+    found = wording.top_findings(ds, limit=_MOST_FINDINGS)
+    if not found:
+        return ""
+    corrected = [key for key in _CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
+    own = _OF_OUTCOME if wording.outcome_in_words(ds.attrs) else {}
+    decimals = _decimals(found)
+    statistics = (_measure(ds), "null mean", "null sd", "z", "p", "95 % interval of p")
+    head = (*_PLACE_HEAD, *own.values(), *statistics, *corrected)
+    rows = [
+        [
+            *_finding_cells(finding, own, decimals),
+            f"{wording.number(finding.values['p_low'])} to {wording.number(finding.values['p_high'])}",
+            *(wording.number(finding.values[key]) for key in corrected),
+        ]
+        for finding in found
+    ]
+    table = _table(head, rows, n_text=4, kept=[finding.values[name] <= wording.ALPHA for finding in found])
+    return (
+        f'<section><{heading}>Smallest p-values</{heading}>{table}<p class="note">Ordered by {name}. Coloured: '
+        f"{name} ≤ {wording.ALPHA} ({words}). The interval is Clopper-Pearson: it covers the finite number of draws "
+        "only.</p></section>"
+    )
+
+
+def dyad_findings(ds: xr.Dataset, heading: str) -> str:
+    """Table of single dyads, where they were tested."""
+    found = wording.top_dyad_findings(ds, limit=_MOST_FINDINGS)
+    if not found:
+        return ""
+    names = ("p_max", "p_fdr", "p")
+    key = next(name for name in names if any(np.isfinite(finding.values[name]) for _, finding in found))
+    decimals = _decimals([finding for _, finding in found])
+    head = ("dyad", *_PLACE_HEAD, _measure(ds), "null mean", "null sd", "z", "p", "p_fdr", "p_max")
+    rows = [
+        [dyad, *_finding_cells(finding, (), decimals), *(wording.number(finding.values[k]) for k in ("p_fdr", "p_max"))]
+        for dyad, finding in found
+    ]
+    table = _table(head, rows, n_text=5, kept=[finding.values[key] <= wording.ALPHA for _, finding in found])
+    within = "" if key == "p" else ", corrected within the dyad session"
+    return (
+        f'<section><{heading}>Single dyads: smallest p-values</{heading}>{table}<p class="note">Each dyad against its '
+        f"own surrogates. Coloured: {key} ≤ {wording.ALPHA}{within}. {escape(wording.dyad_by_dyad(ds))}</p></section>"
+    )
+
+
+def _decimals(found: Sequence[wording.Finding]) -> int:
+    """Decimals of a column: enough for its smallest values, but for those far smaller than the first."""
+    return min(max(finding.decimals for finding in found), found[0].decimals + 2)
+
+
+def _measure(ds: xr.Dataset) -> str:
+    """What the group statistic is, as short as the head of a column."""
+    if wording.outcome_in_words(ds.attrs):
+        return "correlation"
+    change = wording.settings(ds.attrs, "change")
+    if change:
+        return "difference of slopes" if change.get("between") else "mean slope"
+    return str(ds.attrs.get("measure", "coherence"))
+
+
+def _finding_cells(finding: wording.Finding, own: Iterable[str], decimals: int) -> list[str]:
+    """Where it is, what else is known of it, its statistic, the null of that, z and p."""
+    v = finding.values
+    places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band, *(f"{v[key]:.4g}" for key in own)]
+    values = [finding.text(key, decimals) for key in ("group_statistic", "group_null_mean")]
+    return [*places, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", wording.number(v["p"])]
+
+
+def quality(ds: xr.Dataset) -> str:
+    """Table of the rows: whose they are, and how much of them could be trusted."""
+    valid = ds["valid_fraction"].transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
+    absent = np.isnan(ds["coherence"].transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1).mean(1)
+    names = [
+        name for name in ("session", "person_a", "person_b", "group", "task", "n_sessions") if name in ds.variables
+    ]
+    labels = [ds[name].values for name in ("dyad", *names)]
+    worst = np.sort(np.argsort(np.nan_to_num([finite_mean(row) for row in valid]), kind="stable")[:_MOST_ROWS])
+    rows = [
+        [*(str(label[row]) for label in labels), *_spread_in_words(valid[row]), f"{absent[row]:.1%}"] for row in worst
+    ]
+    head = ["dyad", *(name.replace("_", " ").removeprefix("n ") for name in names)]
+    head += ["valid, mean", "valid, least", "missing values"]
+    more = f" Shown: the {_MOST_ROWS} of {len(valid)} rows with the least valid." if len(valid) > _MOST_ROWS else ""
+    return (
+        f'{_table(head, rows, n_text=1 + len(names))}<p class="note">Valid: share of the cells of time and period that '
+        f"entered a value, over epochs, channel pairs and bands.{more}</p>"
+    )
+
+
+def _spread_in_words(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[str, str]:
+    finite = values[np.isfinite(values)]
+    return (f"{finite.mean():.1%}", f"{finite.min():.1%}") if finite.size else ("–", "–")
+
+
+def settings(ds: xr.Dataset) -> str:
+    """Table of the attributes and the settings of the estimator."""
+    rows = [[str(name), str(value)] for name, value in ds.attrs.items() if name not in _TOLD_ELSEWHERE]
+    rows += [
+        [f"spec: {name}", value if isinstance(value, str) else json.dumps(value)]
+        for name, value in wording.settings(ds.attrs, "spec").items()
+    ]
+    if "n_near_ties" in ds:
+        rows.append(["near ties, all features", str(int(ds["n_near_ties"].sum()))])
+    return _table(["setting", "value"], rows, n_text=2)
+
+
+def inputs(ds: xr.Dataset) -> str:
+    """Table of the study, its size, and the versions of the programs."""
+    attrs = ds.attrs
+    rows = [
+        ["study file, SHA-256", str(attrs.get("study_sha256") or "not stored")],
+        ["rows", f"{ds.sizes['dyad']} ({wording.dyads_in_words(ds)})"],
+        ["computed", str(attrs.get("created", "not stored"))],
+        ["ibsync", str(attrs.get("ibsync_version", "not stored"))],
+        *([str(name), str(value)] for name, value in wording.settings(attrs, "versions").items()),
+    ]
+    return _table(["input or program", "value"], rows, n_text=2)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, n_text: int, kept: Sequence[bool] = ()) -> str:
+    """An HTML table of escaped text; columns after the first `n_text` hold numbers."""
+    kinds = ["" if column < n_text else ' class="n"' for column in range(len(head))]
+    top = "".join(f'<th scope="col"{kind}>{escape(cell)}</th>' for kind, cell in zip(kinds, head, strict=True))
+    body = []
+    for index, row in enumerate(rows):
+        cells = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        mark = ' class="kept"' if index < len(kept) and kept[index] else ""
+        body.append(f"<tr{mark}>{cells}</tr>")
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'

@@ -1,0 +1,1 @@
+"""Studies with known truth: simulated data, calibration of tests, power."""

@@ -1,0 +1,226 @@
+"""How often a test rejects on a study's own recordings of people who never met, and what coupling it would find.
+
+Null data are recordings of people who never met, and therefore cannot have interacted, but who saw the same stimuli,
+breathed, moved and were recorded with the same machine. What a test calls synchrony there is not interaction.
+
+For surrogates of single dyads (``"phase"``, ``"iaaft"``, ``"shift"``, ...) a simulation is one pseudo-dyad. Where
+recordings share a stimulus or bursts of power these tests reject far more often than they say, and should: they test
+independence, and the recordings are not independent. Then only re-pairing tells interaction from what everybody shares.
+
+For re-pairing a simulation is a study of people who never met. Partners are put together at random, so such a test
+rejects as often as it says whoever the people are; what can be learnt is how fine its p-values are, and that nothing
+is wrong with its making. That people are exchangeable it takes for granted, here as in the analysis.
+
+For the power a shared component is put into recordings of people who never met, in the bands and in one channel pair.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..coupling.measures import needs_shares
+from ..coupling.spec import WTC
+from ..errors import PlanError
+from ..nulls.random_streams import split_seed
+from ..results.calibration_result import _SURE, Calibration
+from ..study.channel_pairs import Pairs
+from ..study.epochs import EpochWords
+from ..study.study import NULL_KINDS, REPAIRINGS, WITHIN, Study
+from ..study.surrogate_runs import FAMILY_OPTIONS
+from .calibrated_tests import Design, RepairedStudies, SimulatedTests, SurrogateDyads
+from .common_causes import common_bursts, group_difference, shared_physiology
+
+REPAIR_DRAWS, SURROGATE_DRAWS = 999, 39
+"""Draws of a simulated test that was not told how many."""
+COUPLINGS = (0.2, 0.4, 0.6, 0.8)
+POWER_SHARE = 4
+"""Simulations of the level for each simulation of one coupling."""
+MOST_CELLS = 20
+_FEWEST_IN_CELL = 5
+_FEW_DYADS = 6
+
+
+def calibrate(
+    study: Study,
+    spec: WTC,
+    *,
+    kind: str = "repair",
+    n_sims: int = 200,
+    n_draws: int | None = None,
+    couplings: Sequence[float] = COUPLINGS,
+    alpha: float = 0.05,
+    signal: str = "hbo",
+    pairs: Pairs = "same",
+    epochs: EpochWords = None,
+    within: Sequence[str] = ("session",),
+    measure: str = "coherence",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    physiology: Mapping[str, ArrayLike] | None = None,
+    backend: str = "auto",
+    progress: bool = False,
+) -> Calibration:
+    """
+    False positives and power of a test on a study's own recordings.
+
+    Parameters
+    ----------
+    study : Study
+    spec : WTC
+        With bands.
+    kind : str
+        As `Study.null`.
+    n_sims : int
+        Simulations without interaction; a quarter as many are made for each coupling.
+    n_draws : int, optional
+        Draws of each simulated test; by default 999 re-pairings (all, where there are fewer), or 39 surrogates.
+    couplings : sequence of float
+        Coherency of two people in every band, 0 to 1, put into one of the channel pairs; may be empty.
+    alpha : float
+        Level of the family-wise test over channel pairs, epochs and bands; upper tail.
+    signal, pairs, epochs, within, measure, seed, options, backend, progress
+        As `Study.null`. Surrogates are tested over four channel pairs at most, drawn at random, and so is power.
+    physiology : mapping of recording id to float [sample], optional
+        Pulse, breathing or another auxiliary signal of every recording, at its rate: real partners are tested against
+        re-paired ones.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    PlanError, InputError
+        If a word or a number is out of its range, or the study cannot be calibrated: re-pairing takes four dyads that
+        may exchange partners, surrogates two people who never met. Nothing has been computed then.
+    """
+    few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
+    design = Design(
+        spec=spec, kind=kind, n_draws=few if n_draws is None else n_draws, alpha=alpha, signal=signal, pairs=pairs,
+        epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
+    )  # fmt: skip
+    _check(design, n_sims, couplings)
+    tests: SimulatedTests
+    if kind == "repair":
+        RepairedStudies.check(study, design)
+        tests = RepairedStudies(study, design, progress=progress)
+    else:
+        tests = SurrogateDyads(study, design, n_sims)
+    # Before the long part, as signals may be refused here.
+    warnings = tuple(_warnings(study, design, tests, physiology))
+    n_power = max(1, n_sims // POWER_SHARE)
+    ranks = np.array([tests.rank(k) for k in _bar(range(n_sims), "level", progress)])
+    found = [
+        sum(tests.finds(k, float(g)) for k in _bar(range(n_power), f"coupling {g:g}", progress)) for g in couplings
+    ]
+    edges, counts = _cells(ranks, tests.n_draws)
+    # Not alpha (m + 1) itself, which rounding may put below the whole number that it is.
+    most = int(np.floor(alpha * (tests.n_draws + 1) * (1 + 1e-12)))
+    return Calibration(
+        kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
+        attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
+        couplings=tuple(float(g) for g in couplings), found=tuple(found), n_power=n_power, level_unit=tests.level_unit,
+        power_unit=tests.power_unit, design=tests.page,
+        warnings=warnings, signal=signal, bands=tuple(spec.bands or {}), seed=seed,
+    )  # fmt: skip
+
+
+def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
+    """Refuse words and numbers that cannot be meant."""
+    if design.kind not in NULL_KINDS:
+        near = difflib.get_close_matches(str(design.kind), NULL_KINDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
+        raise PlanError(f"null kind {design.kind!r} is not known: {hint}")
+    if not design.spec.bands:
+        raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
+    needs_shares(design.measure)
+    split_seed(design.seed)
+    for word in design.within:
+        if word not in WITHIN:
+            raise PlanError(f"within={word!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+    for word in design.options:
+        if word not in FAMILY_OPTIONS.get(design.kind, ()):
+            raise PlanError(f"option {word!r} does not belong to kind {design.kind!r}: leave it out")
+    if not 0 < design.alpha < 1:
+        raise PlanError(f"alpha must lie between 0 and 1, got {design.alpha!r}")
+    if n_sims < 1:
+        raise PlanError(f"n_sims must be at least 1, got {n_sims!r}: 200 are usual")
+    if not 1 <= design.n_draws <= REPAIRINGS:
+        raise PlanError(f"n_draws must lie between 1 and {REPAIRINGS}, got {design.n_draws!r}")
+    if design.alpha * (design.n_draws + 1) < 1 - 1e-12:
+        raise PlanError(
+            f"{design.n_draws} draws cannot give a p of {design.alpha:g}: take n_draws of at least "
+            f"{int(np.ceil(1 / design.alpha * (1 - 1e-12))) - 1}"
+        )
+    for g in couplings:
+        if not 0 < g <= 1:
+            raise PlanError(f"couplings must lie above 0 and at most at 1, got {g!r}")
+    if list(couplings) != sorted(set(couplings)):
+        raise PlanError(f"couplings must rise, each named once, got {list(couplings)!r}")
+
+
+def _cells(ranks: NDArray[np.int64], n_draws: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Edges and counts of cells of ranks: as many as the simulations fill, of one width if that leaves enough."""
+    most = int(np.clip(len(ranks) // _FEWEST_IN_CELL, 1, min(MOST_CELLS, n_draws + 1)))
+    even = next(n for n in range(most, 0, -1) if (n_draws + 1) % n == 0)
+    n_cells = even if 2 * even >= most else most
+    edges = np.round(np.linspace(0, n_draws + 1, n_cells + 1)).astype(int)
+    counts = np.histogram(ranks, edges - 0.5)[0]
+    return tuple(edges.tolist()), tuple(counts.tolist())
+
+
+def _bar(simulations: range, what: str, progress: bool) -> Iterable[int]:
+    if not progress:
+        return simulations
+    from tqdm.auto import tqdm
+
+    return tqdm(simulations, desc=what, unit="simulation")
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _warnings(
+    study: Study, design: Design, tests: SimulatedTests, physiology: Mapping[str, ArrayLike] | None
+) -> Iterable[str]:
+    n_dyads = len({row.dyad for row in study.dyads})
+    if n_dyads < _FEW_DYADS:
+        yield f"{n_dyads} dyads are few: what they do says little about others."
+    yield from _burst_words(study, design)
+    if isinstance(tests, RepairedStudies) and "group" not in design.within:
+        p = group_difference(tests.null, {row.dyad: row.group for row in study.dyads}, design.seed)
+        if p <= design.alpha:
+            yield (
+                "People of one group are more coherent with each other than with those of another although they never "
+                f"met (p = {p:.2g}): they are not exchangeable; use within=['session', 'group']."
+            )
+    if physiology is not None:
+        p = shared_physiology(
+            study, physiology, design.spec, epochs=design.epochs, within=design.within, seed=design.seed,
+            backend=design.backend,
+        )  # fmt: skip
+        if p <= design.alpha:
+            yield (
+                f"The auxiliary signals of real partners are more coherent than those of re-paired ones (p = {p:.2g}): "
+                "part of what re-pairing finds may be shared physiology; regress it out before packing."
+            )
+
+
+def _burst_words(study: Study, design: Design) -> Iterable[str]:
+    found = common_bursts(study, dict(design.spec.bands or {}), design.signal, design.seed)
+    for name, (correlation, p) in found.items():
+        if p * len(found) <= _SURE:
+            meaning = (
+                "re-pairing allows for it"
+                if design.kind == "repair"
+                else "surrogates of single dyads take such bursts for synchrony; use kind='repair'"
+            )
+            yield (
+                f"In band {name!r} the power of people who never met rises and falls together (mean correlation of "
+                f"envelopes {correlation:.2f}, p = {p:.2g}): {meaning}."
+            )

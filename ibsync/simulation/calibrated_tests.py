@@ -1,0 +1,356 @@
+"""One simulated test after another, made of a study's own recordings: for re-pairing, and for single dyads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.spec import WTC
+from ..errors import InputError, PlanError
+from ..inference.p_values import single_step_p
+from ..inference.repaired_test import repair_test
+from ..nulls.counts import tie_tolerance
+from ..nulls.random_streams import entity_id
+from ..nulls.repaired_null import Null
+from ..nulls.repairing import Draws, Repairing
+from ..recordings.recording import DyadRow, Recording
+from ..study.channel_pairs import Axes, Pairs
+from ..study.epochs import EpochWords, common_epochs, epoch_names
+from ..study.pair_values import plan_draws
+from ..study.rows import require_signal
+from ..study.study import Study
+from ..study.surrogate_runs import Request, sources_of
+from .pseudo_dyads import (
+    HALVES,
+    ORDER,
+    PAIRS,
+    SHIFT,
+    Cast,
+    Casting,
+    Injection,
+    Pair,
+    drawn_order,
+    drawn_seed,
+    pseudo_dyads,
+)
+
+Floats = NDArray[np.float64]
+
+MOST_PAIRS = 4
+"""Channel pairs of a pseudo-dyad; more would make calibration as long as the analysis."""
+SMALLEST_BLOCK = 4
+"""Dyads from which two halves can be made that have something to exchange."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is calibrated; the words are those of `Study.null`."""
+
+    spec: WTC
+    kind: str
+    n_draws: int
+    alpha: float
+    signal: str
+    pairs: Pairs
+    epochs: EpochWords
+    within: Sequence[str]
+    measure: str
+    seed: int
+    backend: str
+    options: Mapping[str, Any]
+
+
+class SimulatedTests(Protocol):
+    """Tests of one design on people who never met."""
+
+    n_draws: int
+    """Draws m of each test."""
+    level_unit: str
+    """What one simulation of the level tests, in words."""
+    power_unit: str
+    """What one simulation of the power tests, in words."""
+    page: str
+    """How the simulations are made, in words."""
+
+    def rank(self, simulation: int) -> int:
+        """Draws, of m, whose largest statistic reaches that of people who do not interact."""
+
+    def finds(self, simulation: int, coupling: float) -> bool:
+        """Whether a coupling put into one channel pair is found there."""
+
+
+class RepairedStudies:
+    """
+    Re-pairing tests of studies of people who never met.
+
+    For the level, dyads are split into halves at random: first persons of one half and second persons of the other
+    never met. They are put together at random, and tested against all other ways of putting them together. For the
+    power, every first person gets somebody else's second person and the two a coupling; the other cells of the matrix
+    are the same recordings, and the real partners among them are too few to matter (one of N in a row).
+
+    Parameters
+    ----------
+    study : Study
+    design : Design
+
+    Raises
+    ------
+    PlanError, InputError
+        As `Study.null`, and if no block has four dyads.
+    """
+
+    def __init__(self, study: Study, design: Design, *, progress: bool) -> None:
+        self._design = design
+        self.null = _repairing(study, design, design.pairs, progress=progress)
+        whole = self.null.design
+        self._blocks = [block for block in whole.blocks if len(block) >= SMALLEST_BLOCK]
+        self._casting = Casting(study, design.signal)
+        self._pairs = usable_pairs(study.dyads, asked_pairs(study, design.pairs))
+        halved = sum(len(block) // 2 for block in self._blocks)
+        self.n_draws = self._halved(0).draws.n
+        self.level_unit = f"studies of {halved} dyads"
+        self.power_unit = f"studies of {len(whole)} dyads"
+        n_pairs = min(MOST_PAIRS, len(self._pairs))
+        self.page = (
+            f"Level: the {len(whole)} dyads were split into halves at random, and first persons of one half put "
+            f"together with second persons of the other, who never met: studies of {halved} dyads with p-values no "
+            f"smaller than {1 / (self.n_draws + 1):.2g}, over all channel pairs asked for (re-pairings of all "
+            f"{len(whole)} dyads allow {1 / whole.n_repairings:.2g}). As partners are put together at random, such a "
+            "test is at its level whoever the people are: what this shows is how fine its p-values are. Power: studies "
+            f"of {len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
+        )
+
+    @classmethod
+    def check(cls, study: Study, design: Design) -> None:
+        """Refuse, before anything is computed, a study that has no block of four dyads."""
+        planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed)
+        sizes = [len(block) for block in planned.design.blocks]
+        if max(sizes) < SMALLEST_BLOCK:
+            raise PlanError(
+                f"calibrating re-pairing takes at least {SMALLEST_BLOCK} dyads that may exchange partners, to be split "
+                f"into halves that never met; here {max(sizes)} may: calibrate once there are more"
+            )
+
+    def rank(self, simulation: int) -> int:
+        """As `SimulatedTests`."""
+        null = self._halved(simulation)
+        return rank_of(_family_wise(null), null.draws.n)
+
+    def finds(self, simulation: int, coupling: float) -> bool:
+        """As `SimulatedTests`."""
+        design = self._design
+        made = _repairing(self._coupled(simulation, coupling), design, "same")
+        n_slots = min(MOST_PAIRS, len(self._pairs))
+        shape = (len(epoch_names(design.epochs)), n_slots, n_slots, -1)
+        null = replace(made, draws=self._draws(made.design, simulation))
+        return bool(np.nanmin(_family_wise(null).reshape(shape)[:, 0, 0]) <= design.alpha)
+
+    def _draws(self, design: Repairing, simulation: int) -> Draws:
+        n = self._design.n_draws
+        return Draws.plan(design, n, drawn_seed(self._design.seed, simulation), enumerate_up_to=n)
+
+    def _halved(self, simulation: int) -> Null:
+        """A study of the first persons of one half and the second persons of the other."""
+        first: list[int] = []
+        second: list[int] = []
+        labels: list[str] = []
+        for number, block in enumerate(self._blocks):
+            order = block[drawn_order(len(block), self._design.seed, simulation, f"block {number}", HALVES)]
+            half = len(block) // 2
+            first += order[:half].tolist()
+            second += order[half : 2 * half].tolist()
+            labels += [f"{number}"] * half
+        whole, place = self.null.design, [f"{k:06d}" for k in range(len(first))]
+        people = [whole.persons_a[i] for i in first], [whole.persons_b[j] for j in second]
+        design = Repairing.of(place, *people, {"block": labels})
+        values = self.null.pair_values[:, first][:, :, second]
+        return Null(values, self._draws(design, simulation), self.null.sessions)
+
+    def _coupled(self, simulation: int, coupling: float) -> Cast:
+        """A study of as many dyads, whose second persons were exchanged and then coupled with the first."""
+        design, whole = self._design, self.null.design
+        order = drawn_order(len(self._pairs), design.seed, simulation, "channel pairs", PAIRS)
+        pairs = [self._pairs[k] for k in order[:MOST_PAIRS]]
+        partner: dict[str, str] = {}
+        for number, block in enumerate(whole.blocks):
+            n = len(block)
+            turn = block[drawn_order(n, design.seed, simulation, f"block {number}", ORDER)]
+            by = 1 + int(drawn_order(n - 1, design.seed, simulation, f"block {number}", SHIFT)[0])
+            partner |= {whole.dyads[turn[k]]: whole.dyads[turn[(k + by) % n]] for k in range(n)}
+        rows = []
+        for occasion in self._casting.occasions:
+            there = occasion.by_dyad
+            for name, other in partner.items():
+                if name in there and other in there:
+                    entity = entity_id(f"{name} | {occasion.label}")
+                    shared = Injection(coupling, bands_of(design.spec), design.seed, simulation, entity)
+                    rows.append(self._casting.row(name, there[name], there[other], pairs, shared))
+        return Cast.of(self._casting.study, rows)
+
+
+class SurrogateDyads:
+    """
+    Surrogate tests of single pseudo-dyads: two people of one session and task who never met.
+
+    Statistics are standardised over the draws and the observed value together, which keeps their ranks exact with few
+    draws and needs no others.
+
+    Parameters
+    ----------
+    study : Study
+    design : Design
+
+    Raises
+    ------
+    PlanError, InputError
+        As `Study.null`, and if there are no two people who never met, or epochs of a session differ in timing.
+    """
+
+    def __init__(self, study: Study, design: Design, n_simulations: int) -> None:
+        self._design = design
+        self.n_draws = design.n_draws
+        require_signal(study, study.dyads, design.signal)
+        self._asked = asked_pairs(study, design.pairs)
+        self._casting = Casting(study, design.signal)
+        for occasion in self._casting.occasions:
+            common_epochs(occasion, design.epochs)
+        self._dyads = pseudo_dyads(study.dyads, self._casting.occasions, design.within, design.seed)
+        # Words that do not fit the recordings are refused here, before anything is computed.
+        sources_of(self._cast(range(min(n_simulations, len(self._dyads)))), self._request(design.seed))
+        n = min(n_simulations, len(self._dyads))
+        people = {person for first, second in self._dyads[:n] for person in (first.person_a, second.person_b)}
+        self.level_unit = self.power_unit = "pseudo-dyads"
+        self.page = (
+            f"Each simulation tested one pseudo-dyad of people who never met, {n} different ones of {len(people)} "
+            f"people, over at most {MOST_PAIRS} channel pairs drawn at random. Limits treat simulations as "
+            "independent, although the same people occur in several. Power: one of the channel pairs coupled."
+        )
+
+    def rank(self, simulation: int) -> int:
+        """As `SimulatedTests`."""
+        return rank_of(self._tested(simulation, None), self.n_draws)
+
+    def finds(self, simulation: int, coupling: float) -> bool:
+        """As `SimulatedTests`."""
+        p = self._tested(simulation, coupling)
+        return bool(np.nanmin(p[:, 0, 0]) <= self._design.alpha)
+
+    def _tested(self, simulation: int, coupling: float | None) -> Floats:
+        """Family-wise p: float64 [epoch, slot_a, slot_b, band]."""
+        cast = self._cast([simulation], coupling)
+        source = sources_of(cast, self._request(drawn_seed(self._design.seed, simulation)))[0][0]
+        draws = np.arange(self.n_draws + 1)
+        parts = [source.values(draws[k : k + source.block]) for k in range(0, len(draws), source.block)]
+        values = np.concatenate(parts)
+        p = largest_p(values.reshape(len(values), -1)).reshape(values.shape[1:])
+        if np.isnan(p).all():
+            raise InputError(f"{cast.dyads[0].label}: no channel pair has a value: see ibsync check")
+        return p
+
+    def _request(self, seed: int) -> Request:
+        d = self._design
+        return Request(
+            spec=d.spec, kind=d.kind, n=d.n_draws, seed=seed, signal=d.signal, pairs="same", epochs=d.epochs,
+            length="common", tail="greater", measure=d.measure, options=d.options, stop_at=None, backend=d.backend,
+        )  # fmt: skip
+
+    def _cast(self, simulations: Sequence[int], coupling: float | None = None) -> Cast:
+        design, rows = self._design, []
+        for simulation in simulations:
+            first, second = self._dyads[simulation % len(self._dyads)]
+            pseudo = replace(first, recording_b=second.recording_b)
+            usable = usable_pairs([pseudo], self._asked)
+            order = drawn_order(len(usable), design.seed, simulation, "channel pairs", PAIRS)
+            pairs = [usable[k] for k in order[:MOST_PAIRS]]
+            shared = None
+            if coupling is not None:
+                shared = Injection(coupling, bands_of(design.spec), design.seed, simulation, 0)
+            rows.append(self._casting.row(f"{simulation}", first, second, pairs, shared))
+        return Cast.of(self._casting.study, rows)
+
+
+def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = False) -> Null:
+    """Values of everybody with everybody."""
+    null = study.null(
+        design.spec, kind="repair", n=design.n_draws, within=design.within, seed=design.seed, signal=design.signal,
+        pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, progress=progress,
+    )  # fmt: skip
+    assert isinstance(null, Null)
+    return null
+
+
+def asked_pairs(study: Study, pairs: Pairs) -> list[Pair]:
+    """Channel pairs by name."""
+    axes = Axes.of(study.dyads, pairs)
+    return [(axes.a[i], axes.b[j]) for i, j in np.argwhere(axes.wanted)]
+
+
+def usable_pairs(rows: Sequence[DyadRow], asked: Sequence[Pair]) -> list[Pair]:
+    """
+    Channel pairs that are good in both people, in as many rows as any pair is.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    good = [(_good(row.recording_a), _good(row.recording_b)) for row in rows]
+    n_rows = [sum(a in first and b in second for first, second in good) for a, b in asked]
+    if not max(n_rows):
+        raise InputError(f"{rows[0].label}: none of the channel pairs asked for is good in both people")
+    return [pair for pair, n in zip(asked, n_rows, strict=True) if n == max(n_rows)]
+
+
+def _good(recording: Recording) -> set[str]:
+    return {name for name, fine in zip(recording.channels, recording.good, strict=True) if fine}
+
+
+def bands_of(spec: WTC) -> tuple[Any, ...]:
+    """The bands of a spec."""
+    return tuple((spec.bands or {}).values())
+
+
+def largest_p(values: Floats) -> Floats:
+    """
+    Family-wise p of each feature against the largest standardised statistic of each draw.
+
+    Parameters
+    ----------
+    values : float64 [draw 0..m, feature]
+        Row 0 is the observed one.
+
+    Returns
+    -------
+    float64 [feature]
+        NaN where the observed value is missing.
+    """
+    out = np.full(values.shape[1], np.nan)
+    tested = np.isfinite(values[0])
+    if not tested.any():
+        return out
+    drawn = values[:, tested]
+    # Over all rows alike: which of them is the observed one must make no difference.
+    mean, sd = np.nanmean(drawn, axis=0), np.nanstd(drawn, axis=0)
+    tolerance = tie_tolerance(drawn[0], np.dtype(np.float32))
+    varies = sd > tolerance
+    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies)
+    z = (drawn - mean) * scale
+    z[np.isnan(z)] = -np.inf
+    out[tested] = single_step_p(z[0], z[1:].max(axis=1), np.where(varies, tolerance * scale, 1.0))
+    return out
+
+
+def rank_of(p: Floats, n_draws: int) -> int:
+    """Draws b that reach the largest statistic, from family-wise p-values (b + 1) / (m + 1)."""
+    return round(float(np.nanmin(p)) * (n_draws + 1)) - 1
+
+
+def _family_wise(null: Null) -> Floats:
+    found = repair_test(null, correct=("max",), workers=1)["p_max_single"]
+    if np.isnan(found).all():
+        raise InputError("no feature of the study has a value: see ibsync check")
+    return np.asarray(found)

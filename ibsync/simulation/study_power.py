@@ -1,0 +1,442 @@
+"""How many dyads and sessions a longitudinal study needs: the share of simulated studies in which its test finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import min_p
+from ..inference.p_values import clopper_pearson
+from ..inference.partial_correlation import LEAST_UNITS as LEAST_OF_OUTCOME
+from ..inference.partial_correlation import FreedmanLane, Shuffles
+from ..inference.signflip import exchange_test
+from ..nulls.labels import slopes
+from ..nulls.random_streams import split_seed
+from ..nulls.relabelling import LEAST_UNITS, Exchanges
+from ..nulls.tails import Tail
+from ..recordings.whole_files import JsonFile
+from .courses import TIES
+from .study_model import Drawn, SynchronyModel, therapist_labels
+
+Floats = NDArray[np.float64]
+Limits = tuple[float, float]
+TestName = Literal["plasticity", "outcome"]
+Level = Literal["mean", "slope", "within"]
+
+WANTED_POWER = 0.8
+_LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), strict=True))
+"""How an outcome is tested that is tied to so much of a dyad."""
+
+
+@dataclass(frozen=True)
+class StudyPower(JsonFile):
+    """How often the test of a longitudinal study finds what was planted, by dyads and sessions.
+
+    Attributes
+    ----------
+    test : str
+        "plasticity" or "outcome".
+    level : str
+        For "outcome", what is related: "mean", "slope" or "within"; else empty.
+    tail : str
+    alpha : float
+        Level of the test, family-wise over the channel pairs of the model.
+    dyads, sessions : tuple of int
+        Sizes that were tried.
+    found : tuple of tuple of int
+        Studies [dyads][sessions] in which it was found, of `n_sims` each.
+    n_sims : int
+    wanted : float
+        Power that is asked for.
+    model : SynchronyModel
+        What was simulated.
+    n_perm, seed : int
+        Permutations of each test, and what everything random follows from.
+    """
+
+    test: str
+    level: str
+    tail: str
+    alpha: float
+    dyads: tuple[int, ...]
+    sessions: tuple[int, ...]
+    found: tuple[tuple[int, ...], ...]
+    n_sims: int
+    wanted: float
+    model: SynchronyModel = field(repr=False)
+    n_perm: int
+    seed: int
+
+    @property
+    def power(self) -> Floats:
+        """Share of studies in which it was found, float64 [dyads, sessions]."""
+        return np.array(self.found) / self.n_sims
+
+    @property
+    def limits(self) -> tuple[Floats, Floats]:
+        """Clopper-Pearson limits of the power, 95 %: float64 [dyads, sessions] each."""
+        return clopper_pearson(np.array(self.found), self.n_sims)
+
+    @property
+    def enough(self) -> dict[int, int | None]:
+        """By number of sessions the fewest dyads tried that reach the wanted power; None if no number does."""
+        reached = self.power >= self.wanted
+        return {
+            sessions: next((n for n, there in zip(self.dyads, column, strict=True) if there), None)
+            for sessions, column in zip(self.sessions, reached.T, strict=True)
+        }
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is needed, by number of sessions; and what no number of simulations can mend."""
+        return (*(self._enough_words(sessions) for sessions in self.sessions), *self._hopeless_words())
+
+    def _enough_words(self, sessions: int) -> str:
+        column, n_dyads = self.sessions.index(sessions), self.enough[sessions]
+        row = len(self.dyads) - 1 if n_dyads is None else self.dyads.index(n_dyads)
+        low, high = (float(limit[row, column]) for limit in self.limits)
+        share = f"{_percent(self.power[row, column])} (95 % limits {_percent(low)} to {_percent(high)})"
+        many = f"{sessions} session{'s' * (sessions > 1)}"
+        if n_dyads is None:
+            return f"{many}: no number of dyads tried reaches {_percent(self.wanted)}; {self.dyads[row]} reach {share}."
+        fewest = " or fewer" * (row == 0)
+        return f"{many}: {n_dyads} dyads{fewest} reach {_percent(self.wanted)}: found in {share}."
+
+    def _hopeless_words(self) -> list[str]:
+        if self.test != "plasticity":
+            return []
+        least = {n: _least_p(n, self) for n in self.dyads}
+        shared = f" of {self.model.therapists} therapists" * (self.model.therapists > 0)
+        return [
+            f"{n} dyads{shared} allow no p below {p:.3g}, so that at alpha {self.alpha:g} nothing can be found."
+            for n, p in least.items()
+            if p > self.alpha * (1 + 1e-12)
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as a dictionary that JSON can carry."""
+        stored = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        low, high = self.limits
+        derived = {"power": self.power.tolist(), "low": low.tolist(), "high": high.tolist()}
+        return {
+            **stored, "model": asdict(self.model), **derived, "enough": {str(s): n for s, n in self.enough.items()},
+            "sentences": list(self.sentences),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        low, high = self.limits
+        cells = [["dyads", *(f"{sessions} sessions" for sessions in self.sessions)]]
+        for row, n in enumerate(self.dyads):
+            of_row = zip(self.power[row], low[row], high[row], strict=True)
+            cells.append([str(n), *(f"{share:.2f} [{least:.2f}, {most:.2f}]" for share, least, most in of_row)])
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+        return "\n".join([self.title, *(f"  {line}" for line in (*table, *self.sentences, self.design))])
+
+    @property
+    def title(self) -> str:
+        """What was tested, in words."""
+        pairs = self.model.n_pairs
+        of_pairs = f", family-wise over {pairs} tests" if pairs > 1 else ""
+        return f"Power of {self._test_words} at alpha {self.alpha:g}, {self.tail}{of_pairs}"
+
+    @property
+    def _test_words(self) -> str:
+        if self.test == "plasticity":
+            return f"a change of {self.model.growth.mean:g} per session"
+        how = {"mean": "mean synchrony", "slope": "change of synchrony", "within": "synchrony of sessions"}[self.level]
+        return f"an association of {how} with an outcome"
+
+    @property
+    def design(self) -> str:
+        """How the studies were simulated, in words."""
+        default = asdict(SynchronyModel())
+        own = asdict(self.model)
+        course = {name: value for name, value in own.pop("growth").items() if value != default["growth"][name]}
+        del own["level"], default["level"]
+        told = {f"growth {name}": value for name, value in course.items()}
+        told |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
+        words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in told.items())
+        return f"{self.n_sims} studies for each number, {self.n_perm} permutations, seed {self.seed}; {words}."
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(
+            f"{name} with {tie[0]}, correlation {tie[1]:g}" if tie else f"{name} alone" for name, tie in value.items()
+        )
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _least_p(n_dyads: int, of: StudyPower) -> float:
+    n_units = len({of.model.names(dyad)[2] for dyad in range(n_dyads)})
+    if n_units < LEAST_UNITS:
+        return 1.0
+    draws = Exchanges.plan(_labels(n_units), of.n_perm, of.seed, list_up_to=of.n_perm)
+    return min_p(draws, _tail(of.tail))
+
+
+def _tail(word: str) -> Tail:
+    if word not in get_args(Tail):
+        raise PlanError(f"tail={word!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    return word  # type: ignore[return-value]
+
+
+def study_power(
+    model: SynchronyModel,
+    dyads: Sequence[int],
+    sessions: Sequence[int],
+    *,
+    test: TestName = "plasticity",
+    outcome: str | None = None,
+    level: Level | None = None,
+    alpha: float = 0.05,
+    tail: Tail = "two-sided",
+    wanted: float = WANTED_POWER,
+    n_sims: int = 500,
+    n_perm: int = 999,
+    seed: int = 0,
+    progress: bool = False,
+) -> StudyPower:
+    """How many dyads and sessions a study needs, from studies simulated by a model.
+
+    A study counts if its test finds the first channel pair, in which the model plants growth and what goes with
+    outcomes. The tests are those of `ibs.plasticity` (signs of slopes) and `ibs.outcome`, with the step-down maximum
+    where there are several pairs; clients of one therapist change signs together, and outcomes only among themselves.
+    Studies in which too few dyads have two sessions find nothing.
+
+    Parameters
+    ----------
+    model : SynchronyModel
+        What is planted and how much dyads, sessions and measurements vary. With nothing planted the power is the rate
+        of false positives.
+    dyads, sessions : sequence of int
+        Numbers to try, rising.
+    test : {"plasticity", "outcome"}
+    outcome : str, optional
+        For "outcome": name of one of `model.outcomes`; it may be left out where there is one.
+    level : {"mean", "slope", "within"}, optional
+        For "outcome", as in `ibs.outcome`. Default: what fits that to which the outcome is tied.
+    alpha : float
+    tail : {"two-sided", "greater", "less"}
+    wanted : float
+        Power that is asked for.
+    n_sims : int
+        Studies for each number of dyads and sessions.
+    n_perm : int
+        Permutations of each test; all are listed where there are no more than that.
+    seed : int
+        Everything random follows from it.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    StudyPower
+
+    Raises
+    ------
+    PlanError
+        If a word or number is out of its range, or the permutations cannot give a p of `alpha`.
+
+    Examples
+    --------
+    >>> from ibsync import Growth
+    >>> model = SynchronyModel(growth=Growth(mean=0.03, sd=0.01), noise_sd=0.04)
+    >>> study_power(model, [8, 12], [4], n_sims=100, n_perm=199).enough
+    {4: 8}
+    """
+    sizes = [_rising("dyads", dyads), _rising("sessions", sessions)]
+    tested = _Tested.of(model, test, outcome, level, alpha, _tail(tail), n_perm)
+    _check_sizes(tested, *sizes)
+    _check_numbers(alpha, wanted, n_sims, n_perm)
+    split_seed(seed)
+    cells = [(n, s) for n in sizes[0] for s in sizes[1]]
+    jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
+    found = [tested.finds(n, s, (seed, k)) for n, s, k in _bar(jobs, len(cells) * n_sims, progress)]
+    counts = np.array(found).reshape(len(sizes[0]), len(sizes[1]), n_sims).sum(axis=2)
+    return StudyPower(
+        test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=sizes[0], sessions=sizes[1],
+        found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
+        n_perm=n_perm, seed=seed,
+    )  # fmt: skip
+
+
+def _bar(jobs: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
+    if not progress:
+        return jobs
+    from tqdm.auto import tqdm
+
+    return tqdm(jobs, total=total, desc="power", unit="study")
+
+
+# --- what is tested ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The test of one study, and what it is to find."""
+
+    model: SynchronyModel
+    outcome: str | None
+    level: Level | None
+    alpha: float
+    tail: Tail
+    n_perm: int
+
+    @classmethod
+    def of(
+        cls,
+        model: SynchronyModel,
+        test: str,
+        outcome: str | None,
+        level: str | None,
+        alpha: float,
+        tail: Tail,
+        n_perm: int,
+    ) -> _Tested:
+        if not isinstance(model, SynchronyModel):
+            raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
+        if test not in get_args(TestName):
+            raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
+        if test == "plasticity":
+            if outcome is not None or level is not None:
+                raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
+            return cls(model, None, None, alpha, tail, n_perm)
+        name = _one_outcome(model, outcome)
+        if level is not None and level not in get_args(Level):
+            raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
+        return cls(model, name, level or _level_of(model, name), alpha, tail, n_perm)  # type: ignore[arg-type]
+
+    @property
+    def correct(self) -> tuple[str, ...]:
+        return ("max",) if self.model.n_pairs > 1 else ()
+
+    def finds(self, n_dyads: int, n_sessions: int, seed: tuple[int, ...]) -> bool:
+        """Whether the first channel pair is found in one study."""
+        drawn = self.model.draw(n_dyads, n_sessions, seed)
+        run = self._plasticity if self.outcome is None else self._outcome
+        # One seed for all tests would tie them to one set of draws.
+        p = run(drawn, seed[-1])
+        return bool(p <= self.alpha * (1 + 1e-12))
+
+    def _plasticity(self, drawn: Drawn, seed: int) -> float:
+        """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
+        change = _slopes(drawn.coherence)
+        kept = np.flatnonzero(np.isfinite(change).any(axis=1))
+        of_dyads = [name or f"d{dyad}" for dyad, name in zip(kept, therapist_labels(self.model, kept), strict=True)]
+        names = list(dict.fromkeys(of_dyads))
+        if len(names) < LEAST_UNITS:
+            return 1.0
+        # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
+        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[kept]
+        draws = Exchanges.plan(names, self.n_perm, seed, list_up_to=self.n_perm)
+        return self._first(exchange_test(np.stack([sums, -sums], 1), draws, tail=self.tail, correct=self.correct))
+
+    def _outcome(self, drawn: Drawn, seed: int) -> float:
+        """The p of `ibs.outcome`."""
+        assert self.outcome is not None
+        values, outcome, units, strata = _related(drawn, drawn.outcomes[self.outcome], self.level, self.model)
+        labels = sorted(set(strata))
+        intercepts = np.array([[own == label for label in labels] for own in strata], np.float64)
+        if len(units) < LEAST_OF_OUTCOME or len(units) - len(labels) < 2:
+            return 1.0
+        shuffles = Shuffles.plan(units, strata, self.n_perm, seed, list_up_to=self.n_perm)
+        return self._first(FreedmanLane(values, outcome, intercepts, shuffles, tail=self.tail).run(self.correct))
+
+    def _first(self, found: Mapping[str, NDArray[Any]]) -> float:
+        """The p of the first pair, corrected if there are others."""
+        return float(found["p_max" if self.correct else "p"][0])
+
+
+def _one_outcome(model: SynchronyModel, name: str | None) -> str:
+    if not model.outcomes:
+        raise PlanError("test='outcome' needs an outcome: SynchronyModel(outcomes={'gain': ('growth', 0.5)})")
+    if name is None and len(model.outcomes) > 1:
+        raise PlanError(f"there are outcomes {', '.join(map(repr, model.outcomes))}; name one: outcome=...")
+    chosen = next(iter(model.outcomes)) if name is None else name
+    if chosen not in model.outcomes:
+        raise PlanError(f"there is no outcome {chosen!r}; there are {', '.join(map(repr, model.outcomes))}")
+    return chosen
+
+
+def _level_of(model: SynchronyModel, name: str) -> Level:
+    """What is related to an outcome that is tied, perhaps through others, to so much of a dyad."""
+    tie = model.outcomes[name]
+    while tie is not None and tie[0] not in TIES:
+        tie = model.outcomes[tie[0]]
+    return "mean" if tie is None else _LEVELS[tie[0]]
+
+
+def _labels(n_dyads: int) -> list[str]:
+    return [f"d{dyad + 1:02d}" for dyad in range(n_dyads)]
+
+
+def _slopes(coherence: Floats) -> Floats:
+    """Change per session of each dyad, float64 [dyad, pair]."""
+    by_session = np.moveaxis(coherence, 1, 0)
+    return slopes(by_session, np.arange(len(by_session), dtype=np.float64))
+
+
+def _related(
+    drawn: Drawn, outcome: Floats, level: Level | None, model: SynchronyModel
+) -> tuple[Floats, Floats, list[str], list[str]]:
+    """Synchrony [unit, pair], outcome [unit], labels of units, and within which they are exchanged."""
+    there = np.isfinite(drawn.coherence[..., 0])
+    if level == "within":
+        there &= there.sum(axis=1, keepdims=True) >= 2
+        dyads, sessions = np.nonzero(there)
+        strata = [_labels(len(there))[dyad] for dyad in dyads]
+        return drawn.coherence[dyads, sessions], outcome[dyads, sessions], [str(s) for s in sessions], strata
+    n = there.sum(axis=1)
+    mean = np.where(there[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
+    values = mean if level == "mean" else _slopes(drawn.coherence)
+    kept = np.flatnonzero(np.isfinite(values).all(axis=1))
+    of_dyads = np.where(there, outcome, 0.0).sum(axis=1) / n
+    units = [_labels(len(there))[dyad] for dyad in kept]
+    return values[kept], of_dyads[kept], units, therapist_labels(model, kept)
+
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def _rising(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Whole numbers of at least 1, each above the one before."""
+    listed = [numbers] if isinstance(numbers, int | np.integer) else list(numbers)
+    for number in listed:
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            raise PlanError(f"{name} holds {number!r}; give whole numbers of at least 1")
+    if not listed or listed != sorted(set(listed)):
+        raise PlanError(f"{name} must rise, each number once, got {listed!r}")
+    return tuple(int(number) for number in listed)
+
+
+def _check_sizes(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...]) -> None:
+    """Refuse numbers that no test can be made of."""
+    least = LEAST_UNITS if tested.outcome is None else LEAST_OF_OUTCOME
+    if dyads[0] < least:
+        raise PlanError(f"{dyads[0]} dyads are too few for this test; give {least} or more")
+    if sessions[0] < 2 and tested.level != "mean":
+        raise PlanError("1 session does not tell a change or a course; give 2 or more sessions")
+
+
+def _check_numbers(alpha: float, wanted: float, n_sims: int, n_perm: int) -> None:
+    for name, share in (("alpha", alpha), ("wanted", wanted)):
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+            raise PlanError(f"{name} = {share!r} must lie between 0 and 1")
+    for name, count in (("n_sims", n_sims), ("n_perm", n_perm)):
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+            raise PlanError(f"{name} = {count!r} must be a whole number of at least 1")
+    if alpha * (n_perm + 1) < 1 - 1e-12:
+        raise PlanError(
+            f"{n_perm} permutations cannot give a p of {alpha:g}: take n_perm of at least {int(np.ceil(1 / alpha)) - 1}"
+        )

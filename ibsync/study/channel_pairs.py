@@ -1,0 +1,59 @@
+"""The pairs of channels that a request names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..recordings.recording import DyadRow
+
+Pairs = str | Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Channel names of both people, over all dyads, and which pairs are wanted."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    wanted: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Sequence[DyadRow], pairs: Pairs) -> Axes:
+        """All channels of some rows; `pairs` names those wanted: "all", "same" or a list of (channel_a, channel_b)."""
+        a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
+        b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
+        if isinstance(pairs, str):
+            if pairs not in ("all", "same"):
+                raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pairs!r}")
+            wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
+        else:
+            wanted = np.zeros((len(a), len(b)), bool)
+            for first, second in _listed_pairs(pairs):
+                wanted[_position(first, a), _position(second, b)] = True
+        if not wanted.any():
+            raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
+        return cls(a, b, wanted)
+
+
+def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:
+    listed = list(pairs) if isinstance(pairs, Iterable) else [pairs]
+    for pair in listed:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pair!r} in it")
+    return listed
+
+
+def _position(name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        raise PlanError(
+            f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}")
+        )
+    return names.index(name)

@@ -1,0 +1,136 @@
+"""Who meets whom, when: rows of a study by occasion, epochs, channel pairs, and the signals that belong to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, PlanError
+from ..recordings.recording import DyadRow, Recording
+from ..recordings.study_file import StudyFile
+
+
+def occasion_label(session: object, task: object) -> str:
+    """Name of an occasion: session and task, where they are named."""
+    return " / ".join(str(word) for word in (session, task) if str(word)) or "all"
+
+
+def row_coordinates(rows: Sequence[DyadRow]) -> dict[str, Any]:
+    """Coordinates of a dataset with one row per dyad, session and task: people, roles, group, day, outcomes."""
+    names = ("session", "task", "person_a", "person_b", "role_a", "role_b", "group")
+    of_rows: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in names}
+    if any(np.isfinite(row.day) for row in rows):
+        of_rows["day"] = [row.day for row in rows]
+    outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
+    of_rows |= {f"outcome_{name}": [row.outcomes.get(name, np.nan) for row in rows] for name in outcomes}
+    return {"dyad": [row.dyad for row in rows], **{name: ("dyad", column) for name, column in of_rows.items()}}
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Dyad rows of one session and task that are computed at one length."""
+
+    label: str
+    rows: tuple[DyadRow, ...]
+    n_samples: int
+    sfreq: float
+
+    @property
+    def by_dyad(self) -> dict[str, DyadRow]:
+        """Row of each dyad that was there."""
+        return {row.dyad: row for row in self.rows}
+
+    def describe(self) -> list[str]:
+        """Size and length, to be read."""
+        longest = max(row.recording_a.n_samples for row in self.rows)
+        cut = f", cut from up to {longest / self.sfreq:.1f} s" if longest > self.n_samples else ""
+        return [f"{self.label}: {len(self.rows)} dyads, {self.n_samples / self.sfreq:.1f} s at {self.sfreq:g} Hz{cut}"]
+
+
+def occasions_of(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False) -> list[Occasion]:
+    """Rows by session and task, and by rate; with length "own" also by length.
+
+    Raises
+    ------
+    PlanError
+        If `length` is neither "common" nor "own".
+    InputError
+        With `one_rate`: if dyads of an occasion differ in rate, or one has several recordings.
+    """
+    if length not in ("common", "own"):
+        raise PlanError(f"length must be 'common' or 'own', got {length!r}")
+    groups: dict[tuple[Any, ...], list[DyadRow]] = {}
+    for row in rows:
+        rate = row.recording_a.sfreq
+        own = row.recording_a.n_samples if length == "own" else 0
+        groups.setdefault((occasion_label(row.session, row.task), rate, own), []).append(row)
+    occasions = [
+        Occasion(label, tuple(members), min(r.recording_a.n_samples for r in members), rate)
+        for (label, rate, _), members in groups.items()
+    ]
+    if one_rate:
+        _refuse_two_rates(occasions)
+    return occasions
+
+
+def _refuse_two_rates(occasions: Sequence[Occasion]) -> None:
+    first: dict[str, Occasion] = {}
+    for occasion in occasions:
+        other = first.setdefault(occasion.label, occasion)
+        if other.sfreq != occasion.sfreq:
+            raise InputError(
+                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.sfreq:g} Hz and dyad "
+                f"{other.rows[0].dyad!r} {other.sfreq:g} Hz: pack the study again with one rate (resample)"
+            )
+        twice = [d for d in occasion.by_dyad if sum(row.dyad == d for row in occasion.rows) > 1]
+        if twice:
+            raise InputError(f"{occasion.label}: dyad {twice[0]!r} has several recordings: mark one for use")
+
+
+def require_signal(study: StudyFile, rows: Iterable[DyadRow], signal: str) -> None:
+    """Refuse a study in which a recording lacks the signal, naming it."""
+    for row in rows:
+        for recording in (row.recording_a, row.recording_b):
+            if signal not in recording.signal_names:
+                raise InputError(
+                    f"{study.path}: {row.label}: {recording.participant} has no {signal!r}, only "
+                    f"{', '.join(recording.signal_names)}: choose another signal"
+                )
+
+
+# --- epochs -----------------------------------------------------------------------------------------------------------
+
+
+# --- channels and numbers ---------------------------------------------------------------------------------------------
+
+
+def signals_of(
+    study: StudyFile, recording: Recording, signal: str, channels: tuple[str, ...], n_samples: int
+) -> NDArray[np.float32]:
+    """Signals by channel name, NaN for a channel that is missing or bad: float32 [channel, sample]."""
+    signals = study.signals(recording, signal)
+    rows = {name: k for k, (name, good) in enumerate(zip(recording.channels, recording.good, strict=True)) if good}
+    out = np.full((len(channels), n_samples), np.nan, np.float32)
+    for k, name in enumerate(channels):
+        if name in rows:
+            out[k] = signals[rows[name], :n_samples]
+    return out
+
+
+def labels_of(
+    rows: Iterable[tuple[object, object, object]],
+    epochs: Iterable[object],
+    channels_a: Iterable[object],
+    channels_b: Iterable[object],
+    bands: Iterable[object],
+) -> str:
+    """What the axes of a study's values stand for, as JSON text: rows are (dyad, session, task)."""
+    named: dict[str, list[Any]] = {"dyad": [[str(word) for word in row] for row in rows]}
+    for axis, labels in (("epoch", epochs), ("channel_a", channels_a), ("channel_b", channels_b), ("band", bands)):
+        named[axis] = [str(label) for label in labels]
+    return json.dumps(named)

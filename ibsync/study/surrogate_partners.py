@@ -1,0 +1,212 @@
+"""Coherence of a dyad whose partner is replaced: one row of values per draw, draw 0 being the recording itself.
+
+Both classes are a `Source` of `nulls.surrogate_null`: draws are worked on in blocks whose size depends on the recording
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.backends.cuda.device import Device
+from ..coupling.engine import Coherence, Engine
+from ..coupling.measures import measured, needs_shares
+from ..coupling.transform.signals import prepare
+from ..nulls.random_streams import Purpose, permutations, purpose_word
+from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
+from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+# Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
+_BLOCK_VALUES = 1 << 22
+_LARGEST_BLOCK = 64
+# On a GPU every launch costs, and 64 bytes for each value are little. No measure of what is free: draws that are
+# computed together have to be the same every time.
+_DEVICE_BLOCK_VALUES = 1 << 25
+# Channels on either side when both people are simulated: then the pairs that are dropped cost little.
+_MODEL_CHANNELS = 24
+
+
+def block_size(n_channels: int, n_samples: int, *, on_device: bool = False) -> int:
+    """Draws to be computed together for a person with so many channels and samples: a power of two."""
+    fitting = (_DEVICE_BLOCK_VALUES if on_device else _BLOCK_VALUES) // max(1, n_channels * n_samples)
+    return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class SurrogatePartners:
+    """
+    The second person of a dyad (with `MODELS` both) replaced by surrogates.
+
+    Parameters
+    ----------
+    engine : Engine
+    x, y : float [channel, sample]
+        Signals of both people; NaN for gaps and missing channels. Surrogates are made of the signals with gaps filled;
+        gaps stay where they are, or move with the samples around them.
+    kind : str
+        One of `nulls.surrogate_signals.FAMILIES`.
+    seed : int
+    entities : tuple of int
+        Identity of the first and of the second person on this occasion.
+    measure : str
+        One of `measures.MEASURES`.
+    options : mapping
+        Options of the family.
+    """
+
+    engine: Engine
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    kind: str
+    seed: int
+    entities: tuple[int, int]
+    measure: str = "coherence"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def block(self) -> int:
+        """Draws to be computed together."""
+        return block_size(*self.y.shape, on_device=self.device is not None)
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU on which values lie; None on the host."""
+        return self.engine.device
+
+    def values(self, draws: Integers) -> Any:
+        """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band] of the device."""
+        if self.kind == "shift":
+            return self._shifted(draws)
+        partners = self._features(self.y, self.entities[1], draws)
+        if self.kind not in MODELS:
+            # Made anew for each block: what an earlier block needed must not be seen in this one.
+            return self._measured(self._features(self.x, self.entities[0], None), partners)
+        few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
+        return self.engine.xp.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
+
+    def _shifted(self, draws: Integers) -> Any:
+        """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
+        real = replace(self, kind="phase").values(np.zeros(1, np.int64))
+        kept = replace(self, engine=self.engine.tolerant)
+        found = kept._measured(
+            kept._features(self.x, self.entities[0], None), kept._features(self.y, self.entities[1], draws)
+        )
+        xp = self.engine.xp
+        found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
+        return xp.where(xp.isfinite(real), found, np.nan)
+
+    def _pairs(self, draws: Integers) -> Any:
+        """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
+        first = self._features(self.x, self.entities[0], draws)
+        values = self._measured(first, self._features(self.y, self.entities[1], draws))
+        return values[np.arange(len(draws)), np.arange(len(draws))]
+
+    def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
+        filled = prepare(x)
+        good = None if filled.bad is None else ~filled.bad
+        if draws is None:
+            return self.engine.features(filled.x, good)
+        where = {"seed": self.seed, "entity": entity}
+        if self.device is not None and self.kind in ON_DEVICE:
+            drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
+        else:
+            drawn = surrogates(self.kind, filled.x, draws, **where, **self.options)
+        n = filled.n_samples
+        seam = None
+        if self.kind == "shift":
+            seam = shifts(n, draws, **where)[:, None]
+            order = (np.arange(n) - seam) % n
+        elif self.kind == "block":
+            order = block_order(n, self.options["block"], draws, **where)
+        if good is not None and self.kind in ("shift", "block"):
+            good = np.moveaxis(good[:, order], 1, 0)
+        return self.engine.features(drawn, good, seam=seam)
+
+    def _measured(self, first: Any, partners: Any) -> Any:
+        xp = self.engine.xp
+        found = self.engine.coherence(first, partners, shares=needs_shares(self.measure), on_device=True)
+        values: Any = measured(found, self.measure, xp)
+        if values.ndim == 5:  # [a, draw, b, band, epoch]
+            return xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
+        return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
+
+
+@dataclass(frozen=True)
+class TrialPartners:
+    """
+    Trials of the second person exchanged within each epoch.
+
+    Parameters
+    ----------
+    tables : sequence of float [trial_a, trial_b, channel_a, channel_b, band]
+        For each epoch the statistic of every trial of the first person with every trial of the second.
+    seed : int
+    entities : sequence of int
+        Identity of each dyad x epoch on this occasion.
+    """
+
+    tables: Sequence[NDArray[np.floating]]
+    seed: int
+    entities: Sequence[int]
+
+    @property
+    def block(self) -> int:
+        """Draws to be computed together."""
+        return _LARGEST_BLOCK
+
+    @property
+    def device(self) -> None:
+        """Values lie on the host."""
+        return
+
+    def values(self, draws: Integers) -> Floats:
+        """Mean over the trials that have a value: float64 [draw, epoch, channel_a, channel_b, band]."""
+        return np.stack([self._epoch(t, e, draws) for t, e in zip(self.tables, self.entities, strict=True)], axis=1)
+
+    def _epoch(self, table: NDArray[np.floating], entity: int, draws: Integers) -> Floats:
+        n = len(table)
+        purpose = purpose_word(Purpose.TRIAL)
+        order = permutations(self.seed, draws, n, entity=entity, purpose=purpose)
+        out = np.empty((len(draws), *table.shape[2:]))
+        for k, partners in enumerate(order):
+            values = table[np.arange(n), partners].astype(np.float64)
+            present = np.isfinite(values)
+            total, count = np.where(present, values, 0).sum(axis=0), present.sum(axis=0)
+            out[k] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return out
+
+
+def trial_table(
+    engine: Engine, x: NDArray[np.floating], y: NDArray[np.floating], starts: Sequence[int], measure: str
+) -> Floats:
+    """
+    Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
+
+    Parameters
+    ----------
+    engine : Engine
+        Planned for the length of a trial, with one epoch.
+    x, y : float [channel, sample]
+        Signals of both people over the whole recording.
+    starts : sequence of int
+        First sample of each trial.
+    measure : str
+
+    Returns
+    -------
+    float64 [trial_a, trial_b, channel_a, channel_b, band]
+    """
+    n = engine.plan.n_samples
+    cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
+    found: Coherence = engine.coherence(engine.features(cut_x), engine.features(cut_y), shares=needs_shares(measure))
+    values = measured(found, measure)[..., 0]  # [trial_a, a, trial_b, b, band]
+    return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))

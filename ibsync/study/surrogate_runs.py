@@ -1,0 +1,317 @@
+"""A study's surrogate null: one source of values per dyad row, counted draw by draw, kept on disk if wanted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.backends.cuda.device import Device
+from ..coupling.engine import Engine
+from ..coupling.spec import WTC
+from ..coupling.transform.cone import CONE_SCALES
+from ..coupling.transform.scales import PERIOD_PER_SCALE
+from ..errors import PlanError
+from ..nulls.random_streams import entity_ids
+from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.surrogate_signals import FAMILIES
+from ..nulls.tails import Tail
+from ..recordings.recording import DyadRow
+from ..recordings.study_file import StudyFile
+from ..recordings.whole_files import check_writable
+from ..results.null_files import load_null, save_null
+from .channel_pairs import Axes, Pairs
+from .engines import engine_of
+from .epochs import EpochWords, by_epochs, epoch_names, spans_of
+from .rows import Occasion, occasions_of, require_signal, signals_of
+from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, trial_table
+
+Floats = NDArray[np.float64]
+
+SURROGATE_KINDS = (*FAMILIES, "trial")
+FAMILY_OPTIONS = {"iaaft": ("n_iterations",), "block": ("block",), "ar": ("order",)}
+"""Options of each family; ``block`` is a length in s."""
+_CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a surrogate null is asked for; the words are those of `Study.null`."""
+
+    spec: WTC
+    kind: str
+    n: int
+    seed: int
+    signal: str
+    pairs: Pairs
+    epochs: EpochWords
+    length: str
+    tail: Tail
+    measure: str
+    options: Mapping[str, Any]
+    stop_at: int | None
+    backend: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One dyad row as a `nulls.surrogate_null.Source`; its signals are read when they are needed."""
+
+    make: Callable[[], Any]
+    block: int
+    unwanted: NDArray[np.bool_]
+    device: Device | None = None
+
+    def values(self, draws: NDArray[np.int64]) -> Any:
+        values = self.make().values(draws)
+        if self.unwanted.any():
+            values[:, :, self.unwanted] = np.nan
+        return values
+
+
+def sources_of(study: StudyFile, request: Request) -> tuple[list[_Row], Engine]:
+    """
+    A source of values for each row of the study, in the order of the rows, and an engine that they use.
+
+    Raises
+    ------
+    PlanError, InputError
+        If the request does not fit the study; nothing has been computed then.
+    """
+    rows = study.dyads
+    axes = Axes.of(rows, request.pairs)
+    require_signal(study, rows, request.signal)
+    labels = [f"{person} | {_occasion(row)}" for row in rows for person in (row.person_a, row.person_b)]
+    entities = iter(entity_ids(labels).tolist())
+    identity = {id(row): (next(entities), next(entities)) for row in rows}
+    engines: dict[Any, Engine] = {}
+    made: dict[int, _Row] = {}
+    for occasion in occasions_of(rows, request.length):
+        if request.kind == "trial":
+            made |= {id(row): _trials(study, request, axes, occasion, row, engines) for row in occasion.rows}
+            continue
+        for chosen, spans in by_epochs(occasion, request.epochs):
+            engine = engine_of(occasion, request.spec, spans, request.backend, engines)
+            options = _options(request, occasion)
+            for row in chosen:
+                made[id(row)] = _surrogates(study, request, axes, occasion, row, engine, identity[id(row)], options)
+    return [made[id(row)] for row in rows], next(iter(engines.values()))
+
+
+def _occasion(row: DyadRow) -> str:
+    return f"{row.session} | {row.task}"
+
+
+def _surrogates(
+    study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, engine: Engine,
+    identity: tuple[int, int], options: Mapping[str, Any],
+) -> _Row:  # fmt: skip
+    def make() -> SurrogatePartners:
+        n = occasion.n_samples
+        x = signals_of(study, row.recording_a, request.signal, axes.a, n)
+        y = signals_of(study, row.recording_b, request.signal, axes.b, n)
+        return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
+
+    block = block_size(len(axes.b), occasion.n_samples, on_device=engine.device is not None)
+    return _Row(make, block, ~axes.wanted, engine.device)
+
+
+def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
+    """Options of the family, in samples."""
+    options = dict(request.options)
+    if request.kind != "block":
+        return options
+    bands = request.spec.bands or {}
+    longest_s = max(1 / band.low_hz for band in bands.values())
+    # Twice the cone of influence of the longest period: a whole wavelet.
+    block_s = options.pop("block", None)
+    if block_s is None:
+        block_s = 2 * CONE_SCALES * longest_s / PERIOD_PER_SCALE
+    if isinstance(block_s, bool) or not isinstance(block_s, int | float) or not block_s * occasion.sfreq >= 1:
+        raise PlanError(f"block={block_s!r} must be a length in s of at least one sample")
+    duration = occasion.n_samples / occasion.sfreq
+    if block_s * 2 > duration:
+        raise PlanError(
+            f"{occasion.label}: {duration:.0f} s hold fewer than two blocks of {block_s:.0f} s: give a shorter block, "
+            "or bands of shorter periods"
+        )
+    return {"block": round(block_s * occasion.sfreq)}
+
+
+def _trials(
+    study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, engines: dict[Any, Engine]
+) -> _Row:
+    spans = spans_of(row, request.epochs)
+    if spans is None:
+        raise PlanError("trials are exchanged within epochs: name the epochs, such as epochs=['talk']")
+    cuts = {name: _cuts(row, name, parts, occasion) for name, parts in spans.items()}
+    planned = [
+        _trial_engine(request, occasion, length, engines, f"{row.label}, epoch {name!r}")
+        for name, (_, length) in cuts.items()
+    ]
+    entities = entity_ids([f"{row.dyad} | {_occasion(row)} | {name}" for name in cuts]).tolist()
+    kept: list[TrialPartners] = []
+
+    def make() -> TrialPartners:
+        if not kept:
+            x = signals_of(study, row.recording_a, request.signal, axes.a, occasion.n_samples)
+            y = signals_of(study, row.recording_b, request.signal, axes.b, occasion.n_samples)
+            tables = [
+                trial_table(engine, x, y, starts, request.measure)
+                for engine, (starts, _) in zip(planned, cuts.values(), strict=True)
+            ]
+            kept.append(TrialPartners(tables, request.seed, entities))
+        return kept[0]
+
+    return _Row(make, 64, ~axes.wanted)
+
+
+def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]], occasion: Occasion) -> tuple[list[int], int]:
+    """First sample of each trial, and their length in samples."""
+    if len(parts) < 2:
+        raise PlanError(
+            f"{row.label}: epoch {name!r} is a single trial: exchanging trials needs two and more, each an event of "
+            "that label or an interval"
+        )
+    lengths = sorted(stop - start for start, stop in parts)
+    if (lengths[-1] - lengths[0]) * occasion.sfreq > 1.5:
+        raise PlanError(
+            f"{row.label}: trials of epoch {name!r} last {lengths[0]:g} to {lengths[-1]:g} s: exchangeable trials have "
+            "one length; give the epochs as intervals of one length"
+        )
+    n = int(np.floor(lengths[0] * occasion.sfreq + 1e-6))
+    starts = [round(start * occasion.sfreq) for start, _ in parts]
+    if starts and (min(starts) < 0 or max(starts) + n > occasion.n_samples):
+        raise PlanError(
+            f"{row.label}: a trial of epoch {name!r} reaches beyond the recording of "
+            f"{occasion.n_samples / occasion.sfreq:g} s: leave it out"
+        )
+    return starts, n
+
+
+def _trial_engine(
+    request: Request, occasion: Occasion, n_samples: int, engines: dict[Any, Engine], where: str
+) -> Engine:
+    key = ("trial", n_samples, occasion.sfreq)
+    if key not in engines:
+        try:
+            engines[key] = Engine(n_samples, occasion.sfreq, request.spec, backend=request.backend)
+        except PlanError as error:
+            raise PlanError(f"{where}: a trial of {n_samples / occasion.sfreq:g} s will not do: {error}") from error
+    return engines[key]
+
+
+def begin(study: StudyFile, request: Request, sources: Sequence[_Row], attrs: Mapping[str, Any]) -> SurrogateNull:
+    """The null of a study before any draw is counted; observed values and moments are computed."""
+    axes = Axes.of(study.dyads, request.pairs)
+    shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+    number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
+    return SurrogateNull.begin(
+        sources,
+        kind=request.kind,
+        n=request.n,
+        seed=request.seed,
+        tail=request.tail,
+        rows=[f"{row.dyad} | {_occasion(row)}" for row in study.dyads],
+        groups=np.broadcast_to(number, shape).reshape(-1),
+        dtype=np.dtype(np.float64 if request.spec.accuracy == "reference" else np.float32),
+        stop_at=request.stop_at,
+        attrs=attrs,
+    )
+
+
+def run(
+    null: SurrogateNull,
+    sources: Sequence[_Row],
+    draws: tuple[int, int] | None,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> SurrogateNull:
+    """
+    Count what is missing of a range of draws, all by default.
+
+    Parameters
+    ----------
+    null : SurrogateNull
+    sources : sequence of sources
+    draws : (start, stop) or None
+        Draws `start` to `stop` - 1, of 1 to n.
+    checkpoint : path-like, optional
+        File to which the state is written now and then, whole each time.
+    progress : bool
+        Show a bar on standard error.
+
+    Returns
+    -------
+    SurrogateNull
+        The null that was given.
+    """
+    target = None if checkpoint is None else check_writable(checkpoint)
+    written = time.monotonic()
+    for start, stop in missing(null, draws):
+        for _ in _bar(null.advance(sources, start, stop), start, stop, null.kind, progress):
+            if target is not None and time.monotonic() - written > _CHECKPOINT_SECONDS:
+                save_null(null, target)
+                written = time.monotonic()
+    if target is not None:
+        save_null(null, target)
+    return null
+
+
+def _bar(counted: Iterator[int], start: int, stop: int, kind: str, progress: bool) -> Iterator[int]:
+    """The same iteration, shown as draws done."""
+    if not progress:
+        yield from counted
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=stop - start, desc=kind, unit="draw") as bar:
+        for reached in counted:
+            bar.update(reached - start - bar.n)
+            yield reached
+
+
+def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[int, int]]:
+    """Ranges within `draws` that have not been counted."""
+    start, stop = draws or (1, null.n + 1)
+    if not 1 <= start < stop <= null.n + 1:
+        raise PlanError(f"draws={draws!r} must be (start, stop) with 1 <= start < stop <= n + 1 = {null.n + 1}")
+    out = []
+    for first, end in null.done:
+        if start < min(first, stop):
+            out.append((start, min(first, stop)))
+        start = max(start, end)
+    if start < stop:
+        out.append((start, stop))
+    return out
+
+
+def resumed(path: Path, request: Request, attrs: Mapping[str, Any]) -> SurrogateNull | None:
+    """The null in a checkpoint file, if there is one; refused if it is of another request."""
+    if not path.exists():
+        return None
+    null = load_null(path)
+    if not isinstance(null, SurrogateNull):
+        raise PlanError(f"{path}: holds another kind of null: give another file as checkpoint")
+    for name in ("kind", "n", "seed", "tail", "stop_at"):
+        value = getattr(request, name)
+        if getattr(null, name) != value:
+            raise PlanError(
+                f"{path}: was begun with {name}={getattr(null, name)!r}, now {value!r} is asked for: give another file "
+                "as checkpoint, or the same words"
+            )
+    for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend", "measure", "options",
+                 "stream_version"):  # fmt: skip
+        if null.attrs.get(name) != attrs.get(name):
+            raise PlanError(
+                f"{path}: was begun with another {name} ({null.attrs.get(name)!r}, now {attrs.get(name)!r}): give "
+                "another file as checkpoint"
+            )
+    return null

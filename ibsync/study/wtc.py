@@ -1,0 +1,389 @@
+"""Arrays in, labelled arrays out: `wtc` and `partial_wtc`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..coupling.engine import Coherence, Engine
+from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
+from ..coupling.spec import WTC
+from ..coupling.transform.cone import cone_of_influence
+from ..coupling.transform.maps import coherency_maps
+from ..coupling.transform.scales import requested_rows
+from ..coupling.transform.signals import REASONS, Signals, prepare
+from ..errors import InputError, PlanError
+from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MAP_BYTES = 4 << 30  # largest map that is made in memory
+
+
+def wtc(
+    a: ArrayLike,
+    b: ArrayLike,
+    sfreq: float,
+    *,
+    bands: Mapping[str, Any] | None = None,
+    fmin: float | None = None,
+    fmax: float | None = None,
+    epochs: Epochs | None = None,
+    grid: str | float | None = None,
+    significance: str | None = None,
+    n_surrogates: int = 300,
+    seed: int = 0,
+    spec: WTC | None = None,
+    channels_a: Sequence[str] | None = None,
+    channels_b: Sequence[str] | None = None,
+    backend: str = "auto",
+    **words: Any,
+) -> xr.Dataset:
+    """Wavelet transform coherence of every channel of `a` with every channel of `b`.
+
+    Parameters
+    ----------
+    a, b : array [channel, sample] or [sample]
+        Recordings made at once; NaN marks a gap.
+    sfreq : float
+        Sampling rate, Hz.
+    bands : mapping of str to (low, high) in Hz or Band, optional
+        Asks for means over bands and epochs instead of maps.
+    fmin, fmax : float, optional
+        Frequency range of a map, Hz; default: the full textbook range.
+    epochs : mapping of str to (start, stop) or a sequence of such intervals in s, optional
+        With bands; default: the whole recording, named "all".
+    grid : "full" or float, optional
+        Maps at every sample (default without bands) or every so many seconds.
+    significance : {"ar1", "phase"}, optional
+        With maps: the 95 % level of R2 of each row and pair, for a contour. "ar1": both channels simulated as AR(1)
+        noise, as in geophysics, which is no null of fNIRS (a RuntimeWarning says so). "phase": `b` phase randomised,
+        for stationary signals of any spectrum; remove drifts first. Each cell is judged on its own either way.
+    n_surrogates : int
+        Simulated or surrogate pairs behind each level.
+    seed : int
+        Seed of the levels.
+    spec : WTC, optional
+        Instead of single words.
+    channels_a, channels_b : sequence of str, optional
+        Channel labels; default a0, a1, .. and b0, b1, ..
+    backend : {"auto", "cuda", "numpy"}
+    **words
+        Further words of `WTC`: voices, preset, accuracy, coi, min_valid, period.
+
+    Returns
+    -------
+    xarray.Dataset
+        Maps: coherence (magnitude-*squared*, 0..1) and phase (rad, positive: a leads), dimensions channel_a, channel_b,
+        freq (Hz, falling: period rises), time (s); coordinates period (s) and coi (s, longest trusted period). If
+        asked for, significance_level, dimensions channel_a, channel_b, freq.
+        Means: coherence, coherency_re, coherency_im, phase, phase_consistency, lag (s), valid_fraction, dimensions
+        channel_a, channel_b, band, epoch.
+
+    Raises
+    ------
+    PlanError
+        If a word is wrong, a band does not fit the recording, or a map would not fit into memory.
+    InputError
+        If lengths differ or a signal is infinite.
+
+    Notes
+    -----
+    Grinsted, Moore & Jevrejeva 2004 with linear smoothing in time. The phase is that of the *smoothed* cross product.
+    Maps are computed in float64 at every sample whatever the accuracy; means come from features at the accuracy asked.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((2, 600))
+    >>> wtc(x[0], x[1], sfreq=10.0, fmin=0.1).coherence.dims
+    ('channel_a', 'channel_b', 'freq', 'time')
+    """
+    spec = _merged(spec, bands, fmin, fmax, words)
+    signals = _pair(a, b, channels_a, channels_b)
+    if spec.bands is not None and grid is None:
+        if significance is not None:
+            raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
+        engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend)
+        means = engine.coherence(*(engine._device.features(s, engine.plan) for s in signals))
+        return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend)
+    if epochs is not None:
+        raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
+    view = _View(signals[0].n_samples, sfreq, spec, grid)
+    view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
+    levels = None if significance is None else view.levels(significance, signals, n_surrogates, seed)
+    ds = view.dataset(view.coherency(*signals), signals, channels_a, channels_b)
+    if levels is not None:
+        ds["significance_level"] = levels
+    if significance == "ar1":
+        warnings.warn(CAUTION, RuntimeWarning, stacklevel=2)
+    return ds
+
+
+def partial_wtc(
+    a: ArrayLike,
+    b: ArrayLike,
+    controls: ArrayLike,
+    sfreq: float,
+    *,
+    bands: Mapping[str, Any] | None = None,
+    fmin: float | None = None,
+    fmax: float | None = None,
+    epochs: Epochs | None = None,
+    grid: str | float | None = None,
+    spec: WTC | None = None,
+    channels_a: Sequence[str] | None = None,
+    channels_b: Sequence[str] | None = None,
+    **words: Any,
+) -> xr.Dataset:
+    """Coherence of `a` with `b` after what both share with `controls` is taken out.
+
+    Parameters
+    ----------
+    a, b : array [channel, sample] or [sample]
+    controls : array [channel, sample] or [sample]
+        Signals to be controlled for (heart rate, respiration, a short channel, a stimulus), all at once.
+    sfreq, bands, fmin, fmax, epochs, grid, spec, channels_a, channels_b, **words
+        As `wtc`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `wtc`; `coherence` is the squared modulus and `phase` the angle of the partial coherency. NaN where the
+        controls explain a channel completely.
+
+    Raises
+    ------
+    PlanError, InputError
+        As `wtc`.
+
+    Notes
+    -----
+    With one control z, (C_xy - C_xz C_zy) / sqrt((1 - |C_xz|^2)(1 - |C_zy|^2)) of complex coherencies (Mihanovic,
+    Orlic & Pasaric 2009, J. Mar. Syst. 78:1); with several, products become C_xZ C_ZZ^-1 C_Zy.
+    """
+    spec = _merged(spec, bands, fmin, fmax, words)
+    signals = _pair(a, b, channels_a, channels_b)
+    third = prepare(np.atleast_2d(np.asarray(controls)))
+    if third.n_samples != signals[0].n_samples:
+        raise InputError(
+            f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
+        )
+    if (third.status != 0).any():
+        which = int(np.flatnonzero(third.status)[0])
+        raise InputError(f"control number {which} is unusable ({REASONS[third.status[which]]}): leave it out")
+    if epochs is not None and spec.bands is None:
+        raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
+    view = _View(signals[0].n_samples, sfreq, spec, "full" if spec.bands and grid is None else grid)
+    n_channels = [s.n_channels for s in (*signals, third)]
+    view.refuse_if_too_large(n_channels[0] * n_channels[1] + sum(n_channels) * n_channels[2])
+    partial = _partial(view.coherency, *signals, third)
+    if spec.bands is None or grid is not None:
+        return view.dataset(partial, signals, channels_a, channels_b)
+    plan = make_plan(signals[0].n_samples, sfreq, spec, epochs)
+    return _means_dataset(_map_means(partial, plan), plan, signals, channels_a, channels_b, "numpy")
+
+
+def _merged(
+    spec: WTC | None, bands: Mapping[str, Any] | None, fmin: float | None, fmax: float | None, words: dict[str, Any]
+) -> WTC:
+    given = {k: v for k, v in {"bands": bands, "fmin": fmin, "fmax": fmax, **words}.items() if v is not None}
+    if spec is None:
+        return WTC.from_dict(given)
+    WTC.from_dict({k: v for k, v in given.items() if k not in ("fmin", "fmax")})  # refuses unknown words
+    return replace(spec, **given)
+
+
+def _pair(
+    a: ArrayLike, b: ArrayLike, channels_a: Sequence[str] | None, channels_b: Sequence[str] | None
+) -> tuple[Signals, Signals]:
+    prepared = []
+    for name, x, labels in (("a", a, channels_a), ("b", b, channels_b)):
+        array = np.asarray(x)
+        if array.ndim not in (1, 2) or array.size == 0:
+            raise InputError(f"{name} must be [channel, sample] or [sample], got shape {array.shape}")
+        if labels is not None and len(labels) != (1 if array.ndim == 1 else len(array)):
+            raise InputError(f"channels_{name} has {len(labels)} labels for an array of shape {array.shape}")
+        prepared.append(prepare(np.atleast_2d(array), names=labels))
+    first, second = prepared
+    if first.n_samples != second.n_samples:
+        raise InputError(f"a has {first.n_samples} samples, b {second.n_samples}: cut both to the time they share")
+    return first, second
+
+
+class _View:
+    """Rows and times of a map."""
+
+    def __init__(self, n_samples: int, sfreq: float, spec: WTC, grid: str | float | None) -> None:
+        self.plan = make_plan(n_samples, sfreq, replace(spec, coi="none"))
+        self.rows = requested_rows(spec, self.plan.scales, sfreq)
+        self.every = _every(grid, sfreq)
+        self.definition = spec.preset if spec.accuracy == "reference" else None
+        self.spec = spec
+
+    def refuse_if_too_large(self, n_maps: int) -> None:
+        n_times = len(range(0, self.plan.n_samples, self.every))
+        wanted = 32 * n_maps * (self.rows[1] - self.rows[0]) * n_times
+        if wanted > MAP_BYTES:
+            raise PlanError(
+                f"{n_maps} maps of {self.rows[1] - self.rows[0]} rows x {n_times} samples need {wanted / 2**30:.1f} GiB"
+                f" (limit {MAP_BYTES / 2**30:.0f}): ask for bands, a coarser grid (grid=1.0 is one column a second), "
+                "a narrower fmin..fmax or fewer channels"
+            )
+
+    def coherency(self, a: Signals, b: Signals) -> NDArray[np.complex128]:
+        return coherency_maps(a, b, self.plan.scales, self.rows, self.every, definition=self.definition)
+
+    def levels(self, kind: str, signals: tuple[Signals, Signals], n: int, seed: int) -> xr.Variable:
+        """Pointwise level of R2 of each pair and row."""
+        import xarray as xr
+
+        values = pair_levels(kind, *signals, self.plan.scales, self.rows, n=n, seed=seed, definition=self.definition)
+        attrs: dict[str, Any] = {
+            "units": "1",
+            "long_name": f"pointwise {LEVEL:.0%} level of coherence",
+            "level": LEVEL,
+            "family": kind,
+            "n_surrogates": n,
+            "seed": seed,
+        }
+        if kind == "ar1":
+            lags = {f"lag1_{side}": lag1(s.x).tolist() for side, s in zip("ab", signals, strict=True)}
+            attrs |= {**lags, "caution": CAUTION}
+        return xr.Variable(("channel_a", "channel_b", "freq"), values, attrs)
+
+    def dataset(
+        self,
+        coherency: NDArray[np.complex128],
+        signals: tuple[Signals, Signals],
+        channels_a: Sequence[str] | None,
+        channels_b: Sequence[str] | None,
+    ) -> xr.Dataset:
+        import xarray as xr
+
+        freq = self.plan.scales.freq(self.plan.sfreq)[self.rows[0] : self.rows[1]]
+        cone = cone_of_influence(self.plan.n_samples) / self.plan.sfreq
+        sample = np.arange(0, self.plan.n_samples, self.every)
+        dims = ("channel_a", "channel_b", "freq", "time")
+        phase = np.angle(coherency)
+        phase[np.isnan(coherency)] = np.nan
+        coherence = np.minimum(np.abs(coherency) ** 2, 1)
+        return xr.Dataset(
+            {
+                "coherence": (dims, coherence, {"units": "1", "long_name": "magnitude-squared coherence"}),
+                "phase": (dims, phase, {"units": "rad", "long_name": "phase; positive: a leads"}),
+            },
+            {
+                **_channel_coords(signals, channels_a, channels_b),
+                "freq": ("freq", freq, {"units": "Hz"}),
+                "period": ("freq", 1 / freq, {"units": "s"}),
+                "time": ("time", sample / self.plan.sfreq, {"units": "s"}),
+                "coi": ("time", cone[sample], {"units": "s", "long_name": "longest trusted period"}),
+            },
+            _attrs(self.plan, self.spec, "numpy"),
+        )
+
+
+def _every(grid: str | float | None, sfreq: float) -> int:
+    if grid is None or grid == "full":
+        return 1
+    if isinstance(grid, str) or not grid > 0:
+        raise PlanError(f"grid must be 'full' or a step in s, got {grid!r}")
+    every = round(grid * sfreq)
+    if every < 1 or not math.isclose(every / sfreq, grid, rel_tol=1e-6):
+        raise PlanError(
+            f"grid={grid!r} s is not a whole number of samples at {sfreq:g} Hz: use grid={max(every, 1) / sfreq:g}"
+        )
+    return every
+
+
+def _partial(
+    coherency: Callable[[Signals, Signals], NDArray[np.complex128]], a: Signals, b: Signals, z: Signals
+) -> NDArray[np.complex128]:
+    """Partial coherency given all channels of `z`: complex128 [a, b, row, time]."""
+    among = np.moveaxis(coherency(z, z), (0, 1), (-2, -1))
+    to_a, to_b = (np.moveaxis(coherency(x, z), 1, -1)[..., None] for x in (a, b))
+    usable = np.asarray(np.isfinite(among).all(axis=(-2, -1)))
+    among = np.where(usable[..., None, None], among, np.eye(z.n_channels))
+    among = among + 1e-12 * np.eye(z.n_channels)  # controls may repeat each other
+    # Rows of C_xZ against C_ZZ^-1: solve with the transpose, as <u_x, u_z> is linear in x.
+    solved = np.linalg.solve(np.swapaxes(among, -1, -2)[None], to_a)
+    own_a = 1 - np.einsum("artz,artz->art", solved[..., 0], to_a[..., 0].conj()).real
+    solved_b = np.linalg.solve(np.swapaxes(among, -1, -2)[None], to_b)
+    own_b = 1 - np.einsum("artz,artz->art", solved_b[..., 0], to_b[..., 0].conj()).real
+    shared = np.einsum("artz,brtz->abrt", solved[..., 0], to_b[..., 0].conj())
+    left = own_a[:, None] * own_b[None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (coherency(a, b) - shared) / np.sqrt(left)
+    explained = (np.minimum(own_a[:, None], own_b[None]) <= 1e-9) | ~usable
+    return np.asarray(np.where(explained, np.nan, value))
+
+
+def _map_means(coherency: NDArray[np.complex128], plan: Plan) -> Coherence:
+    """Plain means over the full-resolution cells of each band x epoch: arrays [a, b, band, epoch]."""
+    first, stop = requested_rows(plan.spec, plan.scales, plan.sfreq)
+    weights = full_resolution_weights(plan)[:, first:stop]
+    valid = ~np.isnan(coherency)
+    value = np.where(valid, coherency, 0)
+    weight, squared, inner = (
+        np.einsum("mrt,abrt->abm", weights, v) for v in (valid.astype(float), np.abs(value) ** 2, value)
+    )
+    shape = (*coherency.shape[:2], len(plan.bands), len(plan.epochs))
+    fraction = (weight / plan.n_cells.reshape(-1)).reshape(shape)
+    enough = (fraction >= plan.spec.min_valid) & (fraction > 0)
+    share = np.where(enough, 1 / np.where(enough, weight.reshape(shape), 1), np.nan)
+    return Coherence(np.minimum(squared.reshape(shape) * share, 1), inner.reshape(shape) * share, fraction)
+
+
+def _means_dataset(
+    means: Coherence,
+    plan: Plan,
+    signals: tuple[Signals, Signals],
+    channels_a: Sequence[str] | None,
+    channels_b: Sequence[str] | None,
+    backend: str,
+) -> xr.Dataset:
+    import xarray as xr
+
+    from ..results.result import mean_variables
+
+    dims = ("channel_a", "channel_b", "band", "epoch")
+    centre_hz = np.array([band.centre_hz for band in plan.bands.values()])[:, None]
+    return xr.Dataset(
+        mean_variables(means.coherence, means.coherency, means.valid_fraction, centre_hz, dims),
+        {
+            **_channel_coords(signals, channels_a, channels_b),
+            "band": list(plan.bands),
+            "epoch": list(plan.epochs),
+            "band_low_hz": ("band", [band.low_hz for band in plan.bands.values()]),
+            "band_high_hz": ("band", [band.high_hz for band in plan.bands.values()]),
+        },
+        _attrs(plan, plan.spec, backend),
+    )
+
+
+def _channel_coords(
+    signals: tuple[Signals, Signals], channels_a: Sequence[str] | None, channels_b: Sequence[str] | None
+) -> dict[str, Any]:
+    coords: dict[str, Any] = {}
+    for side, batch, labels in (("a", signals[0], channels_a), ("b", signals[1], channels_b)):
+        coords[f"channel_{side}"] = (
+            list(labels) if labels is not None else [f"{side}{k}" for k in range(batch.n_channels)]
+        )
+        coords[f"status_{side}"] = (f"channel_{side}", [REASONS[s] or "fine" for s in batch.status])
+    return coords
+
+
+def _attrs(plan: Plan, spec: WTC, backend: str) -> dict[str, Any]:
+    from ..results.result import provenance
+
+    return provenance(
+        spec=spec.to_dict(), accuracy=spec.accuracy, preset=spec.preset, backend=backend, sfreq=plan.sfreq,
+        coherence_definition="magnitude-squared",
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""MNE, MATLAB and CSV recordings pack like SNIRF; what they lack is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.io import savemat
+from test_pack import packed, refused, write_table
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+TIMES = np.arange(100) / 8
+VALUES = np.random.default_rng(0).standard_normal((2, 100, 3))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    write_table(tmp_path / "in" / "dyads.tsv", "dyad person_a person_b", "d ann bob")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "study.h5"
+
+
+def write_csv(path: Path, header: str, columns: list[np.ndarray], missing: str = "") -> None:
+    rows = [",".join(missing if np.isnan(v) else repr(float(v)) for v in row) for row in zip(*columns, strict=True)]
+    path.write_text("\n".join([header, *rows]), encoding="utf-8-sig")
+
+
+def test_csv_recordings(folder, output):
+    first = VALUES[0].copy()
+    first[4, 1] = np.nan
+    for name, x in (("ann", first), ("bob", VALUES[1])):
+        write_csv(folder / f"{name}.csv", "time,S1_D1 hbo,S2_D1 HbO,S1_D1_hbr,marker", [TIMES, *x.T, TIMES])
+    study, notes = packed(folder, output)
+    recording = study.recording("ann")
+    assert (recording.sfreq, recording.channels, recording.signal_names) == (8.0, ("S1_D1", "S2_D1"), ("hbo", "hbr"))
+    assert_array_equal(study.signals("ann", "hbo"), first[:, :2].T.astype(np.float32))
+    assert_array_equal(study.signals("bob", "hbr")[0], VALUES[1][:, 2].astype(np.float32))
+    assert recording.bad_channels == ("S2_D1",)
+    assert "not used: ann: the column marker" in notes
+
+
+def test_csv_that_is_wrong(folder, output):
+    for name in ("ann", "bob"):
+        write_csv(folder / f"{name}.csv", "time,S1_D1 hbo", [TIMES, VALUES[0][:, 0]])
+    cases = (
+        ("t,S1_D1 hbo\n0,1\n1,2", "column time", "missing"),
+        ("time,S1_D1 hbo\n0,1\n1,low", "S1_D1 hbo holds text", "empty"),
+        ("time,left\n0,1\n1,2", "no column is named like", "rename"),
+        ("time,S1_D1 hbo\n0,1", "has 1 samples", "export"),
+        ("time,S1_D1 hbo\n1,1\n0,2", "does not increase", "export"),
+        ("", "cannot be read as a table", "CSV"),
+    )
+    for text, *words in cases:
+        (folder / "ann.csv").write_text(text)
+        refused(folder, output, "ann.csv", *words)
+
+
+def test_mat_recordings(folder, output):
+    names = np.array(["S1_D1", "S1_D2", "S2_D2"], object)
+    for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
+        content = {"hbo": x, "hbr": -x, "sfreq": 8.0, "channels": names, "good": [1, 0, 1], "unit": "uM"}
+        savemat(folder / f"{name}.mat", content)
+    study, _ = packed(folder, output)
+    recording = study.recording("bob")
+    assert (recording.sfreq, recording.units, recording.bad_channels) == (8.0, "uM", ("S1_D2",))
+    assert recording.channels == tuple(names)
+    assert_array_equal(study.signals("bob", "hbr"), -VALUES[1].T.astype(np.float32))
+
+
+def test_mat_recordings_with_times_and_without_names(folder, output):
+    for name in ("ann", "bob"):
+        savemat(folder / f"{name}.mat", {"eeg": VALUES[0], "time": TIMES})
+    study, _ = packed(folder, output)
+    assert (study.recordings[0].sfreq, study.recordings[0].channels) == (8.0, ("ch1", "ch2", "ch3"))
+
+
+def test_mat_that_is_wrong(folder, output):
+    savemat(folder / "bob.mat", {"hbo": VALUES[0], "sfreq": 8.0})
+    cases = (
+        ({"x": 1.0}, "none of hbo", "save them as [time, channel]"),
+        ({"hbo": VALUES[0].T, "sfreq": 8.0}, "more channels than samples", "[time, channel]"),
+        ({"hbo": VALUES[0]}, "neither time (s) nor a positive sfreq", "add one"),
+        ({"hbo": VALUES[0], "hbr": VALUES[0][:, :2], "sfreq": 8.0}, "differ in size"),
+        ({"hbo": VALUES[0], "time": TIMES[:5]}, "5 values for 100 samples"),
+        ({"hbo": VALUES[0], "sfreq": 8.0, "channels": np.array(["a", "a", "b"], object)}, "2 names for 3 channels"),
+    )
+    for content, *words in cases:
+        savemat(folder / "ann.mat", content)
+        refused(folder, output, "ann.mat", *words)
+    (folder / "ann.mat").write_bytes(b"MATLAB 5.0 but not really")
+    refused(folder, output, "ann.mat", "not a MATLAB file, or damaged")
+
+
+def make_raw(mne, types: list[str], seed: int):
+    names = [f"S{1 + k // 2}_D1 {kind}" if kind.startswith("hb") else "S1_D1 760" for k, kind in enumerate(types)]
+    info = mne.create_info(names, 8.0, types)
+    return mne.io.RawArray(1e-6 * np.random.default_rng(seed).standard_normal((len(types), 400)), info, verbose="error")
+
+
+def test_fif_recordings(folder, output):
+    mne = pytest.importorskip("mne")
+    for seed, name in enumerate(("ann", "bob")):
+        raw = make_raw(mne, ["hbo", "hbr", "hbo", "hbr"], seed)
+        raw.info["bads"] = ["S1_D1 hbo"]
+        raw.set_annotations(mne.Annotations([3.0, 12.0], [1.0, 2.0], ["early", "talk"]))
+        raw.crop(10.0, verbose="error").save(folder / f"{name}_raw.fif", verbose="error")
+    study, _ = packed(folder, output)
+    recording = study.recording("bob")
+    assert (recording.sfreq, recording.n_samples, recording.units) == (8.0, 320, "mol/L")
+    assert recording.channels == ("S1_D1", "S2_D1")
+    assert recording.bad_channels == ("S1_D1",)
+    assert [(event.label, event.onset) for event in recording.events] == [("talk", 2.0)]
+    expected = make_raw(mne, ["hbo", "hbr", "hbo", "hbr"], 1).get_data()[::2, 80:]
+    assert_allclose(study.signals("bob", "hbo"), expected, rtol=1e-6)
+
+
+def test_raw_light_and_epochs_in_fif_are_refused(folder, output):
+    mne = pytest.importorskip("mne")
+    for name in ("ann", "bob"):
+        make_raw(mne, ["fnirs_cw_amplitude"], 0).save(folder / f"{name}_raw.fif", verbose="error")
+    refused(folder, output, "ann_raw.fif", "raw intensity", "optical_density")
+    (folder / "ann_raw.fif").write_bytes(b"no fif")
+    refused(folder, output, "ann_raw.fif", "MNE cannot read it")
+    (folder / "ann_raw.fif").rename(folder / "ann-epo.fif")
+    refused(folder, output, "ann-epo.fif", "epochs", "continuous")
+
+
+def test_fif_without_mne_says_how_to_get_it(folder, output, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mne", None)
+    (folder / "ann_raw.fif").write_bytes(b"")
+    refused(folder, output, "ann_raw.fif", "pip install 'ibsync[mne]'")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared recordings are not here")
+def test_real_fif_recording_as_a_pseudo_dyad(tmp_path, output):
+    mne = pytest.importorskip("mne")
+    path = SHARED / "processed_fif" / "sub-110_session-1_pre_hb_raw.fif"
+    copy = tmp_path / "other_raw.fif"
+    copy.write_bytes(path.read_bytes())
+    table = write_table(tmp_path / "dyads.tsv", "dyad file_a file_b person_a person_b", f"d {path} {copy} a b")
+    study, _ = packed([path, copy], output, dyads=table)
+    raw = mne.io.read_raw_fif(path, verbose="error")
+    assert [event.onset for event in study.recordings[0].events] == pytest.approx(list(raw.annotations.onset))
+    expected = raw.get_data(picks=[f"{name} hbo" for name in study.recordings[0].channels])
+    assert_allclose(study.signals(study.recordings[0], "hbo"), expected, rtol=1e-6)
