@@ -24,7 +24,7 @@ def kernel_folder() -> Path:
     DeviceError
         If neither is there.
     """
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[3]
     for folder in (package / "kernels", package.parent / "kernels"):
         if (folder / "common.cuh").is_file():
             return folder
