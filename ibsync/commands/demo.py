@@ -41,7 +41,6 @@ epochs = ["{TALK}", "{REST}"]
 [null]
 kind = "repair"
 n = 10000
-within = ["session"]
 seed = {SEED}
 
 [test]

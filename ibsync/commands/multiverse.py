@@ -15,7 +15,8 @@ from ..errors import InputError, PlanError
 from ..questions.multiverse import multiverse
 from ..recordings.whole_files import check_writable, require_ending, write_whole
 from ..results.multiverse_result import Multiverse
-from ..study.study import NULL_KINDS, WITHIN, Study
+from ..study.pair_values import WITHIN
+from ..study.study import NULL_KINDS, Study
 from .plan_file import TAILS, Reader, parsed_toml
 
 TABLES, PICTURES = (".csv", ".json"), (".png", ".svg", ".pdf")

@@ -14,8 +14,8 @@ from ..coupling.spec import WTC
 from ..errors import InputError, PlanError
 from ..inference.p_values import CORRECTIONS
 from ..nulls.tails import Tail
-from ..study.pair_values import DESIGNS
-from ..study.study import NULL_KINDS, WITHIN
+from ..study.pair_values import DESIGNS, WITHIN
+from ..study.study import NULL_KINDS
 from ..study.surrogate_runs import FAMILY_OPTIONS
 from .run_questions import OutcomeSettings, PlasticitySettings, named_beside, names_of, read_outcomes, read_plasticity
 
@@ -84,7 +84,7 @@ class NullSettings:
 
     kind: str = "repair"
     n: int | None = None
-    within: tuple[str, ...] = ("session",)
+    within: tuple[str, ...] = ()
     roles: str = "fixed"
     seed: int = 0
     measure: str = "coherence"

@@ -130,7 +130,7 @@ def _tested(null: SurrogateNull, tally: Tally, correct: Sequence[str], family: S
         place = next(i for i, member in enumerate(family) if member is tally)
         out["p_fdr"] = np.split(adjusted, np.cumsum([len(values) for values in all_p])[:-1])[place]
     if "max" in correct:
-        evidence = tally.evidence(tally.standard.statistic, null.tail)
+        evidence = tally.standard.evidence(tally.standard.statistic, null.tail)
         largest = _drawn(np.max([member.maxima.values for member in family], axis=0))
         single = single_step_p(evidence, largest, tally.standard.z_tolerance)
         # Doubling puts a two-sided p above the |z| maximum's; a corrected p is no smaller than the plain one.
@@ -156,7 +156,7 @@ def _plain(null: SurrogateNull, tally: Tally) -> tuple[NDArray[np.int64], NDArra
 
 
 def _step_down(null: SurrogateNull, tally: Tally) -> Floats:
-    order = tally.order(null.tail)
+    order = tally.standard.order(null.tail)
     out = np.full(len(tally.standard.statistic), np.nan)
     out[order] = step_down_p(tally.step_down.counts[order], len(_drawn(tally.maxima.values)))
     return out

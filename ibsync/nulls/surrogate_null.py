@@ -7,8 +7,8 @@ apart merge into what one run gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +48,49 @@ class Source(Protocol):
         """Values of some draws, 0 being the recording itself: float64 [draw, ...feature axes] of the device."""
 
 
+@dataclass(frozen=True)
+class Counted:
+    """
+    Counts of some draws of a row, or of the mean over rows.
+
+    Parameters
+    ----------
+    exceedances : Exceedances
+    reached : int64 [feature]
+        Draws whose maximum over the features of no more evidence reaches the feature's.
+    moments : FixedPointSums
+    largest : float64 [draw], optional
+        Largest evidence of each draw; None where no feature was tested.
+    """
+
+    exceedances: Exceedances
+    reached: Integers
+    moments: FixedPointSums
+    largest: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    Counts of draws `start` to `stop` - 1.
+
+    Parameters
+    ----------
+    start, stop : int
+    by_row : tuple of Counted
+    together : Counted
+        Of the mean over rows.
+    pooled : float64 [draw, group]
+        Mean over rows and channel pairs.
+    """
+
+    start: int
+    stop: int
+    by_row: tuple[Counted, ...]
+    together: Counted
+    pooled: Floats
+
+
 @dataclass
 class Standard:
     """
@@ -65,6 +108,7 @@ class Standard:
     mean: Floats
     sd: Floats
     tolerance: Floats
+    _there: Thresholds | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, observed: Floats, moment_draws: Floats, dtype: np.dtype[np.floating]) -> Standard:
@@ -92,6 +136,51 @@ class Standard:
         varies = self.sd > self.tolerance
         return np.divide(self.tolerance, self.sd, out=np.ones_like(self.sd), where=varies)
 
+    def evidence(self, values: Floats, tail: Tail) -> Floats:
+        """Standardised values, large where they speak against the hypothesis."""
+        z = self.z(values)
+        if tail == "greater":
+            return z
+        return -z if tail == "less" else np.abs(z)
+
+    def order(self, tail: Tail) -> Integers:
+        """Tested features, ascending by their evidence."""
+        evidence = self.evidence(self.statistic, tail)
+        tested = np.flatnonzero(np.isfinite(evidence))
+        ranked: Integers = tested[np.argsort(evidence[tested], kind="stable")]
+        return ranked
+
+    def count(self, values: Any, tail: Tail, device: Device | None = None) -> Counted:
+        """Counts of some draws: values [draw, feature] of the device; a missing one is no evidence."""
+        if device is not None:
+            return self._count_there(device, values, tail)
+        n, order = len(self.statistic), self.order(tail)
+        counted = Counted(Exceedances.zeros(n), np.zeros(n, np.int64), FixedPointSums.zeros(n))
+        counted.exceedances.add(values, self.statistic - self.tolerance, self.statistic + self.tolerance)
+        counted.moments.add(values)
+        if not len(order):
+            return counted
+        evidence = self.evidence(values, tail)[:, order]
+        evidence[np.isnan(evidence)] = -np.inf
+        observed = self.evidence(self.statistic, tail)[order]
+        step_down, largest = StepDown.zeros(len(order)), np.full(len(values), -np.inf)
+        step_down.add(evidence, observed - self.z_tolerance[order], largest)
+        counted.reached[order] = step_down.counts
+        return replace(counted, largest=largest)
+
+    def _count_there(self, device: Device, values: Any, tail: Tail) -> Counted:
+        """The same integers from values that stay where they are."""
+        order = self.order(tail)
+        if self._there is None:
+            bar = (self.evidence(self.statistic, tail) - self.z_tolerance)[order]
+            limits = (self.statistic - self.tolerance, self.statistic + self.tolerance)
+            self._there = Thresholds.on(device, *limits, self.mean, self.scale, order.astype(np.int32), bar)
+        found = count(device, values, self._there, tail)
+        reached = np.zeros(len(self.statistic), np.int64)
+        reached[order] = found.reached
+        largest = found.largest if len(order) else None
+        return Counted(Exceedances(*found.exceeded), reached, FixedPointSums(*found.sums), largest)
+
 
 @dataclass
 class Tally:
@@ -118,7 +207,6 @@ class Tally:
     moments: FixedPointSums
     maxima: Maxima
     stopped_at: Integers
-    _there: Thresholds | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def empty(cls, standard: Standard, n_draws: int) -> Tally:
@@ -129,53 +217,13 @@ class Tally:
             np.zeros(n, np.int64),
         )  # fmt: skip
 
-    def evidence(self, values: Floats, tail: Tail) -> Floats:
-        """Standardised values, large where they speak against the hypothesis."""
-        z = self.standard.z(values)
-        if tail == "greater":
-            return z
-        return -z if tail == "less" else np.abs(z)
-
-    def order(self, tail: Tail) -> Integers:
-        """Tested features, ascending by their evidence."""
-        evidence = self.evidence(self.standard.statistic, tail)
-        tested = np.flatnonzero(np.isfinite(evidence))
-        ranked: Integers = tested[np.argsort(evidence[tested], kind="stable")]
-        return ranked
-
-    def add(self, first: int, values: Any, tail: Tail, device: Device | None = None) -> None:
-        """Count draws `first`, `first` + 1, ...: values [draw, feature] of the device; missing ones are no evidence."""
-        if device is not None:
-            self._add_there(device, first, values, tail)
-            return
-        standard = self.standard
-        low, high = standard.statistic - standard.tolerance, standard.statistic + standard.tolerance
-        self.exceedances.add(values, low, high)
-        self.moments.add(values)
-        order = self.order(tail)
-        if not len(order):
-            return
-        evidence = self.evidence(values, tail)[:, order]
-        evidence[np.isnan(evidence)] = -np.inf
-        observed = self.evidence(standard.statistic, tail)[order]
-        counted, largest = StepDown.zeros(len(order)), np.full(len(values), -np.inf)
-        counted.add(evidence, observed - standard.z_tolerance[order], largest)
-        self.step_down.counts[order] += counted.counts
-        self.maxima.add(first, largest)
-
-    def _add_there(self, device: Device, first: int, values: Any, tail: Tail) -> None:
-        """The same integers from values that stay where they are."""
-        standard, order = self.standard, self.order(tail)
-        if self._there is None:
-            bar = (self.evidence(standard.statistic, tail) - standard.z_tolerance)[order]
-            limits = (standard.statistic - standard.tolerance, standard.statistic + standard.tolerance)
-            self._there = Thresholds.on(device, *limits, standard.mean, standard.scale, order.astype(np.int32), bar)
-        found = count(device, values, self._there, tail)
-        self.exceedances.merge(Exceedances(*found.exceeded))
-        self.moments.merge(FixedPointSums(*found.sums))
-        self.step_down.counts[order] += found.reached
-        if len(order):
-            self.maxima.add(first, found.largest)
+    def add(self, first: int, counted: Counted) -> None:
+        """Add the counts of draws `first`, `first` + 1, ..."""
+        self.exceedances.merge(counted.exceedances)
+        self.step_down.counts += counted.reached
+        self.moments.merge(counted.moments)
+        if counted.largest is not None:
+            self.maxima.add(first, counted.largest)
 
     def add_until(self, first: int, values: Floats, tail: Tail, stop_at: int) -> None:
         """Count each feature until `stop_at` draws have reached it (Besag and Clifford 1991)."""
@@ -247,7 +295,7 @@ class SurrogateNull:
     @classmethod
     def begin(
         cls,
-        sources: Sequence[Source],
+        values_of_rows: Iterable[Floats],
         *,
         kind: str,
         n: int,
@@ -264,8 +312,8 @@ class SurrogateNull:
 
         Parameters
         ----------
-        sources : sequence of Source
-            One per row.
+        values_of_rows : iterable of float64 [draw, feature]
+            From `observed_values`, one per row.
         kind, n, seed, tail, rows, groups, stop_at, attrs
             As the attributes.
         dtype : dtype
@@ -278,10 +326,7 @@ class SurrogateNull:
         if stop_at is not None and tail == "two-sided":
             raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
         by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups))
-        for source in sources:
-            observed = _flat(source.values(np.zeros(1, np.int64)))
-            moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
-            values = np.vstack([_on_host(source.device, part) for part in (observed, moments)])
+        for values in values_of_rows:
             by_row.append(Tally.empty(Standard.of(values[0], values[1:], dtype), n))
             totals.add(values)
         means = totals.means()
@@ -310,50 +355,46 @@ class SurrogateNull:
         """Smallest p that these draws can give."""
         return 1.0 / (self.n + 1)
 
-    def advance(self, sources: Sequence[Source], start: int, stop: int) -> Iterator[int]:
-        """
-        Count draws `start` to `stop` - 1, a block at a time.
+    @property
+    def standards(self) -> Standards:
+        """What draws are counted against."""
+        return Standards(tuple(tally.standard for tally in self.by_row), self.together.standard, self.groups, self.tail)
 
-        Parameters
-        ----------
-        sources : sequence of Source
-            As those the null was begun with.
-        start, stop : int
-            A range of draws that has not been counted yet.
+    def steps(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Ranges of draws that are counted together, after a check that none was counted before."""
+        self._require_new(start, stop)
+        return [(first, min(first + _STEP, stop)) for first in range(start, stop, _STEP)]
+
+    def add(self, step: Step) -> None:
+        """Add the counts of a step; the state is whole after it."""
+        self._require_new(step.start, step.stop)
+        for tally, counted in zip([*self.by_row, self.together], [*step.by_row, step.together], strict=True):
+            tally.add(step.start, counted)
+        self.pooled[step.start : step.stop] = step.pooled
+        self.done = _joined([*self.done, (step.start, step.stop)])
+
+    def count_until(self, sources: Sequence[Source], start: int, stop: int) -> Iterator[int]:
+        """
+        Count draws `start` to `stop` - 1 one after the other, until every feature has stopped.
 
         Yields
         ------
         int
             Number of the first draw that is still to be counted; the state is whole at that moment.
         """
-        self._require_new(start, stop)
-        if self.stop_at is not None and start != (self.done[-1][1] if self.done else 1):
+        assert self.stop_at is not None
+        if start != (self.done[-1][1] if self.done else 1):
             raise PlanError("a sequential null (stop_at) counts its draws in order: leave draws= out")
-        for first in range(start, stop, _STEP):
-            end = min(first + _STEP, stop)
-            self._count(sources, first, end)
+        for first, end in self.steps(start, stop):
+            for source, tally in zip(sources, self.by_row, strict=True):
+                if not _all_stopped(tally):
+                    values = _on_host(source.device, drawn(source, first, end))
+                    tally.add_until(first, values, self.tail, self.stop_at)
             self.done = _joined([*self.done, (first, end)])
-            if self.stop_at is not None and all(_all_stopped(tally) for tally in self.by_row):
+            if all(_all_stopped(tally) for tally in self.by_row):
                 self.done = [(1, self.n + 1)]
                 return
             yield end
-
-    def _count(self, sources: Sequence[Source], start: int, stop: int) -> None:
-        if self.stop_at is not None:
-            for source, tally in zip(sources, self.by_row, strict=True):
-                if not _all_stopped(tally):
-                    values = _on_host(source.device, drawn(source, start, stop))
-                    tally.add_until(start, values, self.tail, self.stop_at)
-            return
-        device = sources[0].device
-        totals = _Means(stop - start, self.n_features, np if device is None else device.xp)
-        for source, tally in zip(sources, self.by_row, strict=True):
-            values = drawn(source, start, stop)
-            tally.add(start, values, self.tail, device)
-            totals.add(values)
-        means = totals.means()
-        self.together.add(start, means, self.tail, device)
-        self.pooled[start:stop] = _group_means(_on_host(device, means), self.groups)
 
     def merge(self, other: SurrogateNull) -> None:
         """
@@ -394,6 +435,38 @@ class SurrogateNull:
                 raise PlanError(f"draws {max(start, first)} to {min(stop, end) - 1} have been counted already")
 
 
+@dataclass(frozen=True)
+class Standards:
+    """
+    What the draws of all rows are counted against.
+
+    Parameters
+    ----------
+    by_row : tuple of Standard
+    together : Standard
+        Of the mean over rows.
+    groups : int64 [feature]
+    tail : {"greater", "less", "two-sided"}
+    """
+
+    by_row: tuple[Standard, ...]
+    together: Standard
+    groups: Integers
+    tail: Tail
+
+    def count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
+        """Counts of draws `start` to `stop` - 1 of all rows."""
+        device, rows = sources[0].device, []
+        totals = _Means(stop - start, len(self.groups), np if device is None else device.xp)
+        for source, standard in zip(sources, self.by_row, strict=True):
+            values = drawn(source, start, stop)
+            rows.append(standard.count(values, self.tail, device))
+            totals.add(values)
+        means = totals.means()
+        together = self.together.count(means, self.tail, device)
+        return Step(start, stop, tuple(rows), together, _group_means(_on_host(device, means), self.groups))
+
+
 class _Means:
     """Mean over rows of each draw and feature, leaving out what is missing."""
 
@@ -409,6 +482,13 @@ class _Means:
     def means(self) -> Any:
         some = self.count > 0
         return self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
+
+
+def observed_values(source: Source) -> Floats:
+    """Values of the recording itself, and of the draws behind mean and standard deviation: float64 [draw, feature]."""
+    observed = _flat(source.values(np.zeros(1, np.int64)))
+    moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
+    return np.vstack([_on_host(source.device, part) for part in (observed, moments)])
 
 
 def drawn(source: Source, start: int, stop: int) -> Any:

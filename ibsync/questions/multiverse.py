@@ -22,11 +22,11 @@ from ..nulls.tails import Tail
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..results.result import provenance
 from ..study.channel_pairs import Axes, Pairs
-from ..study.engines import engine_of
 from ..study.epochs import EpochWords, common_epochs, epoch_names
-from ..study.pair_values import plan_draws
+from ..study.pair_values import plan_draws, require_within
 from ..study.rows import occasions_of, require_signal
-from ..study.study import NULL_KINDS, REPAIRINGS, SURROGATES, WITHIN, Study
+from ..study.runner import Worker
+from ..study.study import NULL_KINDS, REPAIRINGS, SURROGATES, Study
 from ..study.surrogate_runs import Request, sources_of
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,7 @@ def multiverse(
     n: int | None = None,
     seed: int = 0,
     tail: Tail = "greater",
-    within: Sequence[str] = ("session",),
+    within: Sequence[str] = (),
     alpha: float = 0.05,
     backend: str = "auto",
     progress: bool = False,
@@ -224,9 +224,7 @@ def _check_words(request: _Request) -> None:
         raise PlanError(f"tail={request.tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
     if not 0 < request.alpha < 1:
         raise PlanError(f"alpha={request.alpha!r} must lie between 0 and 1")
-    for word in request.within:
-        if word not in WITHIN:
-            raise PlanError(f"within={word!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+    require_within(request.within)
 
 
 def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
@@ -235,14 +233,15 @@ def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
         raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
     for kind in dict.fromkeys(run.null for run in runs):
         _require_reach(study, kind, request)
+    worker = Worker(request.backend)
     for run in runs:
         require_signal(study, study.dyads, run.signal)
         if run.null == "repair":
             Axes.of(study.dyads, request.pairs)
             for occasion in occasions_of(study.dyads, "common", one_rate=True):
-                engine_of(occasion, run.spec, common_epochs(occasion, request.epochs), request.backend, {})
+                worker.engine(occasion.plan(run.spec, common_epochs(occasion, request.epochs)))
         else:
-            sources_of(study, _surrogate_request(run, request))
+            sources_of(study, _surrogate_request(run, request), worker)
 
 
 def _surrogate_request(run: _Run, request: _Request) -> Request:

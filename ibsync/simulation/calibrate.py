@@ -30,7 +30,8 @@ from ..nulls.random_streams import split_seed
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
-from ..study.study import NULL_KINDS, REPAIRINGS, WITHIN, Study
+from ..study.pair_values import require_within
+from ..study.study import NULL_KINDS, REPAIRINGS, Study
 from ..study.surrogate_runs import FAMILY_OPTIONS
 from .calibrated_tests import Design, RepairedStudies, SimulatedTests, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
@@ -57,7 +58,7 @@ def calibrate(
     signal: str = "hbo",
     pairs: Pairs = "same",
     epochs: EpochWords = None,
-    within: Sequence[str] = ("session",),
+    within: Sequence[str] = (),
     measure: str = "coherence",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -140,9 +141,7 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
         raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
     needs_shares(design.measure)
     split_seed(design.seed)
-    for word in design.within:
-        if word not in WITHIN:
-            raise PlanError(f"within={word!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+    require_within(design.within)
     for word in design.options:
         if word not in FAMILY_OPTIONS.get(design.kind, ()):
             raise PlanError(f"option {word!r} does not belong to kind {design.kind!r}: leave it out")

@@ -22,6 +22,7 @@ from ..study.channel_pairs import Axes, Pairs
 from ..study.epochs import EpochWords, common_epochs, epoch_names
 from ..study.pair_values import plan_draws
 from ..study.rows import require_signal
+from ..study.runner import Worker
 from ..study.study import Study
 from ..study.surrogate_runs import Request, sources_of
 from .pseudo_dyads import (
@@ -220,7 +221,9 @@ class SurrogateDyads:
             common_epochs(occasion, design.epochs)
         self._dyads = pseudo_dyads(study.dyads, self._casting.occasions, design.within, design.seed)
         # Words that do not fit the recordings are refused here, before anything is computed.
-        sources_of(self._cast(range(min(n_simulations, len(self._dyads)))), self._request(design.seed))
+        sources_of(
+            self._cast(range(min(n_simulations, len(self._dyads)))), self._request(design.seed), Worker(design.backend)
+        )
         n = min(n_simulations, len(self._dyads))
         people = {person for first, second in self._dyads[:n] for person in (first.person_a, second.person_b)}
         self.level_unit = self.power_unit = "pseudo-dyads"
@@ -242,7 +245,8 @@ class SurrogateDyads:
     def _tested(self, simulation: int, coupling: float | None) -> Floats:
         """Family-wise p: float64 [epoch, slot_a, slot_b, band]."""
         cast = self._cast([simulation], coupling)
-        source = sources_of(cast, self._request(drawn_seed(self._design.seed, simulation)))[0][0]
+        request = self._request(drawn_seed(self._design.seed, simulation))
+        source = sources_of(cast, request, Worker(request.backend))[0][0]
         draws = np.arange(self.n_draws + 1)
         parts = [source.values(draws[k : k + source.block]) for k in range(0, len(draws), source.block)]
         values = np.concatenate(parts)

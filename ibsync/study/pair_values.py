@@ -1,34 +1,201 @@
-"""Coherence of every person with every other, which the re-pairing null exchanges."""
+"""Jobs of one dyad, and of tiles of people with each other: what synchrony and the re-pairing null are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.engine import Engine
+from ..coupling.engine import Coherence
 from ..coupling.measures import measured, needs_shares
+from ..coupling.spec import PhaseShares
 from ..errors import InputError, PlanError
 from ..nulls.rematching import Matchings
 from ..nulls.repairing import Draws, Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
-from .engines import read_ahead
-from .rows import Occasion, occasions_of, signals_of
+from .engines import EnginePlan
+from .rows import Occasion, occasions_of
+from .runner import People, Worker
+
+WITHIN = ("group",)
+"""What may be asked to agree for two dyads to exchange partners."""
 
 DESIGNS = {"fixed": Repairing, "interchangeable": Matchings}
 """Re-pairing by whether the roles of a dyad's two people may be exchanged."""
 
-
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
-FEATURE_BYTES = 256 << 20  # features held at a time; a study larger than this is worked through in tiles of people
 
 
-def _exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DyadJob:
+    """
+    Coherence of one dyad row.
+
+    Parameters
+    ----------
+    a, b : People
+        One person each.
+    plan : EnginePlan
+    shares : PhaseShares, optional
+        How the phase of coherent cells is counted.
+    """
+
+    a: People
+    b: People
+    plan: EnginePlan
+    shares: PhaseShares | None
+
+    @property
+    def people(self) -> tuple[People, ...]:
+        """Both."""
+        return self.a, self.b
+
+    def run(self, worker: Worker) -> Coherence:
+        """Means [channel_a, channel_b, band, epoch]."""
+        engine = worker.engine(self.plan)
+        a, b = (engine.features(worker.signals(person)[0]) for person in self.people)
+        return engine.coherence(a, b, shares=self.shares or False)
+
+
+@dataclass(frozen=True)
+class TileJob:
+    """
+    A measure of each of some first persons with each of some second persons.
+
+    Parameters
+    ----------
+    a, b : People
+    plan : EnginePlan
+    measure : str
+    rows, columns : int64 [person]
+        Where they stand among the people of the null.
+    """
+
+    a: People
+    b: People
+    plan: EnginePlan
+    measure: str
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @property
+    def people(self) -> tuple[People, ...]:
+        """Those of the rows, then those of the columns."""
+        return self.a, self.b
+
+    def run(self, worker: Worker) -> NDArray[np.float32]:
+        """Values [row, column, epoch, channel_a, channel_b, band]."""
+        return _epochs_first(self._measured(worker))
+
+    def _measured(self, worker: Worker) -> NDArray[Any]:
+        """Values [row, column, channel_a, channel_b, band, epoch]."""
+        a, b = (worker.features(people, self.plan) for people in self.people)
+        coherence = worker.engine(self.plan).coherence(a, b, shares=needs_shares(self.measure))
+        return np.moveaxis(measured(coherence, self.measure), 1, 2)
+
+    def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
+        """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
+        values[np.ix_(self.rows, self.columns)] = found.reshape(*found.shape[:2], -1)
+
+
+@dataclass(frozen=True)
+class MutualTileJob(TileJob):
+    """
+    The same where nobody is first: the mean over both orders of the two people's channels.
+
+    Parameters
+    ----------
+    kept : tuple of int
+        Which channels of the first axis make up the second.
+    """
+
+    kept: tuple[int, ...] = ()
+
+    def run(self, worker: Worker) -> NDArray[np.float32]:
+        """Values [row, column, epoch, channel_a, channel_b, band]; NaN for a person with themselves."""
+        one = self._measured(worker)
+        both = ((one + np.swapaxes(one, 2, 3)) / 2)[:, :, :, list(self.kept)]
+        if self.a is self.b:
+            below = np.tril_indices(len(both), -1)
+            both[below] = both[below[::-1]]
+            both[np.diag_indices(len(both))] = np.nan
+        return _epochs_first(both)
+
+    def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
+        """Place what `run` gave, and the same for columns and rows."""
+        flat = found.reshape(*found.shape[:2], -1)
+        values[np.ix_(self.columns, self.rows)] = np.swapaxes(flat, 0, 1)
+        values[np.ix_(self.rows, self.columns)] = flat
+
+
+def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
+    """From [row, column, channel_a, channel_b, band, epoch] to the order of a null's features."""
+    return np.ascontiguousarray(np.moveaxis(values, -1, 2), np.float32)
+
+
+def tile_jobs(
+    study: StudyFile, occasion: Occasion, dyads: Sequence[str], places: NDArray[np.integer], roles: str, axes: Axes,
+    signal: str, plan: EnginePlan, measure: str, worker: Worker,
+) -> list[TileJob]:  # fmt: skip
+    """
+    Jobs for everybody of one block and occasion with everybody's partner.
+
+    Parameters
+    ----------
+    study : StudyFile
+    occasion : Occasion
+    dyads : sequence of str
+        Dyads of the design, in its order.
+    places : int [dyad]
+        Those of the block.
+    roles : {"fixed", "interchangeable"}
+    axes, signal, plan, measure
+        What is computed.
+    worker : Worker
+        Says how much fits in its memory.
+    """
+    by_dyad = occasion.by_dyad
+    present = np.array([place for place in places if dyads[place] in by_dyad], np.int64)
+    rows = [by_dyad[dyads[place]] for place in present]
+    held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * max(len(axes.a), len(axes.b)))
+
+    def people(recordings: Sequence[Recording], channels: tuple[str, ...]) -> People:
+        return People(study, tuple(recordings), signal, channels, occasion.n_samples)
+
+    if roles == "fixed":
+        step = max(1, min(len(rows), int(held / 2)))
+        tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
+        first = [people([row.recording_a for row in rows[tile]], axes.a) for tile in tiles]
+        second = [people([row.recording_b for row in rows[tile]], axes.b) for tile in tiles]
+        at = [present[tile] for tile in tiles]
+        return [
+            TileJob(first[i], second[j], plan, measure, at[i], at[j]) for i in range(len(at)) for j in range(len(at))
+        ]
+    # Ordered by the names of people: nothing changes by a bit when first and second persons change places.
+    everybody = [(row.person_a, row.recording_a, place) for row, place in zip(rows, present, strict=True)]
+    everybody += [(row.person_b, row.recording_b, len(dyads) + k) for row, k in zip(rows, present, strict=True)]
+    everybody.sort(key=lambda person: person[0])
+    step = min(_TILE_PEOPLE, max(1, int(held) // 2))
+    groups = [everybody[k : k + step] for k in range(0, len(everybody), step)]
+    mutual = [people([recording for _, recording, _ in group], axes.a) for group in groups]
+    at = [np.array([place for *_, place in group], np.int64) for group in groups]
+    kept = tuple(axes.a.index(name) for name in axes.b)
+    return [
+        MutualTileJob(mutual[i], mutual[j], plan, measure, at[i], at[j], kept)
+        for i in range(len(groups))
+        for j in range(i, len(groups))
+    ]
+
+
+def exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
     """Occasions whose recordings may be exchanged: one rate, and one length after cutting to the shortest.
 
     Raises
@@ -64,6 +231,7 @@ def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int
         If fewer than two dyads can exchange partners, a person is in several dyads, a dyad changes its people, or
         `roles` is unknown.
     """
+    require_within(within)
     if roles not in DESIGNS:
         raise PlanError(f"roles={roles!r} is not known: use {' or '.join(map(repr, DESIGNS))}")
     people: dict[str, tuple[str, str, str]] = {}
@@ -78,7 +246,16 @@ def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int
     return Draws.plan(DESIGNS[roles].of(list(people), a, b, strata), n, seed)
 
 
-def _require_symmetry(axes: Axes, measure: str) -> None:
+def require_within(within: Sequence[str]) -> None:
+    """Refuse a word that would change nothing."""
+    for word in within:
+        if word in ("session", "epoch", "task"):
+            raise PlanError(f"within={word!r}: partners are always exchanged within a {word}; leave {word!r} out")
+        if word not in WITHIN:
+            raise PlanError(f"within={word!r} is not known: use {' or '.join(map(repr, WITHIN))}, or leave it out")
+
+
+def require_symmetry(axes: Axes, measure: str) -> None:
     """Refuse what has no value for two people of whom neither is the first."""
     if measure in ("a_leads", "b_leads"):
         raise PlanError(
@@ -92,65 +269,3 @@ def _require_symmetry(axes: Axes, measure: str) -> None:
             f"channel {alone[0]!r} is known of {whose} persons only: roles='interchangeable' needs the same channel "
             "names of both; rename or leave out channels"
         )
-
-
-def _everybody(
-    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, signal: str, n_samples: int, measure: str
-) -> Iterator[tuple[Sequence[int], Sequence[int], NDArray[np.float64]]]:
-    """Measure of each first person with each second person, in tiles: [i, j, a, b, band, epoch]."""
-    n = len(rows)
-    per_person = engine.plan.feature_bytes * max(len(axes.a), len(axes.b))
-    step = max(1, min(n, int(_feature_bytes(engine) / 2 / per_person)))
-    tiles = [range(k, min(k + step, n)) for k in range(0, n, step)]
-
-    def first(tile: range) -> NDArray[np.float32]:
-        return np.stack([signals_of(study, rows[k].recording_a, signal, axes.a, n_samples) for k in tile])
-
-    def second(tile: range) -> NDArray[np.float32]:
-        return np.stack([signals_of(study, rows[k].recording_b, signal, axes.b, n_samples) for k in tile])
-
-    for i, x in read_ahead(first, tiles):
-        features = engine.features(x)
-        for j, y in read_ahead(second, tiles):
-            found = engine.coherence(features, engine.features(y), shares=needs_shares(measure))
-            yield i, j, np.moveaxis(measured(found, measure), 1, 2)
-
-
-def _feature_bytes(engine: Engine) -> float:
-    """Memory that features of two sides may take: on a GPU a share of what is free there."""
-    return FEATURE_BYTES if engine.device is None else max(FEATURE_BYTES, engine.device.budget_bytes() / 8)
-
-
-def _one_another(
-    study: StudyFile, rows: Sequence[DyadRow], engine: Engine, axes: Axes, signal: str, n_samples: int, measure: str
-) -> Iterator[tuple[Sequence[int], Sequence[int], NDArray[np.float64]]]:
-    """Measure of everybody with everybody else, in both orders of channels: [i, j, a, b, band, epoch], symmetric.
-
-    First persons are numbered 0 to N - 1 and second ones N to 2N - 1. The work is ordered by the names of people, so
-    that it does not change by a bit when first and second persons change places.
-    """
-    people: list[tuple[str, Recording]] = [(row.person_a, row.recording_a) for row in rows]
-    people += [(row.person_b, row.recording_b) for row in rows]
-    order = sorted(range(len(people)), key=lambda k: people[k][0])
-    held = max(1, int(_feature_bytes(engine) / (engine.plan.feature_bytes * len(axes.a))))
-    step = min(_TILE_PEOPLE, max(1, held // 2))
-    tiles = [tuple(order[k : k + step]) for k in range(0, len(order), step)]
-
-    def made(tile: tuple[int, ...]) -> Any:
-        return engine.features(np.stack([signals_of(study, people[k][1], signal, axes.a, n_samples) for k in tile]))
-
-    features = cache(made) if len(order) <= held else made
-    to_b = [axes.a.index(name) for name in axes.b]
-    for number, i in enumerate(tiles):
-        first = features(i)
-        for j in tiles[number:]:
-            second = first if j is i else features(j)
-            one = np.moveaxis(measured(engine.coherence(first, second, shares=needs_shares(measure)), measure), 1, 2)
-            both = ((one + np.swapaxes(one, 2, 3)) / 2)[:, :, :, to_b]
-            if j is i:
-                below = np.tril_indices(len(i), -1)
-                both[below] = both[below[::-1]]
-                both[np.diag_indices(len(i))] = np.nan
-            else:
-                yield j, i, np.swapaxes(both, 0, 1)
-            yield i, j, both

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.plan import Epochs
+from ..coupling.spec import WTC
 from ..errors import InputError, PlanError
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
+from .engines import EnginePlan
 
 
 def occasion_label(session: object, task: object) -> str:
@@ -39,6 +42,10 @@ class Occasion:
     rows: tuple[DyadRow, ...]
     n_samples: int
     sfreq: float
+
+    def plan(self, spec: WTC, epochs: Epochs | None) -> EnginePlan:
+        """What the engine of these rows is made for."""
+        return EnginePlan(self.n_samples, self.sfreq, spec, epochs)
 
     @property
     def by_dyad(self) -> dict[str, DyadRow]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..coupling.engine import Coherence, Engine
 from ..coupling.measures import PHASES, needs_shares
@@ -29,11 +30,11 @@ from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
 from ..results.wording import AR_WARNING
 from .channel_pairs import Axes, Pairs
-from .engines import engine_of, read_ahead
 from .epochs import EpochWords, by_epochs, common_epochs, epoch_names, spans_of
-from .pair_values import FEATURE_BYTES, _everybody, _exchangeable, _one_another, _require_symmetry, plan_draws
-from .rows import Occasion, labels_of, occasions_of, require_signal, row_coordinates, signals_of
-from .surrogate_runs import SURROGATE_KINDS, Request, begin, resumed, run, sources_of
+from .pair_values import DyadJob, exchangeable, plan_draws, require_symmetry, tile_jobs
+from .rows import Occasion, labels_of, occasions_of, require_signal, row_coordinates
+from .runner import FEATURE_BYTES, People, Worker, run_jobs
+from .surrogate_runs import SURROGATE_KINDS, Request, Work, begin, resumed, run, sources_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
 REPAIRINGS, SURROGATES = 10_000, 999
 """Draws of a null that was not told how many."""
-WITHIN = ("session", "epoch", "task", "group")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Study(StudyFile):
             lines += occasion.describe()
             try:
                 for rows, spans in by_epochs(occasion, epochs):
-                    engine = engine_of(occasion, spec, spans, "auto", {})
+                    engine = Worker().engine(occasion.plan(spec, spans))
                     require_signal(self, rows, signal)
                 if estimate:
                     lines.append(_cost(occasion, engine, Axes.of(self.dyads, "all")))
@@ -122,6 +122,7 @@ class Study(StudyFile):
         length: str = "common",
         shares: bool | PhaseShares = False,
         backend: str = "auto",
+        executor: Executor | None = None,
         progress: bool = False,
     ) -> xr.Dataset:
         """Coherence of every dyad, for channel pairs x bands x epochs.
@@ -141,6 +142,8 @@ class Study(StudyFile):
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
         backend : {"auto", "cuda", "numpy"}
+        executor : concurrent.futures.Executor, optional
+            Where to compute, a dyad at a time: threads or processes. By default here.
         progress : bool
             Show a bar on standard error.
 
@@ -163,28 +166,26 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
         asked = PhaseShares.of(shares)
-        values = _nothing(shape, asked)
-        engines: dict[Any, Engine] = {}
-        jobs = [
-            (occasion, row, engine_of(occasion, spec, spans, backend, engines))
-            for occasion in occasions_of(rows, length)
-            for chosen, spans in by_epochs(occasion, epochs)
-            for row in chosen
-        ]
+        worker = Worker(backend)
+        jobs, places = [], []
+        for occasion in occasions_of(rows, length):
+            for chosen, spans in by_epochs(occasion, epochs):
+                plan = occasion.plan(spec, spans)
+                worker.engine(plan)  # refuses what cannot be computed
+                for row in chosen:
+                    sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
+                    a, b = (People(self, (r,), signal, names_of, occasion.n_samples) for r, names_of in sides)
+                    jobs.append(DyadJob(a, b, plan, asked))
+                    places.append(rows.index(row))
         require_signal(self, rows, signal)
-
-        def both(job: tuple[Occasion, DyadRow, Engine]) -> tuple[NDArray[np.float32], ...]:
-            occasion, row, _ = job
-            sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
-            return tuple(signals_of(self, of, signal, channels, occasion.n_samples) for of, channels in sides)
-
-        for (_, row, engine), signals in read_ahead(both, _bar(jobs, "synchrony", progress)):
-            a, b = (engine.features(x) for x in signals)
-            _put(values, rows.index(row), engine.coherence(a, b, shares=shares))
+        values = _nothing(shape, asked)
+        bar = ("synchrony", "dyad") if progress else None
+        for number, coherence in run_jobs(jobs, worker, executor=executor, bar=bar):
+            _put(values, places[number], coherence)
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.wanted] = np.nan
-        used = engines[next(iter(engines))]
+        used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
@@ -196,7 +197,7 @@ class Study(StudyFile):
         *,
         kind: str = "repair",
         n: int | None = None,
-        within: Sequence[str] = ("session",),
+        within: Sequence[str] = (),
         roles: str = "fixed",
         seed: int = 0,
         signal: str = "hbo",
@@ -210,6 +211,7 @@ class Study(StudyFile):
         checkpoint: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         backend: str = "auto",
+        executor: Executor | None = None,
         progress: bool = False,
     ) -> Null | SurrogateNull:
         """Null distribution of the coherence of partners, named by what is exchanged or replaced.
@@ -228,16 +230,17 @@ class Study(StudyFile):
         n : int, optional
             Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
             than a million.
-        within : sequence of {"session", "epoch", "task", "group"}
-            For "repair": what must agree for two dyads to exchange partners. Session, task and epoch always do; with
-            "group" only dyads of one group exchange.
+        within : sequence of {"group"}
+            For "repair": what must agree for two dyads to exchange partners, beside session, task and epoch, which
+            always do; with "group" only dyads of one group exchange.
         roles : {"fixed", "interchangeable"}
             For "repair": whether first persons stay first, or anybody may be put together with anybody, as friends
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
             and missing where either is.
         seed : int
-        signal, pairs, epochs, backend, progress
-            As `synchrony`.
+        signal, pairs, epochs, backend, executor, progress
+            As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
+            (`stop_at`) are counted here, one after the other.
         length : {"common", "own"}
             As `synchrony`; re-pairing takes "own" only where the recordings of an occasion have one length.
         measure : str
@@ -285,19 +288,9 @@ class Study(StudyFile):
                 if value is not None:
                     raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
             return self._repairing(
-                spec,
-                REPAIRINGS if n is None else n,
-                within,
-                roles,
-                seed,
-                signal,
-                pairs,
-                epochs,
-                length,
-                measure,
-                backend,
-                progress,
-            )
+                spec, REPAIRINGS if n is None else n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs,
+                epochs=epochs, length=length, measure=measure, backend=backend, executor=executor, progress=progress,
+            )  # fmt: skip
         if roles != "fixed":
             raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
         if kind in MODELS:
@@ -307,17 +300,20 @@ class Study(StudyFile):
             epochs=epochs, length=length, tail=tail, measure=measure, options=dict(options or {}), stop_at=stop_at,
             backend=backend,
         )  # fmt: skip
-        return self._surrogates(request, draws, checkpoint, progress)
+        return self._surrogates(request, draws, checkpoint, executor, progress)
 
     def _surrogates(
         self,
         request: Request,
         draws: tuple[int, int] | None,
         checkpoint: str | os.PathLike[str] | None,
+        executor: Executor | None,
         progress: bool,
     ) -> SurrogateNull:
         rows = self._rows()
-        sources, engine = sources_of(self, request)
+        worker = Worker(request.backend)
+        engine = sources_of(self, request, worker)[1]
+        work = Work(self, request, worker, executor)
         attrs = encode_attrs({
             **_attrs(
                 self, request.spec, engine, signal=request.signal, pairs=request.pairs, epochs=request.epochs,
@@ -328,53 +324,37 @@ class Study(StudyFile):
         })  # fmt: skip
         null = None if checkpoint is None else resumed(check_writable(checkpoint), request, attrs)
         if null is None:
-            null = begin(self, request, sources, attrs)
-        return run(null, sources, draws, checkpoint=checkpoint, progress=progress)
+            null = begin(work, attrs)
+        return run(null, work, draws, checkpoint=checkpoint, progress=progress)
 
     def _repairing(
-        self,
-        spec: WTC,
-        n: int,
-        within: Sequence[str],
-        roles: str,
-        seed: int,
-        signal: str,
-        pairs: Pairs,
-        epochs: EpochWords,
-        length: str,
-        measure: str,
-        backend: str,
-        progress: bool,
-    ) -> Null:
-        unknown = [word for word in within if word not in WITHIN]
-        if unknown:
-            raise PlanError(f"within={unknown[0]!r} is not known: use some of {', '.join(map(repr, WITHIN))}")
+        self, spec: WTC, n: int, *, within: Sequence[str], roles: str, seed: int, signal: str, pairs: Pairs,
+        epochs: EpochWords, length: str, measure: str, backend: str, executor: Executor | None, progress: bool,
+    ) -> Null:  # fmt: skip
         rows = self._rows()
         draws = plan_draws(rows, within, n, seed, roles)
         design = draws.design
         axes = Axes.of(rows, pairs)
         if roles == "interchangeable":
-            _require_symmetry(axes, measure)
-        occasions = _exchangeable(rows, length)
-        engines: dict[Any, Engine] = {}
-        planned = [(o, engine_of(o, spec, common_epochs(o, epochs), backend, engines)) for o in occasions]
+            require_symmetry(axes, measure)
+        occasions = exchangeable(rows, length)
+        worker = Worker(backend)
+        plans = [occasion.plan(spec, common_epochs(occasion, epochs)) for occasion in occasions]
+        engines = [worker.engine(plan) for plan in plans]
         require_signal(self, rows, signal)
-        n_features = len(epoch_names(epochs)) * len(axes.a) * len(axes.b) * len(spec.bands or {})
-        values = np.full((len(occasions), design.n_people, design.n_people, n_features), np.nan, np.float32)
-        jobs = [(s, o, e, block) for s, (o, e) in enumerate(planned) for block in design.blocks]
-        for s, occasion, engine, block in _bar(jobs, "re-pairing", progress):
-            present = [i for i in block if design.dyads[i] in occasion.by_dyad]
-            people = [occasion.by_dyad[design.dyads[i]] for i in present]
-            met = _everybody
-            if roles == "interchangeable":
-                present += [len(design) + i for i in present]
-                met = _one_another
-            for i, j, found in met(self, people, engine, axes, signal, occasion.n_samples, measure):
-                flat = np.moveaxis(found, -1, 2)  # [i, j, epoch, a, b, band]
-                flat[:, :, :, ~axes.wanted] = np.nan
-                values[np.ix_([s], np.take(present, i), np.take(present, j))] = flat.reshape(1, len(i), len(j), -1)
-        used = planned[0][1]
-        attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
+        shape = (len(epoch_names(epochs)), len(axes.a), len(axes.b), len(spec.bands or {}))
+        values = np.full((len(occasions), design.n_people, design.n_people, math.prod(shape)), np.nan, np.float32)
+        jobs, sessions = [], []
+        for session, (occasion, plan) in enumerate(zip(occasions, plans, strict=True)):
+            for block in design.blocks:
+                tiles = tile_jobs(self, occasion, design.dyads, block, roles, axes, signal, plan, measure, worker)
+                jobs += tiles
+                sessions += [session] * len(tiles)
+        bar = ("re-pairing", "tile") if progress else None
+        for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
+            jobs[number].put(values[sessions[number]], tile)
+        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.wanted] = np.nan
+        attrs = _attrs(self, spec, engines[0], signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         labels = _labels(rows, spec, pairs, epochs)
         attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})
         if roles != "fixed":
@@ -431,14 +411,6 @@ def _put(values: Coherence, row: int, found: Coherence) -> None:
         assert found.shares is not None and found.above is not None
         values.shares[row] = np.moveaxis(found.shares, -2, 0)
         values.above[row] = np.moveaxis(found.above, -1, 0)
-
-
-def _bar(jobs: Sequence[Any], what: str, progress: bool) -> Iterable[Any]:
-    if not progress:
-        return jobs
-    from tqdm.auto import tqdm
-
-    return tqdm(jobs, desc=what, unit="dyad" if what == "synchrony" else "block")
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

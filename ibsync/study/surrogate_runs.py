@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..coupling.transform.cone import CONE_SCALES
 from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import PlanError
 from ..nulls.random_streams import entity_ids
-from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.surrogate_null import Standards, Step, SurrogateNull, observed_values
 from ..nulls.surrogate_signals import FAMILIES
 from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
@@ -27,9 +28,10 @@ from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import check_writable
 from ..results.null_files import load_null, save_null
 from .channel_pairs import Axes, Pairs
-from .engines import engine_of
+from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
 from .rows import Occasion, occasions_of, require_signal, signals_of
+from .runner import People, Worker, run_jobs
 from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, trial_table
 
 Floats = NDArray[np.float64]
@@ -75,7 +77,7 @@ class _Row:
         return values
 
 
-def sources_of(study: StudyFile, request: Request) -> tuple[list[_Row], Engine]:
+def sources_of(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
     """
     A source of values for each row of the study, in the order of the rows, and an engine that they use.
 
@@ -84,24 +86,31 @@ def sources_of(study: StudyFile, request: Request) -> tuple[list[_Row], Engine]:
     PlanError, InputError
         If the request does not fit the study; nothing has been computed then.
     """
+    return worker.once((study.path, repr(request)), lambda: _sources(study, request, worker))
+
+
+def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
     rows = study.dyads
     axes = Axes.of(rows, request.pairs)
     require_signal(study, rows, request.signal)
     labels = [f"{person} | {_occasion(row)}" for row in rows for person in (row.person_a, row.person_b)]
     entities = iter(entity_ids(labels).tolist())
     identity = {id(row): (next(entities), next(entities)) for row in rows}
-    engines: dict[Any, Engine] = {}
+    engines: list[Engine] = []
     made: dict[int, _Row] = {}
     for occasion in occasions_of(rows, request.length):
         if request.kind == "trial":
-            made |= {id(row): _trials(study, request, axes, occasion, row, engines) for row in occasion.rows}
+            for row in occasion.rows:
+                made[id(row)], used = _trials(study, request, axes, occasion, row, worker)
+                engines += used
             continue
         for chosen, spans in by_epochs(occasion, request.epochs):
-            engine = engine_of(occasion, request.spec, spans, request.backend, engines)
+            engine = worker.engine(occasion.plan(request.spec, spans))
+            engines.append(engine)
             options = _options(request, occasion)
             for row in chosen:
                 made[id(row)] = _surrogates(study, request, axes, occasion, row, engine, identity[id(row)], options)
-    return [made[id(row)] for row in rows], next(iter(engines.values()))
+    return [made[id(row)] for row in rows], engines[0]
 
 
 def _occasion(row: DyadRow) -> str:
@@ -145,14 +154,14 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
 
 
 def _trials(
-    study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, engines: dict[Any, Engine]
-) -> _Row:
+    study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, worker: Worker
+) -> tuple[_Row, list[Engine]]:
     spans = spans_of(row, request.epochs)
     if spans is None:
         raise PlanError("trials are exchanged within epochs: name the epochs, such as epochs=['talk']")
     cuts = {name: _cuts(row, name, parts, occasion) for name, parts in spans.items()}
     planned = [
-        _trial_engine(request, occasion, length, engines, f"{row.label}, epoch {name!r}")
+        _trial_engine(request, occasion, length, worker, f"{row.label}, epoch {name!r}")
         for name, (_, length) in cuts.items()
     ]
     entities = entity_ids([f"{row.dyad} | {_occasion(row)} | {name}" for name in cuts]).tolist()
@@ -169,7 +178,7 @@ def _trials(
             kept.append(TrialPartners(tables, request.seed, entities))
         return kept[0]
 
-    return _Row(make, 64, ~axes.wanted)
+    return _Row(make, 64, ~axes.wanted), planned
 
 
 def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]], occasion: Occasion) -> tuple[list[int], int]:
@@ -195,25 +204,87 @@ def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]], occasio
     return starts, n
 
 
-def _trial_engine(
-    request: Request, occasion: Occasion, n_samples: int, engines: dict[Any, Engine], where: str
-) -> Engine:
-    key = ("trial", n_samples, occasion.sfreq)
-    if key not in engines:
-        try:
-            engines[key] = Engine(n_samples, occasion.sfreq, request.spec, backend=request.backend)
-        except PlanError as error:
-            raise PlanError(f"{where}: a trial of {n_samples / occasion.sfreq:g} s will not do: {error}") from error
-    return engines[key]
+def _trial_engine(request: Request, occasion: Occasion, n_samples: int, worker: Worker, where: str) -> Engine:
+    try:
+        return worker.engine(EnginePlan(n_samples, occasion.sfreq, request.spec))
+    except PlanError as error:
+        raise PlanError(f"{where}: a trial of {n_samples / occasion.sfreq:g} s will not do: {error}") from error
 
 
-def begin(study: StudyFile, request: Request, sources: Sequence[_Row], attrs: Mapping[str, Any]) -> SurrogateNull:
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """The observed values of one row, and the draws behind its mean and standard deviation."""
+
+    study: StudyFile
+    request: Request
+    row: int
+    people: tuple[People, ...] = ()
+
+    def run(self, worker: Worker) -> Floats:
+        """Values [draw, feature], the observed ones first."""
+        return observed_values(sources_of(self.study, self.request, worker)[0][self.row])
+
+
+@dataclass(frozen=True)
+class DrawsJob:
+    """Counts of some draws of all rows."""
+
+    study: StudyFile
+    request: Request
+    standards: Standards
+    start: int
+    stop: int
+    people: tuple[People, ...] = ()
+
+    def run(self, worker: Worker) -> Step:
+        """Counts of draws `start` to `stop` - 1."""
+        return self.standards.count(sources_of(self.study, self.request, worker)[0], self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A study's request, and who computes it."""
+
+    study: StudyFile
+    request: Request
+    worker: Worker
+    executor: Executor | None = None
+
+    def observed(self) -> Iterator[Floats]:
+        """Values of each row, in their order."""
+        jobs = [ObservedJob(self.study, self.request, row) for row in range(len(self.study.dyads))]
+        early, row = {}, 0
+        for number, values in run_jobs(jobs, self.worker, executor=self.executor):
+            early[number] = values
+            while row in early:
+                yield early.pop(row)
+                row += 1
+
+    def count(self, null: SurrogateNull, start: int, stop: int) -> Iterator[int]:
+        """Count draws `start` to `stop` - 1; yields how many have been, the state being whole at that moment."""
+        if null.stop_at is not None:
+            sources = sources_of(self.study, self.request, self.worker)[0]
+            yield from (reached - start for reached in null.count_until(sources, start, stop))
+            return
+        jobs = [DrawsJob(self.study, self.request, null.standards, *step) for step in null.steps(start, stop)]
+        counted = 0
+        for _, step in run_jobs(jobs, self.worker, executor=self.executor):
+            null.add(step)
+            counted += step.stop - step.start
+            yield counted
+
+
+def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     """The null of a study before any draw is counted; observed values and moments are computed."""
+    study, request = work.study, work.request
     axes = Axes.of(study.dyads, request.pairs)
     shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
     number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
     return SurrogateNull.begin(
-        sources,
+        work.observed(),
         kind=request.kind,
         n=request.n,
         seed=request.seed,
@@ -228,7 +299,7 @@ def begin(study: StudyFile, request: Request, sources: Sequence[_Row], attrs: Ma
 
 def run(
     null: SurrogateNull,
-    sources: Sequence[_Row],
+    work: Work,
     draws: tuple[int, int] | None,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -240,7 +311,7 @@ def run(
     Parameters
     ----------
     null : SurrogateNull
-    sources : sequence of sources
+    work : Work
     draws : (start, stop) or None
         Draws `start` to `stop` - 1, of 1 to n.
     checkpoint : path-like, optional
@@ -256,7 +327,7 @@ def run(
     target = None if checkpoint is None else check_writable(checkpoint)
     written = time.monotonic()
     for start, stop in missing(null, draws):
-        for _ in _bar(null.advance(sources, start, stop), start, stop, null.kind, progress):
+        for _ in _bar(work.count(null, start, stop), stop - start, null.kind, progress):
             if target is not None and time.monotonic() - written > _CHECKPOINT_SECONDS:
                 save_null(null, target)
                 written = time.monotonic()
@@ -265,17 +336,17 @@ def run(
     return null
 
 
-def _bar(counted: Iterator[int], start: int, stop: int, kind: str, progress: bool) -> Iterator[int]:
+def _bar(counted: Iterator[int], total: int, kind: str, progress: bool) -> Iterator[int]:
     """The same iteration, shown as draws done."""
     if not progress:
         yield from counted
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=stop - start, desc=kind, unit="draw") as bar:
-        for reached in counted:
-            bar.update(reached - start - bar.n)
-            yield reached
+    with tqdm(total=total, desc=kind, unit="draw") as bar:
+        for n_counted in counted:
+            bar.update(n_counted - bar.n)
+            yield n_counted
 
 
 def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[int, int]]:

@@ -28,7 +28,7 @@ epochs = { talk = [60, 240.5] }
 [null]
 kind = "repair"
 n = 999
-within = ["session", "group"]
+within = ["group"]
 seed = 7
 
 [test]
@@ -70,7 +70,7 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
     assert plan.report is None
     assert plan.wtc == WTC()
     assert dataclasses.astuple(plan.synchrony) == (("hbo",), "all", None)
-    assert dataclasses.astuple(plan.null) == ("repair", None, ("session",), "fixed", 0, "coherence", None, {})
+    assert dataclasses.astuple(plan.null) == ("repair", None, (), "fixed", 0, "coherence", None, {})
     assert dataclasses.astuple(plan.test) == (None, "greater", 0.05)
 
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ibsync.coupling.backends.cuda.backend import CudaBackend
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
-from ibsync.nulls.surrogate_null import SurrogateNull
+from ibsync.nulls.surrogate_null import SurrogateNull, observed_values
 from ibsync.nulls.surrogate_signals import surrogates
 from ibsync.nulls.surrogates_on_device import surrogates_on
 from ibsync.study.surrogate_partners import SurrogatePartners
@@ -73,14 +73,14 @@ def tables():
 def counted(device, tail, stop_at=None):
     sources = [Given(table, device) for table in tables()]
     null = SurrogateNull.begin(
-        sources, kind="phase", n=150, seed=0, tail=tail, rows=["one", "two"], groups=np.arange(24) % 2,
-        dtype=np.dtype(np.float32), stop_at=stop_at,
+        map(observed_values, sources), kind="phase", n=150, seed=0, tail=tail, rows=["one", "two"],
+        groups=np.arange(24) % 2, dtype=np.dtype(np.float32), stop_at=stop_at,
     )  # fmt: skip
-    for _ in null.advance(sources, 1, 101):
-        pass
-    if stop_at is None:
-        for _ in null.advance(sources, 101, 151):
-            pass
+    if stop_at is not None:
+        list(null.count_until(sources, 1, 101))
+        return null
+    for step in [*null.steps(1, 101), *null.steps(101, 151)]:
+        null.add(null.standards.count(sources, *step))
     return null
 
 

@@ -369,7 +369,7 @@ def shaped(null):
 
 @pytest.mark.parametrize("budget", [1, 1 << 28])
 def test_pair_values_are_the_mean_of_both_orders(study, monkeypatch, budget):
-    monkeypatch.setattr("ibsync.study.pair_values.FEATURE_BYTES", budget)
+    monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", budget)
     values = shaped(study.null(SPEC, roles="interchangeable"))
     for accuracy, pairs in (
         ("exact", itertools.combinations(range(8), 2)),

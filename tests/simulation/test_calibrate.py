@@ -60,7 +60,7 @@ def made(**changes) -> Calibration:
 
 def design(**changes) -> Design:
     base = Design(
-        spec=SPEC, kind="repair", n_draws=99, alpha=0.05, signal="hbo", pairs="same", epochs=None, within=("session",),
+        spec=SPEC, kind="repair", n_draws=99, alpha=0.05, signal="hbo", pairs="same", epochs=None, within=(),
         measure="coherence", seed=3, backend="auto", options={},
     )  # fmt: skip
     return replace(base, **changes)

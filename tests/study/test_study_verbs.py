@@ -17,7 +17,8 @@ from ibsync.questions.group_test import test as group_test
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
 from ibsync.study.channel_pairs import Axes
-from ibsync.study.pair_values import _everybody
+from ibsync.study.pair_values import exchangeable, tile_jobs
+from ibsync.study.runner import Worker
 from ibsync.study.study import Study
 
 SFREQ, N = 5.0, 300
@@ -294,22 +295,23 @@ def test_epochs_are_in_the_same_order_in_real_and_null(study):
 
 @pytest.mark.parametrize("budget", [1, 100_000, 10_000_000])
 def test_tiles_of_people_change_nothing(study, null, monkeypatch, budget):
-    monkeypatch.setattr("ibsync.study.pair_values.FEATURE_BYTES", budget)
+    monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", budget)
     tiled = study.null(SPEC, seed=3)
     assert_allclose(tiled.pair_values, null.pair_values, atol=1e-6)
 
 
 def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
     """That the smallest budget above really cuts the work."""
-    engine = Engine(N, SFREQ, SPEC)
-    monkeypatch.setattr("ibsync.study.pair_values.FEATURE_BYTES", 1)
+    monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", 1)
+    (occasion,) = exchangeable(study.dyads, "common")
+    plan, dyads = occasion.plan(SPEC, None), [row.dyad for row in study.dyads]
     axes = Axes.of(study.dyads, "all")
-    tiles = [(len(i), len(j)) for i, j, _ in _everybody(study, study.dyads, engine, axes, "hbo", N, "coherence")]
-    assert tiles == [(1, 1)] * 16
+    jobs = tile_jobs(study, occasion, dyads, np.arange(4), "fixed", axes, "hbo", plan, "coherence", Worker())
+    assert [(len(job.rows), len(job.columns)) for job in jobs] == [(1, 1)] * 16
 
 
 def test_partners_stay_within_their_group(study, real):
-    grouped = study.null(SPEC, within=("session", "group"))
+    grouped = study.null(SPEC, within=("group",))
     assert grouped.design.n_repairings == 4
     values = pair_values(grouped, real)
     first, second = np.array(["x", "y", "x", "y"])[[*np.indices((4, 4))]]
@@ -455,6 +457,7 @@ def test_what_a_verb_cannot_do_is_refused_in_one_line(study):
     refusal(PlanError, lambda: study.synchrony(SPEC, length="longest"), "'common'", "'longest'")
     refusal(PlanError, lambda: study.null(SPEC, kind="shuffle"), "'shuffle'", "'repair'")
     refusal(PlanError, lambda: study.null(SPEC, within=("sex",)), "'sex'", "'group'")
+    refusal(PlanError, lambda: study.null(SPEC, within=("session",)), "'session'", "leave")
     refusal(PlanError, lambda: study.null(SPEC, n=0), "draws")
     refusal(PlanError, lambda: study.synchrony(WTC({"vlf": (0.005, 0.1)})), "'vlf'", "record longer")
 

@@ -1,0 +1,220 @@
+"""Who computes: numbered jobs, run here, in threads, or on any executor of `concurrent.futures`.
+
+A job is one part of a long computation: a dyad, a tile of people, a range of draws. It carries all it needs, so that it
+can be sent to another process, and its value is filed under its number: results do not depend on who computed a part,
+or when. Whoever computes is a `Worker`, which owns a device and keeps what its jobs share.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.engine import Engine
+from ..recordings.recording import Recording
+from ..recordings.study_file import StudyFile
+from .engines import EnginePlan
+from .rows import signals_of
+
+Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
+
+FEATURE_BYTES = 256 << 20
+"""Features that a worker keeps; a study larger than this is worked through in tiles of people."""
+_JOBS_AHEAD = 2  # jobs sent to an executor for each of its workers, so that none waits for its next one
+
+
+@dataclass(frozen=True)
+class People:
+    """
+    One signal of some people, cut to one length.
+
+    Parameters
+    ----------
+    study : StudyFile
+    recordings : tuple of Recording
+    signal : str
+    channels : tuple of str
+        Channels by name; one that is missing or bad is NaN.
+    n_samples : int
+    """
+
+    study: StudyFile
+    recordings: tuple[Recording, ...]
+    signal: str
+    channels: tuple[str, ...]
+    n_samples: int
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """The same for the same numbers."""
+        ids = tuple(recording.id for recording in self.recordings)
+        return (self.study.path, ids, self.signal, self.channels, self.n_samples)
+
+    def read(self) -> NDArray[np.float32]:
+        """Signals from the study's file: float32 [person, channel, sample]."""
+        parts = [signals_of(self.study, r, self.signal, self.channels, self.n_samples) for r in self.recordings]
+        return np.stack(parts)
+
+
+class Job(Protocol[Value_co]):
+    """One numbered part of a computation."""
+
+    @property
+    def people(self) -> tuple[People, ...]:
+        """Signals that it needs; they may be read while the job before it runs."""
+
+    def run(self, worker: Worker) -> Value_co:
+        """Its value."""
+
+
+class Worker:
+    """
+    Whoever computes jobs one after the other: a thread or a process, with a device of its own.
+
+    Parameters
+    ----------
+    backend : str
+        As `Engine`.
+    """
+
+    def __init__(self, backend: str = "auto") -> None:
+        self.backend = backend
+        self._kept: dict[object, Any] = {}
+        self._features: OrderedDict[tuple[str, object], tuple[Any, float]] = OrderedDict()
+        self._reading: dict[object, Future[NDArray[np.float32]]] = {}
+        self._reader: ThreadPoolExecutor | None = None
+
+    def once(self, key: object, make: Callable[[], Value]) -> Value:
+        """What `make` returned when it was first asked for by this key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(Value, self._kept[key])
+
+    def engine(self, plan: EnginePlan) -> Engine:
+        """The engine of a plan, made once."""
+        return self.once(
+            plan.key,
+            lambda: Engine(plan.n_samples, plan.sfreq, plan.spec, epochs=plan.epochs, backend=self.backend),
+        )
+
+    def feature_bytes(self, plan: EnginePlan) -> float:
+        """Memory for features: on a GPU a share of what is free there."""
+        device = self.engine(plan).device
+        return FEATURE_BYTES if device is None else max(FEATURE_BYTES, device.budget_bytes() / 8)
+
+    def read_ahead(self, people: Sequence[People]) -> None:
+        """Begin to read signals in a thread, where neither they nor their features are there yet."""
+        held = {of_people for _, of_people in self._features} | set(self._reading)
+        for some in people:
+            if some.key not in held:
+                self._reader = self._reader or ThreadPoolExecutor(1)
+                self._reading[some.key] = self._reader.submit(some.read)
+
+    def signals(self, people: People) -> NDArray[np.float32]:
+        """Signals of people, float32 [person, channel, sample]."""
+        reading = self._reading.pop(people.key, None)
+        return people.read() if reading is None else reading.result()
+
+    def features(self, people: People, plan: EnginePlan) -> Any:
+        """Features of people [person, channel], kept while there is room for them."""
+        key = (plan.key, people.key)
+        if key not in self._features:
+            engine, x = self.engine(plan), self.signals(people)
+            n_bytes = engine.plan.feature_bytes * x.shape[0] * x.shape[1]
+            budget = self.feature_bytes(plan) - n_bytes
+            while self._features and sum(size for _, size in self._features.values()) > budget:
+                self._features.popitem(last=False)
+            self._features[key] = (engine.features(x), n_bytes)
+        self._features.move_to_end(key)
+        return self._features[key][0]
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
+
+
+def run_jobs(
+    jobs: Sequence[Job[Value]],
+    worker: Worker,
+    *,
+    executor: Executor | None = None,
+    bar: tuple[str, str] | None = None,
+) -> Iterator[tuple[int, Value]]:
+    """
+    Values of jobs, each with its number.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    worker : Worker
+        Runs the jobs here; an executor's threads and processes have workers of their own, of the same backend.
+    executor : concurrent.futures.Executor, optional
+        Where to run the jobs instead. Values then come in the order in which they are done.
+    bar : (str, str), optional
+        What to call the work and its unit in a progress bar on standard error; by default there is none.
+
+    Yields
+    ------
+    (int, value)
+    """
+    values = _run_here(jobs, worker) if executor is None else _run_on(executor, jobs, worker.backend)
+    if bar is None:
+        yield from values
+        return
+    from tqdm.auto import tqdm
+
+    yield from tqdm(values, total=len(jobs), desc=bar[0], unit=bar[1])
+
+
+def _run_here(jobs: Sequence[Job[Value]], worker: Worker) -> Iterator[tuple[int, Value]]:
+    try:
+        for number, job in enumerate(jobs):
+            if number + 1 < len(jobs):
+                here = {people.key for people in job.people}
+                worker.read_ahead([people for people in jobs[number + 1].people if people.key not in here])
+            yield number, job.run(worker)
+    finally:
+        worker.close()
+
+
+def _run_on(executor: Executor, jobs: Sequence[Job[Value]], backend: str) -> Iterator[tuple[int, Value]]:
+    run = secrets.token_hex(8)
+    most = _JOBS_AHEAD * getattr(executor, "_max_workers", 8)
+    waiting: dict[Future[Value], int] = {}
+    try:
+        for number, job in enumerate(jobs):
+            waiting[executor.submit(_run_elsewhere, job, backend, run)] = number
+            if len(waiting) >= most:
+                yield from _done(waiting)
+        while waiting:
+            yield from _done(waiting)
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _done(waiting: dict[Future[Value], int]) -> Iterator[tuple[int, Value]]:
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        yield waiting.pop(future), future.result()
+
+
+_elsewhere = threading.local()
+
+
+def _run_elsewhere(job: Job[Value], backend: str, run: str) -> Value:
+    """Run a job in a thread or process of an executor, with the worker that it has for this run."""
+    if getattr(_elsewhere, "run", None) != run:
+        _elsewhere.run, _elsewhere.worker = run, Worker(backend)
+    worker: Worker = _elsewhere.worker
+    return job.run(worker)
