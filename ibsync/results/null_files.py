@@ -23,7 +23,7 @@ from .netcdf import encode_attrs, load_dataset, save_dataset
 if TYPE_CHECKING:
     import xarray as xr
 
-_STANDARD = tuple(entry.name for entry in fields(Standard))
+_STANDARD = tuple(entry.name for entry in fields(Standard) if entry.init)
 _FEATURE_COUNTS = {
     "exceedances": tuple(entry.name for entry in fields(Exceedances)),
     "moments": tuple(entry.name for entry in fields(FixedPointSums)),

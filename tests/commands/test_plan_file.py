@@ -60,7 +60,7 @@ def test_a_complete_plan_is_read_word_for_word(plan_file, tmp_path):
     assert plan.synchrony.signal == ("hbo", "hbr")
     assert plan.synchrony.pairs == (("S1_D1", "S2_D1"), ("S1_D1", "S1_D1"))
     assert plan.synchrony.epochs == {"talk": (60.0, 240.5)}
-    assert dataclasses.astuple(plan.null) == ("repair", 999, ("session", "group"), "fixed", 7, "coherence", None, {})
+    assert dataclasses.astuple(plan.null) == ("repair", 999, ("group",), "fixed", 7, "coherence", None, {})
     assert dataclasses.astuple(plan.test) == (("max",), "two-sided", 0.05)
 
 
@@ -139,7 +139,7 @@ def test_epochs_may_be_labels(plan_file):
         ('study = "s.h5"\n[null]\nn = 1e4', "null.n = 10000.0 must be a whole number"),
         ('study = "s.h5"\n[null]\nseed = -1', "null.seed = -1"),
         ('study = "s.h5"\n[null]\nkind = "repare"', "did you mean 'repair'?"),
-        ('study = "s.h5"\n[null]\nwithin = "sessions"', "did you mean 'session'?"),
+        ('study = "s.h5"\n[null]\nwithin = "groups"', "did you mean 'group'?"),
         ('study = "s.h5"\n[test]\ncorrect = ["fwe"]', "test.correct = 'fwe' must be one of 'fdr', 'fdr_by', 'max'"),
         ('study = "s.h5"\n[test]\ntail = "right"', "test.tail = 'right' must be one of"),
     ],
