@@ -436,7 +436,7 @@ def test_command_prints_json_for_scripts(folder, capsys):
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
-        ('signal = "hbo"', 'chrma = "hbo"', ["multiverse.chrma", "multiverse.signal"]),
+        ('signal = "hbo"', 'sgnal = "hbo"', ["multiverse.sgnal", "multiverse.signal"]),
         ('signal = "hbo"', 'signal = "hbx"', ["'hbx'"]),
         ('picture = "curve.svg"', 'pictures = "c.svg"', ["pictures", "picture"]),
         ('picture = "curve.svg"', 'picture = "c.txt"', ["c.txt", ".png"]),
