@@ -343,8 +343,8 @@ def _spanning_joins(level: Floats, first: Integers, second: Integers) -> tuple[I
     n = len(level)
     depth = np.empty(n)
     depth[np.argsort(-level, kind="stable")] = np.arange(1, n + 1)
-    ends = np.searchsorted(first, np.arange(n + 1))
-    relations = csr_array((np.maximum(depth[first], depth[second]), second, ends), shape=(n, n))
+    ends = np.searchsorted(first, np.arange(n + 1)).astype(np.int32)  # SciPy 1.13 takes no wider indices
+    relations = csr_array((np.maximum(depth[first], depth[second]), second.astype(np.int32), ends), shape=(n, n))
     tree = minimum_spanning_tree(relations).tocoo()
     order = np.argsort(tree.data, kind="stable")
     return tree.row[order].astype(np.int64), tree.col[order].astype(np.int64)

@@ -18,6 +18,8 @@ from numpy.testing import assert_allclose
 from ibsync.coupling.transform.definition import coherency
 from ibsync.coupling.transform.scales import textbook_scales
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

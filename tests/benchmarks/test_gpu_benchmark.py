@@ -16,6 +16,8 @@ from ibsync.coupling.transform.definition import coherency
 from ibsync.coupling.transform.scales import textbook_scales
 from ibsync.errors import DeviceError
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

@@ -117,6 +117,7 @@ def test_what_is_timed_is_the_whole_job(tmp_path):
     assert job.smallest_p == float(saved.dataset["p"].min())
 
 
+@pytest.mark.slow
 def test_two_signals_growth_and_surrogates_are_stages_of_their_own(tmp_path):
     size = replace(SHORT, n_sessions=3, n_signals=2, growth=True, n_surrogates=20)
     job = jobs_stages(size, tmp_path)

@@ -168,6 +168,7 @@ def test_partners_need_a_re_pairing(folder):
         run_plan("plan.toml")
 
 
+@pytest.mark.slow
 def test_the_run_writes_what_python_computes(folder, capsys):
     plan_of(folder, MORE.replace("[plasticity]", "[plasticity]\nseed = 3"))
     assert main(["run", "plan.toml", "--report", "out.html", "--json"]) == 0

@@ -536,6 +536,7 @@ def test_neighbour_corrections_hold_their_level_under_the_null():
 # --- sessions that not everybody attended -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", ["greater", "less"])
 def test_a_session_that_is_higher_for_everybody_is_no_interaction(tail):
     """Half of the dyads missed session 2, in which all pairs, never-met ones too, are more coherent."""

@@ -252,6 +252,7 @@ def test_nor_are_relationships_where_both_sides_show_the_same():
     assert as_many_as_chance(*rejected(FIVE, values, "relationship"))
 
 
+@pytest.mark.slow
 def test_nor_are_persons_where_both_sides_show_the_same():
     """With five persons meetings are drawn, for each study by itself."""
     values, found, n = mirrored(FIVE, seed=4, relationship=1.0), 0, 400
@@ -318,6 +319,7 @@ def test_a_block_is_taken_apart():
     assert (ds["p_max"] < 0.05).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["relationship", "person", "partner"])
 def test_words_and_files(tmp_path, part):
     real, _ = block()

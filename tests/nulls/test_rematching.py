@@ -289,6 +289,7 @@ def test_calling_the_other_person_first_leaves_every_count_as_it_is(n):
         assert_allclose(one, two, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_under_the_hypothesis_the_test_keeps_its_level():
     """400 studies of four dyads, whose people differ: family-wise over three features, and each by itself."""
     from scipy.stats import binom

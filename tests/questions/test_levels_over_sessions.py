@@ -21,6 +21,8 @@ from scipy.stats import binom
 import ibsync as ibs
 from ibsync import Growth, SynchronyModel
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 N_SIMS, SEED = 600, 7
 OUTCOMES = ("no tie", "tied through age", "no tie, missing sessions", "no tie, therapists")

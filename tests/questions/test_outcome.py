@@ -230,6 +230,7 @@ def test_batches_do_not_show(monkeypatch):
     assert_allclose(found[0]["pooled_statistic"][1], found[0]["group_statistic"][1::2].mean())
 
 
+@pytest.mark.slow
 def test_false_positives_with_a_covariate_that_goes_with_both():
     """Of 1500 studies of 20 dyads: within the 99.9 % binomial band of 5 %, where the raw correlation fails."""
     from scipy.stats import binom

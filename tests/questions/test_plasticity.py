@@ -443,6 +443,7 @@ def test_maxima_keep_the_family_wise_level():
     assert low <= np.mean(hits) <= high
 
 
+@pytest.mark.slow
 def test_repaired_slopes_keep_their_level_where_people_change():
     hits = []
     for seed in range(200):

@@ -135,6 +135,7 @@ def test_choosing_features_before_the_folds_inflates_and_ours_does_not():
     assert np.median(inside) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", [None, 4])
 def test_p_keeps_its_level_where_a_covariate_goes_with_both(top):
     """Of 300 studies of 14 dyads whose synchrony and outcome both follow a covariate, nothing else."""

@@ -460,6 +460,7 @@ def test_a_change_with_strangers_that_is_none_is_rarely_found():
     assert low <= (got["p"] <= 0.05).sum() <= high
 
 
+@pytest.mark.slow
 def test_the_interval_covers_and_transfer_is_found():
     # Sessions hold next to no noise: the measured gain is the gain itself, and the planted slope that of the values.
     got = rates(made_meetings(8, 3, slope=2.0, noise=1e-6, channels=MANY, seed=7))
@@ -469,6 +470,7 @@ def test_the_interval_covers_and_transfer_is_found():
     assert (got["p"] <= 0.05).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_error_of_gains_makes_the_slope_smaller_by_their_reliability():
     got = rates(made_meetings(8, 3, slope=2.0, noise=0.02, person_sd=0.0, channels=MANY, seed=8))
     # Gains have sd 0.02 and slopes over times 0, 1, 2 an error of variance 0.02^2 / 2.
@@ -492,6 +494,7 @@ def simulated(tmp_path_factory):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_transfer_that_is_put_into_recordings_is_found(simulated):
     spec = ibsync.WTC(bands={"task": (0.03, 0.08)}, accuracy="fast")
     real = simulated.synchrony(spec)

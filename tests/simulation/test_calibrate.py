@@ -89,6 +89,7 @@ def test_the_power_does_not_depend_on_the_other_couplings_tried(study, repaired)
     assert alone.found == repaired.found[1:]
 
 
+@pytest.mark.slow
 def test_phase_surrogates_are_at_their_level_only_without_a_shared_stimulus(study, with_stimulus):
     words = {"kind": "phase", "n_sims": 60, "n_draws": 19, "couplings": ()}
     without, shared = calibrate(study, SPEC, **words), calibrate(with_stimulus, SPEC, **words)
@@ -268,6 +269,7 @@ def bursting(study, path, *, common: bool):
     return ibs.Study.open(path)
 
 
+@pytest.mark.slow
 def test_bursts_that_everybody_has_are_told_from_bursts_of_ones_own(study, tmp_path):
     shared = bursting(study, tmp_path / "shared.h5", common=True)
     correlation, p = common_bursts(shared, SPEC.bands, "hbo", 0)["task"]

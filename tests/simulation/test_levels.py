@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 N_SIMS, N_DRAWS = 300, 19  # p <= 0.05 where no draw reaches the real value

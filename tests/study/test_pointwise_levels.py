@@ -169,6 +169,7 @@ def mayer_waves(pair):
     return 3 * wave / wave.std() + noise(2, 2000, seed=100 + pair)
 
 
+@pytest.mark.slow
 def test_narrow_band_signals_exceed_ar1_levels_far_more_than_nominally_and_phase_levels_do_not():
     # 40 pairs: 0.21 (standard error 0.009) and 0.065 (0.005); a mean of 8 scatters by 0.02 and 0.011.
     assert rate_above("ar1", mayer_waves) > 0.15

@@ -251,6 +251,7 @@ def test_a_damaged_or_strange_file_is_no_null(study, real, tmp_path):
 # --- sequential -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sequential_counts_give_each_dyad_its_p(study, real, tmp_path):
     null = study.null(SPEC, kind="phase", n=399, seed=9, stop_at=5)
     found = ibs.test(real, null, correct=["fdr"], alpha=0.3).dataset
