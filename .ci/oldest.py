@@ -1,4 +1,4 @@
-"""The oldest release of each dependency that pyproject.toml allows, as pip's constraints: one `name==version` a line."""
+"""The oldest release of each dependency that pyproject.toml allows, as constraints of pip: a `name==version` a line."""
 
 import re
 import sys
@@ -9,4 +9,4 @@ project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 extras = [project["optional-dependencies"][name] for name in sys.argv[1:]]
 for line in [*project["dependencies"], *(line for extra in extras for line in extra)]:
     name, version = re.match(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)", line).groups()
-    print(f"{name}=={version}")
+    sys.stdout.write(f"{name}=={version}\n")
