@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import PlanError
-from ..recordings.whole_files import check_writable, write_whole
+from ..recordings.whole_files import write_whole
 from ..results.calibration_result import Calibration
 from ..simulation.calibrate import calibrate
 from ..study.study import Study
-from .plan_file import PlanFile, read_plan, with_signal
+from .plan_file import RunPlan, checked_output, read_plan, with_signal
 
 FORMATS = (".png", ".svg", ".pdf", ".html", ".json")
 
@@ -66,16 +67,16 @@ def calibrate_plan(
     """
     plan = read_plan(plan_path)
     if plan.test.tail != "greater":
-        raise PlanError(f"{plan.path}: calibration tries tests of tail='greater', test.tail is {plan.test.tail!r}")
+        raise PlanError(f"{plan_path}: calibration tries tests of tail='greater', test.tail is {plan.test.tail!r}")
     if plan.null.roles != "fixed":
         raise PlanError(
-            f"{plan.path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
+            f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
-    files = _files(plan, study_path, output)
+    files = _files(plan.synchrony.signals, (study_path, plan_path), output)
     study = Study.open(study_path)
     found = [
-        calibrate(study, plan.wtc, signal=signal, n_sims=sims, backend=backend, progress=progress, **_words(plan))
-        for signal in plan.synchrony.signal
+        calibrate(study, plan.wtc.spec, signal=signal, n_sims=sims, backend=backend, progress=progress, **_words(plan))
+        for signal in plan.synchrony.signals
     ]
     contents = [b"" if file is None else _content(one, file) for one, file in zip(found, files, strict=True)]
     for content, file in zip(contents, files, strict=True):
@@ -84,30 +85,17 @@ def calibrate_plan(
     return [Calibrated(one, file) for one, file in zip(found, files, strict=True)]
 
 
-def _words(plan: PlanFile) -> dict[str, Any]:
-    synchrony, null = plan.synchrony, plan.null
-    return {
-        "kind": null.kind, "within": null.within, "seed": null.seed, "measure": null.measure, "alpha": plan.test.alpha,
-        "options": null.options,
-        "pairs": synchrony.pairs if isinstance(synchrony.pairs, str) else [tuple(pair) for pair in synchrony.pairs],
-        "epochs": list(synchrony.epochs) if isinstance(synchrony.epochs, tuple) else synchrony.epochs,
-    }  # fmt: skip
+def _words(plan: RunPlan) -> dict[str, Any]:
+    null = plan.null.words()
+    kept = {name: null[name] for name in ("kind", "within", "seed", "measure", "options")}
+    return {**plan.synchrony.words(), **kept, "alpha": plan.test.alpha}
 
 
-def _files(plan: PlanFile, study_path: str | Path, output: str | Path | None) -> list[Path | None]:
-    """File of each signal, known to be writable."""
-    signal_names = plan.synchrony.signal
+def _files(signals: Sequence[str], inputs: Sequence[str | Path], output: str | Path | None) -> Sequence[Path | None]:
+    """File of each signal, known to be writable and no input."""
     if output is None:
-        return [None] * len(signal_names)
-    path = Path(output)
-    if path.suffix not in FORMATS:
-        raise PlanError(f"{path}: the ending says the format; it must be one of {', '.join(FORMATS)}")
-    files = [with_signal(path, signal, signal_names) for signal in signal_names]
-    for file in files:
-        if file.resolve() in (Path(study_path).resolve(), plan.path.resolve()):
-            raise PlanError(f"{file}: would replace an input; give the output another name")
-        check_writable(file)
-    return list(files)
+        return [None] * len(signals)
+    return [checked_output(with_signal(Path(output), signal, signals), inputs, FORMATS) for signal in signals]
 
 
 def _content(found: Calibration, file: Path) -> bytes:

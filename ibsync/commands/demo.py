@@ -46,6 +46,7 @@ seed = {SEED}
 [test]
 correct = ["fdr", "max"]
 tail = "greater"
+alpha = {ALPHA}
 """
 
 

@@ -1,228 +1,357 @@
-"""What a plan file (TOML) asks for, as frozen dataclasses: unknown keys and wrong types are refused by name."""
+"""Every key of every plan file, declared once: its type, its default and what it means."""
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from ..coupling.measures import MEASURES
-from ..coupling.spec import WTC
-from ..errors import InputError, PlanError
+from ..coupling.spec import ACCURACIES, CONES, PRESETS, WTC, as_pairs
+from ..errors import PlanError
 from ..inference.p_values import CORRECTIONS
 from ..nulls.tails import Tail
-from ..study.pair_values import DESIGNS, WITHIN
+from ..questions.outcome_sample import OutcomeLevel
+from ..recordings.whole_files import check_writable
+from ..simulation.courses import TIES
+from ..simulation.study_power import WANTED_POWER
+from ..study.pair_values import DESIGNS
 from ..study.study import NULL_KINDS
 from ..study.surrogate_runs import FAMILY_OPTIONS
-from .run_questions import OutcomeSettings, PlasticitySettings, named_beside, names_of, read_outcomes, read_plasticity
+from .plan_reader import PLAN, Block, about, read, toml
 
-Epochs = tuple[str, ...] | Mapping[str, tuple[float, float]] | None
-Pairs = str | tuple[tuple[str, str], ...]
+if TYPE_CHECKING:
+    Accuracy = str
+    Cone = str
+    Correction = str
+    Measure = str
+    NullKind = str
+    Preset = str
+    PresetAccuracy = str
+    Roles = str
+    Tie = str
+else:
+    Accuracy, Cone, Correction, Measure, NullKind, Preset, Roles, Tie = (
+        Literal[*words] for words in (ACCURACIES, CONES, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
+    )
+    PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
 
-TAILS = get_args(Tail)
+Name = Annotated[str, Meta(min_length=1)]
+Names = Name | Annotated[tuple[Name, ...], Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Level = Annotated[float, Meta(gt=0, lt=1)]
+Spread = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Frequency = Annotated[float, Meta(gt=0, title="a frequency in Hz")]
+Interval = Annotated[tuple[float, ...], Meta(min_length=2, max_length=2, title="[low, high] in Hz")]
+Span = Annotated[
+    tuple[float | tuple[float, ...], ...], Meta(min_length=1, title="[start, stop] in s, or a list of them")
+]
+Pair = Annotated[tuple[Name, ...], Meta(min_length=2, max_length=2)]
 
-_WTC_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "bands": ((dict,), "a table of bands; write { task = [0.02, 0.1] }"),
-    "fmin": ((int, float), "a frequency in Hz"),
-    "fmax": ((int, float), "a frequency in Hz"),
-    "voices": ((int,), "a whole number"),
-    "preset": ((str,), "a word in quotation marks"),
-    "accuracy": ((str,), "a word in quotation marks"),
-    "coi": ((str,), "a word in quotation marks"),
-    "min_valid": ((int, float), "a number from 0 to 1"),
-    "period": ((bool,), "true or false"),
-}
-_TABLES = ("study", "output", "report", "wtc", "synchrony", "null", "test", "plasticity", "outcome")
-_BAND_KEYS = ("low_hz", "high_hz", "exclude_hz")
+
+class Band(Block, frozen=True):
+    """A band of frequencies with holes."""
+
+    low_hz: Annotated[Frequency, about("Lower edge, Hz.", 0.02)]
+    high_hz: Annotated[Frequency, about("Upper edge, Hz.", 0.1)]
+    exclude_hz: Annotated[
+        tuple[Interval, ...], Meta(title="a list of [low, high] in Hz"), about("Ranges left out of the band, Hz.")
+    ] = ()
 
 
-@dataclass(frozen=True)
-class SynchronySettings:
-    """What is computed for every dyad.
+Edges = Annotated[Interval | Band, Meta(title="[low, high], or a table with low_hz, high_hz and perhaps exclude_hz")]
+Bands = Annotated[dict[str, Edges], Meta(min_length=1, title="a table of bands, such as { task = [0.02, 0.1] }")]
+Epochs = Annotated[
+    Names | Annotated[dict[str, Span], Meta(min_length=1)],
+    about("Labels of events; or names with [start, stop] in s from the first sample. Without: the whole recording."),
+]
+Pairs = Annotated[
+    Literal["all", "same"] | Annotated[tuple[Pair, ...], Meta(min_length=1)],
+    Meta(title='"all", "same" or a list of pairs such as [["S1_D1", "S2_D1"]]', description="Channel pairs."),
+]
+Within = Annotated[
+    Literal["group"] | tuple[Literal["group"], ...],
+    Meta(
+        title='"group", or left out: partners are exchanged within session, task and epoch anyway',
+        description="What must agree, beside session, task and epoch, for two dyads to exchange partners.",
+    ),
+]
+Corrections = Correction | tuple[Correction, ...]
+OutcomeCorrections = Literal["fdr", "fdr_by", "max"] | tuple[Literal["fdr", "fdr_by", "max"], ...]
+Draws = Annotated[Count, about("Draws; all are listed where they are few.")]
+Seed = Annotated[Whole, about("Everything random follows from it.")]
+TestTail = Annotated[Tail, about("Direction of the test.")]
+Alpha = Annotated[Level, about("Level at which a finding is wanted.")]
+StudyFile = Annotated[Path, about("Study file.", "study.h5")]
 
-    Attributes
-    ----------
-    signal : tuple of str
-        Signals to analyse, one result file each: "hbo", "hbr".
-    pairs : str or tuple of (channel_a, channel_b)
-        "all", "same", or channel pairs by name.
-    epochs : tuple of str, mapping or None
-        Event labels; or names with their (start, stop) in s from the first sample; None is the whole recording.
-    """
 
-    signal: tuple[str, ...] = ("hbo",)
+def _path(pattern: str) -> Any:
+    """The default of a path."""
+    return msgspec.field(default_factory=partial(Path, pattern))
+
+
+def _check_spans(epochs: Any) -> None:
+    for name, span in epochs.items() if isinstance(epochs, dict) else ():
+        pairs = as_pairs(span)
+        if not all(isinstance(pair, tuple) and len(pair) == 2 and 0 <= pair[0] < pair[1] for pair in pairs):
+            text = toml(span).replace(".0", "")
+            raise ValueError(f"epochs.{name} = {text} must be [start, stop] in s, start below stop")
+
+
+# --- ibsync run, check and calibrate ----------------------------------------------------------------------------------
+
+
+class Wtc(Block, frozen=True):
+    """What is computed of two signals, in the words of `ibs.WTC`."""
+
+    bands: Annotated[Bands | None, about("Named bands, in Hz.")] = None
+    fmin: Annotated[Frequency | None, about("Lowest frequency of maps.")] = WTC.fmin
+    fmax: Annotated[Frequency | None, about("Highest frequency of maps.")] = WTC.fmax
+    voices: Annotated[int, about("Rows per octave.")] = WTC.voices
+    preset: Annotated[Preset, about("Smoothing in time: linear, or on a circle as in Grinsted's program.")] = WTC.preset
+    accuracy: Annotated[Accuracy, about("1e-6 or 5e-4 per cell, or the definition itself.")] = WTC.accuracy
+    coi: Annotated[Cone, about("Whose cone of influence is left out.")] = WTC.coi
+    min_valid: Annotated[Share, about("Means of which less is valid are missing.")] = WTC.min_valid
+    period: Annotated[bool, about("Whether bands are periods in s.")] = WTC.period
+
+    def __post_init__(self) -> None:
+        try:
+            self.spec  # noqa: B018
+        except PlanError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def spec(self) -> WTC:
+        """The same as a spec."""
+        return WTC(**self.words())
+
+
+class Synchrony(Block, frozen=True):
+    """What is computed for every dyad, in the words of `Study.synchrony`."""
+
+    lists = ("signal", "epochs")
+    signal: Annotated[Names, about("Signals; one result file each, p-values are corrected over all.")] = ("hbo",)
     pairs: Pairs = "all"
-    epochs: Epochs = None
+    epochs: Epochs | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_spans(self.epochs)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals as a list."""
+        return (self.signal,) if isinstance(self.signal, str) else self.signal
+
+    def words(self) -> dict[str, Any]:
+        """Keywords of `Study.synchrony`, which takes one signal at a time."""
+        return {"pairs": self.pairs, "epochs": self.epochs}
 
 
-@dataclass(frozen=True)
-class NullSettings:
-    """What the dyads are compared with.
+class Null(Block, frozen=True):
+    """What the dyads are compared with, in the words of `Study.null`."""
 
-    Attributes
-    ----------
-    kind : str
-        Family of the null distribution.
-    n : int or None
-        How many draws; None is the family's own number.
-    within : tuple of str
-        What a re-pairing keeps together.
-    roles : str
-        Whether a re-pairing keeps first persons first.
-    seed : int
-        Seed of the draws.
-    measure : str
-        What is tested.
-    stop_at : int or None
-        Draws reaching the observed value at which a sequential count ends.
-    options : mapping
-        Options of the family: block (s), n_iterations, order.
-    """
+    lists = ("within",)
+    kind: Annotated[NullKind, about("Re-pairing of partners, or a family of surrogates.")] = "repair"
+    n: Annotated[Count | None, about("Draws. Without: 10 000 re-pairings or 999 surrogates.")] = None
+    within: Within = ()
+    roles: Annotated[Roles, about("Whether first persons stay first, for re-pairing.")] = "fixed"
+    seed: Seed = 0
+    measure: Annotated[Measure, about("Which number of the coupling is tested.")] = "coherence"
+    stop_at: Annotated[Count | None, about("Draws reaching the observed value that end a sequential count.")] = None
+    block: Annotated[Positive | None, about('Length of a block in s, of kind = "block".')] = None
+    n_iterations: Annotated[Count | None, about('Iterations of kind = "iaaft".')] = None
+    order: Annotated[Count | None, about('Order of kind = "ar". Without: by BIC.')] = None
 
-    kind: str = "repair"
-    n: int | None = None
-    within: tuple[str, ...] = ()
-    roles: str = "fixed"
-    seed: int = 0
-    measure: str = "coherence"
-    stop_at: int | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for kind, names in FAMILY_OPTIONS.items():
+            for name in names:
+                if getattr(self, name) is not None and kind != self.kind:
+                    raise ValueError(f'{name} belongs to kind = "{kind}", not "{self.kind}"; leave it out')
+
+    def words(self) -> dict[str, Any]:
+        """Keywords of `Study.null`, which takes the options of a family together."""
+        words = super().words()
+        options = {name: words.pop(name) for names in FAMILY_OPTIONS.values() for name in names}
+        return {**words, "options": {name: value for name, value in options.items() if value is not None} or None}
 
 
-@dataclass(frozen=True)
-class TestSettings:
-    """How the comparison is judged.
+class Test(Block, frozen=True):
+    """How the comparison is judged, in the words of `ibs.test`."""
 
-    Attributes
-    ----------
-    correct : tuple of str or None
-        Corrections for many tests; None: "fdr" and "max", even where they cannot find anything.
-    tail : str
-        Direction of the test.
-    alpha : float
-        Level at which a finding is wanted.
-    """
-
-    correct: tuple[str, ...] | None = None
-    tail: Tail = "greater"
-    alpha: float = 0.05
+    lists = ("correct",)
+    correct: Annotated[
+        Corrections | None, about("Corrections for many tests. Without: fdr and max, even where they can find nothing.")
+    ] = None
+    tail: TestTail = "greater"
+    alpha: Alpha = 0.05
 
 
-@dataclass(frozen=True)
-class PlanFile:
-    """One plan file.
+class Plasticity(Block, frozen=True):
+    """Change over sessions, in the words of `ibs.plasticity`."""
 
-    Attributes
-    ----------
-    path : Path
-        The plan file itself.
-    study : Path
-        Study file; a relative path in the plan starts at the plan's folder, as do the two that follow.
-    output : Path
-        Result file.
-    report : Path or None
-        HTML report.
-    wtc : WTC
-        What coherence is computed.
-    synchrony, null, test
-        The settings of each stage.
-    plasticity : PlasticitySettings or None
-        Change over sessions, if it is asked for.
-    outcomes : tuple of OutcomeSettings
-        Associations with outcomes.
-    """
+    lists = ("correct",)
+    time: Annotated[
+        Name | Annotated[dict[str, float], Meta(min_length=1)],
+        Meta(title='"session", "day" or a table such as { pre = 0, post = 14 }'),
+        about("When each session took place."),
+    ] = "session"
+    kind: Annotated[
+        Literal["sign_flip", "session_order", "partners"], about("What is exchanged; partners as in the null.")
+    ] = "sign_flip"
+    between: Annotated[
+        Literal["group"] | Pair | None,
+        Meta(title='"group" or a list of two groups'),
+        about("Groups whose changes are compared."),
+    ] = None
+    block: Annotated[
+        Name,
+        Meta(title='"person", "none" or the name of a label of dyads'),
+        about("Dyads that are not independent: those that share a person or a label."),
+    ] = "person"
+    mixed_model: Annotated[bool, about("Whether a table of mixed models is written too.")] = False
+    n: Draws = 10_000
+    seed: Seed = 0
+    tail: TestTail = "two-sided"
+    correct: Annotated[Corrections | None, about("Corrections for many tests. Without: fdr and max.")] = None
+    alpha: Alpha = 0.05
 
-    path: Path
-    study: Path
-    output: Path
-    report: Path | None = None
-    wtc: WTC = field(default_factory=WTC)
-    synchrony: SynchronySettings = SynchronySettings()
-    null: NullSettings = field(default_factory=NullSettings)
-    test: TestSettings = TestSettings()
-    plasticity: PlasticitySettings | None = None
-    outcomes: tuple[OutcomeSettings, ...] = ()
+    def words(self) -> dict[str, Any]:
+        """Keywords of `ibs.plasticity`, and `mixed_model`."""
+        return {**super().words(), "block": None if self.block == "none" else self.block}
+
+
+class Outcome(Block, frozen=True):
+    """Association of synchrony with one outcome, in the words of `ibs.outcome`; `[[outcome]]` for several."""
+
+    lists = ("covariates", "time", "correct")
+    name: Annotated[Name, about("The name of an outcome of the study.", "symptoms")]
+    covariates: Annotated[Name | tuple[Name, ...], about("Outcomes that are held constant.")] = ()
+    level: Annotated[
+        Literal["mean", "between", "slope", "within", "parts"],
+        about("What is taken of synchrony over sessions; parts: between and within dyads."),
+    ] = "mean"
+    outcome_level: Annotated[OutcomeLevel, about("What is taken of the outcome over sessions.")] = "mean"
+    lag: Annotated[Whole, about("Sessions between synchrony and outcome.")] = 0
+    time: Annotated[Names | None, about("Sessions in time, where their labels hold no number that tells.")] = None
+    predict: Annotated[bool, about("Whether the outcome of held-out dyads is predicted too.")] = False
+    n: Draws = 10_000
+    seed: Seed = 0
+    tail: TestTail = "two-sided"
+    correct: Annotated[OutcomeCorrections | None, about("Corrections for many tests. Without: fdr and max.")] = None
+    alpha: Alpha = 0.05
+
+    def file_name(self, what: str, level: str | None = None) -> str:
+        """Such as "outcome_symptoms_slope"; letters that a file name may not have are turned into "_"."""
+        level = self.level if level is None else level
+        words = [what, re.sub(r"[^\w.-]", "_", self.name), *[level] * (level != "mean")]
+        words += [self.outcome_level] * (self.outcome_level != "mean") + [f"lag{self.lag}"] * (self.lag > 0)
+        return "_".join(words)
+
+
+class RunPlan(Block, frozen=True):
+    """A study, what is computed of it, and how it is tested: `ibsync run`, `check` and `calibrate`."""
+
+    lists = ("outcome",)
+    study: StudyFile
+    output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
+    report: Annotated[Path | None, about("HTML report.")] = None
+    wtc: Wtc = Wtc()
+    synchrony: Synchrony = Synchrony()
+    null: Null = Null()
+    test: Test = Test()
+    plasticity: Plasticity | None = None
+    outcome: Outcome | tuple[Outcome, ...] = ()
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The outcomes as a list."""
+        return (self.outcome,) if isinstance(self.outcome, Outcome) else self.outcome
 
     def output_of(self, signal: str) -> Path:
         """Result file of one signal: `output`, with the signal in its name when there are several."""
-        return with_signal(self.output, signal, self.synchrony.signal)
+        return with_signal(self.output, signal, self.synchrony.signals)
 
     def report_of(self, signal: str) -> Path | None:
         """HTML report of one signal, named likewise."""
-        return None if self.report is None else with_signal(self.report, signal, self.synchrony.signal)
+        return None if self.report is None else with_signal(self.report, signal, self.synchrony.signals)
 
     def further_of(self, signal: str) -> list[Path]:
         """Files of one signal beside its result: those of changes and outcomes, and their reports."""
         output, report = self.output_of(signal), self.report_of(signal)
-        names = names_of(self.plasticity, self.outcomes)
+        names = list(self._names())
         files = [named_beside(output, name, ending or output.suffix) for name, ending in names]
         return files + [named_beside(report, name, report.suffix) for name, ending in names if report and not ending]
 
+    def _names(self) -> Sequence[tuple[str, str]]:
+        """Name and ending of each file beside the result, "" for that of a result."""
+        names = [] if self.plasticity is None else [("plasticity", "")]
+        names += [("mixed_model", ".csv")] * (self.plasticity is not None and self.plasticity.mixed_model)
+        for asked in self.outcomes:
+            levels = ("between", "within") if asked.level == "parts" else (asked.level,)
+            names += [(asked.file_name("outcome", level), "") for level in levels]
+            names += [(asked.file_name("prediction"), ".json")] * asked.predict
+        return names
 
-def with_signal(path: Path, signal: str, signal_names: Sequence[str]) -> Path:
+
+def with_signal(path: Path, signal: str, signals: Sequence[str]) -> Path:
     """`out.h5` for the only signal, `out_hbr.h5` for one of several."""
-    return path if len(signal_names) == 1 else path.with_name(f"{path.stem}_{signal}{path.suffix}")
+    return path if len(signals) == 1 else path.with_name(f"{path.stem}_{signal}{path.suffix}")
 
 
-def read_plan(path: str | Path) -> PlanFile:
-    """Return the plan that a TOML file describes.
+def named_beside(output: Path, name: str, ending: str) -> Path:
+    """`out.h5` and "plasticity" give `out_plasticity.h5`."""
+    return output.with_name(f"{output.stem}_{name}{ending}")
+
+
+def checked_output(file: Path, taken: Sequence[str | Path], endings: Sequence[str]) -> Path:
+    """The file itself, if it has one of the endings, can be written, and is none of those that are taken."""
+    if file.suffix not in endings:
+        raise PlanError(f"{file}: the ending says the format; it must be one of {', '.join(endings)}")
+    if file.resolve() in [Path(path).resolve() for path in taken]:
+        raise PlanError(f"{file}: would replace an input or another output; give it another name")
+    check_writable(file)
+    return file
+
+
+def read_plan(path: str | Path, output: str | Path | None = None, report: str | Path | None = None) -> RunPlan:
+    """Return the plan of a run.
 
     Parameters
     ----------
     path : str or Path
         Plan file.
-
-    Returns
-    -------
-    PlanFile
-        Complete, with defaults for what the file leaves out.
+    output, report : str or Path, optional
+        Files to write instead of the plan's.
 
     Raises
     ------
     InputError
         If the file cannot be read or is not TOML.
     PlanError
-        If a key is unknown, missing or has a value of the wrong kind; the text names file and key.
+        If a key is unknown, missing or has a value of the wrong kind, or two of its paths lead to one file.
     """
-    path = Path(path)
-    reader = Reader(path)
-    words = reader.keys("", parsed_toml(path), _TABLES)
-    if "study" not in words:
-        raise PlanError(f'{path}: study is missing; add a line such as study = "study.h5"')
-    plan = PlanFile(
-        path=path,
-        study=reader.file(words, "study", ""),
-        output=reader.file(words, "output", f"{path.stem}_result.h5"),
-        report=reader.file(words, "report", "") if "report" in words else None,
-        wtc=_wtc(reader, reader.table(words, "wtc")),
-        synchrony=_synchrony(reader, reader.table(words, "synchrony")),
-        null=_null(reader, reader.table(words, "null")),
-        test=_test(reader, reader.table(words, "test")),
-        plasticity=read_plasticity(reader, reader.table(words, "plasticity")) if "plasticity" in words else None,
-        outcomes=read_outcomes(reader, words["outcome"]) if "outcome" in words else (),
-    )
-    check_files_differ(plan)
+    plan = read(path, RunPlan)
+    files = {"output": output, "report": report}
+    named = {key: Path(file) for key, file in files.items() if file is not None}
+    plan = msgspec.structs.replace(plan, **named)
+    _check_files_differ(Path(path), plan)
     return plan
 
 
-def check_files_differ(plan: PlanFile) -> None:
-    """Refuse a plan whose outputs would overwrite its inputs or one another.
-
-    Parameters
-    ----------
-    plan : PlanFile
-        The plan; its files need not exist.
-
-    Raises
-    ------
-    PlanError
-        If two of its paths lead to one file.
-    """
-    files = [("the plan itself", plan.path), ("study", plan.study)]
-    for signal in plan.synchrony.signal:
+def _check_files_differ(path: Path, plan: RunPlan) -> None:
+    """Refuse a plan whose outputs would overwrite its inputs or one another; the files need not exist."""
+    files = [("the plan itself", path), ("study", plan.study)]
+    for signal in plan.synchrony.signals:
         files.append(("output", plan.output_of(signal)))
         report = plan.report_of(signal)
         files += [] if report is None else [("report", report)]
@@ -231,198 +360,120 @@ def check_files_differ(plan: PlanFile) -> None:
     for key, file in files:
         resolved = file.resolve()
         if resolved in seen:
-            raise PlanError(f"{plan.path}: {key} and {seen[resolved]} are one file, {file}; give them different names")
+            raise PlanError(f"{path}: {key} and {seen[resolved]} are one file, {file}; give them different names")
         seen[resolved] = key
 
 
-def parsed_toml(path: Path) -> dict[str, Any]:
-    """Content of a TOML file; what cannot be read or is not TOML is an InputError."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path of the plan") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
+# --- ibsync multiverse ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Reader:
-    """Values of one plan file, each checked against what its key may hold."""
+class Multiverse(Block, frozen=True):
+    """Choices whose combinations are all tested, in the words of `ibs.multiverse`."""
 
-    path: Path
-
-    def keys(self, table: str, words: Mapping[str, Any], known: Sequence[str]) -> Mapping[str, Any]:
-        """The table itself, if all its keys are known."""
-        for word in words:
-            if word not in known:
-                near = difflib.get_close_matches(word, known, 1)
-                hint = f"did you mean {_key(table, near[0])}?" if near else f"known keys: {', '.join(known)}"
-                raise PlanError(f"{self.path}: unknown key {_key(table, word)}; {hint}")
-        return words
-
-    def wrong(self, key: str, value: object, expected: str) -> PlanError:
-        """The error of a key whose value is not what was expected."""
-        return PlanError(f"{self.path}: {key} = {value!r} must be {expected}")
-
-    def table(self, words: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        """A table, empty if it is not there."""
-        value = words.get(key, {})
-        if not isinstance(value, dict):
-            raise self.wrong(key, value, f"a table; write [{key}] on its own line")
-        return value
-
-    def file(self, words: Mapping[str, Any], key: str, default: str) -> Path:
-        """A path, relative to the folder of the plan."""
-        value = words.get(key, default)
-        if not isinstance(value, str) or not value:
-            raise self.wrong(key, value, "a path in quotation marks")
-        return self.path.parent / Path(value).expanduser()
-
-    def whole(self, key: str, value: object, minimum: int) -> int:
-        """A whole number of at least `minimum`."""
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise self.wrong(key, value, f"a whole number of at least {minimum}")
-        return value
-
-    def positive(self, key: str, value: object, below: float = float("inf")) -> float:
-        """A number above 0 and below a limit."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
-            raise self.wrong(key, value, "a number above 0" + (f" and below {below:g}" if below < float("inf") else ""))
-        return value
-
-    def number(self, key: str, value: object, minimum: float = -float("inf"), maximum: float = float("inf")) -> float:
-        """A number, perhaps within limits."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
-            limits = {"of at least": minimum, "of at most": maximum}
-            told = [f"{word} {limit:g}" for word, limit in limits.items() if abs(limit) < float("inf")]
-            raise self.wrong(key, value, " ".join(["a number", " and ".join(told)]).strip())
-        return value
-
-    def wholes(self, key: str, value: object, minimum: int) -> tuple[int, ...]:
-        """One whole number or a rising list of them."""
-        items = value if isinstance(value, list) else [value]
-        numbers = [self.whole(key, item, minimum) for item in items]
-        if not numbers or numbers != sorted(set(numbers)):
-            raise self.wrong(key, value, "a list of rising whole numbers, such as [8, 12, 20]")
-        return tuple(numbers)
-
-    def one_of(self, key: str, value: object, known: Sequence[str]) -> str:
-        """A known word."""
-        if not isinstance(value, str) or value not in known:
-            near = difflib.get_close_matches(str(value), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise self.wrong(key, value, f"one of {', '.join(map(repr, known))}{hint}")
-        return value
-
-    def strings(self, key: str, value: object) -> tuple[str, ...]:
-        """One string or a list of different ones."""
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
-            raise self.wrong(key, value, "a string or a list of strings")
-        if len(set(items)) < len(items):
-            raise self.wrong(key, value, "a list without repetitions")
-        return tuple(items)
-
-    def some_of(self, key: str, value: object, known: Sequence[str]) -> tuple[str, ...]:
-        """A list, perhaps empty, of known words."""
-        items = () if value == [] else self.strings(key, value)
-        return tuple(self.one_of(key, item, known) for item in items)
-
-
-def _key(table: str, word: str) -> str:
-    return f"{table}.{word}" if table else word
-
-
-def _known(settings: type) -> tuple[str, ...]:
-    return tuple(entry.name for entry in fields(settings))
-
-
-def _wtc(reader: Reader, words: Mapping[str, Any]) -> WTC:
-    reader.keys("wtc", words, _known(WTC))
-    for key, value in words.items():
-        kinds, expected = _WTC_KINDS[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise reader.wrong(f"wtc.{key}", value, expected)
-    for name, band in words.get("bands", {}).items():
-        _check_band(reader, f"wtc.bands.{name}", band)
-    try:
-        return WTC.from_dict(words)
-    except PlanError as error:
-        raise PlanError(f"{reader.path}: wtc: {error}") from error
-
-
-def _check_band(reader: Reader, key: str, band: object) -> None:
-    """Refuse what is neither [low, high] nor a table of edges and holes in Hz."""
-    edges: object = band
-    holes: object = []
-    if isinstance(band, dict):
-        reader.keys(key, band, _BAND_KEYS)
-        edges, holes = [band.get("low_hz"), band.get("high_hz")], band.get("exclude_hz", [])
-    if not _is_pair(edges, int | float):
-        raise reader.wrong(key, band, "[low, high], or a table with low_hz, high_hz and perhaps exclude_hz")
-    if not isinstance(holes, list) or not all(_is_pair(hole, int | float) for hole in holes):
-        raise reader.wrong(f"{key}.exclude_hz", holes, "a list of [low, high] in Hz")
-
-
-def _synchrony(reader: Reader, words: Mapping[str, Any]) -> SynchronySettings:
-    reader.keys("synchrony", words, _known(SynchronySettings))
-    default = SynchronySettings()
-    return SynchronySettings(
-        signal=reader.strings("synchrony.signal", words.get("signal", list(default.signal))),
-        pairs=_pairs(reader, words.get("pairs", default.pairs)),
-        epochs=_epochs(reader, words["epochs"]) if "epochs" in words else None,
+    lists = ("signal", "presets", "coi", "measures", "nulls", "epochs", "within")
+    bands: Annotated[
+        Bands | Annotated[tuple[Bands, ...], Meta(min_length=1)],
+        Meta(title="a table of bands, such as { task = [0.02, 0.1] }, or a list of such tables"),
+        about("Named bands, in Hz; several tables may give one name other edges.", {"task": [0.02, 0.1]}),
+    ]
+    signal: Annotated[Names, about("Signals.")] = ("hbo", "hbr")
+    presets: Annotated[
+        PresetAccuracy | tuple[PresetAccuracy, ...], about("Smoothing in time, with an accuracy where one is named.")
+    ] = ("grinsted",)
+    coi: Annotated[Cone | tuple[Cone, ...], about("Whose cone of influence is left out.")] = ("recording",)
+    measures: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = (
+        "coherence",
     )
+    nulls: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
+    pairs: Pairs = "all"
+    epochs: Epochs | None = None
+    n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
+    seed: Seed = 0
+    tail: TestTail = "greater"
+    within: Within = ()
+    alpha: Alpha = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_spans(self.epochs)
 
 
-def _pairs(reader: Reader, value: object) -> Pairs:
-    if isinstance(value, str):
-        return reader.one_of("synchrony.pairs", value, ("all", "same"))
-    if isinstance(value, list) and value and all(_is_pair(item, str) for item in value):
-        return tuple((a, b) for a, b in value)
-    raise reader.wrong("synchrony.pairs", value, '"all", "same" or a list of pairs such as [["S1_D1", "S2_D1"]]')
+class MultiversePlan(Block, frozen=True):
+    """A study and all combinations of choices: `ibsync multiverse`."""
+
+    study: StudyFile
+    multiverse: Multiverse
+    output: Annotated[Path, about("Table, .csv or .json.")] = _path(f"{PLAN}.csv")
+    picture: Annotated[Path | None, about("Specification curve, .png, .svg or .pdf.")] = None
 
 
-def _epochs(reader: Reader, value: object) -> Epochs:
-    if not isinstance(value, dict):
-        return reader.strings("synchrony.epochs", value)
-    for name, span in value.items():
-        if not _is_pair(span, int | float) or not 0 <= span[0] < span[1]:
-            raise reader.wrong(f"synchrony.epochs.{name}", span, "[start, stop] in seconds, start below stop")
-    if not value:
-        raise reader.wrong("synchrony.epochs", value, "a list of event labels or a table of [start, stop]")
-    return {name: (float(start), float(stop)) for name, (start, stop) in value.items()}
+# --- ibsync power -----------------------------------------------------------------------------------------------------
+
+_EXAMPLES = {
+    "growth": "growth = 0.01, the change of coherence per session",
+    "tied": 'tied = "growth"',
+    "correlation": "correlation = 0.5",
+    "noise_sd": 'noise_sd = 0.04, or pilot = "result.h5"',
+}
 
 
-def _is_pair(value: object, kind: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+class Power(Block, frozen=True):
+    """What is simulated, in the words of `ibs.SynchronyModel`, and how it is tested, in those of `ibs.study_power`."""
+
+    lists = ("dyads", "sessions")
+    dyads: Annotated[
+        Annotated[int, Meta(ge=2)] | Annotated[tuple[Annotated[int, Meta(ge=2)], ...], Meta(min_length=1)],
+        about("Numbers of dyads to try, rising.", [8, 12, 20]),
+    ]
+    sessions: Annotated[
+        Count | Annotated[tuple[Count, ...], Meta(min_length=1)], about("Numbers of sessions, rising.", [4, 6])
+    ]
+    pilot: Annotated[Path | None, about("Result file whose spreads are taken where the plan gives none.")] = None
+    growth: Annotated[float | None, about("Change of coherence per session.")] = None
+    growth_sd: Annotated[Spread | None, about("Spread of the dyads' change per session.")] = None
+    level_sd: Annotated[Spread | None, about("Spread of the dyads' level.")] = None
+    session_sd: Annotated[Spread | None, about("Spread of the sessions of a dyad about its line.")] = None
+    session_ar: Annotated[
+        Annotated[float, Meta(gt=-1, lt=1)] | None, about("Correlation of these from one session to the next.")
+    ] = None
+    therapist_sd: Annotated[Spread | None, about("Spread of the therapists' level.")] = None
+    therapist_growth_sd: Annotated[Spread | None, about("Spread of the therapists' change per session.")] = None
+    noise_sd: Annotated[Spread | None, about("Error of one session of full length.")] = None
+    therapists: Annotated[Whole | None, about("Persons who are shared as second persons; 0: none.")] = None
+    missing: Annotated[Share | None, about("Share of sessions that did not take place.")] = None
+    shortest: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        about("Recordings last a random share of the full length, this at least."),
+    ] = None
+    n_pairs: Annotated[Count | None, about("Channel pairs that are tested; growth is in the first.")] = None
+    test: Annotated[Literal["plasticity", "outcome"], about("What is tested.")] = "plasticity"
+    tied: Annotated[Tie | None, about("What of a dyad the outcome is tied to.")] = None
+    correlation: Annotated[Annotated[float, Meta(ge=-1, le=1)] | None, about("Correlation of the outcome with it.")] = (
+        None
     )
+    alpha: Alpha = 0.05
+    tail: TestTail = "two-sided"
+    wanted: Annotated[Level, about("Power that is asked for.")] = WANTED_POWER
+    n_sims: Annotated[Count, about("Studies for each number of dyads and sessions.")] = 500
+    n: Draws = 999
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in self.lists:
+            numbers = list(getattr(self, key))
+            if numbers != sorted(set(numbers)):
+                raise ValueError(f"{key} = {numbers} must be a list of rising whole numbers, such as [8, 12, 20]")
+        needed = ["tied", "correlation"] if self.test == "outcome" else ["growth"]
+        needed += ["noise_sd"] if self.pilot is None else []
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"{key} is missing; add {_EXAMPLES[key]}")
+        if self.test == "plasticity" and (self.tied, self.correlation) != (None, None):
+            raise ValueError('tied and correlation belong to an outcome; add test = "outcome"')
 
 
-def _null(reader: Reader, words: Mapping[str, Any]) -> NullSettings:
-    default = NullSettings()
-    kind = reader.one_of("null.kind", words.get("kind", default.kind), NULL_KINDS)
-    options = tuple(FAMILY_OPTIONS.get(kind, {}))
-    reader.keys("null", words, (*(name for name in _known(NullSettings) if name != "options"), *options))
-    return NullSettings(
-        kind=kind,
-        n=reader.whole("null.n", words["n"], 1) if "n" in words else None,
-        within=reader.some_of("null.within", words.get("within", list(default.within)), WITHIN),
-        roles=reader.one_of("null.roles", words.get("roles", default.roles), tuple(DESIGNS)),
-        seed=reader.whole("null.seed", words.get("seed", default.seed), 0),
-        measure=reader.one_of("null.measure", words.get("measure", default.measure), MEASURES),
-        stop_at=reader.whole("null.stop_at", words["stop_at"], 1) if "stop_at" in words else None,
-        options={name: reader.positive(f"null.{name}", words[name]) for name in options if name in words},
-    )
+class PowerPlan(Block, frozen=True):
+    """Sizes of a study and what is supposed of it: `ibsync power`."""
 
-
-def _test(reader: Reader, words: Mapping[str, Any]) -> TestSettings:
-    reader.keys("test", words, _known(TestSettings))
-    default = TestSettings()
-    return TestSettings(
-        correct=reader.some_of("test.correct", words["correct"], CORRECTIONS) if "correct" in words else None,
-        tail=cast(Tail, reader.one_of("test.tail", words.get("tail", default.tail), TAILS)),
-        alpha=reader.positive("test.alpha", words.get("alpha", default.alpha), below=1.0),
-    )
+    power: Power

@@ -7,7 +7,6 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,8 @@ from ..questions.group_test import DEFAULT_CORRECTIONS, test_together
 from ..recordings.whole_files import check_writable, write_whole
 from ..study.pair_values import plan_draws
 from ..study.study import REPAIRINGS, SURROGATES, Study
-from .plan_file import Pairs, PlanFile, check_files_differ, read_plan
-from .run_questions import Followup, follow_up, named_beside
+from .plan_file import RunPlan, named_beside, read_plan
+from .run_questions import Followup, follow_up
 from .run_questions import problems as followup_problems
 
 if TYPE_CHECKING:
@@ -115,19 +114,17 @@ def run_plan(
     InputError, PlanError, DeviceError
         Before any work: if the plan, the study or the output path will not do.
     """
-    plan = _redirected(read_plan(path), output, report)
+    plan = read_plan(path, output, report)
     if resume and plan.null.kind == "repair":
-        raise PlanError(f"{plan.path}: re-pairings are computed in one go; leave --resume out")
-    for file in _files(plan):
+        raise PlanError(f"{path}: re-pairings are computed in one go; leave --resume out")
+    states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
+    for file in (*_files(plan), *states.values()):
         check_writable(file)
     study = Study.open(plan.study)
     problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
-        raise PlanError(f"{plan.path}: {problems[0]}{more}")
-    states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signal} if resume else {}
-    for file in states.values():
-        check_writable(file)
+        raise PlanError(f"{path}: {problems[0]}{more}")
     outcomes = _written(plan, _computed(study, plan, backend, states, progress))
     for file in states.values():
         file.unlink(missing_ok=True)
@@ -161,14 +158,14 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
     return Readiness((str(check),), check.problems)
 
 
-def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readiness:
+def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readiness:
     """Return what stands in the way of running a plan on a study.
 
     Parameters
     ----------
     study : Study
         Opened study file.
-    plan : PlanFile
+    plan : RunPlan
         Settings; the plan's paths are not looked at.
     estimate : bool
         Say how long a run will take.
@@ -178,48 +175,45 @@ def readiness(study: Study, plan: PlanFile, *, estimate: bool = True) -> Readine
     Readiness
         Without problems if the run will go through.
     """
-    words: dict[str, Any] = {"epochs": _epochs(plan), "estimate": estimate}
-    checks = [study.check(plan.wtc, signal=signal, **words) for signal in plan.synchrony.signal]
+    words: dict[str, Any] = {"epochs": plan.synchrony.epochs, "estimate": estimate}
+    checks = [study.check(plan.wtc.spec, signal=signal, **words) for signal in plan.synchrony.signals]
     caution, of_plan = "", list[str]()
     try:
         caution = _caution(study, plan)
-        of_plan = followup_problems(study, plan.null.kind, plan.plasticity, plan.outcomes)
+        of_plan = followup_problems(study, plan)
     except IbsyncError as error:
         of_plan.append(str(error))
-    checks = [replace(check, problems=(*check.problems, *of_plan)) for check in checks]
+    checks = [dataclasses.replace(check, problems=(*check.problems, *of_plan)) for check in checks]
     pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
     return Readiness(pages, tuple(dict.fromkeys(problem for check in checks for problem in check.problems)))
 
 
-def _caution(study: Study, plan: PlanFile) -> str:
+def _caution(study: Study, plan: RunPlan) -> str:
     """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
-    if not plan.wtc.bands:
+    bands, null, test = plan.wtc.bands, plan.null, plan.test
+    if not bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     if not study.dyads:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(plan.wtc.bands) * len(plan.synchrony.signal)
-    names = DEFAULT_CORRECTIONS if plan.test.correct is None else plan.test.correct
-    if plan.null.kind != "repair" and plan.test.correct:
-        check_surrogate_corrections(plan.null.kind, plan.test.correct, plan.null.stop_at)
-    words: dict[str, Any] = {"alpha": plan.test.alpha, "sides": 2 if plan.test.tail == "two-sided" else 1}
-    n_draws = SURROGATES if plan.null.n is None else plan.null.n
-    if plan.null.kind == "repair":
-        draws = plan_draws(
-            study.dyads,
-            plan.null.within,
-            REPAIRINGS if plan.null.n is None else n_draws,
-            plan.null.seed,
-            plan.null.roles,
-        )
+    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
+    words: dict[str, Any] = {"alpha": test.alpha, "sides": 2 if test.tail == "two-sided" else 1}
+    if null.kind == "repair":
+        draws = plan_draws(study.dyads, null.words()["within"], null.n or REPAIRINGS, null.seed, null.roles)
         n_draws, words["listed"] = draws.n, draws.design if draws.exact else None
-    caution = hopeless(lambda some: shortfall(n_draws, n_features, some, **words), names)
-    if caution and plan.test.correct:
+    else:
+        n_draws = null.n or SURROGATES
+        check_surrogate_corrections(null.kind, test.words()["correct"] or (), null.stop_at)
+    names = test.words()["correct"]
+    caution = hopeless(
+        lambda one: shortfall(n_draws, n_features, one, **words), DEFAULT_CORRECTIONS if names is None else names
+    )
+    if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution
 
 
-def _n_pairs(study: Study, pairs: Pairs) -> int:
+def _n_pairs(study: Study, pairs: str | tuple[tuple[str, ...], ...]) -> int:
     """How many channel pairs have a good channel on either side, in some dyad."""
     sides = ([row.recording_a for row in study.dyads], [row.recording_b for row in study.dyads])
     a, b = ({name for r in side for name, good in zip(r.channels, r.good, strict=True) if good} for side in sides)
@@ -278,73 +272,47 @@ def _parsed(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _redirected(plan: PlanFile, output: str | Path | None, report: str | Path | None) -> PlanFile:
-    """The plan with the files of the command line, which start at the working folder."""
-    changed = replace(
-        plan,
-        output=plan.output if output is None else Path(output),
-        report=plan.report if report is None else Path(report),
-    )
-    check_files_differ(changed)
-    return changed
+def _files(plan: RunPlan) -> list[Path]:
+    signals = plan.synchrony.signals
+    named = [file for signal in signals for file in (plan.output_of(signal), plan.report_of(signal))]
+    return [file for file in named if file is not None] + [file for c in signals for file in plan.further_of(c)]
 
 
-def _files(plan: PlanFile) -> list[Path]:
-    signal_names = plan.synchrony.signal
-    named = [file for signal in signal_names for file in (plan.output_of(signal), plan.report_of(signal))]
-    return [file for file in named if file is not None] + [file for c in signal_names for file in plan.further_of(c)]
-
-
-def _epochs(plan: PlanFile) -> Any:
-    """Epochs as the study takes them: a list of labels, a dict of spans, or None."""
-    epochs = plan.synchrony.epochs
-    return list(epochs) if isinstance(epochs, tuple) else epochs
-
-
-def _computed(study: Study, plan: PlanFile, backend: str, states: Mapping[str, Path], progress: bool) -> list[Outcome]:
+def _computed(study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool) -> list[Outcome]:
     """The results of all signals, corrected together and not written yet."""
     started = time.perf_counter()
-    pairs, wanted = plan.synchrony.pairs, plan.null
-    words: dict[str, Any] = {
-        "pairs": pairs if isinstance(pairs, str) else [tuple(pair) for pair in pairs],
-        "epochs": _epochs(plan),
-        "backend": backend,
-        "progress": progress,
-    }
-    null_words = {
-        "kind": wanted.kind, "n": wanted.n, "within": wanted.within, "roles": wanted.roles, "seed": wanted.seed,
-        "measure": wanted.measure, "tail": plan.test.tail, "stop_at": wanted.stop_at,
-        "options": dict(wanted.options) or None, **words,
-    }  # fmt: skip
-    signal_names = plan.synchrony.signal
+    words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
+    null_words: dict[str, Any] = {**plan.null.words(), "tail": plan.test.tail, **words}
+    signals, spec = plan.synchrony.signals, plan.wtc.spec
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
-        nulls = [study.null(plan.wtc, signal=c, checkpoint=states.get(c), **null_words) for c in signal_names]
-        reals = [study.synchrony(plan.wtc, signal=signal, **words) for signal in signal_names]
-        results = test_together(reals, nulls, correct=plan.test.correct, tail=plan.test.tail, alpha=plan.test.alpha)
-    asked = (plan.plasticity, plan.outcomes)
-    further = [follow_up(study, *three, *asked) for three in zip(results, reals, nulls, strict=True)]
+        nulls = [study.null(spec, signal=c, checkpoint=states.get(c), **null_words) for c in signals]
+        reals = [study.synchrony(spec, signal=signal, **words) for signal in signals]
+        results = test_together(reals, nulls, **plan.test.words())
+    further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
-    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signal_names, results, further, strict=True)]
+    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
 
 
-def _written(plan: PlanFile, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _written(plan: RunPlan, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes with their files; pages are drawn before the first file is written."""
     pages = [_pages(plan, outcome) for outcome in outcomes]
     written = []
     for outcome, texts in zip(outcomes, pages, strict=True):
         output = plan.output_of(outcome.signal)
         outcome.result.save(output)
-        further = [replace(found, files=(found.save(found.file_beside(output)),)) for found in outcome.further]
+        further = [
+            dataclasses.replace(found, files=(found.save(found.file_beside(output)),)) for found in outcome.further
+        ]
         for path, text in texts.items():
             write_whole(path, text.encode())
         files = (output, *(path for found in further for path in found.files), *texts)
-        written.append(replace(outcome, files=files, further=tuple(further)))
+        written.append(dataclasses.replace(outcome, files=files, further=tuple(further)))
     return written
 
 
-def _pages(plan: PlanFile, outcome: Outcome) -> dict[Path, str]:
+def _pages(plan: RunPlan, outcome: Outcome) -> dict[Path, str]:
     """The HTML reports of one signal by their paths: that of the test, and one for each further result."""
     from ..results.report import html_page
     from ..results.result import Result

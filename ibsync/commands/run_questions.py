@@ -2,100 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from ..errors import PlanError
-from ..inference.p_values import CORRECTIONS
 from ..nulls.repaired_null import Null
-from ..nulls.tails import Tail
 from ..questions.group_test import AnyNull
-from ..questions.outcome_sample import Level, OutcomeLevel
 from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.whole_files import write_whole
 from ..results.result import FEATURE, ROW, Result
 from ..study.rows import row_coordinates
+from .plan_file import Outcome, Plasticity, RunPlan, named_beside
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
     from ..study.study import Study
-    from .plan_file import Reader
 
-KINDS = ("sign_flip", "session_order", "partners")
-OUTCOME_CORRECTIONS = ("fdr", "fdr_by", "max")
-
-
-@dataclass(frozen=True)
-class PlasticitySettings:
-    """How a change over sessions is tested.
-
-    Attributes
-    ----------
-    time : str or mapping of str to float
-        "session", "day", or when each session took place.
-    kind : str
-        What is exchanged: "sign_flip", "session_order", or "partners", for which the null must be a re-pairing.
-    between : str, (str, str) or None
-        Groups to compare.
-    block : str or None
-        Dyads that are not independent; "none" in the plan is None.
-    mixed_model : bool
-        Whether a table of mixed models is written too.
-    n_perm, seed, tail, correct, alpha
-        As `ibs.plasticity`.
-    """
-
-    time: str | Mapping[str, float] = "session"
-    kind: str = "sign_flip"
-    between: str | tuple[str, str] | None = None
-    block: str | None = "person"
-    mixed_model: bool = False
-    n_perm: int = 10_000
-    seed: int = 1
-    tail: str = "two-sided"
-    correct: tuple[str, ...] | None = None
-    alpha: float = 0.05
-
-
-@dataclass(frozen=True)
-class OutcomeSettings:
-    """How synchrony is related to one outcome of the study.
-
-    Attributes
-    ----------
-    name : str
-        The outcome.
-    covariates : tuple of str
-        Others that are held constant.
-    level : str
-        As `ibs.outcome`, or "parts" for those between and within dyads.
-    outcome_level, lag, order, n_perm, seed, tail, correct, alpha
-        As `ibs.outcome`.
-    predict : bool
-        Whether held-out dyads are predicted too.
-    """
-
-    name: str
-    covariates: tuple[str, ...] = ()
-    level: str = "mean"
-    outcome_level: str = "mean"
-    lag: int = 0
-    order: tuple[str, ...] | None = None
-    predict: bool = False
-    n_perm: int = 10_000
-    seed: int = 1
-    tail: str = "two-sided"
-    correct: tuple[str, ...] | None = None
-    alpha: float = 0.05
+# What a keyword is still called in Python.
+_PYTHON = {"n": "n_perm"}
 
 
 @dataclass(frozen=True)
@@ -117,10 +50,10 @@ class Followup:
 
     def describe(self) -> dict[str, Any]:
         """What it found, as a dictionary that JSON can carry."""
-        told: dict[str, Any] = {"name": self.name, "files": [str(path) for path in self.files]}
+        page: dict[str, Any] = {"name": self.name, "files": [str(path) for path in self.files]}
         if isinstance(self.content, Result | Prediction):
-            return told | {"headline": self.content.headline, "hypothesis": self.content.hypothesis}
-        return told | {str(name): value for name, value in self.content.attrs.items()}
+            return page | {"headline": self.content.headline, "hypothesis": self.content.hypothesis}
+        return page | {str(name): value for name, value in self.content.attrs.items()}
 
     @property
     def page(self) -> str:
@@ -146,152 +79,36 @@ class Followup:
         return path
 
 
-def named_beside(output: Path, name: str, ending: str) -> Path:
-    """`out.h5` and "plasticity" give `out_plasticity.h5`."""
-    return output.with_name(f"{output.stem}_{name}{ending}")
-
-
-# --- what the plan says -----------------------------------------------------------------------------------------------
-
-
-def read_plasticity(reader: Reader, words: Mapping[str, Any]) -> PlasticitySettings:
-    """The table [plasticity]."""
-    default = PlasticitySettings()
-    reader.keys("plasticity", words, tuple(entry.name for entry in fields(PlasticitySettings)))
-    block = words.get("block", default.block)
-    if not isinstance(block, str) or not block:
-        raise reader.wrong("plasticity.block", block, '"person", "none" or the name of a label of dyads')
-    return PlasticitySettings(
-        time=_time(reader, words.get("time", default.time)),
-        kind=reader.one_of("plasticity.kind", words.get("kind", default.kind), KINDS),
-        between=_between(reader, words["between"]) if "between" in words else None,
-        block=None if block == "none" else block,
-        mixed_model=_flag(reader, "plasticity.mixed_model", words.get("mixed_model", False)),
-        **_test_words(reader, "plasticity", words, CORRECTIONS),
-    )
-
-
-def read_outcomes(reader: Reader, value: object) -> tuple[OutcomeSettings, ...]:
-    """The table [outcome], or several of them, [[outcome]]."""
-    tables = [value] if isinstance(value, dict) else value
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise reader.wrong("outcome", value, "a table; write [outcome] on its own line, or [[outcome]] for each")
-    return tuple(_outcome(reader, table) for table in tables)
-
-
-def _outcome(reader: Reader, words: Mapping[str, Any]) -> OutcomeSettings:
-    reader.keys("outcome", words, tuple(entry.name for entry in fields(OutcomeSettings)))
-    name = words.get("name")
-    if not isinstance(name, str) or not name:
-        raise reader.wrong("outcome.name", name, "the name of an outcome of the study")
-    covariates = words.get("covariates", [])
-    return OutcomeSettings(
-        name=name,
-        covariates=() if covariates == [] else reader.strings("outcome.covariates", covariates),
-        level=reader.one_of("outcome.level", words.get("level", "mean"), (*get_args(Level), "parts")),
-        outcome_level=reader.one_of(
-            "outcome.outcome_level", words.get("outcome_level", "mean"), get_args(OutcomeLevel)
-        ),
-        lag=reader.whole("outcome.lag", words.get("lag", 0), 0),
-        order=reader.strings("outcome.order", words["order"]) if "order" in words else None,
-        predict=_flag(reader, "outcome.predict", words.get("predict", False)),
-        **_test_words(reader, "outcome", words, OUTCOME_CORRECTIONS),
-    )
-
-
-def _test_words(reader: Reader, table: str, words: Mapping[str, Any], corrections: Sequence[str]) -> dict[str, Any]:
-    """What both tests are told alike."""
-    key = f"{table}.correct"
-    return {
-        "n_perm": reader.whole(f"{table}.n_perm", words.get("n_perm", 10_000), 1),
-        "seed": reader.whole(f"{table}.seed", words.get("seed", 1), 0),
-        "tail": reader.one_of(f"{table}.tail", words.get("tail", "two-sided"), get_args(Tail)),
-        "correct": reader.some_of(key, words["correct"], corrections) if "correct" in words else None,
-        "alpha": reader.positive(f"{table}.alpha", words.get("alpha", 0.05), below=1.0),
-    }
-
-
-def _flag(reader: Reader, key: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise reader.wrong(key, value, "true or false")
-    return value
-
-
-def _time(reader: Reader, value: object) -> str | Mapping[str, float]:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, dict) and value and all(_is_number(number) for number in value.values()):
-        return {str(name): float(number) for name, number in value.items()}
-    raise reader.wrong("plasticity.time", value, '"session", "day" or a table such as { pre = 0, post = 14 }')
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _between(reader: Reader, value: object) -> str | tuple[str, str]:
-    if value == "group":
-        return "group"
-    names = reader.strings("plasticity.between", value)
-    if len(names) != 2:
-        raise reader.wrong("plasticity.between", value, '"group" or a list of two groups')
-    return names[0], names[1]
-
-
-def names_of(plasticity: PlasticitySettings | None, outcomes: Sequence[OutcomeSettings]) -> list[tuple[str, str]]:
-    """Name and ending of each file beside the result, "" for that of a result, before there is any."""
-    names = [("plasticity", "")] * (plasticity is not None)
-    names += [("mixed_model", ".csv")] * (plasticity is not None and plasticity.mixed_model)
-    for asked in outcomes:
-        levels = ("between", "within") if asked.level == "parts" else (asked.level,)
-        names += [(_file_name("outcome", asked, level), "") for level in levels]
-        names += [(_file_name("prediction", asked, asked.level), ".json")] * asked.predict
-    return names
-
-
-def _file_name(what: str, asked: OutcomeSettings, level: str) -> str:
-    """Such as "outcome_symptoms_slope"; letters that a file name may not have are turned into "_"."""
-    words = [what, re.sub(r"[^\w.-]", "_", asked.name), *[level] * (level != "mean")]
-    words += [asked.outcome_level] * (asked.outcome_level != "mean") + [f"lag{asked.lag}"] * (asked.lag > 0)
-    return "_".join(words)
-
-
-# --- before and after the run -----------------------------------------------------------------------------------------
-
-
-def problems(
-    study: Study, kind: str, plasticity: PlasticitySettings | None, outcomes: Sequence[OutcomeSettings]
-) -> list[str]:
+def problems(study: Study, plan: RunPlan) -> list[str]:
     """
     What would be refused only after everything was computed, in words.
 
     Each follow-up is rehearsed on made-up values of one feature, with the people, sessions and outcomes of the study.
     """
+    plasticity = plan.plasticity
     if plasticity is not None and plasticity.kind == "partners":
-        if kind != "repair":
+        if plan.null.kind != "repair":
             return ["plasticity.kind = 'partners' needs null.kind = 'repair'"]
-        plasticity = replace(plasticity, kind="sign_flip", block=None)
-    if not study.dyads or (plasticity is None and not outcomes):
+        plasticity = replace(plasticity, kind="sign_flip", block="none")
+    if not study.dyads or (plasticity is None and not plan.outcomes):
         return []
-    made = Result(_made_up(study))
-    asked: list[tuple[str, Callable[[], object]]] = []
+    made_up = Result(_made_up(study))
+    attempts: list[tuple[str, Callable[[], object]]] = []
     if plasticity is not None:
-        few = replace(plasticity, n_perm=99, correct=())
-        asked.append(("plasticity", lambda: _changes(made, made.dataset, None, few)))
-    asked += [(f"outcome {one.name!r}", partial(_associations, study, made, _rehearsed(one))) for one in outcomes]
-    found = []
+        short = replace(plasticity, n=99, correct=())
+        attempts.append(("plasticity", partial(_changes, made_up, made_up.dataset, None, short)))
+    for outcome in plan.outcomes:
+        short_outcome = replace(outcome, n=99, correct=())
+        attempts.append((f"outcome {outcome.name!r}", partial(_associations, study, made_up, short_outcome)))
+    refused = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        for name, attempt in asked:
+        for name, attempt in attempts:
             try:
                 attempt()
             except PlanError as error:
-                found.append(f"{name}: {error}")
-    return found
-
-
-def _rehearsed(asked: OutcomeSettings) -> OutcomeSettings:
-    return replace(asked, n_perm=99, correct=())
+                refused.append(f"{name}: {error}")
+    return refused
 
 
 def _made_up(study: Study) -> xr.Dataset:
@@ -305,16 +122,9 @@ def _made_up(study: Study) -> xr.Dataset:
     return xr.Dataset(variables, {**rows, **features, "signal": "made up"})
 
 
-def follow_up(
-    study: Study,
-    tested: Result,
-    real: xr.Dataset,
-    null: AnyNull,
-    plasticity: PlasticitySettings | None,
-    outcomes: Sequence[OutcomeSettings],
-) -> list[Followup]:
+def follow_up(study: Study, tested: Result, real: xr.Dataset, null: AnyNull, plan: RunPlan) -> list[Followup]:
     """
-    All that was asked for, of one signal.
+    All that a plan asks for, of one signal.
 
     Parameters
     ----------
@@ -323,52 +133,51 @@ def follow_up(
         Of the plan's test; the mean of each row's null is taken off.
     real : xarray.Dataset
     null : Null or SurrogateNull
-    plasticity, outcomes
-        What the plan says.
+    plan : RunPlan
     """
     # The results carry their warnings, and the caller says them.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        changes = [] if plasticity is None else _changes(tested, real, null, plasticity)
-        return changes + [found for asked in outcomes for found in _associations(study, tested, asked)]
+        changes = [] if plan.plasticity is None else _changes(tested, real, null, plan.plasticity)
+        return changes + [result for asked in plan.outcomes for result in _associations(study, tested, asked)]
 
 
-def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: PlasticitySettings) -> list[Followup]:
+def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plasticity) -> list[Followup]:
     from ..questions.mixed_model import mixed_model
     from ..questions.plasticity import plasticity
 
-    words: dict[str, Any] = {
-        "between": asked.between, "block": asked.block, "n_perm": asked.n_perm, "seed": asked.seed,
-        "tail": asked.tail, "correct": asked.correct, "alpha": asked.alpha,
-    }  # fmt: skip
+    words = _python(asked)
+    with_table = words.pop("mixed_model")
     if asked.kind == "partners":
         if not isinstance(null, Null):
             raise PlanError("plasticity.kind = 'partners' needs null.kind = 'repair'")
-        found = plasticity(real, asked.time, null=null, **words)
+        result = plasticity(real, **{**words, "kind": "sign_flip", "null": null})
     else:
-        kind: Any = asked.kind
-        found = plasticity(tested, asked.time, kind=kind, **words)
-    made = [Followup("plasticity", found)]
-    if asked.mixed_model:
-        table = mixed_model(tested, asked.time, between=asked.between, alpha=asked.alpha)
-        made.append(Followup("mixed_model", table))
-    return made
+        result = plasticity(tested, **words)
+    followups = [Followup("plasticity", result)]
+    if with_table:
+        table = mixed_model(tested, words["time"], between=words["between"], alpha=asked.alpha)
+        followups.append(Followup("mixed_model", table))
+    return followups
 
 
-def _associations(study: Study, tested: Result, asked: OutcomeSettings) -> list[Followup]:
+def _associations(study: Study, tested: Result, asked: Outcome) -> list[Followup]:
     from ..questions.outcome import outcome, outcome_parts
 
-    shared: dict[str, Any] = {
-        "covariates": list(asked.covariates), "lag": asked.lag, "study": study, "order": asked.order,
-        "seed": asked.seed, "alpha": asked.alpha,
-    }  # fmt: skip
-    words = {**shared, "n_perm": asked.n_perm, "tail": asked.tail, "correct": asked.correct}
-    levels: dict[str, Any] = {"level": asked.level, "outcome_level": asked.outcome_level}
+    words = {**_python(asked), "study": study}
+    name, predict = words.pop("name"), words.pop("predict")
     if asked.level == "parts":
-        parts = outcome_parts(tested, asked.name, **words)
-        return [Followup(_file_name("outcome", asked, level), part) for level, part in parts.items()]
-    made = [Followup(_file_name("outcome", asked, asked.level), outcome(tested, asked.name, **levels, **words))]
-    if asked.predict:
-        found = predict_outcome(tested, asked.name, **levels, **shared)
-        made.append(Followup(_file_name("prediction", asked, asked.level), found))
-    return made
+        del words["level"], words["outcome_level"]
+        parts = outcome_parts(tested, name, **words)
+        return [Followup(asked.file_name("outcome", level), part) for level, part in parts.items()]
+    followups = [Followup(asked.file_name("outcome"), outcome(tested, name, **words))]
+    if predict:
+        # A prediction has a number of draws of its own, one tail and nothing to correct.
+        words = {key: value for key, value in words.items() if key not in (_PYTHON["n"], "tail", "correct")}
+        followups.append(Followup(asked.file_name("prediction"), predict_outcome(tested, name, **words)))
+    return followups
+
+
+def _python(asked: Plasticity | Outcome) -> dict[str, Any]:
+    names = _PYTHON | ({"time": "order"} if isinstance(asked, Outcome) else {})
+    return {names.get(key, key): value for key, value in asked.words().items()}

@@ -15,7 +15,9 @@ from scipy.stats import binom, nct, t
 
 import ibsync as ibs
 from ibsync.commands.cli import main
-from ibsync.commands.power import KEYS, model_of, read_power_plan, run_power_plan
+from ibsync.commands.plan_file import Power, PowerPlan
+from ibsync.commands.plan_reader import read
+from ibsync.commands.power import model_of, run_power_plan
 from ibsync.errors import InputError
 from ibsync.results.figures.study_power import study_power as picture
 from ibsync.simulation.courses import Growth
@@ -393,8 +395,8 @@ sessions = [3, 5]
 growth = 0.03
 growth_sd = 0.01
 noise_sd = 0.04
-sims = 30
-n_perm = 199
+n_sims = 30
+n = 199
 seed = 3
 """
 
@@ -436,9 +438,9 @@ def test_every_key_arrives(folder):
         "growth": 0.01, "growth_sd": 0.02, "level_sd": 0.03, "session_sd": 0.04, "session_ar": 0.5, "noise_sd": 0.06,
         "therapists": 3, "therapist_sd": 0.07, "therapist_growth_sd": 0.08, "missing": 0.1, "shortest": 0.5,
         "n_pairs": 2, "dyads": "[9]", "sessions": "[4]", "test": '"outcome"', "tied": '"growth"', "correlation": 0.5,
-        "alpha": 0.1, "tail": '"greater"', "wanted": 0.9, "sims": 7, "n_perm": 99, "seed": 4,
+        "alpha": 0.1, "tail": '"greater"', "wanted": 0.9, "n_sims": 7, "n": 99, "seed": 4,
     }  # fmt: skip
-    assert set(lines) | {"pilot"} == set(KEYS)
+    assert set(lines) | {"pilot"} == set(Power.__struct_fields__)
     (folder / "plan.toml").write_text("[power]\n" + "\n".join(f"{key} = {value}" for key, value in lines.items()))
     found, files = run_power_plan("plan.toml")
     growth = Growth(0.01, 0.02, 0.03, 0.04, 0.5, 0.07, 0.08)
@@ -461,7 +463,7 @@ def test_spreads_come_from_the_pilot_where_the_plan_gives_none(folder):
 
     def model(more: str = "") -> SynchronyModel:
         (folder / "plan.toml").write_text(plan + more)
-        return model_of(read_power_plan("plan.toml"))
+        return model_of(read("plan.toml", PowerPlan).power)
 
     assert model() == replace(pilot, growth=replace(pilot.growth, mean=0.01))
     assert model("level_sd = 0.5\nnoise_sd = 0.1\n") == replace(
@@ -493,19 +495,19 @@ def test_spreads_come_from_the_pilot_where_the_plan_gives_none(folder):
         (
             "growth_sd = 0.01",
             "session_ar = 2",
-            ["power.session_ar = 2 must be a number of at least -1 and of at most 1"],
+            ["power.session_ar = 2 must be a number above -1 and below 1"],
         ),
-        ("growth_sd = 0.01", "session_ar = 1", ["session_ar = 1 must lie between -1 and 1"]),
+        ("growth_sd = 0.01", "session_ar = 1", ["power.session_ar = 1 must be a number above -1 and below 1"]),
         ("seed = 3", "missing = 1.5", ["power.missing = 1.5"]),
-        ("seed = 3", "shortest = 0", ["shortest = 0 must lie above 0"]),
+        ("seed = 3", "shortest = 0", ["power.shortest = 0 must be a number above 0"]),
         ("seed = 3", "therapists = -1", ["power.therapists = -1"]),
         ("seed = 3", "alpha = 5", ["power.alpha = 5 must be a number above 0 and below 1"]),
         ("seed = 3", 'tail = "up"', ["power.tail = 'up' must be one of"]),
         ("seed = 3", 'test = "growth"', ["power.test = 'growth' must be one of 'plasticity', 'outcome'"]),
         ("seed = 3", 'test = "outcome"', ['power.tied is missing; add tied = "growth"']),
-        ("seed = 3", "correlation = 0.5", ["power.tied and power.correlation belong to an outcome"]),
-        ("seed = 3", "sims = 0", ["is not TOML"]),
-        ("n_perm = 199", "n_perm = 9", ["9 permutations cannot give a p of 0.05"]),
+        ("seed = 3", "correlation = 0.5", ["power.tied and correlation belong to an outcome"]),
+        ("seed = 3", "n_sims = 0", ["is not TOML"]),
+        ("n = 199", "n = 9", ["9 permutations cannot give a p of 0.05"]),
         ("seed = 3", 'pilot = "none.h5"', ["none.h5"]),
         ("seed = 3", 'pilot = "plan.toml"', ["plan.toml"]),
         ("growth_sd = 0.01", 'test = "outcome"\ntied = "level"\ncorrelation = 0.5', ["give Growth(level_sd=...)"]),

@@ -34,12 +34,12 @@ name = "symptoms"
 outcome_level = "change"
 covariates = ["baseline"]
 correct = []
-n_perm = 99
+n = 99
 [[outcome]]
 name = "symptoms"
 level = "parts"
 correct = []
-n_perm = 99
+n = 99
 [[outcome]]
 name = "skill"
 correct = []
@@ -97,13 +97,14 @@ block = "none"
 tail = "greater"
 [outcome]
 name = "symptoms"
-order = ["pre", "post"]
+time = ["pre", "post"]
 lag = 1
 """
     plan = read_plan(plan_of(tmp_path, text))
     assert plan.plasticity.time == {"pre": 0.0, "post": 14.5}
-    assert (plan.plasticity.between, plan.plasticity.block, plan.plasticity.tail) == (("a", "b"), None, "greater")
-    assert (plan.outcomes[0].order, plan.outcomes[0].lag) == (("pre", "post"), 1)
+    assert (plan.plasticity.between, plan.plasticity.tail) == (("a", "b"), "greater")
+    assert plan.plasticity.words()["block"] is None
+    assert (plan.outcomes[0].time, plan.outcomes[0].lag) == (("pre", "post"), 1)
     assert read_plan(plan_of(tmp_path, "")).further_of("hbo") == []
 
 
@@ -188,7 +189,7 @@ def test_the_run_writes_what_python_computes(folder, capsys):
     assert table["term"].tolist() == ["time"]
     np.testing.assert_allclose(table["estimate"], ibsync.mixed_model(tested)["estimate"], rtol=1e-9)
     found = json.loads((folder / "out_prediction_skill.json").read_text(encoding="utf-8"))
-    assert found["p"] == ibsync.predict_outcome(tested, "skill", study=study).p
+    assert found["p"] == ibsync.predict_outcome(tested, "skill", study=study, seed=0).p
 
 
 def test_slopes_of_partners_and_the_printed_page(folder, capsys):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import tomllib
 from dataclasses import replace
+from inspect import signature
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import ibsync as ibs
 from ibsync.commands.cli import main
-from ibsync.commands.multiverse import read_multiverse_plan
+from ibsync.commands.plan_file import MultiversePlan
+from ibsync.commands.plan_reader import read
 from ibsync.errors import InputError, PlanError
 from ibsync.inference.joint_test import joint_test, pooled_draws, pooled_pairs
 from ibsync.nulls.repaired_null import Null
@@ -465,9 +466,11 @@ def test_mistakes_in_a_plan_end_in_one_line_and_leave_nothing(folder, capsys, ol
 
 def test_a_plan_needs_no_more_than_a_study_and_bands(tmp_path):
     (tmp_path / "m.toml").write_text('study = "s.h5"\n[multiverse]\nbands = { a = [0.1, 0.2] }\n', encoding="utf-8")
-    plan = read_multiverse_plan(tmp_path / "m.toml")
+    plan = read(tmp_path / "m.toml", MultiversePlan)
     assert (plan.study, plan.output, plan.picture) == (tmp_path / "s.h5", tmp_path / "m.csv", None)
-    assert plan.words == tomllib.loads("bands = { a = [0.1, 0.2] }")
+    defaults = {p.name: p.default for p in signature(ibs.multiverse).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    del defaults["backend"], defaults["progress"]
+    assert plan.multiverse.words() == {**defaults, "bands": {"a": (0.1, 0.2)}, "within": ()}
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
