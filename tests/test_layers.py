@@ -32,7 +32,19 @@ ORDER = (
 COUPLING_KNOWS = {"errors"}
 CUDA = "coupling/backends/cuda/"
 H5PY_OWNERS = {"hdf5", "snirf", "study_file_writing", "study_file_reading"}
-HEAVY = ("scipy.stats", "statsmodels", "xarray", "pandas", "matplotlib", "h5py", "cupy", "mne", "h5netcdf", "tqdm")
+HEAVY = (
+    "scipy.stats",
+    "statsmodels",
+    "xarray",
+    "pandas",
+    "matplotlib",
+    "h5py",
+    "cupy",
+    "mne",
+    "h5netcdf",
+    "tqdm",
+    "msgspec",
+)
 
 
 def dotted(path: Path, package: Path) -> set[str]:

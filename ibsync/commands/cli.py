@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 BACKENDS = ("auto", "numpy", "cuda")
+PLANS = ("run", "calibrate", "multiverse", "power")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_report,
         _add_calibrate,
         _add_power,
+        _add_schema,
         _add_bench,
         _add_doctor,
     ):
@@ -201,6 +203,12 @@ def _add_power(commands: _Commands) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
     _add_progress(parser)
     _add_json(parser)
+
+
+def _add_schema(commands: _Commands) -> None:
+    parser = _add(commands, "schema", _schema, "Print the keys of a plan file as a JSON schema, for editors")
+    parser.add_argument("plan", nargs="?", choices=PLANS, default="run", help="whose plan; default: %(default)s")
+    parser.add_argument("--keys", action="store_true", help="print tables in Markdown instead")
 
 
 def _add_bench(commands: _Commands) -> None:
@@ -383,6 +391,18 @@ def _power(arguments: argparse.Namespace) -> int:
         _print_json({**found.to_dict(), "files": [str(path) for path in files]})
     else:
         print("\n".join([str(found), *(f"wrote {path}" for path in files)]))
+    return DONE
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from .plan_file import DOCUMENTS
+    from .plan_reader import json_schema, key_tables
+
+    document = DOCUMENTS[arguments.plan]
+    if arguments.keys:
+        print(key_tables(document))
+    else:
+        _print_json(json_schema(document))
     return DONE
 
 

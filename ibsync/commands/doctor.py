@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..coupling.engine import Coherence
 
 State = Literal["ok", "absent", "failed"]
-PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm")
+PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm", "msgspec")
 SELF_TEST_SAMPLES = 600
 PROMISED_ERROR = 3e-5  # of band means with accuracy "exact"
 

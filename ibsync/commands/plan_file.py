@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -70,7 +70,7 @@ class Band(Block, frozen=True):
 Edges = Annotated[Interval | Band, Meta(title="[low, high], or a table with low_hz, high_hz and perhaps exclude_hz")]
 Bands = Annotated[dict[str, Edges], Meta(min_length=1, title="a table of bands, such as { task = [0.02, 0.1] }")]
 Epochs = Annotated[
-    Names | Annotated[dict[str, Span], Meta(min_length=1)],
+    Names | Annotated[dict[str, Span], Meta(min_length=1)] | None,
     about("Labels of events; or names with [start, stop] in s from the first sample. Without: the whole recording."),
 ]
 Pairs = Annotated[
@@ -140,7 +140,7 @@ class Synchrony(Block, frozen=True):
     lists = ("signal", "epochs")
     signal: Annotated[Names, about("Signals; one result file each, p-values are corrected over all.")] = ("hbo",)
     pairs: Pairs = "all"
-    epochs: Epochs | None = None
+    epochs: Epochs = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -386,7 +386,7 @@ class Multiverse(Block, frozen=True):
     )
     nulls: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
     pairs: Pairs = "all"
-    epochs: Epochs | None = None
+    epochs: Epochs = None
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0
     tail: TestTail = "greater"
@@ -477,3 +477,9 @@ class PowerPlan(Block, frozen=True):
     """Sizes of a study and what is supposed of it: `ibsync power`."""
 
     power: Power
+
+
+DOCUMENTS: Mapping[str, type[Block]] = {
+    "run": RunPlan, "calibrate": RunPlan, "multiverse": MultiversePlan, "power": PowerPlan,
+}  # fmt: skip
+"""Declaration of the plan file that each command reads."""

@@ -149,6 +149,7 @@ def test_epochs_may_be_labels(plan_file):
         ('study = "s.h5"\n[null]\nn = 1e4', "null.n = 10000.0 must be a whole number"),
         ('study = "s.h5"\n[null]\nseed = -1', "null.seed = -1"),
         ('study = "s.h5"\n[null]\nkind = "repare"', "did you mean 'repair'?"),
+        ('study = "s.h5"\n[null]\nwithin = "groups"', "did you mean 'group'?"),
         ('study = "s.h5"\n[null]\nwithin = "session"', "null.within = 'session' must be \"group\", or left out"),
         ('study = "s.h5"\n[null]\nwithin = ["group", "task"]', "or left out: partners are exchanged within session"),
         ('study = "s.h5"\n[test]\ncorrect = ["fwe"]', "test.correct = 'fwe' must be one of 'fdr', 'fdr_by', 'max'"),
