@@ -9,7 +9,15 @@ import checkout  # noqa: F401
 import numpy as np
 from numpy.typing import NDArray
 
-from ibsync.commands.workloads import PERIODS_S, VOICES, WORKLOADS, Workload, session_signals, write_workload
+from ibsync.commands.workloads import (
+    COUPLED_SHARE,
+    COUPLING,
+    PERIODS_S,
+    VOICES,
+    WORKLOADS,
+    Workload,
+    write_workload,
+)
 
 __all__ = [
     "DYAD_CHANNELS", "DYAD_DURATION_S", "DYAD_SFREQ_HZ", "PERIODS_S", "VOICES", "WORKLOADS", "dyad_signals", "scratch",
@@ -19,6 +27,17 @@ __all__ = [
 # The cost of one map is compared on this dyad.
 DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ = 20, 600.0, 10.0
 _DYAD = Workload(1, 1, DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ, 0, "none")
+
+
+def session_signals(workload: Workload) -> NDArray[np.float32]:
+    """One session of a workload: float32 [dyad, person, channel, sample], micromol/L."""
+    from ibsync.simulation.simulate import simulate
+
+    made = simulate(
+        n_dyads=workload.n_dyads, n_channels=workload.n_channels, duration=workload.duration_s,
+        sfreq=workload.sfreq_hz, coupling=COUPLING, coupled_pairs=COUPLED_SHARE, seed=workload.seed,
+    )  # fmt: skip
+    return np.ascontiguousarray(made.hbo[:, 0] * np.float32(1e6))
 
 
 def dyad_signals() -> NDArray[np.float32]:

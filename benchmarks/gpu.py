@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cases import session_signals
 from checkout import REPOSITORY
 from clocks import STAGES, Clock, clock_of, elapsed, recorded
 from measure import interleaved, load_average, provenance, ratios, summary
@@ -27,7 +28,7 @@ from textbook import Textbook, inside_cone
 
 from ibsync.commands.bench import map_spec, run_bench
 from ibsync.commands.machine import gpu_facts, pool_bytes
-from ibsync.commands.workloads import Workload, session_signals, write_workload
+from ibsync.commands.workloads import Workload, write_workload
 from ibsync.coupling.backends.cuda.backend import default_device
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError, PlanError
 from ..recordings.whole_files import check_writable
-from .machine import Sample, forget_peak_rss, gpu_facts, machine_facts, peak_rss_bytes, pool_bytes, timed
+from .machine import forget_peak_rss, gpu_facts, machine_facts, peak_rss_bytes, pool_bytes, timed
 from .workloads import PERIODS_S, VOICES, WORKLOADS, Workload, write_workload
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..coupling.backends.cuda.device import Device
     from ..coupling.engine import Engine
     from ..coupling.spec import WTC
+    from ..results.result import Result
     from ..study.study import Study
 
 T = TypeVar("T")
@@ -45,32 +47,34 @@ class Stage:
         return None if self.n_maps is None else self.n_maps / self.wall_s
 
 
+class Clock:
+    """Stages by name, each with the time of everything that was done under it; a GPU is waited for."""
+
+    def __init__(self, device: Device | None = None) -> None:
+        self.device = device
+        self.stages: dict[str, Stage] = {}
+
+    def timed(self, name: str, work: Callable[[], T], n_maps: int | None = None) -> T:
+        """What some work gives; `n_maps` are those of the whole stage."""
+
+        def finished() -> T:
+            value = work()
+            if self.device is not None:
+                self.device.synchronize()
+            return value
+
+        value, sample = timed(finished)
+        before = self.stages.get(name, Stage(name, 0.0, 0.0))
+        self.stages[name] = Stage(name, before.wall_s + sample.wall_s, before.cpu_s + sample.cpu_s, n_maps)
+        return value
+
+
 @dataclass(frozen=True)
 class Speed:
-    """What a workload took.
+    """What a workload took: the verbs of the real dyads, tables ready, and the job from study file to saved result.
 
-    Parameters
-    ----------
-    workload : str
-    size : Workload
-        As it was run; a part of the workload where a share was asked for.
-    share : float
-        Of the workload's dyads.
-    accuracy, backend : str
-    verbs : tuple of Stage
-        Reading, features and coherence of the real dyads, each by itself, tables ready.
-    stages : tuple of Stage
-        Of the whole job, from study file to saved result.
-    seconds_to_p : float
-        From opening the study to p-values.
-    peak_rss_bytes : int
-        Of the process, while it did this.
-    pool_bytes : int or None
-        Memory of the GPU that CuPy's pool holds in the end.
-    smallest_p : float
-        Of the test of all dyads, uncorrected.
-    machine : mapping
-        Date, processor, versions; the GPU where one was used.
+    Of a share of the workload's dyads, `size` is what was run. `peak_rss_bytes` is that of the process, `pool_bytes`
+    what CuPy's pool holds in the end, `smallest_p` that of the test of all dyads, uncorrected.
     """
 
     workload: str
@@ -215,7 +219,7 @@ def _measured(workload: str, size: Workload, share: float, engine: Engine, folde
     job.run()
     return Speed(
         workload=workload, size=size, share=share, accuracy=engine.spec.accuracy, backend=engine.backend, verbs=verbs,
-        stages=tuple(job.stages), seconds_to_p=job.seconds_to_p, peak_rss_bytes=peak_rss_bytes(),
+        stages=job.stages, seconds_to_p=job.seconds_to_p, peak_rss_bytes=peak_rss_bytes(),
         pool_bytes=None if engine.device is None else pool_bytes(engine.device), smallest_p=job.smallest_p,
         machine=machine,
     )  # fmt: skip
@@ -227,20 +231,13 @@ def _measured(workload: str, size: Workload, share: float, engine: Engine, folde
 def time_verbs(study: Study, engine: Engine, size: Workload) -> tuple[Stage, ...]:
     """Reading, features and coherence of a study's dyads, one after the other; tables are ready before."""
     _warm_up(study, engine, size)
-    took = {name: Sample(0.0, 0.0) for name in ("reading", "features", "coherence")}
-
-    def clocked(name: str, work: Callable[[], T]) -> T:
-        value, sample = timed(lambda: _finished(engine, work))
-        took[name] = Sample(took[name].cpu_s + sample.cpu_s, took[name].wall_s + sample.wall_s)
-        return value
-
+    clock = Clock(engine.device)
     for signal in size.signal_names:
         for row in study.dyads:
-            x, y = clocked("reading", lambda: _signals(study, row, signal))  # noqa: B023
-            a, b = clocked("features", lambda: (engine.features(x), engine.features(y)))  # noqa: B023
-            clocked("coherence", lambda: engine.coherence(a, b))  # noqa: B023
-    maps = {"coherence": size.n_maps}
-    return tuple(Stage(name, sample.wall_s, sample.cpu_s, maps.get(name)) for name, sample in took.items())
+            x, y = clock.timed("reading", lambda: _signals(study, row, signal))  # noqa: B023
+            a, b = clock.timed("features", lambda: (engine.features(x), engine.features(y)))  # noqa: B023
+            clock.timed("coherence", lambda: engine.coherence(a, b), size.n_maps)  # noqa: B023
+    return tuple(clock.stages.values())
 
 
 def _warm_up(study: Study, engine: Engine, size: Workload) -> None:
@@ -252,89 +249,72 @@ def _signals(study: Study, row: Any, signal: str) -> tuple[NDArray[Any], NDArray
     return study.signals(row.recording_a, signal), study.signals(row.recording_b, signal)
 
 
-def _finished(engine: Engine, work: Callable[[], T]) -> T:
-    """What some work gives, when the GPU is done with it too."""
-    value = work()
-    if engine.device is not None:
-        engine.device.synchronize()
-    return value
-
-
 # --- the whole job ----------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Job:
-    """From study file to results saved in a folder: `stages` and what follows are filled by `run`."""
+    """From study file to results saved in a folder: `clock` and `smallest_p` are filled by `run`."""
 
     study: Path
     folder: Path
     size: Workload
     spec: WTC
     backend: str
-    stages: list[Stage] = field(default_factory=list)
-    seconds_to_p: float = 0.0
+    clock: Clock = field(default_factory=Clock)
     smallest_p: float = 1.0
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Opening, computing, testing and saving, in this order."""
+        return tuple(self.clock.stages.values())
+
+    @property
+    def seconds_to_p(self) -> float:
+        """From opening the study to p-values."""
+        return sum(stage.wall_s for stage in self.stages if stage.name != "saving")
 
     def run(self) -> None:
         """Open, compute, test and save."""
-        from ..results.result import Result
         from ..study.study import Study
 
-        study = self._timed("opening", lambda: Study.open(self.study))
-        results: dict[str, Result] = {}
-        for signal in self.size.signal_names:
-            found = self._tested(study, signal)
-            results |= {f"{signal}_{name}": result for name, result in found.items()}
-        self.seconds_to_p = sum(stage.wall_s for stage in self.stages)
-        self._timed("saving", lambda: [one.save(self.folder / f"{name}.h5") for name, one in results.items()])
+        study = self.clock.timed("opening", lambda: Study.open(self.study))
+        results = {
+            f"{signal}_{name}": result
+            for signal in self.size.signal_names
+            for name, result in self._tested(study, signal).items()
+        }
+        self.clock.timed("saving", lambda: [one.save(self.folder / f"{name}.h5") for name, one in results.items()])
 
-    def _tested(self, study: Study, signal: str) -> dict[str, Any]:
+    def _tested(self, study: Study, signal: str) -> dict[str, Result]:
         """Results of one signal by the name of the test."""
         from ..questions.group_test import test
         from ..questions.plasticity import plasticity
 
-        size = self.size
+        size, spec = self.size, self.spec
         words: dict[str, Any] = {"signal": signal, "backend": self.backend}
         suffix = f", {signal}" if size.n_signals > 1 else ""
-        real = self._timed(
-            f"synchrony{suffix}", lambda: study.synchrony(self.spec, **words), size.n_maps // size.n_signals
-        )
+
+        def timed(name: str, work: Callable[[], T], n_maps: int = 0) -> T:
+            with warnings.catch_warnings():
+                # That so few dyads can show little: the time is wanted, not the p-values.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                return self.clock.timed(name + suffix, work, n_maps // size.n_signals or None)
+
+        real = timed("synchrony", lambda: study.synchrony(spec, **words), size.n_maps)
         observed = real
         if size.pairs != "all":
-            observed = self._timed(
-                f"synchrony, {size.pairs} channels{suffix}",
-                lambda: study.synchrony(self.spec, pairs=size.pairs, **words),
+            observed = timed(
+                f"synchrony, {size.pairs} channels", lambda: study.synchrony(spec, pairs=size.pairs, **words)
             )
-        null = self._timed(
-            f"null, {size.kind}{suffix}",
-            lambda: study.null(self.spec, kind=size.kind, n=size.n_draws, seed=SEED, pairs=size.pairs, **words),
-            size.n_null_maps // size.n_signals,
-        )
-        found = {"test": self._timed(f"test{suffix}", lambda: _uncautioned(lambda: test(observed, null)))}
-        self.smallest_p = min(self.smallest_p, float(found["test"].dataset["p"].min()))
+        draws: dict[str, Any] = {"kind": size.kind, "n": size.n_draws, "seed": SEED, "pairs": size.pairs, **words}
+        null = timed(f"null, {size.kind}", lambda: study.null(spec, **draws), size.n_null_maps)
+        results = {"test": timed("test", lambda: test(observed, null))}
+        self.smallest_p = min(self.smallest_p, float(results["test"].dataset["p"].min()))
         if size.growth:
-            found["growth"] = self._timed(
-                f"growth{suffix}",
-                lambda: _uncautioned(lambda: plasticity(real, n_perm=size.n_draws, seed=SEED)),
-            )
+            results["growth"] = timed("growth", lambda: plasticity(real, n_perm=size.n_draws, seed=SEED))
         if size.n_surrogates:
-            null = self._timed(
-                f"null, phase{suffix}",
-                lambda: study.null(self.spec, kind="phase", n=size.n_surrogates, seed=SEED, **words),
-                size.n_surrogate_maps // size.n_signals,
-            )
-            found["phase"] = self._timed(f"test, phase{suffix}", lambda: _uncautioned(lambda: test(real, null)))
-        return found
-
-    def _timed(self, name: str, work: Callable[[], T], n_maps: int | None = None) -> T:
-        value, sample = timed(work)
-        self.stages.append(Stage(name, sample.wall_s, sample.cpu_s, n_maps))
-        return value
-
-
-def _uncautioned(work: Callable[[], T]) -> T:
-    """What a test gives, without its word that so few dyads can show little: its time is wanted, not its p-values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return work()
+            draws = {"kind": "phase", "n": size.n_surrogates, "seed": SEED, **words}
+            phase = timed("null, phase", lambda: study.null(spec, **draws), size.n_surrogate_maps)
+            results["phase"] = timed("test, phase", lambda: test(real, phase))
+        return results

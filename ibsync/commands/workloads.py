@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..errors import PlanError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 PERIODS_S = (5.0, 50.0)
 VOICES = 12
@@ -27,32 +23,9 @@ _BYTES_PER_SAMPLE = 8  # HbO and HbR in float32
 class Workload:
     """A study and its null distribution.
 
-    Attributes
-    ----------
-    n_dyads : int
-    n_sessions : int
-        Of each dyad; of the dyad with most of them where some did not take place.
-    n_channels : int
-        Of each person.
-    duration_s, sfreq_hz : float
-    n_draws : int
-        Permutations, or surrogates per pair.
-    null : str
-        The null distribution in words.
-    kind : {"repair", "phase"}
-        Of the null.
-    n_signals : int
-        Signals of each channel, such as HbO and HbR.
-    growth : bool
-        Whether change over the sessions is tested too.
-    missing : float
-        Share of sessions that did not take place.
-    n_attended : int, optional
-        Dyad x session combinations recorded; all of them by default.
-    n_surrogates : int
-        Phase surrogates of each dyad, all channel pairs, computed besides.
-    periods_s : (float, float)
-    seed : int
+    `n_sessions` are those of the dyad with most, of which a share is `missing` and `n_attended` dyad x session
+    combinations are left (all by default). `n_draws` are permutations, or surrogates per pair. With `growth` change
+    over the sessions is tested too, with `n_surrogates` each dyad against as many of its own, over all channel pairs.
     """
 
     n_dyads: int
@@ -156,16 +129,3 @@ def write_workload(workload: Workload, path: Path) -> None:
         duration=workload.duration_s, sfreq=workload.sfreq_hz, coupling=COUPLING, coupled_pairs=COUPLED_SHARE,
         missing=workload.missing, seed=workload.seed,
     )  # fmt: skip
-
-
-def session_signals(workload: Workload) -> NDArray[np.float32]:
-    """One session of a workload: float32 [dyad, person, channel, sample], micromol/L."""
-    import numpy as np
-
-    from ..simulation.simulate import simulate
-
-    made = simulate(
-        n_dyads=workload.n_dyads, n_channels=workload.n_channels, duration=workload.duration_s,
-        sfreq=workload.sfreq_hz, coupling=COUPLING, coupled_pairs=COUPLED_SHARE, seed=workload.seed,
-    )  # fmt: skip
-    return np.ascontiguousarray(made.hbo[:, 0] * np.float32(1e6))

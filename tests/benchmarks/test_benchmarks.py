@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from ibsync.commands.workloads import Workload, write_workload
 from ibsync.coupling.transform.definition import coherency
 from ibsync.coupling.transform.scales import textbook_scales
+from ibsync.study.study import Study
 
 pytestmark = pytest.mark.slow
 
@@ -262,3 +264,15 @@ def test_only_partners_of_the_coupled_scenario_share_their_band():
     partners, strangers = of_partners_and_strangers("stimulus")
     assert partners > 0.05
     assert abs(partners - strangers) < 0.03
+
+
+def test_the_arrays_of_a_session_are_those_of_its_file(tmp_path):
+    short = Workload(2, 2, 2, 60.0, 4.0, 20, "a few", periods_s=(2.0, 8.0))
+    write_workload(short, tmp_path / "study.h5")
+    study, signals = Study.open(tmp_path / "study.h5"), load("cases").session_signals(short)
+    first = [row for row in study.dyads if row.session == "1"]
+    assert signals.shape == (2, 2, 2, 240)
+    for row, (a, b) in zip(first, signals, strict=True):
+        for recording, x in ((row.recording_a, a), (row.recording_b, b)):
+            ratio = x / study.signals(recording)
+            assert np.allclose(ratio, ratio[0, 0], rtol=1e-6)

@@ -14,7 +14,7 @@ from refusals import refusal
 import ibsync as ibs
 from ibsync.commands import bench, machine
 from ibsync.commands.cli import main
-from ibsync.commands.workloads import WORKLOADS, Workload, session_signals, write_workload
+from ibsync.commands.workloads import WORKLOADS, Workload, write_workload
 from ibsync.errors import DeviceError, InputError, PlanError
 
 SHORT = Workload(2, 2, 2, 60.0, 4.0, 20, "a few", periods_s=(2.0, 8.0))
@@ -56,17 +56,6 @@ def test_files_are_about_as_large_as_is_said(name, tmp_path):
     size = WORKLOADS[name].part(0.2)
     write_workload(size, tmp_path / "study.h5")
     assert (tmp_path / "study.h5").stat().st_size == pytest.approx(size.n_file_bytes, rel=0.1, abs=1e5)
-
-
-def test_the_arrays_of_a_session_are_those_of_its_file(tmp_path):
-    write_workload(SHORT, tmp_path / "study.h5")
-    study, signals = ibs.Study.open(tmp_path / "study.h5"), session_signals(SHORT)
-    first = [row for row in study.dyads if row.session == "1"]
-    assert signals.shape == (2, 2, 2, 240)
-    for row, (a, b) in zip(first, signals, strict=True):
-        for recording, x in ((row.recording_a, a), (row.recording_b, b)):
-            ratio = x / study.signals(recording)
-            assert np.allclose(ratio, ratio[0, 0], rtol=1e-6)
 
 
 def test_a_part_has_fewer_dyads_and_nothing_else():
@@ -157,9 +146,9 @@ def test_the_verbs_are_timed_over_all_dyads_and_signals(tmp_path, monkeypatch):
 
 def test_a_stage_ends_when_the_gpu_is_done():
     waited = []
-    engine = SimpleNamespace(device=SimpleNamespace(synchronize=lambda: waited.append(True)))
-    assert bench._finished(engine, lambda: "done") == "done"
-    assert waited == [True]
+    clock = bench.Clock(SimpleNamespace(synchronize=lambda: waited.append(len(clock.stages))))
+    assert clock.timed("work", lambda: "done") == "done"
+    assert waited == [0]  # before the clock is read
 
 
 def test_a_part_is_labelled_as_one(tmp_path, monkeypatch):
