@@ -19,6 +19,7 @@ from ..nulls.repaired_null import Null
 from ..nulls.repairing import real_cells
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
+from ..recordings.progress import with_bar
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..results.result import provenance
 from ..study.channel_pairs import Axes, Pairs
@@ -130,7 +131,7 @@ def multiverse(
     _rehearse(study, runs, request)
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
     words: dict[str, dict[str, Any]] = {}
-    for run in _bar(runs, progress):
+    for run in with_bar(runs, "multiverse", "run", progress):
         null = study.null(
             run.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs, epochs=epochs,
             measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
@@ -272,14 +273,6 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-def _bar(runs: Sequence[_Run], progress: bool) -> Iterable[_Run]:
-    if not progress:
-        return runs
-    from tqdm.auto import tqdm
-
-    return tqdm(runs, desc="multiverse", unit="run")
 
 
 def _about(null: Null | SurrogateNull) -> dict[str, Any]:

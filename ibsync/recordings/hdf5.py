@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
-import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from h5py import h5d, h5g, h5l, h5o, h5s, h5z
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .whole_files import check_writable
+from .whole_files import check_writable, written_whole
 
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
 _BUILT_IN_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, 5, 6, h5z.FILTER_LZF}
@@ -222,28 +220,12 @@ def check_free_space(path: Path, n_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file that takes the name `path` only when the block ends well; any exception leaves nothing behind."""
-    target = check_output(path)
-    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
-    try:
-        # v110 keeps the file readable by MATLAB, R and older h5py.
-        with h5py.File(partial, "x", libver=("v110", "v110"), track_order=True) as file:
-            yield file
-        _flush_to_disk(partial)
-        partial.replace(target)
-        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
-            _flush_to_disk(target.parent)
-    except OSError as error:
-        found = error.strerror or " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be written ({found}); free space or choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def written_hdf5(path: Path) -> Iterator[h5py.File]:
+    """A new study file that takes the name `path` only when the block ends well; an exception leaves nothing behind."""
+    check_output(path)
+    # v110 keeps the file readable by MATLAB, R and older h5py.
+    with (
+        written_whole(path) as temporary,
+        h5py.File(temporary, "x", libver=("v110", "v110"), track_order=True) as file,
+    ):
+        yield file

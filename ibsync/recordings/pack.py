@@ -27,6 +27,7 @@ from .formats.snirf import read_snirf_recordings
 from .formats.source_recording import Incoming
 from .hdf5 import check_free_space, check_output
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
+from .progress import with_bar
 from .recording import DyadRow, Recording, check_dyads
 from .study_file import write_study
 
@@ -188,8 +189,6 @@ def _read(source: Source, *, signal_names: Sequence[str] | None, allow_dod: bool
 def _write(
     rows: Sequence[MatchedRow], fits: Mapping[str, Fit], cohort: Cohort, report: PackReport, *, progress: bool
 ) -> None:
-    from tqdm import tqdm
-
     recordings = {x.id: (x, row) for row in rows for x in (row.a, row.b)}
     layouts = _common_channels([incoming for incoming, _ in recordings.values()])
     plans = {
@@ -201,7 +200,7 @@ def _write(
     check_free_space(report.output, sum(_bytes(plan) for plan in plans.values()))
     people = typed_columns(cohort.people, dict.fromkeys(incoming.participant for incoming, _ in recordings.values()))
     named = ((incoming, plans[name]) for name, (incoming, _) in recordings.items())
-    shown = tqdm(named, total=len(plans), desc="recordings", disable=not progress)
+    shown = with_bar(named, "recordings", "recording", progress, len(plans))
     write_study(report.output, (_filled(x, plan, fits[plan.id], report) for x, plan in shown), people, dyads)
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 

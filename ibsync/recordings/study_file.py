@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .hdf5 import open_hdf5, written_whole
+from .hdf5 import open_hdf5, written_hdf5
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
@@ -157,7 +157,7 @@ def write_study(
     """
     path = Path(path)
     check_dyads(dyads, str(path))
-    with written_whole(path) as file:
+    with written_hdf5(path) as file:
         write_study_layout(file, recordings, participants, dyads, path)
 
 

@@ -8,11 +8,13 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, PlanError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JsonFile:
@@ -93,17 +95,22 @@ def _check_folder_takes_files(target: Path, *, shown: str) -> None:
 
 
 def write_whole(path: str | os.PathLike[str], payload: bytes | memoryview) -> None:
-    """
-    Write bytes to a file so that the path holds either all of them or what it held before.
+    """Write bytes to a file, whole or not at all, as `written_whole`."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(payload)
 
-    The bytes go to a temporary file in the same folder, are forced to the disk, and take the final name in one step.
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """
+    Where to write a file so that its path holds either all of it or what it held before.
+
+    The file beside the path is forced to the disk and takes the final name in one step, when the block ends well.
 
     Parameters
     ----------
     path : str or path-like
         The file; replaced if it exists.
-    payload : bytes-like
-        The complete content.
 
     Raises
     ------
@@ -113,24 +120,18 @@ def write_whole(path: str | os.PathLike[str], payload: bytes | memoryview) -> No
     target = check_writable(path)
     temporary = _temporary_beside(target)
     try:
-        with temporary.open("xb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        _force_to_disk(temporary)
         temporary.replace(target)
+        # Some network file systems refuse to sync a folder, and Windows to open one.
+        with contextlib.suppress(OSError):
+            _force_to_disk(target.parent)
     except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        mend = "free some space or choose another disk" if error.errno in _FULL else "choose another path"
+        raise InputError(f"{path}: could not be written ({reason}); {mend}") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: could not be written ({error.strerror}); {_mend(error)}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _force_folder_to_disk(target.parent)
-
-
-def _mend(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space or choose another disk"
-    return "choose another path"
 
 
 def _temporary_beside(target: Path) -> Path:
@@ -138,14 +139,12 @@ def _temporary_beside(target: Path) -> Path:
     return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
 
 
-def _force_folder_to_disk(folder: Path) -> None:
-    # The file is complete by now. Some network file systems refuse to sync a folder, and Windows to open one.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_ending(path: str | os.PathLike[str], known: Sequence[str]) -> None:

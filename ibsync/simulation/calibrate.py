@@ -27,6 +27,7 @@ from ..coupling.measures import needs_shares
 from ..coupling.spec import WTC
 from ..errors import PlanError
 from ..nulls.random_streams import split_seed
+from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
@@ -115,9 +116,10 @@ def calibrate(
     # Before the long part, as signals may be refused here.
     warnings = tuple(_warnings(study, design, tests, physiology))
     n_power = max(1, n_sims // POWER_SHARE)
-    ranks = np.array([tests.rank(k) for k in _bar(range(n_sims), "level", progress)])
+    ranks = np.array([tests.rank(k) for k in with_bar(range(n_sims), "level", "simulation", progress)])
     found = [
-        sum(tests.finds(k, float(g)) for k in _bar(range(n_power), f"coupling {g:g}", progress)) for g in couplings
+        sum(tests.finds(k, float(g)) for k in with_bar(range(n_power), f"coupling {g:g}", "simulation", progress))
+        for g in couplings
     ]
     edges, counts = _cells(ranks, tests.n_draws)
     # Not alpha (m + 1) itself, which rounding may put below the whole number that it is.
@@ -171,14 +173,6 @@ def _cells(ranks: NDArray[np.int64], n_draws: int) -> tuple[tuple[int, ...], tup
     edges = np.round(np.linspace(0, n_draws + 1, n_cells + 1)).astype(int)
     counts = np.histogram(ranks, edges - 0.5)[0]
     return tuple(edges.tolist()), tuple(counts.tolist())
-
-
-def _bar(simulations: range, what: str, progress: bool) -> Iterable[int]:
-    if not progress:
-        return simulations
-    from tqdm.auto import tqdm
-
-    return tqdm(simulations, desc=what, unit="simulation")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

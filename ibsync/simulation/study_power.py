@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,7 @@ from ..nulls.labels import slopes
 from ..nulls.random_streams import split_seed
 from ..nulls.relabelling import LEAST_UNITS, Exchanges
 from ..nulls.tails import Tail
+from ..recordings.progress import with_bar
 from ..recordings.whole_files import JsonFile
 from .courses import TIES
 from .study_model import Drawn, SynchronyModel, therapist_labels
@@ -262,21 +263,15 @@ def study_power(
     split_seed(seed)
     cells = [(n, s) for n in sizes[0] for s in sizes[1]]
     jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
-    found = [tested.finds(n, s, (seed, k)) for n, s, k in _bar(jobs, len(cells) * n_sims, progress)]
+    found = [
+        tested.finds(n, s, (seed, k)) for n, s, k in with_bar(jobs, "power", "study", progress, len(cells) * n_sims)
+    ]
     counts = np.array(found).reshape(len(sizes[0]), len(sizes[1]), n_sims).sum(axis=2)
     return StudyPower(
         test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=sizes[0], sessions=sizes[1],
         found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
         n_perm=n_perm, seed=seed,
     )  # fmt: skip
-
-
-def _bar(jobs: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
-    if not progress:
-        return jobs
-    from tqdm.auto import tqdm
-
-    return tqdm(jobs, total=total, desc="power", unit="study")
 
 
 # --- what is tested ---------------------------------------------------------------------------------------------------
