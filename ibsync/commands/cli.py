@@ -6,13 +6,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from ..errors import IbsyncError
-
-if TYPE_CHECKING:
-    from .run import Outcome
 
 DONE, FAILED = 0, 1
 BACKENDS = ("auto", "numpy", "cuda")
@@ -241,60 +238,49 @@ def _add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", action="store_true", help="show progress even if this is no terminal")
 
 
-def _shows_progress(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.progress or sys.stderr.isatty())
+def _words(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Arguments by name, as keywords; progress is shown on a terminal, or where it is asked for."""
+    words = {name: getattr(arguments, name) for name in names}
+    return {**words, **({"progress": arguments.progress or sys.stderr.isatty()} if "progress" in words else {})}
 
 
 def _print_json(content: object) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
 
 
+def _say(arguments: argparse.Namespace, page: object, content: object) -> int:
+    """Print a page to be read, or the same for a script."""
+    if arguments.json:
+        _print_json(content)
+    else:
+        print(page)
+    return DONE
+
+
+def _page(*parts: object, files: Iterable[object] = ()) -> str:
+    return "\n".join([*map(str, parts), *(f"wrote {file}" for file in files)])
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    outcome = run_demo(
-        arguments.output,
-        force=arguments.force,
-        backend=arguments.backend,
-        progress=_shows_progress(arguments),
-    )
-    print(outcome)
+    print(run_demo(arguments.output, **_words(arguments, "force", "backend", "progress")))
     return DONE
 
 
 def _pack(arguments: argparse.Namespace) -> int:
     from ..recordings.pack import pack
 
-    report = pack(
-        arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources,
-        arguments.output,
-        dyads=arguments.dyads,
-        participants=arguments.participants,
-        outcomes=arguments.outcomes,
-        signal=arguments.signal,
-        crop=arguments.crop,
-        resample=arguments.resample,
-        on_gap=arguments.on_gap,
-        allow_dod=arguments.allow_dod,
-        progress=_shows_progress(arguments),
-    )
-    if arguments.json:
-        _print_json(report.describe())
-    else:
-        print(report)
-        print(f"wrote {report.output}")
-    return DONE
+    sources = arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources
+    names = "dyads", "participants", "outcomes", "signal", "crop", "resample", "on_gap", "allow_dod", "progress"
+    report = pack(sources, arguments.output, **_words(arguments, *names))
+    return _say(arguments, _page(report, files=[report.output]), report.describe())
 
 
 def _info(arguments: argparse.Namespace) -> int:
     from .run import describe
 
-    text, content = describe(arguments.file)
-    if arguments.json:
-        _print_json(content)
-    else:
-        print(text)
-    return DONE
+    return _say(arguments, *describe(arguments.file))
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -302,10 +288,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     ready = check_study(arguments.study, arguments.plan)
     problems = ready.problems
-    if arguments.json:
-        _print_json({"ok": not problems, "problems": problems, "pages": ready.pages})
-    else:
-        print(ready)
+    _say(arguments, ready, {"ok": not problems, "problems": problems, "pages": ready.pages})
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return _fail(f"{arguments.study}: {problems[0]}{more}")
@@ -315,41 +298,15 @@ def _check(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from .run import run_plan
 
-    outcomes = run_plan(
-        arguments.plan,
-        output=arguments.output,
-        report=arguments.report,
-        backend=arguments.backend,
-        resume=arguments.resume,
-        progress=_shows_progress(arguments),
-    )
-    if arguments.json:
-        _print_json([outcome.describe() for outcome in outcomes])
-    else:
-        print("\n\n".join(_outcome_text(outcome) for outcome in outcomes))
-    return DONE
-
-
-def _outcome_text(outcome: Outcome) -> str:
-    pages = [str(outcome.result), *(found.page for found in outcome.further if found.page)]
-    return "\n\n".join([*pages, "\n".join(f"wrote {path}" for path in outcome.files)])
+    outcomes = run_plan(arguments.plan, **_words(arguments, "output", "report", "backend", "resume", "progress"))
+    return _say(arguments, "\n\n".join(map(str, outcomes)), [outcome.describe() for outcome in outcomes])
 
 
 def _multiverse(arguments: argparse.Namespace) -> int:
     from .multiverse import run_multiverse
 
-    found, files = run_multiverse(
-        arguments.plan,
-        output=arguments.output,
-        picture=arguments.picture,
-        backend=arguments.backend,
-        progress=_shows_progress(arguments),
-    )
-    if arguments.json:
-        _print_json({**found.to_dict(), "files": [str(path) for path in files]})
-    else:
-        print("\n".join([str(found), "", *(f"wrote {path}" for path in files)]))
-    return DONE
+    result, files = run_multiverse(arguments.plan, **_words(arguments, "output", "picture", "backend", "progress"))
+    return _say(arguments, _page(result, "", files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -359,39 +316,23 @@ def _report(arguments: argparse.Namespace) -> int:
 
     check_writable(arguments.output)
     report([load(path) for path in arguments.results], arguments.output)
-    print(f"wrote {arguments.output}")
+    print(_page(files=[arguments.output]))
     return DONE
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    found = calibrate_plan(
-        arguments.study,
-        arguments.plan,
-        sims=arguments.sims,
-        output=arguments.output,
-        backend=arguments.backend,
-        progress=_shows_progress(arguments),
-    )
-    if arguments.json:
-        _print_json([one.describe() for one in found])
-    else:
-        print("\n\n".join(str(one) for one in found))
-    return DONE
+    names = "sims", "output", "backend", "progress"
+    results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
+    return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 
 
 def _power(arguments: argparse.Namespace) -> int:
     from .power import run_power_plan
 
-    found, files = run_power_plan(
-        arguments.plan, sims=arguments.sims, output=arguments.output, progress=_shows_progress(arguments)
-    )
-    if arguments.json:
-        _print_json({**found.to_dict(), "files": [str(path) for path in files]})
-    else:
-        print("\n".join([str(found), *(f"wrote {path}" for path in files)]))
-    return DONE
+    result, files = run_power_plan(arguments.plan, **_words(arguments, "sims", "output", "progress"))
+    return _say(arguments, _page(result, files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 
 def _schema(arguments: argparse.Namespace) -> int:
@@ -409,16 +350,8 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from .bench import run_bench
 
-    speed = run_bench(
-        arguments.workload,
-        backend=arguments.backend,
-        share=arguments.share,
-        accuracy=arguments.accuracy,
-        output=arguments.json,
-    )
-    print(speed)
-    if arguments.json:
-        print(f"wrote {arguments.json}")
+    speed = run_bench(arguments.workload, output=arguments.json, **_words(arguments, "backend", "share", "accuracy"))
+    print(_page(speed, files=[arguments.json] if arguments.json else []))
     return DONE
 
 
@@ -426,9 +359,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from .doctor import examine
 
     examination = examine()
-    if arguments.json:
-        _print_json(examination.describe())
-    else:
-        print(examination)
+    _say(arguments, examination, examination.describe())
     failed = [finding.layer for finding in examination.findings if finding.state == "failed"]
     return _fail(f"not well: {', '.join(failed)}") if failed else DONE

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import DeviceError
+from .machine import usable_cores
 
 if TYPE_CHECKING:
     from ..coupling.engine import Coherence
@@ -95,8 +96,7 @@ def _packages() -> str:
 
 
 def _processors() -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{usable} usable of {os.cpu_count()} ({platform.machine()})"
+    return f"{len(usable_cores())} usable of {os.cpu_count()} ({platform.machine()})"
 
 
 def _memory() -> str:

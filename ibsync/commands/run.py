@@ -50,6 +50,10 @@ class Outcome:
     seconds: float
     further: tuple[Followup, ...] = ()
 
+    def __str__(self) -> str:
+        pages = [str(self.result), *(followup.page for followup in self.further if followup.page)]
+        return "\n\n".join([*pages, "\n".join(f"wrote {path}" for path in self.files)])
+
     def describe(self) -> dict[str, Any]:
         """The outcome for a script, as a dictionary that JSON can carry."""
         from ..results.wording import top_findings

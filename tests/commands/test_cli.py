@@ -100,6 +100,7 @@ def assert_one_line(text: str, *parts: str) -> None:
         ["pack", "folder"],
         ["doctor", "more"],
         ["bench", "--workload", "huge"],
+        ["schema", "study"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
@@ -113,7 +114,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "power", "bench", "doctor"],
+    ["demo", "pack", "info", "check", "run", "report", "calibrate", "multiverse", "power", "schema", "bench", "doctor"],
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
