@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from io import BytesIO
 from pathlib import Path
 
 from ..errors import PlanError
@@ -59,7 +57,7 @@ def run_multiverse(
         result = multiverse(study, **plan.multiverse.words(), backend=backend, progress=progress)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
-    drawn = None if curve is None else _drawn(result, curve.suffix[1:])
+    drawn = None if curve is None else _drawn(result, curve.suffix)
     result.save(table)
     if curve is None or drawn is None:
         return result, (table,)
@@ -71,11 +69,7 @@ def _drawn(result: Multiverse, suffix: str) -> bytes:
     """The specification curve as the bytes of a file."""
     from matplotlib.figure import Figure
 
+    from ..results.figures.drawing import bytes_of
     from ..results.figures.specification_curve import specification_curve
 
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        # A name may be in a script that the font lacks; the table shows it in full.
-        warnings.filterwarnings("ignore", message="Glyph")
-        specification_curve(result, Figure(layout="constrained")).savefig(buffer, format=suffix, dpi=160)
-    return buffer.getvalue()
+    return bytes_of(lambda: specification_curve(result, Figure(layout="constrained")), suffix)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.engine import Engine
+from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
 from .engines import EnginePlan
@@ -169,12 +170,7 @@ def run_jobs(
     (int, value)
     """
     values = _run_here(jobs, worker) if executor is None else _run_on(executor, jobs, worker.backend)
-    if bar is None:
-        yield from values
-        return
-    from tqdm.auto import tqdm
-
-    yield from tqdm(values, total=len(jobs), desc=bar[0], unit=bar[1])
+    yield from values if bar is None else with_bar(values, *bar, progress=True, total=len(jobs))
 
 
 def _run_here(jobs: Sequence[Job[Value]], worker: Worker) -> Iterator[tuple[int, Value]]:
