@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +143,7 @@ def run_multiverse(
         found = multiverse(study, **plan.words, backend=backend, progress=progress)
     except PlanError as error:
         raise PlanError(f"{plan.path}: {error}") from error
-    drawn = None if curve is None else _drawn(found, curve.suffix[1:])
+    drawn = None if curve is None else _drawn(found, curve.suffix)
     found.save(table)
     if curve is None or drawn is None:
         return found, (table,)
@@ -170,11 +168,7 @@ def _drawn(found: Multiverse, suffix: str) -> bytes:
     """The specification curve as the bytes of a file."""
     from matplotlib.figure import Figure
 
+    from ..results.figures.drawing import bytes_of
     from ..results.figures.specification_curve import specification_curve
 
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        # A name may be in a script that the font lacks; the table shows it in full.
-        warnings.filterwarnings("ignore", message="Glyph")
-        specification_curve(found, Figure(layout="constrained")).savefig(buffer, format=suffix, dpi=160)
-    return buffer.getvalue()
+    return bytes_of(lambda: specification_curve(found, Figure(layout="constrained")), suffix)

@@ -20,7 +20,8 @@ from ..questions.group_test import AnyNull
 from ..questions.outcome_sample import Level, OutcomeLevel
 from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.whole_files import write_whole
-from ..results.result import FEATURE, ROW, Result
+from ..results.layout import FEATURE, ROW
+from ..results.result import Result
 from ..study.rows import row_coordinates
 
 if TYPE_CHECKING:

@@ -38,7 +38,11 @@ def _jsonable(value: Any) -> object:
     return value.to_dict() if hasattr(value, "to_dict") else str(value)
 
 
-def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+FORMAT = "ibsync 2"
+"""How files are laid out; the attribute `format` of each."""
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None) -> Path:
     """
     Write a dataset as netCDF-4 with a checksum on every array, whole or not at all.
 
@@ -48,21 +52,35 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         A result, or the output of `Study.synchrony`; not changed.
     path : str or path-like
         The file; replaced if it exists.
+    null : xarray.Dataset, optional
+        What goes into the group "null" of the file.
 
     Returns
     -------
     pathlib.Path
         The file that was written.
     """
+    import xarray as xr
+
     target = check_writable(path)
+    groups = {"/": _clean(dataset.assign_attrs(format=FORMAT))}
+    if null is not None and null.variables:
+        groups["/null"] = _clean(null)
+    filters = {name: _filters(group) for name, group in groups.items()}
+    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
+    tree = xr.DataTree.from_dict(groups)
+    write_whole(target, tree.to_netcdf(engine="h5netcdf", encoding=filters, write_inherited_coords=True))
+    return target
+
+
+def _clean(dataset: xr.Dataset) -> xr.Dataset:
+    """A copy with attributes that netCDF can hold."""
     clean = dataset.copy()
     clean.attrs = dict(encode_attrs(dataset.attrs))
     for name in clean.variables:
         clean[name].attrs = dict(encode_attrs(dataset[name].attrs))
         clean[name].encoding = {}
-    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
-    write_whole(target, clean.to_netcdf(engine="h5netcdf", encoding=_filters(clean)))
-    return target
+    return clean
 
 
 def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
@@ -75,9 +93,9 @@ def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     }
 
 
-def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     """
-    Read a netCDF-4 file into memory.
+    Read a netCDF-4 file of ibsync into memory.
 
     Parameters
     ----------
@@ -86,23 +104,31 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Returns
     -------
-    xarray.Dataset
-        Everything the file holds; the file is closed.
+    dict of str to xarray.Dataset
+        Everything the file holds, by group; "/" is the root. The file is closed.
 
     Raises
     ------
     InputError
-        If the file is missing, cut short or damaged.
+        If the file is missing, cut short, damaged, or one that another version of ibsync wrote.
     """
     import xarray as xr
 
     _check_is_hdf5(Path(path), shown=str(path))
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            return opened.load()
+        opened = xr.open_groups(path, engine="h5netcdf")
+        groups = {str(name): group.load() for name, group in opened.items()}
+        for group in opened.values():
+            group.close()
     # A damaged file surfaces as whatever the layer that trips over it raises.
     except Exception as error:
         raise InputError(f"{path}: damaged or cut short ({_first_line(error)}); copy it again or rerun") from error
+    written = groups["/"].attrs.pop("format", None)
+    if "kind" in groups["/"].attrs and written != FORMAT:
+        raise InputError(
+            f"{path}: has format {written or 'of an older ibsync'!r}, this ibsync reads {FORMAT!r}: compute it again"
+        )
+    return groups
 
 
 def _check_is_hdf5(path: Path, *, shown: str) -> None:
