@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Hashable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,17 +61,19 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.
     pathlib.Path
         The file that was written.
     """
-    import xarray as xr
-
     target = check_writable(path)
-    groups = {"/": _clean(dataset.assign_attrs(format=FORMAT))}
-    if null is not None and null.variables:
-        groups["/null"] = _clean(null)
-    filters = {name: _filters(group) for name, group in groups.items()}
     # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
-    tree = xr.DataTree.from_dict(groups)
-    write_whole(target, tree.to_netcdf(engine="h5netcdf", encoding=filters, write_inherited_coords=True))
+    buffer = BytesIO()
+    _write(dataset.assign_attrs(format=FORMAT), buffer, mode="w")
+    if null is not None and null.variables:
+        _write(null, buffer, mode="a", group="null")
+    write_whole(target, buffer.getvalue())
     return target
+
+
+def _write(dataset: xr.Dataset, buffer: BytesIO, **where: Any) -> None:
+    clean = _clean(dataset)
+    clean.to_netcdf(buffer, engine="h5netcdf", encoding=_filters(clean), **where)
 
 
 def _clean(dataset: xr.Dataset) -> xr.Dataset:
@@ -126,7 +129,8 @@ def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     written = groups["/"].attrs.pop("format", None)
     if "kind" in groups["/"].attrs and written != FORMAT:
         raise InputError(
-            f"{path}: has format {written or 'of an older ibsync'!r}, this ibsync reads {FORMAT!r}: compute it again"
+            f"{path}: was written by another version of ibsync (format {written or 'unknown'}, not {FORMAT}): "
+            "compute it again"
         )
     return groups
 

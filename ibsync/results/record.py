@@ -18,7 +18,7 @@ DOUBLED, ABSOLUTE = ", twice that of the smaller tail", " in absolute value"
 """How a two-sided p is taken."""
 
 SETTINGS = (
-    "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "lag",
+    "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "lag",
     "less_null_mean", "shared_persons", "transfer", "relations",
 )  # fmt: skip
 """Attributes that only some tests have; those of an earlier test say nothing of the next."""
@@ -133,7 +133,8 @@ class Record:
         """The attributes of its result."""
         words, draws = self.words, self.draws
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        plain = {name: value for name, value in plain.items() if name not in ("draws", "words", "settings")}
+        apart = ("draws", "words", "settings", *["warning"] * (not self.warning))
+        plain = {name: value for name, value in plain.items() if name not in apart}
         return {
             **self.settings, **plain, "correct": list(self.correct), "corrected_over": list(self.corrected_over),
             "null_kind": draws.null.kind, "null_name": draws.null.name, "n_draws": draws.n, "exact": int(draws.exact),

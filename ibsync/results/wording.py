@@ -122,7 +122,7 @@ def headline(dataset: xr.Dataset) -> str:
     elif attrs["caution"]:
         strongest += f"; {attrs['caution']}"
     subject = "No test shows" if not passed else f"{passed} of {tested} tests show{'s' * (passed == 1)}"
-    warning = f"Warning: {attrs['warning']}." if attrs["warning"] else ""
+    warning = f"Warning: {attrs['warning']}." if "warning" in attrs else ""
     sentences = [f"{subject} {attrs['finding']} ({criterion}); {strongest}.", dyad_by_dyad(dataset), warning]
     return " ".join(filter(None, sentences))
 
