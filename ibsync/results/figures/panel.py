@@ -40,7 +40,7 @@ def panel(
     """
 
     def public(draw: Callable[Concatenate[Result, Axes, P], None]) -> Panel[P]:
-        @wraps(draw)
+        @wraps(draw, assigned=("__module__", "__name__", "__qualname__"))
         def picture(
             result: Result | xr.Dataset, ax: Axes | None = None, *args: P.args, **kwargs: P.kwargs
         ) -> Axes:  # fmt: skip
