@@ -5,6 +5,12 @@ import json
 import numpy as np
 import xarray as xr
 
+from ibsync.coupling.measures import Measure
+from ibsync.nulls.hypotheses import REPAIRED
+from ibsync.questions import group_test
+from ibsync.results.record import Draws, Record
+from ibsync.results.result import build_result
+
 CHANNELS = ["S1_D1", "S1_D2", "S2_D1", "S2_D2", "S3_D2", "S3_D3"]
 BANDS = {"task": (0.02, 0.1), "slow": (0.01, 0.02)}
 COUPLED = (2, 3)  # channel_a, channel_b of the coupling, in band "task" and epoch "talk"
@@ -138,23 +144,22 @@ def _benjamini_hochberg(p):
     return adjusted.reshape(p.shape)
 
 
-TEST_ATTRS = {
-    "null_kind": "repair",
-    "n_draws": 999,
-    "exact": 0,
-    "min_p": 0.001,
-    "seed": 7,
-    "tail": "greater",
-    "correct": ["fdr", "max"],
-    "stream_version": 1,
-}
+def record(n_draws=999, *, exact=False, min_p=0.001, alpha=0.05, tail="greater", correct=("fdr", "max")):
+    """What is kept of a re-pairing test of coherence."""
+    draws = Draws(REPAIRED, n_draws, exact, min_p, 7)
+    words = group_test._words(Measure("coherence", "coherence"), "repair", tail)
+    return Record("test", draws, words, tail, correct, alpha, "coherence", ["hbo"])
 
 
-def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, **options):
-    from ibsync.results.result import build_result
-
+def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, alpha=0.05, **options):
     arrays = make_test_arrays(n_dyads, n_sessions, n_draws=n_draws, **options)
-    return build_result(make_real(n_dyads, n_sessions, **options), arrays, TEST_ATTRS | {"n_draws": n_draws})
+    real = make_real(n_dyads, n_sessions, **options)
+    return built(real, arrays, record(n_draws, alpha=alpha))
+
+
+def built(real, arrays, kept):
+    """A result whose value is the coherence of its rows."""
+    return build_result(real, {"value": real["coherence"].values, **arrays}, kept)
 
 
 def make_maps(n_times=600, *, sfreq=5.0, phase=np.pi / 4, seed=3):

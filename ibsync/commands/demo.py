@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..recordings.whole_files import check_writable
+from ..results.findings import Criterion
 from ..simulation.simulate import simulate
 from .run import run_plan
 
@@ -20,7 +21,6 @@ N_DYADS, N_CHANNELS, DURATION_S, SFREQ_HZ, SEED = 8, 6, 300.0, 5.0, 2
 COUPLING, COUPLED_FRACTION, BAND_HZ, OTHER_HZ = 0.8, 0.5, (0.04, 0.1), (0.15, 0.25)
 TALK, REST = "talk", "rest"
 EPOCHS = ((REST, 0.0, 120.0), (TALK, 120.0, 300.0))
-ALPHA = 0.05
 
 STUDY, PLAN, RESULT, REPORT = "study.h5", "plan.toml", "result.h5", "report.html"
 FILES = (STUDY, PLAN, RESULT, REPORT)
@@ -46,7 +46,6 @@ seed = {SEED}
 [test]
 correct = ["fdr", "max"]
 tail = "greater"
-alpha = {ALPHA}
 """
 
 
@@ -68,6 +67,8 @@ class DemoOutcome:
         Features found where nothing was planted.
     n_features : int
         Features tested.
+    alpha : float
+        Level of the test.
     seconds : float
         Time for everything.
     """
@@ -78,6 +79,7 @@ class DemoOutcome:
     n_hits: int
     n_false: int
     n_features: int
+    alpha: float
     seconds: float
 
     @property
@@ -97,7 +99,7 @@ class DemoOutcome:
             f"Planted: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation "
             f"{COUPLING:g} in channels {coupled}, while they {TALK}, not while they {REST}.",
             f"Found:   {self.n_hits} of {n_planted} planted channel pairs, and {self.n_false} of "
-            f"{self.n_features - n_planted} others, at p <= {ALPHA:g} corrected for all {self.n_features} "
+            f"{self.n_features - n_planted} others, at p <= {self.alpha:g} corrected for all {self.n_features} "
             f"(re-pairing of partners, maximum statistic).",
             f"Backend: {self.backend}; {self.seconds:.1f} s in all.",
             "",
@@ -157,6 +159,7 @@ def run_demo(
         n_hits=n_hits,
         n_false=n_false,
         n_features=int(dataset["p_max"].size),
+        alpha=float(dataset.attrs["alpha"]),
         seconds=time.perf_counter() - started,
     )
 
@@ -193,8 +196,8 @@ def _simulated(path: Path) -> tuple[str, ...]:
 
 
 def _count(dataset: xr.Dataset, coupled: tuple[str, ...]) -> tuple[int, int]:
-    """How many of the planted features, and how many others, pass the corrected test."""
-    found = dataset["p_max"] <= ALPHA
+    """How many of the planted features, and how many others, pass the test."""
+    found = Criterion.of(dataset).passed(dataset)
     planted = found.sel(epoch=TALK, band="planted")
     n_hits = sum(bool(planted.sel(channel_a=channel, channel_b=channel)) for channel in coupled)
     return n_hits, int(found.sum()) - n_hits

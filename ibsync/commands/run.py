@@ -56,7 +56,7 @@ class Outcome:
 
     def describe(self) -> dict[str, Any]:
         """The outcome for a script, as a dictionary that JSON can carry."""
-        from ..results.wording import top_findings
+        from ..results.findings import top_findings
 
         attrs = self.result.dataset.attrs
         return {

@@ -17,7 +17,8 @@ from ..nulls.repaired_null import Null
 from ..questions.group_test import AnyNull
 from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.whole_files import write_whole
-from ..results.result import FEATURE, ROW, Result
+from ..results.layout import FEATURE, ROW
+from ..results.result import Result
 from ..study.rows import row_coordinates
 from .plan_file import Outcome, Plasticity, RunPlan, named_beside
 

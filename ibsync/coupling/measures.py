@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,33 @@ if TYPE_CHECKING:
     from .engine import Coherence
 
 PHASES = ("in_phase", "a_leads", "b_leads", "anti_phase")
-MEASURES = ("coherence", "phase_consistency", *PHASES, "above")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure by its name, its words in sentences, and its unit."""
+
+    name: str
+    words: str
+    unit: str = "1"
+
+
+_MEASURES = {
+    "coherence": "coherence",
+    "phase_consistency": "phase consistency",
+    "in_phase": "share of coherent in-phase cells",
+    "a_leads": "share of coherent cells in which the first person leads",
+    "b_leads": "share of coherent cells in which the second person leads",
+    "anti_phase": "share of coherent anti-phase cells",
+    "above": "share of coherent cells",
+}
+MEASURES = tuple(_MEASURES)
+
+
+def measure_in(attrs: Mapping[Any, Any]) -> Measure:
+    """The measure that a null or a result holds, by its attributes; coherence where they name none."""
+    name = str(attrs.get("measure", "coherence"))
+    return Measure(name, _MEASURES[name])
 
 
 def needs_shares(measure: str) -> bool:

@@ -18,13 +18,14 @@ from ..inference.attainable import hopeless, min_p, shortfall, too_few
 from ..inference.p_values import check_corrections
 from ..inference.repaired_test import repair_test
 from ..inference.signflip import exchange_test
-from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Exchanges, list_up_to
 from ..nulls.repaired_null import Null
 from ..nulls.tails import Tail
-from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result, refuse_rows_twice
-from ..results.wording import weights_in_words
-from .group_test import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn, require_match
+from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, unit_rows
+from ..results.record import ABSOLUTE, COMPARED, DOUBLED, Draws, Quantity, Record, Words
+from ..results.result import Result, build_result
+from .group_test import DEFAULT_CORRECTIONS, draws_of_repairing, neighbour_graph, refuse_or_warn, require_match
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,23 @@ Weights = Mapping[str, float] | tuple[str, str]
 
 MOST_CONDITIONS = 5
 """The labels of so many conditions have 120 orders, each of which is computed for each dyad."""
+
+_CONDITIONS = (
+    "whatever else differs between the conditions and acts on both persons (stimuli, physiology, movement, signal "
+    "power), nor does it show that the difference is specific to real partners"
+)
+_SIGN_FLIP = NullHypothesis(
+    "sign_flip",
+    "sign flips over dyads",
+    "the two conditions do not differ: each dyad's difference is as likely to have the other sign",
+    _CONDITIONS,
+)
+_CONDITION_LABELS = NullHypothesis(
+    "condition_labels",
+    "exchange of condition labels within dyads",
+    "none of the conditions differ: the labels of each dyad's conditions may be exchanged",
+    _CONDITIONS,
+)
 
 
 def contrast(
@@ -81,7 +99,7 @@ def contrast(
     Returns
     -------
     Result
-        With one row per dyad and one epoch, named like "talk - rest", whose `coherence` is the contrast (-1..1 for
+        With one row per dyad and one epoch, named like "talk - rest", whose `value` is the contrast (-1..1 for
         weights 1 and -1). Attribute `left_out` names the dyads and sessions that lack a condition.
 
     Raises
@@ -105,16 +123,51 @@ def contrast(
     else:
         plan = _exchange_partners(real, null, dyads, names, tail, alpha)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
-    tested = _dataset(real, dyads)
-    graph = neighbour_graph([tested], neighbours) if {"cluster", "tfce"} & set(names) else None
+    rows = _rows(real, dyads)
+    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     bands = np.broadcast_to(np.arange(real.sizes["band"]), dyads.shape).reshape(-1)
-    found = plan.run(tail=tail, correct=names, graph=graph, groups=bands)
-    attrs = {
-        **plan.attrs, "contrast": chosen, "tail": tail, "correct": list(names), "alpha": alpha,
-        "caution": plan.caution, "left_out": dyads.left_out, "stream_version": STREAM_VERSION,
-        "corrected_over": [str(real["signal"].item())], "measure": "coherence",
-    }  # fmt: skip
-    return build_result(tested, _shaped(found, dyads.shape), attrs)
+    record = Record(
+        "contrast",
+        plan.draws,
+        _words(chosen, tail, partners=null is not None),
+        tail,
+        names,
+        alpha,
+        "coherence",
+        [str(real["signal"].item())],
+        settings={"contrast": chosen},
+        caution=plan.caution,
+        left_out=dyads.left_out,
+    )
+    return build_result(rows, plan.run(tail=tail, correct=names, graph=graph, groups=bands), record)
+
+
+def _words(weights: Mapping[str, float], tail: Tail, *, partners: bool) -> Words:
+    """The sentences of the test, of conditions or of partners."""
+    named = weights_in_words(weights)
+    compared_with = "that of re-paired ones" if partners else "zero"
+    tested = f"contrast {named} of real partners {COMPARED[tail]} {compared_with}"
+    return Words(
+        subject=f"contrast {named}",
+        tested=tested,
+        finding=f"the {tested}",
+        procedure=f"Of each dyad the contrast {named} was taken, as the mean over its sessions. The mean coherence "
+        "over dyads was compared with the same mean under the null",
+        value=Quantity(f"coherence, {named}"),
+        statistic=Quantity("difference of coherence"),
+        name="difference of coherence",
+        two_sided=DOUBLED if partners else ABSOLUTE,
+    )
+
+
+def weights_in_words(weights: Mapping[str, float]) -> str:
+    """Weighted sum of conditions, such as "talk - 0.5 rest - 0.5 read"; those of weight 0 are not named."""
+    words = ""
+    for name, weight in weights.items():
+        size = "" if abs(weight) == 1 else f"{abs(weight):.3g} "
+        sign = (" - " if weight < 0 else " + ") if words else ("-" if weight < 0 else "")
+        words += f"{sign}{size}{name}" if weight else ""
+    return words
 
 
 # --- which conditions -------------------------------------------------------------------------------------------------
@@ -241,22 +294,20 @@ def _lack_of_session(real: xr.Dataset, row: int, conditions: Sequence[str]) -> s
 
 @dataclass(frozen=True)
 class _Plan:
-    """A test that is ready to run: what it cannot find, what is to be remembered, and how it is run."""
+    """A test that is ready to run: what it cannot find, what it draws, and how it is run."""
 
     caution: str
-    attrs: Mapping[str, object]
+    draws: Draws
     run: Callable[..., dict[str, NDArray[Any]]]
 
 
 def _exchange_conditions(dyads: _Dyads, n: int, seed: int, correct: Sequence[str], tail: Tail, alpha: float) -> _Plan:
     n_variants, most = dyads.variants.shape[1], list_up_to(correct)
     draws = Exchanges.plan(dyads.names, n, seed, n_variants=n_variants, mirrored=dyads.mirrored, list_up_to=most)
-    attrs = {
-        "null_kind": "sign_flip" if len(dyads.weights) == 2 else "condition_labels", "n_draws": draws.n,
-        "exact": int(draws.exact), "min_p": min_p(draws, tail), "seed": draws.seed,
-    }  # fmt: skip
+    hypothesis = _SIGN_FLIP if len(dyads.weights) == 2 else _CONDITION_LABELS
     caution = hopeless(lambda some: too_few(draws, dyads.n_tested, some, tail=tail, alpha=alpha), correct)
-    return _Plan(caution, attrs, partial(exchange_test, dyads.variants, draws))
+    drawn = Draws(hypothesis, draws.n, draws.exact, min_p(draws, tail), draws.seed)
+    return _Plan(caution, drawn, partial(exchange_test, dyads.variants, draws))
 
 
 def _exchange_partners(
@@ -273,14 +324,10 @@ def _exchange_partners(
         )
     repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
     draws, sides = null.draws, 2 if tail == "two-sided" else 1
-    attrs = {
-        "null_kind": null.kind, "n_draws": draws.n, "exact": int(draws.exact), "min_p": sides * draws.min_p,
-        "seed": draws.seed,
-    }  # fmt: skip
     listed = draws.design if draws.exact else None
     words: dict[str, Any] = {"alpha": alpha, "sides": sides, "listed": listed}
     caution = hopeless(lambda some: shortfall(draws.n, dyads.n_tested, some, **words), correct)
-    return _Plan(caution, attrs, partial(_repair_test, repaired))
+    return _Plan(caution, draws_of_repairing(null, tail), partial(_repair_test, repaired))
 
 
 def _contrast_of_pairs(real: xr.Dataset, null: Null, weights: Mapping[str, float]) -> NDArray[np.floating]:
@@ -302,40 +349,8 @@ def _repair_test(null: Null, **words: Any) -> dict[str, NDArray[Any]]:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(real: xr.Dataset, dyads: _Dyads) -> xr.Dataset:
+def _rows(real: xr.Dataset, dyads: _Dyads) -> xr.Dataset:
     """One row per dyad, and the contrast as its only epoch."""
-    import xarray as xr
-
-    names = list(dyads.weights)
-    coherence = dyads.variants[:, 0].reshape(len(dyads.names), *dyads.shape)
-    valid = real["valid_fraction"].sel(epoch=names).transpose("dyad", *FEATURE).to_numpy().mean(axis=1, keepdims=True)
-    valid = np.stack([valid[rows].mean(axis=0) for rows in dyads.rows])
-    told = {"units": "1", "long_name": f"mean magnitude-squared coherence, {weights_in_words(dyads.weights)}"}
-    coords: dict[str, Any] = {
-        str(name): values
-        for name, values in real.coords.items()
-        if "dyad" not in values.dims and "epoch" not in values.dims
-    }
-    coords |= {"dyad": list(dyads.names), "epoch": [weights_in_words(dyads.weights)]}
-    for name, values in real.coords.items():
-        of_dyad = [set(values.values[rows].tolist()) for rows in dyads.rows] if values.dims == ("dyad",) else []
-        # What changes between the sessions of a dyad, such as the session, is no property of their mean.
-        if name != "dyad" and of_dyad and all(len(labels) == 1 for labels in of_dyad):
-            coords[str(name)] = ("dyad", [labels.pop() for labels in of_dyad])
-    dims = ("dyad", *FEATURE)
-    variables = {
-        "coherence": (dims, coherence, told),
-        "valid_fraction": (dims, valid, real["valid_fraction"].attrs),
-    }
-    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
-
-
-def _shaped(found: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """The arrays that a result holds, each with its axes."""
-    out = {}
-    for name, values in found.items():
-        if name in ("null_hist", "pooled_statistic"):
-            out[name] = values[None]
-        elif name in TEST_ARRAYS:
-            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
-    return out
+    valid = mean_valid(real.sel(epoch=list(dyads.weights)), dyads.rows).mean(axis=1)
+    coords = shared_labels(real, dyads.rows) | {"epoch": [weights_in_words(dyads.weights)]}
+    return unit_rows(real, coords, dyads.names, dyads.variants[:, 0], valid)

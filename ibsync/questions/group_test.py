@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
 from ..inference.attainable import hopeless, shortfall
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
 from ..inference.p_values import check_corrections
 from ..inference.repaired_test import dyad_summary, repair_test
 from ..inference.surrogate_test import surrogate_test
+from ..nulls.hypotheses import AR_WARNING, null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import Null
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
-from ..results.result import FEATURE, Result, build_result, refuse_rows_twice
-from ..results.wording import AR_WARNING, settings
+from ..results.layout import FEATURE, ROW, refuse_rows_twice
+from ..results.record import DOUBLED, Draws, Quantity, Record, Words
+from ..results.result import Result, build_result
+from ..results.wording import settings
 from ..study.rows import labels_of, occasion_label
 
 if TYPE_CHECKING:
@@ -147,15 +151,64 @@ def _tested(
         words["listed"] = of_repairings[0].design
     caution = hopeless(lambda some: shortfall(n_draws, n_tested, some, **words), names)
     refuse_or_warn(caution, correct, stacklevel=4)
-    attrs = {
-        "null_kind": nulls[0].kind, "tail": tail, "correct": list(names), "stream_version": STREAM_VERSION,
-        "caution": caution, "corrected_over": [str(real["signal"].item()) for real in reals], "alpha": alpha,
-    }  # fmt: skip
-    if nulls[0].kind in MODELS:
-        attrs["warning"] = AR_WARNING
+    measure = measure_in(nulls[0].attrs)
+    record = Record(
+        "test",
+        _draws(nulls[0]),
+        _words(measure, nulls[0].kind, tail),
+        tail,
+        names,
+        alpha,
+        measure.name,
+        [str(real["signal"].item()) for real in reals],
+        settings=_settings(nulls[0]),
+        caution=caution,
+        warning=AR_WARNING if nulls[0].kind in MODELS else "",
+    )
     if of_repairings:
-        return _repaired(reals, of_repairings, names, tail, neighbours, attrs)
-    return _surrogated(reals, of_surrogates, names, attrs)
+        return _repaired(reals, of_repairings, neighbours, record)
+    return _surrogated(reals, of_surrogates, record)
+
+
+def _draws(null: AnyNull) -> Draws:
+    if isinstance(null, SurrogateNull):
+        return Draws(null_hypothesis(null.kind), null.n, False, null.min_p, null.seed)
+    return draws_of_repairing(null)
+
+
+def draws_of_repairing(null: Null, tail: Tail = "greater") -> Draws:
+    """The draws of a re-pairing null, as a result keeps them; with the smallest p of a tail."""
+    draws, sides = null.draws, 2 if tail == "two-sided" else 1
+    hypothesis = null_hypothesis(null.kind, null.design.roles)
+    return Draws(hypothesis, draws.n, draws.exact, min(1.0, sides * draws.min_p), draws.seed)
+
+
+def _settings(null: AnyNull) -> dict[str, Any]:
+    """What is told of some nulls only."""
+    if isinstance(null, SurrogateNull):
+        return {"stop_at": null.stop_at or 0}
+    return {} if null.design.roles == "fixed" else {"roles": null.design.roles}
+
+
+_ABOVE_NULL = {"greater": "above the null", "less": "below the null", "two-sided": "different from the null"}
+_MORE_COHERENT = {"greater": "more coherent than", "less": "less coherent than", "two-sided": "unlike"}
+_LARGER = {"greater": "a larger", "less": "a smaller", "two-sided": "another"}
+
+
+def _words(measure: Measure, kind: str, tail: Tail) -> Words:
+    """The sentences of the test."""
+    partners = "re-paired partners" if kind == "repair" else "the null"
+    larger = f"{_LARGER[tail]} {measure.words} of real partners than {partners}"
+    return Words(
+        subject="wavelet transform coherence",
+        tested=f"{measure.words} of real partners {_ABOVE_NULL[tail]}",
+        finding=f"real partners {_MORE_COHERENT[tail]} {partners}" if measure.name == "coherence" else larger,
+        procedure=f"The mean {measure.words} over dyads was compared with the same mean under the null",
+        value=Quantity(measure.words, measure.unit),
+        statistic=Quantity(measure.words, measure.unit),
+        name=measure.words,
+        two_sided=DOUBLED,
+    )
 
 
 def refuse_or_warn(caution: str, correct: Sequence[str] | None, *others: str, stacklevel: int = 3) -> None:
@@ -239,34 +292,22 @@ def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
 def _repaired(
     reals: Sequence[xr.Dataset],
     nulls: Sequence[Null],
-    correct: Sequence[str],
-    tail: Tail,
     neighbours: Sequence[tuple[str, str]] | None,
-    attrs: dict[str, Any],
+    record: Record,
 ) -> list[Result]:
     joint = _joint(nulls)
     groups = np.concatenate(
         [k * 2**16 + epoch_and_band([real.sizes[d] for d in FEATURE]) for k, real in enumerate(reals)]
     )
-    graph = neighbour_graph(reals, neighbours) if {"cluster", "tfce"} & set(correct) else None
+    graph = neighbour_graph(reals, neighbours) if {"cluster", "tfce"} & set(record.correct) else None
     groups = np.unique(groups, return_inverse=True)[1]
-    found = repair_test(joint, correct=correct, tail=tail, groups=groups, graph=graph)
-    attrs |= {
-        "n_draws": joint.draws.n, "exact": int(joint.draws.exact), "min_p": joint.draws.min_p,
-        "seed": joint.draws.seed, "measure": joint.attrs.get("measure", "coherence"),
-    }  # fmt: skip
-    if joint.design.roles != "fixed":
-        attrs["roles"] = joint.design.roles
+    found = repair_test(joint, correct=record.correct, tail=record.tail, groups=groups, graph=graph)
     results, feature, group = [], 0, 0
     for real, null in zip(reals, nulls, strict=True):
-        shape = tuple(real.sizes[d] for d in FEATURE)
-        n_groups = shape[0] * shape[3]
+        n_groups = real.sizes["epoch"] * real.sizes["band"]
         features = slice(feature, feature + null.n_features)
-        arrays = _of_signal(found, features, slice(group, group + n_groups), shape)
-        rows = _against_partners(real, null, shape)
-        if attrs["measure"] == "coherence" and joint.design.roles == "fixed":
-            del rows["statistic"]
-        results.append(build_result(real, arrays | rows, attrs))
+        arrays = _of_signal(found, features, slice(group, group + n_groups))
+        results.append(build_result(real, arrays | _against_partners(real, null), record))
         feature, group = features.stop, group + n_groups
     return results
 
@@ -331,20 +372,14 @@ def epoch_and_band(shape: Sequence[int]) -> NDArray[np.int64]:
     return np.broadcast_to(number, tuple(shape)).reshape(-1)
 
 
-def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice, shape: tuple[int, ...]) -> Arrays:
-    """The part of a joint test that belongs to one signal, in the shape of its features."""
-    special = {
-        "null_max": found["null_max"],
-        "null_hist": found["null_hist"][groups].reshape(shape[0], shape[3], -1),
-        "pooled_statistic": found["pooled_statistic"][groups].reshape(shape[0], shape[3]),
-    }
-    return {
-        name: special[name] if name in special else values[features].reshape(shape) for name, values in found.items()
-    }
+def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice) -> Arrays:
+    """The part of a joint test that belongs to one signal."""
+    parts = {"null_max": slice(None), "null_cluster": slice(None), "null_hist": groups, "pooled_statistic": groups}
+    return {name: values[parts.get(name, features)] for name, values in found.items()}
 
 
-def _against_partners(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> Arrays:
-    """Each dyad row against its own re-paired partners: [dyad, epoch, channel_a, channel_b, band]."""
+def _against_partners(real: xr.Dataset, null: Null) -> Arrays:
+    """Each dyad row against its own re-paired partners: [dyad, feature]."""
     summary = dyad_summary(null)
     labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
     at = [
@@ -352,55 +387,28 @@ def _against_partners(real: xr.Dataset, null: Null, shape: tuple[int, ...]) -> A
         for label, dyad in zip(labels, real["dyad"].values, strict=True)
     ]
     sessions, dyads = np.array(at).T
-    names = ("statistic", "null_mean", "null_sd", "z", "percentile")
-    return {name: summary[name][sessions, dyads].reshape(len(at), *shape) for name in names}
+    rows = {name: summary[name][sessions, dyads] for name in ("null_mean", "null_sd", "z", "percentile")}
+    if null.design.roles == "fixed" and measure_in(null.attrs).name == "coherence":
+        return rows | {"value": real["coherence"].transpose(*ROW).to_numpy()}
+    return rows | {"value": summary["statistic"][sessions, dyads]}
 
 
 # --- surrogates -------------------------------------------------------------------------------------------------------
 
 
-def _surrogated(
-    reals: Sequence[xr.Dataset],
-    nulls: Sequence[SurrogateNull],
-    correct: Sequence[str],
-    attrs: dict[str, Any],
-) -> list[Result]:
-    first = nulls[0]
-    attrs |= {
-        "n_draws": first.n, "exact": 0, "min_p": first.min_p, "seed": first.seed,
-        "measure": first.attrs.get("measure", "coherence"), "stop_at": first.stop_at or 0,
-    }  # fmt: skip
+def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], record: Record) -> list[Result]:
     results = []
-    for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=correct), strict=True):
-        shape = tuple(real.sizes[d] for d in FEATURE)
-        arrays = {name: _shaped(name, values, shape, real.sizes["dyad"]) for name, values in found.items()}
-        observed = null.observed.reshape(real.sizes["dyad"], *shape)
-        arrays["n_dyads"] = _n_dyads(real, observed)
-        if attrs["measure"] != "coherence":
-            arrays["statistic"] = observed
-        results.append(build_result(_with_observed(real, null, observed), arrays, attrs))
+    for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.correct), strict=True):
+        arrays = {**found, "value": null.observed, "n_dyads": _n_dyads(real, null.observed)}
+        if null.kind != "trial" and record.measure == "coherence":
+            arrays["value"] = real["coherence"].transpose(*ROW).to_numpy()
+        # Trials are transformed one by one, which is another estimate than that of `real`.
+        results.append(build_result(real[["valid_fraction"]] if null.kind == "trial" else real, arrays, record))
     return results
 
 
-def _shaped(name: str, values: NDArray[Any], shape: tuple[int, ...], n_rows: int) -> NDArray[Any]:
-    if name == "null_max":
-        return values
-    if name in ("null_hist", "pooled_statistic"):
-        return values.reshape(shape[0], shape[3], *values.shape[1:])
-    return values.reshape(n_rows, *shape) if values.ndim == 2 else values.reshape(shape)
-
-
 def _n_dyads(real: xr.Dataset, observed: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Dyads with a value in any session: int64 [epoch, channel_a, channel_b, band]."""
+    """Dyads with a value in any session: int64 [feature]."""
     names = np.unique(real["dyad"].values, return_inverse=True)[1]
     present = np.isfinite(observed)
     return np.asarray(np.sum([present[names == dyad].any(axis=0) for dyad in range(names.max() + 1)], axis=0))
-
-
-def _with_observed(real: xr.Dataset, null: SurrogateNull, observed: NDArray[np.float64]) -> xr.Dataset:
-    """The real values as they were tested: trials are transformed one by one, which is another estimate."""
-    if null.kind != "trial":
-        return real
-    kept = ["valid_fraction"]
-    tested = real.assign(coherence=(real["coherence"].dims, observed, real["coherence"].attrs))
-    return tested[["coherence", *kept]]

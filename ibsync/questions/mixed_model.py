@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.limits import normal_interval
-from ..results.result import FEATURE, Result
+from ..results.layout import FEATURE
+from ..results.result import Result
 from .group_test import refuse_or_warn
 from .session_times import Dyads, Source, in_first, two_groups
 

@@ -14,6 +14,7 @@ from ..coupling.measures import needs_shares
 from ..coupling.spec import CONES, WTC, Band
 from ..errors import InputError, PlanError
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
+from ..nulls.hypotheses import null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import Null
 from ..nulls.repairing import real_cells
@@ -277,9 +278,11 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
 
 def _about(null: Null | SurrogateNull) -> dict[str, Any]:
     """How a null was drawn; the same for all runs of its kind."""
+    hypothesis = null_hypothesis(null.kind)
+    words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
-        return {"n_draws": null.n, "exact": False, "min_p": null.min_p, "seed": null.seed}
-    return {
+        return words | {"n_draws": null.n, "exact": False, "min_p": null.min_p, "seed": null.seed}
+    return words | {
         "n_draws": null.draws.n, "exact": null.draws.exact, "min_p": null.draws.min_p, "seed": null.draws.seed,
     }  # fmt: skip
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..inference.attainable import hopeless
 from ..inference.p_values import check_corrections
 from ..inference.partial_correlation import FreedmanLane, Shuffles
-from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.hypotheses import NullHypothesis
 from ..nulls.tails import Tail
 from ..recordings.study_file import StudyFile
-from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
+from ..results.layout import mean_valid, shared_labels, unit_rows
+from ..results.record import ABSOLUTE, ASSOCIATED, Draws, Quantity, Record, Words
+from ..results.result import Result, build_result
 from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, refuse_or_warn
 from .outcome_sample import (
     Level,
@@ -28,16 +31,19 @@ from .outcome_sample import (
     sample_of,
     varying_covariates,
 )
-from .outcome_table import Covariates, Lookup, Table, Values, mean, named
+from .outcome_table import Covariates, Lookup, Table, Values, named
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Attributes of a former test that say nothing of this one.
-_FORMER = (
-    "stop_at", "warning", "roles", "caution", "left_out", "exact", "min_p", "n_draws", "hypothesis", "not_excluded",
-    "entered", "blocks", "change",
-)  # fmt: skip
+OUTCOME_NULL = NullHypothesis(
+    "outcome",
+    "permutation of the outcome",
+    "the outcome is as likely to go with any other's synchrony as with its own",
+    "anything that varies along with both (severity, age, movement, signal quality, a trend over sessions), nor does "
+    "it show that one causes the other",
+)
+FREEDMAN_LANE = "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292"
 
 
 def outcome(
@@ -99,8 +105,8 @@ def outcome(
     Returns
     -------
     Result
-        With one row per dyad (per dyad and session for "within"), whose `coherence` is what was related and `outcome`
-        the outcome. `group_statistic` is the partial correlation, `statistic_low` to `statistic_high` its interval by
+        With one row per dyad (per dyad and session for "within"), whose `value` is what was related and `outcome` the
+        outcome. `group_statistic` is the partial correlation, `statistic_low` to `statistic_high` its interval by
         Fisher's z; `slope` the change of the outcome per unit of coherence, `t` its t, `slope_low` to `slope_high` the
         slopes that permutation does not reject at `alpha` (NaN for features with missing values), `student_low` to
         `student_high` its interval by least squares; `n_dyads` the dyads behind each. Attribute `left_out` names
@@ -223,17 +229,65 @@ def _tested(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words, *,
     test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, shuffles, tail=tail, groups=bands)
     caution = hopeless(lambda some: test.too_few(some, alpha=words.alpha), correct)
     refuse_or_warn(caution, words.correct, sample.left_out, stacklevel=stacklevel)
-    attrs = {
-        "null_kind": "outcome", "outcome": name, "covariates": table.names, "level": words.level,
-        "outcome_level": words.outcome_level, "lag": words.lag, "less_null_mean": int("null_mean" in dataset),
-        "shared_persons": int(sample.shared), "tail": tail, "correct": list(correct), "alpha": words.alpha,
-        "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": test.min_p, "seed": words.seed,
-        "caution": caution, "left_out": sample.left_out, "entered": sample.entered,
-        "stream_version": STREAM_VERSION, "corrected_over": [str(dataset["signal"].item())],
-        "measure": str(dataset.attrs.get("measure", "coherence")),
-    }  # fmt: skip
+    record = Record(
+        "outcome",
+        Draws(OUTCOME_NULL, shuffles.n, shuffles.exact, test.min_p, words.seed),
+        _sentences(dataset, table, sample, words),
+        tail,
+        correct,
+        words.alpha,
+        measure_in(dataset.attrs).name,
+        [str(dataset["signal"].item())],
+        settings={
+            "outcome": name, "covariates": table.names, "level": words.level, "outcome_level": words.outcome_level,
+            "lag": words.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
+        },
+        caution=caution,
+        left_out=sample.left_out,
+        entered=sample.entered,
+    )  # fmt: skip
     found = test.run(correct) | test.intervals(alpha=words.alpha) | {"n_dyads": _n_dyads(sample)}
-    return build_result(_dataset(dataset, sample, table, name), _shaped(found, table.shape), attrs)
+    return build_result(_rows(dataset, sample, table, name), found, record)
+
+
+def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words) -> Words:
+    """The sentences of the test."""
+    measure, held, name = measure_in(dataset.attrs), table.names, repr(table.outcome_name)
+    association = association_in_words(
+        table.outcome_name, held, level=words.level, outcome_level=words.outcome_level, lag=words.lag
+    )
+    less = " less the mean of its null" * ("null_mean" in dataset)
+    taken = f"The {measure.words} of each row was taken{less}. " if less else ""
+    kind = "partial correlation" if held else "correlation"
+    permuted = "what the covariates leave of the outcome (Freedman & Lane 1983)" if held else "the outcome"
+    among = "within each dyad" if words.level == "within" else "over dyads"
+    among += " that share a person, and over those that share nobody" if sample.shared else ""
+    of_sessions = words.level == "slope"
+    value = f"change of {measure.words}{less} per session" if of_sessions else f"{measure.words}{less}"
+    tested = f"{ASSOCIATED[words.tail]} {association}"
+    return Words(
+        subject=f"{'change of synchrony' if of_sessions else 'synchrony'} and {name}"
+        + " over the sessions of each dyad" * (words.level == "within"),
+        tested=tested,
+        finding=tested,
+        procedure=f"{taken}The {association}, was tested by the {kind}, with {permuted} permuted {among}",
+        value=Quantity(value, f"{measure.words} per session" if of_sessions else measure.unit),
+        statistic=Quantity(f"{kind} with {name}"),
+        name="correlation",
+        slope=Quantity("change of the outcome per unit of synchrony", f"{table.outcome_name} per unit of value"),
+        references=(FREEDMAN_LANE,) if held else (),
+        two_sided=ABSOLUTE,
+    )
+
+
+def association_in_words(name: str, covariates: Sequence[str], *, level: str, outcome_level: str, lag: int) -> str:
+    """The association with an outcome that is tested or predicted; parameters as `outcome`."""
+    side = "the slope of synchrony over sessions" if level == "slope" else "synchrony"
+    later = f" {lag} session{'s' * (lag > 1)} later" if lag else ""
+    given = f", given {' and '.join(map(repr, covariates))}," if covariates else ""
+    where = "over the sessions of each dyad" if level == "within" else "over dyads"
+    what = {"change": "the change in ", "slope": "the slope over sessions of "}.get(outcome_level, "")
+    return f"association of {side} with {what}{name!r}{later}{given} {where}"
 
 
 def _check_words(level: str, outcome_level: str, lag: int, tail: str, correct: Sequence[str] | None) -> None:
@@ -258,48 +312,9 @@ def _n_dyads(sample: Sample) -> NDArray[np.int64]:
     return np.asarray(np.sum(counts, axis=0))
 
 
-def _dataset(real: xr.Dataset, sample: Sample, table: Table, name: str) -> xr.Dataset:
+def _rows(real: xr.Dataset, sample: Sample, table: Table, name: str) -> xr.Dataset:
     """One row per unit, with what was related and the outcome."""
-    import xarray as xr
-
     rows = [np.concatenate([table.rows[dyad][session] for session in some]).astype(int) for dyad, some in sample.places]
-    valid = real["valid_fraction"].transpose("dyad", *FEATURE).to_numpy()
-    dims = ("dyad", *FEATURE)
-    told = {"units": "1", "long_name": "synchrony that was related to the outcome"}
-    variables = {
-        "coherence": (dims, sample.values.reshape(len(rows), *table.shape), told),
-        "valid_fraction": (dims, np.stack([mean(valid[some], 0) for some in rows]), real["valid_fraction"].attrs),
-        "outcome": ("dyad", sample.outcome, {"long_name": name}),
-    }
-    coords: dict[str, Any] = {
-        str(label): values for label, values in real.coords.items() if {*values.dims} <= {*FEATURE}
-    }
-    coords["dyad"] = [table.dyads[dyad] for dyad, _ in sample.places]
-    for label, values in real.coords.items():
-        of_unit = [set(values.values[some].tolist()) for some in rows] if values.dims == ("dyad",) else []
-        # What changes between the sessions of a dyad is no property of their mean.
-        if label != "dyad" and of_unit and all(len(labels) == 1 for labels in of_unit):
-            coords[str(label)] = ("dyad", [labels.pop() for labels in of_unit])
-    attrs = {key: value for key, value in real.attrs.items() if key not in _FORMER}
-    return xr.Dataset(variables, coords=coords, attrs=attrs)
-
-
-_TOLD = {
-    "t": "t of the slope of the outcome on synchrony",
-    "slope": "change of the outcome per unit of synchrony",
-    "group_statistic": "partial correlation of synchrony with the outcome",
-    "group_null_sd": "standard deviation of the correlation under the hypothesis",
-}
-
-
-def _shaped(found: Mapping[str, NDArray[Any]], shape: tuple[int, ...]) -> dict[str, Any]:
-    """The arrays that a result holds, each with its axes."""
-    out: dict[str, Any] = {}
-    for name, values in found.items():
-        if name in ("null_hist", "pooled_statistic"):
-            out[name] = values.reshape(shape[0], shape[3], *values.shape[1:])
-        elif name in ("t", "slope", "slope_low", "slope_high"):
-            out[name] = (FEATURE, values.reshape(shape))
-        elif name in TEST_ARRAYS:
-            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
-    return out
+    dyads = [table.dyads[dyad] for dyad, _ in sample.places]
+    units = unit_rows(real, shared_labels(real, rows), dyads, sample.values, mean_valid(real, rows))
+    return units.assign(outcome=("dyad", sample.outcome, {"long_name": name}))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..recordings.study_file import StudyFile
-from ..results.result import FEATURE, refuse_rows_twice
+from ..results.layout import FEATURE, refuse_rows_twice, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -343,7 +343,7 @@ def _two_scales(real: xr.Dataset, dyads: Sequence[str], name: str, values: Float
 
 def _synchrony(real: xr.Dataset) -> Floats:
     """The measure that was tested, less the mean of its null: float64 [row, feature]."""
-    values = real["statistic" if "statistic" in real else "coherence"]
+    values = tested_values(real)
     if "null_mean" in real:
         values = values - real["null_mean"]
     array = values.transpose("dyad", *FEATURE).to_numpy().astype(np.float64)

@@ -19,10 +19,10 @@ from ..inference.partial_correlation import Shuffles, basis_of, residuals
 from ..nulls.random_streams import STREAM_VERSION
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import require_ending, write_whole
+from ..results.findings import number
 from ..results.result import Result, provenance
-from ..results.wording import number, outcome_in_words
 from .group_test import refuse_or_warn
-from .outcome import table_of
+from .outcome import association_in_words, table_of
 from .outcome_sample import Level, OutcomeLevel, Sample, check_levels, refuse_unusable, sample_of
 from .outcome_table import Covariates, Table, Values
 from .shared_people import components
@@ -242,7 +242,9 @@ def predict_outcome(
         "shared_persons": int(sample.shared), "less_null_mean": int("null_mean" in dataset),
         "stream_version": STREAM_VERSION,
     }  # fmt: skip
-    attrs["tested"] = outcome_in_words({**attrs, "null_kind": "outcome", "covariates": json.dumps(table.names)})
+    attrs["tested"] = association_in_words(
+        table.outcome_name, table.names, level=level, outcome_level=outcome_level, lag=lag
+    )
     return _predicted(held_out, sample, shuffles, attrs)
 
 

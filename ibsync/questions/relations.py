@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
 from ..inference.attainable import hopeless, shortfall
 from ..inference.p_values import check_corrections
@@ -25,9 +26,11 @@ from ..inference.social_relations import (
     ScatteredValues,
     variance_parts,
 )
-from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import list_up_to
-from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
+from ..results.layout import FEATURE, unit_rows
+from ..results.record import Draws, Quantity, Record, Words
+from ..results.result import Result, build_result
 from ..study.rows import occasion_label
 from .group_test import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
 from .session_times import Source
@@ -44,7 +47,29 @@ LIST_UP_TO = 50_000
 LEAST_IN_BLOCK, LEAST_IN_ROUND_ROBIN = 2, 4
 """People on either side of a block, and in a round robin."""
 
-_ROW = ("dyad", *FEATURE)
+_NULLS = {
+    "relationship": NullHypothesis(
+        "relations_relationship",
+        "exchange of persons in all sessions but the first",
+        "what a dyad has beyond its two persons in one session is as likely to be any other dyad's in the next",
+        "what two persons share without interaction (place, time of day, equipment, stimuli of their own), or persons "
+        "whose values scatter more than those of others",
+    ),
+    "person": NullHypothesis(
+        "relations_person",
+        "exchange of values over persons",
+        "it does not matter whose synchrony it is: values are exchangeable over persons",
+        "what a person brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or persons whose values scatter more than those of others",
+    ),
+    "partner": NullHypothesis(
+        "relations_partner",
+        "exchange of values over partners",
+        "it does not matter with whom: values are exchangeable over partners",
+        "what a partner brings along without interaction (rhythms, movement, signal quality), a state of single "
+        "sessions, or partners whose values scatter more than those of others",
+    ),
+}
 
 
 def relations(
@@ -90,7 +115,7 @@ def relations(
     Returns
     -------
     Result
-        With one row per dyad, `coherence` being the mean over sessions with the person's channels on `channel_a`.
+        With one row per dyad, `value` being the mean over sessions with the person's channels on `channel_a`.
         `variance` float64 [part, epoch, channel_a, channel_b, band] are unbiased estimates, which may be negative: of
         "person", "partner" and "relationship" (what recurs over sessions), and of "person_session", "partner_session"
         and "error" (what does not). With one session "error" holds relationships too. `person_effect` and
@@ -123,19 +148,56 @@ def relations(
         "n_persons": len(table.persons), "n_partners": len(table.partners), "n_sessions": len(table.rows),
         "n_dyads": len(table.pairs), "taken_off": table.source.null_words,
     }  # fmt: skip
-    attrs = {
-        "null_kind": f"relations_{part}", "relations": told, "n_draws": draws.shuffles.n,
-        "exact": int(draws.shuffles.exact), "min_p": lowest, "seed": seed, "tail": "greater", "correct": list(names),
-        "alpha": alpha, "caution": caution, "left_out": table.left_out, "stream_version": STREAM_VERSION,
-        "corrected_over": [str(table.source.dataset["signal"].item())],
-        "measure": table.source.dataset.attrs.get("measure", "coherence"),
-    }  # fmt: skip
-    dataset = _dataset(table)
-    graph = neighbour_graph([dataset], neighbours) if {"cluster", "tfce"} & set(names) else None
+    measure = measure_in(table.source.dataset.attrs)
+    record = Record(
+        "relations",
+        Draws(_NULLS[part], draws.shuffles.n, draws.shuffles.exact, lowest, seed),
+        _words(told, measure),
+        "greater",
+        names,
+        alpha,
+        measure.name,
+        [str(table.source.dataset["signal"].item())],
+        settings={"relations": told},
+        caution=caution,
+        left_out=table.left_out,
+    )
+    rows = _result_rows(table)
+    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     found = drawn_test(
         draws.statistic, draws.shuffles.n, exact=draws.shuffles.exact, tail="greater", correct=names, graph=graph
     )
-    return build_result(dataset, _shaped(found, table), attrs)
+    n_dyads = np.where(np.isfinite(found["group_statistic"]), len(table.pairs), 0)
+    return build_result(rows, found | {"n_dyads": n_dyads}, record)
+
+
+def _words(told: Mapping[str, Any], measure: Measure) -> Words:
+    """The sentences of the test: how the variance was taken apart, and what was exchanged."""
+    part = told["part"]
+    less = f"The {measure.words} of each row was taken less the mean of its null ({told['taken_off']}). "
+    round_robin = told["design"] == "round robin"
+    whom = f"{told['n_persons']} persons" + f" with {told['n_partners']} partners" * (not round_robin)
+    sessions = f"{told['n_sessions']} session{'s' * (told['n_sessions'] > 1)}"
+    scattered = {
+        "person": "values of each partner were exchanged over persons",
+        "partner": "values of each person were exchanged over partners",
+    }
+    if round_robin:
+        scattered = dict.fromkeys(scattered, "whole meetings were exchanged")
+    drawn = {"relationship": "people traded places in all sessions but the first", **scattered}[part]
+    tested = f"a {part} part of the variance of {measure.words} above zero"
+    return Words(
+        subject=f"{part} part of synchrony",
+        tested=tested,
+        finding=tested,
+        procedure=f"{less * bool(told['taken_off'])}Variance over the {told['n_dyads']} dyads of a {told['design']} "
+        f"({whom}, {sessions}) was taken apart by the social relations model, with moment estimates (Warner, Kenny & "
+        f"Stoto 1979); the {part} part was tested by its variance, while {drawn}",
+        value=Quantity(f"{measure.words}{' less the mean of its null' * bool(told['taken_off'])}", measure.unit),
+        statistic=Quantity("variance"),
+        name="variance",
+        references=("Warner, Kenny & Stoto 1979, J. Pers. Soc. Psychol. 37:1742",),
+    )
 
 
 # --- who met whom -----------------------------------------------------------------------------------------------------
@@ -349,49 +411,27 @@ def _too_few(table: _Table, shuffles: Shuffles, lowest: float, alpha: float, som
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(table: _Table) -> xr.Dataset:
+def _result_rows(table: _Table) -> xr.Dataset:
     """One row per dyad, the person's channels on axis channel_a; effects and variances beside."""
-    import xarray as xr
-
-    shape, turned, real = table.turned.shape, table.turned, table.source.dataset
-    mean, valid = table.values.mean(axis=0), table.valid.mean(axis=0)
+    shape, mean = table.turned.shape, table.values.mean(axis=0)
     effects = table.design.effects(mean)
     i, j = np.array(table.pairs).T
-    rows = {
-        "coherence": (mean[i, j], "mean over sessions"),
-        "relationship_effect": (effects.relationship[i, j], "what the effects of both persons leave"),
-        "valid_fraction": (valid[i, j], "mean share of trusted cells"),
-    }
-    variables: dict[str, Any] = {
-        name: (_ROW, values.reshape(-1, *shape), {"units": "1", "long_name": told})
-        for name, (values, told) in rows.items()
-    }
+    dyads, first = table.source.labels("dyad"), next(iter(table.rows.values()))
+    coords = table.turned.coords(table.source.dataset) | {
+        "person_a": ("dyad", [table.persons[k] for k in i]),
+        "person_b": ("dyad", [table.partners[k] for k in j]),
+        "part": list(PARTS), "person": table.persons, "partner": table.partners,
+    }  # fmt: skip
     parts = variance_parts(table.design, table.values)
-    more = {
+    arrays = {
+        "relationship_effect": ("dyad", effects.relationship[i, j], "what the effects of both persons leave"),
         "person_effect": ("person", effects.person, "effect of the person, whose channels stand first"),
         "partner_effect": ("partner", effects.partner, "effect of the partner, whose channels stand second"),
         "variance": ("part", parts, "variance of each part, without bias; may be negative"),
     }
-    for name, (dim, values, told) in more.items():
-        variables[name] = ((dim, *FEATURE), values.reshape(-1, *shape), {"units": "1", "long_name": told})
-    dyads, first = table.source.labels("dyad"), next(iter(table.rows.values()))
-    coords: dict[str, Any] = {str(n): v for n, v in real.coords.items() if {*v.dims} <= {"epoch", "band"}}
-    coords |= {
-        "dyad": [dyads[first[pair]] for pair in table.pairs],
-        "person_a": ("dyad", [table.persons[k] for k in i]),
-        "person_b": ("dyad", [table.partners[k] for k in j]),
-        "channel_a": turned.channels[0], "channel_b": turned.channels[1], "part": list(PARTS),
-        "person": table.persons, "partner": table.partners,
-    }  # fmt: skip
-    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
-
-
-def _shaped(found: Mapping[str, NDArray[Any]], table: _Table) -> dict[str, Any]:
-    """The arrays that a result holds, each with its axes."""
-    shape = table.turned.shape
-    n_dyads = np.where(np.isfinite(found["group_statistic"]), len(table.pairs), 0)
-    return {
-        name: values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
-        for name, values in {**found, "n_dyads": n_dyads}.items()
-        if name in TEST_ARRAYS
-    }
+    valid = table.valid.mean(axis=0)[i, j]
+    names = [dyads[first[pair]] for pair in table.pairs]
+    return unit_rows(table.source.dataset, coords, names, mean[i, j], valid).assign({
+        name: ((dim, *FEATURE), values.reshape(-1, *shape), {"units": "1", "long_name": told})
+        for name, (dim, values, told) in arrays.items()
+    })  # fmt: skip

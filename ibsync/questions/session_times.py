@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..nulls.labels import slopes
-from ..results.result import FEATURE, ROW, Result, refuse_rows_twice
+from ..results.layout import FEATURE, ROW, refuse_rows_twice, tested_values
+from ..results.result import Result
 from ..results.wording import null_in_words
 from .shared_people import Blocks, members_of
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-OF_TEST = (
-    "null_kind", "n_draws", "exact", "min_p", "seed", "stop_at", "roles", "warning", "caution", "hypothesis",
-    "not_excluded", "left_out",
-)  # fmt: skip
-"""Attributes of an earlier test, which say nothing of the next one."""
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------
@@ -43,7 +38,7 @@ class Source:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Without the attributes of an earlier test.
+        Labels of rows and features, and the share of trusted cells.
     values : float64 [row, feature]
         Less the null mean where there is one.
     null_kind, null_words : str
@@ -71,16 +66,12 @@ class Source:
                 "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"
             )
         refuse_rows_twice(dataset)
-        measured = "statistic" if "statistic" in dataset else "coherence"
-        values = dataset[measured].transpose(*ROW).to_numpy().astype(np.float64)
+        values = tested_values(dataset).transpose(*ROW).to_numpy().astype(np.float64)
         kind = words = ""
         if "null_mean" in dataset:
             values = values - dataset["null_mean"].transpose(*ROW).to_numpy()
-            kind, words = str(dataset.attrs.get("null_kind", "null")), null_in_words(dataset.attrs)
-        kept = {name: value for name, value in dataset.attrs.items() if name not in OF_TEST}
-        bare = dataset[["coherence", "valid_fraction"]]
-        bare.attrs = kept
-        return cls(bare, values.reshape(len(values), -1), kind, words)
+            kind, words = str(dataset.attrs["null_kind"]), null_in_words(dataset.attrs)
+        return cls(dataset[["valid_fraction"]], values.reshape(len(values), -1), kind, words)
 
     def only(self, groups: Sequence[str]) -> Source:
         """The dyads of some groups."""

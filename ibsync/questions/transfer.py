@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
 from ..inference.associations import Associations
 from ..inference.attainable import hopeless, min_p, shortfall, too_few
@@ -17,12 +18,14 @@ from ..inference.p_values import check_corrections
 from ..inference.partial_correlation import LEAST_UNITS, Shuffles, basis_of, residuals
 from ..inference.permutation_test import drawn_test
 from ..inference.signflip import exchange_test
-from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Exchanges, list_up_to
 from ..nulls.tails import Tail
-from ..results.result import FEATURE, TEST_ARRAYS, Result, build_result
-from ..results.wording import transfer_leaves_open
+from ..results.layout import ROW, unit_rows
+from ..results.record import ABSOLUTE, ASSOCIATED, COMPARED, DOUBLED, Draws, Quantity, Record, Words
+from ..results.result import Result, build_result
 from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
+from .outcome import FREEDMAN_LANE
 from .outcome_table import mean, named, number_of
 from .session_times import Source
 from .settings import Wanted, count_tested
@@ -42,7 +45,21 @@ Kind = Literal["gain", "change"]
 LIST_UP_TO = 50_000
 """Permutations are listed instead of drawn when there are no more of them than this."""
 
-_ROW = ("dyad", *FEATURE)
+_GAIN = NullHypothesis(
+    "transfer_gain",
+    "permutation over persons",
+    "a person's synchrony with probe partners is as likely to go with any other's gain as with the own",
+    "anything of the person that acts on both (the person's own rhythms, movement or signal quality, which raise "
+    "synchrony with anybody; familiarity with the task), nor does it show that training causes it",
+)
+_CHANGE = NullHypothesis(
+    "transfer_change",
+    "sign flips of changes over persons",
+    "synchrony with probe partners does not change on average: each unit's change is as likely to have the other sign",
+    "whatever else changes from before to after (practice, familiarity with the task, the persons' own rhythms or "
+    "movement), as there is no untrained group, or that other trained partners would have another effect",
+)
+
 # What is left of a covariate after others were taken out counts as nothing below this share of its spread.
 _NOTHING = 1e-9
 
@@ -112,7 +129,7 @@ def transfer(
     -------
     Result
         With one row per person, whose name stands in the coordinate `dyad`. `gain`, `probe`, `probe_before`, float64
-        [dyad, epoch, channel_a, channel_b, band], are what was related and `coherence` what was tested; `n_trained`,
+        [dyad, epoch, channel_a, channel_b, band], are what was related and `value` what was tested; `n_trained`,
         `n_probe`, `n_probe_before` int64 [dyad] the sessions behind them; coordinates `trained_partner` and
         `probe_partner` name the partners. `group_statistic` is the partial correlation, `slope` the change of probe
         synchrony per unit of gain, `slope_low` and `slope_high` its interval by inversion of the permutation test, `t`
@@ -145,16 +162,91 @@ def transfer(
         **plan.told, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
         "taken_off": source.null_words,
     }  # fmt: skip
-    attrs = {
-        **plan.attrs, "transfer": told, "unit": "person", "seed": seed, "tail": tail, "correct": list(names),
-        "alpha": alpha, "caution": plan.caution, "left_out": plan.left_out, "stream_version": STREAM_VERSION,
-        "corrected_over": [str(source.dataset["signal"].item())],
-        "not_excluded": transfer_leaves_open(kind, gain, source.null_kind),
-        "measure": source.dataset.attrs.get("measure", "coherence"),
-    }  # fmt: skip
-    dataset = _dataset(source, plan)
-    graph = neighbour_graph([dataset], neighbours) if {"cluster", "tfce"} & set(names) else None
-    return build_result(dataset, _shaped(plan.run(tail=tail, correct=names, graph=graph), dataset), attrs)
+    measure = measure_in(source.dataset.attrs)
+    record = Record(
+        "transfer",
+        plan.draws,
+        _words(told, measure, tail, raw=not source.null_kind),
+        tail,
+        names,
+        alpha,
+        measure.name,
+        [str(source.dataset["signal"].item())],
+        settings={"transfer": told},
+        caution=plan.caution,
+        left_out=plan.left_out,
+        entered=f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
+        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
+        f"{told['n_probe_partners']} partners)",
+        unit="person",
+    )
+    rows = _rows(source, plan)
+    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
+    return build_result(rows, plan.run(tail=tail, correct=names, graph=graph), record)
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def _words(told: Mapping[str, Any], measure: Measure, tail: Tail, *, raw: bool) -> Words:
+    """The sentences of the test."""
+    less = f"The {measure.words} of each row was taken less the mean of its null ({told['taken_off']}). "
+    before, rest = less * bool(told["taken_off"]), "; raw coherence also follows the rhythms, noise and length of the "
+    rest = f"{rest}recordings of either person" * raw
+    if told["kind"] == "change":
+        return _words_of_change(told, measure, tail, before, f"{_CHANGE.not_excluded}{rest}")
+    return _words_of_gain(told, measure, tail, before, rest)
+
+
+def _words_of_change(told: Mapping[str, Any], measure: Measure, tail: Tail, before: str, leaves_open: str) -> Words:
+    change = f"change of {measure.words} with {told['probe']} from before training to after"
+    units = f"over {told['n_units']} units, persons who share a probe partner being one," if told["shared"] else ""
+    tested = f"a {change} {COMPARED[tail]} zero"
+    return Words(
+        subject=f"transfer to {told['probe']}",
+        tested=tested,
+        finding=tested,
+        procedure=f"{before}The mean {change} was tested {units or 'over persons'} by flipping its signs",
+        value=Quantity(change, measure.unit),
+        statistic=Quantity(f"change of {measure.words}", measure.unit),
+        name="change",
+        not_excluded=leaves_open,
+        two_sided=ABSOLUTE,
+    )
+
+
+def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before: str, rest: str) -> Words:
+    gain = {
+        "slope": f"the slope of synchrony with {told['trained']} over sessions",
+        "change": f"the change of synchrony with {told['trained']} from the first session to the last",
+        "level": f"synchrony with {told['trained']}",
+    }[str(told["gain"])]
+    probe = f"synchrony with {told['probe']}" + " after training" * bool(told["after"])
+    if told["change"]:
+        probe = f"the change of synchrony with {told['probe']} from before training to after"
+    held = told["covariates"]
+    given = f", given {' and '.join(map(repr, held))}," if held else ""
+    order = "" if told["after"] else "No times told which probes came after training, and all were taken. "
+    permuted = "what the covariates leave of it (Freedman & Lane 1983)" if held else "the second"
+    among = "among persons with the same shared partners" if told["shared"] else "over persons"
+    kind = "partial correlation" if held else "correlation"
+    level = "; a level with one partner that goes with the level with another is no gain" * (told["gain"] == "level")
+    tested = f"{ASSOCIATED[tail]} association of {gain} with {probe}{given} over persons"
+    return Words(
+        subject=f"transfer to {told['probe']}",
+        tested=tested,
+        finding=tested,
+        procedure=f"{before}{order}The association of {gain} with {probe} was tested by the {kind}, with {permuted} "
+        f"permuted {among}; the {100 * told['level']:g} % interval of its slope is that of the slopes which this test "
+        "does not reject",
+        value=Quantity(probe, measure.unit),
+        statistic=Quantity(kind),
+        name="correlation",
+        slope=Quantity("change of synchrony with probe partners per unit of gain", "unit of value per unit of gain"),
+        not_excluded=f"{_GAIN.not_excluded}{level}{rest}",
+        references=(FREEDMAN_LANE,) if held else (),
+        two_sided=DOUBLED,
+    )
 
 
 def _check_words(kind: str, gain: str, tail: str) -> None:
@@ -201,15 +293,16 @@ class _Plan:
     tested : float64 [person, feature]
         What is tested of them.
     run : callable
-    attrs, told : mapping
-        What is to be remembered, of the draws and of the sentence.
+    draws : Draws
+    told : mapping
+        What its sentences say.
     caution, left_out : str
     """
 
     persons: Persons
     tested: Floats
     run: Callable[..., Arrays]
-    attrs: Mapping[str, Any]
+    draws: Draws
     told: Mapping[str, Any]
     caution: str
     left_out: str
@@ -236,11 +329,11 @@ def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floa
     test = Associations(chosen.gains.values, goal[kept], nuisance, shuffles)
     lowest = min(1.0, wanted.sides / (shuffles.n + 1))
     caution = hopeless(partial(_too_few, test, lowest, wanted), wanted.correct)
-    attrs = {"null_kind": "transfer_gain", "n_draws": shuffles.n, "exact": int(shuffles.exact), "min_p": lowest}
+    draws = Draws(_GAIN, shuffles.n, shuffles.exact, lowest, wanted.seed)
     told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
     run = partial(_associate, test, chosen.gains.error, 1 - wanted.alpha)
     return _Plan(
-        chosen, goal[kept], run, attrs, told | _counts(chosen, wanted), caution, _left_out(persons, present)
+        chosen, goal[kept], run, draws, told | _counts(chosen, wanted), caution, _left_out(persons, present)
     )  # fmt: skip
 
 
@@ -288,15 +381,12 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: Wante
     caution = hopeless(
         lambda some: too_few(draws, n_tested, some, tail=wanted.tail, alpha=wanted.alpha), wanted.correct
     )
-    attrs = {
-        "null_kind": "transfer_change", "n_draws": draws.n, "exact": int(draws.exact),
-        "min_p": min_p(draws, wanted.tail),
-    }  # fmt: skip
+    drawn = Draws(_CHANGE, draws.n, draws.exact, min_p(draws, wanted.tail), wanted.seed)
     run = partial(
         exchange_test, np.stack([values, -values], axis=1), draws, groups=epoch_and_band(persons.turned.shape)
     )
     told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, wanted)
-    return _Plan(chosen, goal[kept], run, attrs, told, caution, _left_out(persons, present))
+    return _Plan(chosen, goal[kept], run, drawn, told, caution, _left_out(persons, present))
 
 
 def _counts(persons: Persons, wanted: Wanted) -> dict[str, Any]:
@@ -416,55 +506,23 @@ def _left_out(persons: Persons, present: Mapping[str, NDArray[np.bool_]]) -> str
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _dataset(source: Source, plan: _Plan) -> xr.Dataset:
+def _rows(source: Source, plan: _Plan) -> xr.Dataset:
     """One row per person, the person's channels on axis channel_a."""
-    import xarray as xr
-
-    persons, real, turned = plan.persons, source.dataset, plan.persons.turned
+    persons, turned = plan.persons, plan.persons.turned
     every = [[row for some in rows.values() for row in some] for rows in persons.rows]
+    coords = turned.coords(source.dataset)
+    for kind in ("trained", "probe"):
+        coords[f"{kind}_partner"] = ("dyad", [", ".join(sorted(own[kind])) for own in persons.partners])
+    valid = np.array([mean(turned.valid[rows], 0) for rows in every])
     arrays = {
-        "coherence": (plan.tested, "what was tested of the person"),
         "gain": (persons.gains.values, "gain with trained partners"),
         "probe": (persons.probe, "mean synchrony with probe partners at or after the last trained session"),
         "probe_before": (persons.before, "mean synchrony with probe partners at or before the first trained session"),
-        "valid_fraction": (np.array([mean(turned.valid[rows], 0) for rows in every]), "mean share of trusted cells"),
     }
-    variables: dict[str, Any] = {
-        name: (_ROW, values.reshape(-1, *turned.shape), {"units": "1", "long_name": told})
-        for name, (values, told) in arrays.items()
-    }
-    names = {"n_trained": "trained", "n_probe": "probe", "n_probe_before": "before"}
-    for name, kind in names.items():
-        variables[name] = (
-            "dyad",
-            persons.count(kind),
-            {"units": "1", "long_name": f"sessions behind the {kind} value"},
-        )
-    coords: dict[str, Any] = {str(n): v for n, v in real.coords.items() if {*v.dims} <= {"epoch", "band"}}
-    coords |= {"dyad": list(persons.names), "channel_a": turned.channels[0], "channel_b": turned.channels[1]}
-    for kind in ("trained", "probe"):
-        coords[f"{kind}_partner"] = ("dyad", [", ".join(sorted(own[kind])) for own in persons.partners])
-    return xr.Dataset(variables, coords=coords, attrs=real.attrs)
-
-
-_TOLD = {
-    "slope": "change of synchrony with probe partners per unit of gain",
-    "slope_low": "lower end of the interval of slope, by inversion of the permutation test",
-    "slope_high": "upper end of the interval of slope, by inversion of the permutation test",
-    "t": "t of slope",
-    "gain_reliability": "share of the variance of gains over persons that is no error of the slopes over sessions",
-}
-
-
-def _shaped(found: Mapping[str, NDArray[Any]], dataset: xr.Dataset) -> dict[str, Any]:
-    """The arrays that a result holds, each with its axes."""
-    shape = tuple(dataset.sizes[dim] for dim in FEATURE)
-    out: dict[str, Any] = {}
-    for name, values in found.items():
-        if name in ("null_hist", "pooled_statistic"):
-            out[name] = values.reshape(shape[0], shape[3], *values.shape[1:])
-        elif name in _TOLD:
-            out[name] = (FEATURE, values.reshape(shape))
-        elif name in TEST_ARRAYS:
-            out[name] = values.reshape(shape) if TEST_ARRAYS[name][0] == FEATURE else values
-    return out
+    counts = {"n_trained": "trained", "n_probe": "probe", "n_probe_before": "before"}
+    return unit_rows(source.dataset, coords, persons.names, plan.tested, valid).assign({
+        **{name: (ROW, values.reshape(-1, *turned.shape), {"units": "1", "long_name": told})
+           for name, (values, told) in arrays.items()},
+        **{name: ("dyad", persons.count(kind), {"units": "1", "long_name": f"sessions behind the {kind} value"})
+           for name, kind in counts.items()},
+    })  # fmt: skip

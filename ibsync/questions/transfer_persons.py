@@ -5,22 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..nulls.labels import slopes
-from ..results.result import FEATURE
+from ..results.layout import FEATURE, ROW
 from .outcome_table import mean
 from .session_times import Source, numbers_of, refuse_one_time_twice, times_of
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Floats = NDArray[np.float64]
 Gain = Literal["slope", "change", "level"]
 Which = str | Sequence[str]
 
-_ROW = ("dyad", *FEATURE)
 _SIDES = ("a", "b")
 
 
@@ -161,7 +163,7 @@ class Turned:
         place = [[[own.index(n) for n in names[side ^ turn]] for turn, own in enumerate(channels)] for side in (0, 1)
                  if side in sides]  # fmt: skip
         given = tuple(dataset.sizes[dim] for dim in FEATURE)
-        valid = dataset["valid_fraction"].transpose(*_ROW).to_numpy()
+        valid = dataset["valid_fraction"].transpose(*ROW).to_numpy()
         turned = np.full((2, dataset.sizes["dyad"], *shape), np.nan)
         for meeting in meetings:
             at = place[sides.index(meeting.side)]
@@ -170,6 +172,11 @@ class Turned:
                 out[meeting.row][np.ix_(range(shape[0]), at[0], at[1], range(shape[3]))] = row
         flat = turned.reshape(2, dataset.sizes["dyad"], -1)
         return cls(flat[0], flat[1], (channels[0], channels[1]), shape)
+
+    def coords(self, real: xr.Dataset) -> dict[str, Any]:
+        """Labels of the features, with the channels of persons and partners."""
+        kept = {str(name): labels for name, labels in real.coords.items() if {*labels.dims} <= {"epoch", "band"}}
+        return kept | {"channel_a": self.channels[0], "channel_b": self.channels[1]}
 
 
 # --- what is known of each person -------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..nulls.tails import Tail
 from ..recordings.whole_files import require_ending, write_whole
-from .wording import CONTRAST_TAILS, HYPOTHESES, number
+from .findings import number
+from .record import COMPARED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,10 @@ class Multiverse:
         effect (statistic - null_mean), z, p, p_max (family-wise over all specifications of one null), n_dyads, and
         null_low to null_high, which hold 95 % of the draws.
     summary : dict of str to dict
-        For each kind of null: n_specifications, n_draws, exact, min_p, seed; n_passing (p_max <= alpha) and the
-        smallest p_max; median_effect; the one test of all specifications, median_z with its p; share of specifications
-        with p <= alpha and its share_p; p_bonferroni, which is p times the number of nulls.
+        For each kind of null: its hypothesis (null), and what a small p leaves open (not_excluded);
+        n_specifications, n_draws, exact, min_p, seed; n_passing (p_max <= alpha) and smallest_p_max;
+        median_effect; the one test of all specifications, median_z with its p; share of specifications with p <= alpha
+        and its share_p; p_bonferroni, which is p times the number of nulls.
     alpha : float
     tail : {"greater", "less", "two-sided"}
     attrs : mapping
@@ -54,7 +56,7 @@ class Multiverse:
     @property
     def hypothesis(self) -> str:
         """What was tested, what was shown and what was not, in a few sentences per kind of null."""
-        pages = [f"{_of_all(self, kind)} {_of_each(self, kind)} {_of_null(kind)}" for kind in self.summary]
+        pages = [f"{_of_all(self, kind)} {_of_each(self, kind)} {_of_null(self, kind)}" for kind in self.summary]
         return "\n\n".join([*pages, " ".join([*_of_kinds(self), _OUTSIDE])])
 
     def __str__(self) -> str:
@@ -112,9 +114,9 @@ def _of_all(found: Multiverse, kind: str) -> str:
     n, shown = words["n_specifications"], words["p"] <= found.alpha
     drawn = f"{'all ' * words['exact']}{words['n_draws']} draws besides the observed one"
     verdict = (
-        f"taken together the specifications lie {CONTRAST_TAILS[found.tail]} the null"
+        f"taken together the specifications lie {COMPARED[found.tail]} the null"
         if shown
-        else f"taken together the specifications were not shown to lie {CONTRAST_TAILS[found.tail]} the null"
+        else f"taken together the specifications were not shown to lie {COMPARED[found.tail]} the null"
     )
     return (
         f"Null {kind} ({drawn}), all {n} specifications: {verdict} (one test: median z {words['median_z']:.2f}, p = "
@@ -143,9 +145,9 @@ def _of_each(found: Multiverse, kind: str) -> str:
     )
 
 
-def _of_null(kind: str) -> str:
-    null, leaves_open = HYPOTHESES.get(kind, (f"the null hypothesis of kind {kind}", "what that null does not vary"))
-    return f"A small p speaks against the hypothesis that {null}; it does not exclude {leaves_open}."
+def _of_null(found: Multiverse, kind: str) -> str:
+    words = found.summary[kind]
+    return f"A small p speaks against the hypothesis that {words['null']}; it does not exclude {words['not_excluded']}."
 
 
 def _of_kinds(found: Multiverse) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Hashable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,11 @@ def _jsonable(value: Any) -> object:
     return value.to_dict() if hasattr(value, "to_dict") else str(value)
 
 
-def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+FORMAT = "ibsync 2"
+"""How files are laid out; the attribute `format` of each."""
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None) -> Path:
     """
     Write a dataset as netCDF-4 with a checksum on every array, whole or not at all.
 
@@ -48,6 +53,8 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         A result, or the output of `Study.synchrony`; not changed.
     path : str or path-like
         The file; replaced if it exists.
+    null : xarray.Dataset, optional
+        What goes into the group "null" of the file.
 
     Returns
     -------
@@ -55,14 +62,28 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
         The file that was written.
     """
     target = check_writable(path)
+    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
+    buffer = BytesIO()
+    _write(dataset.assign_attrs(format=FORMAT), buffer, mode="w")
+    if null is not None and null.variables:
+        _write(null, buffer, mode="a", group="null")
+    write_whole(target, buffer.getvalue())
+    return target
+
+
+def _write(dataset: xr.Dataset, buffer: BytesIO, **where: Any) -> None:
+    clean = _clean(dataset)
+    clean.to_netcdf(buffer, engine="h5netcdf", encoding=_filters(clean), **where)
+
+
+def _clean(dataset: xr.Dataset) -> xr.Dataset:
+    """A copy with attributes that netCDF can hold."""
     clean = dataset.copy()
     clean.attrs = dict(encode_attrs(dataset.attrs))
     for name in clean.variables:
         clean[name].attrs = dict(encode_attrs(dataset[name].attrs))
         clean[name].encoding = {}
-    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
-    write_whole(target, clean.to_netcdf(engine="h5netcdf", encoding=_filters(clean)))
-    return target
+    return clean
 
 
 def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
@@ -75,9 +96,9 @@ def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
     }
 
 
-def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
+def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     """
-    Read a netCDF-4 file into memory.
+    Read a netCDF-4 file of ibsync into memory.
 
     Parameters
     ----------
@@ -86,23 +107,32 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
 
     Returns
     -------
-    xarray.Dataset
-        Everything the file holds; the file is closed.
+    dict of str to xarray.Dataset
+        Everything the file holds, by group; "/" is the root. The file is closed.
 
     Raises
     ------
     InputError
-        If the file is missing, cut short or damaged.
+        If the file is missing, cut short, damaged, or one that another version of ibsync wrote.
     """
     import xarray as xr
 
     _check_is_hdf5(Path(path), shown=str(path))
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            return opened.load()
+        opened = xr.open_groups(path, engine="h5netcdf")
+        groups = {str(name): group.load() for name, group in opened.items()}
+        for group in opened.values():
+            group.close()
     # A damaged file surfaces as whatever the layer that trips over it raises.
     except Exception as error:
         raise InputError(f"{path}: damaged or cut short ({_first_line(error)}); copy it again or rerun") from error
+    written = groups["/"].attrs.pop("format", None)
+    if "kind" in groups["/"].attrs and written != FORMAT:
+        raise InputError(
+            f"{path}: was written by another version of ibsync (format {written or 'unknown'}, not {FORMAT}): "
+            "compute it again"
+        )
+    return groups
 
 
 def _check_is_hdf5(path: Path, *, shown: str) -> None:

@@ -18,7 +18,7 @@ from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import Null
 from ..nulls.repairing import Draws, Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
-from .netcdf import encode_attrs, load_dataset, save_dataset
+from .netcdf import encode_attrs, load_datasets, save_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,7 +66,7 @@ def load_null(path: str | os.PathLike[str]) -> Null | SurrogateNull:
     InputError
         If the file is missing, damaged, no null of ibsync's, or drawn from another stream of random numbers.
     """
-    dataset = load_dataset(path)
+    dataset = load_datasets(path)["/"]
     head = dataset.attrs.get("null")
     if dataset.attrs.get("kind") != "null" or head is None:
         raise InputError(f"{path}: not a null distribution of ibsync; give a file written by save_null()")

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import PlanError
 from ..recordings.whole_files import check_writable, write_whole
 from . import wording
+from .findings import is_tested
 from .report_figures import Picture, pictures
 from .report_tables import dyad_findings, findings, inputs, quality, settings
 from .result import Result
@@ -150,7 +151,7 @@ def html_page(result: Result | Sequence[Result]) -> str:
         raise PlanError("report: there is no result; give at least one")
     if len(results) > 1:
         return _PAGE.substitute(style=_STYLE, body=_several(results))
-    title = f"{_TITLE}: {wording.subject(results[0].dataset.attrs)}"
+    title = f"{_TITLE}: {_subject(results[0].dataset)}"
     return _PAGE.substitute(style=_STYLE, body=_body(results[0], title, rank=1, first=1))
 
 
@@ -169,16 +170,19 @@ def _several(results: Sequence[Result]) -> str:
 
 def _name(ds: xr.Dataset) -> str:
     """What a result is about and of which signal, to tell it from others on the page."""
-    subject = wording.subject(ds.attrs)
-    signal = f", {ds['signal'].item()}" if "signal" in ds.coords else ""
-    return f"{subject[:1].upper()}{subject[1:]}{signal}"
+    subject = _subject(ds)
+    return f"{subject[:1].upper()}{subject[1:]}{wording.signal_in_words(ds, ', ')}"
+
+
+def _subject(ds: xr.Dataset) -> str:
+    return str(ds.attrs.get("subject", "wavelet transform coherence"))
 
 
 def _body(result: Result, title: str, *, rank: int, first: int) -> str:
     """Everything about one result; its heading has the rank, and its figures are numbered from the first."""
     ds = result.dataset
     section, figure = f"h{rank + 1}", f"h{rank + 2}"
-    figures = [_figure(number, picture, figure) for number, picture in enumerate(pictures(ds), start=first)]
+    figures = [_figure(number, picture, figure) for number, picture in enumerate(pictures(result), start=first)]
     return _ONE.substitute(
         h1=f"h{rank}",
         h2=section,
@@ -187,7 +191,7 @@ def _body(result: Result, title: str, *, rank: int, first: int) -> str:
         hypothesis=escape(result.hypothesis),
         facts=_facts(ds),
         figures="\n".join(figures),
-        findings=findings(ds, section) + dyad_findings(ds, section) if wording.is_tested(ds) else "",
+        findings=findings(ds, section) + dyad_findings(ds, section) if is_tested(ds) else "",
         methods=escape(result.methods()),
         not_excluded=escape(_not_shown(ds)),
         quality=quality(ds),
@@ -197,22 +201,22 @@ def _body(result: Result, title: str, *, rank: int, first: int) -> str:
 
 
 def _not_shown(ds: xr.Dataset) -> str:
-    if not wording.is_tested(ds):
+    if not is_tested(ds):
         return f"Nothing was tested: high coherence alone is no evidence of interaction. {_READING}"
-    excluded = f"A small p does not exclude {wording.not_excluded(ds.attrs).strip().rstrip('.')}."
-    if wording.change_in_words(ds.attrs):
+    excluded, question = wording.not_excluded(ds.attrs), ds.attrs["question"]
+    if question == "plasticity":
         return f"{excluded} The test is of the mean over dyads: no single dyad was tested, however steep its slope."
-    return excluded if wording.outcome_in_words(ds.attrs) else f"{excluded} {_READING}"
+    return excluded if question == "outcome" else f"{excluded} {_READING}"
 
 
 def _facts(ds: xr.Dataset) -> str:
     facts = {
         "Study": wording.dyads_in_words(ds),
         "Channels": f"{ds.sizes['channel_a']} × {ds.sizes['channel_b']}",
-        "Signal": str(ds["signal"].item()) if "signal" in ds.coords else "not stored",
+        "Signal": wording.signal_in_words(ds) or "not stored",
         "Bands": wording.bands_in_words(ds),
         "Epochs": ", ".join(str(label) for label in ds["epoch"].values),
-        "Null": wording.null_in_words(ds.attrs) if wording.is_tested(ds) else "none",
+        "Null": wording.null_in_words(ds.attrs) if is_tested(ds) else "none",
         **_who(ds),
     }
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -221,7 +225,7 @@ def _facts(ds: xr.Dataset) -> str:
 
 def _who(ds: xr.Dataset) -> dict[str, str]:
     """Who entered an analysis of dyads over sessions, and who did not."""
-    if not (wording.change_in_words(ds.attrs) or wording.outcome_in_words(ds.attrs)):
+    if ds.attrs.get("question") not in ("plasticity", "outcome"):
         return {}
     entered = ds["n_dyads"].to_numpy()[np.isfinite(ds["p"].to_numpy())]
     facts = {"Dyads per test": _span_in_words(entered)} if entered.size else {}

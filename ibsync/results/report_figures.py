@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import wording
 from .figures import gallery as plot
-from .figures.drawing import Feature, finite_mean, measured, position
+from .figures.drawing import Feature, finite_mean, own_style, position, saved
+from .findings import Criterion, Finding, is_tested, top_findings
+from .layout import tested_values
+from .result import Result
+from .wording import headline, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,61 +40,52 @@ class Picture:
     source: str
 
 
-def pictures(ds: xr.Dataset) -> list[Picture]:
-    """The figures that a dataset has something to show for, most telling first."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()
-        mpl.rc("font", family="DejaVu Sans", size=10)
-        # Without a fixed salt, equal results would give unequal pages.
-        mpl.rc("svg", hashsalt="ibsync", fonttype="path")
-        # Labels may be in a script that the font lacks; tables on the same page show them in full.
-        warnings.filterwarnings("ignore", message="Glyph")
-        return list(_pictures(ds))
+def pictures(result: Result) -> list[Picture]:
+    """The figures that a result has something to show for, most telling first."""
+    with own_style():
+        return list(_pictures(result))
 
 
-def _pictures(ds: xr.Dataset) -> Iterator[Picture]:
-    if wording.change_in_words(ds.attrs):
+def _pictures(result: Result) -> Iterator[Picture]:
+    ds, question = result.dataset, result.dataset.attrs.get("question")
+    if question == "plasticity":
         yield from _change_pictures(ds)
-    elif wording.outcome_in_words(ds.attrs):
+    elif question == "outcome":
         yield from _outcome_pictures(ds)
     else:
         yield _band_picture(ds)
-        if wording.is_tested(ds):
+        if is_tested(ds):
             yield _group_picture(ds)
     yield _dyad_picture(ds)
-    if "null_hist" in ds or "null_max" in ds:
-        yield _null_picture(ds)
-    if len(plot.session_labels(ds)) > 1 and not wording.outcome_in_words(ds.attrs):
+    if {"null_hist", "null_max"} & set(result.null):
+        yield _null_picture(result)
+    if len(plot.session_labels(ds)) > 1 and question != "outcome":
         yield _session_picture(ds)
     if _has_company(ds):
         yield _people_picture(ds)
 
 
 def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
-    strongest = wording.top_findings(ds, limit=1)
+    strongest = top_findings(ds, limit=1)
     if strongest:
         yield _course_picture(ds, strongest[0])
-    panels = _panels(ds)
-    name, words = wording.criterion(ds)
+    panels, criterion, what = _panels(ds), Criterion.of(ds), statistic_in_words(ds)
     slopes = ds["group_statistic"].to_numpy()
     span = f"from {np.nanmin(slopes):.3g} to {np.nanmax(slopes):.3g}" if np.isfinite(slopes).any() else "all missing"
-    what = wording.group_in_words(ds.attrs)
     yield Picture(
         "Where synchrony changes",
-        f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {name} ≤ "
-        f"{wording.ALPHA} ({words}).{_left_out(panels)}",
-        f"Matrices of channels of person a by channels of person b: {what}, {span}; {_kept(ds)} cells are framed.",
+        f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {criterion.text} "
+        f"({criterion.words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b: {what}, {span}; {_n_passed(ds)} cells are framed.",
         _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
     )
 
 
-def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
+def _course_picture(ds: xr.Dataset, finding: Finding) -> Picture:
     place = _strongest(ds, finding)
     draws = {"course": plot.growth, "slopes": plot.dyad_slopes}
     shown = [{"draw": name} for name in draws if name == "slopes" or "session_value" in ds]
-    slopes = Feature.strongest(ds, **place).of(ds["slope"])
+    slopes = Feature.strongest(ds, **place).of(ds["value"])
     slopes = slopes[np.isfinite(slopes)]
     courses = (
         "Left: dots joined by pale lines are the sessions of a dyad, thin lines its least-squares line, thick the mean "
@@ -102,9 +95,9 @@ def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
         "Change over sessions, where its p is smallest",
         f"{courses * (len(shown) > 1)}Shaded: {_shaded(ds)}, the mean of the null ± 1.96 standard deviations. "
         f"{_chosen(ds, 'slope')}",
-        f"{_place(finding)}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
+        f"{finding.place}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
         f"{int((slopes > 0).sum())} of them above 0; "
-        f"{wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, under the null "
+        f"{statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
         f"{finding.text('group_null_mean')} on average.",
         _grid(
             lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
@@ -114,23 +107,23 @@ def _course_picture(ds: xr.Dataset, finding: wording.Finding) -> Picture:
 
 
 def _shaded(ds: xr.Dataset) -> str:
-    groups = wording.settings(ds.attrs, "change").get("between")
+    groups = settings(ds.attrs, "change").get("between")
     if groups:
         return f"the mean slope of {groups[0]} if it changed like {groups[1]}"
     return "the mean slope under the null"
 
 
 def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:
-    for finding in wording.top_findings(ds, limit=1):
+    for finding in top_findings(ds, limit=1):
         place = _strongest(ds, finding)
         dots = (
             "session, less the means of its dyad; lines join a dyad's" if ds.attrs.get("level") == "within" else "dyad"
         )
-        given = " given the covariates, along which dots need not lie" * ("partial" in wording.group_in_words(ds.attrs))
+        given = " given the covariates, along which dots need not lie" * ("partial" in statistic_in_words(ds))
         yield Picture(
             "Synchrony and outcome, where p is smallest",
             f"One dot per {dots}. The line has the slope that was tested{given}. {_chosen(ds, 'correlation')}",
-            f"{_place(finding)}: {wording.group_in_words(ds.attrs)} {finding.text('group_statistic')}, "
+            f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, "
             f"{int(finding.values['n_dyads'])} dyads.",
             _grid(plot.association, ds, [place], size=(5.4, 4.6)),
         )
@@ -146,7 +139,7 @@ def _has_company(ds: xr.Dataset) -> bool:
 
 
 def _people_picture(ds: xr.Dataset) -> Picture:
-    panels, what = _panels(ds), wording.row_in_words(ds.attrs)
+    panels, what = _panels(ds), value_in_words(ds)
     sizes = " by ".join(str(len(set(ds[side].values.tolist()))) for side in ("person_a", "person_b"))
     return Picture(
         "Who with whom",
@@ -161,18 +154,18 @@ def _chosen(ds: xr.Dataset, what: str) -> str:
     """What a reader of the strongest feature must know."""
     tested = int(np.isfinite(ds["p"]).sum())
     one_of = f"This feature was chosen for its p among {tested}: its {what} is likely overestimated. " * (tested > 1)
-    return f"{one_of}A small p does not exclude {wording.not_excluded(ds.attrs).strip().rstrip('.')}."
+    return f"{one_of}{not_excluded(ds.attrs)}"
 
 
-def _kept(ds: xr.Dataset) -> int:
-    return int((ds[wording.criterion(ds)[0]] <= wording.ALPHA).sum())
+def _n_passed(ds: xr.Dataset) -> int:
+    return int(Criterion.of(ds).passed(ds).sum())
 
 
 def _band_picture(ds: xr.Dataset) -> Picture:
     epochs = [{"epoch": epoch} for epoch in range(ds.sizes["epoch"])]
     tested = "null_mean" in ds
     beside = " beside the mean of its own null; a line joins the two" if tested else ""
-    what = wording.row_in_words(ds.attrs)
+    what = value_in_words(ds)
     return Picture(
         f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
         f"One dot per dyad (and session){beside}; thick bars are means over dyads. Mean over all channel pairs: "
@@ -185,20 +178,18 @@ def _band_picture(ds: xr.Dataset) -> Picture:
 def _band_means(ds: xr.Dataset) -> Iterator[str]:
     for panel in _panels(ds)[:_MOST_PANELS]:
         chosen = ds.isel(panel)
-        what, mean = wording.row_in_words(ds.attrs), finite_mean(measured(chosen).to_numpy())
+        what, mean = value_in_words(ds), finite_mean(tested_values(chosen).to_numpy())
         text = f"{_name(ds, panel)}: mean {what} {mean:.3f}"
         yield text + (f", null {finite_mean(chosen['null_mean'].to_numpy()):.3f}" if "null_mean" in chosen else "")
 
 
 def _group_picture(ds: xr.Dataset) -> Picture:
-    panels = _panels(ds)
-    name, words = wording.criterion(ds)
-    what = "correlation" if wording.outcome_in_words(ds.attrs) else "mean over dyads"
+    panels, criterion = _panels(ds), Criterion.of(ds)
+    what = "correlation" if ds.attrs["question"] == "outcome" else "mean over dyads"
     return Picture(
         "Where: channel pairs of the group test",
-        f"z of the {what} against its null. Dots: {name} ≤ {wording.ALPHA} ({words}).{_left_out(panels)}",
-        f"Matrices of channels of person a by channels of person b; {_kept(ds)} cells are marked. "
-        f"{wording.headline(ds)}",
+        f"z of the {what} against its null. Dots: {criterion.text} ({criterion.words}).{_left_out(panels)}",
+        f"Matrices of channels of person a by channels of person b; {_n_passed(ds)} cells are marked. {headline(ds)}",
         _grid(plot.pair_matrix, ds, panels, size=_map_size(ds)),
     )
 
@@ -210,21 +201,21 @@ def _map_size(ds: xr.Dataset) -> tuple[float, float]:
 
 def _dyad_picture(ds: xr.Dataset) -> Picture:
     panels, tested = _panels(ds), "z" in ds
-    value = "z" if tested else "coherence"
+    show = "z" if tested else "value"
     unit = "session" if ds.attrs.get("level") == "within" else "dyad"
-    row = f"{wording.row_in_words(ds.attrs)} of each {unit}"
+    row = f"{value_in_words(ds)} of each {unit}"
     what = "z of each dyad against its own null partners" if tested else row
     descriptive = " For description: this null tests the group, not single dyads." if tested else ""
     if "dyad_p" in ds:
         descriptive = " The table of single dyads says which of them pass a test."
-    values = (ds["z"] if tested else measured(ds)).to_numpy()
+    values = (ds["z"] if tested else tested_values(ds)).to_numpy()
     finite = values[np.isfinite(values)]
     span = f"from {finite.min():.2f} to {finite.max():.2f}" if finite.size else "all missing"
     return Picture(
         "Who: dyads by channel pairs",
         f"Colour: {what}; grey is missing.{descriptive}{_left_out(panels)}",
         f"Matrices with one row per dyad and session and one column per channel pair, {what}, {span}.",
-        _grid(plot.dyad_matrix, ds, panels, size=(5.6, _matrix_height(ds)), value=value),
+        _grid(plot.dyad_matrix, ds, panels, size=(5.6, _matrix_height(ds)), show=show),
     )
 
 
@@ -232,27 +223,27 @@ def _matrix_height(ds: xr.Dataset) -> float:
     return float(np.clip(2.2 + 0.16 * ds.sizes["dyad"], 3.8, 6.0))
 
 
-def _null_picture(ds: xr.Dataset) -> Picture:
-    panels: list[Panel] = _panels(ds) if "null_hist" in ds else []
-    overall: list[Panel] = [{}] if "null_max" in ds else []
-    shown = overall + panels
+def _null_picture(result: Result) -> Picture:
+    ds = result.dataset
+    overall: list[Panel] = [{}] if "null_max" in result.null else []
+    shown = overall + (_panels(ds) if "null_hist" in result.null else [])
 
-    def draw(result: xr.Dataset, ax: Axes, **panel: int) -> Axes:
+    def draw(result: Result, ax: Axes, **panel: int) -> Axes:
         return plot.null_histogram(result, ax, **panel) if panel else plot.max_histogram(result, ax)
 
     return Picture(
         "The null and what was observed",
-        f"Null: {wording.null_in_words(ds.attrs)}. The line is the observed value. The panel “all features” is the "
+        f"Null: {null_in_words(ds.attrs)}. The line is the observed value. The panel “all features” is the "
         f"test of p_max: a z right of the bars is rare even as the largest of all.{_left_out(shown)}",
         f"Histograms of the null, the observed value as a line; largest observed z {float(ds['group_z'].max()):.2f}.",
-        _grid(draw, ds, shown, size=(4.2, 3.3)),
+        _grid(draw, result, shown, size=(4.2, 3.3)),
     )
 
 
 def _session_picture(ds: xr.Dataset) -> Picture:
-    best = wording.top_findings(ds, limit=1) if wording.is_tested(ds) else []
+    best = top_findings(ds, limit=1) if is_tested(ds) else []
     strongest = [_strongest(ds, finding) for finding in best]
-    what = wording.row_in_words(ds.attrs)
+    what = value_in_words(ds)
     chosen = f"The first panel shows the channel pair with the smallest p, chosen for its {what}: no test of growth. "
     shown = strongest + _panels(ds)
     return Picture(
@@ -264,14 +255,10 @@ def _session_picture(ds: xr.Dataset) -> Picture:
     )
 
 
-def _strongest(ds: xr.Dataset, finding: wording.Finding) -> Panel:
+def _strongest(ds: xr.Dataset, finding: Finding) -> Panel:
     """Where a finding is, as the pictures take it."""
     at = {dim: position(ds, dim, getattr(finding, dim)) for dim in ("epoch", "band")}
     return {**at, "pair": (finding.channel_a, finding.channel_b)}
-
-
-def _place(finding: wording.Finding) -> str:
-    return f"{finding.channel_a} with {finding.channel_b}, band {finding.band}, epoch {finding.epoch}"
 
 
 def _panels(ds: xr.Dataset) -> list[Panel]:
@@ -289,7 +276,13 @@ def _left_out(panels: list[Panel]) -> str:
 
 
 def _grid(
-    draw: Draw, ds: xr.Dataset, panels: list[Panel], *, size: tuple[float, float], share_y: bool = False, **fixed: Any
+    draw: Draw,
+    source: Result | xr.Dataset,
+    panels: list[Panel],
+    *,
+    size: tuple[float, float],
+    share_y: bool = False,
+    **fixed: Any,
 ) -> str:
     """One figure with a panel per entry, as a data URI."""
     from matplotlib.figure import Figure
@@ -306,15 +299,13 @@ def _grid(
     for ax in axes[len(shown) :]:
         ax.remove()
     for ax, panel in zip(axes, shown, strict=False):
-        draw(ds, ax, **panel, **fixed)
+        draw(source, ax, **panel, **fixed)
     return _data_uri(figure)
 
 
 def _data_uri(figure: Figure) -> str:
     """SVG, which stays sharp in print; a raster where the SVG would be heavy."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=130, metadata={"Date": None})
-    kind, payload = "svg+xml", buffer.getvalue()
+    kind, payload = "svg+xml", saved(figure, ".svg", dpi=130)
     if len(payload) > _MOST_SVG_BYTES:
         kind, payload = "png", _raster(figure)
     return f"data:image/{kind};base64,{b64encode(payload).decode()}"
@@ -325,9 +316,9 @@ def _raster(figure: Figure) -> bytes:
     from PIL import Image
 
     for dpi in (130, 100, 75):
-        buffer, small = io.BytesIO(), io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi)
-        Image.open(buffer).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+        small = io.BytesIO()
+        whole = Image.open(io.BytesIO(saved(figure, ".png", dpi=dpi)))
+        whole.convert("RGB").quantize(256).save(small, format="png", optimize=True)
         if small.tell() <= _MOST_PNG_BYTES:
             break
     return small.getvalue()

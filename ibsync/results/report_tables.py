@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import wording
 from .figures.drawing import finite_mean
+from .findings import Criterion, Finding, number, top_dyad_findings, top_findings
+from .layout import tested_values
+from .wording import dyad_by_dyad, dyads_in_words
+from .wording import settings as settings_in
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,92 +25,76 @@ _PLACE_HEAD = ("epoch", "a", "b", "band")
 _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
 _CORRECTED = ("p_fdr", "p_max", "p_cluster", "p_tfce")
 _TOLD_ELSEWHERE = {
-    "kind",
-    "spec",
-    "versions",
-    "hypothesis",
-    "not_excluded",
-    "study_sha256",
-    "created",
-    "ibsync_version",
-}
+    "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
+    "not_excluded", "procedure", "statistic", "two_sided", "references", "null_name",
+}  # fmt: skip
 
 
 def findings(ds: xr.Dataset, heading: str) -> str:
     """Table of the features with the smallest p; empty if none was tested. `heading` is the tag of its title."""
-    name, words = wording.criterion(ds)
-    found = wording.top_findings(ds, limit=_MOST_FINDINGS)
+    found = top_findings(ds, limit=_MOST_FINDINGS)
     if not found:
         return ""
+    criterion = Criterion.of(ds)
     corrected = [key for key in _CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
-    own = _OF_OUTCOME if wording.outcome_in_words(ds.attrs) else {}
+    own = _OF_OUTCOME if ds.attrs["question"] == "outcome" else {}
     decimals = _decimals(found)
-    statistics = (_measure(ds), "null mean", "null sd", "z", "p", "95 % interval of p")
+    statistics = (found[0].statistic, "null mean", "null sd", "z", "p", "95 % interval of p")
     head = (*_PLACE_HEAD, *own.values(), *statistics, *corrected)
     rows = [
         [
             *_finding_cells(finding, own, decimals),
-            f"{wording.number(finding.values['p_low'])} to {wording.number(finding.values['p_high'])}",
-            *(wording.number(finding.values[key]) for key in corrected),
+            f"{number(finding.values['p_low'])} to {number(finding.values['p_high'])}",
+            *(number(finding.values[key]) for key in corrected),
         ]
         for finding in found
     ]
-    table = _table(head, rows, n_text=4, kept=[finding.values[name] <= wording.ALPHA for finding in found])
+    table = _table(head, rows, n_text=4, kept=[finding.values[criterion.name] <= criterion.alpha for finding in found])
     return (
-        f'<section><{heading}>Smallest p-values</{heading}>{table}<p class="note">Ordered by {name}. Coloured: '
-        f"{name} ≤ {wording.ALPHA} ({words}). The interval is Clopper-Pearson: it covers the finite number of draws "
-        "only.</p></section>"
+        f'<section><{heading}>Smallest p-values</{heading}>{table}<p class="note">Ordered by {criterion.name}. '
+        f"Coloured: {criterion.text} ({criterion.words}). The interval is Clopper-Pearson: it covers the finite number "
+        "of draws only.</p></section>"
     )
 
 
 def dyad_findings(ds: xr.Dataset, heading: str) -> str:
     """Table of single dyads, where they were tested."""
-    found = wording.top_dyad_findings(ds, limit=_MOST_FINDINGS)
+    found = top_dyad_findings(ds, limit=_MOST_FINDINGS)
     if not found:
         return ""
-    names = ("p_max", "p_fdr", "p")
-    key = next(name for name in names if any(np.isfinite(finding.values[name]) for _, finding in found))
+    criterion = Criterion.of_dyads(ds)
+    key = criterion.name.removeprefix("dyad_")
     decimals = _decimals([finding for _, finding in found])
-    head = ("dyad", *_PLACE_HEAD, _measure(ds), "null mean", "null sd", "z", "p", "p_fdr", "p_max")
+    head = ("dyad", *_PLACE_HEAD, found[0][1].statistic, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
     rows = [
-        [dyad, *_finding_cells(finding, (), decimals), *(wording.number(finding.values[k]) for k in ("p_fdr", "p_max"))]
+        [dyad, *_finding_cells(finding, (), decimals), *(number(finding.values[k]) for k in ("p_fdr", "p_max"))]
         for dyad, finding in found
     ]
-    table = _table(head, rows, n_text=5, kept=[finding.values[key] <= wording.ALPHA for _, finding in found])
+    table = _table(head, rows, n_text=5, kept=[finding.values[key] <= criterion.alpha for _, finding in found])
     within = "" if key == "p" else ", corrected within the dyad session"
     return (
         f'<section><{heading}>Single dyads: smallest p-values</{heading}>{table}<p class="note">Each dyad against its '
-        f"own surrogates. Coloured: {key} ≤ {wording.ALPHA}{within}. {escape(wording.dyad_by_dyad(ds))}</p></section>"
+        f"own surrogates. Coloured: {key} ≤ {criterion.alpha:g}{within}. {escape(dyad_by_dyad(ds))}</p></section>"
     )
 
 
-def _decimals(found: Sequence[wording.Finding]) -> int:
+def _decimals(found: Sequence[Finding]) -> int:
     """Decimals of a column: enough for its smallest values, but for those far smaller than the first."""
     return min(max(finding.decimals for finding in found), found[0].decimals + 2)
 
 
-def _measure(ds: xr.Dataset) -> str:
-    """What the group statistic is, as short as the head of a column."""
-    if wording.outcome_in_words(ds.attrs):
-        return "correlation"
-    change = wording.settings(ds.attrs, "change")
-    if change:
-        return "difference of slopes" if change.get("between") else "mean slope"
-    return str(ds.attrs.get("measure", "coherence"))
-
-
-def _finding_cells(finding: wording.Finding, own: Iterable[str], decimals: int) -> list[str]:
+def _finding_cells(finding: Finding, own: Iterable[str], decimals: int) -> list[str]:
     """Where it is, what else is known of it, its statistic, the null of that, z and p."""
     v = finding.values
     places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band, *(f"{v[key]:.4g}" for key in own)]
     values = [finding.text(key, decimals) for key in ("group_statistic", "group_null_mean")]
-    return [*places, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", wording.number(v["p"])]
+    return [*places, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", number(v["p"])]
 
 
 def quality(ds: xr.Dataset) -> str:
     """Table of the rows: whose they are, and how much of them could be trusted."""
     valid = ds["valid_fraction"].transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
-    absent = np.isnan(ds["coherence"].transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1).mean(1)
+    absent = np.isnan(tested_values(ds).transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1).mean(1)
     names = [
         name for name in ("session", "person_a", "person_b", "group", "task", "n_sessions") if name in ds.variables
     ]
@@ -135,7 +122,7 @@ def settings(ds: xr.Dataset) -> str:
     rows = [[str(name), str(value)] for name, value in ds.attrs.items() if name not in _TOLD_ELSEWHERE]
     rows += [
         [f"spec: {name}", value if isinstance(value, str) else json.dumps(value)]
-        for name, value in wording.settings(ds.attrs, "spec").items()
+        for name, value in settings_in(ds.attrs, "spec").items()
     ]
     if "n_near_ties" in ds:
         rows.append(["near ties, all features", str(int(ds["n_near_ties"].sum()))])
@@ -147,10 +134,10 @@ def inputs(ds: xr.Dataset) -> str:
     attrs = ds.attrs
     rows = [
         ["study file, SHA-256", str(attrs.get("study_sha256") or "not stored")],
-        ["rows", f"{ds.sizes['dyad']} ({wording.dyads_in_words(ds)})"],
+        ["rows", f"{ds.sizes['dyad']} ({dyads_in_words(ds)})"],
         ["computed", str(attrs.get("created", "not stored"))],
         ["ibsync", str(attrs.get("ibsync_version", "not stored"))],
-        *([str(name), str(value)] for name, value in wording.settings(attrs, "versions").items()),
+        *([str(name), str(value)] for name, value in settings_in(attrs, "versions").items()),
     ]
     return _table(["input or program", "value"], rows, n_text=2)
 

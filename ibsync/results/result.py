@@ -1,10 +1,10 @@
-"""The outcome of a run as one labelled dataset: saved and loaded whole, tabulated, described in words."""
+"""The outcome of a run as two labelled datasets: saved and loaded whole, tabulated, described in words."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,64 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..coupling.measures import PHASES, fisher_z
-from ..errors import InputError, PlanError
+from ..errors import InputError
 from ..recordings.whole_files import check_writable as check_writable
 from . import wording
-from .netcdf import encode_attrs, load_dataset
+from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, VALUE
+from .netcdf import encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
+from .record import SETTINGS, Record
+from .tidy_table import tidy_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FEATURE = ("epoch", "channel_a", "channel_b", "band")
-ROW = ("dyad", *FEATURE)
-NUMBERS = ("coherence", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction")
-COLUMNS = ("dyad", "session", "epoch", "signal", "channel_a", "channel_b", "band", *NUMBERS, "is_pseudo")
 
-# name: (dimensions, unit, what it is)
-TEST_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "null_mean": (ROW, "1", "mean coherence of the row's null partners"),
-    "null_sd": (ROW, "1", "standard deviation of the coherence of the row's null partners"),
-    "z": (ROW, "1", "(coherence - null_mean) / null_sd"),
-    "percentile": (ROW, "%", "rank of the row's coherence among its null partners; descriptive, not a test"),
-    "statistic": (ROW, "1", "the measure that was tested, where it is not the coherence of the row"),
-    "dyad_p": (ROW, "1", "p-value of the row against its own surrogates, not corrected"),
-    "dyad_p_fdr": (ROW, "1", "dyad_p adjusted for the false discovery rate within the row"),
-    "dyad_p_max": (ROW, "1", "dyad_p adjusted for the family-wise error rate within the row, by the maximum of z"),
-    "dyad_exceedances": (ROW, "1", "number of the row's draws at least as extreme as its observed value"),
-    "dyad_draws": (ROW, "1", "number of draws that were looked at"),
-    "group_statistic": (FEATURE, "1", "mean coherence over dyads"),
-    "group_null_mean": (FEATURE, "1", "mean of the group statistic over the draws of the null"),
-    "group_null_sd": (FEATURE, "1", "standard deviation of the group statistic over the draws of the null"),
-    "group_z": (FEATURE, "1", "(group_statistic - group_null_mean) / group_null_sd"),
-    "statistic_low": (
-        FEATURE,
-        "1",
-        "lower end of the confidence interval of group_statistic, by inversion of the test",
-    ),
-    "statistic_high": (FEATURE, "1", "upper end of the confidence interval of group_statistic"),
-    "student_low": (FEATURE, "1", "lower end of its interval by Student's t, which takes values to be normal"),
-    "student_high": (FEATURE, "1", "upper end of its interval by Student's t"),
-    "exceedances": (FEATURE, "1", "number of draws at least as extreme as the observed statistic"),
-    "p": (FEATURE, "1", "permutation p-value, not corrected"),
-    "p_low": (FEATURE, "1", "lower end of the Clopper-Pearson 95 % interval of p"),
-    "p_high": (FEATURE, "1", "upper end of the Clopper-Pearson 95 % interval of p"),
-    "p_fdr": (FEATURE, "1", "p adjusted for the false discovery rate"),
-    "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, by the step-down maximum over features"),
-    "p_max_single": (FEATURE, "1", "p adjusted for the family-wise error rate, by the maximum in a single step"),
-    "cluster": (FEATURE, "1", "number of the feature's cluster, its sign that of z; 0 outside clusters"),
-    "p_cluster": (FEATURE, "1", "family-wise p of the feature's cluster, by the largest cluster mass"),
-    "p_tfce": (FEATURE, "1", "family-wise p by the largest threshold-free enhanced z"),
-    "n_dyads": (FEATURE, "1", "number of dyads in the group statistic"),
-    "n_near_ties": (FEATURE, "1", "number of draws that equal the observed statistic within rounding"),
-    "null_hist": (("epoch", "band", "hist_bin"), "1", "draws of the group statistic, averaged over channel pairs"),
-    "pooled_statistic": (("epoch", "band"), "1", "observed group statistic, averaged over channel pairs"),
-    "null_max": (("draw",), "1", "largest group z over all features, per draw"),
-    "hist_center": (("hist_bin",), "1", "centre of the histogram bin"),
-    "hist_edge_low": (("hist_bin",), "1", "lower edge of the histogram bin"),
-}
-REQUIRED = ("group_statistic", "group_null_mean", "group_null_sd", "p")
+def _nothing() -> xr.Dataset:
+    import xarray as xr
+
+    return xr.Dataset()
 
 
 @dataclass(frozen=True)
@@ -82,11 +42,15 @@ class Result:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Dimensions dyad (one row per dyad and session), epoch, channel_a, channel_b, band. `attrs["kind"]` is "result",
-        or "synchrony" where nothing has been tested yet.
+        Dimensions dyad (one row per dyad and session), epoch, channel_a, channel_b, band. `value` is what was tested of
+        each row, with its unit and its name. `attrs["kind"]` is "result", or "synchrony" where nothing has been tested
+        yet; `attrs` also hold the settings of the test and its sentences.
+    null : xarray.Dataset
+        Draws of the null and their histograms; empty where nothing has been tested. In the file it is the group "null".
     """
 
     dataset: xr.Dataset
+    null: xr.Dataset = field(default_factory=_nothing)
 
     @property
     def kind(self) -> str:
@@ -100,7 +64,7 @@ class Result:
 
     @property
     def headline(self) -> str:
-        """The outcome in one sentence: how many features survive correction, and the strongest."""
+        """The outcome in one sentence: how many features survive correction at alpha, and the strongest."""
         return wording.headline(self.dataset)
 
     def methods(self) -> str:
@@ -109,21 +73,21 @@ class Result:
 
     def to_frame(self) -> pd.DataFrame:
         """
-        Tidy table: the group test first, then one row per dyad and session.
+        Tidy table: the group test first, then one row per dyad, session and task.
 
         Returns
         -------
         pandas.DataFrame
-            Columns dyad, session, epoch, signal, channel_a, channel_b, band, coherence (magnitude-squared, 0..1; the
-            measure where another was tested), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, is_pseudo. In
-            rows of the group test dyad and session are "(all)". In rows of one dyad p, p_fdr and p_max are those of
-            its own surrogates, corrected within the row, and NaN after re-pairing, which only tests the group.
+            Columns dyad, session, task, epoch, group, signal, channel_a, channel_b, band, value (what was tested: see
+            `dataset["value"].attrs`), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction. In rows of the group test
+            dyad, session, task and group are "(all)". In rows of one dyad p, p_fdr and p_max are those of its own
+            surrogates, corrected within the row, and NaN after re-pairing, which only tests the group.
         """
-        return to_frame(self.dataset)
+        return tidy_table(self.dataset)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """
-        Write a netCDF-4 file that plain xarray opens, whole or not at all.
+        Write a netCDF-4 file that plain xarray opens, whole or not at all; the null is its group "null".
 
         Parameters
         ----------
@@ -135,53 +99,56 @@ class Result:
         pathlib.Path
             The file that was written.
         """
-        return save_dataset(self.dataset, path)
+        return save_dataset(self.dataset, path, null=self.null)
 
     def __str__(self) -> str:
         return wording.summary(self.dataset)
 
 
-def build_result(real: xr.Dataset, test_arrays: Mapping[str, object], attrs: Mapping[str, object]) -> Result:
+def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) -> Result:
     """
-    A Result from real synchrony and the arrays of its test.
+    A Result from the rows of a test, its arrays, and what is to be kept of it.
 
     Parameters
     ----------
-    real : xarray.Dataset
-        Output of `Study.synchrony`; not changed.
-    test_arrays : mapping of str to array
-        Arrays by the names and with the axes of `TEST_ARRAYS`; also numbers, and (dims, array) for further names.
-        `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there. Bins of `null_hist` divide 0..1
-        evenly unless `hist_center` or `hist_edge_low` says otherwise.
-    attrs : mapping of str to value
-        Settings of the test, such as null_kind, n_draws, exact, seed, tail, correct; they join those of `real`.
+    rows : xarray.Dataset
+        Real synchrony, or the units of the test; not changed. Holds `value` unless `arrays` do.
+    arrays : mapping of str to array
+        Arrays by the names of `ARRAYS` and `NULL_ARRAYS`, of any shape that can be turned into theirs; those of other
+        names are left out. `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there. Bins of
+        `null_hist` divide 0..1 evenly unless `hist_center` says otherwise.
+    record : Record
 
     Returns
     -------
     Result
         With `attrs["kind"] == "result"`.
     """
-    missing = [name for name in REQUIRED if name not in test_arrays]
-    assert not missing, f"test_arrays lack {missing}"
-    variables = {name: _variable(name, values) for name, values in test_arrays.items()}
-    merged = real.assign(variables)
-    if "null_hist" in merged and not {"hist_center", "hist_edge_low"} & set(variables):
-        n_bins = merged.sizes["hist_bin"]
-        merged["hist_center"] = _variable("hist_center", (np.arange(n_bins) + 0.5) / n_bins)
-    merged = merged.set_coords([name for name in ("hist_center", "hist_edge_low") if name in merged])
-    if "group_z" not in merged:
-        z = (merged["group_statistic"] - merged["group_null_mean"]) / merged["group_null_sd"]
-        merged["group_z"] = _variable("group_z", z.transpose(*FEATURE).to_numpy())
-    return Result(merged.assign_attrs(encode_attrs({**real.attrs, **attrs, "kind": "result"})))
+    import xarray as xr
 
+    words, sizes = record.words, dict(rows.sizes)
+    units = {VALUE: words.value.unit, STATISTIC: words.statistic.unit, SLOPE: words.slope.unit}
+    names = {"value": words.value.words, "group_statistic": words.statistic.words, "slope": words.slope.words}
+    given = {"value": rows["value"].to_numpy(), **arrays} if "value" in rows else dict(arrays)
+    if "group_z" not in given:
+        z = np.subtract(given["group_statistic"], given["group_null_mean"]) / given["group_null_sd"]
+        given["group_z"] = z
+    if "null_hist" in given and "hist_center" not in given:
+        n_bins = given["null_hist"].shape[-1]
+        given["hist_center"] = (np.arange(n_bins) + 0.5) / n_bins
 
-def _variable(name: str, values: Any) -> tuple[tuple[str, ...], Any, dict[str, str]]:
-    if isinstance(values, tuple):
-        dims, array = values
-        return dims, array, {}
-    array = np.asarray(values)
-    dims, unit, meaning = TEST_ARRAYS.get(name, ((), "1", name))
-    return dims if array.ndim else (), array, {"units": unit, "long_name": meaning}
+    def labelled(table: Mapping[str, tuple[tuple[str, ...], str, str]]) -> dict[str, Any]:
+        return {
+            name: (dims, np.reshape(given[name], [sizes.get(dim, -1) for dim in dims]),
+                   {"units": units.get(unit, unit), "long_name": names.get(name, meaning)})
+            for name, (dims, unit, meaning) in table.items() if name in given
+        }  # fmt: skip
+
+    attrs = {name: value for name, value in rows.attrs.items() if name not in SETTINGS}
+    dataset = rows.assign(labelled(ARRAYS))
+    dataset.attrs = {**attrs, **encode_attrs({**record.attrs(), "kind": "result"})}
+    null = xr.Dataset(labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in ("epoch", "band")})
+    return Result(dataset, null.set_coords([name for name in ("hist_center",) if name in null]))
 
 
 def mean_variables(
@@ -291,82 +258,10 @@ def load(path: str | os.PathLike[str]) -> Result:
     Raises
     ------
     InputError
-        If the file is missing, cut short, damaged, or not one of ibsync's.
+        If the file is missing, cut short, damaged, written by another version of ibsync, or not one of ibsync's.
     """
-    dataset = load_dataset(path)
-    if dataset.attrs.get("kind") not in ("result", "synchrony") or "coherence" not in dataset:
+    groups = load_datasets(path)
+    dataset, null = groups["/"], groups.get("/null", _nothing())
+    if dataset.attrs.get("kind") not in ("result", "synchrony"):
         raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
-    return Result(dataset)
-
-
-def to_frame(dataset: xr.Dataset) -> pd.DataFrame:
-    """Tidy table of a result or of real synchrony; see `Result.to_frame`."""
-    import pandas as pd
-
-    of_row: dict[str, str | None] = dict.fromkeys(("coherence", "null_mean", "null_sd", "z", "valid_fraction"))
-    of_row |= {"coherence": "statistic" if "statistic" in dataset else "coherence"}
-    of_row |= {"p": "dyad_p", "p_fdr": "dyad_p_fdr", "p_max": "dyad_p_max"}
-    tables = [_columns(dataset, ROW, of_row)]
-    if "group_statistic" in dataset:
-        group = dataset.assign(valid_fraction=dataset["valid_fraction"].mean("dyad"))
-        sources = {
-            "coherence": "group_statistic",
-            "null_mean": "group_null_mean",
-            "null_sd": "group_null_sd",
-            "z": "group_z",
-            **dict.fromkeys(("p", "p_fdr", "p_max", "valid_fraction")),
-        }
-        tables.insert(0, _columns(group, FEATURE, sources))
-    return pd.concat([pd.DataFrame(table, columns=list(COLUMNS)) for table in tables], ignore_index=True)
-
-
-def _columns(dataset: xr.Dataset, dims: tuple[str, ...], sources: Mapping[str, str | None]) -> dict[str, Any]:
-    """One flat array per column; `sources` names the variable of a column where it differs from the column."""
-    shape = tuple(dataset.sizes[dim] for dim in dims)
-    size = int(np.prod(shape))
-    numbers = {
-        column: dataset[source or column].transpose(*dims).to_numpy().reshape(size)
-        for column, source in sources.items()
-        if (source or column) in dataset
-    }
-    # Arrays, because pandas gives a column that was made from a lone NaN the dtype object.
-    absent = {name: np.full(size, np.nan) for name in NUMBERS}
-    labels = {"dyad": _same("(all)", size), "session": _same("(all)", size)}
-    labels |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}
-    if "dyad" in dims:
-        has_sessions = "session" in dataset.coords
-        labels["session"] = _spread(dataset["session"].to_numpy(), 0, shape) if has_sessions else _same("", size)
-    signal = str(dataset["signal"].item()) if "signal" in dataset.coords else ""
-    return {**absent, **labels, "signal": _same(signal, size), **numbers, "is_pseudo": np.zeros(size, bool)}
-
-
-def _same(label: str, size: int) -> np.ndarray[Any, np.dtype[np.object_]]:
-    return np.full(size, label, dtype=object)
-
-
-def _spread(labels: np.ndarray[Any, Any], axis: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Labels of one axis repeated over all others: object [size]."""
-    along = [1] * len(shape)
-    along[axis] = shape[axis]
-    return np.broadcast_to(labels.astype(object).reshape(along), shape).reshape(-1)
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def refuse_rows_twice(dataset: xr.Dataset) -> None:
-    """
-    Raise PlanError if a dyad stands twice in one session and task: it would count twice.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        Real synchrony, one row per dyad, session and task.
-    """
-    names = [name for name in ("dyad", "session", "task") if name in dataset.coords]
-    seen = set()
-    for key in zip(*(dataset[name].values.astype(str).tolist() for name in names), strict=True):
-        if key in seen:
-            session = f" has session {key[1]!r} twice" if "session" in names else " stands twice"
-            raise PlanError(f"dyad {key[0]!r}{session}; leave one of the rows out")
-        seen.add(key)
+    return Result(dataset, null)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from ..nulls.repaired_null import Null
 from ..nulls.repairing import Draws, Repairing
-from ..results.result import ROW, Result, provenance, refuse_rows_twice
+from ..results.layout import ROW, refuse_rows_twice, tested_values
+from ..results.result import Result, provenance
 from ..study.rows import occasion_label
 from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
 
@@ -400,7 +401,7 @@ def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
     if "session" not in dataset.coords or "dyad" not in dataset.dims:
         raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
     refuse_rows_twice(dataset)
-    values = dataset["statistic" if "statistic" in dataset else "coherence"]
+    values = tested_values(dataset)
     values = values - dataset["null_mean"] if "null_mean" in dataset else values
     array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
     names, times = dataset["dyad"].values.astype(str), _times([str(label) for label in dataset["session"].values])

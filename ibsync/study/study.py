@@ -18,6 +18,7 @@ from ..coupling.engine import Coherence, Engine
 from ..coupling.measures import PHASES, needs_shares
 from ..coupling.spec import WTC, PhaseShares
 from ..errors import IbsyncError, InputError, PlanError
+from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import Null
 from ..nulls.surrogate_null import SurrogateNull
@@ -28,7 +29,6 @@ from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import check_writable
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
-from ..results.wording import AR_WARNING
 from .channel_pairs import Axes, Pairs
 from .epochs import EpochWords, by_epochs, common_epochs, epoch_names, spans_of
 from .pair_values import DyadJob, exchangeable, plan_draws, require_symmetry, tile_jobs

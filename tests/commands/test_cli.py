@@ -344,6 +344,21 @@ def test_run_does_the_whole_job(folder, capsys):
     assert (folder / "out.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.01])
+def test_the_level_of_the_plan_is_that_of_all_that_is_shown(folder, capsys, alpha):
+    replace_in_plan(folder, 'correct = ["max"]', f"correct = []\nalpha = {alpha}")
+    assert main(["run", "plan.toml"]) == 0
+    assert main(["info", "out.h5"]) == 0
+    page = (folder / "out.html").read_text(encoding="utf-8")
+    for text in (capsys.readouterr().out, page):
+        assert f"p ≤ {alpha:g}" in text
+        assert "p ≤ 0.05" not in text
+    result = ibsync.load(folder / "out.h5")
+    assert result.dataset.attrs["alpha"] == alpha
+    n = int((result.dataset["p"] <= alpha).sum())
+    assert result.headline.startswith(f"{n} of 2 tests show" if n else "No test shows")
+
+
 def test_run_from_elsewhere_with_other_outputs(folder, tmp_path_factory, capsys, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(elsewhere)
@@ -443,7 +458,10 @@ def test_the_lines_of_python_that_the_demo_prints_give_its_result(demo, monkeypa
     lines = done.stdout.split("`import ibsync as ibs`:\n")[1]
     namespace = {"ibs": ibs}
     exec("\n".join(line.strip() for line in lines.splitlines()), namespace)
-    expected = load("ibsync-demo/result.h5").dataset
+    saved = load("ibsync-demo/result.h5")
+    expected = saved.dataset
+    assert len(expected.to_dataframe()) == (expected.sizes["dyad"] * expected["p"].size)
+    assert saved.null.sizes["draw"] > 1000
     np.testing.assert_array_equal(namespace["result"].dataset["p_max"], expected["p_max"])
 
 

@@ -17,7 +17,8 @@ from ibsync.coupling.spec import WTC, PhaseShares
 from ibsync.coupling.transform.definition import coherency
 from ibsync.recordings.recording import DyadRow, Recording
 from ibsync.recordings.study_file import write_study
-from ibsync.results.result import load, save_dataset, to_frame
+from ibsync.results.result import load, save_dataset
+from ibsync.results.tidy_table import tidy_table
 from ibsync.study.study import Study
 
 N, SFREQ = 600, 10.0
@@ -417,4 +418,4 @@ def test_fisher_z_stands_beside_coherence(real):
 def test_shares_are_saved_and_loaded_and_leave_the_table_alone(study, real, tmp_path):
     again = load(save_dataset(real, tmp_path / "real.nc")).dataset
     assert again.identical(real)
-    assert to_frame(again).equals(to_frame(study.synchrony(WTC(BANDS))))
+    assert tidy_table(again).equals(tidy_table(study.synchrony(WTC(BANDS))))

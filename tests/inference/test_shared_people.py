@@ -56,7 +56,8 @@ def test_clients_of_one_therapist_change_their_signs_together(tail):
     values = noise(10, 3, 4, growth=0.01)
     values[2, :, 1] = np.nan  # the only dyad of a therapist lacks a feature
     values[3, :, 2] = np.nan
-    got = quiet(treated(values, THERAPISTS), tail=tail).dataset
+    result = quiet(treated(values, THERAPISTS), tail=tail)
+    got = result.dataset
     slope = fitted(values, np.arange(3))
     every = ORIENT[tail](np.array([np.nanmean(signs[:, None] * slope, axis=0) for signs in block_signs(THERAPISTS)]))
     assert_allclose(got["p"].values.ravel(), (every >= every[0] - 1e-12).mean(axis=0), rtol=1e-12)
@@ -66,7 +67,7 @@ def test_clients_of_one_therapist_change_their_signs_together(tail):
     sd = np.array([np.nanmean(signs[:, None] * slope, axis=0) for signs in block_signs(THERAPISTS)]).std(axis=0)
     assert_allclose(got["group_null_sd"].values.ravel(), sd, rtol=1e-10)
     z = np.sort(every[1:] / sd, axis=1)[:, -1]
-    assert_allclose(np.sort(got["null_max"]), np.sort(z), rtol=1e-5)
+    assert_allclose(np.sort(result.null["null_max"]), np.sort(z), rtol=1e-5)
 
 
 def test_words_name_who_is_shared():

@@ -309,7 +309,7 @@ def test_a_block_is_taken_apart():
     assert_allclose(ds["variance"].values.reshape(6, -1), want, rtol=1e-9)
     assert_allclose(ds["group_statistic"].values.ravel(), want[2], rtol=1e-9)
     mean = values.mean(axis=0)
-    assert_allclose(ds["coherence"].values.reshape(4, 3, -1), mean, rtol=1e-12)
+    assert_allclose(ds["value"].values.reshape(4, 3, -1), mean, rtol=1e-12)
     assert_array_equal(ds["dyad"].values, [f"c{i}t{j}" for i in range(4) for j in range(3)])
     assert_array_equal(ds["person_b"].values[:3], ["t0", "t1", "t2"])
     effects = design.effects(mean)

@@ -414,12 +414,13 @@ def test_who_is_called_first_changes_no_p_of_a_study(tmp_path, measure, n):
     found = []
     for name, swapped in (("one", ()), ("two", (1, 3))):
         mine = made(tmp_path / f"{name}.h5", n, swapped, bad=[(2, 1)])
-        found.append(ibs.test(mine.synchrony(SPEC), mine.null(SPEC, **words), correct=["max"], alpha=0.2).dataset)
-    for name in ("p", "p_max", "exceedances", "n_near_ties", "n_dyads", "statistic"):
-        assert_array_equal(found[0][name], found[1][name])
-    for name in ("z", "percentile", "group_z", "null_max"):
-        assert_allclose(found[0][name], found[1][name], rtol=1e-6)
-    assert found[0].attrs["exact"] == (n == 4)
+        found.append(ibs.test(mine.synchrony(SPEC), mine.null(SPEC, **words), correct=["max"], alpha=0.2))
+    for name in ("p", "p_max", "exceedances", "n_near_ties", "n_dyads", "value"):
+        assert_array_equal(found[0].dataset[name], found[1].dataset[name])
+    for name in ("z", "percentile", "group_z"):
+        assert_allclose(found[0].dataset[name], found[1].dataset[name], rtol=1e-6)
+    assert_allclose(found[0].null["null_max"], found[1].null["null_max"], rtol=1e-6)
+    assert found[0].dataset.attrs["exact"] == (n == 4)
 
 
 def test_end_to_end(tmp_path):
@@ -437,9 +438,9 @@ def test_end_to_end(tmp_path):
     coherence = data["coherence"].transpose("dyad", "epoch", "channel_a", "channel_b", "band").values
     assert_array_equal(coherence, real["coherence"])
     both = (coherence + np.swapaxes(coherence, 2, 3)) / 2
-    assert_allclose(data["statistic"].values, both, atol=1e-5)
+    assert_allclose(data["value"].values, both, atol=1e-5)
     assert_allclose(data["group_statistic"].values, both.mean(axis=0), atol=1e-5)
-    assert_allclose(data["z"] * data["null_sd"] + data["null_mean"], data["statistic"], atol=1e-9)
+    assert_allclose(data["z"] * data["null_sd"] + data["null_mean"], data["value"], atol=1e-9)
     own = data["p_max"].values[0, [0, 1], [0, 1], 0]
     assert (own <= 0.02).all()
     assert "re-matching of all persons" in result.methods()
@@ -462,7 +463,7 @@ def test_signals_are_tested_together(study):
         alone = ibs.test(real, null, correct=["max"]).dataset
         assert_array_equal(result.dataset["p"], alone["p"])
         assert (result.dataset["p_max"] >= alone["p_max"]).all()
-        assert_array_equal(result.dataset["statistic"], alone["statistic"])
+        assert_array_equal(result.dataset["value"], alone["value"])
     mixed = [nulls[0], study.null(SPEC, signal="hbr")]
     with pytest.raises(PlanError, match="must share dyads"):
         ibs.test_together(reals, mixed, correct=[])

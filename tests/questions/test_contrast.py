@@ -11,8 +11,7 @@ from ibsync.errors import PlanError
 from ibsync.inference.signflip import sign_flip_test
 from ibsync.nulls.repaired_null import Null
 from ibsync.nulls.repairing import Draws, Repairing
-from ibsync.questions.contrast import contrast
-from ibsync.results import wording
+from ibsync.questions.contrast import contrast, weights_in_words
 
 CONDITIONS = ("talk", "read", "rest")
 
@@ -52,7 +51,7 @@ def test_values_are_differences_and_p_those_of_sign_flips(result):
     of_dyads = rows.to_numpy().reshape(2, 12, 6, 6, 2).mean(axis=0)
     ds = result.dataset
     assert_array_equal(ds["epoch"], ["talk - rest"])
-    assert_allclose(ds["coherence"].values[:, 0], of_dyads, atol=1e-15)
+    assert_allclose(ds["value"].values[:, 0], of_dyads, atol=1e-15)
     assert_allclose(ds["group_statistic"].values[0], of_dyads.mean(axis=0), atol=1e-15)
     expected = sign_flip_test(of_dyads.reshape(12, -1), ds["dyad"].values.tolist(), tail="greater")
     for name in ("p", "p_fdr", "p_max", "exceedances"):
@@ -70,7 +69,7 @@ def test_a_mapping_says_the_same_as_a_pair_and_the_other_sign_the_opposite(resul
     assert_array_equal(mapped["epoch"], ["2 talk - 2 rest"])
     turned = contrast(real, ("rest", "talk"), tail="less").dataset
     assert_array_equal(turned["p_max"].values, result.dataset["p_max"].values)
-    assert_allclose(turned["coherence"].values, -result.dataset["coherence"].values)
+    assert_allclose(turned["value"].values, -result.dataset["value"].values)
 
 
 def test_only_sessions_with_both_conditions_enter():
@@ -80,7 +79,7 @@ def test_only_sessions_with_both_conditions_enter():
     said = "session 'ses-1' of dyad 'dyad02' is left out, it has no channel pair with values in all of 'talk', 'rest'"
     with pytest.warns(RuntimeWarning, match=said), pytest.warns(RuntimeWarning, match="no single finding could pass"):
         got = contrast(real, ("talk", "rest"))
-    assert_allclose(got.dataset["coherence"].values[1, 0], values[5, 0] - values[5, 1], rtol=1e-12)
+    assert_allclose(got.dataset["value"].values[1, 0], values[5, 0] - values[5, 1], rtol=1e-12)
     assert got.dataset.attrs["left_out"] == said
 
 
@@ -127,7 +126,7 @@ def test_a_condition_of_weight_zero_is_exchanged_too():
     with pytest.warns(RuntimeWarning, match="4 dyads allow only 16 exchanges"):
         two = contrast(real, ("talk", "rest"), correct=[]).dataset
     three = contrast(real, {"talk": 1, "rest": -1, "read": 0}, correct=[]).dataset
-    assert_array_equal(three["coherence"].values, two["coherence"].values)
+    assert_array_equal(three["value"].values, two["value"].values)
     assert three["epoch"].item() == "talk - rest"
     assert (two.attrs["n_draws"], three.attrs["n_draws"]) == (2**4 - 1, 6**4 - 1)
     assert three.attrs["min_p"] == 2 / 6**4
@@ -163,7 +162,7 @@ def test_words_name_the_contrast_and_what_it_is_compared_with(result):
         "tail: greater",
     ):
         assert words in text
-    two_sided = ibsync.Result(result.dataset.assign_attrs(tail="two-sided"))
+    two_sided = contrast(make_real(12, 2), ("talk", "rest"))
     assert "reach the observed value in absolute value" in two_sided.methods()
     assert "different from zero" in two_sided.hypothesis
     real = make_real(8)
@@ -176,7 +175,7 @@ def test_words_name_the_contrast_and_what_it_is_compared_with(result):
 
 
 def test_weights_in_words():
-    words = wording.weights_in_words
+    words = weights_in_words
     assert words({"a": 1, "b": -1}) == "a - b"
     assert words({"a": -0.5, "b": 0, "c": 2, "d": -1.5}) == "-0.5 a + 2 c - 1.5 d"
     assert words({}) == ""

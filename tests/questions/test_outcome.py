@@ -13,8 +13,7 @@ import ibsync
 from ibsync.inference import partial_correlation as freedman_lane
 from ibsync.inference.p_values import adjust_fdr
 from ibsync.inference.partial_correlation import FreedmanLane, Shuffles, basis_of, residuals
-from ibsync.questions.outcome import outcome
-from ibsync.results import wording
+from ibsync.questions.outcome import association_in_words, outcome
 
 TAILS = ("greater", "less", "two-sided")
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}
@@ -286,7 +285,7 @@ def test_the_planted_association_is_found(real, symptoms):
     got = ibsync.outcome(real, of_dyads(symptoms), covariates={"age": of_dyads(age)}, n_perm=2000, correct=["max"])
     ds = got.dataset
     means = grid(real, 3).mean(axis=1)
-    assert_allclose(ds["coherence"].values.reshape(12, -1), means, rtol=1e-12)
+    assert_allclose(ds["value"].values.reshape(12, -1), means, rtol=1e-12)
     assert_allclose(ds["outcome"].values, symptoms)
     nuisance = np.column_stack([np.ones(12), age])
     slope, t, r = np.array([least_squares(x, symptoms, nuisance) for x in means.T]).T
@@ -319,16 +318,15 @@ def test_sentences_say_what_was_tested(real, symptoms):
     plain = outcome(real, of_dyads(symptoms), tail="greater", n_perm=3000, correct=["max"])
     assert "a positive association of synchrony with 'outcome' over dyads" in plain.headline
     assert "Freedman" not in plain.methods()
-    later = wording.outcome_in_words({"null_kind": "outcome", "outcome": "y", "level": "within", "lag": 2})
+    later = association_in_words("y", [], level="within", outcome_level="mean", lag=2)
     assert later == "association of synchrony with 'y' 2 sessions later over the sessions of each dyad"
-    assert wording.outcome_in_words({"null_kind": "repair"}) == ""
 
 
 def test_a_result_is_taken_less_the_mean_of_its_null(symptoms):
     result = make_result(12)
     got = outcome(result, of_dyads(symptoms), n_perm=100, correct=[])
     ds = result.dataset
-    assert_allclose(got.dataset["coherence"].values, ds["coherence"].values - ds["null_mean"].values)
+    assert_allclose(got.dataset["value"].values, ds["coherence"].values - ds["null_mean"].values)
     assert "taken less the mean of its null" in got.methods()
     raw = outcome(make_real(12), of_dyads(symptoms), n_perm=100, correct=[])
     assert "less the mean" not in raw.methods()
@@ -398,13 +396,13 @@ def test_lag_pairs_a_session_with_the_outcome_of_a_later_one(real):
     keep = np.isfinite(y[:, 2:5])
     keep[keep.sum(axis=1) < 2] = False
     assert_allclose(got["outcome"].values, y[:, 2:5][keep])
-    assert_allclose(got["coherence"].values.reshape(-1, 144), x[keep])
+    assert_allclose(got["value"].values.reshape(-1, 144), x[keep])
     with pytest.warns(RuntimeWarning, match="session 'ses-2' of dyad 'dyad04' is left out, without 'outcome'"):
         means = outcome(real, by_session(y[:, :3]), lag=1, n_perm=20, correct=[]).dataset
     later = np.where(np.isfinite(y[:, 1:3]), y[:, 1:3], np.nan)
     assert_allclose(means["outcome"].values, np.nanmean(later, axis=1))
-    assert_allclose(means["coherence"].values[3].ravel(), x[3, 0])
-    assert_allclose(means["coherence"].values[0].ravel(), x[0, :2].mean(axis=0))
+    assert_allclose(means["value"].values[3].ravel(), x[3, 0])
+    assert_allclose(means["value"].values[0].ravel(), x[0, :2].mean(axis=0))
 
 
 def test_slopes_over_sessions(real, symptoms):
@@ -412,8 +410,8 @@ def test_slopes_over_sessions(real, symptoms):
     holes["coherence"].values[1, 0, 0, 0, 0] = np.nan  # dyad02 lacks a feature in its first session
     got = outcome(holes, of_dyads(symptoms), level="slope", n_perm=20, correct=[]).dataset
     x = grid(holes, 3)
-    assert_allclose(got["coherence"].values[0].ravel(), np.polyfit([1, 2, 3], x[0], 1)[0], rtol=1e-9)
-    assert_allclose(got["coherence"].values[1].ravel()[0], x[1, 2, 0] - x[1, 1, 0], rtol=1e-9)
+    assert_allclose(got["value"].values[0].ravel(), np.polyfit([1, 2, 3], x[0], 1)[0], rtol=1e-9)
+    assert_allclose(got["value"].values[1].ravel()[0], x[1, 2, 0] - x[1, 1, 0], rtol=1e-9)
     spoken = outcome(real, of_dyads(symptoms), level="slope", n_perm=20, correct=[])
     assert "the slope of synchrony over sessions with 'outcome' over dyads" in spoken.headline
 
@@ -436,7 +434,7 @@ def test_sessions_are_ordered_by_number_or_as_told(real, symptoms):
     slope = partial(outcome, renamed, of_dyads(symptoms), level="slope", n_perm=20, correct=[])
     plan_refusal(slope, "do not tell their order; give order=")
     told = slope(order=["pre", "mid", "post"]).dataset
-    assert_allclose(told["coherence"].values[0].ravel(), np.polyfit([1, 2, 3], grid(real, 3)[0], 1)[0], rtol=1e-9)
+    assert_allclose(told["value"].values[0].ravel(), np.polyfit([1, 2, 3], grid(real, 3)[0], 1)[0], rtol=1e-9)
     plan_refusal(partial(slope, order=["pre", "post"]), "order lacks session 'mid'")
     plan_refusal(partial(slope, order=["pre", "mid", "post", "pre"]), "names a session twice")
     tens = real.assign_coords(session=("dyad", np.repeat(["ses-2", "ses-10", "ses-11"], 12)))

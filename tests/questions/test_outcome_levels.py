@@ -60,7 +60,7 @@ def test_the_change_of_an_outcome_is_last_less_first(real, scores):
     for level, x in (("mean", grid(real, 3).mean(axis=1)), ("slope", np.polyfit([1, 2, 3], grid(real, 3)[0], 1)[0])):
         got = change(level=level)
         assert_allclose(got.dataset["outcome"], expected)
-        assert_allclose(got.dataset["coherence"].values.reshape(12, -1)[0], x[0] if level == "mean" else x, rtol=1e-9)
+        assert_allclose(got.dataset["value"].values.reshape(12, -1)[0], x[0] if level == "mean" else x, rtol=1e-9)
     assert "the slope of synchrony over sessions with the change in 'outcome' over dyads" in got.headline
     assert got.dataset.attrs["entered"] == "12 dyads with 36 sessions of synchrony and 34 values of 'outcome'"
     assert "12 dyads with 36 sessions of synchrony and 34 values of 'outcome' entered." in got.methods()
@@ -72,7 +72,7 @@ def test_the_slope_of_an_outcome_is_over_the_numbers_of_sessions(real, scores):
     got = outcome(later, values, level="slope", outcome_level="slope", n_perm=50, correct=[]).dataset
     assert_allclose(got["outcome"], np.polyfit([1, 2, 10], scores.T, 1)[0], rtol=1e-9)
     x = np.polyfit([1, 2, 10], grid(real, 3)[5], 1)[0]
-    assert_allclose(got["coherence"].values[5].ravel(), x, rtol=1e-9)
+    assert_allclose(got["value"].values[5].ravel(), x, rtol=1e-9)
     named = {"level": "slope", "outcome_level": "slope", "n_perm": 50, "correct": [], "order": ["1", "2", "10"]}
     assert_allclose(
         outcome(later, values, **named).dataset["outcome"], np.polyfit([1, 2, 3], scores.T, 1)[0], rtol=1e-9
@@ -118,7 +118,7 @@ def test_parts_between_and_within_may_differ_in_sign(real):
     assert r["between"] > 0.9
     assert r["within"] < -0.9
     seen = np.where(np.isfinite(y), x, np.nan)
-    assert_allclose(got["between"].dataset["coherence"].values.ravel(), np.nanmean(seen, axis=1), rtol=1e-12)
+    assert_allclose(got["between"].dataset["value"].values.ravel(), np.nanmean(seen, axis=1), rtol=1e-12)
     dx, dy = (v - np.nanmean(v, axis=1, keepdims=True) for v in (seen, y))
     assert_allclose(r["within"], np.nansum(dx * dy) / np.sqrt(np.nansum(dx**2) * np.nansum(dy**2)), rtol=1e-9)
     # The age of a dyad does not vary over its sessions.
@@ -243,7 +243,7 @@ def test_rows_and_labels_that_stand_twice_are_refused(real, scores):
     tasks = xr.concat([real, real.assign_coords(task=("dyad", ["rest"] * 36))], "dyad")
     with pytest.warns(RuntimeWarning, match="the mean over tasks 'talk', 'rest' of a session was taken"):
         got = outcome(tasks, values, n_perm=50, correct=[])
-    assert_allclose(got.dataset["coherence"].values, outcome(real, values, n_perm=50, correct=[]).dataset["coherence"])
+    assert_allclose(got.dataset["value"].values, outcome(real, values, n_perm=50, correct=[]).dataset["value"])
 
 
 def test_an_outcome_on_two_scales_is_told(real, scores):

@@ -36,8 +36,7 @@ def test_slopes_are_those_of_polyfit_over_the_sessions_that_are_there():
     values[0, 1:, 2] = np.nan  # one value has no slope
     got = plasticity(study(values), tail="greater", correct=[]).dataset
     expected = fitted(values, np.arange(1, 6))
-    assert_allclose(got["slope"].values.reshape(6, 3), expected, rtol=1e-11)
-    assert_array_equal(got["coherence"], got["slope"])
+    assert_allclose(got["value"].values.reshape(6, 3), expected, rtol=1e-11)
     assert_array_equal(got["n_sessions"], np.isfinite(values).any(axis=2).sum(axis=1))
     assert_array_equal(got["n_dyads"].values.ravel(), [6, 6, 5])
     assert_allclose(got["group_statistic"].values.ravel(), np.nanmean(expected, axis=0), rtol=1e-11)
@@ -69,19 +68,19 @@ def test_with_a_null_the_sessions_hold_what_it_compares(roles):
     real = study(compared if fixed else noise(n, 3))  # with exchangeable roles both orders are averaged
     got = quiet(real, null=null_of(pairs, real, roles=roles), correct=[]).dataset
     assert_allclose(got["session_value"].values.reshape(compared.shape), compared, rtol=1e-12)
-    assert_allclose(got["slope"].values.reshape(5, -1), fitted(compared, [1, 2, 3]), rtol=1e-6)
+    assert_allclose(got["value"].values.reshape(5, -1), fitted(compared, [1, 2, 3]), rtol=1e-6)
 
 
 def test_time_is_the_number_in_the_label_or_what_is_said():
     values = noise(7, 3)
     for labels, times in ((["1", "2", "10"], [1, 2, 10]), (["ses-10", "ses-2", "ses-07"], [10, 2, 7])):
         got = quiet(study(values, sessions=labels), correct=[]).dataset
-        assert_allclose(got["slope"].values.reshape(7, 2), fitted(values, times), rtol=1e-11)
+        assert_allclose(got["value"].values.reshape(7, 2), fitted(values, times), rtol=1e-11)
     negative = quiet(study(values, sessions=["-1", "0", "1.5"]), correct=[]).dataset
-    assert_allclose(negative["slope"].values.reshape(7, 2), fitted(values, [-1, 0, 1.5]), rtol=1e-11)
+    assert_allclose(negative["value"].values.reshape(7, 2), fitted(values, [-1, 0, 1.5]), rtol=1e-11)
     named = study(values, sessions=["pre", "mid", "post"])
     got = quiet(named, {"pre": 0, "mid": 20, "post": 30}, correct=[])
-    assert_allclose(got.dataset["slope"].values.reshape(7, 2), fitted(values, [0, 20, 30]), rtol=1e-11)
+    assert_allclose(got.dataset["value"].values.reshape(7, 2), fitted(values, [0, 20, 30]), rtol=1e-11)
     assert "change of coherence per unit of time" in got.hypothesis
 
 
@@ -94,7 +93,7 @@ def test_days_of_each_dyad_are_taken_from_the_study():
     for dyad in range(7):
         mine = np.flatnonzero(real["dyad"].values == f"d{dyad + 1:02d}")
         slope = np.polyfit(day[mine], values[dyad], 1)[0]
-        assert_allclose(got.dataset["slope"].values[dyad].ravel(), slope, rtol=1e-9)
+        assert_allclose(got.dataset["value"].values[dyad].ravel(), slope, rtol=1e-9)
     assert "change of coherence per day" in got.hypothesis
     assert "day" not in got.dataset.coords
     unknown = dated.copy()
@@ -112,7 +111,7 @@ def test_the_unit_of_time_changes_slopes_but_no_p():
         one, other = (quiet(real, when, **words).dataset for when in (days, seconds))
         for name in ("p", "p_max", "p_fdr", "exceedances"):
             assert_array_equal(one[name], other[name], err_msg=name)
-        for name in ("group_statistic", "group_null_sd", "slope", "slope_sd"):
+        for name in ("group_statistic", "group_null_sd", "value", "slope_sd"):
             assert_allclose(one[name], 86400 * other[name], rtol=1e-9, err_msg=name)
 
 
@@ -122,7 +121,7 @@ def test_rows_may_stand_in_any_order():
     for words in ({}, {"kind": "session_order", "n_perm": 300}):
         one, other = (quiet(r, **words).dataset for r in (real, shuffled))
         assert_array_equal(one["p_max"], other["p_max"])
-        assert_allclose(one["slope"], other["slope"].sel(dyad=one["dyad"]), rtol=1e-12)
+        assert_allclose(one["value"], other["value"].sel(dyad=one["dyad"]), rtol=1e-12)
 
 
 def test_slopes_of_any_shape():
@@ -192,7 +191,7 @@ def test_corrections_over_features_are_those_of_a_slow_loop():
     assert_allclose(got.dataset["p_max"].values.ravel(), expected, rtol=1e-12)
     single = (z.max(axis=1)[:, None] >= z[0] - 1e-9).mean(axis=0)
     assert_allclose(got.dataset["p_max_single"].values.ravel(), single, rtol=1e-12)
-    assert_allclose(np.sort(got.dataset["null_max"]), np.sort(z[1:].max(axis=1)), rtol=1e-5)
+    assert_allclose(np.sort(got.null["null_max"]), np.sort(z[1:].max(axis=1)), rtol=1e-5)
     assert_allclose(got.dataset["group_z"].values.ravel(), z[0], rtol=1e-9)
 
 
@@ -296,7 +295,7 @@ def test_one_repairing_serves_all_sessions():
         expected = {"greater": upper, "less": lower, "two-sided": np.minimum(1, 2 * np.minimum(upper, lower))}[tail]
         assert_allclose(got["p"].values.ravel(), expected, rtol=1e-12)
     assert_allclose(got["group_null_mean"].values.ravel(), every.mean(axis=0), rtol=1e-9)
-    assert_allclose(got["slope"].values.reshape(5, 2), slope[np.arange(5), np.arange(5)], rtol=1e-9)
+    assert_allclose(got["value"].values.reshape(5, 2), slope[np.arange(5), np.arange(5)], rtol=1e-9)
     strangers = np.concatenate([np.delete(slope[0], 0, axis=0), np.delete(slope[:, 0], 0, axis=0)])
     assert_allclose(got["null_mean"].values[0].ravel(), strangers.mean(axis=0), rtol=1e-9)
     assert got.attrs["null_kind"] == "repair"
@@ -332,7 +331,7 @@ def test_of_a_result_the_null_mean_is_taken_off():
     for d, s in np.ndindex(7, 3):
         strangers = np.concatenate([np.delete(pairs[s, d], d, axis=0), np.delete(pairs[s, :, d], d, axis=0)])
         expected[d, s] = pairs[s, d, d] - strangers.mean(axis=0)
-    assert_allclose(got.dataset["slope"].values.reshape(7, 2), fitted(expected, [1, 2, 3]), rtol=1e-9)
+    assert_allclose(got.dataset["value"].values.reshape(7, 2), fitted(expected, [1, 2, 3]), rtol=1e-9)
     assert json.loads(got.dataset.attrs["change"])["taken_off"] == "repair"
     assert (
         "over the sessions present, in each less the mean of its null (re-pairing of partners, all 5039"
@@ -367,7 +366,7 @@ def test_interchangeable_roles():
     own = pairs[:, np.arange(n), n + np.arange(n)].swapaxes(0, 1)
     real = study(own)
     got = quiet(real, null=null_of(pairs, real, roles=Matchings), tail="greater", correct=[])
-    assert_allclose(got.dataset["slope"].values.reshape(n, 2), fitted(own, [0, 1, 2]), rtol=1e-9)
+    assert_allclose(got.dataset["value"].values.reshape(n, 2), fitted(own, [0, 1, 2]), rtol=1e-9)
     assert got.dataset.attrs["n_draws"] == 14
     assert "any two persons" in got.hypothesis
 
@@ -495,10 +494,10 @@ def test_words_say_what_changed_and_what_was_left_out():
     assert "left out: dyad 'd04'" in str(got)
     assert "task  slope 0.0" in str(got)
     assert "session" not in got.dataset.coords
-    assert got.dataset["slope"].attrs["long_name"] == "change of coherence per session"
+    assert got.dataset["value"].attrs["long_name"] == "change of coherence per session"
     frame = got.to_frame()
     assert len(frame) == 2 * 10
-    assert_allclose(frame["coherence"][:2], got.dataset["slope_mean"].values.ravel())
+    assert_allclose(frame["value"][:2], got.dataset["slope_mean"].values.ravel())
     assert frame["p"].notna().sum() == 2
 
 
@@ -515,7 +514,7 @@ def test_words_of_the_other_tests():
     assert "any dyad could as well have been in the other group" in groups.hypothesis
     assert "The mean slope of group train minus that of group wait was compared with the same diff" in groups.methods()
     assert "exchange of groups among dyads, all 251" in groups.methods()
-    assert groups.dataset["slope"].attrs["long_name"] == "change of coherence per session"
+    assert groups.dataset["value"].attrs["long_name"] == "change of coherence per session"
 
 
 def test_sessions_of_unlike_length_are_told_of_where_values_are_raw():
@@ -543,10 +542,12 @@ def test_a_saved_result_comes_back_and_is_reported(tmp_path):
 
 def test_clusters_and_epochs():
     real = make_real(9, 3, coupling=0.15)
-    got = quiet(real, correct=["cluster", "tfce", "max"], tail="greater").dataset
+    result = quiet(real, correct=["cluster", "tfce", "max"], tail="greater")
+    got = result.dataset
     assert got["p_tfce"].dims == ("epoch", "channel_a", "channel_b", "band")
     assert_array_equal(got["epoch"], ["talk", "rest"])
-    assert got["null_hist"].dims == ("epoch", "band", "hist_bin")
+    assert result.null["null_hist"].dims == ("epoch", "band", "hist_bin")
+    assert result.null["null_cluster"].dims == ("draw",)
     drawn = quiet(real, kind="session_order", n_perm=99, correct=["cluster", "tfce"]).dataset
     assert np.isfinite(drawn["p_tfce"]).all()
     assert (drawn["p_cluster"] >= 0.01).all()

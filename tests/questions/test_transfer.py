@@ -12,6 +12,7 @@ import ibsync
 from ibsync.inference.associations import Associations, passed_over
 from ibsync.inference.partial_correlation import FreedmanLane, Shuffles
 from ibsync.inference.permutation_test import drawn_test
+from ibsync.nulls.hypotheses import SURROGATES
 from ibsync.questions.transfer import transfer
 
 
@@ -149,7 +150,7 @@ def test_gain_and_probe_are_those_of_each_person(planted):
     assert_array_equal(got["n_probe"], 2)
     assert_array_equal(got["n_probe_before"], 2)
     x, y = (got[name].values.reshape(10, -1) for name in ("gain", "probe"))
-    assert_allclose(got["coherence"].values.reshape(10, -1), y)
+    assert_allclose(got["value"].values.reshape(10, -1), y)
     r = [np.corrcoef(*pair)[0, 1] for pair in zip(x.T, y.T, strict=True)]
     assert_allclose(got["group_statistic"].values.ravel(), r, rtol=1e-9)
     assert_array_equal(got["n_dyads"], 10)
@@ -162,7 +163,7 @@ def test_other_gains_and_the_change_of_probes(planted):
         trained = rows_of(planted, person, "therapist")
         assert_allclose(change["gain"][at].values.ravel(), trained[-1] - trained[0], rtol=1e-9)
         assert_allclose(level["gain"][at].values.ravel(), trained.mean(0), rtol=1e-9)
-    assert_allclose(level["coherence"].values, (level["probe"] - level["probe_before"]).values)
+    assert_allclose(level["value"].values, (level["probe"] - level["probe_before"]).values)
 
 
 def test_reliability_takes_the_scatter_about_the_lines_for_error(planted):
@@ -253,7 +254,9 @@ def test_kinds_are_named_by_role_by_group_or_by_dyads(planted):
 
 
 def test_a_result_is_taken_less_the_mean_of_its_null(planted):
-    shifted = planted.assign(null_mean=planted["coherence"] * 0.25).assign_attrs(null_kind="phase", n_draws=99, seed=1)
+    shifted = planted.assign(null_mean=planted["coherence"] * 0.25).assign_attrs(
+        null_kind="phase", null_name=SURROGATES["phase"].name, n_draws=99, exact=0, seed=1
+    )
     got = transfer(ibsync.Result(shifted), "therapist", "stranger", n_perm=50, correct=[])
     raw = transfer(planted, "therapist", "stranger", n_perm=50, correct=[])
     assert_allclose(got.dataset["gain"].values, 0.75 * raw.dataset["gain"].values)

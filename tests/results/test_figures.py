@@ -1,3 +1,5 @@
+import inspect
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from matplotlib.quiver import Quiver
 from ibsync import plot
 from ibsync.errors import PlanError
 from ibsync.results.figures.drawing import plain
+from ibsync.results.result import Result
 
 mpl.use("agg")
 
@@ -255,6 +258,35 @@ def test_pair_matrix_shows_z_and_marks_what_survives(ax, result):
     assert [label.get_text() for label in ax.get_yticklabels()] == CHANNELS
 
 
+@pytest.mark.parametrize("alpha", [0.001, 0.05, 0.5])
+def test_dots_stand_where_the_test_passes_at_its_own_level(ax, alpha):
+    result = make_result(6, n_draws=199, alpha=alpha)
+    plot.pair_matrix(result, ax, epoch="talk", band="task")
+    ds = result.dataset.sel(epoch="talk", band="task")
+    marks = {tuple(int(x) for x in point[::-1]) for point in ax.collections[0].get_offsets()}
+    passed = {tuple(cell) for cell in np.argwhere(ds["p_max"].values <= alpha).tolist()}
+    assert marks == passed
+    assert bool(marks) == (alpha > 0.001)
+
+
+def test_a_refused_picture_leaves_no_figure_open(result):
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    with pytest.raises(PlanError):
+        plot.pair_matrix(result, epoch="none")
+    assert plt.get_fignums() == before
+
+
+def test_pictures_document_their_parameters():
+    for draw in (plot.band_summary, plot.dyad_matrix, plot.growth, plot.max_histogram):
+        names = list(inspect.signature(draw).parameters)
+        assert names[:2] == ["result", "ax"]
+        section = draw.__doc__.split("----------")[1].split("Returns")[0]
+        entries = [line.split(" : ")[0] for line in section.splitlines() if " : " in line]
+        assert ", ".join(entries).split(", ") == names
+
+
 def test_colours_are_shared_by_all_panels_and_noise_looks_pale(result):
     limits = {
         plot.pair_matrix(result, Figure().add_subplot(), epoch=epoch, band=band).images[0].get_clim()
@@ -281,9 +313,9 @@ def test_dyad_matrix_has_a_row_per_dyad_session_and_a_column_per_used_pair(ax, r
 
 def test_matrices_of_real_synchrony_show_coherence(ax):
     real = make_real(4)
-    plot.pair_matrix(real, ax, value="coherence")
+    plot.pair_matrix(real, ax, show="value")
     np.testing.assert_allclose(ax.images[0].get_array(), real["coherence"].values[:, 0, :, :, 0].mean(0))
-    drawn = plot.dyad_matrix(real, Figure().add_subplot(), value="coherence").images[0].get_array()
+    drawn = plot.dyad_matrix(real, Figure().add_subplot(), show="value").images[0].get_array()
     np.testing.assert_array_equal(drawn, real["coherence"].values[:, 0, :, :, 0].reshape(4, 36))
 
 
@@ -293,7 +325,8 @@ def test_null_histogram_holds_every_draw_and_the_observed_line(ax, result):
     assert heights(ax).sum() == 199
     assert len(ax.patches) <= 40
     assert np.ptp([patch.get_width() for patch in ax.patches]) < 1e-12
-    counts, centres = ds["null_hist"].values, ds["hist_center"].values
+    null = result.null.sel(epoch="talk", band="slow")
+    counts, centres = null["null_hist"].values, null["hist_center"].values
     low = min(patch.get_x() for patch in ax.patches)
     high = max(patch.get_x() + patch.get_width() for patch in ax.patches)
     assert low <= centres[counts > 0].min()
@@ -304,38 +337,27 @@ def test_null_histogram_holds_every_draw_and_the_observed_line(ax, result):
 
 
 def test_null_histogram_marks_the_pooled_statistic_where_it_is_given(ax, result):
-    ds = result.dataset.assign(pooled_statistic=(("epoch", "band"), [[0.41, 0.42], [0.43, 0.44]]))
-    plot.null_histogram(ds, ax, epoch=1, band=0)
+    null = result.null.assign(pooled_statistic=(("epoch", "band"), [[0.41, 0.42], [0.43, 0.44]]))
+    plot.null_histogram(Result(result.dataset, null), ax, epoch=1, band=0)
     np.testing.assert_allclose(ax.lines[0].get_xdata(), 0.43)
 
 
 def test_histogram_bars_keep_their_place(ax, result):
-    ds = result.dataset.copy()
-    ds["null_hist"] = ds["null_hist"] * 0
-    ds["null_hist"][0, 0, [0, 500, 4095]] = [3, 20, 7]
-    plot.null_histogram(ds, ax)
+    null = result.null.copy()
+    null["null_hist"] = null["null_hist"] * 0
+    null["null_hist"][0, 0, [0, 500, 4095]] = [3, 20, 7]
+    plot.null_histogram(Result(result.dataset, null), ax)
     filled = {patch.get_height(): patch for patch in ax.patches if patch.get_height()}
     assert set(filled) == {3, 20, 7}
     for count, index in ((3, 0), (20, 500), (7, 4095)):
-        x = ds["hist_center"].values[index]
+        x = null["hist_center"].values[index]
         assert filled[count].get_x() <= x <= filled[count].get_x() + filled[count].get_width()
-
-
-def test_lower_edges_and_centres_of_bins_give_the_same_bars(result):
-    ds = result.dataset
-    width = 1 / 4096
-    edges = ds.drop_vars("hist_center").assign_coords(hist_edge_low=("hist_bin", ds["hist_center"].values - width / 2))
-    places = [
-        [patch.get_x() for patch in plot.null_histogram(chosen, Figure().add_subplot()).patches]
-        for chosen in (ds, edges)
-    ]
-    np.testing.assert_allclose(*places, atol=1e-12)
 
 
 @pytest.mark.parametrize(("tail", "pick"), [("greater", "max"), ("less", "min"), ("two-sided", "extreme")])
 def test_max_histogram_compares_with_the_largest_z_of_the_tail(ax, result, tail, pick):
     ds = result.dataset.assign_attrs(tail=tail)
-    plot.max_histogram(ds, ax)
+    plot.max_histogram(Result(ds, result.null), ax)
     z = ds["group_z"].values
     expected = {"max": z.max(), "min": -z.min(), "extreme": abs(z).max()}[pick]
     np.testing.assert_allclose(ax.lines[0].get_xdata(), expected)

@@ -157,9 +157,9 @@ def test_two_groups_have_lines_of_their_own_and_the_null_lies_about_the_second(a
 
 def test_slopes_of_dyads_stand_in_order_with_the_null_of_their_mean(ax, growth):
     ds = growth.dataset.copy(deep=True)
-    ds["slope"][5] = np.nan
+    ds["value"][5] = np.nan
     plot.dyad_slopes(ds, ax, **AT)
-    slopes = ds["slope"].isel(FEATURE)
+    slopes = ds["value"].isel(FEATURE)
     there = slopes.values[np.isfinite(slopes.values)]
     (points,) = dots(ax)
     assert_array_equal(points.get_offsets()[:, 0], np.sort(there))
@@ -192,11 +192,20 @@ def test_growth_map_frames_what_survives_and_greys_what_is_missing(ax, growth):
     assert other.images[0].get_clim() == (low, high), "panels share their colours"
 
 
+def test_frames_stand_where_the_test_passes_at_its_own_level(tested):
+    for alpha in (0.01, 0.05, 0.3):
+        found = ibs.plasticity(tested, correct=[], alpha=alpha)
+        passed = np.argwhere(found.dataset["p"].isel(epoch=0, band=0).values <= alpha)
+        drawn = plot.growth_map(found, Figure().add_subplot(), epoch=0, band=0)
+        assert frames(drawn) == {tuple(cell) for cell in passed.tolist()}
+    assert len(passed) > 3
+
+
 def test_changes_of_repaired_partners_are_marked_beside_those_of_the_dyad(ax, growth):
-    ds = growth.dataset.assign(null_mean=growth.dataset["slope"] * 0 + np.arange(8.0)[:, None, None, None, None])
+    ds = growth.dataset.assign(null_mean=growth.dataset["value"] * 0 + np.arange(8.0)[:, None, None, None, None])
     plot.dyad_slopes(ds, ax, **AT)
     own = dots(ax)[-1].get_offsets()
-    order = np.argsort(growth.dataset["slope"].isel(FEATURE).values)
+    order = np.argsort(growth.dataset["value"].isel(FEATURE).values)
     assert_array_equal(own[:, 0], np.arange(8.0)[order])
 
 
@@ -250,7 +259,7 @@ def test_with_covariates_the_line_has_the_slope_given_these(ax, tested):
 
 def test_dyads_without_a_value_have_no_dot(ax, related):
     ds = related.dataset.copy(deep=True)
-    ds["coherence"][0] = np.nan
+    ds["value"][0] = np.nan
     plot.association(ds, ax, **AT)
     assert sum(len(group.get_offsets()) for group in dots(ax)) == 7
     assert "7 dyads" in title(ax)
@@ -326,21 +335,23 @@ def test_axes_say_what_the_result_holds(growth, related, tested):
     real = make_real(6, 2)
     contrast = ibs.contrast(real, ("talk", "rest"), correct=[])
     assert words(contrast) == "coherence, talk - rest"
-    phases = tested.dataset.assign_attrs(measure="phase_consistency")
+    phases = tested.dataset.copy(deep=True)
+    phases["value"].attrs["long_name"] = "phase consistency"
     assert words(phases) == "phase consistency"
     assert words(phases, plot.session_slopes) == "phase consistency"
     figure = Figure()
-    plot.pair_matrix(related, figure.add_subplot(), value="coherence")
+    plot.pair_matrix(related, figure.add_subplot(), show="value")
     assert "correlation with 'outcome'" in [other.get_ylabel() for other in figure.axes]
 
 
 def test_pictures_of_another_measure_show_that_measure(ax, tested):
-    ds = tested.dataset.assign(statistic=tested.dataset["coherence"] + 0.25).assign_attrs(measure="above")
+    ds = tested.dataset.assign(value=tested.dataset["coherence"] + 0.25)
+    ds["value"].attrs["long_name"] = "share of coherent cells"
     plot.session_slopes(ds, ax, **AT)
-    expected = ds["statistic"].isel(FEATURE).values[ds["session"].values == "ses-1"].mean()
+    expected = ds["value"].isel(FEATURE).values[ds["session"].values == "ses-1"].mean()
     assert_allclose(lines_of(ax, 3)[0].get_ydata()[0], expected)
-    drawn = plot.dyad_matrix(ds, Figure().add_subplot(), value="coherence").images[0].get_array()
-    assert_allclose(drawn, ds["statistic"].values[:, 0, :, :, 0].reshape(31, -1))
+    drawn = plot.dyad_matrix(ds, Figure().add_subplot(), show="value").images[0].get_array()
+    assert_allclose(drawn, ds["value"].values[:, 0, :, :, 0].reshape(31, -1))
 
 
 def test_results_of_another_kind_and_unknown_features_are_refused(growth, related, tested):

@@ -57,7 +57,8 @@ def result():
 def small():
     """One epoch, one band, one session, two channels: pictures that are drawn fast."""
     result = make_result(4, 1, n_draws=19)
-    return Result(result.dataset.isel(epoch=[0], band=[0], channel_a=[0, 2], channel_b=[2, 3]))
+    one = {"epoch": [0], "band": [0]}
+    return Result(result.dataset.isel(one | {"channel_a": [0, 2], "channel_b": [2, 3]}), result.null.isel(one))
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,20 @@ def test_rows_that_survive_are_marked(result, page):
     assert kept == min(20, int((result.dataset["p_max"] <= 0.05).sum())) > 0
 
 
+@pytest.mark.parametrize(("alpha", "n"), [(0.001, 0), (0.01, 1), (0.05, 3)])
+def test_page_is_coloured_at_the_level_of_the_test(small, alpha, n):
+    ds = small.dataset.copy(deep=True).assign_attrs(alpha=alpha)
+    ds["p_max"].values.flat[:] = [0.01, 0.026, 0.05, 0.9]
+    page = Page(html_page(Result(ds)))
+    assert sum(attrs.get("class") == "kept" for attrs in page.attributes("tr")) == n
+    text = "".join(page.text)
+    assert f"Coloured: p_max ≤ {alpha:g} (family-wise)" in text
+    assert f"Dots: p_max ≤ {alpha:g} (family-wise)" in text
+    assert f"{n} cells are marked" in next(a["alt"] for a in page.attributes("img") if "cells are marked" in a["alt"])
+    others = {"0.001", "0.01", "0.05"} - {f"{alpha:g}"}
+    assert not any(f"≤ {other} " in text for other in others)
+
+
 def test_inputs_and_settings_are_listed(page):
     cells = {row[0]: row[1] for row in page.rows if len(row) == 2}
     assert cells["study file, SHA-256"] == "ab" * 32
@@ -140,7 +155,7 @@ def test_inputs_and_settings_are_listed(page):
 
 def test_quality_table_tells_valid_and_missing_shares(small):
     ds = small.dataset.copy(deep=True)
-    ds["coherence"][2, 0, 0] = np.nan
+    ds["value"][2, 0, 0] = np.nan
     ds["valid_fraction"][2] = 0.25
     ds["valid_fraction"][2, 0, 0, 0, 0] = 0.125
     page = Page(html_page(Result(ds)))
@@ -170,7 +185,8 @@ def test_hostile_labels_stay_text(small):
         signal=hostile,
     )
     ds = ds.assign_attrs(backend=hostile, study_sha256=hostile, hypothesis=hostile, not_excluded=hostile, tail=hostile)
-    page = Page(html_page(Result(ds)))
+    labels = {name: ds[name].values for name in ("epoch", "band")}
+    page = Page(html_page(Result(ds, small.null.assign_coords(labels))))
     assert not [name for name, _ in page.tags if name == "script"]
     assert all(attrs["src"].startswith("data:image/") for attrs in page.attributes("img"))
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -189,7 +205,7 @@ def test_labels_the_font_lacks_and_broken_text_do_not_stop_the_page(small, tmp_p
 
 
 def test_equal_results_give_equal_pages(small):
-    assert html_page(Result(small.dataset.copy(deep=True))) == html_page(small)
+    assert html_page(Result(small.dataset.copy(deep=True), small.null)) == html_page(small)
 
 
 def test_page_of_real_synchrony_has_neither_null_nor_p(tmp_path):
@@ -211,7 +227,7 @@ def test_all_missing_result_still_makes_a_page(small):
     for name in ds.data_vars:
         if ds[name].dtype.kind == "f":
             ds[name] = ds[name] * np.nan
-    page = Page(html_page(Result(ds)))
+    page = Page(html_page(Result(ds, small.null)))
     assert "No value could be tested" in "".join(page.text)
 
 

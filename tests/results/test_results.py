@@ -9,15 +9,16 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from fake_results import BANDS, CHANNELS, COUPLED, TEST_ATTRS, make_real, make_result, make_test_arrays
+from fake_results import BANDS, CHANNELS, COUPLED, built, make_real, make_result, make_test_arrays, record
 
 from ibsync.errors import InputError
+from ibsync.nulls.hypotheses import SURROGATES
 from ibsync.results import netcdf as storage
-from ibsync.results.result import Result, build_result, check_writable, load, provenance, save_dataset
+from ibsync.results.result import Result, check_writable, load, provenance, save_dataset
 
-LABELS = ["dyad", "session", "epoch", "signal", "channel_a", "channel_b", "band"]
-NUMBERS = ["coherence", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction"]
-COLUMNS = [*LABELS, *NUMBERS, "is_pseudo"]
+LABELS = ["dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band"]
+NUMBERS = ["value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction"]
+COLUMNS = [*LABELS, *NUMBERS]
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,11 @@ def is_one_line(error):
 def test_saved_result_comes_back_identical(result, tmp_path):
     path = result.save(tmp_path / "out.h5")
     again = load(path)
-    xr.testing.assert_identical(again.dataset, result.dataset)
-    for name, variable in result.dataset.variables.items():
-        if variable.dtype.kind in "fiu":
-            assert again.dataset[name].dtype == variable.dtype, name
+    for back, given in ((again.dataset, result.dataset), (again.null, result.null)):
+        xr.testing.assert_identical(back, given)
+        for name, variable in given.variables.items():
+            if variable.dtype.kind in "fiu":
+                assert back[name].dtype == variable.dtype, name
 
 
 def test_plain_xarray_opens_the_file(result, tmp_path):
@@ -44,13 +46,16 @@ def test_plain_xarray_opens_the_file(result, tmp_path):
         np.testing.assert_array_equal(plain["p_max"].values, result.dataset["p_max"].values)
         assert plain["coherence"].dims == ("dyad", "epoch", "channel_a", "channel_b", "band")
         assert plain.attrs["null_kind"] == "repair"
+        assert not {"draw", "hist_bin"} & set(plain.dims)
+    with xr.open_dataset(path, engine="h5netcdf", group="null") as null:
+        xr.testing.assert_identical(null.load(), result.null)
 
 
 def test_every_array_of_numbers_carries_a_checksum(result, tmp_path):
     with h5py.File(result.save(tmp_path / "out.h5")) as file:
         assert file["coherence"].fletcher32
         assert file["p"].fletcher32
-        assert file["null_max"].fletcher32
+        assert file["null/null_max"].fletcher32
 
 
 def test_real_synchrony_is_saved_and_loaded(tmp_path):
@@ -216,12 +221,14 @@ def test_frame_has_the_named_columns_group_rows_first(result):
     assert len(frame) == n_features * (1 + n_rows)
     group, rows = frame[:n_features], frame[n_features:]
     assert set(group["dyad"]) == {"(all)"}
-    assert set(group["session"]) == {"(all)"}
+    for name in ("session", "task", "group"):
+        assert set(group[name]) == {"(all)"}
     assert set(rows["dyad"]) == {f"dyad{d:02d}" for d in range(1, 7)}
     assert set(rows["session"]) == {"ses-1", "ses-2"}
     assert rows[["p", "p_fdr", "p_max"]].isna().all().all()
     assert group[["p", "p_fdr", "p_max"]].notna().all().all()
-    assert not frame["is_pseudo"].any()
+    assert set(rows["task"]) == {"talk"}
+    assert set(rows["group"]) == {"pairs"}
     assert set(frame["signal"]) == {"hbo"}
     assert all(frame[name].dtype == np.float64 for name in NUMBERS)
 
@@ -233,7 +240,7 @@ def test_frame_rows_hold_the_values_of_their_labels(result):
     feature = ds.sel(where)
     group = chosen[chosen["dyad"] == "(all)"].iloc[0]
     for column, variable in {
-        "coherence": "group_statistic",
+        "value": "group_statistic",
         "null_sd": "group_null_sd",
         "z": "group_z",
         "p_max": "p_max",
@@ -244,7 +251,7 @@ def test_frame_rows_hold_the_values_of_their_labels(result):
     index = 6 + 3
     assert ds["dyad"].values[index] == "dyad04"
     assert ds["session"].values[index] == "ses-2"
-    for column in ("coherence", "null_mean", "null_sd", "z", "valid_fraction"):
+    for column in ("value", "null_mean", "null_sd", "z", "valid_fraction"):
         assert row[column] == feature[column].values[index]
 
 
@@ -258,24 +265,47 @@ def test_frame_of_real_synchrony_has_no_group_rows():
 def test_build_result_keeps_real_and_names_the_axes():
     real, arrays = make_real(6, 2), make_test_arrays(6, 2, n_draws=99)
     before = real.copy(deep=True)
-    ds = build_result(real, {**arrays, "further": (("band",), np.arange(2.0))}, TEST_ATTRS).dataset
+    flat = {name: np.ravel(values) if name.startswith("p") else values for name, values in arrays.items()}
+    result = built(real, {**flat, "further": np.arange(2.0)}, record())
+    ds = result.dataset
     xr.testing.assert_identical(real, before)
     for name in real.variables:
         np.testing.assert_array_equal(ds[name].values, real[name].values)
     assert ds["p"].dims == ("epoch", "channel_a", "channel_b", "band")
+    np.testing.assert_array_equal(ds["p"].values, arrays["p"])
     assert ds["z"].dims == ("dyad", "epoch", "channel_a", "channel_b", "band")
-    assert ds["null_hist"].dims == ("epoch", "band", "hist_bin")
-    assert "hist_center" in ds.coords
-    assert ds["further"].dims == ("band",)
+    assert result.null["null_hist"].dims == ("epoch", "band", "hist_bin")
+    assert "hist_center" in result.null.coords
+    assert "further" not in ds
     assert ds.attrs["kind"] == "result"
     assert ds.attrs["spec"] == real.attrs["spec"]
     assert json.loads(ds.attrs["correct"]) == ["fdr", "max"]
 
 
+def test_what_was_tested_carries_its_name_and_its_unit(result):
+    ds = result.dataset
+    for name in ("value", "group_statistic", "null_mean"):
+        assert ds[name].attrs["units"] == "1"
+    assert ds["value"].attrs["long_name"] == "coherence"
+    assert ds["percentile"].attrs["units"] == "%"
+
+
+def test_draws_and_bins_are_kept_apart_from_the_table(result):
+    sizes = result.dataset.sizes
+    assert set(sizes) == {"dyad", "epoch", "channel_a", "channel_b", "band"}
+    frame = result.dataset.to_dataframe()
+    assert len(frame) == np.prod(list(sizes.values())) == len(result.to_frame()) - 144
+
+
+def test_attributes_of_an_earlier_test_are_not_kept():
+    real = make_real(6).assign_attrs(contrast='{"talk": 1}', roles="interchangeable")
+    assert not {"contrast", "roles"} & set(built(real, make_test_arrays(6, n_draws=99), record()).dataset.attrs)
+
+
 def test_build_result_computes_the_group_z_where_it_is_not_given():
     arrays = make_test_arrays(6, n_draws=99)
     given = arrays.pop("group_z")
-    ds = build_result(make_real(6), arrays, TEST_ATTRS).dataset
+    ds = built(make_real(6), arrays, record()).dataset
     np.testing.assert_allclose(ds["group_z"].values, given, rtol=1e-12)
 
 
@@ -302,7 +332,7 @@ def test_headline_names_the_coupled_pair_and_the_correction(result):
 def test_headline_says_when_no_p_can_be_small_enough():
     arrays = make_test_arrays(3, n_draws=99, coupling=0.0)
     arrays = {**arrays, "p": np.full_like(arrays["p"], 1 / 6), "p_max": np.full_like(arrays["p"], 0.5)}
-    ds = build_result(make_real(3, coupling=0.0), arrays, TEST_ATTRS | {"min_p": 1 / 6})
+    ds = built(make_real(3, coupling=0.0), arrays, record(min_p=1 / 6))
     assert ds.headline.startswith("No test shows")
     assert "no p can fall below 0.167" in ds.headline
 
@@ -310,9 +340,9 @@ def test_headline_says_when_no_p_can_be_small_enough():
 def test_headline_falls_back_on_the_corrections_that_were_made():
     arrays = make_test_arrays(6, n_draws=199)
     del arrays["p_max"]
-    assert "p_fdr ≤ 0.05, false discovery rate" in build_result(make_real(6), arrays, TEST_ATTRS).headline
+    assert "p_fdr ≤ 0.05, false discovery rate" in built(make_real(6), arrays, record()).headline
     del arrays["p_fdr"]
-    uncorrected = build_result(make_real(6), arrays, TEST_ATTRS)
+    uncorrected = built(make_real(6), arrays, record())
     assert "p ≤ 0.05, not corrected" in uncorrected.headline
     assert "No correction for multiple tests was made" in uncorrected.methods()
     assert uncorrected.to_frame()["p_max"].isna().all()
@@ -323,7 +353,7 @@ def test_hypothesis_says_what_was_tested_and_what_stays_open(result):
     assert "does not exclude" in result.hypothesis
     own = Result(result.dataset.assign_attrs(hypothesis="Tested: mine.", not_excluded="yours."))
     assert own.hypothesis == "Tested: mine; a small p does not exclude yours."
-    assert "shared stimuli" in Result(result.dataset.assign_attrs(null_kind="phase")).hypothesis
+    assert "shared stimuli" in SURROGATES["phase"].not_excluded
 
 
 def test_methods_tell_what_a_reader_needs(result):
@@ -361,8 +391,7 @@ def test_methods_cite_only_what_was_used(result):
 
 
 def test_methods_tell_tail_and_kind_of_false_discovery_rate(result):
-    ds = result.dataset.assign_attrs(tail="two-sided", correct='["fdr_by", "max"]')
-    text = Result(ds).methods()
+    text = Result(result.dataset.assign_attrs(tail="two-sided", correct='["fdr_by", "max"]')).methods()
     assert "twice that of the smaller tail, no smaller than 0.001; tail: two-sided" in text
     assert "Benjamini & Yekutieli 2001, Ann. Stat." in text
     assert "Hochberg" not in text
@@ -371,8 +400,8 @@ def test_methods_tell_tail_and_kind_of_false_discovery_rate(result):
 def test_histogram_without_bin_places_covers_0_to_1_evenly():
     arrays = make_test_arrays(6, n_draws=99)
     given = arrays.pop("hist_center")
-    ds = build_result(make_real(6), arrays, TEST_ATTRS).dataset
-    np.testing.assert_allclose(ds["hist_center"].values, given, rtol=1e-12)
+    null = built(make_real(6), arrays, record()).null
+    np.testing.assert_allclose(null["hist_center"].values, given, rtol=1e-12)
 
 
 def test_text_of_a_result_lists_its_smallest_p_values(result):
@@ -390,11 +419,55 @@ def test_missing_features_are_never_the_smallest():
     for name in ("p", "p_fdr", "p_max", "group_statistic", "group_z"):
         arrays[name] = arrays[name].copy()
         arrays[name][hole] = np.nan
-    result = build_result(make_real(6), arrays, TEST_ATTRS)
+    result = built(make_real(6), arrays, record())
     assert " of 143 tests" in result.headline or result.headline.startswith("No test")
     assert "nan" not in str(result)
     for name in ("p", "p_fdr", "p_max"):
         arrays[name] = np.full_like(arrays[name], np.nan)
-    empty = build_result(make_real(6), arrays, TEST_ATTRS)
+    empty = built(make_real(6), arrays, record())
     assert empty.headline == "No value could be tested: every one is missing."
     assert "smallest" not in str(empty)
+
+
+# --- the level of the test --------------------------------------------------------------------------------------------
+
+
+def at_level(alpha, p_max):
+    """A result whose smallest corrected p-values are given."""
+    arrays = make_test_arrays(6, n_draws=199)
+    given = np.full(arrays["p"].shape, 0.9)
+    given.flat[: len(p_max)] = p_max
+    return built(make_real(6), {**arrays, "p": given, "p_max": given}, record(alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "n"), [(0.001, 0), (0.01, 1), (0.03, 2), (0.05, 3), (0.0499, 2)], ids=lambda value: f"{value}"
+)
+def test_headline_counts_what_passes_at_the_level_of_the_test(alpha, n):
+    result = at_level(alpha, [0.01, 0.026, 0.05])
+    subject = ["No test shows", "1 of 144 tests shows", "2 of 144 tests show", "3 of 144 tests show"][n]
+    assert result.headline.startswith(f"{subject} real partners more coherent")
+    assert f"(p_max ≤ {alpha:g}, family-wise)" in result.headline
+    assert f"alpha: {alpha:g}" in result.methods()
+
+
+def test_single_dyads_are_counted_at_the_level_of_the_test():
+    real, arrays = make_real(6), make_test_arrays(6, n_draws=199)
+    p = np.full(real["coherence"].shape, 0.9)
+    p[0, 0, 0, 0, 0], p[1, 0, 0, 0, 0] = 0.01, 0.03
+    for alpha, n in ((0.001, 0), (0.01, 1), (0.05, 2)):
+        headline = built(real, {**arrays, "dyad_p": p, "dyad_p_max": p}, record(alpha=alpha)).headline
+        assert f"Dyad by dyad: {n} of 864 tests pass (dyad_p_max ≤ {alpha:g}, family-wise" in headline
+        assert f"in {n} of 6 dyad sessions" in headline
+
+
+# --- files of other versions ------------------------------------------------------------------------------------------
+
+
+def test_files_of_another_version_are_refused_by_name(result, tmp_path):
+    path = result.save(tmp_path / "old.h5")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["format"]
+    with pytest.raises(InputError, match=r"old\.h5: was written by another version .* compute it again") as error:
+        load(path)
+    assert is_one_line(error)

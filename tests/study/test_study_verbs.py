@@ -26,8 +26,8 @@ CHANNELS = ("S1_D1", "S1_D2", "S2_D2")
 SPEC = WTC({"slow": (0.1, 0.3), "fast": (0.5, 1)})
 EVENTS = (Event(5.0, 20.0, "talk", 1.0), Event(30.0, 25.0, "rest", 1.0))
 COLUMNS = [
-    "dyad", "session", "epoch", "signal", "channel_a", "channel_b", "band", "coherence", "null_mean", "null_sd", "z",
-    "p", "p_fdr", "p_max", "valid_fraction", "is_pseudo",
+    "dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band", "value", "null_mean",
+    "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction",
 ]  # fmt: skip
 
 
@@ -387,10 +387,10 @@ def test_the_same_seed_gives_the_same_p(tmp_path):
     for name, seed in (("one", 7), ("again", 7), ("other", 8)):
         null = study.null(spec, n=400, seed=seed)
         assert not null.draws.exact
-        found[name] = group_test(real, null, correct=()).dataset
-    assert_array_equal(found["one"]["p"], found["again"]["p"])
-    assert_array_equal(found["one"]["null_hist"], found["again"]["null_hist"])
-    assert (found["one"]["null_hist"] != found["other"]["null_hist"]).any()
+        found[name] = group_test(real, null, correct=())
+    assert_array_equal(found["one"].dataset["p"], found["again"].dataset["p"])
+    assert_array_equal(found["one"].null["null_hist"], found["again"].null["null_hist"])
+    assert (found["one"].null["null_hist"] != found["other"].null["null_hist"]).any()
 
 
 def test_too_few_draws_for_a_correction_are_told(real, null):
@@ -543,12 +543,15 @@ def two_signals(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore:no single finding")
 def test_signals_tested_together_are_corrected_over_all_of_them(two_signals):
     reals, nulls = two_signals
-    alone = [group_test(real, null).dataset for real, null in zip(reals, nulls, strict=True)]
-    together = [result.dataset for result in testing.test_together(reals, nulls)]
-    for one, two in zip(alone, together, strict=True):
-        for name in ("p", "group_z", "null_hist", "pooled_statistic"):
-            assert_array_equal(one[name], two[name])
-        assert (two["p_max"] >= one["p_max"]).all()
+    alone = [group_test(real, null) for real, null in zip(reals, nulls, strict=True)]
+    results = testing.test_together(reals, nulls)
+    for one, two in zip(alone, results, strict=True):
+        for name in ("p", "group_z"):
+            assert_array_equal(one.dataset[name], two.dataset[name])
+        for name in ("null_hist", "pooled_statistic"):
+            assert_array_equal(one.null[name], two.null[name])
+        assert (two.dataset["p_max"] >= one.dataset["p_max"]).all()
+    together = [result.dataset for result in results]
     p, p_fdr = (np.concatenate([ds[name].values.ravel() for ds in together]) for name in ("p", "p_fdr"))
     assert_allclose(p_fdr, scipy.stats.false_discovery_control(p), rtol=1e-12)
     assert [ds["signal"].item() for ds in together] == ["hbo", "hbr"]

@@ -126,9 +126,9 @@ def test_the_measure_is_tested_instead_of_coherence(study):
     null = study.null(SPEC, kind="phase", n=39, seed=2, measure="in_phase")
     result = ibs.test(shares, null, correct=[])
     expected = shares["share_above"] * shares["share_in_phase"].fillna(0)
-    assert_allclose(result.dataset["statistic"], expected, rtol=0, atol=1e-5)
+    assert_allclose(result.dataset["value"], expected, rtol=0, atol=1e-5)
     assert "in-phase" in result.hypothesis
-    assert_allclose(result.to_frame().coherence, [*result.dataset["group_statistic"].values.ravel(),
+    assert_allclose(result.to_frame()["value"], [*result.dataset["group_statistic"].values.ravel(),
                                                   *expected.values.ravel()], atol=1e-5)  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_trials_are_exchanged_within_each_dyad(study):
         engine.coherence(engine.features(x[:, s : s + 120]), engine.features(y[:, s : s + 120])).coherence
         for s in starts
     ]
-    assert_allclose(result.dataset["coherence"][0, 0], np.mean(own, axis=0)[..., 0], rtol=0, atol=2e-6)
+    assert_allclose(result.dataset["value"][0, 0], np.mean(own, axis=0)[..., 0], rtol=0, atol=2e-6)
     # Three trials have six orders: p is near a multiple of 1/6.
     p = result.dataset["dyad_p"].values
     assert np.abs(p * 6 - np.round(p * 6)).max() < 0.75
@@ -374,12 +374,12 @@ def test_an_unfinished_run_is_taken_up_and_leaves_nothing_behind(study, tmp_path
         patched.setattr("ibsync.study.surrogate_runs.begin", lambda *_, **__: pytest.fail("began anew"))
         patched.setattr("ibsync.study.study.begin", lambda *_, **__: pytest.fail("began anew"))
         assert main(["run", "plan.toml", "--resume"]) == 0
-    resumed = ibs.load(tmp_path / "out.h5").dataset
+    resumed = ibs.load(tmp_path / "out.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "out.html", "plan.toml", "study.h5"]
     assert main(["run", "plan.toml", "-o", "again.h5"]) == 0
-    again = ibs.load(tmp_path / "again.h5").dataset
-    assert_array_equal(resumed["dyad_p"], again["dyad_p"])
-    assert_array_equal(resumed["null_max"], again["null_max"])
+    again = ibs.load(tmp_path / "again.h5")
+    assert_array_equal(resumed.dataset["dyad_p"], again.dataset["dyad_p"])
+    assert_array_equal(resumed.null["null_max"], again.null["null_max"])
     (tmp_path / "plan.toml").write_text(PLAN.replace('kind = "phase"', 'kind = "repair"'), encoding="utf-8")
     assert main(["run", "plan.toml", "--resume"]) == 1
     assert "leave --resume out" in capsys.readouterr().err

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import PlanError
-from ..wording import group_in_words, outcome_in_words, row_in_words
-from .drawing import GROUPS, QUIET, Feature, axis_label, dataset_of, legend_above, new_axes, plain, tidy
+from ..wording import statistic_in_words, value_in_words
+from .drawing import GROUPS, QUIET, Feature, axis_label, legend_above, plain, tidy
+from .panel import panel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,27 +20,17 @@ if TYPE_CHECKING:
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
+@panel(5.0, 4.4, of="A result of `ibs.outcome`.")
 def association(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
     epoch: int | str | None = None,
     band: int | str | None = None,
     pair: tuple[str, str] | None = None,
-) -> Axes:
+) -> None:
     """
     Outcome against synchrony, a dot per dyad in the colour of its group, and the line that was fitted.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result of `ibs.outcome`.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str, optional
-        Position or label. What is not named is that of the smallest p.
-    pair : (str, str), optional
-        Channel of person a and of person b.
 
     Returns
     -------
@@ -53,13 +44,12 @@ def association(
     PlanError
         If the result is of another kind, or there is no such feature.
     """
-    ds = dataset_of(result)
-    if not outcome_in_words(ds.attrs) or "outcome" not in ds:
+    ds = result.dataset
+    if ds.attrs.get("question") != "outcome":
         raise PlanError("plot.association: the result holds no association with an outcome; give one of ibs.outcome")
     feature = Feature.strongest(ds, epoch, band, pair)
-    ax = ax if ax is not None else new_axes(5.0, 4.4)
     within = ds.attrs.get("level") == "within"
-    synchrony, outcome = feature.of(ds["coherence"]).astype(float), ds["outcome"].to_numpy().astype(float)
+    synchrony, outcome = feature.of(ds["value"]).astype(float), ds["outcome"].to_numpy().astype(float)
     there = np.isfinite(synchrony) & np.isfinite(outcome)
     dyads, x, y = ds["dyad"].values[there], synchrony[there], outcome[there]
     if within:
@@ -68,13 +58,12 @@ def association(
     n_groups = _draw_dots(ax, x, y, _groups(ds)[there], "sessions" if within else "dyads")
     _draw_line(ax, x, y, float(feature.of(ds["slope"])))
     less = ", less the dyad's mean" if within else ""
-    ax.set_xlabel(axis_label(f"{row_in_words(ds.attrs)}{less}"))
+    ax.set_xlabel(axis_label(f"{value_in_words(ds)}{less}"))
     ax.set_ylabel(axis_label(f"{ds.attrs['outcome']}{less}"))
-    r = "partial r" if "partial" in group_in_words(ds.attrs) else "r"
+    r = "partial r" if "partial" in statistic_in_words(ds) else "r"
     words = f"{r}\xa0=\xa0{float(feature.of(ds['group_statistic'])):.2f}, {len(set(dyads.tolist()))}\xa0dyads"
     feature.title(ax, ds, words, pad=legend_above(ax) if n_groups > 1 else None)
     tidy(ax)
-    return ax
 
 
 def _less_mean(values: Floats, dyads: np.ndarray[Any, Any]) -> Floats:

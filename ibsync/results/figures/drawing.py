@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import PlanError
-from ..wording import ALPHA, criterion, number, top_findings
+from ..findings import Criterion, number, top_findings
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    from ..result import Result
 
 # Okabe and Ito's colours: told apart with any common colour vision, and in grey.
 REAL = "#0072B2"
@@ -136,22 +134,12 @@ class Feature:
     def title(self, ax: Axes, ds: xr.Dataset, words: str, *, pad: float | None = None) -> None:
         """Title of two lines: where it is, and what was found there with its p."""
         pair = str(ds["channel_a"].values[self.channel_a]), str(ds["channel_b"].values[self.channel_b])
-        name = criterion(ds)[0]
+        name = Criterion.of(ds).name
         told = ", ".join(f"{key}\xa0=\xa0{number(float(self.of(ds[key])))}" for key in dict.fromkeys(("p", name)))
         set_title(ax, ds, pad=pad, pair=pair, epoch=self.epoch, band=self.band)
         ax.set_title(
             f"{ax.get_title(loc='left')}\n{fill(f'{words}, {told}', 56)}", fontsize="medium", loc="left", pad=pad
         )
-
-
-def dataset_of(result: Result | xr.Dataset) -> xr.Dataset:
-    """The dataset of a result, or the dataset itself."""
-    from ..result import Result
-
-    ds = result.dataset if isinstance(result, Result) else result
-    if "coherence" not in getattr(ds, "data_vars", ()):
-        raise PlanError(f"plot: a {type(result).__name__} cannot be drawn here; give a result or real synchrony")
-    return ds
 
 
 def set_title(
@@ -161,11 +149,6 @@ def set_title(
     words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
     words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
     ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
-
-
-def measured(ds: xr.Dataset) -> xr.DataArray:
-    """The values of single rows that were tested, or are to be."""
-    return ds["statistic" if "statistic" in ds else "coherence"]
 
 
 def axis_label(words: str) -> str:
@@ -203,11 +186,6 @@ def draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float, 
     ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02, extend=clipped)
 
 
-def surviving(ds: xr.Dataset) -> xr.DataArray:
-    """Which features survive correction at 0.05, by the strictest correction there is."""
-    return ds[criterion(ds)[0]] <= ALPHA
-
-
 def outline(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
     """Frames around the marked cells of a matrix; cells: bool [row, column]."""
     from matplotlib.patches import Rectangle
@@ -242,21 +220,28 @@ def bytes_of(draw: Callable[[], Figure], suffix: str) -> bytes:
     """
     if suffix not in FORMATS:
         raise PlanError(f"pictures are written as {', '.join(FORMATS)}, not {suffix!r}")
-    with _own_style():
-        buffer = io.BytesIO()
-        undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
-        draw().savefig(buffer, format=suffix[1:], dpi=150, metadata=undated)
-        return buffer.getvalue()
+    with own_style():
+        return saved(draw(), suffix, dpi=150)
+
+
+def saved(figure: Figure, suffix: str, *, dpi: int) -> bytes:
+    """A figure as the content of an undated file."""
+    buffer = io.BytesIO()
+    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
+    figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata=undated)
+    return buffer.getvalue()
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Figures that look alike whatever the user has set."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rc("font", family="DejaVu Sans", size=10)
+        # Without a fixed salt, equal results would give unequal pages.
         mpl.rc("svg", hashsalt="ibsync", fonttype="path")
+        # Labels may be in a script that the font lacks; tables show them in full.
         warnings.filterwarnings("ignore", message="Glyph")
         yield

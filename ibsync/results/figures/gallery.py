@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..wording import ALPHA, criterion, group_in_words, row_in_words
+from ..findings import Criterion, is_tested
+from ..layout import tested_values
+from ..wording import statistic_in_words, value_in_words
 from .association import association as association
 from .calibration import calibration as calibration
 from .drawing import (
@@ -16,13 +18,10 @@ from .drawing import (
     QUIET,
     REAL,
     axis_label,
-    dataset_of,
     draw_matrix,
     finite_mean,
     label_channels,
     label_ticks,
-    measured,
-    new_axes,
     place_of,
     plain,
     position,
@@ -33,6 +32,7 @@ from .drawing import (
 )
 from .null_histograms import max_histogram as max_histogram
 from .null_histograms import null_histogram as null_histogram
+from .panel import panel
 from .partners import partners as partners
 from .scalogram import wtc as wtc
 from .sessions import dyad_slopes as dyad_slopes
@@ -50,32 +50,19 @@ if TYPE_CHECKING:
 _Z = "z against the null"
 
 
-def band_summary(
-    result: Result | xr.Dataset, ax: Axes | None = None, *, epoch: int | str = 0, pair: tuple[str, str] | None = None
-) -> Axes:
+@panel(5.5, 4)
+def band_summary(result: Result, ax: Axes, *, epoch: int | str = 0, pair: tuple[str, str] | None = None) -> None:
     """
-    Coherence by band: every dyad beside the mean of its own null, and the means over dyads.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result, or real synchrony (then only the real values are drawn).
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch : int or str
-        Position or label.
-    pair : (str, str), optional
-        Channel of person a and of person b; the mean over all channel pairs if left out.
+    Synchrony by band: every dyad beside the mean of its own null, and the means over dyads.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence, or what else the result holds, against band.
+        What the result holds of each dyad against band.
     """
-    ds = dataset_of(result)
+    ds = result.dataset
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
-    ax = ax if ax is not None else new_axes(5.5, 4)
-    real = _over_pairs(measured(chosen))
+    real = _over_pairs(tested_values(chosen))
     shift = 0.16 if "null_mean" in chosen else 0.0
     if "null_mean" in chosen:
         null = _over_pairs(chosen["null_mean"])
@@ -86,14 +73,13 @@ def band_summary(
     _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
     ax.set_xticks(range(ds.sizes["band"]), _band_labels(ds))
     ax.set_xlim(-0.5, ds.sizes["band"] - 0.5)
-    ax.set_ylabel(axis_label(row_in_words(ds.attrs)))
+    ax.set_ylabel(axis_label(value_in_words(ds)))
     ax.margins(y=0.06)
     ax.legend(
         fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, handletextpad=0.2
     )
     set_title(ax, ds, pad=24, pair=pair, epoch=epoch)
     tidy(ax)
-    return ax
 
 
 def _draw_dots(ax: Axes, values: np.ndarray[Any, Any], *, shift: float, color: str, **style: Any) -> None:
@@ -106,126 +92,91 @@ def _draw_dots(ax: Axes, values: np.ndarray[Any, Any], *, shift: float, color: s
     ax.hlines(means, bands - 0.1, bands + 0.1, color=color, linewidth=3, zorder=4)
 
 
+@panel(5, 4.4)
 def pair_matrix(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
-    value: str = "z",
+    show: str = "z",
     epoch: int | str = 0,
     band: int | str = 0,
-) -> Axes:
+) -> None:
     """
-    Channel-by-channel matrix of the group; a dot marks what survives correction at 0.05.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result, or real synchrony (then the mean over dyads is drawn, and `value` must be "coherence").
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    value : {"z", "coherence"}
-        z of the group statistic against its null, or the statistic itself.
-    epoch, band : int or str
-        Position or label.
+    Channel-by-channel matrix of the group; a dot marks what survives correction at the level of the test.
 
     Returns
     -------
     matplotlib.axes.Axes
         Channels of person a downwards, of person b to the right.
     """
-    ds = dataset_of(result)
+    ds = result.dataset
     place = place_of(ds, epoch, band)
-    ax = ax if ax is not None else new_axes(5, 4.4)
-    group, words = ("group_z", _Z) if value == "z" else ("group_statistic", axis_label(group_in_words(ds.attrs)))
-    every = ds[group] if group in ds else measured(ds).mean("dyad")
+    group, words = ("group_z", _Z) if show == "z" else ("group_statistic", axis_label(statistic_in_words(ds)))
+    every = ds[group] if group in ds else tested_values(ds).mean("dyad")
     matrix = every.isel(epoch=place["epoch"], band=place["band"]).transpose("channel_a", "channel_b")
-    limits = z_limits(every) if value == "z" else value_limits(every)
+    limits = z_limits(every) if show == "z" else value_limits(every)
     draw_matrix(ax, matrix.to_numpy(), limits=limits, label=words)
-    if "p" in ds:
-        kept = ds[criterion(ds)[0]].isel(place).transpose("channel_a", "channel_b").to_numpy() <= ALPHA
-        rows, columns = np.nonzero(kept)
+    if is_tested(ds):
+        passed = Criterion.of(ds).passed(ds).isel(place).transpose("channel_a", "channel_b")
+        rows, columns = np.nonzero(passed.to_numpy())
         ax.scatter(columns, rows, s=22, color="black", edgecolor="white", linewidth=0.8)
     label_channels(ax, ds)
     set_title(ax, ds, epoch=epoch, band=band)
-    return ax
 
 
+@panel(7, 4.4)
 def dyad_matrix(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
-    value: str = "z",
+    show: str = "z",
     epoch: int | str = 0,
     band: int | str = 0,
-) -> Axes:
+) -> None:
     """
     Dyads against channel pairs: who is synchronous, and where.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result, or real synchrony (then `value` must be "coherence").
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    value : {"z", "coherence"}
-        z of each row against its own null, or its coherence.
-    epoch, band : int or str
-        Position or label.
 
     Returns
     -------
     matplotlib.axes.Axes
         One row per dyad and session, one column per channel pair that has any value.
     """
-    ds = dataset_of(result)
-    ax = ax if ax is not None else new_axes(7, 4.4)
-    every, words = (ds["z"], _Z) if value == "z" else (measured(ds), axis_label(row_in_words(ds.attrs)))
+    ds = result.dataset
+    every, words = (ds["z"], _Z) if show == "z" else (tested_values(ds), axis_label(value_in_words(ds)))
     place = place_of(ds, epoch, band)
     cells = every.isel(place).transpose("dyad", "channel_a", "channel_b").to_numpy()
     flat = cells.reshape(len(cells), -1)
     used = np.isfinite(flat).any(0) | ~np.isfinite(flat).any()
-    draw_matrix(ax, flat[:, used], limits=z_limits(every) if value == "z" else value_limits(every), label=words)
+    draw_matrix(ax, flat[:, used], limits=z_limits(every) if show == "z" else value_limits(every), label=words)
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
     label_ticks(ax.xaxis, shown, most=18, rotation=90)
     label_ticks(ax.yaxis, row_labels(ds), most=MOST_LABELS)
     ax.set_xlabel(f"channel pair (a–b), {len(shown)} in all")
     set_title(ax, ds, epoch=epoch, band=band)
-    return ax
 
 
+@panel(5, 3.8, of="A result, or real synchrony, with a coordinate `session` on its dyad rows.")
 def session_slopes(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
     epoch: int | str = 0,
     band: int | str = 0,
     pair: tuple[str, str] | None = None,
-) -> Axes:
+) -> None:
     """
-    Coherence over sessions: a line per dyad, the mean over dyads, and the mean of the null.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result, or real synchrony, with a coordinate `session` on its dyad rows.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str
-        Position or label.
-    pair : (str, str), optional
-        Channel of person a and of person b; the mean over all channel pairs if left out.
+    Synchrony over sessions: a line per dyad, the mean over dyads, and the mean of the null.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Coherence, or what else the result holds, against session, in natural order of the labels.
+        What the result holds of each dyad against session, in natural order of the labels.
     """
-    ds = dataset_of(result)
+    ds = result.dataset
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
-    ax = ax if ax is not None else new_axes(5, 3.8)
     sessions = session_labels(ds)
-    real = _by_session(measured(chosen), sessions)
+    real = _by_session(tested_values(chosen), sessions)
     order = np.arange(len(sessions))
     ax.plot(order, real.T, color=REAL, linewidth=0.9, alpha=0.35, marker="o", markersize=2.5)
     ax.plot(order, [finite_mean(column) for column in real.T], color=REAL, lw=3, marker="o", label="real, mean")
@@ -233,11 +184,10 @@ def session_slopes(
         null = _by_session(chosen["null_mean"], sessions)
         ax.plot(order, [finite_mean(column) for column in null.T], color=NULL, lw=2, ls="--", label="null, mean")
     label_ticks(ax.xaxis, sessions, most=12)
-    ax.set(xlabel="session", ylabel=axis_label(row_in_words(ds.attrs)))
+    ax.set(xlabel="session", ylabel=axis_label(value_in_words(ds)))
     ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     set_title(ax, ds, pad=24, pair=pair, epoch=epoch, band=band)
     tidy(ax)
-    return ax
 
 
 def session_labels(ds: xr.Dataset) -> list[str]:

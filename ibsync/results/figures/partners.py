@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...coupling.measures import measure_in
 from ...errors import PlanError
 from ...nulls.repaired_null import Null
-from ..wording import FEATURE, row_in_words
+from ..layout import FEATURE, tested_values
+from ..wording import value_in_words
 from .drawing import (
     axis_label,
-    dataset_of,
     draw_matrix,
     finite_mean,
     label_ticks,
-    measured,
     new_axes,
     outline,
     place_of,
     set_title,
     value_limits,
 )
+from .panel import whole_result
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,7 +71,11 @@ def partners(
     PlanError
         If persons are not known, the null holds no pairs, or there is no such feature.
     """
-    table = _of_null(source, epoch, band, pair) if isinstance(source, Null) else _of_rows(source, epoch, band, pair)
+    table = (
+        _of_null(source, epoch, band, pair)
+        if isinstance(source, Null)
+        else _of_rows(whole_result(source), epoch, band, pair)
+    )
     ax = ax if ax is not None else new_axes(5.6, 4.8)
     draw_matrix(ax, table.values, limits=value_limits(table.values), label=axis_label(table.words))
     outline(ax, table.real)
@@ -107,13 +112,13 @@ class _Table:
     labels: xr.Dataset
 
 
-def _of_rows(result: Result | xr.Dataset, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
+def _of_rows(result: Result, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
     """The dyads that were measured; several sessions of two people are averaged."""
-    ds = dataset_of(result)
+    ds = result.dataset
     if not {"person_a", "person_b"} <= set(ds.coords):
         raise PlanError("plot.partners: the rows do not name their people (person_a, person_b); give real synchrony")
     place = place_of(ds, epoch, band, pair)
-    rows = measured(ds).isel(place).transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
+    rows = tested_values(ds).isel(place).transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
     firsts, seconds = (ds[name].values.astype(str).tolist() for name in ("person_a", "person_b"))
     first, second = list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
     met: dict[tuple[int, int], list[float]] = {}
@@ -124,7 +129,7 @@ def _of_rows(result: Result | xr.Dataset, epoch: int | str, band: int | str, pai
         values[cell] = finite_mean(np.array(means))
     real = np.zeros(values.shape, bool)
     real[tuple(np.array(list(met)).T)] = True
-    return _Table(first, second, values, real, row_in_words(ds.attrs), ds)
+    return _Table(first, second, values, real, value_in_words(ds), ds)
 
 
 def _of_null(null: Null, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
@@ -142,7 +147,7 @@ def _of_null(null: Null, epoch: int | str, band: int | str, pair: tuple[str, str
         if design.roles == "interchangeable":
             values[other, one] = values[one, other]
     real[np.arange(len(real)), design.real] = True
-    return _Table(first, second, values, real, row_in_words(null.attrs), pairs.to_dataset(name="pairs"))
+    return _Table(first, second, values, real, measure_in(null.attrs).words, pairs.to_dataset(name="pairs"))
 
 
 def _labelled(null: Null) -> xr.DataArray:

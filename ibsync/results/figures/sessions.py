@@ -9,28 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import PlanError
-from ..wording import change_in_words, group_in_words, row_in_words, session_in_words, settings
+from ..findings import Criterion
+from ..wording import settings, statistic_in_words, value_in_words
 from .drawing import (
     GROUPS,
     NULL,
     QUIET,
     Feature,
     axis_label,
-    dataset_of,
     draw_matrix,
     finite_mean,
     label_channels,
     label_ticks,
     legend_above,
-    new_axes,
     outline,
     place_of,
     plain,
     set_title,
-    surviving,
     tidy,
     value_limits,
 )
+from .panel import panel
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,32 +39,23 @@ if TYPE_CHECKING:
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+_OF = "A result of `ibs.plasticity`."
 _SD = 1.96
 _MOST_DYADS = 40
 _MOST_TICKS = 20
 
 
+@panel(5.4, 4.4, of=_OF)
 def growth(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
     epoch: int | str | None = None,
     band: int | str | None = None,
     pair: tuple[str, str] | None = None,
-) -> Axes:
+) -> None:
     """
     Synchrony over sessions: each dyad's values and line, the mean line, and the slopes that the null allows it.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result of `ibs.plasticity`.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str, optional
-        Position or label. What is not named is that of the smallest p.
-    pair : (str, str), optional
-        Channel of person a and of person b.
 
     Returns
     -------
@@ -84,18 +74,16 @@ def growth(
     if "session_value" not in ds:
         raise PlanError("plot.growth: the result does not hold the values of single sessions; compute it again")
     feature = Feature.strongest(ds, epoch, band, pair)
-    ax = ax if ax is not None else new_axes(5.4, 4.4)
     when, values = ds["session_time"].to_numpy(), feature.of(ds["session_value"])
-    slopes = feature.of(ds["slope"])
+    slopes = feature.of(ds["value"])
     groups = _groups(ds)
     means = [_draw_courses(ax, when[group.rows], values[group.rows], slopes[group.rows], group) for group in groups]
     low, high = _null_range(ds, feature, means[-1].slope if len(groups) > 1 else 0.0)
     _draw_fan(ax, means[-1], low, high, _null_words(groups))
     _name_times(ax, ds)
-    ax.set_ylabel(axis_label(session_in_words(ds.attrs)))
+    ax.set_ylabel(axis_label(str(ds["session_value"].attrs["long_name"])))
     feature.title(ax, ds, _found(ds, feature), pad=legend_above(ax))
     tidy(ax)
-    return ax
 
 
 @dataclass(frozen=True)
@@ -205,27 +193,22 @@ def _name_times(ax: Axes, ds: xr.Dataset) -> None:
     ax.set_xlabel("time of the session" if per == "unit of time" else per)
 
 
+def _height(ds: xr.Dataset) -> float:
+    """Room for the names of dyads, in inches."""
+    return float(np.clip(1.8 + 0.17 * ds.sizes["dyad"], 3.4, 8))
+
+
+@panel(5.4, _height, of=_OF)
 def dyad_slopes(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
     epoch: int | str | None = None,
     band: int | str | None = None,
     pair: tuple[str, str] | None = None,
-) -> Axes:
+) -> None:
     """
     Slope of each dyad, their mean, and where the mean would lie under the null.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result of `ibs.plasticity`.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str, optional
-        Position or label. What is not named is that of the smallest p.
-    pair : (str, str), optional
-        Channel of person a and of person b.
 
     Returns
     -------
@@ -241,9 +224,8 @@ def dyad_slopes(
     """
     ds = _of_changes(result)
     feature = Feature.strongest(ds, epoch, band, pair)
-    slopes = feature.of(ds["slope"])
+    slopes = feature.of(ds["value"])
     order = [row for row in np.argsort(slopes, kind="stable") if np.isfinite(slopes[row])]
-    ax = ax if ax is not None else new_axes(5.4, float(np.clip(1.8 + 0.17 * len(order), 3.4, 8)))
     ax.axvline(0, color=QUIET, linewidth=1)
     groups = _groups(ds)
     for group in groups:
@@ -256,11 +238,10 @@ def dyad_slopes(
         ax.scatter(own, range(len(order)), s=16, color=NULL, marker="s", label="mean of own re-paired partners")
     label_ticks(ax.yaxis, [str(ds["dyad"].values[row]) for row in order], most=_MOST_DYADS)
     ax.locator_params(axis="x", nbins=6)
-    ax.set_xlabel(axis_label(row_in_words(ds.attrs)))
+    ax.set_xlabel(axis_label(value_in_words(ds)))
     ax.set_ylabel(f"{len(order)} of {len(slopes)} dyads" if len(order) < len(slopes) else "dyad")
     feature.title(ax, ds, _found(ds, feature), pad=legend_above(ax))
     tidy(ax, "x")
-    return ax
 
 
 def _draw_slopes(ax: Axes, slopes: Floats, order: list[np.intp], group: _Group) -> None:
@@ -275,24 +256,16 @@ def _draw_slopes(ax: Axes, slopes: Floats, order: list[np.intp], group: _Group) 
     ax.axvline(np.mean(values), color=group.color, linewidth=2.4, label=f"{name}mean of {len(values)} dyads", zorder=2)
 
 
+@panel(5, 4.4, of=_OF)
 def growth_map(
-    result: Result | xr.Dataset,
-    ax: Axes | None = None,
+    result: Result,
+    ax: Axes,
     *,
     epoch: int | str = 0,
     band: int | str = 0,
-) -> Axes:
+) -> None:
     """
-    Channel-by-channel matrix of the mean slope; frames mark what survives correction at 0.05.
-
-    Parameters
-    ----------
-    result : Result or xarray.Dataset
-        A result of `ibs.plasticity`.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure if left out.
-    epoch, band : int or str
-        Position or label.
+    Channel-by-channel matrix of the mean slope; frames mark what survives correction at the level of the test.
 
     Returns
     -------
@@ -307,20 +280,17 @@ def growth_map(
     """
     ds = _of_changes(result)
     place = place_of(ds, epoch, band)
-    ax = ax if ax is not None else new_axes(5, 4.4)
     axes = ("channel_a", "channel_b")
     slopes = ds["group_statistic"]
     limits = value_limits(slopes, signed=True)
-    words = axis_label(group_in_words(ds.attrs))
+    words = axis_label(statistic_in_words(ds))
     draw_matrix(ax, slopes.isel(place).transpose(*axes).to_numpy(), limits=limits, label=words)
-    outline(ax, surviving(ds).isel(place).transpose(*axes).to_numpy())
+    outline(ax, Criterion.of(ds).passed(ds).isel(place).transpose(*axes).to_numpy())
     label_channels(ax, ds)
     set_title(ax, ds, epoch=epoch, band=band)
-    return ax
 
 
-def _of_changes(result: Result | xr.Dataset) -> xr.Dataset:
-    ds = dataset_of(result)
-    if not change_in_words(ds.attrs) or "slope" not in ds:
+def _of_changes(result: Result) -> xr.Dataset:
+    if result.dataset.attrs.get("question") != "plasticity":
         raise PlanError("plot: the result holds no change over sessions; give one of ibs.plasticity")
-    return ds
+    return result.dataset

@@ -1,0 +1,146 @@
+"""What a result keeps of its test: settings, draws, and the sentences of the question that was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..nulls.hypotheses import NullHypothesis
+from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.tails import Tail
+
+COMPARED: dict[Tail, str] = {"greater": "above", "less": "below", "two-sided": "different from"}
+"""Tails, to be followed by what a value is compared with."""
+ASSOCIATED: dict[Tail, str] = {"greater": "a positive", "less": "a negative", "two-sided": "an"}
+"""Tails, to be followed by "association"."""
+DOUBLED, ABSOLUTE = ", twice that of the smaller tail", " in absolute value"
+"""How a two-sided p is taken."""
+
+SETTINGS = (
+    "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "lag",
+    "less_null_mean", "shared_persons", "transfer", "relations",
+)  # fmt: skip
+"""Attributes that only some tests have; those of an earlier test say nothing of the next."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number in words, and its unit."""
+
+    words: str
+    unit: str = "1"
+
+
+@dataclass(frozen=True)
+class Words:
+    """
+    What a question says of its test.
+
+    Attributes
+    ----------
+    subject : str
+        What the result is about, as a heading says it.
+    tested : str
+        Follows "Tested:".
+    finding : str
+        Follows "shows", where a test passes.
+    procedure : str
+        Sentences of the methods, up to the name of the null.
+    value, statistic, slope : Quantity
+        What each row holds, the group statistic, and the slope of the regression where there is one.
+    name : str
+        The group statistic, as short as the head of a column.
+    not_excluded : str
+        What a small p leaves open; that of the null where it is empty.
+    references : tuple of str
+        Works that the procedure cites.
+    two_sided : str
+        `DOUBLED` or `ABSOLUTE`.
+    """
+
+    subject: str
+    tested: str
+    finding: str
+    procedure: str
+    value: Quantity
+    statistic: Quantity
+    name: str
+    slope: Quantity = Quantity("slope")
+    not_excluded: str = ""
+    references: tuple[str, ...] = ()
+    two_sided: str = DOUBLED
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The null of a test and its draws: how many, whether these are all, the smallest p they allow, their seed."""
+
+    null: NullHypothesis
+    n: int
+    exact: bool
+    min_p: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    What is kept of a test.
+
+    Attributes
+    ----------
+    question : str
+        Name of the public function.
+    draws : Draws
+    words : Words
+    tail : str
+    correct : sequence of str
+        Corrections.
+    alpha : float
+        Level of the test.
+    measure : str
+        Number of the coupling that was tested.
+    settings : mapping
+        Further attributes, of `SETTINGS`.
+    caution, warning : str
+        What it cannot find, and what it may find wrongly; empty if nothing.
+    left_out, entered, blocks : str
+        What did not enter, what did, and what was exchanged together.
+    unit : str
+        What a row stands for.
+    corrected_over : sequence of str
+        Signals over which p-values were corrected together.
+    """
+
+    question: str
+    draws: Draws
+    words: Words
+    tail: Tail
+    correct: Sequence[str]
+    alpha: float
+    measure: str
+    corrected_over: Sequence[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    caution: str = ""
+    warning: str = ""
+    left_out: str = ""
+    entered: str = ""
+    blocks: str = ""
+    unit: str = "dyad"
+
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of its result."""
+        words, draws = self.words, self.draws
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        apart = ("draws", "words", "settings", *["warning"] * (not self.warning))
+        plain = {name: value for name, value in plain.items() if name not in apart}
+        return {
+            **self.settings, **plain, "correct": list(self.correct), "corrected_over": list(self.corrected_over),
+            "null_kind": draws.null.kind, "null_name": draws.null.name, "n_draws": draws.n, "exact": int(draws.exact),
+            "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject, "finding": words.finding,
+            "hypothesis": f"Tested: {words.tested}, against the hypothesis that {draws.null.statement}",
+            "not_excluded": words.not_excluded or draws.null.not_excluded, "procedure": words.procedure,
+            "statistic": words.name, "two_sided": words.two_sided, "references": list(words.references),
+            "stream_version": STREAM_VERSION,
+        }  # fmt: skip

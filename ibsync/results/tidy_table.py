@@ -1,0 +1,67 @@
+"""A result as one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layout import FEATURE, ROW, tested_values
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_OF_ROW = ("dyad", "session", "task", "group")
+_NUMBERS = ("value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction")
+COLUMNS = ("dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band", *_NUMBERS)
+
+
+def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Tidy table of a result or of real synchrony; see `Result.to_frame`."""
+    import pandas as pd
+
+    rows = {
+        "value": tested_values(dataset), **_present(dataset, ("null_mean", "null_sd", "z", "valid_fraction")),
+        **_present(dataset, {"p": "dyad_p", "p_fdr": "dyad_p_fdr", "p_max": "dyad_p_max"}),
+    }  # fmt: skip
+    tables = [_table(dataset, ROW, rows)]
+    if "group_statistic" in dataset:
+        names = {"value": "statistic", **{name: name for name in ("null_mean", "null_sd", "z")}}
+        group = {
+            **_present(dataset, {column: f"group_{name}" for column, name in names.items()}),
+            **_present(dataset, ("p", "p_fdr", "p_max")), "valid_fraction": dataset["valid_fraction"].mean("dyad"),
+        }  # fmt: skip
+        tables.insert(0, _table(dataset, FEATURE, group))
+    return pd.concat([pd.DataFrame(table, columns=list(COLUMNS)) for table in tables], ignore_index=True)
+
+
+def _present(dataset: xr.Dataset, names: tuple[str, ...] | Mapping[str, str]) -> dict[str, xr.DataArray]:
+    """Variables of a dataset by column, where it has them."""
+    sources = names if isinstance(names, Mapping) else {name: name for name in names}
+    return {column: dataset[name] for column, name in sources.items() if name in dataset}
+
+
+def _table(dataset: xr.Dataset, dims: tuple[str, ...], numbers: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    """One flat array per column, NaN in those without numbers."""
+    shape = tuple(dataset.sizes[dim] for dim in dims)
+    size = int(np.prod(shape))
+    signal = str(dataset["signal"].item()) if "signal" in dataset.coords else ""
+    # Arrays, because pandas gives a column that was made from a lone NaN the dtype object.
+    columns: dict[str, Any] = {name: np.full(size, np.nan) for name in _NUMBERS}
+    columns |= {name: np.full(size, "(all)", dtype=object) for name in _OF_ROW}
+    columns |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}
+    columns["signal"] = np.full(size, signal, dtype=object)
+    if "dyad" in dims:
+        absent = np.full(shape[0], "")
+        of_row = {n: dataset[n].to_numpy() if n in dataset.coords else absent for n in _OF_ROW[1:]}
+        columns |= {name: _spread(labels, 0, shape) for name, labels in of_row.items()}
+    return columns | {name: values.transpose(*dims).to_numpy().reshape(size) for name, values in numbers.items()}
+
+
+def _spread(labels: np.ndarray[Any, Any], axis: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Labels of one axis repeated over all others: object [size]."""
+    along = [1] * len(shape)
+    along[axis] = shape[axis]
+    return np.broadcast_to(labels.astype(object).reshape(along), shape).reshape(-1)
