@@ -148,7 +148,7 @@ def record(n_draws=999, *, exact=False, min_p=0.001, alpha=0.05, tail="greater",
     """What is kept of a re-pairing test of coherence."""
     draws = Draws(REPAIRED, n_draws, exact, min_p, 7)
     words = group_test._words(Measure("coherence", "coherence"), "repair", tail)
-    return Record("test", draws, words, tail, correct, alpha, "coherence", ["hbo"])
+    return Record("test", draws, words, tail, correct, alpha, "coherence")
 
 
 def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, alpha=0.05, **options):

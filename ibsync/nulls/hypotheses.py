@@ -35,66 +35,48 @@ _NOT_NEURAL = (
 )
 
 REPAIRED = NullHypothesis(
-    "repair",
-    "re-pairing of partners",
-    "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm",
-    _NOT_NEURAL,
-)
+    "repair", "re-pairing of partners",
+    "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm", _NOT_NEURAL,
+)  # fmt: skip
 REMATCHED = NullHypothesis(
-    "repair",
-    "re-matching of all persons, values averaged over both orders of the two",
-    "nothing ties two partners to each other beyond what ties any two persons in the same paradigm",
-    _NOT_NEURAL,
-)
+    "repair", "re-matching of all persons, values averaged over both orders of the two",
+    "nothing ties two partners to each other beyond what ties any two persons in the same paradigm", _NOT_NEURAL,
+)  # fmt: skip
 
-SURROGATES = {
-    null.kind: null
-    for null in (
-        NullHypothesis(
-            "phase",
-            "Fourier phase randomisation of the second person",
-            "the two persons' signals are independent, one of them stationary, linear and Gaussian",
-            _INDEPENDENT,
-        ),
-        NullHypothesis(
-            "iaaft",
-            "iterated amplitude-adjusted Fourier surrogates of the second person",
-            "the two persons' signals are independent, one of them a static monotone function of a linear Gaussian "
-            "process",
-            _INDEPENDENT,
-        ),
-        NullHypothesis(
-            "shift",
-            "circular shifts of the second person",
-            "the two persons' signals are independent, one of them stationary",
-            f"{_INDEPENDENT}, and slow drift",
-        ),
-        NullHypothesis(
-            "block",
-            "blocks of the second person's recording in another order",
-            "the blocks of one person's signal are exchangeable",
-            f"{_INDEPENDENT}, and power added by block edges",
-        ),
-        NullHypothesis(
-            "trial",
-            "exchange of trials within dyads",
-            "within each dyad and epoch nothing ties a person's trial to the partner's trial of the same time",
-            "slow states and physiology that change over trials, stimuli that differ between trials",
-        ),
-        NullHypothesis(
-            "ar1",
-            "AR(1) noise for both persons",
-            "both signals are independent AR(1) noise",
-            f"narrow-band physiology (Mayer waves), {_INDEPENDENT}",
-        ),
-        NullHypothesis(
-            "ar",
-            "autoregressive noise for both persons",
-            "both signals are independent autoregressive noise",
-            f"narrow-band physiology, {_INDEPENDENT}",
-        ),
-    )
-}
+# kind: name, hypothesis, what a small p leaves open
+_SURROGATES = {
+    "phase": (
+        "Fourier phase randomisation of the second person",
+        "the two persons' signals are independent, one of them stationary, linear and Gaussian", _INDEPENDENT,
+    ),
+    "iaaft": (
+        "iterated amplitude-adjusted Fourier surrogates of the second person",
+        "the two persons' signals are independent, one of them a static monotone function of a linear Gaussian process",
+        _INDEPENDENT,
+    ),
+    "shift": (
+        "circular shifts of the second person",
+        "the two persons' signals are independent, one of them stationary", f"{_INDEPENDENT}, and slow drift",
+    ),
+    "block": (
+        "blocks of the second person's recording in another order",
+        "the blocks of one person's signal are exchangeable", f"{_INDEPENDENT}, and power added by block edges",
+    ),
+    "trial": (
+        "exchange of trials within dyads",
+        "within each dyad and epoch nothing ties a person's trial to the partner's trial of the same time",
+        "slow states and physiology that change over trials, stimuli that differ between trials",
+    ),
+    "ar1": (
+        "AR(1) noise for both persons", "both signals are independent AR(1) noise",
+        f"narrow-band physiology (Mayer waves), {_INDEPENDENT}",
+    ),
+    "ar": (
+        "autoregressive noise for both persons", "both signals are independent autoregressive noise",
+        f"narrow-band physiology, {_INDEPENDENT}",
+    ),
+}  # fmt: skip
+SURROGATES = {kind: NullHypothesis(kind, *words) for kind, words in _SURROGATES.items()}
 
 AR_WARNING = (
     "autoregressive noise is no calibrated null for fNIRS: of independent simulated recordings with a Mayer wave and "

@@ -41,17 +41,13 @@ _CONDITIONS = (
     "power), nor does it show that the difference is specific to real partners"
 )
 _SIGN_FLIP = NullHypothesis(
-    "sign_flip",
-    "sign flips over dyads",
-    "the two conditions do not differ: each dyad's difference is as likely to have the other sign",
-    _CONDITIONS,
-)
+    "sign_flip", "sign flips over dyads",
+    "the two conditions do not differ: each dyad's difference is as likely to have the other sign", _CONDITIONS,
+)  # fmt: skip
 _CONDITION_LABELS = NullHypothesis(
-    "condition_labels",
-    "exchange of condition labels within dyads",
-    "none of the conditions differ: the labels of each dyad's conditions may be exchanged",
-    _CONDITIONS,
-)
+    "condition_labels", "exchange of condition labels within dyads",
+    "none of the conditions differ: the labels of each dyad's conditions may be exchanged", _CONDITIONS,
+)  # fmt: skip
 
 
 def contrast(
@@ -127,18 +123,9 @@ def contrast(
     graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     bands = np.broadcast_to(np.arange(real.sizes["band"]), dyads.shape).reshape(-1)
     record = Record(
-        "contrast",
-        plan.draws,
-        _words(chosen, tail, partners=null is not None),
-        tail,
-        names,
-        alpha,
-        "coherence",
-        [str(real["signal"].item())],
-        settings={"contrast": chosen},
-        caution=plan.caution,
-        left_out=dyads.left_out,
-    )
+        "contrast", plan.draws, _words(chosen, tail, partners=null is not None), tail, names, alpha, "coherence",
+        {"contrast": chosen}, caution=plan.caution, left_out=dyads.left_out,
+    )  # fmt: skip
     return build_result(rows, plan.run(tail=tail, correct=names, graph=graph, groups=bands), record)
 
 

@@ -25,7 +25,7 @@ from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, ROW, refuse_rows_twice
-from ..results.record import DOUBLED, Draws, Quantity, Record, Words
+from ..results.record import Draws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..results.wording import settings
 from ..study.rows import labels_of, occasion_label
@@ -153,18 +153,10 @@ def _tested(
     refuse_or_warn(caution, correct, stacklevel=4)
     measure = measure_in(nulls[0].attrs)
     record = Record(
-        "test",
-        _draws(nulls[0]),
-        _words(measure, nulls[0].kind, tail),
-        tail,
-        names,
-        alpha,
-        measure.name,
-        [str(real["signal"].item()) for real in reals],
-        settings=_settings(nulls[0]),
-        caution=caution,
-        warning=AR_WARNING if nulls[0].kind in MODELS else "",
-    )
+        "test", _draws(nulls[0]), _words(measure, nulls[0].kind, tail), tail, names, alpha, measure.name,
+        _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else "",
+        corrected_over=[str(real["signal"].item()) for real in reals],
+    )  # fmt: skip
     if of_repairings:
         return _repaired(reals, of_repairings, neighbours, record)
     return _surrogated(reals, of_surrogates, record)
@@ -207,7 +199,6 @@ def _words(measure: Measure, kind: str, tail: Tail) -> Words:
         value=Quantity(measure.words, measure.unit),
         statistic=Quantity(measure.words, measure.unit),
         name=measure.words,
-        two_sided=DOUBLED,
     )
 
 

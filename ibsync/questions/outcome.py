@@ -37,12 +37,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 OUTCOME_NULL = NullHypothesis(
-    "outcome",
-    "permutation of the outcome",
+    "outcome", "permutation of the outcome",
     "the outcome is as likely to go with any other's synchrony as with its own",
     "anything that varies along with both (severity, age, movement, signal quality, a trend over sessions), nor does "
     "it show that one causes the other",
-)
+)  # fmt: skip
 FREEDMAN_LANE = "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292"
 
 
@@ -229,22 +228,14 @@ def _tested(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words, *,
     test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, shuffles, tail=tail, groups=bands)
     caution = hopeless(lambda some: test.too_few(some, alpha=words.alpha), correct)
     refuse_or_warn(caution, words.correct, sample.left_out, stacklevel=stacklevel)
+    settings = {
+        "outcome": name, "covariates": table.names, "level": words.level, "outcome_level": words.outcome_level,
+        "lag": words.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
+    }  # fmt: skip
     record = Record(
-        "outcome",
-        Draws(OUTCOME_NULL, shuffles.n, shuffles.exact, test.min_p, words.seed),
-        _sentences(dataset, table, sample, words),
-        tail,
-        correct,
-        words.alpha,
-        measure_in(dataset.attrs).name,
-        [str(dataset["signal"].item())],
-        settings={
-            "outcome": name, "covariates": table.names, "level": words.level, "outcome_level": words.outcome_level,
-            "lag": words.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
-        },
-        caution=caution,
-        left_out=sample.left_out,
-        entered=sample.entered,
+        "outcome", Draws(OUTCOME_NULL, shuffles.n, shuffles.exact, test.min_p, words.seed),
+        _sentences(dataset, table, sample, words), tail, correct, words.alpha, measure_in(dataset.attrs).name, settings,
+        caution=caution, left_out=sample.left_out, entered=sample.entered,
     )  # fmt: skip
     found = test.run(correct) | test.intervals(alpha=words.alpha) | {"n_dyads": _n_dyads(sample)}
     return build_result(_rows(dataset, sample, table, name), found, record)
@@ -264,12 +255,10 @@ def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words)
     among += " that share a person, and over those that share nobody" if sample.shared else ""
     of_sessions = words.level == "slope"
     value = f"change of {measure.words}{less} per session" if of_sessions else f"{measure.words}{less}"
-    tested = f"{ASSOCIATED[words.tail]} {association}"
     return Words(
         subject=f"{'change of synchrony' if of_sessions else 'synchrony'} and {name}"
         + " over the sessions of each dyad" * (words.level == "within"),
-        tested=tested,
-        finding=tested,
+        tested=f"{ASSOCIATED[words.tail]} {association}",
         procedure=f"{taken}The {association}, was tested by the {kind}, with {permuted} permuted {among}",
         value=Quantity(value, f"{measure.words} per session" if of_sessions else measure.unit),
         statistic=Quantity(f"{kind} with {name}"),

@@ -58,24 +58,20 @@ _SESSIONS = (
     "movement)"
 )
 _SLOPES = NullHypothesis(
-    "session_slopes",
-    "sign flips of slopes over dyads",
-    "synchrony does not change on average: each dyad's slope is as likely to have the other sign",
-    _SESSIONS,
-)
+    "session_slopes", "sign flips of slopes over dyads",
+    "synchrony does not change on average: each dyad's slope is as likely to have the other sign", _SESSIONS,
+)  # fmt: skip
 _ORDER = NullHypothesis(
-    "session_order",
-    "exchange of the order of sessions within dyads",
+    "session_order", "exchange of the order of sessions within dyads",
     "no dyad changes at all: the sessions of each dyad could as well have come in any other order",
     f"changes of single dyads that cancel in the mean, likeness of sessions close in time, or {_SESSIONS}",
-)
+)  # fmt: skip
 _GROUPS = NullHypothesis(
-    "group_labels",
-    "exchange of groups among dyads",
+    "group_labels", "exchange of groups among dyads",
     "the groups change alike: any dyad could as well have been in the other group",
     "whatever else differs between the groups (people, equipment, number and spacing of sessions) or, where they "
     "differ in size, a mere difference of spread",
-)
+)  # fmt: skip
 
 ORDER_WARNING = (
     "exchanging the order of sessions tests that no dyad changes at all and that sessions are exchangeable; where "
@@ -188,22 +184,11 @@ def plasticity(
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs if null is None else null.attrs)
     words = _words(measure.words, change, plan, tail, partners=null is not None)
+    settings = {"change": change} | ({} if null is None else {"roles": null.design.roles})
     record = Record(
-        "plasticity",
-        plan.draws,
-        words,
-        tail,
-        names,
-        alpha,
-        measure.name,
-        [str(source.dataset["signal"].item())],
-        settings={"change": change, **({} if null is None else {"roles": null.design.roles})},
-        caution=plan.caution,
-        warning=warning,
-        left_out=dyads.left_out,
-        entered=dyads.entered + others,
-        blocks=dyads.blocks.shared,
-    )
+        "plasticity", plan.draws, words, tail, names, alpha, measure.name, settings, caution=plan.caution,
+        warning=warning, left_out=dyads.left_out, entered=dyads.entered + others, blocks=dyads.blocks.shared,
+    )  # fmt: skip
     rows = _rows(dyads, plan, groups, words, measure.words)
     graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     found = plan.run(tail=tail, correct=names, graph=graph) | plan.interval()

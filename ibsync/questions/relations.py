@@ -49,27 +49,24 @@ LEAST_IN_BLOCK, LEAST_IN_ROUND_ROBIN = 2, 4
 
 _NULLS = {
     "relationship": NullHypothesis(
-        "relations_relationship",
-        "exchange of persons in all sessions but the first",
+        "relations_relationship", "exchange of persons in all sessions but the first",
         "what a dyad has beyond its two persons in one session is as likely to be any other dyad's in the next",
         "what two persons share without interaction (place, time of day, equipment, stimuli of their own), or persons "
         "whose values scatter more than those of others",
     ),
     "person": NullHypothesis(
-        "relations_person",
-        "exchange of values over persons",
+        "relations_person", "exchange of values over persons",
         "it does not matter whose synchrony it is: values are exchangeable over persons",
         "what a person brings along without interaction (rhythms, movement, signal quality), a state of single "
         "sessions, or persons whose values scatter more than those of others",
     ),
     "partner": NullHypothesis(
-        "relations_partner",
-        "exchange of values over partners",
+        "relations_partner", "exchange of values over partners",
         "it does not matter with whom: values are exchangeable over partners",
         "what a partner brings along without interaction (rhythms, movement, signal quality), a state of single "
         "sessions, or partners whose values scatter more than those of others",
     ),
-}
+}  # fmt: skip
 
 
 def relations(
@@ -149,19 +146,11 @@ def relations(
         "n_dyads": len(table.pairs), "taken_off": table.source.null_words,
     }  # fmt: skip
     measure = measure_in(table.source.dataset.attrs)
+    drawn = Draws(_NULLS[part], draws.shuffles.n, draws.shuffles.exact, lowest, seed)
     record = Record(
-        "relations",
-        Draws(_NULLS[part], draws.shuffles.n, draws.shuffles.exact, lowest, seed),
-        _words(told, measure),
-        "greater",
-        names,
-        alpha,
-        measure.name,
-        [str(table.source.dataset["signal"].item())],
-        settings={"relations": told},
-        caution=caution,
-        left_out=table.left_out,
-    )
+        "relations", drawn, _words(told, measure), "greater", names, alpha, measure.name, {"relations": told},
+        caution=caution, left_out=table.left_out,
+    )  # fmt: skip
     rows = _result_rows(table)
     graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     found = drawn_test(
@@ -189,7 +178,6 @@ def _words(told: Mapping[str, Any], measure: Measure) -> Words:
     return Words(
         subject=f"{part} part of synchrony",
         tested=tested,
-        finding=tested,
         procedure=f"{less * bool(told['taken_off'])}Variance over the {told['n_dyads']} dyads of a {told['design']} "
         f"({whom}, {sessions}) was taken apart by the social relations model, with moment estimates (Warner, Kenny & "
         f"Stoto 1979); the {part} part was tested by its variance, while {drawn}",

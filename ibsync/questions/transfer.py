@@ -22,7 +22,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Exchanges, list_up_to
 from ..nulls.tails import Tail
 from ..results.layout import ROW, unit_rows
-from ..results.record import ABSOLUTE, ASSOCIATED, COMPARED, DOUBLED, Draws, Quantity, Record, Words
+from ..results.record import ABSOLUTE, ASSOCIATED, COMPARED, Draws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
 from .outcome import FREEDMAN_LANE
@@ -46,19 +46,17 @@ LIST_UP_TO = 50_000
 """Permutations are listed instead of drawn when there are no more of them than this."""
 
 _GAIN = NullHypothesis(
-    "transfer_gain",
-    "permutation over persons",
+    "transfer_gain", "permutation over persons",
     "a person's synchrony with probe partners is as likely to go with any other's gain as with the own",
     "anything of the person that acts on both (the person's own rhythms, movement or signal quality, which raise "
     "synchrony with anybody; familiarity with the task), nor does it show that training causes it",
-)
+)  # fmt: skip
 _CHANGE = NullHypothesis(
-    "transfer_change",
-    "sign flips of changes over persons",
+    "transfer_change", "sign flips of changes over persons",
     "synchrony with probe partners does not change on average: each unit's change is as likely to have the other sign",
     "whatever else changes from before to after (practice, familiarity with the task, the persons' own rhythms or "
     "movement), as there is no untrained group, or that other trained partners would have another effect",
-)
+)  # fmt: skip
 
 # What is left of a covariate after others were taken out counts as nothing below this share of its spread.
 _NOTHING = 1e-9
@@ -164,25 +162,21 @@ def transfer(
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs)
     record = Record(
-        "transfer",
-        plan.draws,
-        _words(told, measure, tail, raw=not source.null_kind),
-        tail,
-        names,
-        alpha,
-        measure.name,
-        [str(source.dataset["signal"].item())],
-        settings={"transfer": told},
-        caution=plan.caution,
-        left_out=plan.left_out,
-        entered=f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
-        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
-        f"{told['n_probe_partners']} partners)",
-        unit="person",
-    )
+        "transfer", plan.draws, _words(told, measure, tail, raw=not source.null_kind), tail, names, alpha, measure.name,
+        {"transfer": told}, caution=plan.caution, left_out=plan.left_out, entered=_entered(told), unit="person",
+    )  # fmt: skip
     rows = _rows(source, plan)
     graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
     return build_result(rows, plan.run(tail=tail, correct=names, graph=graph), record)
+
+
+def _entered(told: Mapping[str, Any]) -> str:
+    """How much entered, in words."""
+    return (
+        f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
+        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
+        f"{told['n_probe_partners']} partners)"
+    )
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -205,7 +199,6 @@ def _words_of_change(told: Mapping[str, Any], measure: Measure, tail: Tail, befo
     return Words(
         subject=f"transfer to {told['probe']}",
         tested=tested,
-        finding=tested,
         procedure=f"{before}The mean {change} was tested {units or 'over persons'} by flipping its signs",
         value=Quantity(change, measure.unit),
         statistic=Quantity(f"change of {measure.words}", measure.unit),
@@ -235,7 +228,6 @@ def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before
     return Words(
         subject=f"transfer to {told['probe']}",
         tested=tested,
-        finding=tested,
         procedure=f"{before}{order}The association of {gain} with {probe} was tested by the {kind}, with {permuted} "
         f"permuted {among}; the {100 * told['level']:g} % interval of its slope is that of the slopes which this test "
         "does not reject",
@@ -245,7 +237,6 @@ def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before
         slope=Quantity("change of synchrony with probe partners per unit of gain", "unit of value per unit of gain"),
         not_excluded=f"{_GAIN.not_excluded}{level}{rest}",
         references=(FREEDMAN_LANE,) if held else (),
-        two_sided=DOUBLED,
     )
 
 

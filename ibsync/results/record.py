@@ -43,14 +43,14 @@ class Words:
         What the result is about, as a heading says it.
     tested : str
         Follows "Tested:".
-    finding : str
-        Follows "shows", where a test passes.
     procedure : str
         Sentences of the methods, up to the name of the null.
     value, statistic, slope : Quantity
         What each row holds, the group statistic, and the slope of the regression where there is one.
     name : str
         The group statistic, as short as the head of a column.
+    finding : str
+        Follows "shows", where a test passes; the same as `tested` where it is empty.
     not_excluded : str
         What a small p leaves open; that of the null where it is empty.
     references : tuple of str
@@ -61,12 +61,12 @@ class Words:
 
     subject: str
     tested: str
-    finding: str
     procedure: str
     value: Quantity
     statistic: Quantity
     name: str
     slope: Quantity = Quantity("slope")
+    finding: str = ""
     not_excluded: str = ""
     references: tuple[str, ...] = ()
     two_sided: str = DOUBLED
@@ -110,7 +110,7 @@ class Record:
     unit : str
         What a row stands for.
     corrected_over : sequence of str
-        Signals over which p-values were corrected together.
+        Signals over which p-values were corrected together; that of the rows where it is empty.
     """
 
     question: str
@@ -120,7 +120,6 @@ class Record:
     correct: Sequence[str]
     alpha: float
     measure: str
-    corrected_over: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
     caution: str = ""
     warning: str = ""
@@ -128,17 +127,20 @@ class Record:
     entered: str = ""
     blocks: str = ""
     unit: str = "dyad"
+    corrected_over: Sequence[str] = ()
 
-    def attrs(self) -> dict[str, Any]:
-        """The attributes of its result."""
+    def attrs(self, signal: str) -> dict[str, Any]:
+        """The attributes of its result, whose rows are of a signal."""
         words, draws = self.words, self.draws
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         apart = ("draws", "words", "settings", *["warning"] * (not self.warning))
         plain = {name: value for name, value in plain.items() if name not in apart}
         return {
-            **self.settings, **plain, "correct": list(self.correct), "corrected_over": list(self.corrected_over),
+            **self.settings, **plain, "correct": list(self.correct),
+            "corrected_over": list(self.corrected_over) or [signal],
             "null_kind": draws.null.kind, "null_name": draws.null.name, "n_draws": draws.n, "exact": int(draws.exact),
-            "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject, "finding": words.finding,
+            "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject,
+            "finding": words.finding or words.tested,
             "hypothesis": f"Tested: {words.tested}, against the hypothesis that {draws.null.statement}",
             "not_excluded": words.not_excluded or draws.null.not_excluded, "procedure": words.procedure,
             "statistic": words.name, "two_sided": words.two_sided, "references": list(words.references),

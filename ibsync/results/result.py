@@ -146,7 +146,7 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
 
     attrs = {name: value for name, value in rows.attrs.items() if name not in SETTINGS}
     dataset = rows.assign(labelled(ARRAYS))
-    dataset.attrs = {**attrs, **encode_attrs({**record.attrs(), "kind": "result"})}
+    dataset.attrs = {**attrs, **encode_attrs({**record.attrs(str(rows["signal"].item())), "kind": "result"})}
     null = xr.Dataset(labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in ("epoch", "band")})
     return Result(dataset, null.set_coords([name for name in ("hist_center",) if name in null]))
 
