@@ -44,10 +44,10 @@ def _check_format(file: h5py.File, path: Path) -> None:
             )
         raise InputError(f"{path}: not an ibsync study file; make one with: ibsync pack FOLDER -o study.h5")
     version = str(file.attrs.get("ibsync_format_version", ""))
-    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
-        raise InputError(
-            f"{path}: study format {version!r}, this ibsync reads {FORMAT_VERSION}; update ibsync or pack again"
-        )
+    major, own = version.split(".")[0], FORMAT_VERSION.split(".")[0]
+    if major != own:
+        fix = "update ibsync" if major.isdecimal() and int(major) > int(own) else "pack the recordings again"
+        raise InputError(f"{path}: study format {version!r}, this ibsync reads {FORMAT_VERSION}; {fix}")
 
 
 def _read_table(file: h5py.File, name: str, path: Path) -> Table:
