@@ -179,7 +179,7 @@ def _percent(share: float) -> str:
 
 
 def _least_p(n_dyads: int, of: StudyPower) -> float:
-    n_units = len({of.model.names(dyad)[2] for dyad in range(n_dyads)})
+    n_units = len({of.model.roster.names(dyad)[2] for dyad in range(n_dyads)})
     if n_units < LEAST_UNITS:
         return 1.0
     draws = Exchanges.plan(_labels(n_units), of.n_perm, of.seed, list_up_to=of.n_perm)
