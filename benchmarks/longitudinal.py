@@ -227,8 +227,8 @@ def measure_pseudo(settings: Settings) -> dict[str, Any]:
         ]
     return {
         "how": f"coherence of {N_DYADS} dyads in {N_SESSIONS} sessions, in numbers; partners are on average as "
-        f"coherent as pseudo-dyads; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has a "
-        "level of its own, and so partners do not match pseudo-dyads in spread",
+        f"coherent as pseudo-dyads; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has "
+        "a level of its own, and so partners do not match pseudo-dyads in spread",
         "rows": rows,
     }
 
@@ -413,9 +413,9 @@ def measure_power(settings: Settings) -> dict[str, Any]:
                     "rate": count / n_sims, "low": low, "high": high, "hypothesis_holds": False,
                 })  # fmt: skip
     return {
-        "how": f"share of studies in which what was simulated is found at {LEVEL:g}, both tails, {N_PERM} permutations; "
-        "growth 0.01 a session, between dyads sd 0.01, level sd 0.03, sessions sd 0.02, error sd 0.04; outcomes with a "
-        "correlation of 0.6 with the true growth, or the true level, of dyads",
+        "how": f"share of studies in which what was simulated is found at {LEVEL:g}, both tails, {N_PERM} "
+        "permutations; growth 0.01 a session, between dyads sd 0.01, level sd 0.03, sessions sd 0.02, error sd 0.04; "
+        "outcomes with a correlation of 0.6 with the true growth, or the true level, of dyads",
         "models": {"simulated": asdict(PILOT)},
         "rows": rows,
     }
