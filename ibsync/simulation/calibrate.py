@@ -1,4 +1,4 @@
-"""How often a test rejects on a study's own recordings of people who never met, and what coupling it would find.
+"""How often a test rejects on a study's own recordings of pseudo-dyads, and what coupling it would find.
 
 Null data are recordings of people who never met, and therefore cannot have interacted, but who saw the same stimuli,
 breathed, moved and were recorded with the same machine. What a test calls synchrony there is not interaction.
@@ -34,7 +34,7 @@ from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
 from ..study.study import NULL_KINDS, REPAIRINGS, Study
 from ..study.surrogate_runs import FAMILY_OPTIONS
-from .calibrated_tests import Design, RepairedStudies, SimulatedTests, SurrogateDyads
+from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
 
 REPAIR_DRAWS, SURROGATE_DRAWS = 999, 39
@@ -45,6 +45,8 @@ POWER_SHARE = 4
 MOST_CELLS = 20
 _FEWEST_IN_CELL = 5
 _FEW_DYADS = 6
+
+_Tests = RepairedStudies | SurrogateDyads
 
 
 def calibrate(
@@ -107,9 +109,8 @@ def calibrate(
         epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
-    tests: SimulatedTests
+    tests: _Tests
     if kind == "repair":
-        RepairedStudies.check(study, design)
         tests = RepairedStudies(study, design, progress=progress)
     else:
         tests = SurrogateDyads(study, design, n_sims)
@@ -178,9 +179,7 @@ def _cells(ranks: NDArray[np.int64], n_draws: int) -> tuple[tuple[int, ...], tup
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _warnings(
-    study: Study, design: Design, tests: SimulatedTests, physiology: Mapping[str, ArrayLike] | None
-) -> Iterable[str]:
+def _warnings(study: Study, design: Design, tests: _Tests, physiology: Mapping[str, ArrayLike] | None) -> Iterable[str]:
     n_dyads = len({row.dyad for row in study.dyads})
     if n_dyads < _FEW_DYADS:
         yield f"{n_dyads} dyads are few: what they do says little about others."

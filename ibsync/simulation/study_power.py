@@ -21,6 +21,7 @@ from ..nulls.relabelling import LEAST_UNITS, Exchanges
 from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
 from ..recordings.whole_files import JsonFile
+from .checks import is_whole, whole
 from .courses import TIES
 from .study_model import Drawn, SynchronyModel, therapist_labels
 
@@ -36,7 +37,7 @@ _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), stric
 
 @dataclass(frozen=True)
 class StudyPower(JsonFile):
-    """How often the test of a longitudinal study finds what was planted, by dyads and sessions.
+    """How often the test of a longitudinal study finds what was simulated, by dyads and sessions.
 
     Attributes
     ----------
@@ -88,13 +89,13 @@ class StudyPower(JsonFile):
         """By number of sessions the fewest dyads tried that reach the wanted power; None if no number does."""
         reached = self.power >= self.wanted
         return {
-            sessions: next((n for n, there in zip(self.dyads, column, strict=True) if there), None)
+            sessions: next((n for n, is_enough in zip(self.dyads, column, strict=True) if is_enough), None)
             for sessions, column in zip(self.sessions, reached.T, strict=True)
         }
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is needed, by number of sessions; and what no number of simulations can mend."""
+        """What is needed, by number of sessions; and what no number of simulations can fix."""
         return (*(self._enough_words(sessions) for sessions in self.sessions), *self._hopeless_words())
 
     def _enough_words(self, sessions: int) -> str:
@@ -160,9 +161,9 @@ class StudyPower(JsonFile):
         own = asdict(self.model)
         course = {name: value for name, value in own.pop("growth").items() if value != default["growth"][name]}
         del own["level"], default["level"]
-        told = {f"growth {name}": value for name, value in course.items()}
-        told |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
-        words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in told.items())
+        settings = {f"growth {name}": value for name, value in course.items()}
+        settings |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
+        words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items())
         return f"{self.n_sims} studies for each number, {self.n_perm} permutations, seed {self.seed}; {words}."
 
 
@@ -210,7 +211,7 @@ def study_power(
 ) -> StudyPower:
     """How many dyads and sessions a study needs, from studies simulated by a model.
 
-    A study counts if its test finds the first channel pair, in which the model plants growth and what goes with
+    A study counts if its test finds the first channel pair, in which the model has growth and what goes with
     outcomes. The tests are those of `ibs.plasticity` (signs of slopes) and `ibs.outcome`, with the step-down maximum
     where there are several pairs; clients of one therapist change signs together, and outcomes only among themselves.
     Studies in which too few dyads have two sessions find nothing.
@@ -218,8 +219,8 @@ def study_power(
     Parameters
     ----------
     model : SynchronyModel
-        What is planted and how much dyads, sessions and measurements vary. With nothing planted the power is the rate
-        of false positives.
+        What there is to find and how much dyads, sessions and measurements vary. With nothing to find the power is the
+        false-positive rate.
     dyads, sessions : sequence of int
         Numbers to try, rising.
     test : {"plasticity", "outcome"}
@@ -327,13 +328,13 @@ class _Tested:
     def _plasticity(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
         change = _slopes(drawn.coherence)
-        kept = np.flatnonzero(np.isfinite(change).any(axis=1))
-        of_dyads = [name or f"d{dyad}" for dyad, name in zip(kept, therapist_labels(self.model, kept), strict=True)]
+        dyads = np.flatnonzero(np.isfinite(change).any(axis=1))
+        of_dyads = [name or f"d{dyad}" for dyad, name in zip(dyads, therapist_labels(self.model, dyads), strict=True)]
         names = list(dict.fromkeys(of_dyads))
         if len(names) < LEAST_UNITS:
             return 1.0
         # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
-        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[kept]
+        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[dyads]
         draws = Exchanges.plan(names, self.n_perm, seed, list_up_to=self.n_perm)
         return self._first(exchange_test(np.stack([sums, -sums], 1), draws, tail=self.tail, correct=self.correct))
 
@@ -348,9 +349,9 @@ class _Tested:
         shuffles = Shuffles.plan(units, strata, self.n_perm, seed, list_up_to=self.n_perm)
         return self._first(FreedmanLane(values, outcome, intercepts, shuffles, tail=self.tail).run(self.correct))
 
-    def _first(self, found: Mapping[str, NDArray[Any]]) -> float:
+    def _first(self, test: Mapping[str, NDArray[Any]]) -> float:
         """The p of the first pair, corrected if there are others."""
-        return float(found["p_max" if self.correct else "p"][0])
+        return float(test["p_max" if self.correct else "p"][0])
 
 
 def _one_outcome(model: SynchronyModel, name: str | None) -> str:
@@ -386,19 +387,19 @@ def _related(
     drawn: Drawn, outcome: Floats, level: Level | None, model: SynchronyModel
 ) -> tuple[Floats, Floats, list[str], list[str]]:
     """Synchrony [unit, pair], outcome [unit], labels of units, and within which they are exchanged."""
-    there = np.isfinite(drawn.coherence[..., 0])
+    present = np.isfinite(drawn.coherence[..., 0])
+    labels = _labels(len(present))
     if level == "within":
-        there &= there.sum(axis=1, keepdims=True) >= 2
-        dyads, sessions = np.nonzero(there)
-        strata = [_labels(len(there))[dyad] for dyad in dyads]
+        present &= present.sum(axis=1, keepdims=True) >= 2
+        dyads, sessions = np.nonzero(present)
+        strata = [labels[dyad] for dyad in dyads]
         return drawn.coherence[dyads, sessions], outcome[dyads, sessions], [str(s) for s in sessions], strata
-    n = there.sum(axis=1)
-    mean = np.where(there[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
+    n = present.sum(axis=1)
+    mean = np.where(present[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
     values = mean if level == "mean" else _slopes(drawn.coherence)
-    kept = np.flatnonzero(np.isfinite(values).all(axis=1))
-    of_dyads = np.where(there, outcome, 0.0).sum(axis=1) / n
-    units = [_labels(len(there))[dyad] for dyad in kept]
-    return values[kept], of_dyads[kept], units, therapist_labels(model, kept)
+    dyads = np.flatnonzero(np.isfinite(values).all(axis=1))
+    of_dyads = np.where(present, outcome, 0.0).sum(axis=1) / n
+    return values[dyads], of_dyads[dyads], [labels[dyad] for dyad in dyads], therapist_labels(model, dyads)
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -408,7 +409,7 @@ def _rising(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
     """Whole numbers of at least 1, each above the one before."""
     listed = [numbers] if isinstance(numbers, int | np.integer) else list(numbers)
     for number in listed:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+        if not is_whole(number, 1):
             raise PlanError(f"{name} holds {number!r}; give whole numbers of at least 1")
     if not listed or listed != sorted(set(listed)):
         raise PlanError(f"{name} must rise, each number once, got {listed!r}")
@@ -428,9 +429,8 @@ def _check_numbers(alpha: float, wanted: float, n_sims: int, n_perm: int) -> Non
     for name, share in (("alpha", alpha), ("wanted", wanted)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
             raise PlanError(f"{name} = {share!r} must lie between 0 and 1")
-    for name, count in (("n_sims", n_sims), ("n_perm", n_perm)):
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise PlanError(f"{name} = {count!r} must be a whole number of at least 1")
+    whole("n_sims", n_sims, 1)
+    whole("n_perm", n_perm, 1)
     if alpha * (n_perm + 1) < 1 - 1e-12:
         raise PlanError(
             f"{n_perm} permutations cannot give a p of {alpha:g}: take n_perm of at least {int(np.ceil(1 / alpha)) - 1}"
