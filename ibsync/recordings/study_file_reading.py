@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .recording import DyadRow, Event, Recording, check_dyads
-from .study_file_writing import COLUMNS, FORMAT_VERSION, INDEX_TEXT
+from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT
 
 Table = dict[str, NDArray[Any]]
 
@@ -82,7 +82,7 @@ def _read_recordings(file: h5py.File, index: Table, events: Table) -> tuple[Reco
             good=tuple(bool(mark == 1) for mark in index["channel_good"][k][: len(channels[montage])]),
             events=tuple(marks[k]),
             n_missing=int(index["n_missing"][k]),
-            **{key: str(index[key][k]) for key in INDEX_TEXT if key not in ("recording", "block", "signals")},
+            **{key: str(index[key][k]) for key in RECORDING_TEXT},
         )
         for k, montage in enumerate(index["montage"])
     )

@@ -118,7 +118,7 @@ def calibrate(
     warnings = tuple(_warnings(study, design, tests, physiology))
     n_power = max(1, n_sims // POWER_SHARE)
     ranks = np.array([tests.rank(k) for k in with_bar(range(n_sims), "level", "simulation", progress)])
-    found = [
+    n_found = [
         sum(tests.finds(k, float(g)) for k in with_bar(range(n_power), f"coupling {g:g}", "simulation", progress))
         for g in couplings
     ]
@@ -128,9 +128,8 @@ def calibrate(
     return Calibration(
         kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
         attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
-        couplings=tuple(float(g) for g in couplings), found=tuple(found), n_power=n_power, level_unit=tests.level_unit,
-        power_unit=tests.power_unit, design=tests.page,
-        warnings=warnings, signal=signal, bands=tuple(spec.bands or {}), seed=seed,
+        couplings=tuple(float(g) for g in couplings), found=tuple(n_found), n_power=n_power,
+        level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings, signal=signal, bands=tuple(spec.bands or {}), seed=seed,
     )  # fmt: skip
 
 
@@ -204,9 +203,9 @@ def _warnings(study: Study, design: Design, tests: _Tests, physiology: Mapping[s
 
 
 def _burst_words(study: Study, design: Design) -> Iterable[str]:
-    found = common_bursts(study, dict(design.spec.bands or {}), design.signal, design.seed)
-    for name, (correlation, p) in found.items():
-        if p * len(found) <= _SURE:
+    bursts = common_bursts(study, dict(design.spec.bands or {}), design.signal, design.seed)
+    for name, (correlation, p) in bursts.items():
+        if p * len(bursts) <= _SURE:
             meaning = (
                 "re-pairing allows for it"
                 if design.kind == "repair"
