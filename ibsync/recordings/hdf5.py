@@ -196,13 +196,12 @@ def _vet_chunks(creation: h5py.h5p.PropDCID, item_bytes: int, name: str) -> None
 def check_output(path: Path) -> Path:
     """The resolved path, if a study can be written there; refused before any work is done."""
     target = check_writable(path)
-    if target.exists() and target.stat().st_size and not _is_ours(target):
+    if target.exists() and target.stat().st_size and not _is_study(target):
         raise InputError(f"{path}: exists and is not an ibsync study; choose another output name or remove it first")
     return target
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file may be replaced without a second thought, as one that ibsync packed."""
+def _is_study(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "ibsync_format" in file.attrs

@@ -129,12 +129,12 @@ def calibrate(
         kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
         attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
         couplings=tuple(float(g) for g in couplings), found=tuple(n_found), n_power=n_power,
-        level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings, signal=signal, bands=tuple(spec.bands or {}), seed=seed,
+        level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings,
+        signal=signal, bands=tuple(spec.bands or {}), seed=seed,
     )  # fmt: skip
 
 
 def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
-    """Refuse words and numbers that cannot be meant."""
     if design.kind not in NULL_KINDS:
         near = difflib.get_close_matches(str(design.kind), NULL_KINDS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"

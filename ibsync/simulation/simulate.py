@@ -185,7 +185,7 @@ def simulate(  # type: ignore[misc]
     """
     for name, count in (("n_dyads", n_dyads), ("n_sessions", n_sessions), ("n_channels", n_channels)):
         whole(f"simulate: {name}", count, 1)
-    durations = _durations(duration, n_sessions)
+    durations = tuple(_of_sessions("duration", duration, n_sessions).tolist())
     n_times = max(_n_times(seconds, sfreq) for seconds in durations)
     least = positive_fraction("simulate: shortest", shortest) * min(durations)
     _n_times(least, sfreq)
@@ -397,7 +397,6 @@ def _session(
 
 
 def _arrays(study: _Study) -> Simulation:
-    """All signals of a study in two arrays."""
     design, size = study.design, (study.n_dyads, study.n_sessions)
     hbo, hbr = (np.full((*size, 2, design.n_channels, design.n_times), np.nan, np.float32) for _ in range(2))
     mean_coupling = np.full(size, np.nan)
@@ -421,7 +420,6 @@ def _arrays(study: _Study) -> Simulation:
 
 
 def _study_file(path: str | Path, study: _Study) -> Study:
-    """Write the study and open it."""
     from ..recordings.study_file import write_study
     from ..study.study import Study
 
@@ -462,7 +460,6 @@ def _rate(motion: float) -> float:
 
 
 def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: bool) -> tuple[int, ...]:
-    """Sessions with strangers, by number."""
     last = n_sessions + 1
     for session in sessions:
         if not is_whole(session, 0) or session > last:
@@ -476,16 +473,15 @@ def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: boo
     return tuple(int(session) for session in sessions)
 
 
-def _durations(duration: float | Sequence[float], n_sessions: int) -> tuple[float, ...]:
-    """Length of each session in s."""
-    values = np.asarray(duration, np.float64)
+def _of_sessions(name: str, value: float | Sequence[float], n_sessions: int) -> Floats:
+    """One value for each session, float64 [session]."""
+    values = np.asarray(value, np.float64)
     if values.ndim > 1 or values.size not in (1, n_sessions):
-        raise PlanError(f"simulate: duration has {values.size} values for {n_sessions} sessions; give one, or one each")
-    return tuple(float(seconds) for seconds in np.broadcast_to(values.reshape(-1), n_sessions))
+        raise PlanError(f"simulate: {name} has {values.size} values for {n_sessions} sessions; give one, or one each")
+    return np.broadcast_to(values.reshape(-1), n_sessions)
 
 
 def _n_times(duration: float, sfreq: float) -> int:
-    """Number of samples of a recording."""
     for name, value in (("duration", duration), ("sfreq", sfreq)):
         if not (np.isfinite(value) and value > 0):
             raise PlanError(f"simulate: {name} = {value!r} must be a positive number")
@@ -496,7 +492,6 @@ def _n_times(duration: float, sfreq: float) -> int:
 
 
 def _checked_epochs(epochs: Sequence[EpochSpan], duration: float) -> tuple[EpochSpan, ...]:
-    """Epochs as (label, start, stop), each inside the recording."""
     for label, start, stop in epochs:
         if not 0 <= start < stop <= duration:
             raise PlanError(
@@ -539,13 +534,10 @@ def _coupling_course(
     if isinstance(coupling, Mapping):
         course = _epoch_course(coupling, epochs, design)
         return np.tile(course, (n_sessions, 1)), _epoch_course(dict.fromkeys(coupling, 1.0), epochs, design)
-    values = np.asarray(coupling, np.float64)
-    if values.ndim > 1 or values.size not in (1, n_sessions):
-        raise PlanError(f"simulate: coupling has {values.size} values for {n_sessions} sessions; give one, or one each")
-    for value in values.flat:
-        fraction("simulate: coupling", float(value))
-    course = np.broadcast_to(np.atleast_1d(values)[:, None], (n_sessions, design.n_times))
-    return course, np.ones(design.n_times)
+    values = _of_sessions("coupling", coupling, n_sessions)
+    for value in values.tolist():
+        fraction("simulate: coupling", value)
+    return np.broadcast_to(values[:, None], (n_sessions, design.n_times)), np.ones(design.n_times)
 
 
 def _epoch_course(coupling: Mapping[str, float], epochs: tuple[EpochSpan, ...], design: Design) -> Floats:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,9 +150,9 @@ class SynchronyModel:
         PlanError
             If fewer than two dyads have two sessions, or one stands twice in a session.
         """
-        spread = _spread_of(pilot)
-        course = Growth(mean=growth, sd=spread.growth_sd, level_sd=spread.level_sd)
-        return cls(level=spread.level, growth=course, noise_sd=spread.noise_sd, **more)
+        level, spread = _spread_of(pilot)
+        course = Growth(mean=growth, sd=spread.growth, level_sd=spread.level)
+        return cls(level=level, growth=course, noise_sd=spread.noise, **more)
 
     def draw(self, n_dyads: int, n_sessions: int, seed: Seed = 0) -> Drawn:
         """One study as arrays; each seed, a whole number or several, gives a study of its own in all its numbers."""
@@ -275,19 +275,16 @@ def _attrs() -> Mapping[str, str | int | float]:
 # --- a pilot ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """What a pilot tells: standard deviations, and the mean of all its values."""
+class _Spread(NamedTuple):
+    """Standard deviations of a pilot."""
 
     level: float
-    level_sd: float
-    growth_sd: float
-    noise_sd: float
+    growth: float
+    noise: float
 
 
-@dataclass(frozen=True)
-class _Line:
-    """Straight lines through the sessions of one dyad, all float64 [feature].
+class _Lines(NamedTuple):
+    """Straight lines through the sessions of dyads, float64 [feature] of one or [dyad, feature].
 
     `square` and `residual` are sums of squares, of time about its mean and about the line; `start` is at time 0.
     """
@@ -299,25 +296,24 @@ class _Line:
     start: Floats
     residual: Floats
 
-    @classmethod
-    def through(cls, values: Floats, times: Floats) -> _Line:
-        """Least squares over what is there: [session, feature] over [session]."""
-        present = np.isfinite(values)
-        n = present.sum(axis=0).astype(np.float64)
-        many = np.maximum(n, 1)
-        when = np.where(present, times[:, None], 0.0)
-        mean_time = when.sum(axis=0) / many
-        t = np.where(present, times[:, None] - mean_time, 0.0)
-        mean = np.where(present, values, 0.0).sum(axis=0) / many
-        y = np.where(present, values - mean, 0.0)
-        square = (t**2).sum(axis=0)
-        slope = np.divide((t * y).sum(axis=0), square, out=np.full(square.shape, np.nan), where=square > 0)
-        residual = (np.where(present, y - slope * t, 0.0) ** 2).sum(axis=0)
-        return cls(n, mean_time, square, slope, mean - slope * mean_time, residual)
+
+def _line(values: Floats, times: Floats) -> _Lines:
+    """Least squares over the values [session, feature] that are present, for times [session]."""
+    present = np.isfinite(values)
+    n = present.sum(axis=0).astype(np.float64)
+    at_least_one = np.maximum(n, 1)
+    mean_time = np.where(present, times[:, None], 0.0).sum(axis=0) / at_least_one
+    t = np.where(present, times[:, None] - mean_time, 0.0)
+    mean = np.where(present, values, 0.0).sum(axis=0) / at_least_one
+    y = np.where(present, values - mean, 0.0)
+    square = (t**2).sum(axis=0)
+    slope = np.divide((t * y).sum(axis=0), square, out=np.full(square.shape, np.nan), where=square > 0)
+    residual = (np.where(present, y - slope * t, 0.0) ** 2).sum(axis=0)
+    return _Lines(n, mean_time, square, slope, mean - slope * mean_time, residual)
 
 
-def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
-    """Components of variance by the method of moments, averaged over features before roots are taken."""
+def _spread_of(pilot: Result | xr.Dataset) -> tuple[float, _Spread]:
+    """Mean of all values, and components of variance by moments, averaged over features before roots are taken."""
     dataset = pilot.dataset if isinstance(pilot, Result) else pilot
     if "session" not in dataset.coords or "dyad" not in dataset.dims:
         raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
@@ -326,18 +322,17 @@ def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
     values = values - dataset["null_mean"] if "null_mean" in dataset else values
     array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
     names, times = dataset["dyad"].values.astype(str), _times([str(label) for label in dataset["session"].values])
-    lines = [_Line.through(array[names == name], times[names == name]) for name in dict.fromkeys(names)]
-    stacked = {word: np.stack([getattr(line, word) for line in lines]) for word in _Line.__dataclass_fields__}
-    has = np.isfinite(stacked["slope"])
-    if not (has.sum(axis=0) >= 2).any():
+    of_dyads = [_line(array[names == name], times[names == name]) for name in dict.fromkeys(names)]
+    lines = _Lines(*map(np.stack, zip(*of_dyads, strict=True)))
+    usable = np.isfinite(lines.slope).sum(axis=0) >= 2
+    if not usable.any():
         raise PlanError("the pilot has fewer than two dyads with two sessions, so it does not tell how they change")
-    every = has.sum(axis=0) >= 2
-    spread = _components({word: part[:, every] for word, part in stacked.items()}, has[:, every])
-    return replace(spread, level=float(np.nanmean(array)))
+    return float(np.nanmean(array)), _components(_Lines(*(part[:, usable] for part in lines)))
 
 
-def _components(of: Mapping[str, Floats], has: NDArray[np.bool_]) -> _Spread:
-    """From lines [dyad, feature], of which each feature has two at least."""
+def _components(of: _Lines) -> _Spread:
+    """From lines, of which each feature has two at least."""
+    has = np.isfinite(of.slope)
     n_dyads = has.sum(axis=0)
 
     def mean(part: Floats) -> Floats:
@@ -346,19 +341,18 @@ def _components(of: Mapping[str, Floats], has: NDArray[np.bool_]) -> _Spread:
     def variance(part: Floats) -> Floats:
         return np.asarray(np.where(has, (part - mean(part)) ** 2, 0.0).sum(axis=0) / (n_dyads - 1))
 
-    square = np.where(has, of["square"], 1.0)
-    freedom = np.where(has, of["n"] - 2, 0.0).sum(axis=0)
+    square = np.where(has, of.square, 1.0)
+    freedom = np.where(has, of.n - 2, 0.0).sum(axis=0)
     if freedom.any():
-        noise = float(np.where(has, of["residual"], 0.0)[:, freedom > 0].sum(axis=0).dot(1 / freedom[freedom > 0]))
+        noise = float(np.where(has, of.residual, 0.0)[:, freedom > 0].sum(axis=0).dot(1 / freedom[freedom > 0]))
         noise /= int((freedom > 0).sum())
-        change = float(np.mean(variance(of["slope"]) - noise * mean(1 / square)))
+        change = float(np.mean(variance(of.slope) - noise * mean(1 / square)))
     else:
-        about = np.where(has, (of["slope"] - mean(of["slope"])) ** 2 * square, 0.0)
+        about = np.where(has, (of.slope - mean(of.slope)) ** 2 * square, 0.0)
         noise, change = float(np.mean(about.sum(axis=0) / (n_dyads - 1))), 0.0
-    error = mean(1 / np.maximum(of["n"], 1) + of["mean_time"] ** 2 / square)
-    level = float(np.mean(variance(of["start"]) - noise * error))
-    level_sd, growth_sd, noise_sd = (float(np.sqrt(max(part, 0.0))) for part in (level, change, noise))
-    return _Spread(np.nan, level_sd, growth_sd, noise_sd)
+    error = mean(1 / np.maximum(of.n, 1) + of.mean_time**2 / square)
+    level = float(np.mean(variance(of.start) - noise * error))
+    return _Spread(*(float(np.sqrt(max(part, 0.0))) for part in (level, change, noise)))
 
 
 def _times(labels: Sequence[str]) -> Floats:

@@ -257,19 +257,20 @@ def study_power(
     >>> study_power(model, [8, 12], [4], n_sims=100, n_perm=199).enough
     {4: 8}
     """
-    sizes = [_rising("dyads", dyads), _rising("sessions", sessions)]
-    tested = _Tested.of(model, test, outcome, level, alpha, _tail(tail), n_perm)
-    _check_sizes(tested, *sizes)
-    _check_numbers(alpha, wanted, n_sims, n_perm)
+    n_dyads, n_sessions = _rising("dyads", dyads), _rising("sessions", sessions)
+    if not isinstance(model, SynchronyModel):
+        raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
+    tested = _Tested(model, *_relation(model, test, outcome, level), alpha, _tail(tail), n_perm)
+    _check(tested, n_dyads, n_sessions, wanted, n_sims)
     split_seed(seed)
-    cells = [(n, s) for n in sizes[0] for s in sizes[1]]
+    cells = [(n, s) for n in n_dyads for s in n_sessions]
     jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
     found = [
         tested.finds(n, s, (seed, k)) for n, s, k in with_bar(jobs, "power", "study", progress, len(cells) * n_sims)
     ]
-    counts = np.array(found).reshape(len(sizes[0]), len(sizes[1]), n_sims).sum(axis=2)
+    counts = np.array(found).reshape(len(n_dyads), len(n_sessions), n_sims).sum(axis=2)
     return StudyPower(
-        test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=sizes[0], sessions=sizes[1],
+        test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
         found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
         n_perm=n_perm, seed=seed,
     )  # fmt: skip
@@ -288,30 +289,6 @@ class _Tested:
     alpha: float
     tail: Tail
     n_perm: int
-
-    @classmethod
-    def of(
-        cls,
-        model: SynchronyModel,
-        test: str,
-        outcome: str | None,
-        level: str | None,
-        alpha: float,
-        tail: Tail,
-        n_perm: int,
-    ) -> _Tested:
-        if not isinstance(model, SynchronyModel):
-            raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
-        if test not in get_args(TestName):
-            raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
-        if test == "plasticity":
-            if outcome is not None or level is not None:
-                raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
-            return cls(model, None, None, alpha, tail, n_perm)
-        name = _one_outcome(model, outcome)
-        if level is not None and level not in get_args(Level):
-            raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
-        return cls(model, name, level or _level_of(model, name), alpha, tail, n_perm)  # type: ignore[arg-type]
 
     @property
     def correct(self) -> tuple[str, ...]:
@@ -352,6 +329,22 @@ class _Tested:
     def _first(self, test: Mapping[str, NDArray[Any]]) -> float:
         """The p of the first pair, corrected if there are others."""
         return float(test["p_max" if self.correct else "p"][0])
+
+
+def _relation(
+    model: SynchronyModel, test: str, outcome: str | None, level: Level | None
+) -> tuple[str | None, Level | None]:
+    """The outcome that is tested, and at which level; nothing for plasticity."""
+    if test not in get_args(TestName):
+        raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
+    if test == "plasticity":
+        if outcome is not None or level is not None:
+            raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
+        return None, None
+    name = _one_outcome(model, outcome)
+    if level is not None and level not in get_args(Level):
+        raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
+    return name, level or _level_of(model, name)
 
 
 def _one_outcome(model: SynchronyModel, name: str | None) -> str:
@@ -416,16 +409,14 @@ def _rising(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(number) for number in listed)
 
 
-def _check_sizes(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...]) -> None:
+def _check(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...], wanted: float, n_sims: int) -> None:
     """Refuse numbers that no test can be made of."""
     least = LEAST_UNITS if tested.outcome is None else LEAST_OF_OUTCOME
     if dyads[0] < least:
         raise PlanError(f"{dyads[0]} dyads are too few for this test; give {least} or more")
     if sessions[0] < 2 and tested.level != "mean":
         raise PlanError("1 session does not tell a change or a course; give 2 or more sessions")
-
-
-def _check_numbers(alpha: float, wanted: float, n_sims: int, n_perm: int) -> None:
+    alpha, n_perm = tested.alpha, tested.n_perm
     for name, share in (("alpha", alpha), ("wanted", wanted)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
             raise PlanError(f"{name} = {share!r} must lie between 0 and 1")
