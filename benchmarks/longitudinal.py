@@ -1,4 +1,4 @@
-"""How often tests of change over sessions and of outcomes reject when there is nothing, and find what was planted.
+"""How often tests of change over sessions and of outcomes reject when there is nothing, and find what was simulated.
 
 python benchmarks/longitudinal.py [--sims 1000] [--only SECTION ...] [--out benchmarks/results/NAME.json]
 
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from calibration import aligned, rate_row, rate_table
 from measure import provenance
+from model_null import study_and_null
 from numpy.typing import NDArray
 
 import ibsync as ibs
@@ -173,7 +174,7 @@ def _drawn(model: SynchronyModel, seed: tuple[int, ...]) -> Study:
     """A study, with its null where partners may be exchanged."""
     if model.therapists:
         return model.study(N_DYADS, N_SESSIONS, seed), None
-    return model.study_and_null(N_DYADS, N_SESSIONS, seed, n=N_PERM)
+    return study_and_null(model, N_DYADS, N_SESSIONS, seed, n=N_PERM)
 
 
 def _quietly(test: Callable[..., Floats], *words: Any) -> Floats:
@@ -195,8 +196,8 @@ def pooled(real: Any, null: Null) -> Floats:
     from scipy.stats import ttest_ind
 
     values = real["coherence"].to_numpy().reshape(real.sizes["dyad"], -1)
-    strangers = null.pair_values[:, ~np.eye(N_DYADS, dtype=bool)].reshape(-1, values.shape[1])
-    return np.asarray(ttest_ind(values, strangers, axis=0, equal_var=False).pvalue)
+    pseudo_dyads = null.pair_values[:, ~np.eye(N_DYADS, dtype=bool)].reshape(-1, values.shape[1])
+    return np.asarray(ttest_ind(values, pseudo_dyads, axis=0, equal_var=False).pvalue)
 
 
 PEOPLE: dict[str, SynchronyModel] = {
@@ -211,12 +212,12 @@ AGAINST_PSEUDO: dict[str, Callable[[Any, Null], Floats]] = {
 
 
 def measure_pseudo(settings: Settings) -> dict[str, Any]:
-    """Partners who are on average not more coherent than strangers."""
+    """Partners who are on average not more coherent than pseudo-dyads."""
     rows = []
     for scenario, model in PEOPLE.items():
         rejected: dict[str, list[Bools]] = {}
         for seed in settings.seeds(N_PAIRS):
-            real, null = replace(model, n_pairs=N_PAIRS).study_and_null(N_DYADS, N_SESSIONS, seed, n=N_PERM)
+            real, null = study_and_null(replace(model, n_pairs=N_PAIRS), N_DYADS, N_SESSIONS, seed, n=N_PERM)
             for test, p in AGAINST_PSEUDO.items():
                 rejected.setdefault(test, []).append(p(real, null) <= LEVEL)
         holds = scenario != "dyads differ"
@@ -226,8 +227,8 @@ def measure_pseudo(settings: Settings) -> dict[str, Any]:
         ]
     return {
         "how": f"coherence of {N_DYADS} dyads in {N_SESSIONS} sessions, in numbers; partners are on average as "
-        f"coherent as strangers; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has a "
-        "level of its own, and so partners do not match strangers in spread",
+        f"coherent as pseudo-dyads; share of studies with p <= {LEVEL:g}, both tails. Where dyads differ each dyad has "
+        "a level of its own, and so partners do not match pseudo-dyads in spread",
         "rows": rows,
     }
 
@@ -334,13 +335,13 @@ def engine(duration_s: float, coi: str) -> Engine:
 
 
 def of_lengths(coi: str, seed: tuple[int, int]) -> Study:
-    """Strangers who are recorded longer from session to session, and their null, computed from signals."""
+    """Pseudo-dyads who are recorded longer from session to session, and their null, computed from signals."""
     n = len(DURATIONS_S)
     made = ibs.simulate(
         n_dyads=N_DYADS, n_sessions=n, n_channels=1, duration=DURATIONS_S, sfreq=SFREQ_HZ, coupled_band=BAND_HZ,
         coupling=0.0, seed=1000 * seed[0] + seed[1],
     )  # fmt: skip
-    real, null = SynchronyModel().study_and_null(N_DYADS, n, seed, n=N_PERM)
+    real, null = study_and_null(SynchronyModel(), N_DYADS, n, seed, n=N_PERM)
     tables = []
     for session, seconds in enumerate(DURATIONS_S):
         here, n_samples = engine(seconds, coi), round(seconds * SFREQ_HZ)
@@ -412,10 +413,10 @@ def measure_power(settings: Settings) -> dict[str, Any]:
                     "rate": count / n_sims, "low": low, "high": high, "hypothesis_holds": False,
                 })  # fmt: skip
     return {
-        "how": f"share of studies in which what was planted is found at {LEVEL:g}, both tails, {N_PERM} permutations; "
-        "growth 0.01 a session, between dyads sd 0.01, level sd 0.03, sessions sd 0.02, error sd 0.04; outcomes with a "
-        "correlation of 0.6 with the true growth, or the true level, of dyads",
-        "models": {"planted": asdict(PILOT)},
+        "how": f"share of studies in which what was simulated is found at {LEVEL:g}, both tails, {N_PERM} "
+        "permutations; growth 0.01 a session, between dyads sd 0.01, level sd 0.03, sessions sd 0.02, error sd 0.04; "
+        "outcomes with a correlation of 0.6 with the true growth, or the true level, of dyads",
+        "models": {"simulated": asdict(PILOT)},
         "rows": rows,
     }
 
@@ -425,7 +426,7 @@ INTERVALS = {"Student": "student", "inverted test": "statistic"}
 
 
 def measure_intervals(settings: Settings) -> dict[str, Any]:
-    """How often 95 % intervals of the mean change per session hold the planted one."""
+    """How often 95 % intervals of the mean change per session hold the simulated one."""
     rows = []
     for scenario, model in SCENARIOS.items():
         model = replace(model, growth=replace(model.growth, mean=GROWN), n_pairs=1)

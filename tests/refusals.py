@@ -1,4 +1,4 @@
-"""What every refusal has in common: one line that names the thing and the mend."""
+"""What every refusal has in common: one line that names the thing and the fix."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The worked example of the docs: its code runs as it stands there, at a small size, and finds what was planted."""
+"""The worked example of the docs: its code runs as it stands there, at a small size, and finds what was simulated."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def page(tmp_path_factory):
     return names, folder
 
 
-def test_the_first_trial_grows_where_it_was_planted(page):
+def test_the_first_trial_grows_where_it_was_simulated(page):
     names, folder = page
     slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()
     assert slope[0] > 0.005

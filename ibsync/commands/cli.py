@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..errors import IbsyncError
+from ..recordings.formats.table import FORMAT_NAMES
 
 DONE, FAILED = 0, 1
 BACKENDS = ("auto", "numpy", "cuda")
@@ -125,7 +126,7 @@ def _add_demo(commands: _Commands) -> None:
 
 
 def _add_pack(commands: _Commands) -> None:
-    parser = _add(commands, "pack", _pack, "Pack SNIRF, BIDS, MNE, MATLAB or CSV recordings into one study file")
+    parser = _add(commands, "pack", _pack, f"Pack recordings ({FORMAT_NAMES}, BIDS folders) into one study file")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder of recordings, or recordings")
     parser.add_argument("-o", "--output", required=True, metavar="STUDY.h5", help="study file to write")
     parser.add_argument("--dyads", metavar="TSV", help="who was recorded with whom; default: dyads.tsv in the folder")

@@ -1,4 +1,4 @@
-"""A small study made on the spot, with the whole main job on it: what was planted, what was found."""
+"""A small study made on the spot, with the whole main job on it: what was simulated, what was found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ output = "{RESULT}"
 report = "{REPORT}"
 
 [wtc]
-bands = {{ planted = {list(BAND_HZ)}, other = {list(OTHER_HZ)} }}
+bands = {{ coupled = {list(BAND_HZ)}, other = {list(OTHER_HZ)} }}
 
 [synchrony]
 signal = "hbo"
@@ -51,7 +51,7 @@ tail = "greater"
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What a demo planted, found and wrote.
+    """What a demo simulated, found and wrote.
 
     Attributes
     ----------
@@ -62,9 +62,9 @@ class DemoOutcome:
     coupled_channels : tuple of str
         Channels that were coupled with the partner's channel of the same name.
     n_hits : int
-        Planted features that were found.
+        Coupled features that were found.
     n_false : int
-        Features found where nothing was planted.
+        Features found where nothing was coupled.
     n_features : int
         Features tested.
     alpha : float
@@ -88,20 +88,20 @@ class DemoOutcome:
         epochs = [TALK, REST]
         return (
             f'study = ibs.Study.open("{(self.folder / STUDY).as_posix()}")\n'
-            f'spec = ibs.WTC(bands={{"planted": {BAND_HZ}, "other": {OTHER_HZ}}})\n'
+            f'spec = ibs.WTC(bands={{"coupled": {BAND_HZ}, "other": {OTHER_HZ}}})\n'
             f"result = ibs.test(study.synchrony(spec, epochs={epochs}), study.null(spec, epochs={epochs}, seed={SEED}))"
         )
 
     def __str__(self) -> str:
-        n_planted = len(self.coupled_channels)
+        n_coupled = len(self.coupled_channels)
         coupled = f"{self.coupled_channels[0]} to {self.coupled_channels[-1]}"
         lines = [
-            f"Planted: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation "
+            f"Simulated: {N_DYADS} dyads; partners share {BAND_HZ[0]:g} to {BAND_HZ[1]:g} Hz with correlation "
             f"{COUPLING:g} in channels {coupled}, while they {TALK}, not while they {REST}.",
-            f"Found:   {self.n_hits} of {n_planted} planted channel pairs, and {self.n_false} of "
-            f"{self.n_features - n_planted} others, at p <= {self.alpha:g} corrected for all {self.n_features} "
+            f"Found:     {self.n_hits} of {n_coupled} coupled channel pairs, and {self.n_false} of "
+            f"{self.n_features - n_coupled} others, at p <= {self.alpha:g} corrected for all {self.n_features} "
             f"(re-pairing of partners, maximum statistic).",
-            f"Backend: {self.backend}; {self.seconds:.1f} s in all.",
+            f"Backend:   {self.backend}; {self.seconds:.1f} s in all.",
             "",
             "Files:",
             *(f"  {self.folder / name}" for name in FILES),
@@ -115,7 +115,7 @@ class DemoOutcome:
 def run_demo(
     folder: str | Path = "ibsync-demo", *, force: bool = False, backend: str = "auto", progress: bool = False
 ) -> DemoOutcome:
-    """Simulate a small study, run the main job on it, and return what was planted and what was found.
+    """Simulate a small study, run the main job on it, and return what was simulated and what was found.
 
     Parameters
     ----------
@@ -196,8 +196,8 @@ def _simulated(path: Path) -> tuple[str, ...]:
 
 
 def _count(dataset: xr.Dataset, coupled: tuple[str, ...]) -> tuple[int, int]:
-    """How many of the planted features, and how many others, pass the test."""
+    """How many of the coupled features, and how many others, pass the test."""
     found = Criterion.of(dataset).passed(dataset)
-    planted = found.sel(epoch=TALK, band="planted")
-    n_hits = sum(bool(planted.sel(channel_a=channel, channel_b=channel)) for channel in coupled)
+    coupled_band = found.sel(epoch=TALK, band="coupled")
+    n_hits = sum(bool(coupled_band.sel(channel_a=channel, channel_b=channel)) for channel in coupled)
     return n_hits, int(found.sum()) - n_hits

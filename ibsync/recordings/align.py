@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .clock import Clock, regrid
-from .formats.source_recording import Incoming
+from .formats.source_recording import SourceRecording
 from .match_recordings import MatchedRow
 
 OnGap = Literal["error", "interpolate", "nan"]
@@ -34,18 +34,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Fit:
-    """Which stretch of a recording goes into the study, and on what grid.
+    """Which stretch of a recording goes into the study, from `start` seconds on, and at what rate in Hz.
 
-    Attributes
-    ----------
-    start : float
-        Seconds that are cut from the beginning.
-    sfreq : float
-        Rate in Hz in the study.
-    n_samples : int
-        Length in the study.
-    gaps : "interpolate", "nan" or None
-        None keeps the recording's own samples; else they are put on a new grid, with this in the gaps.
+    Without `gaps` the recording keeps its own samples; else they are put on a new grid, with this in the gaps.
     """
 
     start: float
@@ -83,7 +74,7 @@ def fit_recordings(rows: Sequence[MatchedRow], wish: Wish, say: Say) -> dict[str
     return fits
 
 
-def _even_clock(recording: Incoming, wish: Wish) -> Clock:
+def _even_clock(recording: SourceRecording, wish: Wish) -> Clock:
     clock = recording.clock
     if clock.irregular and wish.resample is None and wish.on_gap == "error":
         raise InputError(
@@ -126,27 +117,31 @@ def _linked(rows: Iterable[MatchedRow]) -> list[list[str]]:
 
 
 def _fit_together(
-    members: Mapping[str, Incoming], clocks: Mapping[str, Clock], links: Sequence[MatchedRow], wish: Wish, say: Say
+    members: Mapping[str, SourceRecording],
+    clocks: Mapping[str, Clock],
+    links: Sequence[MatchedRow],
+    wish: Wish,
+    say: Say,
 ) -> dict[str, Fit]:
     sfreq = wish.resample or clocks[links[0].a.id].sfreq
-    kept = {name for name, recording in members.items() if clocks[name] is recording.clock}
+    on_grid = {name for name, recording in members.items() if clocks[name] is recording.clock}
     starts = _late_starts(members, sfreq, say)
-    starts = {name: round(start * sfreq) / sfreq if name in kept else start for name, start in starts.items()}
+    starts = {name: round(start * sfreq) / sfreq if name in on_grid else start for name, start in starts.items()}
     if not wish.crop:
         _check_lengths(links, clocks, starts, is_resampled=wish.resample is not None)
     n_samples = min(
         clocks[name].n_samples - round(starts[name] * sfreq)
-        if name in kept
+        if name in on_grid
         else x.clock.count_on_grid(sfreq, starts[name])
         for name, x in members.items()
     )
     if n_samples < 2:
         raise InputError(f"{links[0].label}: the recordings do not overlap in time; check their start times")
     gaps: Literal["interpolate", "nan"] = "nan" if wish.on_gap == "nan" else "interpolate"
-    return {name: Fit(starts[name], sfreq, n_samples, None if name in kept else gaps) for name in members}
+    return {name: Fit(starts[name], sfreq, n_samples, None if name in on_grid else gaps) for name in members}
 
 
-def _late_starts(members: Mapping[str, Incoming], sfreq: float, say: Say) -> dict[str, float]:
+def _late_starts(members: Mapping[str, SourceRecording], sfreq: float, say: Say) -> dict[str, float]:
     """Seconds that each recording runs before the last of them starts; zero where no clock is known to be shared."""
     begins = _begins_on_shared_clock(list(members.values()))
     if begins is None:
@@ -156,7 +151,7 @@ def _late_starts(members: Mapping[str, Incoming], sfreq: float, say: Say) -> dic
     return {name: start if start * sfreq > 0.5 else 0.0 for name, start in starts.items()}
 
 
-def _begins_on_shared_clock(recordings: Sequence[Incoming]) -> list[float] | None:
+def _begins_on_shared_clock(recordings: Sequence[SourceRecording]) -> list[float] | None:
     """First samples on one clock: that of the file they share, or of the same date and time in several files."""
     origins = [recording.started for recording in recordings]
     if len(set(origins)) == 1 and (origins[0] or _share_file(recordings)):
@@ -166,7 +161,7 @@ def _begins_on_shared_clock(recordings: Sequence[Incoming]) -> list[float] | Non
     return None
 
 
-def _share_file(recordings: Sequence[Incoming]) -> bool:
+def _share_file(recordings: Sequence[SourceRecording]) -> bool:
     return len({recording.path for recording in recordings}) == 1
 
 
@@ -178,7 +173,7 @@ def _seconds(started: str) -> float:
         return 0.0
 
 
-def _report_unknown_clocks(members: Mapping[str, Incoming], say: Say) -> None:
+def _report_unknown_clocks(members: Mapping[str, SourceRecording], say: Say) -> None:
     origins = {recording.started for recording in members.values()}
     if len(origins) > 1:
         times = ", ".join(f"{name} {recording.started or 'unknown'}" for name, recording in members.items())
@@ -205,7 +200,7 @@ def _check_lengths(
             )
 
 
-def _report(recording: Incoming, fit: Fit, say: Say) -> None:
+def _report(recording: SourceRecording, fit: Fit, say: Say) -> None:
     clock = recording.clock
     if fit.gaps:
         before = clock.irregular or f"{clock.sfreq:.6g} Hz"

@@ -19,24 +19,12 @@ from datetime import date
 from pathlib import Path
 
 from ..errors import InputError
-from .find_files import Row, read_table, suggestion
+from .tables import Row, read_table, suggestion
 
 _KNOWN = (
-    "dyad",
-    "person_a",
-    "person_b",
-    "file_a",
-    "file_b",
-    "session",
-    "task",
-    "run",
-    "day",
-    "date",
-    "group",
-    "role_a",
-    "role_b",
-    "use",
-)
+    "dyad", "person_a", "person_b", "file_a", "file_b", "session", "task", "run", "day", "date", "group", "role_a",
+    "role_b", "use",
+)  # fmt: skip
 _TARGET = ("dyad", "session", "task")
 _LABELS = ("dyad_id", "role", "group")
 
@@ -45,22 +33,9 @@ _LABELS = ("dyad_id", "role", "group")
 class Pair:
     """Two persons, or two files, that a table puts together.
 
-    Attributes
-    ----------
-    dyad : str
-        Name of the dyad.
-    persons : tuple of str
-        Names of the two, as the table has them; may be empty where files are named.
-    files : tuple of Path
-        The two files; empty where persons are named.
-    session, task, run : str
-        Which recordings are meant; empty means all that both have.
-    roles : tuple of str
-        Roles of the two.
-    where : str
-        Table and line, for messages.
-    day : float
-        When, in days: as the table counts them, or from 1970-01-01 to its date. NaN where it is not told.
+    `persons` may be empty where `files` are named, and `files` is where persons are. An empty session, task or run
+    means all that both have. `where` is table and line, for messages. `day` counts as the table does, or from
+    1970-01-01 to its date; NaN where there is neither.
     """
 
     dyad: str
@@ -79,7 +54,7 @@ class Pair:
 
 def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
     """The pairs of a dyads table, and notes on columns that mean nothing here."""
-    by_file = "file_a" in _columns(path)
+    by_file = "file_a" in next(iter(read_table(path)), {})
     sides = ("file_a", "file_b") if by_file else ("person_a", "person_b")
     rows = read_table(path, ("dyad", *sides))
     if not rows:
@@ -90,11 +65,6 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
     return pairs, [f"{path.name}: the column {name} is not used{suggestion(name, _KNOWN)}" for name in unknown]
 
 
-def _columns(path: Path) -> list[str]:
-    rows = read_table(path)
-    return list(rows[0]) if rows else []
-
-
 def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: bool) -> Pair:
     for name in ("dyad", *sides):
         if not row[name]:
@@ -102,9 +72,10 @@ def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: boo
     a, b = row[sides[0]], row[sides[1]]
     if a == b and not by_file:
         raise InputError(f"{where}: dyad {row['dyad']!r} names {a} twice; name two different people")
+    persons = (row.get("person_a", ""), row.get("person_b", ""))
     return Pair(
         dyad=row["dyad"],
-        persons=_persons_of(row) if by_file else (a, b),
+        persons=persons if all(persons) else (),
         files=tuple((path.parent / name).resolve() for name in (a, b)) if by_file else (),
         where=where,
         session=row.get("session", ""),
@@ -118,12 +89,6 @@ def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: boo
     )
 
 
-def _persons_of(row: Row) -> tuple[str, ...]:
-    """Names that a table of files may give the two persons."""
-    names = (row.get("person_a", ""), row.get("person_b", ""))
-    return names if all(names) else ()
-
-
 def _number(where: str, name: str, text: str) -> float:
     try:
         return float(text) if text else float("nan")
@@ -132,7 +97,6 @@ def _number(where: str, name: str, text: str) -> float:
 
 
 def _day(where: str, row: Row) -> float:
-    """Number of the day, from a number or a date."""
     if row.get("day") and row.get("date"):
         raise InputError(f"{where}: both day and date are given; keep one of the columns")
     if not row.get("date"):
@@ -184,12 +148,12 @@ def pairs_of_participants(path: Path, people: Mapping[str, Row]) -> list[Pair]:
 
 def read_outcomes(path: Path, known: Iterable[str]) -> list[tuple[str, dict[str, str], dict[str, float]]]:
     """For every row of an outcomes table: where it stands, what it applies to, and its numbers."""
-    known = set(known)
+    dyads = set(known)
     scores = []
     for number, row in enumerate(read_table(path, ("dyad",)), 2):
         where = f"{path}: line {number}"
-        if row["dyad"] not in known:
-            near = suggestion(row["dyad"], known)
+        if row["dyad"] not in dyads:
+            near = suggestion(row["dyad"], dyads)
             raise InputError(f"{where}: the study has no dyad {row['dyad']!r}{near}; correct or remove the line")
         target = {name: row[name] for name in _TARGET if row.get(name)}
         numbers = {k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k not in _TARGET}
@@ -200,16 +164,13 @@ def read_outcomes(path: Path, known: Iterable[str]) -> list[tuple[str, dict[str,
 def typed_columns(people: Mapping[str, Row], names: Iterable[str]) -> dict[str, dict[str, str | float]]:
     """Columns of the participants table for the given people, numbers where a whole column is numeric."""
     rows = {name: people.get(name, {}) for name in names}
-    columns = {column: [row.get(column, "") for row in rows.values()] for column in _all_columns(people)}
+    every = dict.fromkeys(column for row in people.values() for column in row)
+    columns = {column: [row.get(column, "") for row in rows.values()] for column in every}
     numeric = {column for column, values in columns.items() if _is_numeric(column, values)}
     return {
         name: {c: (float(row.get(c) or "nan") if c in numeric else row.get(c, "")) for c in columns}
         for name, row in rows.items()
     }
-
-
-def _all_columns(people: Mapping[str, Row]) -> list[str]:
-    return list(dict.fromkeys(column for row in people.values() for column in row))
 
 
 def _is_numeric(column: str, values: Sequence[str]) -> bool:

@@ -38,8 +38,8 @@ def open_hdf5(path: Path) -> h5py.File:
         Where there is no file, or it is a folder, is not HDF5, or is cut short.
     """
     if not path.is_file():
-        found = "is a folder, not a file" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {found}; check the name")
+        problem = "is a folder, not a file" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}; check the name")
     try:
         return _open_with_or_without_lock(path)
     except OSError as error:
@@ -89,9 +89,9 @@ class VettedGroup:
 
     def child(self, name: str) -> VettedGroup | None:
         """The subgroup of that name, or None."""
-        found = self._member(name)
+        member = self._member(name)
         inner = f"{self.name}/{name}".lstrip("/")
-        return VettedGroup(found, self.path, inner) if isinstance(found, h5g.GroupID) else None
+        return VettedGroup(member, self.path, inner) if isinstance(member, h5g.GroupID) else None
 
     def numbered(self, stem: str) -> list[str]:
         """Members named `stem` plus digits, in natural order (HDF5 lists 1, 10, 100, 2)."""
@@ -103,14 +103,14 @@ class VettedGroup:
 
     def dataset(self, name: str) -> h5d.DatasetID | None:
         """The vetted dataset of that name, or None."""
-        found = self._member(name)
-        if not isinstance(found, h5d.DatasetID) or found.get_space().get_simple_extent_type() == h5s.NULL:
+        member = self._member(name)
+        if not isinstance(member, h5d.DatasetID) or member.get_space().get_simple_extent_type() == h5s.NULL:
             return None
         try:
-            _vet_dataset(found, name)
+            _vet_dataset(member, name)
         except InputError as error:
             raise self.failure(str(error)) from None
-        return found
+        return member
 
     def values(self, name: str) -> NDArray[Any]:
         """All values flattened; empty where there is no such dataset."""
@@ -196,13 +196,12 @@ def _vet_chunks(creation: h5py.h5p.PropDCID, item_bytes: int, name: str) -> None
 def check_output(path: Path) -> Path:
     """The resolved path, if a study can be written there; refused before any work is done."""
     target = check_writable(path)
-    if target.exists() and target.stat().st_size and not _is_ours(target):
+    if target.exists() and target.stat().st_size and not _is_study(target):
         raise InputError(f"{path}: exists and is not an ibsync study; choose another output name or remove it first")
     return target
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file may be replaced without a second thought, as one that ibsync packed."""
+def _is_study(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return "ibsync_format" in file.attrs

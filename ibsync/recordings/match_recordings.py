@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ..errors import InputError
 from .dyad_tables import Pair, pairs_of_participants, read_outcomes, read_pairs, read_participants, with_roles
-from .find_files import Found, Row, Source, describe_file, suggestion
-from .formats.source_recording import Incoming
+from .find_files import SourceFiles, describe_file
+from .formats.source_recording import SourceRecording
+from .source import Source
+from .tables import Row, suggestion
 
 DEFAULT_SESSION = "1"
 Say = Callable[[str, str, str], None]
@@ -22,8 +24,8 @@ class MatchedRow:
     """A pair with the two recordings that it stands for, in one session and task."""
 
     pair: Pair
-    a: Incoming
-    b: Incoming
+    a: SourceRecording
+    b: SourceRecording
     session: str
     task: str
 
@@ -42,33 +44,32 @@ class Cohort:
     tables: Mapping[str, Path]
 
 
-def read_cohort(found: Found, tables: Mapping[str, Path], *, has_own_table: bool, say: Say) -> Cohort:
+def read_cohort(files: SourceFiles, tables: Mapping[str, Path], *, has_own_table: bool, say: Say) -> Cohort:
     """Read the tables; a dyads table goes before `dyad_id`. No pair at all is right for files that hold two persons."""
     people = read_participants(tables["participants"]) if "participants" in tables else {}
-    if "dyads" in tables and (found.is_folder or has_own_table or len(found.sources) > 1):
+    if "dyads" in tables and (files.is_folder or has_own_table or len(files.sources) > 1):
         pairs, notes = read_pairs(tables["dyads"])
         for note in notes:
             say("not used", str(tables["dyads"]), note)
     else:
-        pairs = pairs_of_participants(tables["participants"], people) if people and found.is_folder else []
+        pairs = pairs_of_participants(tables["participants"], people) if people and files.is_folder else []
     return Cohort(people, tuple(pairs), tables)
 
 
 def named_files(pairs: Sequence[Pair], known: Sequence[Source]) -> list[Source]:
     """The files that a dyads table names and that are not among the sources yet."""
-    at_hand = {source.path.resolve() for source in known}
-    extra: dict[Path, Source] = {}
+    known_paths = {source.path.resolve() for source in known}
+    sources: dict[Path, Source] = {}
     for pair in pairs:
-        for path in pair.files:
-            if path not in at_hand and path not in extra:
-                try:
-                    extra[path] = describe_file(path)
-                except InputError as error:
-                    raise InputError(f"{pair.where}: dyad {pair.dyad!r}: {error}") from None
-    return list(extra.values())
+        for path in (path for path in pair.files if path not in known_paths and path not in sources):
+            try:
+                sources[path] = describe_file(path)
+            except InputError as error:
+                raise InputError(f"{pair.where}: dyad {pair.dyad!r}: {error}") from None
+    return list(sources.values())
 
 
-def match(cohort: Cohort, incoming: Sequence[Incoming], say: Say) -> list[MatchedRow]:
+def match(cohort: Cohort, recordings: Sequence[SourceRecording], say: Say) -> list[MatchedRow]:
     """The rows of the study: every pair in every session and task that both have.
 
     Raises
@@ -76,57 +77,50 @@ def match(cohort: Cohort, incoming: Sequence[Incoming], say: Say) -> list[Matche
     InputError
         Where there is no pair, a name or file is unknown, or a pair shares no usable recording.
     """
-    pairs = cohort.pairs or _pairs_within_files(incoming)
+    pairs = cohort.pairs or _pairs_within_files(recordings)
     if not pairs:
-        raise InputError(_why_no_pairs(incoming))
-    rows = [row for pair in pairs for row in _rows_of(pair, incoming, say)]
+        raise InputError(_why_no_pairs(recordings))
+    rows = [row for pair in pairs for row in _rows_of(pair, recordings, say)]
     _check_distinct(rows)
-    rows = [replace(row, pair=with_roles(row.pair, cohort.people, _persons(row))) for row in rows]
+    rows = [
+        replace(row, pair=with_roles(row.pair, cohort.people, (row.a.participant, row.b.participant))) for row in rows
+    ]
     return _with_outcomes(rows, cohort.tables["outcomes"]) if "outcomes" in cohort.tables else rows
 
 
-def _persons(row: MatchedRow) -> tuple[str, str]:
-    return row.a.participant, row.b.participant
-
-
-def _pairs_within_files(incoming: Sequence[Incoming]) -> list[Pair]:
+def _pairs_within_files(recordings: Sequence[SourceRecording]) -> list[Pair]:
     """The pairs of files that hold two persons each."""
-    by_path: dict[Path, list[Incoming]] = {}
-    for recording in incoming:
+    by_path: dict[Path, list[SourceRecording]] = {}
+    for recording in recordings:
         by_path.setdefault(recording.path, []).append(recording)
+    by_path = {path: people for path, people in by_path.items() if len(people) > 1}
     for path, people in by_path.items():
         if len(people) > 2:
             names = ", ".join(person.participant for person in people)
             raise InputError(f"{path}: holds {len(people)} people ({names}); name the pairs in a dyads.tsv")
     return [
-        Pair(
-            people[0].dyad or path.stem,
-            (),
-            str(path),
-            files=(path.resolve(),) * 2,
-            roles=(people[0].role, people[1].role),
-        )
-        for path, people in by_path.items()
-        if len(people) == 2
+        Pair(a.dyad or path.stem, (), str(path), files=(path.resolve(),) * 2, roles=(a.role, b.role))
+        for path, (a, b) in by_path.items()
     ]
 
 
-def _why_no_pairs(incoming: Sequence[Incoming]) -> str:
-    refused = [recording.refusal for recording in incoming if recording.refusal]
-    if len(refused) == len(incoming):
+def _why_no_pairs(recordings: Sequence[SourceRecording]) -> str:
+    refused = [recording.refusal for recording in recordings if recording.refusal]
+    if len(refused) == len(recordings):
         return refused[0]
-    if len(incoming) == 1:
+    if len(recordings) == 1:
         return (
-            f"{incoming[0].path}: holds one person; give a folder of recordings with a dyads.tsv, or a two-person file"
+            f"{recordings[0].path}: holds one person; give a folder of recordings with a dyads.tsv, or a two-person "
+            "file"
         )
     return (
-        f"{incoming[0].path.parent}: nothing says who was recorded with whom; add dyads.tsv "
+        f"{recordings[0].path.parent}: nothing says who was recorded with whom; add dyads.tsv "
         "(dyad, person_a, person_b) or a dyad_id column in participants.tsv"
     )
 
 
-def _rows_of(pair: Pair, incoming: Sequence[Incoming], say: Say) -> list[MatchedRow]:
-    a, b = _recordings_of_files(pair, incoming) if pair.files else _recordings_of_persons(pair, incoming)
+def _rows_of(pair: Pair, recordings: Sequence[SourceRecording], say: Say) -> list[MatchedRow]:
+    a, b = _recordings_of_files(pair, recordings) if pair.files else _recordings_of_persons(pair, recordings)
     common = [labels for labels in a if labels in b]
     if not common:
         raise InputError(f"{pair.where}: dyad {pair.dyad!r}: {_nothing_common(pair, a, b)}")
@@ -146,7 +140,7 @@ def _rows_of(pair: Pair, incoming: Sequence[Incoming], say: Say) -> list[Matched
     return [_row(pair, a[labels], b[labels], labels, usable) for labels in usable]
 
 
-def _is_usable(pair: Pair, a: Incoming, b: Incoming, say: Say) -> bool:
+def _is_usable(pair: Pair, a: SourceRecording, b: SourceRecording, say: Say) -> bool:
     if bool(a.refusal) != bool(b.refusal):
         raise InputError(_refused(pair, a.refusal or b.refusal))
     if a.refusal:
@@ -158,7 +152,9 @@ def _refused(pair: Pair, refusal: str) -> str:
     return refusal if refusal.startswith(pair.where) else f"{pair.where}: dyad {pair.dyad!r}: {refusal}"
 
 
-def _row(pair: Pair, a: Incoming, b: Incoming, labels: Labels, all_labels: Sequence[Labels]) -> MatchedRow:
+def _row(
+    pair: Pair, a: SourceRecording, b: SourceRecording, labels: Labels, all_labels: Sequence[Labels]
+) -> MatchedRow:
     """Runs have no column of their own: where there are several of a task, the task's name tells them apart."""
     session, task, run = labels
     if sum(other[:2] == labels[:2] for other in all_labels) > 1:
@@ -167,10 +163,10 @@ def _row(pair: Pair, a: Incoming, b: Incoming, labels: Labels, all_labels: Seque
 
 
 def _recordings_of_persons(
-    pair: Pair, incoming: Sequence[Incoming]
-) -> tuple[dict[Labels, Incoming], dict[Labels, Incoming]]:
-    a, b = (_by_labels(pair, _recordings_named(name, pair, incoming)) for name in pair.persons)
-    both = {recording.participant for found in (a, b) for recording in found.values()}
+    pair: Pair, recordings: Sequence[SourceRecording]
+) -> tuple[dict[Labels, SourceRecording], dict[Labels, SourceRecording]]:
+    a, b = (_by_labels(pair, _recordings_named(name, pair, recordings)) for name in pair.persons)
+    both = {recording.participant for side in (a, b) for recording in side.values()}
     if a and b and len(both) == 1:
         raise InputError(
             f"{pair.where}: dyad {pair.dyad!r}: {' and '.join(pair.persons)} are the same person; name two"
@@ -178,58 +174,58 @@ def _recordings_of_persons(
     return a, b
 
 
-def _recordings_named(name: str, pair: Pair, incoming: Sequence[Incoming]) -> list[Incoming]:
+def _recordings_named(name: str, pair: Pair, recordings: Sequence[SourceRecording]) -> list[SourceRecording]:
     """All recordings of the person of that name; own names go before those that a file gives."""
     for names_of in (_own_names, _names_in_file):
-        found = [recording for recording in incoming if name in names_of(recording)]
-        people = sorted({recording.participant for recording in found})
+        matches = [recording for recording in recordings if name in names_of(recording)]
+        people = sorted({recording.participant for recording in matches})
         if len(people) > 1:
             raise InputError(f"{pair.where}: {name} may be {' or '.join(people)}; write one of these")
-        if found:
-            return found
-    known = sorted({recording.participant for recording in incoming})
+        if matches:
+            return matches
+    known = sorted({recording.participant for recording in recordings})
     near = suggestion(name, known)
     raise InputError(
         f"{pair.where}: dyad {pair.dyad!r}: there is no recording of {name!r}{near}; correct the name or add the file"
     )
 
 
-def _own_names(recording: Incoming) -> tuple[str, ...]:
+def _own_names(recording: SourceRecording) -> tuple[str, ...]:
     return recording.participant, recording.participant.removeprefix("sub-")
 
 
-def _names_in_file(recording: Incoming) -> tuple[str, ...]:
+def _names_in_file(recording: SourceRecording) -> tuple[str, ...]:
     return tuple(name for name in recording.names if name)
 
 
-def _by_labels(pair: Pair, recordings: Sequence[Incoming]) -> dict[Labels, Incoming]:
+def _by_labels(pair: Pair, recordings: Sequence[SourceRecording]) -> dict[Labels, SourceRecording]:
     """The recordings that the pair means, by session, task and run; the pair's label fills in for a missing one."""
-    asked = (pair.session, pair.task, pair.run)
-    found: dict[Labels, Incoming] = {}
+    target = (pair.session, pair.task, pair.run)
+    by_labels: dict[Labels, SourceRecording] = {}
     for recording in recordings:
-        labels = tuple(own or given for own, given in zip(recording.key[1:], asked, strict=True))
-        if any(given and label != given for label, given in zip(labels, asked, strict=True)):
+        labels = tuple(own or label for own, label in zip(recording.key[1:], target, strict=True))
+        if any(label and own != label for own, label in zip(labels, target, strict=True)):
             continue
-        other = found.setdefault((labels[0], labels[1], labels[2]), recording)
+        other = by_labels.setdefault((labels[0], labels[1], labels[2]), recording)
         if other is not recording:
             raise InputError(
                 f"{recording.path}: the same recording ({recording.id}) as {other.path}; "
                 "keep one, or give the folder of one pipeline"
             )
-    return found
+    return by_labels
 
 
-def _nothing_common(pair: Pair, a: Mapping[Labels, Incoming], b: Mapping[Labels, Incoming]) -> str:
-    asked = ", ".join(f"{k} {v}" for k, v in (("session", pair.session), ("task", pair.task), ("run", pair.run)) if v)
+def _nothing_common(pair: Pair, a: Mapping[Labels, SourceRecording], b: Mapping[Labels, SourceRecording]) -> str:
+    target = ", ".join(f"{k} {v}" for k, v in (("session", pair.session), ("task", pair.task), ("run", pair.run)) if v)
     have = [", ".join(recording.id for recording in side.values()) or "nothing" for side in (a, b)]
-    of_what = f" of {asked}" if asked else ""
+    of_what = f" of {target}" if target else ""
     return f"no recording{of_what} that both have ({have[0]}; {have[1]}); correct the labels or add the file"
 
 
 def _recordings_of_files(
-    pair: Pair, incoming: Sequence[Incoming]
-) -> tuple[dict[Labels, Incoming], dict[Labels, Incoming]]:
-    people = [_people_in(path, incoming) for path in pair.files]
+    pair: Pair, recordings: Sequence[SourceRecording]
+) -> tuple[dict[Labels, SourceRecording], dict[Labels, SourceRecording]]:
+    people = [[recording for recording in recordings if recording.path.resolve() == path] for path in pair.files]
     if pair.files[0] == pair.files[1] and len(people[0]) == 2:
         a, b = people[0]
     elif len(people[0]) == len(people[1]) == 1 and pair.files[0] != pair.files[1]:
@@ -244,22 +240,14 @@ def _recordings_of_files(
     )
     if a.participant == b.participant:
         raise InputError(f"{pair.where}: both files are of {a.participant}; add columns person_a and person_b")
-    return _labelled_by(pair, a, b)
-
-
-def _people_in(path: Path, incoming: Sequence[Incoming]) -> list[Incoming]:
-    return [recording for recording in incoming if recording.path.resolve() == path]
-
-
-def _labelled_by(pair: Pair, a: Incoming, b: Incoming) -> tuple[dict[Labels, Incoming], dict[Labels, Incoming]]:
-    """Files that are named one by one belong together whatever their names say; the table's labels come first."""
+    # Files that are named one by one belong together whatever their names say; the table's labels come first.
     own = a.key[1:]
     labels = (pair.session or own[0], pair.task or own[1], pair.run or own[2])
     return {labels: a}, {labels: b}
 
 
 def _check_distinct(rows: Sequence[MatchedRow]) -> None:
-    by_id: dict[str, tuple[Incoming, MatchedRow]] = {}
+    by_id: dict[str, tuple[SourceRecording, MatchedRow]] = {}
     seen: dict[frozenset[str], MatchedRow] = {}
     for row in rows:
         for recording in (row.a, row.b):
@@ -294,5 +282,5 @@ def _with_outcomes(rows: Sequence[MatchedRow], path: Path) -> list[MatchedRow]:
 
 
 def _is_target(row: MatchedRow, target: Mapping[str, str]) -> bool:
-    found = {"dyad": row.pair.dyad, "session": row.session, "task": row.task}
-    return all(found[name] == value for name, value in target.items())
+    labels = {"dyad": row.pair.dyad, "session": row.session, "task": row.task}
+    return target.items() <= labels.items()

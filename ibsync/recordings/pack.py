@@ -19,20 +19,17 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .align import Fit, OnGap, Wish, fit_recordings
 from .dyad_tables import typed_columns
-from .find_files import Found, Source, find_sources
-from .formats.csv_table import read_csv_recording
-from .formats.fif import read_fif_recording
-from .formats.mat import read_mat_recording
-from .formats.snirf import read_snirf_recordings
-from .formats.source_recording import Incoming
+from .find_files import SourceFiles, find_sources
+from .formats.source_recording import SignalChoice, SourceRecording
+from .formats.table import read_recordings
 from .hdf5 import check_free_space, check_output
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
 from .progress import with_bar
 from .recording import DyadRow, Recording, check_dyads
+from .source import Source
 from .study_file import write_study
 
 _MOSTLY_MISSING = 0.5
-_OTHER_READERS = {".fif": read_fif_recording, ".mat": read_mat_recording, ".csv": read_csv_recording}
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,8 @@ def pack(
     output : path
         Study file to write; it appears whole or not at all.
     dyads, participants, outcomes : path, optional
-        Tables as in `ibsync.cohort`; by default those in the folder or, within a BIDS dataset, above it.
+        Tables as `ibsync.recordings.dyad_tables` describes; by default those in the folder or, within a BIDS dataset,
+        above it.
     signal : str or sequence of str, optional
         Signals to take, such as ("hbo",); by default all that the files have.
     crop : bool
@@ -115,19 +113,18 @@ def pack(
     Raises
     ------
     InputError
-        One line that names the file, the item and the mend.
+        One line that names the file, the item and the fix.
     """
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
     report = PackReport(check_output(Path(output)))
-    found = find_sources(sources)
-    for note in found.notes:
+    files = find_sources(sources)
+    for note in files.notes:
         report.add("not used", str(sources), note)
-    tables = _tables(found, dyads=dyads, participants=participants, outcomes=outcomes)
-    cohort = read_cohort(found, tables, has_own_table=dyads is not None, say=report.add)
-    files = [*found.sources, *named_files(cohort.pairs, found.sources)]
-    signal_names = [signal] if isinstance(signal, str) else signal
-    incoming = _read_all(files, report, signal_names=signal_names, allow_dod=allow_dod)
-    rows = match(cohort, incoming, report.add)
+    tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
+    cohort = read_cohort(files, tables, has_own_table=dyads is not None, say=report.add)
+    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)
+    recordings = _read_all([*files.sources, *named_files(cohort.pairs, files.sources)], choice, report)
+    rows = match(cohort, recordings, report.add)
     fits = fit_recordings(rows, wish, report.add)
     _write(rows, fits, cohort, report, progress=progress)
     return report
@@ -139,10 +136,10 @@ def _checked_rate(rate: float | None) -> float | None:
     return None if rate is None else float(rate)
 
 
-def _tables(found: Found, **given: str | Path | None) -> dict[str, Path]:
-    """The tables that were given, else those that lie with the recordings."""
-    tables = dict(found.tables)
-    for name, path in given.items():
+def _tables(files: SourceFiles, **paths: str | Path | None) -> dict[str, Path]:
+    """The tables by path, else those that lie with the recordings."""
+    tables = dict(files.tables)
+    for name, path in paths.items():
         if path is not None and not Path(path).is_file():
             raise InputError(f"{path}: no such {name} table; check the name")
         if path is not None:
@@ -150,67 +147,53 @@ def _tables(found: Found, **given: str | Path | None) -> dict[str, Path]:
     return tables
 
 
-def _read_all(
-    sources: Sequence[Source], report: PackReport, *, signal_names: Sequence[str] | None, allow_dod: bool
-) -> list[Incoming]:
-    """Read the description of every recording; of several files of one recording, the processed ones."""
+def _read_all(sources: Sequence[Source], choice: SignalChoice, report: PackReport) -> list[SourceRecording]:
+    """The description of every recording; of several files of one recording, the processed ones."""
     by_key: dict[tuple[str, str, str, str], list[Source]] = {}
     for source in sources:
         by_key.setdefault(source.key, []).append(source)
-    incoming: list[Incoming] = []
-    for group in by_key.values():
-        incoming += _read_processed_first(group, report, signal_names=signal_names, allow_dod=allow_dod)
-    return incoming
+    return [recording for group in by_key.values() for recording in _read_processed_first(group, choice, report)]
 
 
-def _read_processed_first(
-    sources: Sequence[Source], report: PackReport, *, signal_names: Sequence[str] | None, allow_dod: bool
-) -> list[Incoming]:
+def _read_processed_first(sources: Sequence[Source], choice: SignalChoice, report: PackReport) -> list[SourceRecording]:
     derived = [source for source in sources if source.is_derivative]
     others = [source for source in sources if not source.is_derivative]
-    found: list[Incoming] = []
-    for group, left_out in ((derived, others), (others, derived)):
-        found = [x for source in group for x in _read(source, signal_names=signal_names, allow_dod=allow_dod)] or found
-        if any(not recording.refusal for recording in found):
-            for source in left_out:
+    recordings: list[SourceRecording] = []
+    for group, rest in ((derived, others), (others, derived)):
+        recordings = [recording for source in group for recording in read_recordings(source, choice)] or recordings
+        usable = [recording for recording in recordings if not recording.refusal]
+        if usable:
+            for source in rest:
                 report.add("not used", source.path.name, "another file holds the processed recording")
-            break
-    usable = [recording for recording in found if not recording.refusal]
-    return usable or found
-
-
-def _read(source: Source, *, signal_names: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
-    suffix = source.path.suffix.lower()
-    if suffix == ".snirf":
-        return read_snirf_recordings(source, signal_names=signal_names, allow_dod=allow_dod)
-    return [_OTHER_READERS[suffix](source, signal_names=signal_names)]
+            return usable
+    return recordings
 
 
 def _write(
     rows: Sequence[MatchedRow], fits: Mapping[str, Fit], cohort: Cohort, report: PackReport, *, progress: bool
 ) -> None:
-    recordings = {x.id: (x, row) for row in rows for x in (row.a, row.b)}
-    layouts = _common_channels([incoming for incoming, _ in recordings.values()])
+    originals = {x.id: (x, row) for row in rows for x in (row.a, row.b)}
+    channels = _common_channels([original for original, _ in originals.values()])
     plans = {
-        name: _planned(incoming, fits[name], row, layouts[incoming.signal_names])
-        for name, (incoming, row) in recordings.items()
+        name: _planned(original, fits[name], row, channels[original.signal_names])
+        for name, (original, row) in originals.items()
     }
     dyads = [_dyad_row(row, plans) for row in rows]
     check_dyads(dyads, str(report.output))
     check_free_space(report.output, sum(_bytes(plan) for plan in plans.values()))
-    people = typed_columns(cohort.people, dict.fromkeys(incoming.participant for incoming, _ in recordings.values()))
-    named = ((incoming, plans[name]) for name, (incoming, _) in recordings.items())
-    shown = with_bar(named, "recordings", "recording", progress, len(plans))
-    write_study(report.output, (_filled(x, plan, fits[plan.id], report) for x, plan in shown), people, dyads)
+    people = typed_columns(cohort.people, dict.fromkeys(plan.participant for plan in plans.values()))
+    shown = with_bar(plans.items(), "recordings", "recording", progress)
+    recordings = (_filled(originals[name][0], plan, fits[name], report) for name, plan in shown)
+    write_study(report.output, recordings, people, dyads)
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 
 
-def _common_channels(recordings: Sequence[Incoming]) -> dict[tuple[str, ...], tuple[str, ...]]:
+def _common_channels(originals: Sequence[SourceRecording]) -> dict[tuple[str, ...], tuple[str, ...]]:
     """One channel list for all recordings of the same kind, so that a row means the same channel everywhere."""
     names: dict[tuple[str, ...], dict[str, None]] = {}
-    for recording in recordings:
-        names.setdefault(recording.signal_names, {}).update(dict.fromkeys(recording.channels))
-    return {signal_names: tuple(sorted(found, key=_optode_order)) for signal_names, found in names.items()}
+    for original in originals:
+        names.setdefault(original.signal_names, {}).update(dict.fromkeys(original.channels))
+    return {signal_names: tuple(sorted(channels, key=_optode_order)) for signal_names, channels in names.items()}
 
 
 def _optode_order(name: str) -> tuple[int, int]:
@@ -219,23 +202,23 @@ def _optode_order(name: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _planned(incoming: Incoming, fit: Fit, row: MatchedRow, channels: tuple[str, ...]) -> Recording:
+def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tuple[str, ...]) -> Recording:
     """What is known before the signals are read; which channels are good follows."""
     return Recording(
-        id=incoming.id,
-        participant=incoming.participant,
+        id=original.id,
+        participant=original.participant,
         session=row.session,
         task=row.task,
-        run=incoming.source.run,
+        run=original.source.run,
         sfreq=fit.sfreq,
         n_samples=fit.n_samples,
-        t0=incoming.clock.t0 + fit.start,
+        t0=original.clock.t0 + fit.start,
         channels=channels,
-        signal_names=incoming.signal_names,
+        signal_names=original.signal_names,
         good=(True,) * len(channels),
-        events=tuple(replace(event, onset=event.onset - fit.start) for event in incoming.events),
-        source_file=incoming.path.name,
-        units=incoming.unit,
+        events=tuple(replace(event, onset=event.onset - fit.start) for event in original.events),
+        source_file=original.path.name,
+        units=original.unit,
     )
 
 
@@ -262,38 +245,30 @@ def _bytes(recording: Recording) -> int:
 
 
 def _filled(
-    incoming: Incoming, plan: Recording, fit: Fit, report: PackReport
+    original: SourceRecording, plan: Recording, fit: Fit, report: PackReport
 ) -> tuple[Recording, dict[str, NDArray[np.float32]]]:
     """Read, fit and mark one recording."""
-    signals = incoming.read()
-    marker = (incoming.source.channels or incoming.path).name
-    marked = {channel: f"marked bad in {marker}" for channel, _ in incoming.bad}
-    bad = {**_missing_channels(incoming, plan), **_unusable(incoming, signals), **marked}
+    signals = original.read()
+    marker = (original.source.channels or original.path).name
+    marked = {channel: f"marked bad in {marker}" for channel, _ in original.bad}
+    missing = {channel: "not in the file" for channel in plan.channels if channel not in original.channels}
+    bad = {**missing, **_unusable(original, signals), **marked}
     good = tuple(channel not in bad for channel in plan.channels)
-    _report_recording(incoming, bad, signals, report)
+    _report_recording(original, bad, signals, report)
     if not any(good):
         reasons = ", ".join(sorted(set(bad.values())))
         raise InputError(
-            f"{incoming.path}: {incoming.id}: none of its {len(good)} channels can be used ({reasons}); "
+            f"{original.path}: {original.id}: none of its {len(good)} channels can be used ({reasons}); "
             "check the file and its channels.tsv, or leave the dyad out"
         )
-    rows = [plan.channels.index(channel) for channel in incoming.channels]
-    return replace(plan, good=good), {
-        signal: _placed(fit.apply(x, incoming.clock), rows, plan) for signal, x in signals.items()
-    }
+    rows = [plan.channels.index(channel) for channel in original.channels]
+    samples = {signal: np.full((len(good), plan.n_samples), np.nan, np.float32) for signal in signals}
+    for signal, x in signals.items():
+        samples[signal][rows] = fit.apply(x, original.clock)
+    return replace(plan, good=good), samples
 
 
-def _placed(samples: NDArray[np.float32], rows: Sequence[int], plan: Recording) -> NDArray[np.float32]:
-    placed = np.full((len(plan.channels), plan.n_samples), np.nan, np.float32)
-    placed[list(rows)] = samples
-    return placed
-
-
-def _missing_channels(incoming: Incoming, plan: Recording) -> dict[str, str]:
-    return {channel: "not in the file" for channel in plan.channels if channel not in incoming.channels}
-
-
-def _unusable(incoming: Incoming, signals: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
+def _unusable(original: SourceRecording, signals: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
     """Channels whose samples cannot be analysed, with the reason."""
     bad: dict[str, str] = {}
     for signal, samples in signals.items():
@@ -302,7 +277,7 @@ def _unusable(incoming: Incoming, signals: Mapping[str, NDArray[np.float32]]) ->
         highest = np.max(samples, axis=1, where=present, initial=-np.inf)
         lowest = np.min(samples, axis=1, where=present, initial=np.inf)
         share = present.mean(axis=1)
-        for k, channel in enumerate(incoming.channels):
+        for k, channel in enumerate(original.channels):
             if share[k] == 0:
                 bad[channel] = f"no samples in {signal}"
             elif highest[k] == lowest[k]:
@@ -313,19 +288,19 @@ def _unusable(incoming: Incoming, signals: Mapping[str, NDArray[np.float32]]) ->
 
 
 def _report_recording(
-    incoming: Incoming, bad: Mapping[str, str], signals: Mapping[str, NDArray[np.float32]], report: PackReport
+    original: SourceRecording, bad: Mapping[str, str], signals: Mapping[str, NDArray[np.float32]], report: PackReport
 ) -> None:
-    said = {channel: f" ({text})" for channel, text in incoming.bad if text}
+    reasons = {channel: f" ({text})" for channel, text in original.bad if text}
     for reason in dict.fromkeys(bad.values()):
-        names = ", ".join(f"{channel}{said.get(channel, '')}" for channel, r in bad.items() if r == reason)
-        report.add("bad channels", incoming.id, f"{reason}: {names}")
-    kept = [k for k, channel in enumerate(incoming.channels) if channel not in bad]
+        names = ", ".join(f"{channel}{reasons.get(channel, '')}" for channel, r in bad.items() if r == reason)
+        report.add("bad channels", original.id, f"{reason}: {names}")
+    good = [k for k, channel in enumerate(original.channels) if channel not in bad]
     for signal, samples in signals.items():
-        lost = np.isnan(samples[kept]).sum(axis=1)
+        lost = np.isnan(samples[good]).sum(axis=1)
         if lost.any():
-            names = ", ".join(f"{incoming.channels[k]} {n}" for k, n in zip(kept, lost, strict=True) if n)
-            report.add("missing samples", incoming.id, f"{signal}: {names} of {samples.shape[1]}")
-    for note in incoming.notes:
-        report.add("not used", incoming.id, note)
-    if incoming.unit.startswith("mixed"):
-        report.add("units", incoming.id, f"{incoming.unit}; coherence does not depend on them")
+            names = ", ".join(f"{original.channels[k]} {n}" for k, n in zip(good, lost, strict=True) if n)
+            report.add("missing samples", original.id, f"{signal}: {names} of {samples.shape[1]}")
+    for note in original.notes:
+        report.add("not used", original.id, note)
+    if original.unit.startswith("mixed"):
+        report.add("units", original.id, f"{original.unit}; coherence does not depend on them")

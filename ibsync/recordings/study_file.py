@@ -169,26 +169,18 @@ def _some(values: Iterable[str], limit: int = 6) -> str:
 
 
 def _describe_dyad(row: DyadRow) -> dict[str, Any]:
-    text = {
-        name: getattr(row, name)
-        for name in ("dyad", "session", "task", "group", "person_a", "person_b", "role_a", "role_b")
-    }
-    outcomes = {name: None if np.isnan(value) else value for name, value in row.outcomes.items()}
-    day = None if np.isnan(row.day) else row.day
-    return text | {
-        "day": day,
+    names = ("dyad", "session", "task", "group", "person_a", "person_b", "role_a", "role_b")
+    return {name: getattr(row, name) for name in names} | {
+        "day": None if np.isnan(row.day) else row.day,
         "use": row.use,
-        "outcomes": outcomes,
+        "outcomes": {name: None if np.isnan(value) else value for name, value in row.outcomes.items()},
         "recordings": [row.recording_a.id, row.recording_b.id],
     }
 
 
 def _describe_recording(recording: Recording) -> dict[str, Any]:
-    text = {
-        name: getattr(recording, name)
-        for name in ("id", "participant", "session", "task", "run", "units", "source_file")
-    }
-    return text | {
+    names = ("id", "participant", "session", "task", "run", "units", "source_file")
+    return {name: getattr(recording, name) for name in names} | {
         "sfreq_hz": recording.sfreq,
         "n_samples": recording.n_samples,
         "n_missing": recording.n_missing,
@@ -210,9 +202,9 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     if unused:
         yield f"  not used      {unused} dyad rows are marked use=0"
     for name, values in (("sessions", "session"), ("tasks", "task"), ("groups", "group")):
-        found = distinct(getattr(row, values) for row in dyads)
-        if found:
-            yield f"  {name:<13} {_some(found)}"
+        labels = distinct(getattr(row, values) for row in dyads)
+        if labels:
+            yield f"  {name:<13} {_some(labels)}"
     yield f"  recordings    {len(recordings)}, {min(durations):.1f} to {max(durations):.1f} s"
     yield f"  rates         {_some(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
     yield f"  signals       {_some(distinct(c for r in recordings for c in r.signal_names))}"

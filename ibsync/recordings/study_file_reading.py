@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .recording import DyadRow, Event, Recording, check_dyads
-from .study_file_writing import COLUMNS, FORMAT_VERSION, INDEX_TEXT
+from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT
 
 Table = dict[str, NDArray[Any]]
 
@@ -44,10 +44,10 @@ def _check_format(file: h5py.File, path: Path) -> None:
             )
         raise InputError(f"{path}: not an ibsync study file; make one with: ibsync pack FOLDER -o study.h5")
     version = str(file.attrs.get("ibsync_format_version", ""))
-    if version.split(".")[0] != FORMAT_VERSION.split(".")[0]:
-        raise InputError(
-            f"{path}: study format {version!r}, this ibsync reads {FORMAT_VERSION}; update ibsync or pack again"
-        )
+    major, own = version.split(".")[0], FORMAT_VERSION.split(".")[0]
+    if major != own:
+        fix = "update ibsync" if major.isdecimal() and int(major) > int(own) else "pack the recordings again"
+        raise InputError(f"{path}: study format {version!r}, this ibsync reads {FORMAT_VERSION}; {fix}")
 
 
 def _read_table(file: h5py.File, name: str, path: Path) -> Table:
@@ -82,7 +82,7 @@ def _read_recordings(file: h5py.File, index: Table, events: Table) -> tuple[Reco
             good=tuple(bool(mark == 1) for mark in index["channel_good"][k][: len(channels[montage])]),
             events=tuple(marks[k]),
             n_missing=int(index["n_missing"][k]),
-            **{key: str(index[key][k]) for key in INDEX_TEXT if key not in ("recording", "block", "signals")},
+            **{key: str(index[key][k]) for key in RECORDING_TEXT},
         )
         for k, montage in enumerate(index["montage"])
     )

@@ -27,27 +27,17 @@ _LONG_NAMES = {
     "hbt": "total haemoglobin change",
     "eeg": "scalp potential",
 }
-INDEX_TEXT = (
-    "recording",
-    "participant",
-    "session",
-    "task",
-    "run",
-    "montage",
-    "block",
-    "signals",
-    "units",
-    "source_file",
-)
+RECORDING_TEXT = ("participant", "session", "task", "run", "montage", "units", "source_file")
 _INDEX_NUMBERS = ("sampling_frequency", "n_samples", "t0", "n_missing", "row", "channel_good")
 COLUMNS = {
-    "index": (*INDEX_TEXT, *_INDEX_NUMBERS),
+    "index": ("recording", "block", "signals", *RECORDING_TEXT, *_INDEX_NUMBERS),
     "events": ("recording", "onset", "duration", "label", "value"),
     "participants": ("participant",),
     "dyads": ("dyad", "session", "task", "recording_a", "recording_b", "role_a", "role_b", "group", "use"),
 }
 
 Signals = Mapping[str, NDArray[np.float32]]
+Columns = dict[str, Sequence[Any] | NDArray[Any]]
 
 
 def write_study_layout(
@@ -61,7 +51,8 @@ def write_study_layout(
     places, written = _write_recordings(file, recordings, path)
     rows = _point_to_written(dyads, written, path)
     check_dyads(rows, str(path))
-    _write_tables(file, written, places, _complete_participants(participants, written), rows)
+    people = {**{recording.participant: {} for recording in written}, **participants}
+    _write_tables(file, written, places, people, rows)
     file.attrs["Conventions"] = "CF-1.11"
     file.attrs["ibsync_format"] = "dataset"
     file.attrs["ibsync_format_version"] = FORMAT_VERSION
@@ -144,7 +135,7 @@ class _Montages:
 
 def _write_montage(group: h5py.Group, channels: tuple[str, ...]) -> None:
     optodes = [re.fullmatch(r"S(\d+)_D(\d+)", name) for name in channels]
-    columns: dict[str, Sequence[Any] | NDArray[Any]] = {"channel": channels}
+    columns: Columns = {"channel": channels}
     if all(optodes):
         columns["source"] = np.array([int(m[1]) for m in optodes if m], np.int32)
         columns["detector"] = np.array([int(m[2]) for m in optodes if m], np.int32)
@@ -210,12 +201,6 @@ def _point_to_written(dyads: Sequence[DyadRow], written: Sequence[Recording], pa
     return [replace(r, recording_a=by_id[r.recording_a.id], recording_b=by_id[r.recording_b.id]) for r in dyads]
 
 
-def _complete_participants(
-    participants: Mapping[str, Mapping[str, str | float]], written: Sequence[Recording]
-) -> dict[str, Mapping[str, str | float]]:
-    return {**{recording.participant: {} for recording in written}, **participants}
-
-
 def _write_tables(
     file: h5py.File,
     recordings: Sequence[Recording],
@@ -236,11 +221,7 @@ def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Seq
         "recording": [r.id for r in recordings],
         "signals": [" ".join(r.signal_names) for r in recordings],
         "block": [block for block, _ in places],
-    } | {
-        name: [getattr(r, name) for r in recordings]
-        for name in INDEX_TEXT
-        if name not in ("recording", "block", "signals")
-    }
+    } | {name: [getattr(r, name) for r in recordings] for name in RECORDING_TEXT}
     numbers = {
         "sampling_frequency": np.array([r.sfreq for r in recordings], np.float64),
         "t0": np.array([r.t0 for r in recordings], np.float64),
@@ -263,9 +244,9 @@ def _write_channel_marks(group: h5py.Group, recordings: Sequence[Recording]) -> 
     good.dims[1].attach_scale(_bare_dimension(group, "channel_number", marks.shape[1]))
 
 
-def _event_columns(recordings: Sequence[Recording]) -> dict[str, Sequence[Any] | NDArray[Any]]:
+def _event_columns(recordings: Sequence[Recording]) -> Columns:
     events = [(k, event) for k, recording in enumerate(recordings) for event in recording.events]
-    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
+    columns: Columns = {
         name: np.array([getattr(event, name) for _, event in events], np.float64)
         for name in ("onset", "duration", "value")
     }
@@ -274,10 +255,8 @@ def _event_columns(recordings: Sequence[Recording]) -> dict[str, Sequence[Any] |
     return columns
 
 
-def _participant_columns(
-    participants: Mapping[str, Mapping[str, str | float]],
-) -> dict[str, Sequence[Any] | NDArray[Any]]:
-    columns: dict[str, Sequence[Any] | NDArray[Any]] = {"participant": list(participants)}
+def _participant_columns(participants: Mapping[str, Mapping[str, str | float]]) -> Columns:
+    columns: Columns = {"participant": list(participants)}
     for name in distinct(name for row in participants.values() for name in row):
         values = [row.get(name) for row in participants.values()]
         if all(value is None or isinstance(value, (int, float)) for value in values):
@@ -287,9 +266,9 @@ def _participant_columns(
     return columns
 
 
-def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> dict[str, Sequence[Any] | NDArray[Any]]:
+def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> Columns:
     number = {name: k for k, name in enumerate(ids)}
-    columns: dict[str, Sequence[Any] | NDArray[Any]] = {
+    columns: Columns = {
         name: [getattr(row, name) for row in dyads] for name in ("dyad", "session", "task", "group", "role_a", "role_b")
     }
     columns["recording_a"] = np.array([number[row.recording_a.id] for row in dyads], np.int32)
@@ -302,7 +281,7 @@ def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> dict[str, Seq
     return columns
 
 
-def _write_table(group: h5py.Group, dimension: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+def _write_table(group: h5py.Group, dimension: str, columns: Columns) -> None:
     """One dataset a column, all along one named dimension, as netCDF has it."""
     for name, values in columns.items():
         dtype = values.dtype if isinstance(values, np.ndarray) else h5py.string_dtype()

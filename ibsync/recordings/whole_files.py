@@ -18,7 +18,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JsonFile:
-    """What a finding has that tells all of itself as a dictionary: the same as JSON text, and as a file."""
+    """A result that can be written as JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as a dictionary that JSON can carry."""
@@ -43,19 +43,7 @@ class JsonFile:
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """
-    The resolved path, if a results file can be written there.
-
-    Call it before a long run: a mistyped folder then costs a second, not a night.
-
-    Parameters
-    ----------
-    path : str or path-like
-        File that will be written later. It may exist; it is then replaced when the write succeeds.
-
-    Returns
-    -------
-    pathlib.Path
-        The path with links resolved, so that a link is followed and not replaced.
+    The path with links resolved, if a file can be written there; call it before a long run.
 
     Raises
     ------
@@ -107,11 +95,6 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The file beside the path is forced to the disk and takes the final name in one step, when the block ends well.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The file; replaced if it exists.
-
     Raises
     ------
     InputError
@@ -121,15 +104,14 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _temporary_beside(target)
     try:
         yield temporary
-        _force_to_disk(temporary)
+        with temporary.open("r+b") as stream:  # Windows forces no file to the disk that is open for reading only
+            os.fsync(stream.fileno())
         temporary.replace(target)
-        # Some network file systems refuse to sync a folder, and Windows to open one.
-        with contextlib.suppress(OSError):
-            _force_to_disk(target.parent)
+        _force_to_disk(target.parent)
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        mend = "free some space or choose another disk" if error.errno in _FULL else "choose another path"
-        raise InputError(f"{path}: could not be written ({reason}); {mend}") from error
+        fix = "free some space or choose another disk" if error.errno in _FULL else "choose another path"
+        raise InputError(f"{path}: could not be written ({reason}); {fix}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -139,12 +121,14 @@ def _temporary_beside(target: Path) -> Path:
     return target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.tmp")
 
 
-def _force_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _force_to_disk(folder: Path) -> None:
+    # The file is complete by now. Some network file systems refuse to sync a folder, and Windows to open one.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def require_ending(path: str | os.PathLike[str], known: Sequence[str]) -> None:

@@ -217,7 +217,7 @@ def _power_words(c: Calibration) -> list[str]:
     if not c.couplings:
         return []
     if c.state == "liberal":
-        return ["What it finds of a planted coupling means little, as it finds coherence without any."]
+        return ["What it finds of a simulated coupling means little, as it finds coherence without any."]
     g = c.coupling_found
     if np.isfinite(g):
         size = f"{g:.2f}" + " or less" * (g == c.couplings[0])

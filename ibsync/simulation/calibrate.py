@@ -1,4 +1,4 @@
-"""How often a test rejects on a study's own recordings of people who never met, and what coupling it would find.
+"""How often a test rejects on a study's own recordings of pseudo-dyads, and what coupling it would find.
 
 Null data are recordings of people who never met, and therefore cannot have interacted, but who saw the same stimuli,
 breathed, moved and were recorded with the same machine. What a test calls synchrony there is not interaction.
@@ -34,7 +34,7 @@ from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
 from ..study.study import NULL_KINDS, REPAIRINGS, Study
 from ..study.surrogate_runs import FAMILY_OPTIONS
-from .calibrated_tests import Design, RepairedStudies, SimulatedTests, SurrogateDyads
+from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
 
 REPAIR_DRAWS, SURROGATE_DRAWS = 999, 39
@@ -45,6 +45,8 @@ POWER_SHARE = 4
 MOST_CELLS = 20
 _FEWEST_IN_CELL = 5
 _FEW_DYADS = 6
+
+_Tests = RepairedStudies | SurrogateDyads
 
 
 def calibrate(
@@ -107,9 +109,8 @@ def calibrate(
         epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
-    tests: SimulatedTests
+    tests: _Tests
     if kind == "repair":
-        RepairedStudies.check(study, design)
         tests = RepairedStudies(study, design, progress=progress)
     else:
         tests = SurrogateDyads(study, design, n_sims)
@@ -117,7 +118,7 @@ def calibrate(
     warnings = tuple(_warnings(study, design, tests, physiology))
     n_power = max(1, n_sims // POWER_SHARE)
     ranks = np.array([tests.rank(k) for k in with_bar(range(n_sims), "level", "simulation", progress)])
-    found = [
+    n_found = [
         sum(tests.finds(k, float(g)) for k in with_bar(range(n_power), f"coupling {g:g}", "simulation", progress))
         for g in couplings
     ]
@@ -127,14 +128,13 @@ def calibrate(
     return Calibration(
         kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
         attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
-        couplings=tuple(float(g) for g in couplings), found=tuple(found), n_power=n_power, level_unit=tests.level_unit,
-        power_unit=tests.power_unit, design=tests.page,
-        warnings=warnings, signal=signal, bands=tuple(spec.bands or {}), seed=seed,
+        couplings=tuple(float(g) for g in couplings), found=tuple(n_found), n_power=n_power,
+        level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings,
+        signal=signal, bands=tuple(spec.bands or {}), seed=seed,
     )  # fmt: skip
 
 
 def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
-    """Refuse words and numbers that cannot be meant."""
     if design.kind not in NULL_KINDS:
         near = difflib.get_close_matches(str(design.kind), NULL_KINDS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
@@ -178,9 +178,7 @@ def _cells(ranks: NDArray[np.int64], n_draws: int) -> tuple[tuple[int, ...], tup
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _warnings(
-    study: Study, design: Design, tests: SimulatedTests, physiology: Mapping[str, ArrayLike] | None
-) -> Iterable[str]:
+def _warnings(study: Study, design: Design, tests: _Tests, physiology: Mapping[str, ArrayLike] | None) -> Iterable[str]:
     n_dyads = len({row.dyad for row in study.dyads})
     if n_dyads < _FEW_DYADS:
         yield f"{n_dyads} dyads are few: what they do says little about others."
@@ -205,9 +203,9 @@ def _warnings(
 
 
 def _burst_words(study: Study, design: Design) -> Iterable[str]:
-    found = common_bursts(study, dict(design.spec.bands or {}), design.signal, design.seed)
-    for name, (correlation, p) in found.items():
-        if p * len(found) <= _SURE:
+    bursts = common_bursts(study, dict(design.spec.bands or {}), design.signal, design.seed)
+    for name, (correlation, p) in bursts.items():
+        if p * len(bursts) <= _SURE:
             meaning = (
                 "re-pairing allows for it"
                 if design.kind == "repair"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.spec import WTC
+from ..coupling.spec import WTC, Band
 from ..errors import InputError, PlanError
 from ..inference.p_values import single_step_p
 from ..inference.repaired_test import repair_test
@@ -30,10 +30,10 @@ from .pseudo_dyads import (
     ORDER,
     PAIRS,
     SHIFT,
-    Cast,
-    Casting,
     Injection,
     Pair,
+    PseudoDyads,
+    PseudoStudy,
     drawn_order,
     drawn_seed,
     pseudo_dyads,
@@ -64,24 +64,10 @@ class Design:
     backend: str
     options: Mapping[str, Any]
 
-
-class SimulatedTests(Protocol):
-    """Tests of one design on people who never met."""
-
-    n_draws: int
-    """Draws m of each test."""
-    level_unit: str
-    """What one simulation of the level tests, in words."""
-    power_unit: str
-    """What one simulation of the power tests, in words."""
-    page: str
-    """How the simulations are made, in words."""
-
-    def rank(self, simulation: int) -> int:
-        """Draws, of m, whose largest statistic reaches that of people who do not interact."""
-
-    def finds(self, simulation: int, coupling: float) -> bool:
-        """Whether a coupling put into one channel pair is found there."""
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """Bands of the spec."""
+        return tuple((self.spec.bands or {}).values())
 
 
 class RepairedStudies:
@@ -93,23 +79,17 @@ class RepairedStudies:
     power, every first person gets somebody else's second person and the two a coupling; the other cells of the matrix
     are the same recordings, and the real partners among them are too few to matter (one of N in a row).
 
-    Parameters
-    ----------
-    study : Study
-    design : Design
-
-    Raises
-    ------
-    PlanError, InputError
-        As `Study.null`, and if no block has four dyads.
+    `n_draws` are those of each test, `level_unit` and `power_unit` what a simulation tests, and `page` how simulations
+    are made, in words.
     """
 
     def __init__(self, study: Study, design: Design, *, progress: bool) -> None:
+        _check_blocks(study, design)
         self._design = design
         self.null = _repairing(study, design, design.pairs, progress=progress)
         whole = self.null.design
         self._blocks = [block for block in whole.blocks if len(block) >= SMALLEST_BLOCK]
-        self._casting = Casting(study, design.signal)
+        self._pseudo_dyads = PseudoDyads(study, design.signal)
         self._pairs = usable_pairs(study.dyads, asked_pairs(study, design.pairs))
         halved = sum(len(block) // 2 for block in self._blocks)
         self.n_draws = self._halved(0).draws.n
@@ -125,29 +105,18 @@ class RepairedStudies:
             f"of {len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
         )
 
-    @classmethod
-    def check(cls, study: Study, design: Design) -> None:
-        """Refuse, before anything is computed, a study that has no block of four dyads."""
-        planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed)
-        sizes = [len(block) for block in planned.design.blocks]
-        if max(sizes) < SMALLEST_BLOCK:
-            raise PlanError(
-                f"calibrating re-pairing takes at least {SMALLEST_BLOCK} dyads that may exchange partners, to be split "
-                f"into halves that never met; here {max(sizes)} may: calibrate once there are more"
-            )
-
     def rank(self, simulation: int) -> int:
-        """As `SimulatedTests`."""
+        """Draws, of `n_draws`, whose largest statistic reaches that of people who do not interact."""
         null = self._halved(simulation)
         return rank_of(_family_wise(null), null.draws.n)
 
     def finds(self, simulation: int, coupling: float) -> bool:
-        """As `SimulatedTests`."""
+        """Whether a coupling put into one channel pair is found there."""
         design = self._design
-        made = _repairing(self._coupled(simulation, coupling), design, "same")
-        n_slots = min(MOST_PAIRS, len(self._pairs))
-        shape = (len(epoch_names(design.epochs)), n_slots, n_slots, -1)
-        null = replace(made, draws=self._draws(made.design, simulation))
+        null = _repairing(self._coupled(simulation, coupling), design, "same")
+        n_pairs = min(MOST_PAIRS, len(self._pairs))
+        shape = (len(epoch_names(design.epochs)), n_pairs, n_pairs, -1)
+        null = replace(null, draws=self._draws(null.design, simulation))
         return bool(np.nanmin(_family_wise(null).reshape(shape)[:, 0, 0]) <= design.alpha)
 
     def _draws(self, design: Repairing, simulation: int) -> Draws:
@@ -171,7 +140,7 @@ class RepairedStudies:
         values = self.null.pair_values[:, first][:, :, second]
         return Null(values, self._draws(design, simulation), self.null.sessions)
 
-    def _coupled(self, simulation: int, coupling: float) -> Cast:
+    def _coupled(self, simulation: int, coupling: float) -> PseudoStudy:
         """A study of as many dyads, whose second persons were exchanged and then coupled with the first."""
         design, whole = self._design, self.null.design
         order = drawn_order(len(self._pairs), design.seed, simulation, "channel pairs", PAIRS)
@@ -183,14 +152,14 @@ class RepairedStudies:
             by = 1 + int(drawn_order(n - 1, design.seed, simulation, f"block {number}", SHIFT)[0])
             partner |= {whole.dyads[turn[k]]: whole.dyads[turn[(k + by) % n]] for k in range(n)}
         rows = []
-        for occasion in self._casting.occasions:
-            there = occasion.by_dyad
+        for occasion in self._pseudo_dyads.occasions:
+            row_of = occasion.by_dyad
             for name, other in partner.items():
-                if name in there and other in there:
+                if name in row_of and other in row_of:
                     entity = entity_id(f"{name} | {occasion.label}")
-                    shared = Injection(coupling, bands_of(design.spec), design.seed, simulation, entity)
-                    rows.append(self._casting.row(name, there[name], there[other], pairs, shared))
-        return Cast.of(self._casting.study, rows)
+                    shared = Injection(coupling, design.bands, design.seed, simulation, entity)
+                    rows.append(self._pseudo_dyads.row(name, row_of[name], row_of[other], pairs, shared))
+        return PseudoStudy.of(self._pseudo_dyads.study, rows)
 
 
 class SurrogateDyads:
@@ -198,17 +167,7 @@ class SurrogateDyads:
     Surrogate tests of single pseudo-dyads: two people of one session and task who never met.
 
     Statistics are standardised over the draws and the observed value together, which keeps their ranks exact with few
-    draws and needs no others.
-
-    Parameters
-    ----------
-    study : Study
-    design : Design
-
-    Raises
-    ------
-    PlanError, InputError
-        As `Study.null`, and if there are no two people who never met, or epochs of a session differ in timing.
+    draws and needs no others. Attributes are those of `RepairedStudies`.
     """
 
     def __init__(self, study: Study, design: Design, n_simulations: int) -> None:
@@ -216,13 +175,13 @@ class SurrogateDyads:
         self.n_draws = design.n_draws
         require_signal(study, study.dyads, design.signal)
         self._asked = asked_pairs(study, design.pairs)
-        self._casting = Casting(study, design.signal)
-        for occasion in self._casting.occasions:
+        self._pseudo_dyads = PseudoDyads(study, design.signal)
+        for occasion in self._pseudo_dyads.occasions:
             common_epochs(occasion, design.epochs)
-        self._dyads = pseudo_dyads(study.dyads, self._casting.occasions, design.within, design.seed)
+        self._dyads = pseudo_dyads(study.dyads, self._pseudo_dyads.occasions, design.within, design.seed)
         # Words that do not fit the recordings are refused here, before anything is computed.
         sources_of(
-            self._cast(range(min(n_simulations, len(self._dyads)))), self._request(design.seed), Worker(design.backend)
+            self._study(range(min(n_simulations, len(self._dyads)))), self._request(design.seed), Worker(design.backend)
         )
         n = min(n_simulations, len(self._dyads))
         people = {person for first, second in self._dyads[:n] for person in (first.person_a, second.person_b)}
@@ -234,25 +193,25 @@ class SurrogateDyads:
         )
 
     def rank(self, simulation: int) -> int:
-        """As `SimulatedTests`."""
+        """As `RepairedStudies.rank`."""
         return rank_of(self._tested(simulation, None), self.n_draws)
 
     def finds(self, simulation: int, coupling: float) -> bool:
-        """As `SimulatedTests`."""
+        """As `RepairedStudies.finds`."""
         p = self._tested(simulation, coupling)
         return bool(np.nanmin(p[:, 0, 0]) <= self._design.alpha)
 
     def _tested(self, simulation: int, coupling: float | None) -> Floats:
-        """Family-wise p: float64 [epoch, slot_a, slot_b, band]."""
-        cast = self._cast([simulation], coupling)
+        """Family-wise p: float64 [epoch, pair, pair, band]."""
+        study = self._study([simulation], coupling)
         request = self._request(drawn_seed(self._design.seed, simulation))
-        source = sources_of(cast, request, Worker(request.backend))[0][0]
+        source = sources_of(study, request, Worker(request.backend))[0][0]
         draws = np.arange(self.n_draws + 1)
         parts = [source.values(draws[k : k + source.block]) for k in range(0, len(draws), source.block)]
         values = np.concatenate(parts)
         p = largest_p(values.reshape(len(values), -1)).reshape(values.shape[1:])
         if np.isnan(p).all():
-            raise InputError(f"{cast.dyads[0].label}: no channel pair has a value: see ibsync check")
+            raise InputError(f"{study.dyads[0].label}: no channel pair has a value: see ibsync check")
         return p
 
     def _request(self, seed: int) -> Request:
@@ -262,7 +221,7 @@ class SurrogateDyads:
             length="common", tail="greater", measure=d.measure, options=d.options, stop_at=None, backend=d.backend,
         )  # fmt: skip
 
-    def _cast(self, simulations: Sequence[int], coupling: float | None = None) -> Cast:
+    def _study(self, simulations: Sequence[int], coupling: float | None = None) -> PseudoStudy:
         design, rows = self._design, []
         for simulation in simulations:
             first, second = self._dyads[simulation % len(self._dyads)]
@@ -270,11 +229,20 @@ class SurrogateDyads:
             usable = usable_pairs([pseudo], self._asked)
             order = drawn_order(len(usable), design.seed, simulation, "channel pairs", PAIRS)
             pairs = [usable[k] for k in order[:MOST_PAIRS]]
-            shared = None
-            if coupling is not None:
-                shared = Injection(coupling, bands_of(design.spec), design.seed, simulation, 0)
-            rows.append(self._casting.row(f"{simulation}", first, second, pairs, shared))
-        return Cast.of(self._casting.study, rows)
+            shared = None if coupling is None else Injection(coupling, design.bands, design.seed, simulation, 0)
+            rows.append(self._pseudo_dyads.row(f"{simulation}", first, second, pairs, shared))
+        return PseudoStudy.of(self._pseudo_dyads.study, rows)
+
+
+def _check_blocks(study: Study, design: Design) -> None:
+    """Refuse, before anything is computed, a study that has no block of four dyads."""
+    planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed)
+    largest = max(len(block) for block in planned.design.blocks)
+    if largest < SMALLEST_BLOCK:
+        raise PlanError(
+            f"calibrating re-pairing takes at least {SMALLEST_BLOCK} dyads that may exchange partners, to be split "
+            f"into halves that never met; here {largest} may: calibrate once there are more"
+        )
 
 
 def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = False) -> Null:
@@ -294,14 +262,7 @@ def asked_pairs(study: Study, pairs: Pairs) -> list[Pair]:
 
 
 def usable_pairs(rows: Sequence[DyadRow], asked: Sequence[Pair]) -> list[Pair]:
-    """
-    Channel pairs that are good in both people, in as many rows as any pair is.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Channel pairs that are good in both people, in as many rows as any pair is; at least one must be."""
     good = [(_good(row.recording_a), _good(row.recording_b)) for row in rows]
     n_rows = [sum(a in first and b in second for first, second in good) for a, b in asked]
     if not max(n_rows):
@@ -309,28 +270,15 @@ def usable_pairs(rows: Sequence[DyadRow], asked: Sequence[Pair]) -> list[Pair]:
     return [pair for pair, n in zip(asked, n_rows, strict=True) if n == max(n_rows)]
 
 
-def _good(recording: Recording) -> set[str]:
-    return {name for name, fine in zip(recording.channels, recording.good, strict=True) if fine}
-
-
-def bands_of(spec: WTC) -> tuple[Any, ...]:
-    """The bands of a spec."""
-    return tuple((spec.bands or {}).values())
+def _good(recording: Recording) -> list[str]:
+    return [name for name, is_good in zip(recording.channels, recording.good, strict=True) if is_good]
 
 
 def largest_p(values: Floats) -> Floats:
     """
-    Family-wise p of each feature against the largest standardised statistic of each draw.
+    Family-wise p [feature] against the largest standardised statistic of each draw, from values [draw 0..m, feature].
 
-    Parameters
-    ----------
-    values : float64 [draw 0..m, feature]
-        Row 0 is the observed one.
-
-    Returns
-    -------
-    float64 [feature]
-        NaN where the observed value is missing.
+    Row 0 is the observed one; where it is missing p is NaN.
     """
     out = np.full(values.shape[1], np.nan)
     tested = np.isfinite(values[0])
@@ -354,7 +302,7 @@ def rank_of(p: Floats, n_draws: int) -> int:
 
 
 def _family_wise(null: Null) -> Floats:
-    found = repair_test(null, correct=("max",), workers=1)["p_max_single"]
-    if np.isnan(found).all():
+    p = np.asarray(repair_test(null, correct=("max",), workers=1)["p_max_single"])
+    if np.isnan(p).all():
         raise InputError("no feature of the study has a value: see ibsync check")
-    return np.asarray(found)
+    return p

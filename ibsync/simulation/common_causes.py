@@ -20,7 +20,7 @@ from ..nulls.repaired_null import Null
 from ..recordings.recording import DyadRow
 from ..study.rows import Occasion, occasions_of, signals_of
 from ..study.study import Study
-from .pseudo_dyads import Cast, slots
+from .pseudo_dyads import PseudoStudy, pair_names
 
 Floats = NDArray[np.float64]
 
@@ -37,24 +37,13 @@ def common_bursts(study: Study, bands: Mapping[str, Band], signal: str, seed: in
 
     For each band the statistic is the mean correlation of the log power envelopes (mean over channels) of first and
     second persons of different dyads in one session. Under the hypothesis that envelopes of people who never met are
-    independent and stationary, each second person's may be shifted in time, by any amount, on a circle.
-
-    Parameters
-    ----------
-    study : Study
-    bands : mapping of str to Band
-    signal : str
-    seed : int
-
-    Returns
-    -------
-    dict of (mean correlation, p)
-        By band; bands whose recordings are too short for an envelope are left out.
+    independent and stationary, each second person's may be shifted in time, by any amount, on a circle. Returns mean
+    correlation and p by band; bands whose recordings are too short for an envelope are left out.
     """
     out = {}
     for name, band in bands.items():
-        tried = [_shifted(study, occasion, band, signal) for occasion in occasions_of(study.dyads, "common")]
-        parts = [part for part in tried if part is not None]
+        shifted = (_shifted(study, occasion, band, signal) for occasion in occasions_of(study.dyads, "common"))
+        parts = [part for part in shifted if part is not None]
         n_pairs = sum(n for _, n in parts)
         if not n_pairs:
             continue
@@ -82,12 +71,11 @@ def _shifted(study: Study, occasion: Occasion, band: Band, signal: str) -> tuple
     met = {frozenset((row.person_a, row.person_b)) for row in study.all_dyads}
     sums, n_pairs = [], 0
     for y, row in zip(second, occasion.rows, strict=True):
-        strangers = [
+        usable = [
             x
             for x, other in zip(first, occasion.rows, strict=True)
-            if other.person_a != row.person_b and frozenset((other.person_a, row.person_b)) not in met
+            if other.person_a != row.person_b and frozenset((other.person_a, row.person_b)) not in met and x is not None
         ]
-        usable = [x for x in strangers if x is not None]
         if y is None or not usable:
             continue
         crossed = np.fft.irfft(np.fft.rfft(np.sum(usable, axis=0)) * np.conj(np.fft.rfft(y)), y.size)
@@ -129,19 +117,8 @@ def group_difference(null: Null, groups: Mapping[str, str], seed: int) -> float:
     P of the hypothesis that people who never met are as coherent across groups as within.
 
     The labels of whole dyads are exchanged, and the contrast of re-paired values within and across groups is counted
-    (Mantel 1967, *Cancer Research* 27:209); real partners are left out.
-
-    Parameters
-    ----------
-    null : Null
-        All dyads in one block.
-    groups : mapping of dyad to group
-    seed : int
-
-    Returns
-    -------
-    float
-        NaN where there are no two groups of two dyads.
+    (Mantel 1967, *Cancer Research* 27:209); real partners are left out. NaN where the dyads, by name in `groups`, are
+    not in one block, or there are no two groups of two.
     """
     label = np.unique([groups[dyad] for dyad in null.design.dyads], return_inverse=True)[1]
     n = len(label)
@@ -182,15 +159,7 @@ def shared_physiology(
     backend: str,
 ) -> float:
     """
-    Family-wise p of the re-pairing test on an auxiliary signal: pulse or breathing of real partners against others.
-
-    Parameters
-    ----------
-    study : Study
-    physiology : mapping of recording id to float [sample]
-        At the rate of the recordings, as long as they are.
-    spec, epochs, within, seed, backend
-        As `Study.null`.
+    Family-wise p of the re-pairing test on an auxiliary signal, such as pulse or breathing, of every recording by id.
 
     Raises
     ------
@@ -200,13 +169,13 @@ def shared_physiology(
     rows = []
     for row in study.dyads:
         give: dict[str, Callable[[], NDArray[np.float32]]] = {}
-        made = []
+        recordings = []
         for recording in (row.recording_a, row.recording_b):
             signal = _auxiliary(physiology, recording.id, recording.n_samples)
             give[recording.id] = partial(np.asarray, signal[None])
-            made.append(replace(recording, channels=slots(1), good=(True,)))
-        rows.append((replace(row, recording_a=made[0], recording_b=made[1]), give))
-    null = Cast.of(study, rows).null(
+            recordings.append(replace(recording, channels=pair_names(1), good=(True,)))
+        rows.append((replace(row, recording_a=recordings[0], recording_b=recordings[1]), give))
+    null = PseudoStudy.of(study, rows).null(
         spec, kind="repair", n=N_DRAWS, within=within, seed=seed, epochs=epochs, backend=backend
     )
     assert isinstance(null, Null)

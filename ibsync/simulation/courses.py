@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from .checks import number
 
 Floats = NDArray[np.float64]
 Tie = tuple[str, float] | None
@@ -55,9 +56,7 @@ class Growth:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-                raise PlanError(f"Growth: {entry.name} = {value!r} must be a number")
-            if entry.name.endswith("sd") and value < 0:
+            if number(f"Growth: {entry.name}", value) < 0 and entry.name.endswith("sd"):
                 raise PlanError(f"Growth: {entry.name} = {value!r} must be at least 0")
         if not -1 < self.session_ar < 1:
             raise PlanError(f"Growth: session_ar = {self.session_ar!r} must lie between -1 and 1")
@@ -74,18 +73,8 @@ class Growth:
 
 @dataclass(frozen=True)
 class Normals:
-    """Independent standard normal numbers behind a study.
-
-    Attributes
-    ----------
-    dyads : ndarray
-        float64 [dyad, 2]: of level and growth.
-    sessions : ndarray
-        float64 [dyad, session].
-    therapists : ndarray
-        float64 [therapist, 2]: of level and growth; without rows if nobody is shared.
-    outcomes : callable
-        float64 [dyad, 1 + session] from the name of an outcome: of the dyad, and of its sessions.
+    """Independent standard normal numbers behind a study: of level and growth of dyads [dyad, 2] and therapists
+    [therapist, 2], of sessions [dyad, session], and of an outcome, by its name, [dyad, 1 + session].
     """
 
     dyads: Floats
@@ -98,14 +87,8 @@ class Normals:
 class Courses:
     """Synchrony of every dyad over sessions, less the level of the study.
 
-    Attributes
-    ----------
-    growth : ndarray
-        float64 [dyad]: change per session.
-    line : ndarray
-        float64 [dyad, session]: level and change, without the sessions' own deviations.
-    deviation : ndarray
-        float64 [dyad, session].
+    `growth` [dyad] is the change per session, `line` [dyad, session] level and change, and `deviation` [dyad, session]
+    what each session differs by from it.
     """
 
     growth: Floats
@@ -118,25 +101,34 @@ class Courses:
         return self.line + self.deviation
 
 
-def therapist_of(dyad: int, n_therapists: int, n_groups: int) -> int:
-    """Number of the therapist of a dyad: in turn, each in every group."""
-    return (dyad // max(1, n_groups)) % n_therapists
+@dataclass(frozen=True)
+class Roster:
+    """Names, groups and therapists of dyads by their number, in turn; without therapists each has a second person."""
+
+    n_therapists: int
+    groups: tuple[str, ...]
+
+    def therapist(self, dyad: int) -> int:
+        """Number of the therapist: each works in every group."""
+        return (dyad // max(1, len(self.groups))) % self.n_therapists
+
+    def therapists(self, n_dyads: int) -> NDArray[np.int64] | None:
+        """Numbers of the therapists, int64 [dyad]; None where nobody is shared."""
+        return np.array([self.therapist(dyad) for dyad in range(n_dyads)]) if self.n_therapists else None
+
+    def names(self, dyad: int) -> tuple[str, str, str]:
+        """Of a dyad and its two people."""
+        number = f"{dyad + 1:02d}"
+        second = f"t{self.therapist(dyad) + 1:02d}" if self.n_therapists else f"p{number}b"
+        return f"d{number}", f"p{number}a", second
+
+    def group(self, dyad: int) -> str:
+        """Label of the group; empty where there are none."""
+        return self.groups[dyad % len(self.groups)] if self.groups else ""
 
 
 def courses_of(growth: Growth, normals: Normals, therapists: NDArray[np.int64] | None = None) -> Courses:
-    """Synchrony over sessions from normal numbers.
-
-    Parameters
-    ----------
-    growth : Growth
-    normals : Normals
-    therapists : int64 [dyad], optional
-        Number of each dyad's therapist; None where nobody is shared.
-
-    Returns
-    -------
-    Courses
-    """
+    """Synchrony over sessions from normal numbers, and the number of each dyad's therapist where they are shared."""
     level, slope = growth.level_sd * normals.dyads[:, 0], growth.mean + growth.sd * normals.dyads[:, 1]
     if therapists is not None:
         level = level + growth.therapist_sd * normals.therapists[therapists, 0]
@@ -154,13 +146,7 @@ def autoregressive(normals: Floats, coefficient: float) -> Floats:
 
 
 def check_outcomes(outcomes: Mapping[str, Tie], growth: Growth, n_sessions: int, taken: tuple[str, ...] = ()) -> None:
-    """Refuse a tie to what does not vary or does not exist, or a correlation that is none.
-
-    Raises
-    ------
-    PlanError
-        With the name of the outcome.
-    """
+    """Refuse a tie to what does not vary or does not exist, or a correlation that is none."""
     known: list[str] = []
     for name, tie in outcomes.items():
         if name in (*TIES, *taken):
@@ -180,47 +166,35 @@ def _check_tie(name: str, tie: object, known: list[str], growth: Growth, n_sessi
     if isinstance(correlation, bool) or not isinstance(correlation, int | float) or not -1 <= correlation <= 1:
         raise PlanError(f"outcome {name!r}: correlation {correlation!r} must lie between -1 and 1")
     if what in TIES and growth.spread(what, n_sessions) == 0:
-        mend = {"growth": "sd", "level": "level_sd", "session": "session_sd"}[what]
-        raise PlanError(f"outcome {name!r} is tied to {what}, which is the same everywhere; give Growth({mend}=...)")
+        word = {"growth": "sd", "level": "level_sd", "session": "session_sd"}[what]
+        raise PlanError(f"outcome {name!r} is tied to {what}, which is the same everywhere; give Growth({word}=...)")
 
 
 def outcomes_of(
     outcomes: Mapping[str, Tie], growth: Growth, courses: Courses, draw: Callable[[str], Floats]
 ) -> dict[str, Floats]:
-    """Numbers of mean 0 and standard deviation 1 whose correlation with the truth is known.
+    """Numbers of mean 0 and standard deviation 1 whose correlation with the truth is known: float64 [dyad, session].
 
-    Parameters
-    ----------
-    outcomes : mapping of name to (what, correlation) or None
-        Checked by `check_outcomes`. "level" is the mean of a dyad's line over all sessions, "growth" its change per
-        session, "session" the deviation of each session; or the name of an outcome that stands before.
-    growth : Growth
-    courses : Courses
-    draw : callable
-        As `Normals.outcomes`.
-
-    Returns
-    -------
-    dict of str to float64 [dyad, session]
-        The same in all sessions, unless tied to "session" or to such an outcome.
+    They are the same in all sessions, unless tied to "session", the deviation of each, or to such an outcome. "level"
+    is the mean of a dyad's line over all sessions, "growth" its change per session.
     """
     n_sessions = courses.line.shape[1]
     mean_line = courses.line.mean(axis=1) - growth.mean * (n_sessions - 1) / 2
     truth = {"level": mean_line[:, None], "growth": (courses.growth - growth.mean)[:, None],
              "session": courses.deviation}  # fmt: skip
-    made: dict[str, Floats] = {}
+    scores: dict[str, Floats] = {}
     for name, tie in outcomes.items():
         what, correlation = (None, 0.0) if tie is None else tie
         if what is None:
             cause = np.zeros((len(courses.line), 1))
-        elif what in made:
-            cause = made[what]
+        elif what in scores:
+            cause = scores[what]
         else:
             cause = truth[what] / growth.spread(what, n_sessions)
         noise = draw(name)
         noise = noise[:, 1:] if cause.shape[1] > 1 else noise[:, :1]
-        made[name] = correlation * cause + np.sqrt(1 - correlation**2) * noise
-    return {name: np.broadcast_to(values, courses.line.shape) for name, values in made.items()}
+        scores[name] = correlation * cause + np.sqrt(1 - correlation**2) * noise
+    return {name: np.broadcast_to(values, courses.line.shape) for name, values in scores.items()}
 
 
 def attended(uniforms: Floats, missing: float) -> NDArray[np.bool_]:

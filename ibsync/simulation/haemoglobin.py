@@ -7,7 +7,7 @@ a component that is scaled to the power that the signal has there anyway, so tha
     x(t) = outside(t) + sqrt(1 - c - s) own(t) + sqrt(c) shared by the dyad(t) + sqrt(s) shared by everybody(t)
 
 has the same spectrum for every c, and the in-band correlation of coupled channels is c + s: their magnitude-squared
-coherence there tends to (c + s)^2, and that of two strangers to s^2.
+coherence there tends to (c + s)^2, and that of two people who never met to s^2.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Spectrum = NDArray[np.complex128]
 
 STANDARD_DEVIATION_MOL_PER_L = 1e-7
 HBR_PER_HBO = -0.3
@@ -37,26 +40,9 @@ SPIKE_S = 0.5
 
 @dataclass(frozen=True)
 class Design:
-    """What to synthesise; every field is checked by `simulate`.
+    """What to synthesise; every field is checked by `simulate`, whose words these are.
 
-    Attributes
-    ----------
-    n_channels, n_times : int
-        Size of a recording.
-    sfreq : float
-        Sampling frequency in Hz.
-    coupled_band : tuple of float
-        Low and high edge in Hz.
-    n_coupled : int
-        The first channels, which are coupled with the partner's channel of the same name.
-    shared_stimulus : float
-        In-band correlation of everybody with everybody.
-    lag_s : float
-        Delay of person B behind person A in the shared component.
-    motion_per_min : float
-        Artefacts of motion of each person, per minute.
-    seed : int
-        Seed of everything random.
+    The first `n_coupled` channels are coupled with the partner's channel of the same name.
     """
 
     n_channels: int
@@ -77,7 +63,7 @@ class Design:
         return int(next_fast_len(round(self.n_times * (1 + EDGE_FRACTION)), real=True))
 
     @cached_property
-    def frequency_hz(self) -> NDArray[np.float64]:
+    def frequency_hz(self) -> Floats:
         """Frequencies of the synthesis, float64 [frequency]."""
         return np.arange(self.n_synthesis // 2 + 1, dtype=np.float64) * (self.sfreq / self.n_synthesis)
 
@@ -94,24 +80,16 @@ class Design:
 
 @dataclass(frozen=True)
 class Meeting:
-    """Two people recorded together once.
+    """Two people recorded together once, with the in-band correlation of their coupled channels, float64 [time].
 
-    Attributes
-    ----------
-    key : tuple of int
-        What its random numbers depend on besides the seed, such as (dyad, session).
-    people : tuple of (int, int)
-        Whose rhythms these are, such as (dyad, person), which stay from meeting to meeting.
-    stimulus : tuple of int
-        Which stimulus they see, such as (session,).
-    coupling : ndarray
-        float64 [time]: in-band correlation of their coupled channels.
+    Random numbers depend on the seed and on `key`, such as (dyad, session); the rhythms of `people`, such as
+    (dyad, person), stay from meeting to meeting; `stimulus`, such as (session,), says what they see.
     """
 
     key: tuple[int, ...]
     people: tuple[tuple[int, int], tuple[int, int]]
     stimulus: tuple[int, ...]
-    coupling: NDArray[np.float64]
+    coupling: Floats
 
 
 def recorded(design: Design, meeting: Meeting) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -122,19 +100,13 @@ def recorded(design: Design, meeting: Meeting) -> tuple[NDArray[np.float32], NDA
     noise = np.stack([_hbr_noise(design, (*meeting.key, person)) for person in range(2)])
     hbr = HBR_PER_HBO * hbo + HBR_NOISE_FRACTION * noise
     if design.motion_per_min:
-        moved = np.stack([_motion(design, (*meeting.key, person)) for person in range(2)])
-        hbo, hbr = hbo + moved, hbr + moved
+        motion = np.stack([_motion(design, (*meeting.key, person)) for person in range(2)])
+        hbo, hbr = hbo + motion, hbr + motion
     scale = STANDARD_DEVIATION_MOL_PER_L
     return (scale * hbo).astype(np.float32), (scale * hbr).astype(np.float32)
 
 
-def _person(
-    design: Design,
-    meeting: Meeting,
-    person: int,
-    shared: NDArray[np.complex128],
-    stimulus: NDArray[np.complex128],
-) -> NDArray[np.float64]:
+def _person(design: Design, meeting: Meeting, person: int, shared: Spectrum, stimulus: Spectrum) -> Floats:
     """HbO of one person in one meeting with unit variance, float64 [channel, time]."""
     background, systemic = _power(design, meeting.people[person])
     own = _own_spectrum(design, (*meeting.key, person), background, systemic)
@@ -151,24 +123,22 @@ def _person(
     return signal
 
 
-def _own_spectrum(
-    design: Design, key: tuple[int, ...], background: NDArray[np.float64], systemic: NDArray[np.float64]
-) -> NDArray[np.complex128]:
+def _own_spectrum(design: Design, key: tuple[int, ...], background: Floats, systemic: Floats) -> Spectrum:
     """Spectrum of what a person shares with nobody, complex128 [channel, frequency]."""
     noise = _unit_spectrum(design, design.generator(_BACKGROUND, *key), design.n_channels)
     here = _unit_spectrum(design, design.generator(_WAVES, *key), design.n_channels)
     everywhere = _unit_spectrum(design, design.generator(_SYSTEMIC, *key), 1)
     waves = np.sqrt(SYSTEMIC_SHARE) * everywhere + np.sqrt(1 - SYSTEMIC_SHARE) * here
-    spectrum: NDArray[np.complex128] = np.sqrt(background) * noise + np.sqrt(systemic) * waves
+    spectrum: Spectrum = np.sqrt(background) * noise + np.sqrt(systemic) * waves
     return spectrum
 
 
-def _hbr_noise(design: Design, key: tuple[int, ...]) -> NDArray[np.float64]:
+def _hbr_noise(design: Design, key: tuple[int, ...]) -> Floats:
     """White noise of HbR alone with unit variance, float64 [channel, time]."""
     return design.generator(_HBR, *key).standard_normal((design.n_channels, design.n_times))
 
 
-def _motion(design: Design, key: tuple[int, ...]) -> NDArray[np.float64]:
+def _motion(design: Design, key: tuple[int, ...]) -> Floats:
     """Spikes, and steps after which the signal stays where it is, at times that all channels share: [channel, time]."""
     random = design.generator(_MOTION, *key)
     n_artefacts = random.poisson(design.motion_per_min * design.n_times / design.sfreq / 60)
@@ -180,7 +150,7 @@ def _motion(design: Design, key: tuple[int, ...]) -> NDArray[np.float64]:
     return np.asarray(size @ shape)
 
 
-def _power(design: Design, person: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _power(design: Design, person: tuple[int, int]) -> tuple[Floats, Floats]:
     """Background and systemic power per frequency, float64 [frequency] each; together they sum to one."""
     jitter = design.generator(_PHYSIOLOGY, *person).standard_normal(3)
     frequency = design.frequency_hz
@@ -197,22 +167,22 @@ def _power(design: Design, person: tuple[int, int]) -> tuple[NDArray[np.float64]
     return background / total, systemic / total
 
 
-def _bump(frequency: NDArray[np.float64], centre_hz: float, width_hz: float) -> NDArray[np.float64]:
+def _bump(frequency: Floats, centre_hz: float, width_hz: float) -> Floats:
     """Power of one rhythm with unit sum, float64 [frequency]; nothing if no frequency of the grid is near it."""
     power = np.where(frequency > 0, np.exp(-0.5 * ((frequency - centre_hz) / width_hz) ** 2), 0.0)
     near = centre_hz < frequency[-1] and power.sum() > 1e-3
     return power / power.sum() if near else np.zeros_like(frequency)
 
 
-def _unit_spectrum(design: Design, generator: np.random.Generator, n_rows: int) -> NDArray[np.complex128]:
+def _unit_spectrum(design: Design, generator: np.random.Generator, n_rows: int) -> Spectrum:
     """Complex Gaussian noise of unit power per frequency, complex128 [row, frequency]."""
     pairs = generator.standard_normal((n_rows, design.frequency_hz.size, 2))
-    spectrum: NDArray[np.complex128] = pairs.view(np.complex128)[..., 0] / np.sqrt(2)
+    spectrum: Spectrum = pairs.view(np.complex128)[..., 0] / np.sqrt(2)
     return spectrum
 
 
-def _synthesise(design: Design, spectrum: NDArray[np.complex128]) -> NDArray[np.float64]:
+def _synthesise(design: Design, spectrum: Spectrum) -> Floats:
     """Signal whose variance is the sum of |spectrum|^2, float64 [channel, time]."""
     n = design.n_synthesis
-    signal: NDArray[np.float64] = np.fft.irfft(spectrum, n)[..., : design.n_times] * (n / np.sqrt(2))
+    signal: Floats = np.fft.irfft(spectrum, n)[..., : design.n_times] * (n / np.sqrt(2))
     return signal

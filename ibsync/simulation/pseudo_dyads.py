@@ -1,4 +1,4 @@
-"""People who never met, cast as the dyads of a study, with coupling put into their recordings where asked."""
+"""Pseudo-dyads: people who never met as the dyads of a study, with coupling put into their recordings where asked."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from ..study.study import Study
 
 Signals = NDArray[np.float32]
 Pair = tuple[str, str]
+PseudoRow = tuple[DyadRow, Mapping[str, Callable[[], Signals]]]
+"""A dyad, and the signals of its two recordings by their ids."""
 
 LEVEL_BINS = 9
 """Frequencies over which a power spectrum is smoothed to tell its level."""
@@ -30,49 +32,32 @@ ORDER, SHIFT, PAIRS, LATENT, SEED, HALVES = range(6)
 
 
 @dataclass(frozen=True)
-class Cast(Study):
-    """
-    A study whose dyads are put together from other people's recordings.
-
-    Parameters
-    ----------
-    give : mapping of recording id to function
-        Signals of each recording, float32 [channel, sample].
-    """
+class PseudoStudy(Study):
+    """A study of recordings that functions give, by id and as float32 [channel, sample], and no file holds."""
 
     give: Mapping[str, Callable[[], Signals]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, study: StudyFile, rows: Iterable[tuple[DyadRow, Mapping[str, Callable[[], Signals]]]]) -> Cast:
-        """Rows with the signals of their two recordings."""
-        made = list(rows)
-        give = {name: function for _, mine in made for name, function in mine.items()}
-        return cls(study.path, (), {}, tuple(row for row, _ in made), {}, give)
+    def of(cls, study: StudyFile, rows: Iterable[PseudoRow]) -> PseudoStudy:
+        """The study of some rows."""
+        pairs = list(rows)
+        give = {name: function for _, functions in pairs for name, function in functions.items()}
+        return cls(study.path, (), {}, tuple(row for row, _ in pairs), {}, give)
 
     @cached_property
     def sha256(self) -> str:
-        """Nothing: such a study is in no file."""
+        """Empty, as there is no file."""
         return ""
 
     def signals(self, recording: Recording | str, signal: str = "hbo") -> Signals:
-        """Signals of one recording, of the signal that the cast was made of: float32 [channel, sample]."""
+        """Signals of one recording, of the one signal that there is: float32 [channel, sample]."""
         del signal
         return self.give[recording if isinstance(recording, str) else recording.id]()
 
 
 @dataclass(frozen=True)
 class Injection:
-    """
-    What two people are given in common.
-
-    Parameters
-    ----------
-    coupling : float
-        Coherency g that the two have in every band, 0 to 1.
-    bands : tuple of Band
-    seed, draw, entity : int
-        Where the random numbers of the shared component come from.
-    """
+    """What two people are given in common: coherency `coupling` in every band, by the random numbers of an entity."""
 
     coupling: float
     bands: tuple[Band, ...]
@@ -82,20 +67,10 @@ class Injection:
 
     def into(self, x: Signals, sfreq: float) -> Signals:
         """
-        A channel that keeps its spectrum and its gaps, and holds the shared component.
+        A channel, float32 [sample], that keeps its spectrum and its gaps, and holds the shared component.
 
-        In every band ``sqrt(1 - g) own + sqrt(g) level z``, with z complex Gaussian noise that both people get and
-        level the root of the channel's own smoothed power spectrum; nothing is changed outside the bands.
-
-        Parameters
-        ----------
-        x : float32 [sample]
-        sfreq : float
-            Hz.
-
-        Returns
-        -------
-        float32 [sample]
+        In every band ``sqrt(1 - g) own + sqrt(g) level z`` with coherency g, z complex Gaussian noise that both people
+        get, and level the root of the channel's own smoothed power spectrum; nothing is changed outside the bands.
         """
         from scipy.ndimage import uniform_filter1d
 
@@ -121,22 +96,17 @@ class Injection:
         return np.asarray(radius * np.exp(2j * np.pi * words[1::2] / 2**32))
 
 
-class Casting:
+class PseudoDyads:
     """
-    Makes dyad rows of a first person and somebody else's second person.
+    Dyads of a first person and somebody else's second person, at the common length of their session and task.
 
-    Channel pair k of those asked for stands in slot k: both people then have a channel of that name, and "same" is the
-    word for the pairs.
+    Both people have the channels "pair 1", "pair 2", ... of the channel pairs asked for; "same" is then the word for
+    the pairs.
 
     Parameters
     ----------
     study : StudyFile
     signal : str
-
-    Attributes
-    ----------
-    occasions : list of Occasion
-        Sessions and tasks, each at its common length.
     """
 
     def __init__(self, study: StudyFile, signal: str) -> None:
@@ -147,65 +117,50 @@ class Casting:
 
     def row(
         self, name: str, first: DyadRow, second: DyadRow, pairs: Sequence[Pair], injection: Injection | None = None
-    ) -> tuple[DyadRow, dict[str, Callable[[], Signals]]]:
-        """
-        The first person of one row with the second person of another.
+    ) -> PseudoRow:
+        """The first person of one row with the second person of another; an injection goes into the first pair.
 
-        Parameters
-        ----------
-        name : str
-            Label of the pseudo-dyad; also keeps its random numbers apart from those of others.
-        first, second : DyadRow
-        pairs : sequence of (channel_a, channel_b)
-            Slots.
-        injection : Injection, optional
-            Put into the first slot of both.
-
-        Returns
-        -------
-        DyadRow
-        dict
-            Signals of its two recordings, for `Cast.of`.
+        The name keeps random numbers of the pseudo-dyad apart from those of others.
         """
         length = self._n_samples[id(first)]
         give: dict[str, Callable[[], Signals]] = {}
-        made = []
+        recordings = []
         for recording, side in ((first.recording_a, 0), (second.recording_b, 1)):
             channels = tuple(pair[side] for pair in pairs)
-            entry = replace(
+            pseudo = replace(
                 recording, id=f"{name} {first.session} {first.task} {'ab'[side]}", n_samples=length,
-                channels=slots(len(pairs)), good=(True,) * len(pairs),
+                channels=pair_names(len(pairs)), good=(True,) * len(pairs),
             )  # fmt: skip
-            give[entry.id] = partial(self._signals, recording, channels, length, injection)
-            made.append(entry)
+            give[pseudo.id] = partial(self._signals, recording, channels, length, injection)
+            recordings.append(pseudo)
         row = replace(
-            first, dyad=name, recording_a=made[0], recording_b=made[1],
+            first, dyad=name, recording_a=recordings[0], recording_b=recordings[1],
             person_a=f"{first.person_a} ({name})", person_b=f"{second.person_b} ({name})",
         )  # fmt: skip
         return row, give
 
     def _signals(self, recording: Recording, channels: Sequence[str], n: int, injection: Injection | None) -> Signals:
-        given = self._read(recording.id)
+        signals = self._read(recording.id)
         place = {name: k for k, (name, good) in enumerate(zip(recording.channels, recording.good, strict=True)) if good}
         out = np.full((len(channels), n), np.nan, np.float32)
-        for slot, name in enumerate(channels):
+        for pair, name in enumerate(channels):
             if name in place:
-                out[slot] = given[place[name], :n]
+                out[pair] = signals[place[name], :n]
         if injection is not None:
             out[0] = injection.into(out[0], recording.sfreq)
         return out
 
 
-def slots(n: int) -> tuple[str, ...]:
-    """Names of the slots."""
+def pair_names(n: int) -> tuple[str, ...]:
+    """Names of the channels that stand for channel pairs."""
     return tuple(f"pair {k + 1}" for k in range(n))
 
 
 def drawn_order(n: int, seed: int, draw: int, label: str, variant: int) -> NDArray[np.int64]:
     """Random order of n things; `draw` counts from 0."""
     purpose = purpose_word(Purpose.SIMULATION, variant)
-    found = permutations(seed, np.array([draw + 1]), n, entity=entity_id(label), purpose=purpose)[0]
-    return np.asarray(found, np.int64)
+    order = permutations(seed, np.array([draw + 1]), n, entity=entity_id(label), purpose=purpose)[0]
+    return np.asarray(order, np.int64)
 
 
 def drawn_seed(seed: int, draw: int) -> int:
@@ -218,24 +173,10 @@ def pseudo_dyads(
     rows: Sequence[DyadRow], occasions: Sequence[Occasion], within: Sequence[str], seed: int
 ) -> list[tuple[DyadRow, DyadRow]]:
     """
-    All pairs of a first and a second person who never met, of one session and task, in a random order.
+    All first and second persons who never met, by their rows, of one session and task; with "group" of one group only.
 
-    The order goes round by round: within a round of a session everybody occurs once, so that the first pairs share as
-    few people as can be.
-
-    Parameters
-    ----------
-    rows : sequence of DyadRow
-        Who met whom.
-    occasions : sequence of Occasion
-    within : sequence of str
-        With "group" people of one group only are put together.
-    seed : int
-
-    Returns
-    -------
-    list of (DyadRow, DyadRow)
-        The row of the first person and that of the second.
+    The order is random, and goes round by round: within a round of a session everybody occurs once, so that the first
+    pairs share as few people as can be.
 
     Raises
     ------
@@ -248,19 +189,19 @@ def pseudo_dyads(
         for label in sorted({row.group for row in occasion.rows} if "group" in within else {""}):
             members = [row for row in occasion.rows if "group" not in within or row.group == label]
             rounds.append(list(_rounds(members, f"{occasion.label} | {label}", seed)))
-    found = [
+    pairs = [
         (first, second)
         for together in zip_longest(*rounds, fillvalue=())
         for one in together
         for first, second in one
         if first.person_a != second.person_b and frozenset((first.person_a, second.person_b)) not in met
     ]
-    if not found:
+    if not pairs:
         raise PlanError(
             "calibration needs people who never met, recorded in one session and task: there is no such pair here; "
             "use a study of at least two dyads"
         )
-    return found
+    return pairs
 
 
 def _rounds(members: Sequence[DyadRow], label: str, seed: int) -> Iterator[list[tuple[DyadRow, DyadRow]]]:

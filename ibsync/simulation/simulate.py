@@ -1,35 +1,37 @@
-"""Studies with known truth: dyads whose coupling was planted, as arrays or as a study file."""
+"""Studies with known truth: dyads whose coupling is simulated, as arrays or as a study file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
+from ..recordings.recording import DyadRow, Event, Recording
+from .checks import fraction, is_whole, number, positive_fraction, whole
+from .courses import Courses, Growth, Normals, Roster, Tie, attended, check_outcomes, courses_of, outcomes_of
 from .haemoglobin import ATTENDANCE, DYADS, LENGTHS, OUTCOMES, SESSIONS, THERAPISTS, Design, Meeting, recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..recordings.recording import DyadRow, Recording
     from ..study.study import Study
 
 EpochSpan = tuple[str, float, float]
 Floats = NDArray[np.float64]
 
 THERAPIST, STRANGER, CLIENT = "therapist", "stranger", "client"
-_PLANTED, _GROWN = "planted_coupling", "planted_growth"
+_COUPLING, _GROWTH = "simulated_coupling", "simulated_growth"
 _OF_THERAPISTS, _OF_STRANGERS = 2, 3  # persons 0 and 1 are those of a dyad
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Simulated signals and what was planted in them.
+    """Simulated signals and their truth.
 
     Attributes
     ----------
@@ -38,17 +40,15 @@ class Simulation:
     sfreq : float
         Sampling frequency in Hz.
     coupling : ndarray
-        float64 [session, time]: the planted in-band correlation of the coupled channels of true partners, without
-        `growth`.
+        float64 [session, time]: the in-band correlation of the coupled channels of true partners, without `growth`.
     coupled_band : tuple of float
         Low and high edge in Hz.
     coupled_channels : tuple of str
         Channels that are coupled with the partner's channel of the same name.
     channels : tuple of str
         All channel names.
-    planted : ndarray
-        float64 [dyad, session]: mean coupling over each recording, with `growth`; NaN where a session did not take
-        place.
+    mean_coupling : ndarray
+        float64 [dyad, session]: mean over each recording, with `growth`; NaN where a session did not take place.
     growth : ndarray
         float64 [dyad]: change of coupling per session.
     n_samples : ndarray
@@ -64,45 +64,22 @@ class Simulation:
     coupled_band: tuple[float, float]
     coupled_channels: tuple[str, ...]
     channels: tuple[str, ...]
-    planted: Floats
+    mean_coupling: Floats
     growth: Floats
     n_samples: NDArray[np.int64]
     outcomes: Mapping[str, Floats] = field(default_factory=dict)
 
 
-class _Arguments(TypedDict, total=False):
-    n_dyads: int
-    n_sessions: int
-    n_channels: int
-    duration: float | Sequence[float]
-    sfreq: float
-    coupling: float | Sequence[float] | Mapping[str, float]
-    coupled_band: tuple[float, float]
-    coupled_pairs: Literal["same"] | float
-    shared_stimulus: float
-    lag: float
-    epochs: Sequence[EpochSpan]
-    groups: Sequence[str]
-    growth: float | Growth
-    outcomes: Mapping[str, Tie]
-    therapists: int
-    strangers: Sequence[int]
-    transfer: float
-    missing: float
-    shortest: float
-    motion: float
-    seed: int
+# The arguments are declared once, below.
+@overload
+def simulate(path: None = None, **arguments: Any) -> Simulation: ...
 
 
 @overload
-def simulate(path: None = None, **arguments: Unpack[_Arguments]) -> Simulation: ...
+def simulate(path: str | Path, **arguments: Any) -> Study: ...
 
 
-@overload
-def simulate(path: str | Path, **arguments: Unpack[_Arguments]) -> Study: ...
-
-
-def simulate(
+def simulate(  # type: ignore[misc]
     path: str | Path | None = None,
     *,
     n_dyads: int = 8,
@@ -191,7 +168,7 @@ def simulate(
     -------
     Simulation or Study
         Arrays and truth without a path; the opened study file with one. Its dyads carry the `outcomes` and
-        "planted_coupling", the mean coupling over the recording; with `growth` also "planted_growth", the dyad's
+        "simulated_coupling", the mean coupling over the recording; with `growth` also "simulated_growth", the dyad's
         change per session. First persons have role "client", second ones "therapist" or "stranger" where there are
         `therapists` or `strangers`, else "a" and "b". Where there are strangers the task tells the kind of partner.
 
@@ -203,68 +180,60 @@ def simulate(
     Examples
     --------
     >>> grown = simulate(n_dyads=3, n_sessions=4, growth=Growth(mean=0.05, sd=0.02), outcomes={"gain": ("growth", 0.6)})
-    >>> grown.planted.shape, grown.growth.shape, list(grown.outcomes)
+    >>> grown.mean_coupling.shape, grown.growth.shape, list(grown.outcomes)
     ((3, 4), (3,), ['gain'])
     """
-    _check_sizes(n_dyads=n_dyads, n_sessions=n_sessions, n_channels=n_channels)
-    durations = _durations(duration, n_sessions)
+    for name, count in (("n_dyads", n_dyads), ("n_sessions", n_sessions), ("n_channels", n_channels)):
+        whole(f"simulate: {name}", count, 1)
+    durations = tuple(_of_sessions("duration", duration, n_sessions).tolist())
     n_times = max(_n_times(seconds, sfreq) for seconds in durations)
-    least = _share("shortest", shortest) * min(durations)
+    least = positive_fraction("simulate: shortest", shortest) * min(durations)
     _n_times(least, sfreq)
     spans = _checked_epochs(epochs, least)
-    grows = growth if isinstance(growth, Growth) else Growth(mean=growth)
+    change = growth if isinstance(growth, Growth) else Growth(mean=growth)
     ties = dict(outcomes or {})
-    check_outcomes(ties, grows, n_sessions, taken=(_PLANTED, _GROWN))
-    plan = _Plan(
-        design=Design(
-            n_channels=n_channels,
-            n_times=n_times,
-            sfreq=float(sfreq),
-            coupled_band=_checked_band(coupled_band, least, sfreq),
-            n_coupled=_n_coupled(coupled_pairs, n_channels),
-            shared_stimulus=_fraction("shared_stimulus", shared_stimulus),
-            lag_s=float(lag),
-            motion_per_min=_rate(motion),
-            seed=_checked_seed(seed),
-        ),
+    check_outcomes(ties, change, n_sessions, taken=(_COUPLING, _GROWTH))
+    design = Design(
+        n_channels=n_channels,
+        n_times=n_times,
+        sfreq=float(sfreq),
+        coupled_band=_checked_band(coupled_band, least, sfreq),
+        n_coupled=_n_coupled(coupled_pairs, n_channels),
+        shared_stimulus=fraction("simulate: shared_stimulus", shared_stimulus),
+        lag_s=float(lag),
+        motion_per_min=_rate(motion),
+        seed=whole("simulate: seed", seed),
+    )
+    course, coupled_share = _coupling_course(coupling, spans, n_sessions, design)
+    study = _Study(
+        design=design,
         n_dyads=n_dyads,
         durations=durations,
-        course=_coupling_course(coupling, spans, n_sessions, n_times, sfreq, coupled_band),
-        coupled_share=_coupled_share(coupling, spans, n_times, sfreq, coupled_band),
-        growth=grows,
+        course=course,
+        coupled_share=coupled_share,
+        change=change,
         ties=ties,
-        n_therapists=_whole("therapists", therapists),
+        roster=Roster(whole("simulate: therapists", therapists), tuple(groups)),
         strangers=_checked_strangers(strangers, n_sessions, in_file=path is not None),
-        transfer=_finite("transfer", transfer),
-        missing=_fraction("missing", missing),
+        transfer=number("simulate: transfer", transfer),
+        missing=fraction("simulate: missing", missing),
         shortest=shortest,
-        channels=tuple(f"S{i}_D{i}" for i in range(1, n_channels + 1)),
         epochs=spans,
-        groups=tuple(groups),
     )
-    if plan.course.max() + plan.design.shared_stimulus > 1 + 1e-12:
+    if course.max() + design.shared_stimulus > 1 + 1e-12:
         raise PlanError("simulate: coupling + shared_stimulus exceeds 1; lower one of them")
-    return _arrays(plan) if path is None else _study_file(path, plan)
+    return _arrays(study) if path is None else _study_file(path, study)
 
 
-# --- what is planted --------------------------------------------------------------------------------------------------
+# --- the truth --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """
-    A study to be simulated; every field is checked by `simulate`.
+class _Study:
+    """A study to be simulated, checked by `simulate`, and what is drawn of it before any signal.
 
-    Parameters
-    ----------
-    design : Design
-    n_dyads : int
-    durations : tuple of float
-        Of the sessions, in s.
-    course : float64 [session, time]
-        Coupling before growth.
-    coupled_share : float64 [time]
-        Where growth is added, from 0 to 1.
+    `durations` are those of the sessions in s, `course` [session, time] the coupling before growth, `coupled_share`
+    [time] where growth is added, from 0 to 1.
     """
 
     design: Design
@@ -272,327 +241,228 @@ class _Plan:
     durations: tuple[float, ...]
     course: Floats
     coupled_share: Floats
-    growth: Growth
+    change: Growth
     ties: Mapping[str, Tie]
-    n_therapists: int
+    roster: Roster
     strangers: tuple[int, ...]
     transfer: float
     missing: float
     shortest: float
-    channels: tuple[str, ...]
     epochs: tuple[EpochSpan, ...]
-    groups: tuple[str, ...]
 
     @property
     def n_sessions(self) -> int:
         return len(self.durations)
 
-    def therapist(self, dyad: int) -> int:
-        """Number of the therapist, where therapists are shared."""
-        return therapist_of(dyad, self.n_therapists, len(self.groups))
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return tuple(f"S{i}_D{i}" for i in range(1, self.design.n_channels + 1))
 
-    def group(self, dyad: int) -> str:
-        return self.groups[dyad % len(self.groups)] if self.groups else ""
+    @cached_property
+    def normals(self) -> Normals:
+        return Normals(
+            dyads=self._normal(DYADS, 2),
+            sessions=self._normal(SESSIONS, self.n_sessions),
+            therapists=self._normal(THERAPISTS, 2, self.roster.n_therapists),
+            outcomes=lambda name: self._normal(OUTCOMES, 1 + self.n_sessions, key=tuple(name.encode())),
+        )
+
+    @cached_property
+    def courses(self) -> Courses:
+        return courses_of(self.change, self.normals, self.roster.therapists(self.n_dyads))
+
+    @cached_property
+    def outcomes(self) -> dict[str, Floats]:
+        return outcomes_of(self.ties, self.change, self.courses, self.normals.outcomes)
+
+    @cached_property
+    def attended(self) -> NDArray[np.bool_]:
+        return attended(self._uniform(ATTENDANCE), self.missing)
+
+    @cached_property
+    def n_samples(self) -> NDArray[np.int64]:
+        share = self.shortest + (1 - self.shortest) * self._uniform(LENGTHS)
+        return np.rint(share * self.durations * self.design.sfreq).astype(np.int64)
+
+    def _normal(self, purpose: int, n: int, n_rows: int | None = None, key: tuple[int, ...] = ()) -> Floats:
+        """Normal numbers [row, n], each row from a stream of its own; rows are dyads unless said otherwise."""
+        rows = range(self.n_dyads if n_rows is None else n_rows)
+        normals = [self.design.generator(purpose, row, *key).standard_normal(n) for row in rows]
+        return np.array(normals).reshape(len(rows), n)
+
+    def _uniform(self, purpose: int) -> Floats:
+        """Uniform numbers [dyad, session]."""
+        streams = [self.design.generator(purpose, dyad) for dyad in range(self.n_dyads)]
+        return np.array([stream.random(self.n_sessions) for stream in streams])
+
+    def within_limits(self, coupling: Floats) -> Floats:
+        return np.clip(coupling, 0.0, max(1 - self.design.shared_stimulus, 0.0))
 
 
 @dataclass(frozen=True)
-class _Person:
-    """Somebody in a meeting: name, role, and the name of the recording without its session."""
-
-    name: str
-    role: str
-    recording: str
-
-
-@dataclass(frozen=True)
-class _Row:
-    """
-    One meeting with its labels.
-
-    Parameters
-    ----------
-    at : (dyad, session)
-        Numbers, from 0.
-    dyad, session, task, group : str
-    people : pair of _Person
-    meeting : Meeting
-    n_samples : int
-    outcomes : mapping of str to float
-    """
+class _Session:
+    """Two people recorded once: numbers of dyad and session, what is synthesised, and their row of the study file."""
 
     at: tuple[int, int]
-    dyad: str
-    session: str
-    task: str
-    group: str
-    people: tuple[_Person, _Person]
     meeting: Meeting
-    n_samples: int
-    outcomes: Mapping[str, float]
+    row: DyadRow
+
+    def signals(self, design: Design) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """HbO and HbR while it lasts, float32 [person, channel, time]."""
+        hbo, hbr = recorded(design, self.meeting)
+        n_samples = self.row.recording_a.n_samples
+        return hbo[..., :n_samples], hbr[..., :n_samples]
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """
-    What is drawn of a study before any signal.
-
-    Parameters
-    ----------
-    courses : Courses
-    outcomes : mapping of str to float64 [dyad, session]
-    attended : bool [dyad, session]
-    n_samples : int64 [dyad, session]
-    """
-
-    courses: Courses
-    outcomes: Mapping[str, Floats]
-    attended: NDArray[np.bool_]
-    n_samples: NDArray[np.int64]
+def _sessions(study: _Study) -> Iterator[_Session]:
+    """Those of the dyads, session by session, each dyad followed by its strangers."""
+    for dyad in range(study.n_dyads):
+        yield from (_of_partners(study, dyad, int(session)) for session in np.flatnonzero(study.attended[dyad]))
+        yield from (_with_stranger(study, dyad, number) for number in study.strangers)
 
 
-def _truth(plan: _Plan) -> _Truth:
-    normals = Normals(
-        dyads=_drawn(plan, DYADS, 2),
-        sessions=_drawn(plan, SESSIONS, plan.n_sessions),
-        therapists=_drawn(plan, THERAPISTS, 2, plan.n_therapists),
-        outcomes=lambda name: _drawn(plan, OUTCOMES, 1 + plan.n_sessions, key=tuple(name.encode())),
-    )
-    of_dyads = np.array([plan.therapist(dyad) for dyad in range(plan.n_dyads)]) if plan.n_therapists else None
-    courses = courses_of(plan.growth, normals, of_dyads)
-    lasting = plan.shortest + (1 - plan.shortest) * _drawn(plan, LENGTHS, plan.n_sessions, uniform=True)
-    return _Truth(
-        courses=courses,
-        outcomes=outcomes_of(plan.ties, plan.growth, courses, normals.outcomes),
-        attended=attended(_drawn(plan, ATTENDANCE, plan.n_sessions, uniform=True), plan.missing),
-        n_samples=np.rint(lasting * plan.durations * plan.design.sfreq).astype(np.int64),
-    )
-
-
-def _drawn(
-    plan: _Plan, purpose: int, n: int, n_rows: int | None = None, *, key: tuple[int, ...] = (), uniform: bool = False
-) -> Floats:
-    """Random numbers [row, n], each row from a stream of its own; rows are dyads unless said otherwise."""
-    streams = [plan.design.generator(purpose, row, *key) for row in range(plan.n_dyads if n_rows is None else n_rows)]
-    rows = [stream.random(n) if uniform else stream.standard_normal(n) for stream in streams]
-    return np.array(rows).reshape(len(rows), n)
-
-
-def _rows(plan: _Plan, truth: _Truth) -> list[_Row]:
-    """All meetings: those of the dyads, session by session, each dyad followed by its strangers."""
-    rows = []
-    for dyad in range(plan.n_dyads):
-        rows += [_of_partners(plan, truth, dyad, int(session)) for session in np.flatnonzero(truth.attended[dyad])]
-        rows += [_with_stranger(plan, truth, dyad, number) for number in plan.strangers]
-    return rows
-
-
-def _of_partners(plan: _Plan, truth: _Truth, dyad: int, session: int) -> _Row:
+def _of_partners(study: _Study, dyad: int, session: int) -> _Session:
     """A dyad in one of its sessions."""
-    coupling = plan.course[session] + truth.courses.values[dyad, session] * plan.coupled_share
-    name, labelled = f"d{dyad + 1:02d}", bool(plan.n_therapists or plan.strangers)
-    first = _person(f"p{dyad + 1:02d}a", CLIENT if labelled else "a")
-    second, rhythms = _person(f"p{dyad + 1:02d}b", THERAPIST if labelled else "b"), (dyad, 1)
-    if plan.n_therapists:
-        therapist = plan.therapist(dyad)
-        shared = f"t{therapist + 1:02d}"
-        second, rhythms = _Person(shared, THERAPIST, f"{shared}_{name}"), (therapist, _OF_THERAPISTS)
-    meeting = Meeting((dyad, session), ((dyad, 0), rhythms), (session,), _kept(plan, coupling))
-    told = {outcome: float(values[dyad, session]) for outcome, values in truth.outcomes.items()}
-    if plan.growth != Growth():
-        told[_GROWN] = float(truth.courses.growth[dyad])
-    task = THERAPIST if plan.strangers else "simulated"
-    return _row(plan, truth, (dyad, session), name, task, (first, second), meeting, told)
+    coupling = study.course[session] + study.courses.values[dyad, session] * study.coupled_share
+    name, first, second = study.roster.names(dyad)
+    roles = (CLIENT, THERAPIST) if study.roster.n_therapists or study.strangers else ("a", "b")
+    rhythms, recording = (dyad, 1), second
+    if study.roster.n_therapists:
+        rhythms, recording = (study.roster.therapist(dyad), _OF_THERAPISTS), f"{second}_{name}"
+    meeting = Meeting((dyad, session), ((dyad, 0), rhythms), (session,), study.within_limits(coupling))
+    truth = {outcome: float(values[dyad, session]) for outcome, values in study.outcomes.items()}
+    if study.change != Growth():
+        truth[_GROWTH] = float(study.courses.growth[dyad])
+    task = THERAPIST if study.strangers else "simulated"
+    people = ((first, roles[0], first), (second, roles[1], recording))
+    return _session(study, (dyad, session), meeting, (name, f"{session + 1}", task), people, truth)
 
 
-def _with_stranger(plan: _Plan, truth: _Truth, dyad: int, number: int) -> _Row:
+def _with_stranger(study: _Study, dyad: int, number: int) -> _Session:
     """The first person of a dyad with somebody whom nobody has met before, in a session by its number."""
-    session = min(max(number - 1, 0), plan.n_sessions - 1)
-    line, share = truth.courses.line[dyad], plan.coupled_share
-    gain = plan.course[session] - plan.course[0] + (line[session] - line[0]) * share
-    spread = (plan.growth.level_sd, plan.growth.session_sd)
-    own = float(np.dot(spread, plan.design.generator(SESSIONS, dyad, number, 1).standard_normal(2)))
-    coupling = plan.course[0] + plan.transfer * gain + own * share
-    client = f"p{dyad + 1:02d}a"
-    people = (
-        _Person(client, CLIENT, f"{client}_{STRANGER}"),
-        _person(f"p{dyad + 1:02d}x{number}", STRANGER),
-    )
+    session = min(max(number - 1, 0), study.n_sessions - 1)
+    line, share = study.courses.line[dyad], study.coupled_share
+    gain = study.course[session] - study.course[0] + (line[session] - line[0]) * share
+    spread = (study.change.level_sd, study.change.session_sd)
+    own = float(np.dot(spread, study.design.generator(SESSIONS, dyad, number, 1).standard_normal(2)))
+    coupling = study.within_limits(study.course[0] + study.transfer * gain + own * share)
+    name, client, _ = study.roster.names(dyad)
+    stranger = f"{client[:-1]}x{number}"
+    people = ((client, CLIENT, f"{client}_{STRANGER}"), (stranger, STRANGER, stranger))
     rhythms = ((dyad, 0), (dyad, _OF_STRANGERS + number))
-    meeting = Meeting((dyad, number, 1), rhythms, (number, 1), _kept(plan, coupling))
-    row = _row(plan, truth, (dyad, session), f"d{dyad + 1:02d}x{number}", STRANGER, people, meeting, {})
-    return replace(row, session=f"{number}")
+    meeting = Meeting((dyad, number, 1), rhythms, (number, 1), coupling)
+    return _session(study, (dyad, session), meeting, (f"{name}x{number}", f"{number}", STRANGER), people, {})
 
 
-def _row(
-    plan: _Plan,
-    truth: _Truth,
+def _session(
+    study: _Study,
     at: tuple[int, int],
-    dyad: str,
-    task: str,
-    people: tuple[_Person, _Person],
     meeting: Meeting,
-    told: Mapping[str, float],
-) -> _Row:
-    n_samples = int(truth.n_samples[at])
-    told = {_PLANTED: float(meeting.coupling[:n_samples].mean()), **told}
-    return _Row(at, dyad, f"{at[1] + 1}", task, plan.group(at[0]), people, meeting, n_samples, told)
-
-
-def _person(name: str, role: str) -> _Person:
-    """Somebody whose recordings need no other name than theirs."""
-    return _Person(name, role, name)
-
-
-def _kept(plan: _Plan, coupling: Floats) -> Floats:
-    """Coupling within its limits."""
-    return np.clip(coupling, 0.0, max(1 - plan.design.shared_stimulus, 0.0))
+    labels: tuple[str, str, str],
+    people: Sequence[tuple[str, str, str]],
+    truth: Mapping[str, float],
+) -> _Session:
+    """From labels (dyad, session, task), and the name, role and recording of both people."""
+    n_samples = int(study.n_samples[at])
+    dyad, session, task = labels
+    (first, role_a, _), (second, role_b, _) = people
+    a, b = (
+        Recording(
+            id=f"{recording}_s{session}",
+            participant=name,
+            session=session,
+            task=task,
+            run="1",
+            sfreq=study.design.sfreq,
+            n_samples=n_samples,
+            t0=0.0,
+            channels=study.channels,
+            signal_names=("hbo", "hbr"),
+            good=(True,) * study.design.n_channels,
+            events=tuple(Event(start, stop - start, label, 1.0) for label, start, stop in study.epochs),
+            source_file="simulated",
+            montage="simulated",
+            units="mol/L",
+        )
+        for name, _, recording in people
+    )
+    row = DyadRow(
+        dyad, session, task, a, b, first, second, role_a, role_b, study.roster.group(at[0]),
+        outcomes={_COUPLING: float(meeting.coupling[:n_samples].mean()), **truth},
+    )  # fmt: skip
+    return _Session(at, meeting, row)
 
 
 # --- arrays and files -------------------------------------------------------------------------------------------------
 
 
-def _signals(plan: _Plan, row: _Row) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """HbO and HbR of a meeting while it lasts, float32 [person, channel, time]."""
-    hbo, hbr = recorded(plan.design, row.meeting)
-    return hbo[..., : row.n_samples], hbr[..., : row.n_samples]
-
-
-def _arrays(plan: _Plan) -> Simulation:
-    """All signals of a study in two arrays."""
-    design, truth = plan.design, _truth(plan)
-    size = (plan.n_dyads, plan.n_sessions)
+def _arrays(study: _Study) -> Simulation:
+    design, size = study.design, (study.n_dyads, study.n_sessions)
     hbo, hbr = (np.full((*size, 2, design.n_channels, design.n_times), np.nan, np.float32) for _ in range(2))
-    planted = np.full(size, np.nan)
-    for row in _rows(plan, truth):
-        hbo[row.at][..., : row.n_samples], hbr[row.at][..., : row.n_samples] = _signals(plan, row)
-        planted[row.at] = row.outcomes[_PLANTED]
+    mean_coupling = np.full(size, np.nan)
+    for session in _sessions(study):
+        n_samples = session.row.recording_a.n_samples
+        hbo[session.at][..., :n_samples], hbr[session.at][..., :n_samples] = session.signals(design)
+        mean_coupling[session.at] = session.row.outcomes[_COUPLING]
     return Simulation(
         hbo=hbo,
         hbr=hbr,
         sfreq=design.sfreq,
-        coupling=plan.course,
+        coupling=study.course,
         coupled_band=design.coupled_band,
-        coupled_channels=plan.channels[: design.n_coupled],
-        channels=plan.channels,
-        planted=planted,
-        growth=truth.courses.growth,
-        n_samples=np.where(truth.attended, truth.n_samples, 0),
-        outcomes=truth.outcomes,
+        coupled_channels=study.channels[: design.n_coupled],
+        channels=study.channels,
+        mean_coupling=mean_coupling,
+        growth=study.courses.growth,
+        n_samples=np.where(study.attended, study.n_samples, 0),
+        outcomes=study.outcomes,
     )
 
 
-def _study_file(path: str | Path, plan: _Plan) -> Study:
-    """Write the study and open it."""
+def _study_file(path: str | Path, study: _Study) -> Study:
     from ..recordings.study_file import write_study
     from ..study.study import Study
 
-    rows = _rows(plan, _truth(plan))
-    write_study(path, _recordings(plan, rows), _participants(rows), [_dyad_row(plan, row) for row in rows])
+    sessions = list(_sessions(study))
+    rows = [session.row for session in sessions]
+    write_study(path, _recordings(study.design, sessions), _participants(rows), rows)
     return Study.open(path)
 
 
-def _recordings(plan: _Plan, rows: Sequence[_Row]) -> Iterator[tuple[Recording, dict[str, NDArray[np.float32]]]]:
-    """Each recording with its signals, one meeting in memory at a time."""
-    for row in rows:
-        hbo, hbr = _signals(plan, row)
-        for person in range(2):
-            yield _recording(plan, row, person), {"hbo": hbo[person], "hbr": hbr[person]}
+def _recordings(
+    design: Design, sessions: Sequence[_Session]
+) -> Iterator[tuple[Recording, dict[str, NDArray[np.float32]]]]:
+    """Each recording with its signals, one session in memory at a time."""
+    for session in sessions:
+        hbo, hbr = session.signals(design)
+        for person, recording in enumerate((session.row.recording_a, session.row.recording_b)):
+            yield recording, {"hbo": hbo[person], "hbr": hbr[person]}
 
 
-def _recording(plan: _Plan, row: _Row, person: int) -> Recording:
-    """What describes one recording, without its signals."""
-    from ..recordings.recording import Event, Recording
-
-    who = row.people[person]
-    return Recording(
-        id=f"{who.recording}_s{row.session}",
-        participant=who.name,
-        session=row.session,
-        task=row.task,
-        run="1",
-        sfreq=plan.design.sfreq,
-        n_samples=row.n_samples,
-        t0=0.0,
-        channels=plan.channels,
-        signal_names=("hbo", "hbr"),
-        good=(True,) * plan.design.n_channels,
-        events=tuple(Event(start, stop - start, label, 1.0) for label, start, stop in plan.epochs),
-        source_file="simulated",
-        montage="simulated",
-        units="mol/L",
-    )
-
-
-def _participants(rows: Sequence[_Row]) -> dict[str, dict[str, str]]:
+def _participants(rows: Sequence[DyadRow]) -> dict[str, dict[str, str | float]]:
     """Table of persons: role and group of each; a therapist who works in several groups is in none."""
-    found: dict[str, dict[str, str]] = {}
+    people: dict[str, dict[str, str | float]] = {}
     for row in rows:
-        for who in row.people:
-            known = found.setdefault(who.name, {"role": who.role, "group": row.group})
-            if known["group"] != row.group:
-                known["group"] = ""
-    return found
+        for name, role in ((row.person_a, row.role_a), (row.person_b, row.role_b)):
+            person = people.setdefault(name, {"role": role, "group": row.group})
+            if person["group"] != row.group:
+                person["group"] = ""
+    return people
 
 
-def _dyad_row(plan: _Plan, row: _Row) -> DyadRow:
-    """One row of the table of dyads."""
-    from ..recordings.recording import DyadRow
-
-    first, second = row.people
-    return DyadRow(
-        dyad=row.dyad,
-        session=row.session,
-        task=row.task,
-        recording_a=_recording(plan, row, 0),
-        recording_b=_recording(plan, row, 1),
-        person_a=first.name,
-        person_b=second.name,
-        role_a=first.role,
-        role_b=second.role,
-        group=row.group,
-        use=True,
-        outcomes=row.outcomes,
-    )
-
-
-# --- what is asked for ------------------------------------------------------------------------------------------------
-
-
-def _check_sizes(**counts: int) -> None:
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise PlanError(f"simulate: {name} = {count!r} must be a whole number of at least 1")
-
-
-def _whole(name: str, count: int) -> int:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-        raise PlanError(f"simulate: {name} = {count!r} must be a whole number of at least 0")
-    return int(count)
-
-
-def _finite(name: str, number: float) -> float:
-    if isinstance(number, bool | str) or not np.isfinite(number):
-        raise PlanError(f"simulate: {name} = {number!r} must be a number")
-    return float(number)
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _rate(motion: float) -> float:
-    if _finite("motion", motion) < 0:
+    if number("simulate: motion", motion) < 0:
         raise PlanError(f"simulate: motion = {motion!r} artefacts per minute must be at least 0")
     return float(motion)
 
 
-def _share(name: str, number: float) -> float:
-    if isinstance(number, bool | str) or not 0 < number <= 1:
-        raise PlanError(f"simulate: {name} = {number!r} must lie above 0 and at most at 1")
-    return float(number)
-
-
 def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: bool) -> tuple[int, ...]:
-    """Sessions with strangers, by number."""
     last = n_sessions + 1
     for session in sessions:
-        if isinstance(session, bool) or not isinstance(session, int | np.integer) or not 0 <= session <= last:
+        if not is_whole(session, 0) or session > last:
             raise PlanError(
                 f"simulate: strangers has session {session!r}; give numbers from 0 (before) to {last} (after)"
             )
@@ -603,19 +473,18 @@ def _checked_strangers(sessions: Sequence[int], n_sessions: int, *, in_file: boo
     return tuple(int(session) for session in sessions)
 
 
-def _durations(duration: float | Sequence[float], n_sessions: int) -> tuple[float, ...]:
-    """Length of each session in s."""
-    values = np.asarray(duration, np.float64)
+def _of_sessions(name: str, value: float | Sequence[float], n_sessions: int) -> Floats:
+    """One value for each session, float64 [session]."""
+    values = np.asarray(value, np.float64)
     if values.ndim > 1 or values.size not in (1, n_sessions):
-        raise PlanError(f"simulate: duration has {values.size} values for {n_sessions} sessions; give one, or one each")
-    return tuple(float(seconds) for seconds in np.broadcast_to(values.reshape(-1), n_sessions))
+        raise PlanError(f"simulate: {name} has {values.size} values for {n_sessions} sessions; give one, or one each")
+    return np.broadcast_to(values.reshape(-1), n_sessions)
 
 
 def _n_times(duration: float, sfreq: float) -> int:
-    """Number of samples of a recording."""
-    for name, number in (("duration", duration), ("sfreq", sfreq)):
-        if not (np.isfinite(number) and number > 0):
-            raise PlanError(f"simulate: {name} = {number!r} must be a positive number")
+    for name, value in (("duration", duration), ("sfreq", sfreq)):
+        if not (np.isfinite(value) and value > 0):
+            raise PlanError(f"simulate: {name} = {value!r} must be a positive number")
     n_times = round(duration * sfreq)
     if n_times < 16:
         raise PlanError(f"simulate: {duration:g} s at {sfreq:g} Hz are {n_times} samples; at least 16 are needed")
@@ -623,7 +492,6 @@ def _n_times(duration: float, sfreq: float) -> int:
 
 
 def _checked_epochs(epochs: Sequence[EpochSpan], duration: float) -> tuple[EpochSpan, ...]:
-    """Epochs as (label, start, stop), each inside the recording."""
     for label, start, stop in epochs:
         if not 0 <= start < stop <= duration:
             raise PlanError(
@@ -653,71 +521,39 @@ def _n_coupled(coupled_pairs: Literal["same"] | float, n_channels: int) -> int:
         return n_channels
     if isinstance(coupled_pairs, str):
         raise PlanError(f'simulate: coupled_pairs = {coupled_pairs!r} must be "same" or a fraction from 0 to 1')
-    return round(_fraction("coupled_pairs", coupled_pairs) * n_channels)
-
-
-def _fraction(name: str, number: float) -> float:
-    if isinstance(number, str) or not 0 <= number <= 1:
-        raise PlanError(f"simulate: {name} = {number!r} must lie between 0 and 1")
-    return float(number)
-
-
-def _checked_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise PlanError(f"simulate: seed = {seed!r} must be a whole number of at least 0")
-    return int(seed)
+    return round(fraction("simulate: coupled_pairs", coupled_pairs) * n_channels)
 
 
 def _coupling_course(
     coupling: float | Sequence[float] | Mapping[str, float],
     epochs: tuple[EpochSpan, ...],
     n_sessions: int,
-    n_times: int,
-    sfreq: float,
-    band: tuple[float, float],
-) -> NDArray[np.float64]:
-    """Coupling over time, float64 [session, time]."""
+    design: Design,
+) -> tuple[Floats, Floats]:
+    """Coupling over time, float64 [session, time], and where growth is added to it, from 0 to 1: float64 [time]."""
     if isinstance(coupling, Mapping):
-        course = _epoch_course(coupling, epochs, n_times, sfreq)
-        return np.tile(_smoothed(course, _ramp(sfreq, band)), (n_sessions, 1))
-    values = np.asarray(coupling, np.float64)
-    if values.ndim > 1 or values.size not in (1, n_sessions):
-        raise PlanError(f"simulate: coupling has {values.size} values for {n_sessions} sessions; give one, or one each")
-    for value in values.flat:
-        _fraction("coupling", float(value))
-    return np.broadcast_to(np.atleast_1d(values)[:, None], (n_sessions, n_times))
+        course = _epoch_course(coupling, epochs, design)
+        return np.tile(course, (n_sessions, 1)), _epoch_course(dict.fromkeys(coupling, 1.0), epochs, design)
+    values = _of_sessions("coupling", coupling, n_sessions)
+    for value in values.tolist():
+        fraction("simulate: coupling", value)
+    return np.broadcast_to(values[:, None], (n_sessions, design.n_times)), np.ones(design.n_times)
 
 
-def _coupled_share(
-    coupling: object, epochs: tuple[EpochSpan, ...], n_times: int, sfreq: float, band: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Where growth is added to the coupling, from 0 to 1: float64 [time]."""
-    if not isinstance(coupling, Mapping):
-        return np.ones(n_times)
-    return _smoothed(_epoch_course(dict.fromkeys(coupling, 1.0), epochs, n_times, sfreq), _ramp(sfreq, band))
+def _epoch_course(coupling: Mapping[str, float], epochs: tuple[EpochSpan, ...], design: Design) -> Floats:
+    """Coupling that is switched on during epochs, float64 [time].
 
-
-def _ramp(sfreq: float, band: tuple[float, float]) -> int:
-    """Samples of one cycle."""
-    return round(sfreq / float(np.mean(band)))
-
-
-def _epoch_course(
-    coupling: Mapping[str, float], epochs: tuple[EpochSpan, ...], n_times: int, sfreq: float
-) -> NDArray[np.float64]:
-    """Coupling that is switched on during epochs, float64 [time]."""
+    It has ramps of one cycle instead of steps, which would spread over all frequencies.
+    """
     unknown = sorted(set(coupling) - {label for label, _, _ in epochs})
     if unknown:
         raise PlanError(f"simulate: coupling names the epoch {unknown[0]!r}, which is not among epochs")
-    course = np.zeros(n_times)
+    course = np.zeros(design.n_times)
     for label, start, stop in epochs:
-        course[round(start * sfreq) : round(stop * sfreq)] = _fraction("coupling", coupling.get(label, 0.0))
-    return course
-
-
-def _smoothed(course: NDArray[np.float64], n_width: int) -> NDArray[np.float64]:
-    """The course with ramps of one cycle instead of steps, which would spread over all frequencies."""
-    width = max(1, min(n_width, course.size // 4))
+        course[round(start * design.sfreq) : round(stop * design.sfreq)] = fraction(
+            "simulate: coupling", coupling.get(label, 0.0)
+        )
+    width = max(1, min(round(design.sfreq / float(np.mean(design.coupled_band))), course.size // 4))
     window = np.hanning(width + 2)[1:-1]
     padded = np.pad(course, (width // 2, width - 1 - width // 2), mode="edge")
     return np.convolve(padded, window / window.sum(), mode="valid")

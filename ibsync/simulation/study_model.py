@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..nulls.repaired_null import Null
-from ..nulls.repairing import Draws, Repairing
 from ..results.layout import ROW, refuse_rows_twice, tested_values
 from ..results.result import Result, provenance
-from ..study.rows import occasion_label
-from .courses import Courses, Growth, Normals, Tie, attended, check_outcomes, courses_of, outcomes_of, therapist_of
+from .checks import fraction, number, positive_fraction, whole
+from .courses import Courses, Growth, Normals, Roster, Tie, attended, check_outcomes, courses_of, outcomes_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,8 +24,9 @@ Floats = NDArray[np.float64]
 Seed = int | tuple[int, ...]
 
 TASK = "simulated"
-_PLANTED, _GROWN = "planted_coherence", "planted_growth"
-_COURSES, _SESSIONS, _THERAPISTS, _OUTCOMES, _ATTENDANCE, _LENGTHS, _PEOPLE, _NOISE, _STRANGERS = range(9)
+_OWNER = "SynchronyModel"
+_COHERENCE, _GROWTH = "simulated_coherence", "simulated_growth"
+_COURSES, _SESSIONS, _THERAPISTS, _OUTCOMES, _ATTENDANCE, _LENGTHS, _PEOPLE, _NOISE = range(8)
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class Drawn:
     ----------
     coherence : ndarray
         float64 [dyad, session, pair]; NaN where a session did not take place.
-    planted : ndarray
+    truth : ndarray
         float64 [dyad, session, pair]: the same without error of measurement, of all sessions.
     growth : ndarray
-        float64 [dyad]: change per session in the first channel pair, where growth was planted.
+        float64 [dyad]: change per session in the first channel pair, which alone grows on average.
     outcomes : mapping of str to ndarray
         float64 [dyad, session].
     shares : ndarray
@@ -49,7 +48,7 @@ class Drawn:
     """
 
     coherence: Floats
-    planted: Floats
+    truth: Floats
     growth: Floats
     outcomes: Mapping[str, Floats]
     shares: Floats
@@ -59,7 +58,7 @@ class Drawn:
 class SynchronyModel:
     """How the coherence of dyads in their sessions comes about.
 
-    Coherence is a number that is normal about what is planted: `level`, the course of `growth`, and two people's own
+    Coherence is a number that is normal about the truth: `level`, the course of `growth`, and two people's own
     parts. It is not kept within 0 and 1, so spreads are to be small beside the level's distance from either. Channel
     pairs are independent of each other; the mean growth is that of the first alone, and outcomes are tied to it.
 
@@ -111,19 +110,20 @@ class SynchronyModel:
     def __post_init__(self) -> None:
         if not isinstance(self.growth, Growth):
             raise PlanError(f"SynchronyModel: growth = {self.growth!r} must be a Growth, such as ibs.Growth(mean=0.01)")
-        for name, least in (("level", -np.inf), ("noise_sd", 0.0), ("person_sd", 0.0), ("person_growth_sd", 0.0)):
-            value = getattr(self, name)
-            if not _is_number(value) or not least <= value < np.inf:
-                raise PlanError(
-                    f"SynchronyModel: {name} = {value!r} must be a number" + " of at least 0" * (least == 0)
-                )
-        for name, least in (("n_pairs", 1), ("therapists", 0)):
-            _check_whole(name, getattr(self, name), least)
-        if not _is_number(self.missing) or not 0 <= self.missing <= 1:
-            raise PlanError(f"SynchronyModel: missing = {self.missing!r} must lie between 0 and 1")
-        if not _is_number(self.shortest) or not 0 < self.shortest <= 1:
-            raise PlanError(f"SynchronyModel: shortest = {self.shortest!r} must lie above 0 and at most at 1")
-        check_outcomes(self.outcomes, self.growth, 2, taken=(_PLANTED, _GROWN))
+        number(f"{_OWNER}: level", self.level)
+        for name in ("noise_sd", "person_sd", "person_growth_sd"):
+            if number(f"{_OWNER}: {name}", value := getattr(self, name), " of at least 0") < 0:
+                raise PlanError(f"{_OWNER}: {name} = {value!r} must be a number of at least 0")
+        whole(f"{_OWNER}: n_pairs", self.n_pairs, 1)
+        whole(f"{_OWNER}: therapists", self.therapists)
+        fraction(f"{_OWNER}: missing", self.missing)
+        positive_fraction(f"{_OWNER}: shortest", self.shortest)
+        check_outcomes(self.outcomes, self.growth, 2, taken=(_COHERENCE, _GROWTH))
+
+    @property
+    def roster(self) -> Roster:
+        """Names, groups and therapists of the dyads."""
+        return Roster(self.therapists, self.groups)
 
     @classmethod
     def of_pilot(cls, pilot: Result | xr.Dataset, growth: float = 0.0, **more: Any) -> SynchronyModel:
@@ -150,37 +150,29 @@ class SynchronyModel:
         PlanError
             If fewer than two dyads have two sessions, or one stands twice in a session.
         """
-        spread = _spread_of(pilot)
-        course = Growth(mean=growth, sd=spread.growth_sd, level_sd=spread.level_sd)
-        return cls(level=spread.level, growth=course, noise_sd=spread.noise_sd, **more)
+        level, spread = _spread_of(pilot)
+        course = Growth(mean=growth, sd=spread.growth, level_sd=spread.level)
+        return cls(level=level, growth=course, noise_sd=spread.noise, **more)
 
     def draw(self, n_dyads: int, n_sessions: int, seed: Seed = 0) -> Drawn:
-        """
-        One study as arrays.
-
-        Parameters
-        ----------
-        n_dyads, n_sessions : int
-        seed : int or tuple of int
-            Each seed gives a study of its own, in all its numbers.
-        """
-        _check_whole("n_dyads", n_dyads, 1)
-        _check_whole("n_sessions", n_sessions, 1)
+        """One study as arrays; each seed, a whole number or several, gives a study of its own in all its numbers."""
+        whole(f"{_OWNER}: n_dyads", n_dyads, 1)
+        whole(f"{_OWNER}: n_sessions", n_sessions, 1)
         check_outcomes(self.outcomes, self.growth, n_sessions)
         courses, growth, outcomes = self._courses(n_dyads, n_sessions, seed)
         first, second = self._people(n_dyads, n_sessions, seed)
-        planted = self.level + courses + (first + second)
+        truth = self.level + courses + (first + second)
         shares = self.shortest + (1 - self.shortest) * _stream(seed, _LENGTHS).random((n_dyads, n_sessions))
-        noise = self.noise_sd / np.sqrt(shares)[..., None] * _stream(seed, _NOISE).standard_normal(planted.shape)
+        noise = self.noise_sd / np.sqrt(shares)[..., None] * _stream(seed, _NOISE).standard_normal(truth.shape)
         took_place = attended(_stream(seed, _ATTENDANCE).random((n_dyads, n_sessions)), self.missing)
-        coherence = np.where(took_place[..., None], planted + noise, np.nan)
-        return Drawn(coherence, planted, growth, outcomes, shares)
+        coherence = np.where(took_place[..., None], truth + noise, np.nan)
+        return Drawn(coherence, truth, growth, outcomes, shares)
 
     def study(self, n_dyads: int, n_sessions: int, seed: Seed = 0) -> xr.Dataset:
         """
         One study as `Study.synchrony` would return it, for every test over dyads and sessions.
 
-        Its rows carry the outcomes and, as outcomes too, "planted_coherence" and "planted_growth".
+        Its rows carry the outcomes and, as outcomes too, "simulated_coherence" and "simulated_growth".
 
         Parameters
         ----------
@@ -194,40 +186,6 @@ class SynchronyModel:
         """
         return _dataset(self, self.draw(n_dyads, n_sessions, seed))
 
-    def study_and_null(self, n_dyads: int, n_sessions: int, seed: Seed = 0, *, n: int = 999) -> tuple[xr.Dataset, Null]:
-        """
-        The study and its re-pairing null: coherence of every first person with every second person.
-
-        Re-paired people have their own parts and error, and neither course nor level of a dyad.
-
-        Parameters
-        ----------
-        n_dyads, n_sessions, seed
-            As `draw`.
-        n : int
-            Re-pairings, or all where they are few.
-
-        Raises
-        ------
-        PlanError
-            If therapists are shared: then partners cannot be exchanged.
-        """
-        drawn = self.draw(n_dyads, n_sessions, seed)
-        real = _dataset(self, drawn)
-        first, second = self._people(n_dyads, n_sessions, seed)
-        values = self.level + first[:, None] + second[None]
-        shares = np.minimum(drawn.shares[:, None], drawn.shares[None])
-        noise = _stream(seed, _STRANGERS).standard_normal(values.shape)
-        values = values + self.noise_sd / np.sqrt(shares)[..., None] * noise
-        own = np.arange(n_dyads)
-        values[own, own] = drawn.coherence
-        there = np.isfinite(drawn.coherence[..., 0])
-        values[~(there[:, None] & there[None])] = np.nan
-        dyads, a, b = zip(*(self.names(dyad) for dyad in range(n_dyads)), strict=True)
-        draws = Draws.plan(Repairing.of(dyads, a, b), n, _word(seed))
-        sessions = tuple(occasion_label(f"{session + 1}", TASK) for session in range(n_sessions))
-        return real, Null(np.moveaxis(values, 2, 0), draws, sessions, "repair", dict(real.attrs))
-
     def _courses(self, n_dyads: int, n_sessions: int, seed: Seed) -> tuple[Floats, Floats, dict[str, Floats]]:
         """What is added to the level, float64 [dyad, session, pair], the first pair's slopes [dyad], the outcomes."""
         n_rows = self.n_pairs * n_dyads
@@ -237,64 +195,36 @@ class SynchronyModel:
             therapists=_stream(seed, _THERAPISTS).standard_normal((self.n_pairs * self.therapists, 2)),
             outcomes=lambda name: _stream(seed, _OUTCOMES, *name.encode()).standard_normal((n_dyads, 1 + n_sessions)),
         )
-        found = courses_of(self.growth, normals, self._therapists(n_dyads))
-        values = found.values.reshape(self.n_pairs, n_dyads, n_sessions).copy()
+        therapists = self.roster.therapists(n_dyads)
+        if therapists is not None:  # those of each pair are others: int64 [pair x dyad]
+            therapists = (np.arange(self.n_pairs)[:, None] * self.therapists + therapists).reshape(-1)
+        every = courses_of(self.growth, normals, therapists)
+        values = every.values.reshape(self.n_pairs, n_dyads, n_sessions).copy()
         values[1:] -= self.growth.mean * np.arange(n_sessions)
-        first = Courses(found.growth[:n_dyads], found.line[:n_dyads], found.deviation[:n_dyads])
+        first = Courses(every.growth[:n_dyads], every.line[:n_dyads], every.deviation[:n_dyads])
         outcomes = outcomes_of(self.outcomes, self.growth, first, normals.outcomes)
         return np.moveaxis(values, 0, -1), first.growth, outcomes
 
-    def _therapists(self, n_dyads: int) -> NDArray[np.int64] | None:
-        """Number of the therapist of each pair and dyad, int64 [pair x dyad]."""
-        if not self.therapists:
-            return None
-        own = np.array([therapist_of(dyad, self.therapists, len(self.groups)) for dyad in range(n_dyads)])
-        return np.asarray((np.arange(self.n_pairs)[:, None] * self.therapists + own).reshape(-1))
-
-    def names(self, dyad: int) -> tuple[str, str, str]:
-        """Of a dyad and its two people."""
-        second = f"p{dyad + 1:02d}b"
-        if self.therapists:
-            second = f"t{therapist_of(dyad, self.therapists, len(self.groups)) + 1:02d}"
-        return f"d{dyad + 1:02d}", f"p{dyad + 1:02d}a", second
-
     def _people(self, n_dyads: int, n_sessions: int, seed: Seed) -> tuple[Floats, Floats]:
         """What first and second persons bring, float64 [dyad, session, pair] each."""
-        if not self.person_sd and not self.person_growth_sd:
-            nothing = np.zeros((n_dyads, n_sessions, self.n_pairs))
-            return nothing, nothing
         normals = _stream(seed, _PEOPLE).standard_normal((2, 2, n_dyads, 1, self.n_pairs))
         level, change = self.person_sd * normals[0], self.person_growth_sd * normals[1]
-        found = level + change * np.arange(n_sessions)[:, None]
-        return found[0], found[1]
+        first, second = level + change * np.arange(n_sessions)[:, None]
+        return first, second
 
 
 def therapist_labels(model: SynchronyModel, dyads: NDArray[np.int64]) -> list[str]:
     """Therapist of each dyad if another of these dyads has the same one, else nothing."""
     if not model.therapists:
         return [""] * len(dyads)
-    of_dyads = [model.names(int(dyad))[2] for dyad in dyads]
+    of_dyads = [model.roster.names(int(dyad))[2] for dyad in dyads]
     return [name if of_dyads.count(name) > 1 else "" for name in of_dyads]
-
-
-def _check_whole(name: str, count: object, least: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
-        raise PlanError(f"SynchronyModel: {name} = {count!r} must be a whole number of at least {least}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def _stream(seed: Seed, *purpose: int) -> np.random.Generator:
     """Random numbers of one purpose, which no other purpose and no size changes."""
     key = seed if isinstance(seed, tuple) else (seed,)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key, spawn_key=purpose)))
-
-
-def _word(seed: Seed) -> int:
-    """A seed in one number."""
-    return int(_stream(seed, _STRANGERS, 1).integers(1 << 32))
 
 
 # --- as the other verbs take it ---------------------------------------------------------------------------------------
@@ -306,15 +236,11 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
 
     at = np.argwhere(np.isfinite(drawn.coherence[..., 0]).T)[:, ::-1]
     dyads, sessions = at.T
-    names = [model.names(int(dyad)) for dyad in dyads]
-    groups = [model.groups[dyad % len(model.groups)] if model.groups else "" for dyad in dyads]
+    names = [model.roster.names(int(dyad)) for dyad in dyads]
     roles = ("client", "therapist") if model.therapists else ("a", "b")
     coherence = drawn.coherence[dyads, sessions][:, None, None, :, None]
-    told = {
-        **drawn.outcomes,
-        _PLANTED: drawn.planted[..., 0],
-        _GROWN: np.tile(drawn.growth, (len(drawn.planted[0]), 1)).T,
-    }
+    growth = np.broadcast_to(drawn.growth[:, None], drawn.truth.shape[:2])
+    outcomes = {**drawn.outcomes, _COHERENCE: drawn.truth[..., 0], _GROWTH: growth}
     of_rows: dict[str, Any] = {
         "session": [f"{session + 1}" for session in sessions],
         "task": [TASK] * len(at),
@@ -322,8 +248,8 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
         "person_b": [second for *_, second in names],
         "role_a": [roles[0]] * len(at),
         "role_b": [roles[1]] * len(at),
-        "group": groups,
-        **{f"outcome_{name}": values[dyads, sessions] for name, values in told.items()},
+        "group": [model.roster.group(int(dyad)) for dyad in dyads],
+        **{f"outcome_{name}": values[dyads, sessions] for name, values in outcomes.items()},
     }
     coords = {
         "dyad": [dyad for dyad, *_ in names],
@@ -349,26 +275,18 @@ def _attrs() -> Mapping[str, str | int | float]:
 # --- a pilot ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """What a pilot tells: standard deviations, and the mean of all its values."""
+class _Spread(NamedTuple):
+    """Standard deviations of a pilot."""
 
     level: float
-    level_sd: float
-    growth_sd: float
-    noise_sd: float
+    growth: float
+    noise: float
 
 
-@dataclass(frozen=True)
-class _Line:
-    """
-    Straight lines through the sessions of one dyad, all float64 [feature].
+class _Lines(NamedTuple):
+    """Straight lines through the sessions of dyads, float64 [feature] of one or [dyad, feature].
 
-    Parameters
-    ----------
-    n, mean_time, square : sessions, their mean time, and the sum of squares of time about it
-    slope, start : of the line, and its value at time 0
-    left : sum of squares that the line leaves
+    `square` and `residual` are sums of squares, of time about its mean and about the line; `start` is at time 0.
     """
 
     n: Floats
@@ -376,27 +294,26 @@ class _Line:
     square: Floats
     slope: Floats
     start: Floats
-    left: Floats
-
-    @classmethod
-    def through(cls, values: Floats, times: Floats) -> _Line:
-        """Least squares over what is there: [session, feature] over [session]."""
-        present = np.isfinite(values)
-        n = present.sum(axis=0).astype(np.float64)
-        many = np.maximum(n, 1)
-        when = np.where(present, times[:, None], 0.0)
-        mean_time = when.sum(axis=0) / many
-        t = np.where(present, times[:, None] - mean_time, 0.0)
-        mean = np.where(present, values, 0.0).sum(axis=0) / many
-        y = np.where(present, values - mean, 0.0)
-        square = (t**2).sum(axis=0)
-        slope = np.divide((t * y).sum(axis=0), square, out=np.full(square.shape, np.nan), where=square > 0)
-        left = (np.where(present, y - slope * t, 0.0) ** 2).sum(axis=0)
-        return cls(n, mean_time, square, slope, mean - slope * mean_time, left)
+    residual: Floats
 
 
-def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
-    """Components of variance by the method of moments, averaged over features before roots are taken."""
+def _line(values: Floats, times: Floats) -> _Lines:
+    """Least squares over the values [session, feature] that are present, for times [session]."""
+    present = np.isfinite(values)
+    n = present.sum(axis=0).astype(np.float64)
+    at_least_one = np.maximum(n, 1)
+    mean_time = np.where(present, times[:, None], 0.0).sum(axis=0) / at_least_one
+    t = np.where(present, times[:, None] - mean_time, 0.0)
+    mean = np.where(present, values, 0.0).sum(axis=0) / at_least_one
+    y = np.where(present, values - mean, 0.0)
+    square = (t**2).sum(axis=0)
+    slope = np.divide((t * y).sum(axis=0), square, out=np.full(square.shape, np.nan), where=square > 0)
+    residual = (np.where(present, y - slope * t, 0.0) ** 2).sum(axis=0)
+    return _Lines(n, mean_time, square, slope, mean - slope * mean_time, residual)
+
+
+def _spread_of(pilot: Result | xr.Dataset) -> tuple[float, _Spread]:
+    """Mean of all values, and components of variance by moments, averaged over features before roots are taken."""
     dataset = pilot.dataset if isinstance(pilot, Result) else pilot
     if "session" not in dataset.coords or "dyad" not in dataset.dims:
         raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
@@ -405,18 +322,17 @@ def _spread_of(pilot: Result | xr.Dataset) -> _Spread:
     values = values - dataset["null_mean"] if "null_mean" in dataset else values
     array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
     names, times = dataset["dyad"].values.astype(str), _times([str(label) for label in dataset["session"].values])
-    lines = [_Line.through(array[names == name], times[names == name]) for name in dict.fromkeys(names)]
-    stacked = {word: np.stack([getattr(line, word) for line in lines]) for word in _Line.__dataclass_fields__}
-    has = np.isfinite(stacked["slope"])
-    if not (has.sum(axis=0) >= 2).any():
+    of_dyads = [_line(array[names == name], times[names == name]) for name in dict.fromkeys(names)]
+    lines = _Lines(*map(np.stack, zip(*of_dyads, strict=True)))
+    usable = np.isfinite(lines.slope).sum(axis=0) >= 2
+    if not usable.any():
         raise PlanError("the pilot has fewer than two dyads with two sessions, so it does not tell how they change")
-    every = has.sum(axis=0) >= 2
-    spread = _components({word: part[:, every] for word, part in stacked.items()}, has[:, every])
-    return replace(spread, level=float(np.nanmean(array)))
+    return float(np.nanmean(array)), _components(_Lines(*(part[:, usable] for part in lines)))
 
 
-def _components(of: Mapping[str, Floats], has: NDArray[np.bool_]) -> _Spread:
-    """From lines [dyad, feature], of which each feature has two at least."""
+def _components(of: _Lines) -> _Spread:
+    """From lines, of which each feature has two at least."""
+    has = np.isfinite(of.slope)
     n_dyads = has.sum(axis=0)
 
     def mean(part: Floats) -> Floats:
@@ -425,25 +341,24 @@ def _components(of: Mapping[str, Floats], has: NDArray[np.bool_]) -> _Spread:
     def variance(part: Floats) -> Floats:
         return np.asarray(np.where(has, (part - mean(part)) ** 2, 0.0).sum(axis=0) / (n_dyads - 1))
 
-    square = np.where(has, of["square"], 1.0)
-    freedom = np.where(has, of["n"] - 2, 0.0).sum(axis=0)
+    square = np.where(has, of.square, 1.0)
+    freedom = np.where(has, of.n - 2, 0.0).sum(axis=0)
     if freedom.any():
-        noise = float(np.where(has, of["left"], 0.0)[:, freedom > 0].sum(axis=0).dot(1 / freedom[freedom > 0]))
+        noise = float(np.where(has, of.residual, 0.0)[:, freedom > 0].sum(axis=0).dot(1 / freedom[freedom > 0]))
         noise /= int((freedom > 0).sum())
-        change = float(np.mean(variance(of["slope"]) - noise * mean(1 / square)))
+        change = float(np.mean(variance(of.slope) - noise * mean(1 / square)))
     else:
-        about = np.where(has, (of["slope"] - mean(of["slope"])) ** 2 * square, 0.0)
+        about = np.where(has, (of.slope - mean(of.slope)) ** 2 * square, 0.0)
         noise, change = float(np.mean(about.sum(axis=0) / (n_dyads - 1))), 0.0
-    error = mean(1 / np.maximum(of["n"], 1) + of["mean_time"] ** 2 / square)
-    level = float(np.mean(variance(of["start"]) - noise * error))
-    level_sd, growth_sd, noise_sd = (float(np.sqrt(max(part, 0.0))) for part in (level, change, noise))
-    return _Spread(np.nan, level_sd, growth_sd, noise_sd)
+    error = mean(1 / np.maximum(of.n, 1) + of.mean_time**2 / square)
+    level = float(np.mean(variance(of.start) - noise * error))
+    return _Spread(*(float(np.sqrt(max(part, 0.0))) for part in (level, change, noise)))
 
 
 def _times(labels: Sequence[str]) -> Floats:
     """Time of each row: the number in its session's label, counted from the first; else places of the labels."""
     numbers = {label: re.findall(r"\d+", label) for label in labels}
-    if all(len(found) == 1 for found in numbers.values()):
+    if all(len(digits) == 1 for digits in numbers.values()):
         when = np.array([float(numbers[label][0]) for label in labels])
         return np.asarray(when - when.min())
     places = {label: place for place, label in enumerate(dict.fromkeys(labels))}

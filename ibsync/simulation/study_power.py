@@ -21,6 +21,7 @@ from ..nulls.relabelling import LEAST_UNITS, Exchanges
 from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
 from ..recordings.whole_files import JsonFile
+from .checks import is_whole, whole
 from .courses import TIES
 from .study_model import Drawn, SynchronyModel, therapist_labels
 
@@ -36,7 +37,7 @@ _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), stric
 
 @dataclass(frozen=True)
 class StudyPower(JsonFile):
-    """How often the test of a longitudinal study finds what was planted, by dyads and sessions.
+    """How often the test of a longitudinal study finds what was simulated, by dyads and sessions.
 
     Attributes
     ----------
@@ -88,13 +89,13 @@ class StudyPower(JsonFile):
         """By number of sessions the fewest dyads tried that reach the wanted power; None if no number does."""
         reached = self.power >= self.wanted
         return {
-            sessions: next((n for n, there in zip(self.dyads, column, strict=True) if there), None)
+            sessions: next((n for n, is_enough in zip(self.dyads, column, strict=True) if is_enough), None)
             for sessions, column in zip(self.sessions, reached.T, strict=True)
         }
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is needed, by number of sessions; and what no number of simulations can mend."""
+        """What is needed, by number of sessions; and what no number of simulations can fix."""
         return (*(self._enough_words(sessions) for sessions in self.sessions), *self._hopeless_words())
 
     def _enough_words(self, sessions: int) -> str:
@@ -160,9 +161,9 @@ class StudyPower(JsonFile):
         own = asdict(self.model)
         course = {name: value for name, value in own.pop("growth").items() if value != default["growth"][name]}
         del own["level"], default["level"]
-        told = {f"growth {name}": value for name, value in course.items()}
-        told |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
-        words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in told.items())
+        settings = {f"growth {name}": value for name, value in course.items()}
+        settings |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
+        words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items())
         return f"{self.n_sims} studies for each number, {self.n_perm} permutations, seed {self.seed}; {words}."
 
 
@@ -179,7 +180,7 @@ def _percent(share: float) -> str:
 
 
 def _least_p(n_dyads: int, of: StudyPower) -> float:
-    n_units = len({of.model.names(dyad)[2] for dyad in range(n_dyads)})
+    n_units = len({of.model.roster.names(dyad)[2] for dyad in range(n_dyads)})
     if n_units < LEAST_UNITS:
         return 1.0
     draws = Exchanges.plan(_labels(n_units), of.n_perm, of.seed, list_up_to=of.n_perm)
@@ -210,7 +211,7 @@ def study_power(
 ) -> StudyPower:
     """How many dyads and sessions a study needs, from studies simulated by a model.
 
-    A study counts if its test finds the first channel pair, in which the model plants growth and what goes with
+    A study counts if its test finds the first channel pair, in which the model has growth and what goes with
     outcomes. The tests are those of `ibs.plasticity` (signs of slopes) and `ibs.outcome`, with the step-down maximum
     where there are several pairs; clients of one therapist change signs together, and outcomes only among themselves.
     Studies in which too few dyads have two sessions find nothing.
@@ -218,8 +219,8 @@ def study_power(
     Parameters
     ----------
     model : SynchronyModel
-        What is planted and how much dyads, sessions and measurements vary. With nothing planted the power is the rate
-        of false positives.
+        What there is to find and how much dyads, sessions and measurements vary. With nothing to find the power is the
+        false-positive rate.
     dyads, sessions : sequence of int
         Numbers to try, rising.
     test : {"plasticity", "outcome"}
@@ -256,19 +257,20 @@ def study_power(
     >>> study_power(model, [8, 12], [4], n_sims=100, n_perm=199).enough
     {4: 8}
     """
-    sizes = [_rising("dyads", dyads), _rising("sessions", sessions)]
-    tested = _Tested.of(model, test, outcome, level, alpha, _tail(tail), n_perm)
-    _check_sizes(tested, *sizes)
-    _check_numbers(alpha, wanted, n_sims, n_perm)
+    n_dyads, n_sessions = _rising("dyads", dyads), _rising("sessions", sessions)
+    if not isinstance(model, SynchronyModel):
+        raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
+    tested = _Tested(model, *_relation(model, test, outcome, level), alpha, _tail(tail), n_perm)
+    _check(tested, n_dyads, n_sessions, wanted, n_sims)
     split_seed(seed)
-    cells = [(n, s) for n in sizes[0] for s in sizes[1]]
+    cells = [(n, s) for n in n_dyads for s in n_sessions]
     jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
     found = [
         tested.finds(n, s, (seed, k)) for n, s, k in with_bar(jobs, "power", "study", progress, len(cells) * n_sims)
     ]
-    counts = np.array(found).reshape(len(sizes[0]), len(sizes[1]), n_sims).sum(axis=2)
+    counts = np.array(found).reshape(len(n_dyads), len(n_sessions), n_sims).sum(axis=2)
     return StudyPower(
-        test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=sizes[0], sessions=sizes[1],
+        test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
         found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
         n_perm=n_perm, seed=seed,
     )  # fmt: skip
@@ -288,30 +290,6 @@ class _Tested:
     tail: Tail
     n_perm: int
 
-    @classmethod
-    def of(
-        cls,
-        model: SynchronyModel,
-        test: str,
-        outcome: str | None,
-        level: str | None,
-        alpha: float,
-        tail: Tail,
-        n_perm: int,
-    ) -> _Tested:
-        if not isinstance(model, SynchronyModel):
-            raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
-        if test not in get_args(TestName):
-            raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
-        if test == "plasticity":
-            if outcome is not None or level is not None:
-                raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
-            return cls(model, None, None, alpha, tail, n_perm)
-        name = _one_outcome(model, outcome)
-        if level is not None and level not in get_args(Level):
-            raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
-        return cls(model, name, level or _level_of(model, name), alpha, tail, n_perm)  # type: ignore[arg-type]
-
     @property
     def correct(self) -> tuple[str, ...]:
         return ("max",) if self.model.n_pairs > 1 else ()
@@ -327,13 +305,13 @@ class _Tested:
     def _plasticity(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
         change = _slopes(drawn.coherence)
-        kept = np.flatnonzero(np.isfinite(change).any(axis=1))
-        of_dyads = [name or f"d{dyad}" for dyad, name in zip(kept, therapist_labels(self.model, kept), strict=True)]
+        dyads = np.flatnonzero(np.isfinite(change).any(axis=1))
+        of_dyads = [name or f"d{dyad}" for dyad, name in zip(dyads, therapist_labels(self.model, dyads), strict=True)]
         names = list(dict.fromkeys(of_dyads))
         if len(names) < LEAST_UNITS:
             return 1.0
         # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
-        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[kept]
+        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[dyads]
         draws = Exchanges.plan(names, self.n_perm, seed, list_up_to=self.n_perm)
         return self._first(exchange_test(np.stack([sums, -sums], 1), draws, tail=self.tail, correct=self.correct))
 
@@ -348,9 +326,25 @@ class _Tested:
         shuffles = Shuffles.plan(units, strata, self.n_perm, seed, list_up_to=self.n_perm)
         return self._first(FreedmanLane(values, outcome, intercepts, shuffles, tail=self.tail).run(self.correct))
 
-    def _first(self, found: Mapping[str, NDArray[Any]]) -> float:
+    def _first(self, test: Mapping[str, NDArray[Any]]) -> float:
         """The p of the first pair, corrected if there are others."""
-        return float(found["p_max" if self.correct else "p"][0])
+        return float(test["p_max" if self.correct else "p"][0])
+
+
+def _relation(
+    model: SynchronyModel, test: str, outcome: str | None, level: Level | None
+) -> tuple[str | None, Level | None]:
+    """The outcome that is tested, and at which level; nothing for plasticity."""
+    if test not in get_args(TestName):
+        raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
+    if test == "plasticity":
+        if outcome is not None or level is not None:
+            raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
+        return None, None
+    name = _one_outcome(model, outcome)
+    if level is not None and level not in get_args(Level):
+        raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
+    return name, level or _level_of(model, name)
 
 
 def _one_outcome(model: SynchronyModel, name: str | None) -> str:
@@ -386,19 +380,19 @@ def _related(
     drawn: Drawn, outcome: Floats, level: Level | None, model: SynchronyModel
 ) -> tuple[Floats, Floats, list[str], list[str]]:
     """Synchrony [unit, pair], outcome [unit], labels of units, and within which they are exchanged."""
-    there = np.isfinite(drawn.coherence[..., 0])
+    present = np.isfinite(drawn.coherence[..., 0])
+    labels = _labels(len(present))
     if level == "within":
-        there &= there.sum(axis=1, keepdims=True) >= 2
-        dyads, sessions = np.nonzero(there)
-        strata = [_labels(len(there))[dyad] for dyad in dyads]
+        present &= present.sum(axis=1, keepdims=True) >= 2
+        dyads, sessions = np.nonzero(present)
+        strata = [labels[dyad] for dyad in dyads]
         return drawn.coherence[dyads, sessions], outcome[dyads, sessions], [str(s) for s in sessions], strata
-    n = there.sum(axis=1)
-    mean = np.where(there[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
+    n = present.sum(axis=1)
+    mean = np.where(present[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
     values = mean if level == "mean" else _slopes(drawn.coherence)
-    kept = np.flatnonzero(np.isfinite(values).all(axis=1))
-    of_dyads = np.where(there, outcome, 0.0).sum(axis=1) / n
-    units = [_labels(len(there))[dyad] for dyad in kept]
-    return values[kept], of_dyads[kept], units, therapist_labels(model, kept)
+    dyads = np.flatnonzero(np.isfinite(values).all(axis=1))
+    of_dyads = np.where(present, outcome, 0.0).sum(axis=1) / n
+    return values[dyads], of_dyads[dyads], [labels[dyad] for dyad in dyads], therapist_labels(model, dyads)
 
 
 # --- what is asked for ------------------------------------------------------------------------------------------------
@@ -408,29 +402,26 @@ def _rising(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
     """Whole numbers of at least 1, each above the one before."""
     listed = [numbers] if isinstance(numbers, int | np.integer) else list(numbers)
     for number in listed:
-        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+        if not is_whole(number, 1):
             raise PlanError(f"{name} holds {number!r}; give whole numbers of at least 1")
     if not listed or listed != sorted(set(listed)):
         raise PlanError(f"{name} must rise, each number once, got {listed!r}")
     return tuple(int(number) for number in listed)
 
 
-def _check_sizes(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...]) -> None:
+def _check(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...], wanted: float, n_sims: int) -> None:
     """Refuse numbers that no test can be made of."""
     least = LEAST_UNITS if tested.outcome is None else LEAST_OF_OUTCOME
     if dyads[0] < least:
         raise PlanError(f"{dyads[0]} dyads are too few for this test; give {least} or more")
     if sessions[0] < 2 and tested.level != "mean":
         raise PlanError("1 session does not tell a change or a course; give 2 or more sessions")
-
-
-def _check_numbers(alpha: float, wanted: float, n_sims: int, n_perm: int) -> None:
+    alpha, n_perm = tested.alpha, tested.n_perm
     for name, share in (("alpha", alpha), ("wanted", wanted)):
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
             raise PlanError(f"{name} = {share!r} must lie between 0 and 1")
-    for name, count in (("n_sims", n_sims), ("n_perm", n_perm)):
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-            raise PlanError(f"{name} = {count!r} must be a whole number of at least 1")
+    whole("n_sims", n_sims, 1)
+    whole("n_perm", n_perm, 1)
     if alpha * (n_perm + 1) < 1 - 1e-12:
         raise PlanError(
             f"{n_perm} permutations cannot give a p of {alpha:g}: take n_perm of at least {int(np.ceil(1 / alpha)) - 1}"

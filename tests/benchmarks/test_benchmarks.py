@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_files import BENCHMARKS, load
 from numpy.testing import assert_allclose
 
 from ibsync.commands.workloads import Workload, write_workload
@@ -21,14 +21,6 @@ from ibsync.coupling.transform.scales import textbook_scales
 from ibsync.study.study import Study
 
 pytestmark = pytest.mark.slow
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        return importlib.import_module(name)
 
 
 @pytest.fixture(scope="module")

@@ -339,7 +339,7 @@ def test_run_does_the_whole_job(folder, capsys):
     result = load(folder / "out.h5").dataset
     assert result.attrs["backend"] == "numpy"
     assert result.sizes["dyad"] == 5
-    # 5! = 120 re-pairings, all listed; the planted coupling of 0.9 is the most extreme of them
+    # 5! = 120 re-pairings, all listed; the simulated coupling of 0.9 is the most extreme of them
     assert float(result["p"].min()) == pytest.approx(1 / 120)
     assert (folder / "out.html").read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
 
@@ -438,9 +438,9 @@ def demo(tmp_path_factory):
     return folder, done
 
 
-def test_the_demo_finds_what_it_planted(demo):
+def test_the_demo_finds_what_it_simulated(demo):
     folder, done = demo
-    assert "Found:   3 of 3 planted channel pairs, and 0 of " in done.stdout
+    assert "Found:     3 of 3 coupled channel pairs, and 0 of " in done.stdout
     assert done.stderr == ""
     assert names(folder) == [
         "ibsync-demo",

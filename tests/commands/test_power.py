@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from benchmark_files import load
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal, refusal
 from scipy.stats import binom, nct, t
@@ -32,6 +33,9 @@ EVERYTHING = SynchronyModel(
 )  # fmt: skip
 
 
+study_and_null = load("model_null").study_and_null
+
+
 def quiet(verb, *words, **named):
     """A verb without its warnings."""
     with warnings.catch_warnings():
@@ -42,10 +46,10 @@ def quiet(verb, *words, **named):
 # --- studies in numbers -----------------------------------------------------------------------------------------------
 
 
-def test_without_any_spread_coherence_is_the_planted_line():
+def test_without_any_spread_coherence_is_the_simulated_line():
     drawn = SynchronyModel(level=0.3, growth=Growth(0.02), noise_sd=0.0, n_pairs=2).draw(2, 3)
     assert_allclose(drawn.coherence[..., 0], [[0.3, 0.32, 0.34]] * 2)
-    assert_allclose(drawn.coherence[..., 1], 0.3)  # growth is planted in the first pair
+    assert_allclose(drawn.coherence[..., 1], 0.3)  # the first pair alone grows
     assert_array_equal(drawn.growth, 0.02)
 
 
@@ -55,11 +59,11 @@ def test_every_spread_is_as_large_as_was_said():
         growth=Growth(0.0, 0.01, 0.03), noise_sd=0.04, person_sd=0.02, person_growth_sd=0.005, shortest=0.25
     )
     drawn = model.draw(n, 5, 3)
-    slope, start = np.polyfit(np.arange(5), drawn.planted[..., 0].T, 1)
+    slope, start = np.polyfit(np.arange(5), drawn.truth[..., 0].T, 1)
     # two people and the dyad; the relative error of a standard deviation over 4000 is 1.1 %
     assert_allclose(slope.std(), np.sqrt(0.01**2 + 2 * 0.005**2), rtol=0.05)
     assert_allclose(start.std(), np.sqrt(0.03**2 + 2 * 0.02**2), rtol=0.05)
-    error = (drawn.coherence - drawn.planted)[..., 0]
+    error = (drawn.coherence - drawn.truth)[..., 0]
     assert_allclose((error * np.sqrt(drawn.shares)).std(), 0.04, rtol=0.03)
     assert 0.25 <= drawn.shares.min() < 0.26
     assert 0.99 < drawn.shares.max() <= 1.0
@@ -108,16 +112,16 @@ def test_rows_carry_the_values_outcomes_and_truth_of_their_session():
         assert_array_equal(one["coherence"].values.ravel(), drawn.coherence[at])
         assert one["outcome_gain"] == drawn.outcomes["gain"][at]
         assert one["outcome_mood"] == drawn.outcomes["mood"][at]
-        assert one["outcome_planted_coherence"] == drawn.planted[at][0]
-        assert one["outcome_planted_growth"] == drawn.growth[at[0]]
+        assert one["outcome_simulated_coherence"] == drawn.truth[at][0]
+        assert one["outcome_simulated_growth"] == drawn.growth[at[0]]
         # groups alternate, and each therapist sees both
         assert one["group"] == "xy"[at[0] % 2]
         assert one["person_b"] == f"t{at[0] // 2 % 2 + 1:02d}"
 
 
-def test_strangers_share_the_parts_of_people_and_not_the_course_of_dyads():
+def test_pseudo_dyads_share_the_parts_of_people_and_not_the_course_of_dyads():
     model = SynchronyModel(growth=Growth(mean=0.1, level_sd=0.1), noise_sd=0.0, person_sd=0.03, person_growth_sd=0.02)
-    real, null = model.study_and_null(5, 3, 4)
+    real, null = study_and_null(model, 5, 3, 4)
     first, second = (values[..., 0] for values in model._people(5, 3, 4))
     for session in range(3):
         table = null.pair_values[session, ..., 0]
@@ -131,7 +135,7 @@ def test_strangers_share_the_parts_of_people_and_not_the_course_of_dyads():
 
 def test_nobody_is_paired_in_a_session_that_did_not_take_place():
     model = SynchronyModel(missing=0.4)
-    real, null = model.study_and_null(6, 4, 1)
+    real, null = study_and_null(model, 6, 4, 1)
     there = np.isfinite(model.draw(6, 4, 1).coherence[..., 0]).T
     assert not there.all()
     assert_array_equal(np.isfinite(null.pair_values[..., 0]), there[:, :, None] & there[:, None])
@@ -159,7 +163,7 @@ def test_a_model_that_cannot_be_is_refused(words, parts):
 def test_a_study_without_size_and_a_null_with_shared_people_are_refused():
     plan_refusal(partial(GROWN.draw, 0, 3), "n_dyads = 0")
     plan_refusal(partial(GROWN.study, 3, True), "n_sessions = True")
-    plan_refusal(partial(EVERYTHING.study_and_null, 6, 4), "person 't01'")
+    plan_refusal(partial(study_and_null, EVERYTHING, 6, 4), "person 't01'")
     tied = SynchronyModel(growth=Growth(sd=0.0, level_sd=0.0, therapist_sd=0.0, session_sd=0.1))
     plan_refusal(partial(replace, tied, outcomes={"a": ("level", 0.5)}), "outcome 'a' is tied to level")
 
@@ -196,7 +200,7 @@ def test_components_of_a_small_balanced_pilot_are_those_of_a_mixed_model():
 
 def test_of_a_pilot_result_what_is_beyond_the_null_counts_and_features_are_averaged():
     model = replace(GROWN, n_pairs=3, growth=Growth(0.0, 0.02, 0.03))
-    real, null = model.study_and_null(8, 5, 2)
+    real, null = study_and_null(model, 8, 5, 2)
     result = quiet(ibs.test, real, null)
     less = real.copy(deep=True)
     less["coherence"].values[:] -= result.dataset["null_mean"].values
@@ -287,7 +291,7 @@ def test_power_is_about_that_of_a_t_test_of_slopes():
     assert abs(got - expected) < 0.07
 
 
-def test_with_nothing_planted_the_power_is_the_level():
+def test_with_nothing_simulated_the_power_is_the_level():
     model = SynchronyModel(growth=Growth(0.0, 0.02, 0.03, 0.02, 0.7), missing=0.2, n_pairs=2, therapists=7)
     got = study_power(model, [14], [4], n_sims=500, n_perm=499)
     low, high = binom.interval(0.999, 500, 0.05)
@@ -455,7 +459,7 @@ def test_every_key_arrives(folder):
 
 
 def test_spreads_come_from_the_pilot_where_the_plan_gives_none(folder):
-    real, null = replace(GROWN, growth=Growth(0.0, 0.02, 0.05)).study_and_null(8, 5, 2)
+    real, null = study_and_null(replace(GROWN, growth=Growth(0.0, 0.02, 0.05)), 8, 5, 2)
     result = quiet(ibs.test, real, null)
     result.save("pilot.h5")
     pilot = SynchronyModel.of_pilot(result)

@@ -6,16 +6,14 @@ are fixed, so a gate that passes keeps passing until the program changes. Indepe
 
 from __future__ import annotations
 
-import importlib
 import json
 import warnings
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_files import load
 from scipy.stats import binom
 
 import ibsync as ibs
@@ -23,16 +21,8 @@ from ibsync import Growth, SynchronyModel
 
 pytestmark = pytest.mark.slow
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 N_SIMS, SEED = 600, 7
 OUTCOMES = ("no tie", "tied through age", "no tie, missing sessions", "no tie, therapists")
-
-
-@cache
-def longitudinal() -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        return importlib.import_module("longitudinal")
 
 
 def band(n_sims: int, level: float = 0.05) -> tuple[int, int]:
@@ -53,14 +43,14 @@ def above_level(rejected) -> bool:
 @cache
 def study(scenario: str):
     """Studies of a scenario as the channel pairs of one, and their null."""
-    model = replace(longitudinal().SCENARIOS[scenario], n_pairs=N_SIMS, groups=("training", "waiting"))
-    return longitudinal()._drawn(model, (SEED,))
+    model = replace(load("longitudinal").SCENARIOS[scenario], n_pairs=N_SIMS, groups=("training", "waiting"))
+    return load("longitudinal")._drawn(model, (SEED,))
 
 
 def rejected(scenario: str, test: str):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return longitudinal().CHANGE[test](*study(scenario), SEED) <= 0.05
+        return load("longitudinal").CHANGE[test](*study(scenario), SEED) <= 0.05
 
 
 WITHOUT_THERAPISTS = (
@@ -96,7 +86,7 @@ def test_a_mixed_model_without_slopes_rejects_too_often_where_dyads_have_slopes(
     few = real.isel(channel_b=slice(0, 320))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = longitudinal().mixed_intercept(few, null, SEED) <= 0.05
+        found = load("longitudinal").mixed_intercept(few, null, SEED) <= 0.05
     assert len(found) == 80
     assert above_level(found)
 
@@ -106,10 +96,10 @@ def test_clients_counted_as_independent_reject_too_often_where_therapists_change
 
 
 def test_length_of_recordings_moves_raw_coherence_but_not_what_is_beyond_the_null():
-    settings = longitudinal().Settings(sims=4 * 24, seed=SEED)
+    settings = load("longitudinal").Settings(sims=4 * 24, seed=SEED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(longitudinal(), "CONES", ("none",))
-        found = longitudinal().measure_lengths(settings)
+        patch.setattr(load("longitudinal"), "CONES", ("none",))
+        found = load("longitudinal").measure_lengths(settings)
     rates = {row["test"]: row for row in found["rows"]}
     assert all(row["n"] == 24 for row in rates.values())
     means = found["mean_coherence_by_session"]["none"]
@@ -123,10 +113,10 @@ def test_length_of_recordings_moves_raw_coherence_but_not_what_is_beyond_the_nul
 
 
 def test_pooled_pseudo_dyads_make_the_test_blind_where_people_differ():
-    model = replace(longitudinal().PEOPLE["people differ"], n_pairs=N_SIMS)
-    real, null = model.study_and_null(14, 4, (SEED,), n=999)
-    assert at_level(longitudinal().repaired(real, null) <= 0.05)
-    assert np.sum(longitudinal().pooled(real, null) <= 0.05) < band(N_SIMS)[0]
+    model = replace(load("longitudinal").PEOPLE["people differ"], n_pairs=N_SIMS)
+    real, null = load("model_null").study_and_null(model, 14, 4, (SEED,), n=999)
+    assert at_level(load("longitudinal").repaired(real, null) <= 0.05)
+    assert np.sum(load("longitudinal").pooled(real, null) <= 0.05) < band(N_SIMS)[0]
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -135,7 +125,7 @@ def test_pooled_pseudo_dyads_make_the_test_blind_where_people_differ():
 @cache
 def related(scenario: str, n_sims: int = 200):
     """Rejections of every test of an association: by name, bool [sim]."""
-    model, tests = longitudinal().OUTCOMES[scenario], longitudinal().ASSOCIATION
+    model, tests = load("longitudinal").OUTCOMES[scenario], load("longitudinal").ASSOCIATION
     found: dict[str, list[bool]] = {name: [] for name in tests}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -148,7 +138,7 @@ def related(scenario: str, n_sims: int = 200):
 
 @pytest.mark.parametrize("scenario", OUTCOMES)
 def test_outcomes_are_at_their_level_where_synchrony_has_no_part_in_them(scenario):
-    assert tuple(longitudinal().OUTCOMES) == OUTCOMES
+    assert tuple(load("longitudinal").OUTCOMES) == OUTCOMES
     for name in ("outcome", "outcome, slopes"):
         assert at_level(related(scenario)[name]), name
 
@@ -170,7 +160,7 @@ def test_planted_growth_is_found_and_its_interval_holds_it():
             warnings.simplefilter("ignore")
             result = ibs.plasticity(model.study(14, 5, (SEED, k)), correct=[], n_perm=199, seed=k).dataset
         found.append(result["p"].item() <= 0.05)
-        covered.append([low <= 0.02 <= high for low, high in longitudinal()._limits(result).values()])
+        covered.append([low <= 0.02 <= high for low, high in load("longitudinal")._limits(result).values()])
     assert np.mean(found) > 0.7
     for one in np.array(covered).T:
         assert at_level(~one)
@@ -202,7 +192,7 @@ def test_planted_growth_is_found_in_signals(tmp_path):
 def test_the_script_prints_tables_and_writes_every_figure(tmp_path, capsys):
     pytest.importorskip("statsmodels")
     out = tmp_path / "new" / "l.json"
-    longitudinal().main(["--sims", "8", "--only", "pseudo-dyads", "intervals", "--out", str(out)])
+    load("longitudinal").main(["--sims", "8", "--only", "pseudo-dyads", "intervals", "--out", str(out)])
     printed, stored = capsys.readouterr().out, json.loads(out.read_text())
     assert list(stored["sections"]) == ["pseudo-dyads", "intervals"]
     assert stored["settings"]["sims"] == 8

@@ -348,11 +348,11 @@ def test_names_are_found_in_the_data_and_in_the_study(tmp_path, real, symptoms):
     study = ibsync.simulate(tmp_path / "s.h5", n_dyads=5, n_channels=1, duration=120.0, seed=1)
     spec = ibsync.WTC(bands={"task": (0.03, 0.08)}, accuracy="fast")
     planted = partial(outcome, study.synchrony(spec), study=study, correct=[])
-    plan_refusal(partial(planted, "planted_coupling"), "outcome 'planted_coupling' is the same for all dyads")
-    plan_refusal(partial(planted, "planted_couplin"), "did you mean 'planted_coupling'?")
+    plan_refusal(partial(planted, "simulated_coupling"), "outcome 'simulated_coupling' is the same for all dyads")
+    plan_refusal(partial(planted, "simulated_couplin"), "did you mean 'simulated_coupling'?")
     plan_refusal(
-        partial(planted, {row.dyad: float(k) for k, row in enumerate(study.dyads)}, covariates=["planted_coupling"]),
-        "covariate 'planted_coupling' is the same for all dyads",
+        partial(planted, {row.dyad: float(k) for k, row in enumerate(study.dyads)}, covariates=["simulated_coupling"]),
+        "covariate 'simulated_coupling' is the same for all dyads",
     )
 
 

@@ -504,7 +504,7 @@ def test_transfer_that_is_put_into_recordings_is_found(simulated):
     got = ibsync.transfer(real, trained="therapist", probe="stranger", tail="greater", correct=[]).dataset
     assert got["p"].item() < 0.05
     assert_array_equal(got["n_trained"], 4)
-    planted = {row.person_a: row.outcomes["planted_growth"] for row in simulated.dyads if row.role_b == "therapist"}
+    planted = {row.person_a: row.outcomes["simulated_growth"] for row in simulated.dyads if row.role_b == "therapist"}
     assert np.corrcoef([planted[person] for person in got["dyad"].values], got["gain"].values.ravel())[0, 1] > 0.6
     result = ibsync.test(real, simulated.null(spec, kind="phase", n=19, seed=1), correct=[])
     less = ibsync.transfer(result, "therapist", "stranger", correct=[])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
 from test_pack import packed, refused, write_table
+
+from ibsync.recordings.formats import csv_table
+from ibsync.recordings.formats.table import FORMATS, Format
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 TIMES = np.arange(100) / 8
@@ -151,3 +156,14 @@ def test_real_fif_recording_as_a_pseudo_dyad(tmp_path, output):
     assert [event.onset for event in study.recordings[0].events] == pytest.approx(list(raw.annotations.onset))
     expected = raw.get_data(picks=[f"{name} hbo" for name in study.recordings[0].channels])
     assert_allclose(study.signals(study.recordings[0], "hbo"), expected, rtol=1e-6)
+
+
+def test_a_format_of_the_table_is_found_and_read(folder, output, monkeypatch):
+    """One line in the table and one module are all that a format takes."""
+    module = SimpleNamespace(read=csv_table.read)
+    monkeypatch.setitem(sys.modules, "ibsync.recordings.formats.made_up", module)
+    monkeypatch.setitem(FORMATS, ".tab", Format("made up", "made_up", 0))
+    for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
+        write_csv(folder / f"{name}.tab", "time,S1_D1 hbo", [TIMES, x[:, 0]])
+    study, _ = packed(folder, output)
+    assert_array_equal(study.signals("ann", "hbo")[0], VALUES[0][:, 0].astype(np.float32))

@@ -342,6 +342,14 @@ def newer(file):
     file.attrs["ibsync_format_version"] = "2.0"
 
 
+def older(file):
+    file.attrs["ibsync_format_version"] = "0.1"
+
+
+def unversioned(file):
+    del file.attrs["ibsync_format_version"]
+
+
 def unmarked(file):
     del file.attrs["ibsync_format"]
 
@@ -366,7 +374,9 @@ def wrong_event(file):
         (rename_block, "missing or of another shape"),
         (same_id, "twice"),
         (other_samples, "another shape"),
-        (newer, "update ibsync"),
+        (newer, "study format '2.0', this ibsync reads 1.0; update ibsync"),
+        (older, "study format '0.1', this ibsync reads 1.0; pack the recordings again"),
+        (unversioned, "study format '', this ibsync reads 1.0; pack the recordings again"),
         (unmarked, "not an ibsync study file"),
         (lost_montage, "damaged"),
         (wrong_event, "damaged"),

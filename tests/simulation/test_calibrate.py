@@ -180,7 +180,7 @@ def test_too_few_dyads_are_refused(study, monkeypatch):
 # People who never met
 
 
-def test_the_first_pseudo_dyads_share_nobody_and_all_are_strangers(study):
+def test_the_first_pseudo_dyads_share_nobody_and_none_of_them_met(study):
     found = pseudo_dyads(study.dyads, occasions_of(study.dyads, "common"), ["session"], 0)
     names = [(first.person_a, second.person_b) for first, second in found]
     assert len(set(names)) == len(names) == 8 * 7
@@ -246,7 +246,7 @@ def test_injection_keeps_gaps_and_leaves_what_cannot_be_coupled():
 
 def test_only_one_channel_pair_is_coupled(study):
     tests = SurrogateDyads(study, design(kind="phase", n_draws=19), 4)
-    plain, coupled = tests._cast([0]), tests._cast([0], 0.8)
+    plain, coupled = tests._study([0]), tests._study([0], 0.8)
     for name in plain.give:
         before, after = plain.signals(name), coupled.signals(name)
         np.testing.assert_array_equal(before[1:], after[1:])

@@ -6,26 +6,16 @@ are fixed, so a gate that passes keeps passing until the program changes.
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from benchmark_files import load
 
 pytestmark = pytest.mark.slow
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 N_SIMS, N_DRAWS = 300, 19  # p <= 0.05 where no draw reaches the real value
 SEED = 20
-
-
-def load(name: str) -> ModuleType:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        return importlib.import_module(name)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Simulated signals hold the truth that was planted: spectrum, coupling, lag, and independence elsewhere."""
+"""Simulated signals hold the truth: spectrum, coupling, lag, and independence elsewhere."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def mean_coherency(study: Simulation, a: tuple[int, int], b: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("coupling", [0.0, 0.4, 0.9])
-def test_in_band_coherency_of_partners_is_the_planted_coupling(coupling):
+def test_in_band_coherency_of_partners_is_the_simulated_coupling(coupling):
     study = simulate(**LONG, coupling=coupling, seed=3)
     found = np.mean([mean_coherency(study, (dyad, 0), (dyad, 1)) for dyad in range(3)])
     # 3 dyads x 4 channels x 120 segments: standard error of a coherency estimate is at most 1/sqrt(1440) = 0.026
     assert abs(found - coupling) < 0.06
 
 
-def test_partners_share_nothing_outside_the_band_nor_strangers_inside_it():
+def test_partners_share_nothing_outside_the_band_nor_pseudo_dyads_inside_it():
     study = simulate(**LONG, coupling=1.0, seed=4)
     frequency, partners = coherency(study.hbo[:, 0, 0], study.hbo[:, 0, 1], study.sfreq)
     outside = (frequency > BAND[1] + 0.02) | ((frequency > 0) & (frequency < BAND[0] - 0.02))
@@ -59,7 +59,7 @@ def test_only_the_coupled_channels_are_coupled():
     assert (per_channel[2:] < 0.15).all()
 
 
-def test_a_shared_stimulus_couples_strangers_as_much_as_it_says():
+def test_a_shared_stimulus_couples_pseudo_dyads_as_much_as_it_says():
     study = simulate(**LONG, coupling=0.3, shared_stimulus=0.5, seed=6)
     assert abs(mean_coherency(study, (0, 0), (1, 1)) - 0.5) < 0.1
     assert abs(mean_coherency(study, (0, 0), (0, 1)) - 0.8) < 0.1
@@ -119,7 +119,7 @@ def test_coupling_of_an_epoch_stays_inside_it():
     assert study.coupling[0, -1] == pytest.approx(0.9)
 
 
-def test_coupling_grows_over_sessions_as_planted():
+def test_coupling_grows_over_sessions_as_simulated():
     study = simulate(n_dyads=1, n_sessions=3, n_channels=1, coupling=[0.1, 0.5, 0.9])
     np.testing.assert_array_equal(study.coupling[:, 0], [0.1, 0.5, 0.9])
 
@@ -186,7 +186,7 @@ def test_a_study_file_holds_the_same_numbers_as_the_arrays(tmp_path):
         for person, recording in enumerate((row.recording_a, row.recording_b)):
             np.testing.assert_array_equal(study.signals(recording, "hbo"), arrays.hbo[dyad, session, person])
             np.testing.assert_array_equal(study.signals(recording, "hbr"), arrays.hbr[dyad, session, person])
-        assert row.outcomes["planted_coupling"] == pytest.approx([0.2, 0.8][session])
+        assert row.outcomes["simulated_coupling"] == pytest.approx([0.2, 0.8][session])
         assert row.group == ("friends", "strangers")[dyad]
         assert [event.label for event in row.recording_a.events] == ["rest", "talk"]
     assert len({row.person_a for row in study.dyads} | {row.person_b for row in study.dyads}) == 4
@@ -208,16 +208,16 @@ def test_nothing_new_asked_for_leaves_the_signals_as_they_were():
     plain = simulate(**SHORT, n_dyads=2, n_sessions=2, coupling=[0.2, 0.6], seed=3)
     grown = simulate(**SHORT, n_dyads=2, n_sessions=2, coupling=[0.2, 0.6], growth=Growth(), seed=3)
     np.testing.assert_array_equal(plain.hbo, grown.hbo)
-    np.testing.assert_allclose(plain.planted, [[0.2, 0.6]] * 2)
+    np.testing.assert_allclose(plain.mean_coupling, [[0.2, 0.6]] * 2)
     np.testing.assert_array_equal(plain.growth, 0.0)
     np.testing.assert_array_equal(plain.n_samples, 60)
 
 
 def test_growth_without_differences_is_a_straight_line_kept_within_its_limits():
     study = simulate(**SHORT, n_dyads=2, n_sessions=4, coupling=0.3, growth=0.2, shared_stimulus=0.2)
-    np.testing.assert_allclose(study.planted, [[0.3, 0.5, 0.7, 0.8]] * 2)
+    np.testing.assert_allclose(study.mean_coupling, [[0.3, 0.5, 0.7, 0.8]] * 2)
     falling = simulate(**SHORT, n_dyads=1, n_sessions=4, coupling=0.3, growth=-0.2)
-    np.testing.assert_allclose(falling.planted, [[0.3, 0.1, 0.0, 0.0]])
+    np.testing.assert_allclose(falling.mean_coupling, [[0.3, 0.1, 0.0, 0.0]])
     np.testing.assert_allclose(falling.growth, -0.2)
 
 
@@ -234,7 +234,7 @@ def test_growth_is_added_only_where_an_epoch_is_coupled():
     words = SHORT | {"duration": 400.0}
     study = simulate(**words, n_dyads=1, n_sessions=3, coupling={"talk": 0.4}, growth=0.1, epochs=epochs)
     whole = simulate(**words, n_dyads=1, n_sessions=3, coupling={"talk": 0.6}, epochs=epochs)
-    np.testing.assert_allclose(study.planted[:, 2], whole.planted[:, 2])
+    np.testing.assert_allclose(study.mean_coupling[:, 2], whole.mean_coupling[:, 2])
 
 
 def test_the_truth_does_not_depend_on_what_comes_after():
@@ -243,7 +243,7 @@ def test_the_truth_does_not_depend_on_what_comes_after():
     large = simulate(**words, n_dyads=4, n_sessions=5, seed=5)
     both = (small.n_samples > 0) & (large.n_samples[:2, :3] > 0)
     assert both.sum() >= 4
-    np.testing.assert_array_equal(small.planted[both], large.planted[:2, :3][both])
+    np.testing.assert_array_equal(small.mean_coupling[both], large.mean_coupling[:2, :3][both])
     np.testing.assert_array_equal(small.growth, large.growth[:2])
     np.testing.assert_array_equal(small.hbo[both], large.hbo[:2, :3][both])
 
@@ -321,7 +321,7 @@ def test_missing_sessions_and_short_recordings_are_nan_in_arrays_and_absent_in_a
     assert len(np.unique(arrays.n_samples)) > 4
     assert ((arrays.n_samples == 0) | ((arrays.n_samples >= 24) & (arrays.n_samples <= 60))).all()
     np.testing.assert_array_equal(np.isfinite(arrays.hbo[:, :, 1, 0]).sum(axis=-1), arrays.n_samples)
-    np.testing.assert_array_equal(np.isnan(arrays.planted), arrays.n_samples == 0)
+    np.testing.assert_array_equal(np.isnan(arrays.mean_coupling), arrays.n_samples == 0)
     at = [(int(row.dyad[1:]) - 1, int(row.session) - 1) for row in study.dyads]
     assert sorted(map(list, at)) == np.argwhere(arrays.n_samples > 0).tolist()
     for row, (dyad, session) in zip(study.dyads, at, strict=True):
@@ -375,7 +375,9 @@ def test_clients_meet_another_stranger_in_each_probe_session(tmp_path):
     assert len({row.person_b for row in probes}) == 12
     # half of the gain of 0.4 carries over
     for row in probes:
-        assert row.outcomes["planted_coupling"] == pytest.approx({"0": 0.2, "1": 0.2, "3": 0.4, "4": 0.4}[row.session])
+        assert row.outcomes["simulated_coupling"] == pytest.approx(
+            {"0": 0.2, "1": 0.2, "3": 0.4, "4": 0.4}[row.session]
+        )
         assert np.isnan(row.outcomes["mood"])
     ids = [recording.id for recording in study.recordings]
     assert len(ids) == len(set(ids)) == 3 * 3 * 2 + 3 * 4 * 2
@@ -385,14 +387,14 @@ def test_clients_meet_another_stranger_in_each_probe_session(tmp_path):
     assert not np.array_equal(same["p01a_s1"], same["p01a_stranger_s1"])
 
 
-def test_a_stranger_is_coupled_as_much_as_was_planted(tmp_path):
+def test_a_stranger_is_coupled_as_much_as_was_simulated(tmp_path):
     words = LONG | {"n_dyads": 2, "n_channels": 2}
     study = simulate(tmp_path / "s.h5", **words, n_sessions=2, coupling=0.1, growth=0.7, strangers=(2,), transfer=1.0)
     for row in study.dyads:
         a, b = (study.signals(recording, "hbo") for recording in (row.recording_a, row.recording_b))
         frequency, c = coherency(a, b, study.dyads[0].recording_a.sfreq)
         # 2 channels x 120 segments: standard error at most 1/sqrt(240) = 0.065
-        assert abs(c[..., inner_band(frequency)].mean() - row.outcomes["planted_coupling"]) < 0.2
+        assert abs(c[..., inner_band(frequency)].mean() - row.outcomes["simulated_coupling"]) < 0.2
 
 
 def test_outcomes_and_truth_are_in_the_study_file(tmp_path):
@@ -402,7 +404,7 @@ def test_outcomes_and_truth_are_in_the_study_file(tmp_path):
     for row in study.dyads:
         dyad, session = int(row.dyad[1:]) - 1, int(row.session) - 1
         expected = {name: values[dyad, session] for name, values in arrays.outcomes.items()}
-        expected |= {"planted_coupling": arrays.planted[dyad, session], "planted_growth": arrays.growth[dyad]}
+        expected |= {"simulated_coupling": arrays.mean_coupling[dyad, session], "simulated_growth": arrays.growth[dyad]}
         assert row.outcomes == pytest.approx(expected)
 
 
@@ -416,7 +418,7 @@ def test_outcomes_and_truth_are_in_the_study_file(tmp_path):
         ({"outcomes": {"gain": ("later", 0.5), "later": None}}, "or name that outcome before"),
         ({"outcomes": {"gain": "growth"}}, "outcome 'gain' = 'growth' must be"),
         ({"outcomes": {"session": None}}, "outcome 'session' has a name that is taken"),
-        ({"outcomes": {"planted_coupling": None}}, "has a name that is taken"),
+        ({"outcomes": {"simulated_coupling": None}}, "has a name that is taken"),
         ({"outcomes": {"a": None, "b": ("a", 1.5)}}, "outcome 'b': correlation 1.5 must lie between -1 and 1"),
         ({"therapists": -1}, "therapists = -1 must be a whole number of at least 0"),
         ({"strangers": (1,)}, "strangers come in a study file only"),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..find_files import Source
-from .source_recording import SIGNALS, Incoming, clock_of, one_person, short, wanted_signals
+from ..source import Source
+from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
 
 SIGNAL_NAME = re.compile(r"(?P<channel>.+?)[ _.](?P<signal>hbo|hbr|hbt|eeg)", re.IGNORECASE)
 
 
-def read_csv_recording(source: Source, *, signal_names: Sequence[str] | None) -> Incoming:
+def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a table of samples."""
     import pandas as pd
 
@@ -29,22 +29,18 @@ def read_csv_recording(source: Source, *, signal_names: Sequence[str] | None) ->
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(f"{source.path}: the column {name} holds text; leave cells without a sample empty")
     columns = {str(name): table[name].to_numpy(np.float64) for name in table}
-    return _of_columns(source, columns, signal_names)
+    return [_of_columns(source, columns, choice)]
 
 
-def _of_columns(
-    source: Source, columns: Mapping[str, NDArray[np.float64]], signal_names: Sequence[str] | None
-) -> Incoming:
-    found = {name: match for name in columns if (match := SIGNAL_NAME.fullmatch(name))}
-    channels = tuple(dict.fromkeys(match["channel"] for match in found.values()))
-    present = tuple(c for c in SIGNALS if any(match["signal"].lower() == c for match in found.values()))
+def _of_columns(source: Source, columns: Mapping[str, NDArray[np.float64]], choice: SignalChoice) -> SourceRecording:
+    matches = {name: match for name in columns if (match := SIGNAL_NAME.fullmatch(name))}
+    channels = tuple(dict.fromkeys(match["channel"] for match in matches.values()))
+    present = tuple(c for c in SIGNALS if any(match["signal"].lower() == c for match in matches.values()))
     if not present:
         raise InputError(f"{source.path}: no column is named like 'S1_D1 hbo' or 'Cz eeg'; rename the columns")
     clock = clock_of(source, columns["time"])
     signals = {signal: np.full((len(channels), clock.n_samples), np.nan, np.float32) for signal in present}
-    for name, match in found.items():
+    for name, match in matches.items():
         signals[match["signal"].lower()][channels.index(match["channel"])] = columns[name]
-    notes = tuple(f"the column {name}" for name in columns if name not in found and name != "time")
-    return one_person(
-        source, clock, channels, wanted_signals(str(source.path), present, signal_names), signals, notes=notes
-    )
+    notes = tuple(f"the column {name}" for name in columns if name not in matches and name != "time")
+    return one_person(source, clock, channels, choice.of(present, source.path), signals, notes=notes)

@@ -11,37 +11,38 @@ import numpy as np
 
 from ...errors import InputError
 from ..clock import Clock
-from ..find_files import Source
 from ..recording import Event
+from ..source import Source
 from .csv_table import SIGNAL_NAME
 from .snirf import MNE_CHAIN
-from .source_recording import SIGNALS, Incoming, Signals, one_person, short, wanted_signals
+from .source_recording import SIGNALS, SignalChoice, Signals, SourceRecording, one_person, short
 
 _RAW_TYPES = ("fnirs_cw_amplitude", "fnirs_od")
 
 
-def read_fif_recording(source: Source, *, signal_names: Sequence[str] | None) -> Incoming:
+def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a file of MNE; raw light comes back with its `refusal`."""
     raw = _open_fif(source)
     types = raw.get_channel_types()
-    found = [(name, kind) for name, kind in zip(raw.ch_names, types, strict=True) if kind in SIGNALS]
-    present = tuple(signal for signal in SIGNALS if any(kind == signal for _, kind in found))
+    channel_kinds = [(name, kind) for name, kind in zip(raw.ch_names, types, strict=True) if kind in SIGNALS]
+    present = tuple(signal for signal in SIGNALS if any(kind == signal for _, kind in channel_kinds))
     clock = Clock(0.0, float(raw.info["sfreq"]), int(raw.n_times))
     if not present:
         what = "raw intensity" if set(types) & set(_RAW_TYPES) else f"only {', '.join(sorted(set(types)))}"
         refusal = f"{source.path}: holds {what}, not haemoglobin or EEG; make HbO and HbR first with MNE: {MNE_CHAIN}"
-        return Incoming(source, source.participant, clock, (), (), dict, refusal=refusal)
-    wanted = wanted_signals(str(source.path), present, signal_names)
-    rows = {signal: [name for name, kind in found if kind == signal] for signal in wanted}
+        return [SourceRecording(source, source.participant, clock, (), (), dict, refusal=refusal)]
+    chosen = choice.of(present, source.path)
+    rows = {signal: [name for name, kind in channel_kinds if kind == signal] for signal in chosen}
     channels = tuple(dict.fromkeys(_plain_name(name) for names in rows.values() for name in names))
     bad = [(_plain_name(name), "") for name in raw.info["bads"]]
     stims = _annotations(raw)
     started = str(raw.info["meas_date"] or "").removesuffix("+00:00")
     unit = "V" if present == ("eeg",) else "mol/L"
-    return one_person(
-        source, clock, channels, wanted, lambda: _fif_signals(raw, rows, channels), bad=bad, unit=unit, stims=stims,
+    recording = one_person(
+        source, clock, channels, chosen, lambda: _fif_signals(raw, rows, channels), bad=bad, unit=unit, stims=stims,
         started=started,
     )  # fmt: skip
+    return [recording]
 
 
 def _open_fif(source: Source) -> Any:

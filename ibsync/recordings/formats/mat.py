@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
-from ..find_files import Source
-from .source_recording import SIGNALS, Incoming, clock_of, one_person, short, wanted_signals
+from ..source import Source
+from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
 
 
-def read_mat_recording(source: Source, *, signal_names: Sequence[str] | None) -> Incoming:
+def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a MATLAB file."""
     content = _load_mat(source)
     present = tuple(signal for signal in SIGNALS if signal in content)
@@ -32,8 +32,7 @@ def read_mat_recording(source: Source, *, signal_names: Sequence[str] | None) ->
     bad = [(name, "") for name, mark in zip(channels, good, strict=False) if not mark]
     unit = str(np.ravel(content.get("unit", ""))[0])
     clock = _mat_clock(source, content, n_samples)
-    wanted = wanted_signals(str(source.path), present, signal_names)
-    return one_person(source, clock, channels, wanted, signals, bad=bad, unit=unit)
+    return [one_person(source, clock, channels, choice.of(present, source.path), signals, bad=bad, unit=unit)]
 
 
 def _load_mat(source: Source) -> dict[str, Any]:

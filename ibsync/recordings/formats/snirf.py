@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from ...errors import IbsyncError, InputError
 from ..clock import Clock
-from ..find_files import Source, read_bad_channels
 from ..hdf5 import VettedGroup, open_hdf5
 from ..recording import Event
-from .source_recording import Incoming, events_of, wanted_signals
+from ..source import Source, read_bad_channels
+from .source_recording import SignalChoice, SourceRecording, events_of
 
 MNE_CHAIN = (
     "mne.preprocessing.nirs.optical_density -> temporal_derivative_distribution_repair -> beer_lambert_law, "
@@ -46,16 +46,8 @@ _SLAB_VALUES = 2**20
 class SnirfChannel:
     """One column of a data block; its identity is source, detector and kind (for light: and wavelength).
 
-    Attributes
-    ----------
-    source, detector : int
-        Indices counted from 1.
-    kind : str
-        "intensity", "dod", "hbo", "hbr", "hbt", ...; lower case.
-    wavelength_nm : float
-        NaN where it has no meaning (haemoglobin) or is not given.
-    unit : str
-        As the file has it; empty means unknown.
+    Source and detector count from 1; kinds are "intensity", "dod", "hbo", "hbr", ...; the wavelength is NaN where it
+    has no meaning or is not given, the unit empty where it is unknown.
     """
 
     source: int
@@ -95,9 +87,9 @@ class SnirfBlock:
         [channel, time]
             In each channel's own unit.
         """
-        wanted = np.arange(len(self.channels)) if columns is None else np.asarray(columns, int)
+        numbers = np.arange(len(self.channels)) if columns is None else np.asarray(columns, int)
         with _opened(self.path) as root:
-            return _read_samples(root.at(self.group), wanted, self.clock.n_samples, np.dtype(dtype))
+            return _read_samples(root.at(self.group), numbers, self.clock.n_samples, np.dtype(dtype))
 
 
 @dataclass(frozen=True)
@@ -193,24 +185,24 @@ def _refusal(kinds: Sequence[str]) -> str:
             "holds optical density, not haemoglobin; continue with MNE (temporal_derivative_distribution_repair -> "
             "beer_lambert_law) or take it as it is with allow_dod=True (--allow-dod)"
         )
-    found = "raw intensity" if "intensity" in kinds else f"{', '.join(kinds) or 'no channel'}"
-    return f"holds {found}, not haemoglobin; make HbO and HbR first with MNE: {MNE_CHAIN}"
+    content = "raw intensity" if "intensity" in kinds else f"{', '.join(kinds) or 'no channel'}"
+    return f"holds {content}, not haemoglobin; make HbO and HbR first with MNE: {MNE_CHAIN}"
 
 
 def _sorted_by_channel(block: SnirfBlock, notes: tuple[str, ...]) -> Haemoglobin:
-    found: dict[str, dict[tuple[int, int], int]] = {}
+    columns_of: dict[str, dict[tuple[int, int], int]] = {}
     for column, channel in enumerate(block.channels):
         signal = _signal(channel)
         optodes = (channel.source, channel.detector)
         if not signal:
             notes += (f"/{block.group}: {channel.name} {channel.kind} is not used",)
-        elif found.setdefault(signal, {}).setdefault(optodes, column) != column:
+        elif columns_of.setdefault(signal, {}).setdefault(optodes, column) != column:
             raise InputError(f"{block.path}: /{block.group}: {channel.name} {signal} stands twice; remove one")
-    if set(found) & set(_HAEMOGLOBIN):
-        found = {signal: found[signal] for signal in _HAEMOGLOBIN if signal in found}
-    optodes_in_order = sorted({optodes for columns in found.values() for optodes in columns})
-    columns = {signal: tuple(at.get(o, -1) for o in optodes_in_order) for signal, at in found.items()}
-    used = [block.channels[k].unit for at in found.values() for k in at.values()]
+    if set(columns_of) & set(_HAEMOGLOBIN):
+        columns_of = {signal: columns_of[signal] for signal in _HAEMOGLOBIN if signal in columns_of}
+    optodes_in_order = sorted({optodes for at in columns_of.values() for optodes in at})
+    columns = {signal: tuple(at.get(o, -1) for o in optodes_in_order) for signal, at in columns_of.items()}
+    used = [block.channels[k].unit for at in columns_of.values() for k in at.values()]
     return Haemoglobin(block, tuple(f"S{s}_D{d}" for s, d in optodes_in_order), columns, _one_unit(used), notes)
 
 
@@ -421,13 +413,11 @@ def _slabs(source: h5py.Dataset, n_samples: int) -> Iterator[tuple[int, NDArray[
 # --- as recordings of people ------------------------------------------------------------------------------------------
 
 
-def read_snirf_recordings(source: Source, *, signal_names: Sequence[str] | None, allow_dod: bool) -> list[Incoming]:
+def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """Every person's recording in a SNIRF file; data of an unusable type come back with their `refusal`."""
     people = read_snirf(source.path)
     names = _names_of_people(source, people)
-    return [
-        _recording(source, person, name, signal_names, allow_dod) for person, name in zip(people, names, strict=True)
-    ]
+    return [_recording(source, person, name, choice) for person, name in zip(people, names, strict=True)]
 
 
 def _names_of_people(source: Source, people: Sequence[SnirfPerson]) -> list[str]:
@@ -440,11 +430,9 @@ def _names_of_people(source: Source, people: Sequence[SnirfPerson]) -> list[str]
     return [f"{source.participant}-{k}" for k in range(1, len(people) + 1)]
 
 
-def _recording(
-    source: Source, person: SnirfPerson, name: str, signal_names: Sequence[str] | None, allow_dod: bool
-) -> Incoming:
+def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalChoice) -> SourceRecording:
     known = "unknown" not in (person.date + person.time).lower()
-    bare = Incoming(
+    bare = SourceRecording(
         source=source,
         participant=name,
         clock=person.blocks[0].clock,
@@ -457,22 +445,18 @@ def _recording(
         role=person.tags.get("DyadRole", ""),
     )
     try:
-        found = haemoglobin(person, allow_dod=allow_dod)
+        signals = haemoglobin(person, allow_dod=choice.allow_dod)
     except InputError as error:
         return replace(bare, refusal=str(error))
-    return _usable(bare, person, found, wanted_signals(person.where, tuple(found.columns), signal_names))
-
-
-def _usable(bare: Incoming, person: SnirfPerson, found: Haemoglobin, signal_names: tuple[str, ...]) -> Incoming:
-    bad = read_bad_channels(bare.source, person.source_labels, person.detector_labels)
+    signal_names = choice.of(tuple(signals.columns), person.where)
     return replace(
         bare,
-        clock=found.block.clock,
-        channels=found.channels,
+        clock=signals.block.clock,
+        channels=signals.channels,
         signal_names=signal_names,
-        read=lambda: found.read(signal_names),
-        unit=found.unit,
-        events=events_of(bare.source, found.block.events),
-        bad=tuple(bad.items()),
-        notes=found.notes,
+        read=lambda: signals.read(signal_names),
+        unit=signals.unit,
+        events=events_of(source, signals.block.events),
+        bad=tuple(read_bad_channels(source, person.source_labels, person.detector_labels).items()),
+        notes=signals.notes,
     )

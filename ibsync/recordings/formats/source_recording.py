@@ -1,4 +1,4 @@
-"""One form for recordings of all formats, one person each: `Incoming`."""
+"""One form for recordings of all formats, one person each: `SourceRecording`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
-from ..find_files import Source, read_bad_channels, read_bids_events
 from ..recording import Event
+from ..source import Source, read_bad_channels, read_bids_events
 
 SIGNALS = ("hbo", "hbr", "hbt", "eeg")
 
@@ -20,35 +20,28 @@ Signals = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """One person's recording before it is fitted into a study; `read` fetches the signals.
+class SignalChoice:
+    """Signals to take: by name, by default all; optical density only where it is allowed."""
 
-    Attributes
-    ----------
-    source : Source
-        The file and what its name says.
-    participant : str
-        Who was recorded.
-    names : tuple of str
-        Other names by which a table may call that person.
-    channels, signal_names, unit
-        As in `Recording`.
-    clock : Clock
-        When the samples were taken.
-    events : tuple of Event
-        Onsets count from the first sample.
-    bad : tuple of (str, str)
-        Channels that are marked bad, and why where that is said.
-    started : str
-        Date and time that the file gives for its time origin; empty where it does not say.
-    dyad, role : str
-        What the file itself says of dyad and role.
-    notes : tuple of str
-        What was left aside, in words.
-    read : callable
-        Returns {signal: float32 [channel, time]}.
-    refusal : str
-        Why its data cannot be used, as a whole message; empty for a usable recording.
+    names: Sequence[str] | None = None
+    allow_dod: bool = False
+
+    def of(self, present: tuple[str, ...], where: object) -> tuple[str, ...]:
+        """The signals to take of those that are present."""
+        missing = [signal for signal in self.names or () if signal not in present]
+        if missing:
+            raise InputError(f"{where}: has no {missing[0]}; it has {', '.join(present)}: ask for one of these")
+        return present if self.names is None else tuple(self.names)
+
+
+@dataclass(frozen=True)
+class SourceRecording:
+    """One person's recording before it is fitted into a study.
+
+    `names` are others by which a table may call the person, `bad` its channels that are marked so, with the reason
+    that is given, `started` the date and time of the file's time origin, `dyad` and `role` what the file itself says,
+    `notes` what was left aside. `read` returns {signal: float32 [channel, time]}. `refusal` says, as a whole message,
+    why the data cannot be used; it is empty for a usable recording.
     """
 
     source: Source
@@ -56,7 +49,7 @@ class Incoming:
     clock: Clock
     channels: tuple[str, ...]
     signal_names: tuple[str, ...]
-    read: Callable[[], dict[str, NDArray[np.float32]]]
+    read: Callable[[], Signals]
     names: tuple[str, ...] = ()
     unit: str = ""
     events: tuple[Event, ...] = ()
@@ -84,14 +77,6 @@ class Incoming:
         return "_".join([self.participant, *(f"{name}-{label}" for name, label in labels if label)])
 
 
-def wanted_signals(where: str, present: tuple[str, ...], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The signals to take of those that are present; all, if nothing is asked for."""
-    missing = [signal for signal in wanted or () if signal not in present]
-    if missing:
-        raise InputError(f"{where}: has no {missing[0]}; it has {', '.join(present)}: ask for one of these")
-    return present if wanted is None else tuple(wanted)
-
-
 def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
     """The BIDS events table where there is one with rows, else the file's own marks, in order of onset."""
     rows = [Event(*row) for row in read_bids_events(source)]
@@ -99,7 +84,7 @@ def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
 
 
 def clock_of(source: Source, times: NDArray[np.float64]) -> Clock:
-    """Return the clock of the times of samples, in s."""
+    """The clock of the times of samples, in s."""
     if times.size < 2:
         raise InputError(f"{source.path}: has {times.size} samples; export the recording again")
     try:
@@ -120,10 +105,10 @@ def one_person(
     stims: tuple[Event, ...] = (),
     started: str = "",
     notes: tuple[str, ...] = (),
-) -> Incoming:
+) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
-    return Incoming(
+    return SourceRecording(
         source=source,
         participant=source.participant,
         clock=clock,
@@ -144,5 +129,5 @@ def _copies(signals: Signals, signal_names: Sequence[str]) -> Signals:
 
 
 def short(error: BaseException) -> str:
-    """Return the message of an error on one line."""
+    """The message of an error on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
