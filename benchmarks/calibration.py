@@ -27,9 +27,11 @@ from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
 from ibsync.inference.p_values import clopper_pearson, p_value
 from ibsync.inference.repaired_test import repair_test
+from ibsync.inference.settings import TestSettings
 from ibsync.nulls.counts import tie_tolerance
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.study.surrogate_partners import SurrogatePartners
 
 Floats = NDArray[np.float64]
@@ -137,9 +139,9 @@ def repairing_p(tables: Floats, n_draws: int = ALL_REPAIRINGS) -> Floats:
     """p of the mean over real dyads against all re-pairings, or `n_draws` of more: [sim] from [sim, A, B]."""
     names = [f"d{row:03d}" for row in range(tables.shape[1])]
     design = Repairing.of(names, [f"{d}-a" for d in names], [f"{d}-b" for d in names])
-    draws = Draws.plan(design, n_draws, 1, enumerate_up_to=n_draws + 1)
+    draws = Draws.plan(design, n_draws, 1, list_up_to=n_draws + 1)
     null = Null(np.moveaxis(tables, 0, -1)[None], draws, ("1",))
-    return np.asarray(repair_test(null, correct=[])["p"])
+    return np.asarray(repair_test(null, TestSettings(tail="greater", correct=[]))["p"])
 
 
 def derangement_p(tables: Floats, n_draws: int = ALL_REPAIRINGS) -> Floats:

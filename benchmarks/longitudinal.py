@@ -82,7 +82,7 @@ def _p(found: ibs.Result) -> Floats:
 def flipped(real: Any, null: Null | None, seed: int) -> Floats:
     """Signs of slopes, `ibs.plasticity(real)`."""
     del null
-    return _p(ibs.plasticity(real, correct=[], n_perm=N_PERM, seed=seed))
+    return _p(ibs.plasticity(real, correct=[], n=N_PERM, seed=seed))
 
 
 def as_independent(real: Any, null: Null | None, seed: int) -> Floats:
@@ -99,13 +99,13 @@ def repartnered(real: Any, null: Null | None, seed: int) -> Floats:
 def regrouped(real: Any, null: Null | None, seed: int) -> Floats:
     """Difference of two groups, `ibs.plasticity(real, between="group")`."""
     del null
-    return _p(ibs.plasticity(real, between="group", correct=[], n_perm=N_PERM, seed=seed))
+    return _p(ibs.plasticity(real, between="group", correct=[], n=N_PERM, seed=seed))
 
 
 def reordered(real: Any, null: Null | None, seed: int) -> Floats:
     """Order of sessions within dyads, `ibs.plasticity(real, kind="session_order")`."""
     del null
-    return _p(ibs.plasticity(real, kind="session_order", correct=[], n_perm=N_PERM, seed=seed))
+    return _p(ibs.plasticity(real, kind="session_order", correct=[], n=N_PERM, seed=seed))
 
 
 def mixed_intercept(real: Any, null: Null | None, seed: int) -> Floats:
@@ -253,13 +253,13 @@ OUTCOMES: dict[str, SynchronyModel] = {
 def related(real: Any, seed: int) -> float:
     """`ibs.outcome`, with age as a covariate where it is known."""
     covariates = ["age"] if "outcome_age" in real.coords else []
-    return _one(ibs.outcome(real, "symptoms", covariates=covariates, correct=[], n_perm=N_PERM, seed=seed))
+    return _one(ibs.outcome(real, "symptoms", covariates=covariates, correct=[], n=N_PERM, seed=seed))
 
 
 def slopes_related(real: Any, seed: int) -> float:
     """`ibs.outcome(level="slope")`, with age as a covariate where it is known."""
     covariates = ["age"] if "outcome_age" in real.coords else []
-    words: dict[str, Any] = {"covariates": covariates, "correct": [], "n_perm": N_PERM, "seed": seed}
+    words: dict[str, Any] = {"covariates": covariates, "correct": [], "n": N_PERM, "seed": seed}
     return _one(ibs.outcome(real, "symptoms", level="slope", **words))
 
 
@@ -404,7 +404,7 @@ def measure_power(settings: Settings) -> dict[str, Any]:
     n_sims = max(2, settings.sims // 2)
     for name, words in ASKED.items():
         test = {"test": "outcome", **words} if words else {}
-        found = ibs.study_power(PILOT, DYADS, SESSIONS, n_sims=n_sims, n_perm=N_PERM, seed=settings.seed, **test)
+        found = ibs.study_power(PILOT, DYADS, SESSIONS, n_sims=n_sims, n=N_PERM, seed=settings.seed, **test)
         for n, counts in zip(found.dyads, found.found, strict=True):
             for sessions, count in zip(found.sessions, counts, strict=True):
                 low, high = (float(limit) for limit in clopper_pearson(np.array(count), n_sims))
@@ -446,7 +446,7 @@ def measure_intervals(settings: Settings) -> dict[str, Any]:
 def _grown(real: Any, seed: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ibs.plasticity(real, correct=[], n_perm=N_PERM, seed=seed).dataset
+        return ibs.plasticity(real, correct=[], n=N_PERM, seed=seed).dataset
 
 
 def _limits(found: Any) -> dict[str, tuple[float, float]]:

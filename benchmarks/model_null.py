@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 import ibsync as ibs
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.simulation.study_model import TASK, Seed, _stream
 from ibsync.study.rows import occasion_label
 

@@ -21,7 +21,7 @@ SIZES = {
         "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = 12, 3, 2, 180.0, 6, 19"
     ),
 }
-SLOWER = {"n_sims=200": "n_sims=20, n_perm=99", "[8, 16, 24, 32]": "[8, 16]"}
+SLOWER = {"n_sims=200": "n_sims=20, n=99", "[8, 16, 24, 32]": "[8, 16]"}
 
 
 def blocks(text):

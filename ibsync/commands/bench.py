@@ -312,7 +312,7 @@ class Job:
         results = {"test": timed("test", lambda: test(observed, null))}
         self.smallest_p = min(self.smallest_p, float(results["test"].dataset["p"].min()))
         if size.growth:
-            results["growth"] = timed("growth", lambda: plasticity(real, n_perm=size.n_draws, seed=SEED))
+            results["growth"] = timed("growth", lambda: plasticity(real, n=size.n_draws, seed=SEED))
         if size.n_surrogates:
             draws = {"kind": "phase", "n": size.n_surrogates, "seed": SEED, **words}
             phase = timed("null, phase", lambda: study.null(spec, **draws), size.n_surrogate_maps)

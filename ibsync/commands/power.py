@@ -25,7 +25,7 @@ _GROWTH = {"growth": "mean", "growth_sd": "sd"}
 """Keys that `Growth` has by another name."""
 _OF_GROWTH = {field.name for field in fields(Growth)}
 _OF_MODEL = {field.name for field in fields(SynchronyModel)} - {"growth"}
-_OF_TEST = ("dyads", "sessions", "test", "alpha", "tail", "wanted", "n_sims", "seed")
+_OF_TEST = ("dyads", "sessions", "test", "alpha", "tail", "wanted", "n_sims", "n", "seed")
 
 
 def run_power_plan(
@@ -59,7 +59,7 @@ def run_power_plan(
     file = None
     if output is not None:
         file = checked_output(Path(output), (path, *([] if asked.pilot is None else [asked.pilot])), FORMATS)
-    words: dict[str, Any] = {name: getattr(asked, name) for name in _OF_TEST} | {"n_perm": asked.n}
+    words: dict[str, Any] = {name: getattr(asked, name) for name in _OF_TEST}
     if sims is not None:
         words["n_sims"] = sims
     try:

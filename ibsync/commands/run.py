@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..coupling.spec import WTC
 from ..errors import IbsyncError, InputError, PlanError
-from ..inference.attainable import hopeless, shortfall
+from ..inference.attainable import attainable
+from ..inference.settings import TestSettings
 from ..inference.surrogate_test import check_surrogate_corrections
-from ..questions.group_test import DEFAULT_CORRECTIONS, test_together
+from ..nulls.draws import Draws
+from ..nulls.repairing import Repairing
+from ..questions.group_test import test_together
 from ..recordings.whole_files import check_writable, write_whole
 from ..study.pair_values import plan_draws
 from ..study.study import REPAIRINGS, SURROGATES, Study
@@ -201,17 +204,14 @@ def _caution(study: Study, plan: RunPlan) -> str:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
-    words: dict[str, Any] = {"alpha": test.alpha, "sides": 2 if test.tail == "two-sided" else 1}
+    names = test.words()["correct"]
+    draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
         draws = plan_draws(study.dyads, null.words()["within"], null.n or REPAIRINGS, null.seed, null.roles)
-        n_draws, words["listed"] = draws.n, draws.design if draws.exact else None
     else:
-        n_draws = null.n or SURROGATES
-        check_surrogate_corrections(null.kind, test.words()["correct"] or (), null.stop_at)
-    names = test.words()["correct"]
-    caution = hopeless(
-        lambda one: shortfall(n_draws, n_features, one, **words), DEFAULT_CORRECTIONS if names is None else names
-    )
+        check_surrogate_corrections(null.kind, names or (), null.stop_at)
+    settings = TestSettings(tail=test.tail, correct=names, alpha=test.alpha)
+    caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution

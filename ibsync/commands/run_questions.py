@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from ..study.study import Study
 
-# What a keyword is still called in Python.
-_PYTHON = {"n": "n_perm"}
-
 
 @dataclass(frozen=True)
 class Followup:
@@ -147,7 +144,7 @@ def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plas
     from ..questions.mixed_model import mixed_model
     from ..questions.plasticity import plasticity
 
-    words = _python(asked)
+    words = asked.words()
     with_table = words.pop("mixed_model")
     if asked.kind == "partners":
         if not isinstance(null, Null):
@@ -165,7 +162,7 @@ def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plas
 def _associations(study: Study, tested: Result, asked: Outcome) -> list[Followup]:
     from ..questions.outcome import outcome, outcome_parts
 
-    words = {**_python(asked), "study": study}
+    words = {**asked.words(), "study": study}
     name, predict = words.pop("name"), words.pop("predict")
     if asked.level == "parts":
         del words["level"], words["outcome_level"]
@@ -174,11 +171,6 @@ def _associations(study: Study, tested: Result, asked: Outcome) -> list[Followup
     followups = [Followup(asked.file_name("outcome"), outcome(tested, name, **words))]
     if predict:
         # A prediction has a number of draws of its own, one tail and nothing to correct.
-        words = {key: value for key, value in words.items() if key not in (_PYTHON["n"], "tail", "correct")}
+        words = {key: value for key, value in words.items() if key not in ("n", "tail", "correct")}
         followups.append(Followup(asked.file_name("prediction"), predict_outcome(tested, name, **words)))
     return followups
-
-
-def _python(asked: Plasticity | Outcome) -> dict[str, Any]:
-    names = _PYTHON | ({"time": "order"} if isinstance(asked, Outcome) else {})
-    return {names.get(key, key): value for key, value in asked.words().items()}

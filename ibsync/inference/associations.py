@@ -1,25 +1,25 @@
 """Partial correlation of two measures of the same units, feature by feature, when the second is permuted over units.
 
-As `freedman_lane`, but both sides differ from feature to feature: what the nuisance variables leave of the second side
-is permuted (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), one permutation per draw for all features. The
-statistic is for `drawntest.drawn_test`.
+As `FreedmanLane`, but both sides differ from feature to feature: the residuals of the second side on the nuisance
+variables are permuted (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), one permutation per draw for all features.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .partial_correlation import LEAST_UNITS, Shuffles, basis_of, residuals
+from ..nulls.draws import Draws, Integers
+from ..nulls.relabelling import Permutations
+from .intervals import inverted
+from .partial_correlation import LEAST_UNITS, NOTHING, basis_of, crossings, residuals, slopes_of
+from .permutation_test import Arrays, DrawnStatistic
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-# What is left of a variable after others were taken out counts as nothing below this share of its length.
-_NOTHING = 1e-9
-_BLOCK_VALUES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Pattern:
     keeps_length: bool
 
     @property
-    def freedom(self) -> int:
+    def degrees_of_freedom(self) -> int:
         """Degrees of freedom of the partial correlation."""
         return len(self.units) - int(self.basis.shape[1]) - 1
 
@@ -64,28 +64,11 @@ class _Pattern:
         square = np.maximum(whole - (explained**2).sum(axis=0), 0.0)
         length = np.sqrt(square * (self.first**2).sum(axis=0))
         # A permuted residual that the nuisance variables explain goes along with nothing.
-        r: Floats = np.divide(product, length, out=np.zeros_like(product), where=square > _NOTHING**2 * whole)
+        r: Floats = np.divide(product, length, out=np.zeros_like(product), where=square > NOTHING**2 * whole)
         return r
 
-    def crossings(self, orders: Integers, features: slice) -> Floats:
-        """
-        Slopes at which a draw is as extreme as what was observed: float64 [draw, feature], NaN if at every slope.
 
-        With slope b taken off, the observed product with the first side is A - b B and that of the draw a - b c, where
-        c <= B: the draw reaches the observed one from b = (A - a) / (B - c) on.
-        """
-        x, y = self.first[:, features], self.second[:, features]
-        rise, apart = np.zeros((2, len(orders), x.shape[1]))
-        for unit in range(len(x)):
-            taken = orders[:, unit]
-            rise += x[unit] * (y[unit] - y[taken])
-            apart += (x[unit] - x[taken]) ** 2 / 2
-        moved = apart > _NOTHING * (x**2).sum(axis=0)
-        return np.divide(rise, apart, out=np.full_like(rise, np.nan), where=moved)
-
-
-@dataclass(frozen=True)
-class Associations:
+class Associations(DrawnStatistic):
     """
     Partial correlations of two sides under permutation of the second.
 
@@ -95,72 +78,59 @@ class Associations:
         A unit that lacks (NaN) either side is passed over in that feature: whoever would take its value takes the one
         that it would have taken itself, which again is a uniform permutation of the others.
     nuisance : float64 [unit, column]
-        Intercept, or one per stratum of `shuffles`, and covariates.
-    shuffles : Shuffles
-
-    Attributes
-    ----------
-    n_units : int64 [feature]
-        Units with both sides.
+        Intercept, or one per stratum of the permutations, and covariates.
+    draws : Draws of Permutations
     """
 
-    first: Floats
-    second: Floats
-    nuisance: Floats
-    shuffles: Shuffles
-
-    @property
-    def n_units(self) -> Integers:
-        """Units with both sides, int64 [feature]."""
-        return np.asarray((np.isfinite(self.first) & np.isfinite(self.second)).sum(axis=0), np.int64)
+    def __init__(self, first: Floats, second: Floats, nuisance: Floats, draws: Draws[Permutations]) -> None:
+        self.draws, self._n_features = draws, first.shape[1]
+        self.n_units = np.asarray((np.isfinite(first) & np.isfinite(second)).sum(axis=0), np.int64)
+        self._patterns = tuple(_patterns(first, second, nuisance, draws.design.strata))
 
     @property
     def n_tested(self) -> int:
         """Features with four units at least, a degree of freedom, and a spread on both sides."""
         return sum(len(pattern.features) for pattern in self._patterns)
 
-    def statistic(self, start: int, stop: int) -> Floats:
-        """Partial correlations in draws `start` to `stop` - 1: float64 [draw, feature], NaN where nothing is tested."""
-        out = np.full((stop - start, self.first.shape[1]), np.nan)
-        orders = self.shuffles.orders(start, stop)
+    def values(self, exchanges: Integers) -> Floats:
+        """Partial correlations, float64 [draw, feature]; NaN where nothing is tested."""
+        out = np.full((len(exchanges), self._n_features), np.nan)
         for pattern in self._patterns:
-            out[:, pattern.features] = pattern.correlations(passed_over(orders, pattern.units))
+            out[:, pattern.features] = pattern.correlations(passed_over(exchanges, pattern.units))
         return out
 
-    def slopes(self) -> dict[str, Floats]:
-        """``slope`` of the second side on the first by least squares, and its ``t``: float64 [feature]."""
-        slope, t = np.full((2, self.first.shape[1]), np.nan)
-        observed = self.statistic(0, 1)[0]
-        for pattern in self._patterns:
-            r = observed[pattern.features]
-            lengths = [np.linalg.norm(side, axis=0) for side in (pattern.second, pattern.first)]
-            slope[pattern.features] = r * lengths[0] / lengths[1]
-            with np.errstate(divide="ignore"):
-                t[pattern.features] = r * np.sqrt(pattern.freedom / np.maximum(1 - r**2, 0.0))
-        return {"slope": slope, "t": t}
+    def described(self) -> Arrays:
+        """As `Statistic.described`, and ``n_dyads``, the ``slope`` of the second side on the first and its ``t``."""
+        lengths = (
+            self._of_features(lambda pattern: np.linalg.norm(pattern.second, axis=0)),
+            self._of_features(lambda pattern: np.linalg.norm(pattern.first, axis=0)),
+        )
+        freedom = self._of_features(lambda pattern: pattern.degrees_of_freedom)
+        return super().described() | slopes_of(self.observed.statistic, lengths, freedom) | {"n_dyads": self.n_units}
 
-    def interval(self, level: float) -> tuple[Floats, Floats]:
+    def interval(self, *, alpha: float) -> tuple[Floats, Floats]:
         """
-        Slopes that a two-sided permutation test does not reject at 1 - `level`.
+        Slopes that a two-sided permutation test does not reject at `alpha`.
 
-        Exact without covariates, as the test is: the interval leaves out 0 if and only if its p is at most 1 - level.
+        Exact without covariates, as the test is.
 
         Returns
         -------
         low, high : float64 [feature]
-            Infinite where the draws are too few to bound the slope, NaN where nothing is tested.
+            As `inverted`; NaN where nothing is tested.
         """
-        low, high = np.full((2, self.first.shape[1]), np.nan)
-        # Draws that may be as extreme as the observed one in one tail; rounding must not take one off.
-        rank = int((1 - level) / 2 * (self.shuffles.n + 1) + 1e-9)
-        every = self.shuffles.orders(1, self.shuffles.n + 1)
+        out = np.full((2, self._n_features), np.nan)
         for pattern in self._patterns:
-            orders = passed_over(every, pattern.units)
-            step = max(1, _BLOCK_VALUES // len(orders))
-            for at in range(0, len(pattern.features), step):
-                ends = _ends(pattern.crossings(orders, slice(at, at + step)), rank)
-                low[pattern.features[at : at + step]], high[pattern.features[at : at + step]] = ends
-        return low, high
+
+            def turning(orders: Integers, features: slice, pattern: _Pattern = pattern) -> Floats:
+                x, y = pattern.first[:, features], pattern.second[:, features]
+                return crossings(x, y, passed_over(orders, pattern.units))
+
+            n_units = len(pattern.units)
+            out[:, pattern.features] = inverted(
+                turning, self.draws, len(pattern.features), alpha=alpha, n_units=n_units
+            )
+        return out[0], out[1]
 
     def reliability(self, error: Floats) -> Floats:
         """
@@ -176,15 +146,18 @@ class Associations:
         float64 [feature]
             Negative where the error is larger than all variance; NaN where nothing is tested.
         """
-        out = np.full(self.first.shape[1], np.nan)
+        out = np.full(self._n_features, np.nan)
         for pattern in self._patterns:
-            variance = (pattern.first**2).sum(axis=0) / (pattern.freedom + 1)
+            variance = (pattern.first**2).sum(axis=0) / (pattern.degrees_of_freedom + 1)
             out[pattern.features] = 1 - error[np.ix_(pattern.units, pattern.features)].mean(axis=0) / variance
         return out
 
-    @cached_property
-    def _patterns(self) -> Sequence[_Pattern]:
-        return tuple(_patterns(self.first, self.second, self.nuisance, self.shuffles))
+    def _of_features(self, number: Any) -> Floats:
+        """A number of each pattern, for its features: float64 [feature]."""
+        out = np.full(self._n_features, np.nan)
+        for pattern in self._patterns:
+            out[pattern.features] = number(pattern)
+        return out
 
 
 def passed_over(orders: Integers, units: Integers) -> Integers:
@@ -209,22 +182,10 @@ def passed_over(orders: Integers, units: Integers) -> Integers:
     return np.searchsorted(units, taken)
 
 
-def _ends(crossings: Floats, rank: int) -> tuple[Floats, Floats]:
-    """The `rank`-th smallest and largest crossing of each feature; a draw that never crosses counts in both tails."""
-    ordered = np.sort(crossings, axis=0)
-    n = np.isfinite(ordered).sum(axis=0)
-    left = rank - (len(crossings) - n)
-    column = np.arange(crossings.shape[1])
-    bounded = (left > 0) & (left <= n)
-    low = np.where(bounded, ordered[np.maximum(left - 1, 0), column], -np.inf)
-    high = np.where(bounded, ordered[np.clip(n - left, 0, len(ordered) - 1), column], np.inf)
-    return low, high
-
-
-def _patterns(first: Floats, second: Floats, nuisance: Floats, shuffles: Shuffles) -> Iterator[_Pattern]:
+def _patterns(first: Floats, second: Floats, nuisance: Floats, strata: Sequence[str]) -> Iterator[_Pattern]:
     """Features by the units that have both sides; without those that cannot be tested."""
     present, which = np.unique(np.isfinite(first) & np.isfinite(second), axis=1, return_inverse=True)
-    strata = np.array(shuffles.strata)
+    labels = np.array(strata)
     for number, flags in enumerate(present.T):
         units = np.flatnonzero(flags)
         basis = basis_of(nuisance[units])
@@ -235,11 +196,11 @@ def _patterns(first: Floats, second: Floats, nuisance: Floats, shuffles: Shuffle
         left = [residuals(side, basis) for side in sides]
         varies = np.all(
             [
-                np.linalg.norm(rest, axis=0) > _NOTHING * np.linalg.norm(side, axis=0)
+                np.linalg.norm(rest, axis=0) > NOTHING * np.linalg.norm(side, axis=0)
                 for rest, side in zip(left, sides, strict=True)
             ],
             axis=0,
         )
-        keeps = basis.shape[1] == len(np.unique(strata[units]))
+        keeps = basis.shape[1] == len(np.unique(labels[units]))
         if varies.any():
             yield _Pattern(units, features[varies], basis, left[0][:, varies], left[1][:, varies], keeps)

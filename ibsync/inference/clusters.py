@@ -7,7 +7,8 @@ Sassenhagen and Draschkow 2019, *Psychophysiology* 56:e13335).
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PlanError
-from ..nulls.tails import Tail
-from .p_values import single_step_p
+from ..nulls.tails import Tail, n_sides, oriented
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -388,68 +388,78 @@ def _summed_to_root(piece: Floats, parent: Integers) -> Floats:
 
 
 CLUSTER_P = 0.05
-"""A feature may belong to a cluster when its z alone would have a p below this."""
+"""A feature may belong to a cluster when its z (or t) alone would have a p below this."""
 
 
-def neighbour_p(
-    z: Floats,
-    drawn: Iterable[Floats],
-    graph: "csr_array[Any]",
-    tail: Tail,
-    *,
-    draws_of: int,
-    wanted: Collection[str],
-) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True)
+class Neighbours:
     """
-    Family-wise p-values of clusters and of enhanced features, against the largest of each draw.
+    What neighbouring features show together: the largest cluster mass, and the largest enhanced statistic.
 
     Parameters
     ----------
-    z : float64 [feature]
-        Observed standardised statistic; NaN belongs to no cluster.
-    drawn : iterable of float64 [draw, feature]
-        Those of the draws.
     graph : csr_array [feature, feature]
-        From `clusters.feature_graph`.
+        From `feature_graph`.
+    threshold : float
+        What a z or t must pass to belong to a cluster.
     tail : {"greater", "less", "two-sided"}
         For two-sided a draw puts up the larger of its two signs.
-    draws_of : int
-        Number of draws.
-    wanted : collection of {"cluster", "tfce"}
-
-    Returns
-    -------
-    dict of arrays [feature]
-        ``cluster`` int64 and ``p_cluster`` float64 (Maris and Oostenveld 2007); ``p_tfce`` float64 (Smith and Nichols
-        2009).
+    wanted : tuple of {"cluster", "tfce"}
     """
+
+    graph: "csr_array[Any]"
+    threshold: float
+    tail: Tail
+    wanted: tuple[str, ...]
+
+    def largest(self, maps: Floats) -> dict[str, Floats]:
+        """Largest mass and largest score of each draw, float64 [draw], from z or t [draw, feature]."""
+        out = {}
+        if "cluster" in self.wanted:
+            out["cluster"] = largest(*cluster_masses(maps, self.graph, self.threshold), self.tail)
+        if "tfce" in self.wanted:
+            scores = np.nan_to_num(tfce(maps, self.graph))
+            out["tfce"] = largest(scores.max(axis=1), -scores.min(axis=1), self.tail)
+        return out
+
+    def observed(self, values: Floats) -> tuple[dict[str, NDArray[Any]], dict[str, Floats]]:
+        """
+        The clusters and scores of the observed map, and how large each is as evidence.
+
+        Parameters
+        ----------
+        values : float64 [feature]
+            z or t; NaN belongs to no cluster.
+
+        Returns
+        -------
+        found : dict of arrays [feature]
+            ``cluster`` int64 (as `clusters`, 0 for the sign that is not tested), ``cluster_mass`` and ``tfce`` float64.
+        evidence : dict of float64 [feature]
+            "cluster": mass, 0 outside clusters, which every draw reaches; "tfce": score of the tested sign.
+        """
+        found: dict[str, NDArray[Any]] = {}
+        evidence = {}
+        if "cluster" in self.wanted:
+            labels, mass = clusters(values, self.graph, self.threshold)
+            size = np.maximum(oriented(mass, self.tail), 0.0)
+            found |= {"cluster": np.where(size > 0, labels, 0), "cluster_mass": mass}
+            evidence["cluster"] = np.where(np.isnan(values), np.nan, size)
+        if "tfce" in self.wanted:
+            found["tfce"] = tfce(values[None], self.graph)[0]
+            evidence["tfce"] = oriented(found["tfce"], self.tail)
+        return found, evidence
+
+
+def normal_threshold(tail: Tail) -> float:
+    """Z that is passed with probability `CLUSTER_P` in the chosen tail."""
     from scipy.special import ndtri
 
-    threshold = float(ndtri(1 - CLUSTER_P / (2 if tail == "two-sided" else 1)))
-    masses, scores = np.zeros((2, draws_of))
-    done = 0
-    for values in drawn:
-        here = slice(done, done + len(values))
-        if "cluster" in wanted:
-            masses[here] = largest(*cluster_masses(values, graph, threshold), tail)
-        if "tfce" in wanted:
-            enhanced = np.nan_to_num(tfce(values, graph))
-            scores[here] = largest(enhanced.max(axis=1), -enhanced.min(axis=1), tail)
-        done += len(values)
-    out: dict[str, NDArray[Any]] = {}
-    if "cluster" in wanted:
-        labels, mass = clusters(z, graph, threshold)
-        inside = (labels != 0) & (largest(mass, -mass, tail) > 0)
-        # Outside clusters the mass is 0, which every draw reaches.
-        size = np.where(np.isnan(z), np.nan, np.where(inside, np.abs(mass), 0.0))
-        out = {"cluster": np.where(inside, labels, 0), "p_cluster": single_step_p(size, masses, _slack(size))}
-    if "tfce" in wanted:
-        score = tfce(z[None], graph)[0]
-        score = largest(score, -score, tail)
-        out["p_tfce"] = single_step_p(score, scores, _slack(score))
-    return out
+    return float(ndtri(1 - CLUSTER_P / n_sides(tail)))
 
 
-def _slack(statistic: Floats) -> Floats:
-    """Sums of the same terms in another order differ by this much at most."""
-    return np.asarray(1e-9 * np.maximum(1.0, np.abs(statistic)))
+def t_threshold(n_units: int, tail: Tail) -> float:
+    """Student's t with n - 1 degrees of freedom that is passed with probability `CLUSTER_P` in the chosen tail."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n_units - 1, 1 - CLUSTER_P / n_sides(tail)))

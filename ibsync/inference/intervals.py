@@ -1,26 +1,84 @@
-"""Confidence intervals that hold every value which the permutation test does not reject.
+"""Confidence intervals: by inversion of a permutation test, by Student's t, by the normal distribution.
 
-The value of a mean that is put to the test shifts all dyads alike, so for each exchange there is one value from which
-on it reaches the observed statistic. The limits of the interval are order statistics of these values (Hartigan 1969,
-*J. Am. Stat. Assoc.* 64:1303), without any search.
+A value that is put to the test shifts the statistic, so each draw reaches the observed statistic in the upper tail from
+one value on, and in the lower tail up to it. The limits are order statistics of these values (Hartigan 1969, *J. Am.
+Stat. Assoc.* 64:1303), without any search: the interval leaves out 0 if, with the draws of the test, the two-sided p is
+at most alpha.
 """
 
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nulls.labels import GroupLabels
-from ..nulls.relabelling import Exchanges
-from .limits import DRAWN, MOST_VALUES, limits
+from ..nulls.draws import D, Draws, Integers
+from ..nulls.relabelling import Variants
+from .slopes import GroupDifference
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Limits = tuple[Floats, Floats]
+Turning = Callable[[NDArray[Any], slice], Floats]
+
+MOST_VALUES = 1 << 26
+"""Values (draws x features) up to which all draws of the test make the interval; else `DRAWN` of them."""
+
+DRAWN = 9_999
+"""Draws for the interval where all would be too many."""
+
+_BLOCK_VALUES = 1 << 22
+_CHUNK_VALUES = 1 << 21
 
 
-def sign_flip_interval(
-    sums: Floats, counts: Integers, draws: Exchanges, *, alpha: float = 0.05
-) -> tuple[Floats, Floats, int]:
+def inverted(turning: Turning, draws: Draws[D], n_features: int, *, alpha: float, n_units: int = 1) -> Limits:
+    """
+    The smallest and the largest value that the two-sided test does not reject at `alpha`.
+
+    With c draws that reach the statistic in one tail, p = 2 (1 + c) / (n + 1) is above alpha when c is at least k =
+    floor(alpha / 2 (n + 1)): the limit is the k-th smallest of the values at which draws turn.
+
+    Parameters
+    ----------
+    turning : callable
+        ``turning(exchanges, features)`` gives the value from which on each draw reaches the statistic in the upper
+        tail, float64 [draw, feature]: NaN if it does in both tails for every value, infinite if for none.
+    draws : Draws
+        Of the test; of too many some are drawn anew.
+    n_features : int
+    alpha : float
+        1 less the coverage.
+    n_units : int
+        Values that one draw of one feature takes in memory.
+
+    Returns
+    -------
+    low, high : float64 [feature]
+        Infinite where so few draws can reject nothing.
+    """
+    if draws.n * n_features > MOST_VALUES and draws.n > DRAWN:
+        draws = Draws(draws.design, DRAWN, draws.seed, exact=False)
+    n = draws.n
+    k = int(alpha / 2 * (n + 1) * (1 + 1e-12))
+    low, high = np.full(n_features, -np.inf), np.full(n_features, np.inf)
+    if k < 1:
+        return low, high
+    width = max(1, _BLOCK_VALUES // n)
+    for start in range(0, n_features, width):
+        features = slice(start, min(start + width, n_features))
+        size = max(64, _CHUNK_VALUES // (width * n_units))
+        parts = [turning(draws.take(at, min(at + size, n + 1)), features) for at in range(1, n + 1, size)]
+        values = np.concatenate(parts)
+        always = np.isnan(values)
+        low[features] = np.partition(np.where(always, -np.inf, values), k - 1, axis=0)[k - 1]
+        # A draw that reaches the statistic for no value counts in neither tail.
+        upper = np.where(always, np.inf, np.where(np.isinf(values), -np.inf, values))
+        high[features] = np.partition(upper, n - k, axis=0)[n - k]
+    return low, high
+
+
+def sign_flip_interval(sums: Floats, counts: Integers, draws: Draws[Variants], *, alpha: float = 0.05) -> Limits:
     """
     Interval of a mean over dyads, from flips of sign.
 
@@ -30,84 +88,99 @@ def sign_flip_interval(
         Of the dyads of each unit; 0 where it has none.
     counts : int64 [unit, feature]
         Dyads behind each sum.
-    draws : Exchanges
+    draws : Draws of Variants
         Of the test, two variants per unit.
     alpha : float
-        1 less the coverage. The interval leaves out 0 if, with the exchanges of the test, the two-sided p is at most
-        alpha.
+        1 less the coverage.
 
     Returns
     -------
     low, high : float64 [feature]
-        Infinite where so few units can reject nothing; NaN with fewer than two units.
-    n : int
-        Exchanges that were used, beside the observed one.
+        As `inverted`; NaN with fewer than two units.
     """
-    draws = _no_more_than(draws, sums.shape[1])
 
-    def turning(start: int, stop: int, some: slice) -> tuple[Floats, Floats]:
-        """Mean over the flipped units, and over the others: between them the draw reaches the observed mean."""
-        flipped = draws.variants(start, stop).astype(np.float64)
-        means = []
-        for chosen in (flipped, 1.0 - flipped):
-            n = chosen @ counts[:, some]
-            means.append(np.divide(chosen @ sums[:, some], n, out=np.full(n.shape, np.nan), where=n > 0.5))
-        # Nothing flipped, or everything: the draw reaches it for every value.
-        none = np.isnan(means[0]) | np.isnan(means[1])
-        low, high = np.fmin(*means), np.fmax(*means)
-        return np.where(none, -np.inf, low), np.where(none, np.inf, high)
+    def turning(exchanges: Integers, features: slice) -> Floats:
+        """Mean over the flipped units; where none is, the draw is the observed one for every value."""
+        flipped = exchanges.astype(np.float64)
+        n = flipped @ counts[:, features]
+        mean: Floats = np.divide(flipped @ sums[:, features], n, out=np.full(n.shape, np.nan), where=n > 0.5)
+        return mean
 
-    low, high = limits(turning, draws.n, sums.shape[1], alpha)
+    low, high = inverted(turning, draws, sums.shape[1], alpha=alpha)
     enough = (counts > 0).sum(axis=0) >= 2
-    return np.where(enough, low, np.nan), np.where(enough, high, np.nan), draws.n
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 
-def group_interval(labels: GroupLabels, first: NDArray[np.bool_], *, alpha: float = 0.05) -> tuple[Floats, Floats, int]:
+def group_interval(test: GroupDifference, first: NDArray[np.bool_], *, alpha: float = 0.05) -> Limits:
     """
     Interval of the difference of two groups, from exchanges of groups.
 
     Parameters
     ----------
-    labels : GroupLabels
-        Of the test.
+    test : GroupDifference
     first : bool [dyad]
         Which dyads are in the first group.
     alpha : float
-        1 less the coverage; the two-sided p is twice that of the smaller tail.
+        1 less the coverage.
 
     Returns
     -------
     low, high : float64 [feature]
-    n : int
+        As `inverted`; NaN where a group has no value.
     """
-    n_features = labels.values.shape[1]
-    labels = _fewer_labels(labels, n_features)
-    shift = np.where(np.isfinite(labels.values), first[:, None].astype(np.float64), np.nan)
-    observed = labels.statistic(0, 1)[0]
+    values, observed = test.of_dyads, test.drawn(0, 1)[0]
+    shift = np.where(np.isfinite(values), first[:, None].astype(np.float64), np.nan)
 
-    def turning(start: int, stop: int, some: slice) -> tuple[Floats, Floats]:
-        """Shift of the first group from which on, and up to which, the draw reaches the observed difference."""
-        drawn = labels.difference(labels.values[:, some], start, stop)
-        share = 1.0 - labels.difference(shift[:, some], start, stop)
-        moved = share > 1e-9
-        at = np.divide(observed[some] - drawn, share, out=np.zeros_like(share), where=moved)
+    def turning(exchanges: NDArray[np.bool_], features: slice) -> Floats:
+        """Shift of the first group from which on the draw reaches the observed difference."""
+        drawn = test.difference(values[:, features], exchanges)
+        share = 1.0 - test.difference(shift[:, features], exchanges)
+        at = np.divide(observed[features] - drawn, share, out=np.full(share.shape, np.nan), where=share > 1e-9)
         # A draw in which a group has no value reaches it for no shift.
-        never = np.isnan(drawn)
-        low, high = np.where(moved, at, -np.inf), np.where(moved, at, np.inf)
-        return np.where(never, np.inf, low), np.where(never, -np.inf, high)
+        return np.where(np.isnan(drawn), np.inf, at)
 
-    low, high = limits(turning, labels.n, n_features, alpha / 2)
+    low, high = inverted(turning, test.draws, values.shape[1], alpha=alpha)
     enough = np.isfinite(observed)
-    return np.where(enough, low, np.nan), np.where(enough, high, np.nan), labels.n
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 
-def _no_more_than(draws: Exchanges, n_features: int) -> Exchanges:
-    if draws.n * n_features <= MOST_VALUES or draws.n <= DRAWN:
-        return draws
-    return Exchanges.plan(draws.labels, DRAWN, draws.seed, list_up_to=0)
+def student_interval(mean: Floats, se: Floats, freedom: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """
+    Interval of a mean by Student's t.
+
+    Parameters
+    ----------
+    mean, se, freedom : float64 [feature]
+        Estimate, its standard error, degrees of freedom.
+    alpha : float
+        1 less the coverage.
+
+    Returns
+    -------
+    low, high : float64 [feature]
+        NaN without a degree of freedom.
+    """
+    from scipy.special import stdtrit
+
+    enough = freedom > 0
+    reach = stdtrit(np.where(enough, freedom, 1.0), 1 - alpha / 2) * se
+    return np.where(enough, mean - reach, np.nan), np.where(enough, mean + reach, np.nan)
 
 
-def _fewer_labels(labels: GroupLabels, n_features: int) -> GroupLabels:
-    if labels.n * n_features <= MOST_VALUES or labels.n <= DRAWN:
-        return labels
-    return replace(labels, n=DRAWN, exact=False)
+def normal_interval(mean: Floats, se: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:
+    """
+    Interval of a mean by the normal distribution, as `student_interval` with many degrees of freedom.
+
+    Parameters
+    ----------
+    mean, se : float64 [...]
+    alpha : float
+
+    Returns
+    -------
+    low, high : float64 [...]
+    """
+    from scipy.special import ndtri
+
+    reach = float(ndtri(1 - alpha / 2)) * se
+    return mean - reach, mean + reach

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nulls.counts import StepDown, tie_tolerance
 from ..nulls.repaired_null import Null, PairSums, group_means
-from ..nulls.tails import Tail
-from .p_values import step_down_p
+from ..nulls.tails import Tail, n_sides, oriented
+from .permutation_test import ListedStatistic, permutation_test
+from .settings import TestSettings
 
 Floats = NDArray[np.float64]
 
@@ -75,44 +75,32 @@ def joint_test(values: Floats, *, tail: Tail = "greater", alpha: float = 0.05) -
     -------
     JointTest
     """
-    present = np.isfinite(values)
-    mean, sd, low, high = _described(values, present)
-    tolerance = tie_tolerance(values[0], np.dtype(np.float32))
     # Mean and sd are those of all draws, draw 0 included. They do not change when draws change places, so that under
     # the hypothesis the rows of z are as exchangeable as the rows of `values`, and so are their maxima and medians:
     # the rank of row 0 among them is an exact p. Moments of draws 1 to m alone would treat row 0 unlike the others.
-    varies = sd > tolerance
-    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies)
-    z = (values - mean) * scale
-    slack = np.where(varies, tolerance * scale, 1.0)
-    p, hits = _each(z, present, slack, tail, alpha)
-    p_max = np.fmax(p, _step_down(z, present, slack, tail))
+    statistic = ListedStatistic(values)
+    standard = statistic.observed
+    found = permutation_test(statistic, TestSettings(tail=tail, alpha=alpha, correct=("max",)))
+    present, slack, z = np.isfinite(values), standard.z_tolerance, standard.z(values)
     medians = _row_medians(z)
-    median_slack = float(slack[varies].max(initial=0.0))
-    share = hits / max(1, int(present.any(axis=0).sum()))
+    median_slack = float(slack[standard.scale > 0].max(initial=0.0))
+    share = _hits(z, present, slack, tail, alpha) / max(1, int(present.any(axis=0).sum()))
+    low, high = _null_range(values, present)
     return JointTest(
-        statistic=values[0], mean=mean, sd=sd, z=z[0], low=low, high=high,
-        p=p, p_max=np.where(present[0], p_max, np.nan),
-        median_z=float(medians[0]), median_p=float(_ranks(_oriented(medians, tail), median_slack)[0]),
+        statistic=values[0], mean=standard.mean, sd=standard.sd, z=z[0], low=low, high=high,
+        p=found["p"], p_max=found["p_max"],
+        median_z=float(medians[0]), median_p=float(_ranks(oriented(medians, tail), median_slack)[0]),
         share=float(share[0]), share_p=float(_ranks(share, 0.0)[0]),
     )  # fmt: skip
 
 
-def _described(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean, sd and null range of each statistic over all its draws; NaN without any."""
-    out = np.full((4, values.shape[1]), np.nan)
+def _null_range(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """`NULL_RANGE` of each statistic over all its draws, NaN without any."""
+    out = np.full((2, values.shape[1]), np.nan)
     for v, column in enumerate(values.T):
-        drawn = column[present[:, v]]
-        if drawn.size:
-            out[:, v] = drawn.mean(), drawn.std(), *np.quantile(drawn, NULL_RANGE)
-    return out[0], out[1], out[2], out[3]
-
-
-def _oriented(z: Floats, tail: Tail) -> Floats:
-    """Large is evidence."""
-    if tail == "greater":
-        return z
-    return -z if tail == "less" else np.abs(z)
+        if present[:, v].any():
+            out[:, v] = np.quantile(column[present[:, v]], NULL_RANGE)
+    return out[0], out[1]
 
 
 def _ranks(evidence: Floats, slack: float) -> Floats:
@@ -121,36 +109,17 @@ def _ranks(evidence: Floats, slack: float) -> Floats:
     return np.asarray((len(evidence) - below) / len(evidence))
 
 
-def _each(
-    z: Floats, present: NDArray[np.bool_], slack: Floats, tail: Tail, alpha: float
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Observed p of each statistic, and in each draw the number of statistics with p <= alpha."""
-    p, hits = np.full(z.shape[1], np.nan), np.zeros(len(z), np.int64)
+def _hits(z: Floats, present: NDArray[np.bool_], slack: Floats, tail: Tail, alpha: float) -> NDArray[np.int64]:
+    """Number of statistics with p <= alpha in each draw, taken as if it were the observed one: int64 [draw]."""
+    hits = np.zeros(len(z), np.int64)
     for v, column in enumerate(z.T):
-        there = present[:, v]
         # A draw without a value is no evidence on either side.
-        of_draws = [_ranks(np.where(there, sign * column, -np.inf), slack[v]) for sign in _SIGNS[tail]]
-        both = np.minimum(1.0, len(of_draws) * np.min(of_draws, axis=0))
-        hits += there & (both <= alpha * (1 + 1e-12))
-        p[v] = both[0] if there[0] else np.nan
-    return p, hits
+        sides = [_ranks(np.where(present[:, v], sign * column, -np.inf), slack[v]) for sign in _SIGNS[tail]]
+        hits += present[:, v] & (n_sides(tail) * np.min(sides, axis=0) <= alpha * (1 + 1e-12))
+    return hits
 
 
 _SIGNS: dict[Tail, tuple[int, ...]] = {"greater": (1,), "less": (-1,), "two-sided": (1, -1)}
-
-
-def _step_down(z: Floats, present: NDArray[np.bool_], slack: Floats, tail: Tail) -> Floats:
-    """Family-wise p of each statistic, without the bound by its own p."""
-    observed = np.where(present[0], _oriented(z[0], tail), -np.inf)
-    order = np.argsort(observed, kind="stable")
-    counted = StepDown.zeros(len(order))
-    for rows in _chunks(z):
-        evidence = np.where(present[rows], _oriented(z[rows], tail), -np.inf)[:, order]
-        counted.add(evidence, (observed - slack)[order], np.full(len(evidence), -np.inf))
-    p = np.empty(len(order))
-    # Draw 0 has been counted with the others; it is the 1 of (b + 1) / (m + 1).
-    p[order] = step_down_p(counted.counts - 1, len(z) - 1)
-    return p
 
 
 def _row_medians(z: Floats) -> Floats:
@@ -180,11 +149,11 @@ def pooled_pairs(null: Null, groups: NDArray[np.int64]) -> PairSums:
     Returns
     -------
     PairSums
-        Sums and counts over sessions and features, float64 [cell, group].
+        Sums and counts over sessions and features, float64 [pair, group].
     """
     n_groups = int(groups.max()) + 1
-    total = PairSums(*np.zeros((2, len(null.design.cells), n_groups)))
-    width = max(1, _CHUNK // len(null.design.cells))
+    total = PairSums(*np.zeros((2, len(null.design.pairs), n_groups)))
+    width = max(1, _CHUNK // len(null.design.pairs))
     for start in range(0, null.n_features, width):
         members = np.arange(start, min(start + width, null.n_features))
         part = null.pair_sums(members).pooled(groups[members], n_groups)
@@ -210,5 +179,5 @@ def pooled_draws(null: Null, pooled: PairSums) -> Floats:
     out = np.empty((null.draws.n + 1, pooled.sums.shape[1]))
     for start in range(0, len(out), _DRAWS):
         stop = min(start + _DRAWS, len(out))
-        out[start:stop] = group_means(pooled, null.design.cells_of(null.draws.partners(start, stop)))
+        out[start:stop] = group_means(pooled, null.design.pairs_of(null.draws.take(start, stop)))
     return out

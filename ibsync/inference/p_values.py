@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..nulls.counts import ascending
+from ..nulls.tails import Tail, n_sides
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -124,6 +127,78 @@ def step_down_p(counts: Integers, n_draws: int) -> Floats:
     """
     falling = p_value(counts, n_draws)[::-1]
     return np.maximum.accumulate(falling)[::-1]
+
+
+@dataclass(frozen=True)
+class CountedDraws:
+    """
+    Draws counted against the observed statistic of every feature.
+
+    Parameters
+    ----------
+    evidence, tolerance : float64 [feature]
+        Observed z turned so that large is evidence, NaN where nothing is tested; its tie tolerance.
+    at_least, at_most, n_near_ties : int64 [feature]
+        Draws that reach the statistic from above and from below, and those that equal it within rounding.
+    n : int or int64 [feature]
+        Draws in all.
+    exact : bool
+        Whether these are all there are.
+    maxima : float64 [draw]
+        Largest evidence over all features of each draw.
+    step_down : int64 [feature], optional
+        From `counts.StepDown`; without it the maximum is taken in a single step.
+    stopped : bool [feature], optional
+        Where a sequential count ended: its last draw is one that reached the statistic (Besag and Clifford 1991).
+    """
+
+    evidence: Floats
+    tolerance: Floats
+    at_least: Integers
+    at_most: Integers
+    n_near_ties: Integers
+    n: int | Integers
+    exact: bool
+    maxima: Floats
+    step_down: Integers | None = None
+    stopped: NDArray[np.bool_] | None = None
+
+
+def p_values(counted: CountedDraws, tail: Tail, correct: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """
+    Every p-value that counted draws give; for two-sided p is twice the smaller one-sided p.
+
+    Returns
+    -------
+    dict of arrays [feature]
+        ``exceedances`` int64 (for two-sided those of the smaller tail; -1 where nothing was tested), ``n_near_ties``
+        int64; ``p, p_low, p_high`` (95 % Clopper-Pearson; equal to p when all exchanges are listed), ``p_fdr``,
+        ``p_max`` (step-down), ``p_max_single`` float64; those of corrections that were not asked for are NaN.
+    """
+    b = {"greater": counted.at_least, "less": counted.at_most}.get(
+        tail, np.minimum(counted.at_least, counted.at_most)
+    )  # fmt: skip
+    b = np.where(np.isfinite(counted.evidence), b, -1)
+    p = np.minimum(1.0, n_sides(tail) * p_value(b, counted.n))
+    if counted.stopped is not None:
+        p = np.where(counted.stopped, b / np.maximum(counted.n, 1), p)
+    limits = (np.minimum(1.0, n_sides(tail) * limit) for limit in clopper_pearson(b, np.maximum(counted.n, 1)))
+    low, high = (p, p) if counted.exact else limits
+    out = {"exceedances": b, "n_near_ties": counted.n_near_ties, "p": p, "p_low": low, "p_high": high}
+    missing = np.full(p.shape, np.nan)
+    out |= {"p_fdr": missing, "p_max": missing, "p_max_single": missing}
+    if {"fdr", "fdr_by"} & set(correct):
+        out["p_fdr"] = adjust_fdr(p, "by" if "fdr_by" in correct else "bh")
+    if "max" in correct:
+        # Doubling puts a two-sided p above that of the largest |z|; a corrected p is no smaller than the plain one.
+        single = np.fmax(p, single_step_p(counted.evidence, counted.maxima, counted.tolerance))
+        out |= {"p_max_single": single, "p_max": single}
+        if counted.step_down is not None:
+            order = ascending(counted.evidence)
+            stepped = missing.copy()
+            stepped[order] = step_down_p(counted.step_down[order], len(counted.maxima))
+            out["p_max"] = np.fmax(p, stepped)
+    return out
 
 
 def check_corrections(correct: Sequence[str]) -> None:

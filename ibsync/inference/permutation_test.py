@@ -1,143 +1,197 @@
-"""p-values of any statistic whose draws can be computed: exceedances, false discovery rate, maximum, clusters."""
+"""The permutation test: the one loop over draws, and what it counts, for any statistic of many features.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+Every draw is one exchange for all features, so that the largest statistic, the largest cluster or the largest enhanced
+statistic of each draw corrects over features (Westfall and Young 1993; Nichols and Holmes 2002, *Hum. Brain Mapp.*
+15:1). Counts are integers that add up: the result does not depend on how the draws are split.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..nulls.counts import Exceedances, Maxima, StepDown, tie_tolerance
-from ..nulls.tails import Tail
-from .clusters import neighbour_p
-from .p_values import adjust_fdr, check_corrections, clopper_pearson, p_value, single_step_p, step_down_p
+from ..nulls.counts import (
+    OUTPUT_BINS,
+    Exceedances,
+    Histogram,
+    Maxima,
+    Observed,
+    StepDown,
+    tie_tolerance,
+)
+from ..nulls.draws import Draws
+from ..nulls.tails import Tail, oriented
+from .clusters import Neighbours, normal_threshold
+from .p_values import CountedDraws, p_values, single_step_p
+from .settings import TestSettings
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
-Statistic = Callable[[int, int], Floats]
+Integers = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+Tile = tuple[slice, Callable[[NDArray[Any]], Floats]]
 
-_BLOCK_VALUES = 1 << 20
+RANGE_VALUES = 1 << 20
+"""Values (draws x features) that are made in one piece."""
+
+# A block of draws and features shares a second-level cache of 2 MiB and more with what it is made of.
+_BLOCK_VALUES = 1 << 16
 
 
-def drawn_test(
-    statistic: Statistic,
-    n: int,
-    *,
-    exact: bool,
-    tail: Tail = "two-sided",
-    correct: Sequence[str] = ("fdr", "max"),
-    graph: "csr_array[Any] | None" = None,
-) -> dict[str, NDArray[Any]]:
+class Statistic(ABC):
     """
-    Test of every feature against the same statistic in n draws.
+    What is tested: a statistic of every feature in every draw, of which draw 0 is the observed one.
 
-    Maxima, clusters and enhancement are those of z: the statistic less the mean over all draws, the observed one among
-    them, by their standard deviation. As neither depends on which draw was observed, the test stays exact.
-
-    Parameters
-    ----------
-    statistic : callable
-        ``statistic(start, stop)`` gives draws `start` to `stop` - 1, float64 [draw, feature], draw 0 being observed.
-        NaN where a draw has no value, which is no evidence.
-    n : int
-        Draws beside the observed one.
-    exact : bool
-        Whether these are all there are.
-    tail : {"greater", "less", "two-sided"}
-        For two-sided, p is twice the smaller one-sided p, and the maximum statistic is the largest ``|z|``.
-    correct : sequence of str
-        Names of `inference.CORRECTIONS`; p-values that were not asked for are NaN.
-    graph : csr_array [feature, feature], optional
-        From `clusters.feature_graph`; needed for "cluster" and "tfce".
-
-    Returns
-    -------
-    dict of arrays [feature]
-        As `inference.repair_test`, without histograms and `n_dyads`.
-
-    Raises
-    ------
-    PlanError
-        If the tail or a correction is unknown.
-    """
-    check_corrections(correct)
-    if tail not in get_args(Tail):
-        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
-    test = _Test.of(statistic, n, tail)
-    found = {
-        "group_statistic": test.observed, "group_null_mean": test.mean, "group_null_sd": test.sd,
-        "group_z": np.where(test.sd > 0, test.z, np.nan),
-    } | _p_values(test, exact, correct)  # fmt: skip
-    wanted = {"cluster", "tfce"} & set(correct)
-    if not wanted:
-        return found
-    assert graph is not None, "cluster and tfce need the graph of neighbours"
-    maps = (z for _, z in test.blocks())
-    return found | neighbour_p(test.z, maps, graph, tail, draws_of=n, wanted=wanted)
-
-
-@dataclass(frozen=True)
-class _Test:
-    """
-    The statistic on the scale of z.
-
-    Parameters
-    ----------
-    draw : callable
-        As `statistic` of `drawn_test`.
-    n : int
-    tail : {"greater", "less", "two-sided"}
-    observed, mean, sd, scale, z, tolerance : float64 [feature]
-        NaN where nothing was observed. `scale` is 1 / sd, 0 where the spread is rounding; the tolerance is that of z.
+    `drawn` makes whatever the statistics of a range of draws follow from, [draw, ...]; `z` and `pooled` take any of
+    its rows. Draws differ by what a `Design` exchanges, statistics by nothing else than these methods.
     """
 
-    draw: Statistic
     n: int
-    tail: Tail
-    observed: Floats
-    mean: Floats
-    sd: Floats
-    scale: Floats
-    z: Floats
-    tolerance: Floats
+    """Draws beside the observed one."""
+    exact: bool
+    """Whether these are all there are."""
+    span: tuple[float, float] = (0.0, 1.0)
+    """Between which the pooled statistic lies."""
+    keeps_tiles: bool = True
+    """Whether tiles are made once for all draws, or again for each range of them."""
 
-    @classmethod
-    def of(cls, draw: Statistic, n: int, tail: Tail) -> "_Test":
-        observed = draw(0, 1)[0]
-        mean, sd = _moments(draw, n, observed)
-        tolerance = tie_tolerance(observed, np.dtype(np.float64))
-        varies = sd > tolerance
-        scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies)
-        slack = np.where(varies, tolerance * scale, 1.0)
-        return cls(draw, n, tail, observed, mean, sd, scale, (observed - mean) * scale, slack)
+    @property
+    @abstractmethod
+    def observed(self) -> Observed:
+        """Observed statistic, its mean and deviation over draws, and its tie tolerance: [feature] each."""
 
-    def blocks(self) -> Iterator[tuple[int, Floats]]:
-        """First number and z of consecutive draws from 1 on: float64 [draw, feature]."""
-        for start, stop in _ranges(1, self.n + 1, len(self.observed)):
-            yield start, (self.draw(start, stop) - self.mean) * self.scale
+    @abstractmethod
+    def drawn(self, start: int, stop: int) -> NDArray[Any]:
+        """What draws `start` to `stop` - 1 are made of, [draw, ...]."""
 
-    def orient(self, z: Floats) -> Floats:
-        """z, -z or absolute z: large is evidence."""
-        if self.tail == "greater":
-            return z
-        return -z if self.tail == "less" else np.abs(z)
+    def z(self, drawn: NDArray[Any]) -> Floats:
+        """Standardised statistic, float64 [draw, feature]; NaN where a draw has no value, which is no evidence."""
+        return self.observed.z(drawn)
+
+    def tiles(self, order: Integers) -> Iterator[Tile]:
+        """Consecutive parts of the features in this order: which of them, and what makes z [draw, part] of draws."""
+        yield slice(0, len(order)), lambda drawn: self.z(drawn)[:, order]
+
+    def pooled(self, drawn: NDArray[Any]) -> Floats:
+        """Statistic of each group of features, float64 [draw, group]; none without groups."""
+        return np.empty((len(drawn), 0))
+
+    def maps(self, drawn: NDArray[Any]) -> Floats | None:  # noqa: ARG002
+        """In what clusters are sought, float64 [draw, feature]; None: in z."""
+        return None
+
+    def threshold(self, tail: Tail) -> float:
+        """What a value of `maps` must pass to belong to a cluster."""
+        return normal_threshold(tail)
+
+    @property
+    def range_draws(self) -> int:
+        """Draws that are made in one piece."""
+        return max(64, RANGE_VALUES // max(1, len(self.observed.statistic)))
+
+    def described(self) -> Arrays:
+        """What is known of each feature without counting."""
+        s = self.observed
+        z = np.where(s.sd > 0, s.z(s.statistic), np.nan)
+        return {
+            "group_statistic": s.statistic, "group_null_mean": s.mean, "group_null_sd": s.sd, "group_z": z,
+        }  # fmt: skip
 
 
-def _ranges(start: int, stop: int, n_features: int) -> Iterator[tuple[int, int]]:
-    n_rows = max(64, _BLOCK_VALUES // max(1, n_features))
-    for first in range(start, stop, n_rows):
-        yield first, min(first + n_rows, stop)
+class DrawnStatistic(Statistic):
+    """
+    A statistic that is computed of each exchange, and standardised by its moments over all draws.
+
+    Mean and deviation are those of all draws, the observed one among them. As neither depends on which draw was
+    observed, the test stays exact.
+    """
+
+    draws: Draws[Any]
+
+    @abstractmethod
+    def values(self, exchanges: NDArray[Any]) -> Floats:
+        """Statistic of some exchanges, float64 [draw, feature]."""
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """Draws beside the observed one."""
+        return self.draws.n
+
+    @property
+    def exact(self) -> bool:  # type: ignore[override]
+        """Whether these are all there are."""
+        return self.draws.exact
+
+    def drawn(self, start: int, stop: int) -> Floats:
+        """Statistics of draws `start` to `stop` - 1, float64 [draw, feature]."""
+        return self.values(self.draws.take(start, stop))
+
+    @cached_property
+    def observed(self) -> Observed:
+        """As `Statistic.observed`."""
+        s = moments(self.drawn, self.n, np.dtype(np.float64))
+        mean, sd = (np.where(np.isnan(s.statistic), np.nan, part) for part in (s.mean, s.sd))
+        return Observed(s.statistic, mean, sd, s.tolerance)
 
 
-def _moments(draw: Statistic, n: int, observed: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation over draws 0 to n."""
+class ListedStatistic(Statistic):
+    """
+    Values of all draws that are there already.
+
+    Parameters
+    ----------
+    values : float64 [draw, feature]
+        Draw 0 is the observed one.
+    exact : bool
+    tolerance : float64 [feature], optional
+        How far below the observed value a draw still reaches it; default that of values computed in float32.
+    """
+
+    def __init__(self, values: Floats, *, exact: bool = False, tolerance: Floats | None = None) -> None:
+        self._values, self.n, self.exact = values, len(values) - 1, exact
+        self._observed = moments(self.drawn, self.n, np.dtype(np.float32))
+        if tolerance is not None:
+            self._observed = replace(self._observed, tolerance=tolerance)
+
+    @property
+    def observed(self) -> Observed:
+        """As `Statistic.observed`."""
+        return self._observed
+
+    def drawn(self, start: int, stop: int) -> Floats:
+        """Values of draws `start` to `stop` - 1."""
+        return self._values[start:stop]
+
+
+def moments(drawn: Callable[[int, int], Floats], n: int, dtype: np.dtype[np.floating]) -> Observed:
+    """
+    Observed statistic, with mean and deviation over draws 0 to n.
+
+    Parameters
+    ----------
+    drawn : callable
+        ``drawn(start, stop)`` gives the statistic of draws `start` to `stop` - 1, float64 [draw, feature].
+    n : int
+    dtype : dtype
+        Precision behind the values.
+    """
+    observed = drawn(0, 1)[0]
+    # Taken from the observed value, so that squares of large numbers are not subtracted.
+    reference = np.nan_to_num(observed)
     count, total, square = np.zeros((3, len(observed)))
-    for start, stop in _ranges(0, n + 1, len(observed)):
-        # Taken from the observed value, so that squares of large numbers are not subtracted.
-        off = draw(start, stop) - observed
+    for start, stop in _ranges(0, n + 1, max(64, RANGE_VALUES // max(1, len(observed)))):
+        off = drawn(start, stop) - reference
         present = np.isfinite(off)
         off = np.where(present, off, 0.0)
         count += present.sum(axis=0)
@@ -145,46 +199,229 @@ def _moments(draw: Statistic, n: int, observed: Floats) -> tuple[Floats, Floats]
         square += (off**2).sum(axis=0)
     with np.errstate(invalid="ignore"):
         shift = total / count
-        return observed + shift, np.sqrt(np.maximum(square / count - shift**2, 0.0))
+        sd = np.sqrt(np.maximum(square / count - shift**2, 0.0))
+    return Observed(observed, reference + shift, sd, tie_tolerance(observed, dtype))
 
 
-def _p_values(test: _Test, exact: bool, correct: Sequence[str]) -> dict[str, NDArray[Any]]:
-    evidence = test.orient(test.z)
-    order = np.argsort(evidence, kind="stable")
-    order = order[np.isfinite(evidence[order])]
-    counts, step_down, maxima = Exceedances.zeros(len(order)), StepDown.zeros(len(order)), Maxima.empty(1, test.n + 1)
-    z, slack = test.z[order], test.tolerance[order]
-    for start, drawn in test.blocks() if len(order) else ():
-        counts.add(drawn[:, order], z - slack, z + slack)
-        largest = np.full(len(drawn), -np.inf)
-        oriented = np.nan_to_num(test.orient(drawn[:, order]), nan=-np.inf)
-        step_down.add(oriented, evidence[order] - slack, largest)
-        maxima.add(start, largest)
-    sides = 2 if test.tail == "two-sided" else 1
-    tails = {"greater": counts.at_least, "less": counts.at_most}
-    hits = tails.get(test.tail, np.minimum(counts.at_least, counts.at_most))
-    b = _spread(hits, order, len(evidence), -1)
-    p = np.minimum(1.0, sides * p_value(b, test.n))
-    low, high = (np.minimum(1.0, sides * limit) for limit in clopper_pearson(b, test.n))
-    missing = np.full(len(evidence), np.nan)
-    # Doubling puts a two-sided p above the |z| maximum's; a corrected p is no smaller than the plain one.
-    family_wise = np.fmax(p, _spread(step_down_p(step_down.counts, test.n), order, len(evidence), np.nan))
-    single = np.fmax(p, single_step_p(evidence, maxima.values, test.tolerance))
-    return {
-        "exceedances": b,
-        "n_near_ties": _spread(counts.n_near_ties, order, len(evidence), 0),
-        "p": p,
-        "p_low": p if exact else low,
-        "p_high": p if exact else high,
-        "p_fdr": adjust_fdr(p, "by" if "fdr_by" in correct else "bh") if {"fdr", "fdr_by"} & set(correct) else missing,
-        "p_max": family_wise if "max" in correct else missing,
-        "p_max_single": single if "max" in correct else missing,
-        "null_max": maxima.values.astype(np.float32),
-    }
+def permutation_test(
+    statistic: Statistic,
+    settings: TestSettings | None = None,
+    *,
+    graph: csr_array[Any] | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Arrays:
+    """
+    Test of every feature against the same statistic in all draws.
+
+    Parameters
+    ----------
+    statistic : Statistic
+    settings : TestSettings, optional
+        Tail and corrections.
+    graph : csr_array [feature, feature], optional
+        Which features are neighbours, from `clusters.feature_graph`; needed for "cluster" and "tfce".
+    workers : int
+        Threads. Without effect on the result.
+    progress : callable, optional
+        Called with the draws done and the draws in all.
+
+    Returns
+    -------
+    dict of arrays [feature]
+        ``group_statistic, group_null_mean, group_null_sd, group_z`` float64 and those of `p_values.p_values`. Of other
+        shapes: ``null_max`` float32 [draw], the largest z of each draw; where features have groups ``null_hist`` int64
+        [group, bin], the draws of the mean over a group's features, ``hist_center`` float64 [bin] and
+        ``pooled_statistic`` float64 [group]. With "cluster" also ``cluster`` int64 (0 outside clusters, its sign that
+        of the statistic), ``cluster_mass`` and ``p_cluster`` (1 outside clusters) float64 [feature], and
+        ``null_cluster`` float64 [draw]; with "tfce" ``tfce`` and ``p_tfce`` float64 [feature], and ``null_tfce``
+        float64 [draw].
+
+    Raises
+    ------
+    PlanError
+        If neighbours are needed and not given.
+    """
+    asked = TestSettings() if settings is None else settings
+    return _Test(statistic, asked, graph).run(workers, progress)
 
 
-def _spread(counted: NDArray[Any], order: NDArray[np.int64], size: int, missing: float) -> NDArray[Any]:
-    """Values of the tested features in the order of all features, `missing` elsewhere."""
-    out = np.full(size, missing, dtype=counted.dtype)
-    out[order] = counted
-    return out
+@dataclass
+class _Counts:
+    """What a range of draws adds up to; features ascending by their evidence, untested ones left out."""
+
+    exceedances: Exceedances
+    step_down: StepDown
+    maxima: Maxima
+    histogram: Histogram
+    neighbours: dict[str, Maxima]
+
+    def merge(self, other: _Counts) -> None:
+        """Add the counts of other draws."""
+        self.exceedances.merge(other.exceedances)
+        self.step_down.merge(other.step_down)
+        self.maxima.merge(other.maxima)
+        self.histogram.merge(other.histogram)
+        for name, maxima in self.neighbours.items():
+            maxima.merge(other.neighbours[name])
+
+
+class _Test:
+    """
+    A statistic and what is asked of it: counts of disjoint ranges of draws add up however they are split.
+
+    Attributes
+    ----------
+    z, tolerance, evidence : float64 [feature]
+        Observed z, NaN where nothing is tested; its tie tolerance; z turned so that large is evidence.
+    order : int64 [tested feature]
+        Tested features, ascending by their evidence.
+    """
+
+    def __init__(self, statistic: Statistic, settings: TestSettings, graph: csr_array[Any] | None) -> None:
+        self.statistic, self.settings = statistic, settings
+        observed = statistic.observed
+        self.z, self.tolerance = observed.z(observed.statistic), observed.z_tolerance
+        self.evidence, self.order = oriented(self.z, settings.tail), observed.order(settings.tail)
+        self._first = statistic.drawn(0, 1)
+        self._pooled = statistic.pooled(self._first)[0]
+        self._neighbours = self._neighbours_in(graph)
+
+    def _neighbours_in(self, graph: csr_array[Any] | None) -> Neighbours | None:
+        wanted = tuple(name for name in self.settings.corrections if name in ("cluster", "tfce"))
+        if not wanted:
+            return None
+        n, tail = len(self.z), self.settings.tail
+        if graph is None:
+            raise PlanError(
+                f"correct names {wanted[0]!r}, which needs to know the neighbours of each feature: give graph"
+            )
+        if graph.shape != (n, n):
+            raise PlanError(f"graph has shape {graph.shape} for {n} features; give one row per feature")
+        return Neighbours(graph, self.statistic.threshold(tail), tail, wanted)
+
+    def run(self, workers: int, progress: Progress | None) -> Arrays:
+        """Everything that the test gives."""
+        counts = self.count_all(workers, progress)
+        b = counts.exceedances
+        at_least, at_most, near_ties, stepped = map(
+            self._spread, (b.at_least, b.at_most, b.n_near_ties, counts.step_down.counts)
+        )
+        counted = CountedDraws(
+            self.evidence, self.tolerance, at_least, at_most, near_ties, self.statistic.n, self.statistic.exact,
+            counts.maxima.values, stepped,
+        )  # fmt: skip
+        found = self.statistic.described() | p_values(counted, self.settings.tail, self.settings.corrections)
+        found["null_max"] = counts.maxima.values.astype(np.float32)
+        return found | self._of_groups(counts) | self._of_neighbours(counts)
+
+    def count_all(self, workers: int, progress: Progress | None = None) -> _Counts:
+        """Counts of all draws, made by some threads a range at a time."""
+        n = self.statistic.n
+        total = self._nothing(1, n + 1)
+        ranges = list(_ranges(1, n + 1, int(np.clip(-(-n // workers), 1, self.statistic.range_draws))))
+        with ThreadPoolExecutor(workers) as pool:
+            for (_, stop), part in zip(ranges, pool.map(lambda ends: self.count(*ends), ranges), strict=True):
+                total.merge(part)
+                if progress is not None:
+                    progress(stop - 1, n)
+        return total
+
+    def count(self, start: int, stop: int) -> _Counts:
+        """Counts of draws `start` to `stop` - 1; draw 0, the observed one, is not to be among them."""
+        assert start >= 1
+        out = self._nothing(start, stop)
+        drawn = self.statistic.drawn(start, stop)
+        low, high = self.statistic.span
+        out.histogram.add((self.statistic.pooled(drawn) - low) / (high - low))
+        largest = np.full(stop - start, -np.inf)
+        for place, z_of in self._tiles():
+            self._count_tile(place, z_of, drawn, out, largest)
+        out.maxima.add(start, largest)
+        for name, maxima in self._largest_neighbours(drawn):
+            out.neighbours[name].add(start, maxima)
+        return out
+
+    def _count_tile(
+        self, place: slice, z_of: Callable[[NDArray[Any]], Floats], drawn: NDArray[Any], out: _Counts, largest: Floats
+    ) -> None:
+        members = self.order[place]
+        z, evidence, tolerance = self.z[members], self.evidence[members], self.tolerance[members]
+        exceedances, step_down = Exceedances.zeros(len(members)), StepDown.zeros(len(members))
+        for rows in _blocks(len(drawn), len(members)):
+            of_draws = z_of(drawn[rows])
+            exceedances.add(of_draws, z - tolerance, z + tolerance)
+            step_down.add(oriented(of_draws, self.settings.tail), evidence - tolerance, largest[rows])
+        out.exceedances.place(place, exceedances)
+        out.step_down.counts[place] += step_down.counts
+
+    def _tiles(self) -> Iterable[Tile]:
+        if not len(self.order):
+            return ()
+        return self._kept_tiles if self.statistic.keeps_tiles else self.statistic.tiles(self.order)
+
+    @cached_property
+    def _kept_tiles(self) -> list[Tile]:
+        return list(self.statistic.tiles(self.order))
+
+    def maps(self, drawn: NDArray[Any]) -> Floats:
+        """In what clusters are sought, float64 [draw, feature]; NaN where nothing is tested."""
+        maps = self.statistic.maps(drawn)
+        if maps is None:
+            maps = np.full((len(drawn), len(self.z)), np.nan)
+            for place, z_of in self._tiles():
+                maps[:, self.order[place]] = z_of(drawn)
+        return maps
+
+    def _largest_neighbours(self, drawn: NDArray[Any]) -> Iterator[tuple[str, Floats]]:
+        if self._neighbours is None:
+            return
+        parts = [self._neighbours.largest(self.maps(drawn[rows])) for rows in _blocks(len(drawn), len(self.z))]
+        for name in self._neighbours.wanted:
+            yield name, np.concatenate([part[name] for part in parts])
+
+    def _nothing(self, start: int, stop: int) -> _Counts:
+        """Counts of draws `start` to `stop` - 1 before any of them is counted."""
+        n, wanted = len(self.order), () if self._neighbours is None else self._neighbours.wanted
+        return _Counts(
+            Exceedances.zeros(n), StepDown.zeros(n), Maxima.empty(start, stop),
+            Histogram.zeros(len(self._pooled), OUTPUT_BINS), {name: Maxima.empty(start, stop) for name in wanted},
+        )  # fmt: skip
+
+    def _spread(self, counted: Integers) -> Integers:
+        """Counts of the tested features in the order of all features, 0 elsewhere."""
+        out = np.zeros(len(self.z), np.int64)
+        out[self.order] = counted
+        return out
+
+    def _of_groups(self, counts: _Counts) -> Arrays:
+        if not len(self._pooled):
+            return {}
+        low, high = self.statistic.span
+        centre = (np.arange(OUTPUT_BINS) + 0.5) / OUTPUT_BINS
+        return {
+            "null_hist": counts.histogram.counts, "hist_center": low + (high - low) * centre,
+            "pooled_statistic": self._pooled,
+        }  # fmt: skip
+
+    def _of_neighbours(self, counts: _Counts) -> Arrays:
+        if self._neighbours is None:
+            return {}
+        found, evidence = self._neighbours.observed(self.maps(self._first)[0])
+        for name, maxima in counts.neighbours.items():
+            # Sums of the same terms in another order differ by this much at most.
+            slack = 1e-9 * np.maximum(1.0, np.abs(evidence[name]))
+            found[f"p_{name}"] = single_step_p(evidence[name], maxima.values, slack)
+            found[f"null_{name}"] = maxima.values
+        return found
+
+
+def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
+
+
+def _blocks(n_draws: int, n_features: int) -> Iterator[slice]:
+    size = max(64, _BLOCK_VALUES // max(1, n_features))
+    for start in range(0, n_draws, size):
+        yield slice(start, start + size)

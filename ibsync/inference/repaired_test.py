@@ -1,31 +1,33 @@
-"""From a null to p-values: exceedances, false discovery rate, maximum statistic; host arrays only.
+"""Test of the re-pairing null: the mean over real dyads against the mean over re-paired ones."""
 
-`repair_test` runs the whole group test of the re-pairing null. The small functions before it hold for every null.
-"""
+from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..nulls.repaired_null import Null, group_means
-from ..nulls.repairing import real_cells
-from ..nulls.tails import Tail
-from .clusters import neighbour_p
-from .p_values import adjust_fdr, check_corrections, clopper_pearson, p_value, single_step_p, step_down_p
-from .repaired_counts import Counts, GroupTest, Progress, n_cores
+from ..nulls.counts import Observed, tie_tolerance
+from ..nulls.draws import Indices, Integers
+from ..nulls.repaired_null import Null, PairSums, group_means, group_moments, sum_pairs
+from .permutation_test import Arrays, Progress, Statistic, Tile, permutation_test
+from .settings import TestSettings
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
-
-# Draws whose z of all features are held at a time.
-_MAP_VALUES = 1 << 21
+# A tile's table and a block of its draws share a second-level cache of 2 MiB and more.
+_TILE_BYTES = 1 << 20
+# Tables up to this size are made once and kept; larger ones are made again for each range of draws.
+_KEPT_BYTES = 64 << 20
+_RANGE_DRAWS = 1 << 14
+_RANGE_BYTES = 32 << 20
 
 
 def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
@@ -50,7 +52,7 @@ def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
     out = {name: np.full(shape, np.nan) for name in ("statistic", "null_mean", "null_sd", "z", "percentile")}
     for block in null.design.blocks:
         for dyad in block:
-            together, others = null.design.rivals(int(dyad), block)
+            together, others = null.design.other_pairs(int(dyad), block)
             for session, values in enumerate(null.pair_values):
                 own, partners = values[together].astype(np.float64), values[others].astype(np.float64)
                 for name, row in _against_partners(own, partners).items():
@@ -78,110 +80,192 @@ def _against_partners(own: Floats, partners: Floats) -> dict[str, Floats]:
 
 def repair_test(
     null: Null,
+    settings: TestSettings | None = None,
     *,
-    correct: Sequence[str] = ("fdr", "max"),
-    tail: Tail = "greater",
     groups: Integers | None = None,
-    graph: "csr_array[Any] | None" = None,
+    graph: csr_array[Any] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> Arrays:
     """
-    Group test of the re-pairing null: the mean over real dyads against the mean over re-paired ones.
+    Group test of the re-pairing null.
 
     Parameters
     ----------
     null : Null
-    correct : sequence of str
-        Names of `CORRECTIONS`; p-values that were not asked for are NaN.
-    tail : {"greater", "less", "two-sided"}
-        For two-sided, p is twice the smaller one-sided p, and the maximum statistic is the largest ``|z|``.
+    settings : TestSettings, optional
+        Default: the upper tail.
     groups : int64 [feature], optional
         Group 0..G-1 of each feature (epoch x band, say): the histograms count the mean over a group's features.
-        Default one group.
-    graph : csr_array [feature, feature], optional
-        Which features are neighbours, from `clusters.feature_graph`; needed for "cluster" and "tfce".
+    graph, progress
+        As `permutation_test`.
     workers : int, optional
         Threads; default one per core, at most four. Without effect on the result.
-    progress : callable, optional
-        Called with the draws done and the draws in all.
 
     Returns
     -------
-    dict of arrays [feature]
-        ``group_statistic, group_null_mean, group_null_sd, group_z`` float64; ``exceedances`` int64 (for two-sided
-        those of the smaller tail; -1 where nothing was tested); ``p, p_low, p_high`` (95 % Clopper-Pearson; equal
-        to p when all re-pairings are listed), ``p_fdr, p_max`` (step-down), ``p_max_single`` (single-step) float64;
-        ``n_dyads, n_near_ties`` int64. Of other shapes: ``null_max`` float32 [draw], the largest z of each draw;
-        ``null_hist`` int64 [group, bin] over [0, 1]; ``pooled_statistic`` float64 [group], the real mean to be marked
-        in the histogram. Where asked for: ``cluster`` int64 (0 outside clusters, its sign that of z), ``p_cluster``
-        (1 outside clusters) and ``p_tfce`` float64.
+    dict of arrays
+        As `permutation_test`, and ``n_dyads`` int64 [feature].
     """
-    check_corrections(correct)
-    if tail not in get_args(Tail):
-        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
-    test = GroupTest(null, tail, np.zeros(null.n_features, np.int64) if groups is None else groups)
-    counts = test.count_all(workers or n_cores(), progress)
-    found = _group_values(test) | _group_p(test, counts, correct) | _group_null(test, counts)
-    wanted = {"cluster", "tfce"} & set(correct)
-    if not wanted:
-        return found
-    assert graph is not None, "cluster and tfce need the graph of neighbours"
-    maps = _maps_of_draws(test)
-    return found | neighbour_p(test.z, maps, graph, tail, draws_of=null.draws.n, wanted=wanted)
+    asked = TestSettings(tail="greater") if settings is None else settings
+    return permutation_test(
+        RepairedMean(null, groups), asked, graph=graph, workers=workers or n_cores(), progress=progress
+    )
 
 
-def _maps_of_draws(test: GroupTest) -> Iterator[Floats]:
-    """Standardised statistics of all features for one range of draws after another, [draw, feature]."""
-    n, size = test.null.draws.n, max(1, _MAP_VALUES // max(1, test.null.n_features))
-    for start in range(1, n + 1, size):
-        yield test.maps(start, min(start + size, n + 1))
+@dataclass(frozen=True)
+class _Features:
+    """
+    What is known of each feature before a draw is made.
+
+    Parameters
+    ----------
+    statistic, mean, sd : float64 [feature]
+        Observed group statistic, and its mean and standard deviation over the re-pairings.
+    n_values : float64 [feature]
+        Values behind the observed statistic: dyads times sessions, less those missing.
+    n_dyads : int64 [feature]
+        Dyads with a value in any session.
+    even : bool [feature]
+        Whether every re-pairing averages the same number of values.
+    """
+
+    statistic: Floats
+    mean: Floats
+    sd: Floats
+    n_values: Floats
+    n_dyads: Integers
+    even: NDArray[np.bool_]
 
 
-def _group_values(test: GroupTest) -> dict[str, NDArray[Any]]:
-    look = test.features
-    return {
-        "group_statistic": look.statistic,
-        "group_null_mean": look.mean,
-        "group_null_sd": look.sd,
-        "group_z": np.divide(look.statistic - look.mean, look.sd, out=np.full_like(look.sd, np.nan), where=look.sd > 0),
-        "n_dyads": look.n_dyads,
-    }
+@dataclass(frozen=True)
+class _Table:
+    """
+    Some features, ready to be counted.
+
+    Parameters
+    ----------
+    table : float64 [pair, feature]
+        Sums over the pairs of a draw give z, except in the columns `uneven`.
+    uneven : int64 [column]
+        Columns whose sums are still to be divided by the number of values in the draw.
+    patterns, pattern_of : float64 [pair, pattern], int64 [column]
+        Values per pair of each uneven column; many columns share a pattern.
+    """
+
+    table: Floats
+    uneven: Integers
+    patterns: Floats
+    pattern_of: Integers
+
+    def z(self, drawn: Indices) -> Floats:
+        """Standardised group statistic, float64 [draw, feature]; NaN where a draw has no value."""
+        z = sum_pairs(drawn, self.table)
+        if len(self.uneven):
+            n_values = sum_pairs(drawn, self.patterns)[:, self.pattern_of]
+            n_values[n_values == 0] = np.nan
+            z[:, self.uneven] /= n_values
+        return z
 
 
-def _group_p(test: GroupTest, counts: Counts, correct: Sequence[str]) -> dict[str, NDArray[Any]]:
-    draws, missing = test.null.draws, np.full(test.null.n_features, np.nan)
-    b, sides = _tail_exceedances(test, counts)
-    p = np.minimum(1.0, sides * p_value(b, draws.n))
-    low, high = (np.minimum(1.0, sides * limit) for limit in clopper_pearson(b, draws.n))
-    single = single_step_p(test.oriented, counts.maxima.values, test.tolerance)
-    # Doubling puts a two-sided p above the |z| maximum's; a corrected p is no smaller than the plain one.
-    step_down = np.fmax(p, test.spread(step_down_p(counts.step_down.counts, draws.n), np.nan))
-    false_discovery = adjust_fdr(p, "by" if "fdr_by" in correct else "bh")
-    return {
-        "exceedances": b,
-        "n_near_ties": test.spread(counts.exceedances.n_near_ties, 0),
-        "p": p,
-        "p_low": p if draws.exact else low,
-        "p_high": p if draws.exact else high,
-        "p_fdr": false_discovery if {"fdr", "fdr_by"} & set(correct) else missing,
-        "p_max": step_down if "max" in correct else missing,
-        "p_max_single": np.fmax(p, single) if "max" in correct else missing,
-    }
+class RepairedMean(Statistic):
+    """
+    Mean over dyads and sessions, of which each draw takes the values of other pairs of people.
+
+    Parameters
+    ----------
+    null : Null
+    groups : int64 [feature], optional
+        Histogram group 0..G-1 of each feature.
+    """
+
+    def __init__(self, null: Null, groups: Integers | None = None) -> None:
+        if groups is not None and groups.shape != (null.n_features,):
+            raise PlanError(
+                f"groups has shape {groups.shape} for {null.n_features} features; give one group per feature"
+            )
+        self.null, self.n, self.exact = null, null.draws.n, null.draws.exact
+        self._width = max(32, _TILE_BYTES // (8 * len(null.design.pairs)))
+        self.features, self._pooled = _look(null, groups, self._width)
+        look = self.features
+        tolerance = tie_tolerance(look.statistic, null.pair_values.dtype)
+        self._observed = Observed(look.statistic, look.mean, look.sd, tolerance)
+
+    @property
+    def observed(self) -> Observed:
+        """As `Statistic.observed`, in closed form where that holds."""
+        return self._observed
+
+    def described(self) -> Arrays:
+        """As `Statistic.described`, and the dyads behind each feature."""
+        return super().described() | {"n_dyads": self.features.n_dyads}
+
+    def drawn(self, start: int, stop: int) -> Indices:
+        """Pairs of draws `start` to `stop` - 1, int32 [draw, dyad]."""
+        return self.null.design.pairs_of(self.null.draws.take(start, stop))
+
+    def pooled(self, drawn: Indices) -> Floats:
+        """As `Statistic.pooled`."""
+        return group_means(self._pooled, drawn)
+
+    @property
+    def keeps_tiles(self) -> bool:  # type: ignore[override]
+        """Whether the tables of all features are small."""
+        return 8 * len(self.null.design.pairs) * self.null.n_features <= _KEPT_BYTES
+
+    @property
+    def range_draws(self) -> int:
+        """Draws per range: few if the tables are kept, as many as memory allows if each range makes them again."""
+        fitting = _RANGE_BYTES // (4 * len(self.null.design))
+        return min(_RANGE_DRAWS, fitting) if self.keeps_tiles else fitting
+
+    def tiles(self, order: Integers) -> Iterator[Tile]:
+        """As `Statistic.tiles`: few features whose table stays in the cache."""
+        for start in range(0, len(order), self._width):
+            place = slice(start, min(start + self._width, len(order)))
+            yield place, self._table(order[place]).z
+
+    def _table(self, members: Integers) -> _Table:
+        look, pairs = self.features, self.null.pair_sums(members)
+        even = look.even[members]
+        table = (pairs.sums - look.mean[members] * pairs.counts) * self._observed.scale[members]
+        table[:, even] /= look.n_values[members][even]
+        uneven = np.flatnonzero(~even)
+        return _Table(table, uneven, *_distinct_columns(pairs.counts[:, uneven]))
 
 
-def _tail_exceedances(test: GroupTest, counts: Counts) -> tuple[Integers, int]:
-    """Draws in the tested tail of each feature, and by how many tails the p is multiplied."""
-    upper, lower = counts.exceedances.at_least, counts.exceedances.at_most
-    if test.tail == "two-sided":
-        return test.spread(np.minimum(upper, lower), -1), 2
-    return test.spread(upper if test.tail == "greater" else lower, -1), 1
+def n_cores() -> int:
+    """Cores this process may use, at most four: beyond that memory is the limit."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, usable)
 
 
-def _group_null(test: GroupTest, counts: Counts) -> dict[str, NDArray[Any]]:
-    real = group_means(test.pooled, real_cells(test.null.design))[0]
-    return {
-        "null_max": counts.maxima.values.astype(np.float32),
-        "null_hist": counts.histogram.counts,
-        "pooled_statistic": real,
-    }
+def _distinct_columns(counts: Floats) -> tuple[Floats, Integers]:
+    """Distinct columns, [pair, pattern], and which of them each column is, [column]."""
+    number: dict[bytes, int] = {}
+    pattern_of = np.array([number.setdefault(column.tobytes(), len(number)) for column in counts.T], dtype=np.int64)
+    firsts = np.unique(pattern_of, return_index=True)[1]
+    return counts[:, firsts], pattern_of
+
+
+def _look(null: Null, groups: Integers | None, width: int) -> tuple[_Features, PairSums]:
+    """Survey the features `width` at a time, so that no array of all pairs and features is made."""
+    group = np.full(null.n_features, -1) if groups is None else groups
+    n_groups = int(group.max(initial=-1)) + 1
+    pooled = PairSums(*np.zeros((2, len(null.design.pairs), n_groups)))
+    parts = []
+    for start in range(0, null.n_features, width):
+        members = np.arange(start, min(start + width, null.n_features))
+        pairs = null.pair_sums(members)
+        parts.append(_look_at(null, pairs))
+        of_groups = pairs.pooled(group[members], n_groups)
+        pooled = PairSums(pooled.sums + of_groups.sums, pooled.counts + of_groups.counts)
+    return _Features(*(np.concatenate(column) for column in zip(*parts, strict=True))), pooled
+
+
+def _look_at(null: Null, pairs: PairSums) -> tuple[NDArray[np.generic], ...]:
+    real = null.design.real_pairs
+    moments = group_moments(pairs, null.draws)
+    own = pairs.counts[real[0]]
+    n_dyads = (own > 0).sum(axis=0).astype(np.int64)
+    return group_means(pairs, real)[0], moments.mean, moments.sd, own.sum(axis=0), n_dyads, moments.closed

@@ -10,16 +10,16 @@ Arrays are [..., person, partner, feature]; the diagonal of a round robin is not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .partial_correlation import Shuffles
+from ..nulls.draws import Draws, Integers
+from ..nulls.relabelling import Permutations
+from .permutation_test import DrawnStatistic
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Part = Literal["relationship", "person", "partner"]
 
 PARTS = ("person", "partner", "relationship", "person_session", "partner_session", "error")
@@ -55,7 +55,7 @@ class Block:
         return self.n_persons * self.n_partners
 
     @property
-    def freedom(self) -> int:
+    def degrees_of_freedom(self) -> int:
         """Degrees of freedom of the relationships."""
         return (self.n_persons - 1) * (self.n_partners - 1)
 
@@ -69,14 +69,14 @@ class Block:
 
     def variances(self, effects: Effects) -> Floats:
         """Of persons, partners and relationships: float64 [3, ..., feature]."""
-        relationship = (effects.relationship**2).sum(axis=(-3, -2)) / self.freedom
+        relationship = (effects.relationship**2).sum(axis=(-3, -2)) / self.degrees_of_freedom
         person = (effects.person**2).sum(axis=-2) / (self.n_persons - 1) - relationship / self.n_partners
         partner = (effects.partner**2).sum(axis=-2) / (self.n_partners - 1) - relationship / self.n_persons
         return np.stack([person, partner, relationship])
 
     def weighted(self, relationships: Floats) -> Floats:
         """Relationship effects, such that the sum of their squares is their variance."""
-        return np.asarray(relationships / np.sqrt(self.freedom))
+        return np.asarray(relationships / np.sqrt(self.degrees_of_freedom))
 
 
 class RoundRobin:
@@ -99,7 +99,7 @@ class RoundRobin:
         return self.n_persons * (self.n_persons - 1) // 2
 
     @property
-    def freedom(self) -> tuple[int, int]:
+    def degrees_of_freedom(self) -> tuple[int, int]:
         """Degrees of freedom of the mean of both views of a meeting, and of half their difference."""
         pairs = (self.n_persons - 1) * (self.n_persons - 2) // 2
         return pairs - 1, pairs
@@ -122,7 +122,7 @@ class RoundRobin:
         turned = np.swapaxes(rest, -3, -2)
         both, apart = (
             (((rest + sign * turned) / 2) ** 2).sum(axis=(-3, -2)) / freedom
-            for sign, freedom in zip((1, -1), self.freedom, strict=True)
+            for sign, freedom in zip((1, -1), self.degrees_of_freedom, strict=True)
         )
         relationship, reciprocity = (both + apart) / 2, (both - apart) / 2
         share = (relationship * (n - 1) + reciprocity) / (n * (n - 2))
@@ -132,7 +132,7 @@ class RoundRobin:
     def weighted(self, relationships: Floats) -> Floats:
         """Relationship effects, such that the sum of their squares is their variance."""
         turned = np.swapaxes(relationships, -3, -2)
-        both, apart = self.freedom
+        both, apart = self.degrees_of_freedom
         mean, half = (relationships + turned) / 2, (relationships - turned) / 2
         return np.asarray(mean / np.sqrt(2 * both) + half / np.sqrt(2 * apart))
 
@@ -165,8 +165,7 @@ def variance_parts(design: Design, values: Floats) -> Floats:
     return np.concatenate([across, within - across])
 
 
-@dataclass(frozen=True)
-class RelabelledSessions:
+class RelabelledSessions(DrawnStatistic):
     """
     Variance of the relationships that recur over sessions, when persons trade places in all sessions but the first.
 
@@ -177,35 +176,31 @@ class RelabelledSessions:
     design : Block or RoundRobin
     relationships : float64 [session, person, partner, feature]
         Effects of relationships in two sessions or more.
-    shuffles : Shuffles
+    draws : Draws of Permutations
         Of `places`.
     """
 
-    design: Design
-    relationships: Floats
-    shuffles: Shuffles
+    def __init__(self, design: Design, relationships: Floats, draws: Draws[Permutations]) -> None:
+        self.design, self.draws = design, draws
+        self._weighted = design.weighted(relationships)
 
     @staticmethod
-    def places(design: Design, sessions: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Units and strata for `Shuffles`: persons and, in a block, partners of each session but the first."""
+    def places(design: Design, sessions: Sequence[str]) -> Permutations:
+        """Persons and, in a block, partners of each session but the first."""
         units, strata = [], []
         for session in sessions[1:]:
             for side, n in _sides(design):
                 units += [f"{number:04d}" for number in range(n)]
                 strata += [f"{session} | {side}"] * n
-        return units, strata
+        return Permutations(tuple(units), tuple(strata))
 
-    @cached_property
-    def _weighted(self) -> Floats:
-        return self.design.weighted(self.relationships)
-
-    def statistic(self, start: int, stop: int) -> Floats:
-        """Variance in draws `start` to `stop` - 1: float64 [draw, feature]."""
-        weighted, n = self._weighted, len(self.relationships)
+    def values(self, exchanges: Integers) -> Floats:
+        """Variance of the relationships in each draw, float64 [draw, feature]."""
+        weighted, n = self._weighted, len(self._weighted)
         alone = (weighted**2).sum(axis=(0, 1, 2))
-        out = np.empty((stop - start, weighted.shape[-1]))
+        out = np.empty((len(exchanges), weighted.shape[-1]))
         sizes = [size for _, size in _sides(self.design)]
-        for draw, order in enumerate(self.shuffles.orders(start, stop)):
+        for draw, order in enumerate(exchanges):
             total, at = weighted[0].copy(), 0
             for session in range(1, n):
                 places = []
@@ -224,8 +219,7 @@ def _sides(design: Design) -> list[tuple[str, int]]:
     return [("person", design.n_persons), ("partner", design.n_partners)]
 
 
-@dataclass(frozen=True)
-class ScatteredValues:
+class ScatteredValues(DrawnStatistic):
     """
     Variance of persons (or partners), when whom a value belongs to is drawn anew.
 
@@ -238,39 +232,39 @@ class ScatteredValues:
     part : {"person", "partner"}
     values : float64 [person, partner, feature]
         Mean over sessions.
-    shuffles : Shuffles
+    draws : Draws of Permutations
         Of `places`.
     """
 
-    design: Design
-    part: Part
-    values: Floats
-    shuffles: Shuffles
+    def __init__(self, design: Design, part: Part, values: Floats, draws: Draws[Permutations]) -> None:
+        self.design, self.part, self.draws = design, part, draws
+        self._values = values
 
     @staticmethod
-    def places(design: Design, part: Part) -> tuple[list[str], list[str]]:
-        """Units and strata for `Shuffles`: values by row in a block, meetings i < j in a round robin."""
+    def places(design: Design, part: Part) -> Permutations:
+        """Values by row in a block, meetings i < j in a round robin."""
         if isinstance(design, RoundRobin):
             i, j = np.triu_indices(design.n_persons, 1)
-            return [f"{one:04d} {two:04d}" for one, two in zip(i, j, strict=True)], [""] * len(i)
-        cells = [(i, j) for i in range(design.n_persons) for j in range(design.n_partners)]
-        units = [f"{i:04d} {j:04d}" for i, j in cells]
-        return units, [f"partner {j:04d}" if part == "person" else f"person {i:04d}" for i, j in cells]
+            units = tuple(f"{one:04d} {two:04d}" for one, two in zip(i, j, strict=True))
+            return Permutations(units, ("",) * len(units))
+        places = [(i, j) for i in range(design.n_persons) for j in range(design.n_partners)]
+        strata = tuple(f"partner {j:04d}" if part == "person" else f"person {i:04d}" for i, j in places)
+        return Permutations(tuple(f"{i:04d} {j:04d}" for i, j in places), strata)
 
-    def statistic(self, start: int, stop: int) -> Floats:
-        """Variance in draws `start` to `stop` - 1: float64 [draw, feature]."""
+    def values(self, exchanges: Integers) -> Floats:
+        """Variance of the part in each draw, float64 [draw, feature]."""
         which = ("person", "partner").index(self.part)
-        out = np.empty((stop - start, self.values.shape[-1]))
-        for draw, order in enumerate(self.shuffles.orders(start, stop)):
+        out = np.empty((len(exchanges), self._values.shape[-1]))
+        for draw, order in enumerate(exchanges):
             out[draw] = self.design.variances(self.design.effects(self._scattered(order)))[which]
         return out
 
     def _scattered(self, order: Integers) -> Floats:
         """Values in their places of one draw, float64 [person, partner, feature]."""
         if isinstance(self.design, Block):
-            flat = self.values.reshape(-1, self.values.shape[-1])
-            return flat[order].reshape(self.values.shape)
+            flat = self._values.reshape(-1, self._values.shape[-1])
+            return flat[order].reshape(self._values.shape)
         i, j = np.triu_indices(self.design.n_persons, 1)
-        out = np.zeros_like(self.values)
-        out[i, j], out[j, i] = self.values[i[order], j[order]], self.values[j[order], i[order]]
+        out = np.zeros_like(self._values)
+        out[i, j], out[j, i] = self._values[i[order], j[order]], self._values[j[order], i[order]]
         return out

@@ -6,9 +6,12 @@ or maxima filed under their draw number, so neither the order nor the size of th
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .tails import Tail, oriented
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,6 +44,60 @@ def tie_tolerance(observed: Floats, dtype: np.dtype[np.floating]) -> Floats:
     """
     tolerance = np.maximum(1e-12, 100 * np.finfo(np.float64).eps * np.abs(observed))
     return np.maximum(tolerance, FLOAT32_TOLERANCE) if dtype == np.float32 else tolerance
+
+
+@dataclass
+class Observed:
+    """
+    Observed statistic, and what it is measured in.
+
+    Parameters
+    ----------
+    statistic, mean, sd : float64 [..., feature]
+        Observed value, NaN where nothing is tested; mean and standard deviation over draws, which do not depend on
+        which of them was observed.
+    tolerance : float64 [..., feature]
+        How far below the observed value a draw still reaches it.
+    """
+
+    statistic: Floats
+    mean: Floats
+    sd: Floats
+    tolerance: Floats
+
+    @classmethod
+    def of(cls, observed: Floats, moment_draws: Floats, dtype: np.dtype[np.floating]) -> Self:
+        """From observed values [feature] and the values [draw, feature] of the moment draws."""
+        present = np.isfinite(moment_draws)
+        n = present.sum(axis=0)
+        total = np.where(present, moment_draws, 0).sum(axis=0)
+        mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+        squares = np.where(present, (moment_draws - mean) ** 2, 0).sum(axis=0)
+        sd = np.sqrt(np.divide(squares, n - 1, out=np.full_like(total, np.nan), where=n > 1))
+        return cls(observed, mean, sd, tie_tolerance(observed, dtype))
+
+    @property
+    def scale(self) -> Floats:
+        """What standardises: 1 / sd, and 0 where the spread is rounding."""
+        return np.divide(1.0, self.sd, out=np.zeros_like(self.sd), where=self.sd > self.tolerance)
+
+    def z(self, values: Floats) -> Floats:
+        """Standardised values; 0 where the spread is rounding, NaN where there is none."""
+        return np.asarray((values - self.mean) * self.scale)
+
+    @property
+    def z_tolerance(self) -> Floats:
+        """Tie tolerance on the scale of z."""
+        varies = self.sd > self.tolerance
+        return np.divide(self.tolerance, self.sd, out=np.ones_like(self.sd), where=varies)
+
+    def evidence(self, values: Floats, tail: Tail) -> Floats:
+        """Standardised values, large where they speak against the hypothesis."""
+        return oriented(self.z(values), tail)
+
+    def order(self, tail: Tail) -> Integers:
+        """Tested features, ascending by their evidence: int64 [tested feature]."""
+        return ascending(self.evidence(self.statistic, tail))
 
 
 @dataclass
@@ -125,14 +182,14 @@ class StepDown:
         Parameters
         ----------
         statistic : float64 [draw, feature]
-            Features ascending by their observed statistic; no NaN. Overwritten by the running maximum.
+            Features ascending by their observed statistic; NaN is no evidence. Overwritten by the running maximum.
         low : float64 [feature]
             Observed statistic minus its tolerance.
         carried : float64 [draw]
             Largest statistic among all features before these; -inf at the start. On return those after these.
         """
-        np.maximum(statistic[:, 0], carried, out=statistic[:, 0])
-        np.maximum.accumulate(statistic, axis=1, out=statistic)
+        np.fmax(statistic[:, 0], carried, out=statistic[:, 0])
+        np.fmax.accumulate(statistic, axis=1, out=statistic)
         self.counts += count_true(statistic >= low)
         carried[:] = statistic[:, -1]
 
@@ -202,18 +259,6 @@ class Histogram:
         """Add the counts of other draws."""
         self.counts += other.counts
 
-    def coarser(self, factor: int) -> "Histogram":
-        """The same counts in bins `factor` times as wide; `factor` divides the number of bins."""
-        n_quantities, bins = self.counts.shape
-        assert bins % factor == 0
-        return Histogram(self.counts.reshape(n_quantities, bins // factor, factor).sum(axis=2))
-
-    def quantile(self, q: float) -> Floats:
-        """Upper edge of the bin that holds the q-quantile of each quantity, float64 [quantity]; at most a bin high."""
-        reached = self.counts.cumsum(axis=1) >= np.ceil(q * self.counts.sum(axis=1, keepdims=True))
-        edge: Floats = (reached.argmax(axis=1) + 1) / self.counts.shape[1]
-        return edge
-
 
 @dataclass
 class FixedPointSums:
@@ -263,6 +308,12 @@ class FixedPointSums:
 
     def _per_draw(self, total: Floats) -> Floats:
         return np.divide(total, self.draws, out=np.full_like(total, np.nan), where=self.draws > 0)
+
+
+def ascending(evidence: Floats) -> Integers:
+    """Tested features, those with evidence [feature] that is not NaN, in ascending order of it: int64 [tested]."""
+    tested = np.flatnonzero(np.isfinite(evidence))
+    return tested[np.argsort(evidence[tested], kind="stable")]
 
 
 def count_true(flags: NDArray[np.bool_]) -> Integers:

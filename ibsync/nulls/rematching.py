@@ -12,12 +12,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .draws import Indices, Integers, digits
 from .random_streams import Purpose, permutations, purpose_word
 from .repairing import Repairing
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.int32]
-Integers = NDArray[np.int64]
 
 # Keeps the draws apart from the permutations of second persons, which are for the same purpose.
 _VARIANT = 1
@@ -58,53 +57,53 @@ class Matchings(Repairing):
         )
 
     @cached_property
-    def cells(self) -> Indices:
-        """Pairs of people that some matching contains, int32 [cell, 2], the smaller index first, block after block."""
+    def pairs(self) -> Indices:
+        """Pairs of people that some matching contains, int32 [pair, 2], the smaller index first, block after block."""
         return np.concatenate(
             [np.sort(block)[np.column_stack(np.triu_indices(len(block), 1))] for block in self.people]
         )
 
     @cached_property
-    def block_of_cell(self) -> Indices:
-        """Block number of each cell, int32 [cell]."""
+    def block_of_pair(self) -> Indices:
+        """Block number of each pair, int32 [pair]."""
         sizes = [len(block) * (len(block) - 1) // 2 for block in self.people]
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), sizes)
 
     @property
-    def choices(self) -> Integers:
-        """Partners that each of the two people of a cell may have, all equally likely: int64 [cell]."""
-        return np.array([len(block) - 1 for block in self.people])[self.block_of_cell]
+    def n_choices(self) -> Integers:
+        """Partners that each of the two people of a pair may have, all equally likely: int64 [pair]."""
+        return np.array([len(block) - 1 for block in self.people])[self.block_of_pair]
 
     @property
-    def freedom(self) -> Floats:
+    def degrees_of_freedom(self) -> Floats:
         """
-        Divisor of a squared centred value in the variance of the sum over a matching's cells: float64 [cell].
+        Divisor of a squared centred value in the variance of the sum over a matching's pairs: float64 [pair].
 
         Of M people, a pair is in a matching with probability ``1 / (M - 1)`` and two pairs without a common person
         with ``1 / ((M - 1)(M - 3))``. With d centred, the products ``d_e d_f`` of pairs e and f that share one person
         sum to ``-2 Q`` and those of pairs that share none to Q, Q being the sum of ``d_e**2``; so the variance is
         ``Q (M - 2) / ((M - 1)(M - 3))``.
         """
-        rest = self.choices.astype(np.float64)
+        rest = self.n_choices.astype(np.float64)
         return rest * (rest - 2) / (rest - 1)
 
     def centred(self, table: Floats) -> Floats:
         """
-        Cell values without the mean and without the effect of either person, which all matchings have in common.
+        Values of pairs without the mean and without the effect of either person, which all matchings have in common.
 
         Parameters
         ----------
-        table : float64 [cell, feature]
+        table : float64 [pair, feature]
 
         Returns
         -------
-        float64 [cell, feature]
-            Over the cells of any person they sum to 0.
+        float64 [pair, feature]
+            Over the pairs of any person they sum to 0.
         """
         out = table.copy()
         for number, block in enumerate(self.people):
-            mine = self.block_of_cell == number
-            first, second = np.searchsorted(np.sort(block), self.cells[mine].T)
+            mine = self.block_of_pair == number
+            first, second = np.searchsorted(np.sort(block), self.pairs[mine].T)
             values = table[mine] - table[mine].mean(axis=0)
             effect = np.zeros((len(block), table.shape[1]))
             for person in (first, second):
@@ -113,16 +112,16 @@ class Matchings(Repairing):
             out[mine] = values - effect[first] - effect[second]
         return out
 
-    def rivals(self, dyad: int, block: Indices) -> tuple[tuple[int, int], tuple[Indices, Indices]]:
-        """The pair of a real dyad, and all pairs of one of its two people with anybody else, as `Repairing.rivals`."""
+    def other_pairs(self, dyad: int, block: Indices) -> tuple[tuple[int, int], tuple[Indices, Indices]]:
+        """The pair of a real dyad, and all pairs of one of its people with anybody else, as `Repairing.other_pairs`."""
         own = (dyad, len(self) + dyad)
         others = block[block != dyad]
         strangers = np.concatenate([others, len(self) + others]).astype(np.int32)
         return own, (np.repeat(np.array(own, dtype=np.int32), len(strangers)), np.tile(strangers, 2))
 
-    def cells_of(self, partners: Indices) -> Indices:
+    def pairs_of(self, partners: Indices) -> Indices:
         """
-        Cells that each matching contains.
+        Pairs that each matching contains.
 
         Parameters
         ----------
@@ -132,14 +131,14 @@ class Matchings(Repairing):
         Returns
         -------
         int32 [draw, dyad]
-            Indices into `cells`.
+            Indices into `pairs`.
         """
         draw, first = np.nonzero(partners > np.arange(self.n_people))
-        found: Indices = self.cell_number[first, partners[draw, first]].reshape(len(partners), len(self))
+        found: Indices = self.pair_number[first, partners[draw, first]].reshape(len(partners), len(self))
         assert found.min(initial=0) >= 0, "a matching left its block"
         return found
 
-    def drawn(self, k: Integers, seed: int, purpose: Purpose) -> Indices:
+    def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
         """
         Random matchings: the people of each block in random order, taken two by two.
 
@@ -177,7 +176,7 @@ class Matchings(Repairing):
         Parameters
         ----------
         k : int64 [draw]
-            Numbers, 0 to `n_repairings` - 1; 0 is the real pairing.
+            Numbers, 0 to `n_ways` - 1; 0 is the real pairing.
 
         Returns
         -------
@@ -185,10 +184,8 @@ class Matchings(Repairing):
             Partner of each.
         """
         partners = np.empty((k.size, self.n_people), dtype=np.int32)
-        rest = k
-        for dyads, block in zip(reversed(self.blocks), reversed(self.people), strict=True):
-            rest, rank = np.divmod(rest, self.ways(len(dyads)))
-            _put_together(partners, block[_matching_of_rank(rank, len(dyads))])
+        for block, rank in zip(self.people, self._ranks(k), strict=True):
+            _put_together(partners, block[_matchings_of_rank(rank, len(block) // 2)])
         return partners
 
 
@@ -198,15 +195,11 @@ def _put_together(partners: Indices, order: Indices) -> None:
     np.put_along_axis(partners, order[:, 1::2], order[:, 0::2], axis=1)
 
 
-def _matching_of_rank(rank: Integers, n: int) -> Indices:
+def _matchings_of_rank(rank: Integers, n: int) -> Indices:
     """Positions 0..2n-1 two by two, int32 [draw, 2n]: the first that is left with the others of its rank's digits."""
-    digits = np.zeros((n, rank.size), dtype=np.int64)
-    rest = rank
-    for step in range(n - 1, -1, -1):
-        rest, digits[step] = np.divmod(rest, 2 * (n - step) - 1)
     left = np.tile(np.arange(2 * n, dtype=np.int32), (rank.size, 1))
     order = np.empty_like(left)
-    for step, digit in enumerate(digits[..., None]):
+    for step, digit in enumerate(np.array(digits(rank, range(2 * n - 1, 0, -2)))[..., None]):
         order[:, 2 * step] = left[:, 0]
         order[:, 2 * step + 1] = np.take_along_axis(left, digit + 1, axis=1)[:, 0]
         place = np.arange(1, left.shape[1] - 1)

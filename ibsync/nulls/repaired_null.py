@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from .draws import Draws, Indices, Integers
 from .random_streams import Purpose
-from .repairing import Draws, Repairing, real_cells
+from .repairing import Repairing
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.int32]
-Integers = NDArray[np.int64]
 
 MOMENT_DRAWS = 4096
 """Independent draws behind a null mean and standard deviation that have no closed form."""
@@ -30,9 +29,9 @@ class PairSums:
 
     Parameters
     ----------
-    sums : float64 [cell, feature]
+    sums : float64 [pair, feature]
         Sum over the sessions in which the pair has a value.
-    counts : float64 [cell, feature]
+    counts : float64 [pair, feature]
         Number of those sessions.
     """
 
@@ -69,7 +68,7 @@ class Null:
     """
 
     pair_values: NDArray[np.floating]
-    draws: Draws
+    draws: Draws[Repairing]
     sessions: tuple[str, ...]
     kind: str = "repair"
     attrs: Mapping[str, object] = field(default_factory=dict)
@@ -115,18 +114,18 @@ class Null:
         return PairSums(sums, counts)
 
     def _values(self, session: int, wanted: Integers) -> Floats:
-        """Values of one session, float64 [cell, feature]."""
-        first, second = self.design.cells.T
+        """Values of one session, float64 [pair, feature]."""
+        first, second = self.design.pairs.T
         chosen = self.pair_values[session][first[:, None], second[:, None], wanted[None, :]]
         return np.asarray(chosen, np.float64)
 
     def _summed(self, wanted: Integers, levels: Floats | None) -> tuple[Floats, Floats]:
-        """Sums and counts over sessions, less the levels [session, block, feature] where given: [cell, feature]."""
-        sums, counts = np.zeros((2, len(self.design.cells), len(wanted)))
+        """Sums and counts over sessions, less the levels [session, block, feature] where given: [pair, feature]."""
+        sums, counts = np.zeros((2, len(self.design.pairs), len(wanted)))
         for session in range(len(self.sessions)):
             values = self._values(session, wanted)
             if levels is not None:
-                values = values - levels[session][self.design.block_of_cell]
+                values = values - levels[session][self.design.block_of_pair]
             present = np.isfinite(values)
             sums += np.where(present, values, 0.0)
             counts += present
@@ -134,8 +133,8 @@ class Null:
 
     def _levels(self, wanted: Integers) -> Floats:
         """Mean of each session over the pairs of a block, less that of the real pairing: [session, block, feature]."""
-        block_of = self.design.block_of_cell
-        real = np.isin(np.arange(len(block_of)), real_cells(self.design))
+        block_of = self.design.block_of_pair
+        real = np.isin(np.arange(len(block_of)), self.design.real_pairs)
         levels = np.zeros((len(self.sessions), len(self.design.blocks), len(wanted)))
         total, n_real = np.zeros((2, len(wanted)))
         for session in range(len(self.sessions)):
@@ -152,17 +151,18 @@ class Null:
         return levels - np.divide(total, n_real, out=np.zeros_like(total), where=n_real > 0)
 
 
-def sum_cells(cells: Indices, table: Floats) -> Floats:
+def sum_pairs(chosen: Indices, table: Floats) -> Floats:
     """
-    Sum of a table's rows over the cells of each draw, added in dyad order.
+    Sum of a table's rows over the pairs of each draw, added in dyad order.
 
     The order of the additions depends on nothing but the draw, so the result is the same to the last bit
     however draws and features are split into batches; a matrix product would not promise that.
 
     Parameters
     ----------
-    cells : int32 [draw, dyad]
-    table : float64 [cell, feature]
+    chosen : int32 [draw, dyad]
+        From `Repairing.pairs_of`.
+    table : float64 [pair, feature]
 
     Returns
     -------
@@ -170,13 +170,13 @@ def sum_cells(cells: Indices, table: Floats) -> Floats:
     """
     from scipy.sparse import csr_array
 
-    n_draws, n_dyads = cells.shape
-    ends = np.arange(0, cells.size + 1, n_dyads, dtype=np.int32)
-    chosen = csr_array((np.ones(cells.size), cells.reshape(-1), ends), shape=(n_draws, len(table)))
-    return np.asarray(chosen @ table)
+    n_draws, n_dyads = chosen.shape
+    ends = np.arange(0, chosen.size + 1, n_dyads, dtype=np.int32)
+    weights = csr_array((np.ones(chosen.size), chosen.reshape(-1), ends), shape=(n_draws, len(table)))
+    return np.asarray(weights @ table)
 
 
-def group_means(pairs: PairSums, cells: Indices) -> Floats:
+def group_means(pairs: PairSums, chosen: Indices) -> Floats:
     """
     Group statistic of each draw: the mean over sessions and dyads of the values that exist.
 
@@ -185,16 +185,16 @@ def group_means(pairs: PairSums, cells: Indices) -> Floats:
     Parameters
     ----------
     pairs : PairSums
-    cells : int32 [draw, dyad]
-        From `Repairing.cells_of`.
+    chosen : int32 [draw, dyad]
+        From `Repairing.pairs_of`.
 
     Returns
     -------
     float64 [draw, feature]
     """
-    counts = sum_cells(cells, pairs.counts)
+    counts = sum_pairs(chosen, pairs.counts)
     means = np.full_like(counts, np.nan)
-    np.divide(sum_cells(cells, pairs.sums), counts, out=means, where=counts > 0)
+    np.divide(sum_pairs(chosen, pairs.sums), counts, out=means, where=counts > 0)
     return means
 
 
@@ -216,15 +216,15 @@ class GroupMoments:
     closed: NDArray[np.bool_]
 
 
-def group_moments(pairs: PairSums, draws: Draws) -> GroupMoments:
+def group_moments(pairs: PairSums, draws: Draws[Repairing]) -> GroupMoments:
     """
     Null mean and standard deviation of the group statistic.
 
-    Where every re-pairing averages the same number n of values: the mean is the sum over cells of the pair sums over
-    `Repairing.choices`, divided by n, and the variance is the sum of d**2 over `Repairing.freedom`, divided by n**2,
-    with d the centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere both come from all
-    re-pairings if they are few, else from `MOMENT_DRAWS` draws of a stream of their own. Either way they do not
-    depend on which pairing is the real one, which keeps a test that standardises with them exact.
+    Where every re-pairing averages the same number n of values: the mean is the sum over pairs of the pair sums over
+    `Repairing.n_choices`, divided by n, and the variance is the sum of d**2 over `Repairing.degrees_of_freedom`,
+    divided by n**2, with d the centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere
+    both come from all re-pairings if they are few, else from `MOMENT_DRAWS` draws of a stream of their own. Either way
+    they do not depend on which pairing is the real one, which keeps a test that standardises with them exact.
     """
     design = draws.design
     closed = ~np.any(np.abs(design.centred(pairs.counts)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
@@ -237,21 +237,21 @@ def group_moments(pairs: PairSums, draws: Draws) -> GroupMoments:
 
 
 def _closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:
-    choices = design.choices[:, None]
-    n_values = (pairs.counts / choices).sum(axis=0)
-    mean = (pairs.sums / choices).sum(axis=0) / n_values
-    deviation = design.centred(pairs.sums) / np.sqrt(design.freedom)[:, None]
+    n_choices = design.n_choices[:, None]
+    n_values = (pairs.counts / n_choices).sum(axis=0)
+    mean = (pairs.sums / n_choices).sum(axis=0) / n_values
+    deviation = design.centred(pairs.sums) / np.sqrt(design.degrees_of_freedom)[:, None]
     return mean, np.sqrt((deviation**2).sum(axis=0)) / n_values
 
 
-def _drawn_moments(pairs: PairSums, draws: Draws) -> tuple[Floats, Floats]:
+def _drawn_moments(pairs: PairSums, draws: Draws[Repairing]) -> tuple[Floats, Floats]:
     """Moments over the draws that have a value, NaN where none has."""
-    listed = draws.design.n_repairings <= MOMENT_DRAWS
-    n_listed = draws.design.n_repairings if listed else MOMENT_DRAWS
-    source = Draws(draws.design, n_listed, draws.seed, listed)
-    first = 0 if listed else 1
-    partners = source.partners(first, first + n_listed, purpose=Purpose.REPAIR_MOMENTS)
-    means = group_means(pairs, draws.design.cells_of(partners))
+    design = draws.design
+    if design.n_ways <= MOMENT_DRAWS:
+        partners = design.listed(np.arange(design.n_ways))
+    else:
+        partners = design.drawn(np.arange(1, MOMENT_DRAWS + 1), draws.seed, Purpose.REPAIR_MOMENTS)
+    means = group_means(pairs, design.pairs_of(partners))
     present = np.isfinite(means)
     n = present.sum(axis=0)
     total = np.where(present, means, 0.0).sum(axis=0)

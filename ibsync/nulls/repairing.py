@@ -13,13 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .random_streams import Purpose, entity_ids, permutations, purpose_word, split_seed
+from .draws import Indices, Integers, blocks_of, digits, permutations_of_rank
+from .random_streams import Purpose, entity_ids, permutations, purpose_word
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.int32]
-Integers = NDArray[np.int64]
-ENUMERATE_UP_TO = 1_000_000
-"""Re-pairings are listed instead of drawn when there are no more of them than this."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,7 @@ class Repairing:
 
     roles: ClassVar[str] = "fixed"
     """Whether first persons stay first."""
+    noun: ClassVar[str] = "re-pairings"
 
     @classmethod
     def of(
@@ -91,10 +89,7 @@ class Repairing:
 
         Blocks and dyads stand in the order of their labels, so that a draw does not depend on the order of rows.
         """
-        return tuple(
-            np.array(sorted(self._rows(label), key=lambda row: self.dyads[row]), dtype=np.int32)
-            for label in sorted(set(self.strata))
-        )
+        return tuple(blocks_of(self.dyads, self.strata).values())
 
     @staticmethod
     def ways(n_dyads: int) -> int:
@@ -102,7 +97,7 @@ class Repairing:
         return factorial(n_dyads)
 
     @cached_property
-    def n_repairings(self) -> int:
+    def n_ways(self) -> int:
         """Number of ways to pair everybody, the real one included: the product over blocks."""
         return prod(self.ways(len(block)) for block in self.blocks)
 
@@ -117,37 +112,42 @@ class Repairing:
         return np.arange(len(self), dtype=np.int32)
 
     @cached_property
-    def cells(self) -> Indices:
-        """Pairs (first person, second person) that some re-pairing contains, int32 [cell, 2], block after block."""
+    def pairs(self) -> Indices:
+        """Pairs (first person, second person) that some re-pairing contains, int32 [pair, 2], block after block."""
         return np.concatenate([np.stack(np.meshgrid(b, b, indexing="ij"), -1).reshape(-1, 2) for b in self.blocks])
 
+    @property
+    def real_pairs(self) -> Indices:
+        """Pairs of the real pairing, int32 [1, dyad]: indices into `pairs`."""
+        return self.pairs_of(self.real[None])
+
     @cached_property
-    def cell_number(self) -> Indices:
-        """Place of each pair in `cells`, int32 [person, person]; -1 for a pair that no draw contains."""
+    def pair_number(self) -> Indices:
+        """Place of each pair in `pairs`, int32 [person, person]; -1 for a pair that no draw contains."""
         number = np.full((self.n_people, self.n_people), -1, dtype=np.int32)
-        number[self.cells[:, 0], self.cells[:, 1]] = np.arange(len(self.cells), dtype=np.int32)
+        number[self.pairs[:, 0], self.pairs[:, 1]] = np.arange(len(self.pairs), dtype=np.int32)
         return number
 
     @cached_property
-    def block_of_cell(self) -> Indices:
-        """Block number of each cell, int32 [cell]."""
+    def block_of_pair(self) -> Indices:
+        """Block number of each pair, int32 [pair]."""
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(block) ** 2 for block in self.blocks])
 
     @property
-    def choices(self) -> Integers:
-        """Cells among which a draw chooses each of its own, all equally likely: int64 [cell]."""
-        return np.array([len(block) for block in self.blocks])[self.block_of_cell]
+    def n_choices(self) -> Integers:
+        """Pairs among which a draw chooses each of its own, all equally likely: int64 [pair]."""
+        return np.array([len(block) for block in self.blocks])[self.block_of_pair]
 
     @property
-    def freedom(self) -> Floats:
-        """Divisor of a squared centred value in the variance of the sum over a draw's cells: float64 [cell]."""
-        return np.asarray(np.maximum(self.choices - 1.0, 1.0))
+    def degrees_of_freedom(self) -> Floats:
+        """Divisor of a squared centred value in the variance of the sum over a draw's pairs: float64 [pair]."""
+        return np.asarray(np.maximum(self.n_choices - 1.0, 1.0))
 
     def centred(self, table: Floats) -> Floats:
-        """Cell values without what every re-pairing has in common, float64 [cell, feature]."""
+        """Values of pairs without what every re-pairing has in common, float64 [pair, feature]."""
         return doubly_centred(table, self)
 
-    def rivals(self, dyad: int, block: Indices) -> tuple[tuple[int, int], tuple[Indices, Indices]]:
+    def other_pairs(self, dyad: int, block: Indices) -> tuple[tuple[int, int], tuple[Indices, Indices]]:
         """
         The pair of a real dyad, and all pairs of one of its two people with somebody else's partner.
 
@@ -167,9 +167,9 @@ class Repairing:
         same = np.full_like(others, dyad)
         return (dyad, dyad), (np.concatenate([same, others]), np.concatenate([others, same]))
 
-    def cells_of(self, partners: Indices) -> Indices:
+    def pairs_of(self, partners: Indices) -> Indices:
         """
-        Cells that each re-pairing contains.
+        Pairs that each re-pairing contains.
 
         Parameters
         ----------
@@ -179,13 +179,13 @@ class Repairing:
         Returns
         -------
         int32 [draw, dyad]
-            Indices into `cells`.
+            Indices into `pairs`.
         """
-        found: Indices = self.cell_number[np.arange(len(self)), partners]
+        found: Indices = self.pair_number[np.arange(len(self)), partners]
         assert found.min(initial=0) >= 0, "a re-pairing left its block"
         return found
 
-    def drawn(self, k: Integers, seed: int, purpose: Purpose) -> Indices:
+    def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
         """
         Random re-pairings: one independent permutation per block, from the stream that bears the block's label.
 
@@ -214,7 +214,7 @@ class Repairing:
         Parameters
         ----------
         k : int64 [draw]
-            Numbers, 0 to `n_repairings` - 1; 0 is the real pairing.
+            Numbers, 0 to `n_ways` - 1; 0 is the real pairing.
 
         Returns
         -------
@@ -222,19 +222,18 @@ class Repairing:
             Partner of each.
         """
         partners = np.empty((k.size, len(self)), dtype=np.int32)
-        rest = k
-        for block in reversed(self.blocks):
-            rest, rank = np.divmod(rest, self.ways(len(block)))
-            partners[:, block] = block[_permutation_of_rank(rank, len(block))]
+        for block, rank in zip(self.blocks, self._ranks(k), strict=True):
+            partners[:, block] = block[permutations_of_rank(rank, len(block))]
         return partners
+
+    def _ranks(self, k: Integers) -> list[Integers]:
+        """Number of each block's own re-pairing, the last block turning fastest."""
+        return digits(k, [self.ways(len(block)) for block in self.blocks])
 
     @property
     def entities(self) -> list[int]:
         """Identity of each block in the streams of random numbers."""
         return [int(entity) for entity in entity_ids([self.strata[block[0]] for block in self.blocks])]
-
-    def _rows(self, label: str) -> list[int]:
-        return [row for row, stratum in enumerate(self.strata) if stratum == label]
 
 
 def _refuse_repeated_dyads(design: Repairing) -> None:
@@ -269,103 +268,21 @@ def _refuse_lone_dyads(design: Repairing) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Draws:
-    """
-    Re-pairings in their fixed order: number 0 is the real pairing, the others are draws 1..n.
-
-    Parameters
-    ----------
-    design : Repairing
-    n : int
-        Draws beside the real pairing. When the draws are exact these are all the other re-pairings, each once.
-    seed : int
-        The user's seed; without effect on exact draws.
-    exact : bool
-        Whether all re-pairings are listed.
-    """
-
-    design: Repairing
-    n: int
-    seed: int
-    exact: bool
-
-    @classmethod
-    def plan(cls, design: Repairing, n: int, seed: int, *, enumerate_up_to: int = ENUMERATE_UP_TO) -> Draws:
-        """
-        List every re-pairing if there are at most ``max(n, enumerate_up_to)``, else draw `n` at random.
-
-        Parameters
-        ----------
-        design : Repairing
-        n : int
-            Draws wanted.
-        seed : int
-        enumerate_up_to : int
-            Largest number of re-pairings that is listed although fewer draws were asked for.
-        """
-        if not 1 <= n < 1 << 32:
-            raise PlanError(f"{n} draws were asked for; ask for 1 to 2**32 - 1")
-        split_seed(seed)
-        exact = design.n_repairings <= max(n, enumerate_up_to)
-        return cls(design, design.n_repairings - 1 if exact else n, seed, exact)
-
-    @property
-    def min_p(self) -> float:
-        """Smallest p that these draws can give."""
-        return 1.0 / (self.n + 1)
-
-    def partners(self, start: int, stop: int, *, purpose: Purpose = Purpose.REPAIR) -> Indices:
-        """
-        Partner of each person in draws `start` to `stop` - 1.
-
-        Parameters
-        ----------
-        start, stop : int
-            Range of draw numbers; 0 is the real pairing.
-        purpose : Purpose
-            Stream of random draws; without effect on exact draws.
-
-        Returns
-        -------
-        int32 [draw, person]
-            Index of the partner, for `Repairing.cells_of`.
-        """
-        k = np.arange(start, stop, dtype=np.int64)
-        return self.design.listed(k) if self.exact else self.design.drawn(k, self.seed, purpose)
-
-
-def _permutation_of_rank(rank: Integers, n: int) -> Indices:
-    """Permutation of 0..n-1 with a lexicographic rank, int32 [draw, n], through its factorial-base digits."""
-    order = np.zeros((n, rank.size), dtype=np.int32)
-    rest = rank
-    for position in range(n - 1, -1, -1):
-        rest, order[position] = np.divmod(rest, n - position)
-    for position in range(n - 2, -1, -1):
-        order[position + 1 :] += order[position + 1 :] >= order[position]
-    return order.T
-
-
-def real_cells(design: Repairing) -> Indices:
-    """Cells of the real pairing, int32 [1, dyad]."""
-    return design.cells_of(design.real[None])
-
-
 def doubly_centred(table: Floats, design: Repairing) -> Floats:
     """
-    Cell values without the mean of their row and column inside each block.
+    Values of pairs without the mean of their row and column inside each block.
 
     Parameters
     ----------
-    table : float64 [cell, feature]
+    table : float64 [pair, feature]
 
     Returns
     -------
-    float64 [cell, feature]
+    float64 [pair, feature]
     """
     out = np.empty_like(table)
     for number, block in enumerate(design.blocks):
-        rows = design.block_of_cell == number
+        rows = design.block_of_pair == number
         square = table[rows].reshape(len(block), len(block), table.shape[1])
         square = square - square.mean(axis=1, keepdims=True)
         out[rows] = (square - square.mean(axis=0, keepdims=True)).reshape(len(block) ** 2, table.shape[1])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
 from ..errors import PlanError
-from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, StepDown, tie_tolerance
+from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, Observed, StepDown
 from .draw_counts_on_device import Thresholds, count
 from .tails import Tail
 
@@ -92,63 +92,10 @@ class Step:
 
 
 @dataclass
-class Standard:
-    """
-    Observed statistic, and what it is measured in.
+class Standard(Observed):
+    """Observed statistic of one row, or of the mean over rows, and the counts of draws against it."""
 
-    Parameters
-    ----------
-    statistic, mean, sd : float64 [..., feature]
-        Observed value; mean and standard deviation over draws that are not counted.
-    tolerance : float64 [..., feature]
-        How far below the observed value a draw still reaches it.
-    """
-
-    statistic: Floats
-    mean: Floats
-    sd: Floats
-    tolerance: Floats
     _there: Thresholds | None = field(default=None, init=False, repr=False, compare=False)
-
-    @classmethod
-    def of(cls, observed: Floats, moment_draws: Floats, dtype: np.dtype[np.floating]) -> Standard:
-        """From observed values [feature] and the values [draw, feature] of the moment draws."""
-        present = np.isfinite(moment_draws)
-        n = present.sum(axis=0)
-        total = np.where(present, moment_draws, 0).sum(axis=0)
-        mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
-        squares = np.where(present, (moment_draws - mean) ** 2, 0).sum(axis=0)
-        sd = np.sqrt(np.divide(squares, n - 1, out=np.full_like(total, np.nan), where=n > 1))
-        return cls(observed, mean, sd, tie_tolerance(observed, dtype))
-
-    @property
-    def scale(self) -> Floats:
-        """What standardises: 1 / sd, and 0 where the spread is rounding."""
-        return np.divide(1.0, self.sd, out=np.zeros_like(self.sd), where=self.sd > self.tolerance)
-
-    def z(self, values: Floats) -> Floats:
-        """Standardised values; 0 where the spread is rounding, NaN where there is none."""
-        return np.asarray((values - self.mean) * self.scale)
-
-    @property
-    def z_tolerance(self) -> Floats:
-        """Tie tolerance on the scale of z."""
-        varies = self.sd > self.tolerance
-        return np.divide(self.tolerance, self.sd, out=np.ones_like(self.sd), where=varies)
-
-    def evidence(self, values: Floats, tail: Tail) -> Floats:
-        """Standardised values, large where they speak against the hypothesis."""
-        z = self.z(values)
-        if tail == "greater":
-            return z
-        return -z if tail == "less" else np.abs(z)
-
-    def order(self, tail: Tail) -> Integers:
-        """Tested features, ascending by their evidence."""
-        evidence = self.evidence(self.statistic, tail)
-        tested = np.flatnonzero(np.isfinite(evidence))
-        ranked: Integers = tested[np.argsort(evidence[tested], kind="stable")]
-        return ranked
 
     def count(self, values: Any, tail: Tail, device: Device | None = None) -> Counted:
         """Counts of some draws: values [draw, feature] of the device; a missing one is no evidence."""
@@ -161,7 +108,6 @@ class Standard:
         if not len(order):
             return counted
         evidence = self.evidence(values, tail)[:, order]
-        evidence[np.isnan(evidence)] = -np.inf
         observed = self.evidence(self.statistic, tail)[order]
         step_down, largest = StepDown.zeros(len(order)), np.full(len(values), -np.inf)
         step_down.add(evidence, observed - self.z_tolerance[order], largest)

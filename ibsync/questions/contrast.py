@@ -14,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..inference.attainable import hopeless, min_p, shortfall, too_few
-from ..inference.p_values import check_corrections
+from ..inference.attainable import attainable, n_tested
 from ..inference.repaired_test import repair_test
+from ..inference.settings import TestSettings
 from ..inference.signflip import exchange_test
+from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.relabelling import Variants
 from ..nulls.repaired_null import Null
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, unit_rows
-from ..results.record import ABSOLUTE, COMPARED, DOUBLED, Draws, Quantity, Record, Words
+from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
-from .group_test import DEFAULT_CORRECTIONS, draws_of_repairing, neighbour_graph, refuse_or_warn, require_match
+from .group_test import draws_of_repairing, neighbour_graph, refuse_or_warn, require_match
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -109,24 +110,18 @@ def contrast(
     RuntimeWarning
         If a dyad is left out, or no single finding could survive the default corrections.
     """
+    asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     refuse_rows_twice(real)
     chosen = _checked_weights(real, weights)
-    names = DEFAULT_CORRECTIONS if correct is None else correct
-    check_corrections(names)
     dyads = _Dyads.of(real, chosen)
-    if null is None:
-        plan = _exchange_conditions(dyads, n, seed, names, tail, alpha)
-    else:
-        plan = _exchange_partners(real, null, dyads, names, tail, alpha)
+    plan = _exchange_conditions(dyads, asked) if null is None else _exchange_partners(real, null, dyads, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     rows = _rows(real, dyads)
-    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
-    bands = np.broadcast_to(np.arange(real.sizes["band"]), dyads.shape).reshape(-1)
     record = Record(
-        "contrast", plan.draws, _words(chosen, tail, partners=null is not None), tail, names, alpha, "coherence",
+        "contrast", plan.draws, _words(chosen, tail, partners=null is not None), asked, "coherence",
         {"contrast": chosen}, caution=plan.caution, left_out=dyads.left_out,
     )  # fmt: skip
-    return build_result(rows, plan.run(tail=tail, correct=names, graph=graph, groups=bands), record)
+    return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)), record)
 
 
 def _words(weights: Mapping[str, float], tail: Tail, *, partners: bool) -> Words:
@@ -143,7 +138,6 @@ def _words(weights: Mapping[str, float], tail: Tail, *, partners: bool) -> Words
         value=Quantity(f"coherence, {named}"),
         statistic=Quantity("difference of coherence"),
         name="difference of coherence",
-        two_sided=DOUBLED if partners else ABSOLUTE,
     )
 
 
@@ -195,8 +189,6 @@ class _Dyads:
         Rows of each dyad in the real synchrony.
     variants : float64 [dyad, variant, feature]
         The contrast, and the contrast under each other order of the conditions' labels.
-    mirrored : bool
-        Whether the negative of each variant is one too.
     weights : mapping of str to float
         Weight of each condition.
     shape : tuple of int
@@ -208,7 +200,6 @@ class _Dyads:
     names: tuple[str, ...]
     rows: tuple[NDArray[np.int64], ...]
     variants: Floats
-    mirrored: bool
     weights: Mapping[str, float]
     shape: tuple[int, ...]
     left_out: str
@@ -239,14 +230,7 @@ class _Dyads:
             raise PlanError(f"a contrast is tested over dyads and needs two with all of {wanted}: {only} them")
         orders = np.array(list(dict.fromkeys(permutations(weights.values()))))
         variants = np.einsum("vc,dcf->dvf", orders, np.stack([means[name] for name in kept]))
-        sizes = sorted(weights.values())
-        mirrored = sizes == sorted(-size for size in sizes)
-        return cls(tuple(kept), tuple(rows[name] for name in kept), variants, mirrored, weights, shape, left_out)
-
-    @property
-    def n_tested(self) -> int:
-        """Features with at least two dyads."""
-        return int((np.isfinite(self.variants[:, 0]).sum(axis=0) >= 2).sum())
+        return cls(tuple(kept), tuple(rows[name] for name in kept), variants, weights, shape, left_out)
 
 
 def _mean_of_complete(values: Floats) -> Floats:
@@ -284,22 +268,21 @@ class _Plan:
     """A test that is ready to run: what it cannot find, what it draws, and how it is run."""
 
     caution: str
-    draws: Draws
+    draws: NullDraws
     run: Callable[..., dict[str, NDArray[Any]]]
 
 
-def _exchange_conditions(dyads: _Dyads, n: int, seed: int, correct: Sequence[str], tail: Tail, alpha: float) -> _Plan:
-    n_variants, most = dyads.variants.shape[1], list_up_to(correct)
-    draws = Exchanges.plan(dyads.names, n, seed, n_variants=n_variants, mirrored=dyads.mirrored, list_up_to=most)
+def _exchange_conditions(dyads: _Dyads, asked: TestSettings) -> _Plan:
+    design = Variants(dyads.names, dyads.variants.shape[1])
+    draws = Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
     hypothesis = _SIGN_FLIP if len(dyads.weights) == 2 else _CONDITION_LABELS
-    caution = hopeless(lambda some: too_few(draws, dyads.n_tested, some, tail=tail, alpha=alpha), correct)
-    drawn = Draws(hypothesis, draws.n, draws.exact, min_p(draws, tail), draws.seed)
-    return _Plan(caution, drawn, partial(exchange_test, dyads.variants, draws))
+    caution = attainable(asked, n_tested(dyads.variants[:, 0]), draws)
+    bands = np.broadcast_to(np.arange(dyads.shape[-1]), dyads.shape).reshape(-1)
+    run = partial(exchange_test, dyads.variants, draws, groups=bands)
+    return _Plan(caution, NullDraws.of(hypothesis, draws, asked), run)
 
 
-def _exchange_partners(
-    real: xr.Dataset, null: Null, dyads: _Dyads, correct: Sequence[str], tail: Tail, alpha: float
-) -> _Plan:
+def _exchange_partners(real: xr.Dataset, null: Null, dyads: _Dyads, asked: TestSettings) -> _Plan:
     if not isinstance(null, Null):
         raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
     if null.design.roles != "fixed":
@@ -310,11 +293,8 @@ def _exchange_partners(
             f"a contrast is of coherence, the null of {null.attrs['measure']!r}: leave measure out of the null"
         )
     repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
-    draws, sides = null.draws, 2 if tail == "two-sided" else 1
-    listed = draws.design if draws.exact else None
-    words: dict[str, Any] = {"alpha": alpha, "sides": sides, "listed": listed}
-    caution = hopeless(lambda some: shortfall(draws.n, dyads.n_tested, some, **words), correct)
-    return _Plan(caution, draws_of_repairing(null, tail), partial(_repair_test, repaired))
+    caution = attainable(asked, n_tested(dyads.variants[:, 0]), null.draws)
+    return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))
 
 
 def _contrast_of_pairs(real: xr.Dataset, null: Null, weights: Mapping[str, float]) -> NDArray[np.floating]:
@@ -325,12 +305,6 @@ def _contrast_of_pairs(real: xr.Dataset, null: Null, weights: Mapping[str, float
     for name, weight in weights.items():
         out += weight * by_epoch[..., known.index(name), :]
     return out.astype(null.pair_values.dtype)
-
-
-def _repair_test(null: Null, **words: Any) -> dict[str, NDArray[Any]]:
-    found = repair_test(null, **words)
-    # Its histograms hold 0..1, and a contrast may lie outside.
-    return {name: values for name, values in found.items() if name not in ("null_hist", "pooled_statistic")}
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

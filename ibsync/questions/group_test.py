@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
-from ..inference.attainable import hopeless, shortfall
+from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
-from ..inference.p_values import check_corrections
 from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.settings import TestSettings
 from ..inference.surrogate_test import surrogate_test
 from ..nulls.hypotheses import AR_WARNING, null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
@@ -25,7 +25,7 @@ from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, ROW, refuse_rows_twice
-from ..results.record import Draws, Quantity, Record, Words
+from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..results.wording import settings
 from ..study.rows import labels_of, occasion_label
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 AnyNull = Null | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
 
-DEFAULT_CORRECTIONS = ("fdr", "max")
 _SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend")
 
 
@@ -84,7 +83,8 @@ def test(
         If the draws are too few for a single finding to survive the default corrections; the result carries the
         sentence as ``caution``.
     """
-    return _tested([real], [null], correct=correct, tail=tail, alpha=alpha, neighbours=neighbours)[0]
+    asked = TestSettings(tail=tail, correct=correct, alpha=alpha, neighbours=neighbours)
+    return _tested([real], [null], asked)[0]
 
 
 def test_together(
@@ -120,59 +120,44 @@ def test_together(
     RuntimeWarning
         As `test`.
     """
-    return _tested(reals, nulls, correct=correct, tail=tail, alpha=alpha, neighbours=None)
+    return _tested(reals, nulls, TestSettings(tail=tail, correct=correct, alpha=alpha))
 
 
-def _tested(
-    reals: Sequence[xr.Dataset],
-    nulls: Sequence[AnyNull],
-    *,
-    correct: Sequence[str] | None,
-    tail: Tail,
-    alpha: float,
-    neighbours: Sequence[tuple[str, str]] | None,
-) -> list[Result]:
+def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSettings) -> list[Result]:
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
     n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
     for null in of_surrogates:
-        if null.tail != tail:
+        if null.tail != asked.tail:
             raise PlanError(
-                f"the null took its maxima for tail={null.tail!r}, the test asks for {tail!r}: compute the null with "
-                f"tail={tail!r}"
+                f"the null took its maxima for tail={null.tail!r}, the test asks for {asked.tail!r}: compute the null "
+                f"with tail={asked.tail!r}"
             )
-    names = DEFAULT_CORRECTIONS if correct is None else correct
-    if of_surrogates and correct is None and of_surrogates[0].stop_at is not None:
-        names = ("fdr",)
-    check_corrections(names)
-    words: dict[str, Any] = {"alpha": alpha, "sides": 2 if tail == "two-sided" else 1}
-    n_draws = of_surrogates[0].n if of_surrogates else of_repairings[0].draws.n
-    if of_repairings and of_repairings[0].draws.exact:
-        words["listed"] = of_repairings[0].design
-    caution = hopeless(lambda some: shortfall(n_draws, n_tested, some, **words), names)
-    refuse_or_warn(caution, correct, stacklevel=4)
+    test = asked
+    if of_surrogates and asked.correct is None and of_surrogates[0].stop_at is not None:
+        test = replace(asked, correct=("fdr",))
+    caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
+    refuse_or_warn(caution, asked.correct, stacklevel=4)
     measure = measure_in(nulls[0].attrs)
     record = Record(
-        "test", _draws(nulls[0]), _words(measure, nulls[0].kind, tail), tail, names, alpha, measure.name,
+        "test", _draws(nulls[0], test), _words(measure, nulls[0].kind, test.tail), test, measure.name,
         _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else "",
         corrected_over=[str(real["signal"].item()) for real in reals],
     )  # fmt: skip
     if of_repairings:
-        return _repaired(reals, of_repairings, neighbours, record)
+        return _repaired(reals, of_repairings, record)
     return _surrogated(reals, of_surrogates, record)
 
 
-def _draws(null: AnyNull) -> Draws:
+def _draws(null: AnyNull, test: TestSettings) -> NullDraws:
     if isinstance(null, SurrogateNull):
-        return Draws(null_hypothesis(null.kind), null.n, False, null.min_p, null.seed)
-    return draws_of_repairing(null)
+        return NullDraws(null_hypothesis(null.kind), null.n, False, test.min_p(null.n + 1), null.seed)
+    return draws_of_repairing(null, test)
 
 
-def draws_of_repairing(null: Null, tail: Tail = "greater") -> Draws:
-    """The draws of a re-pairing null, as a result keeps them; with the smallest p of a tail."""
-    draws, sides = null.draws, 2 if tail == "two-sided" else 1
-    hypothesis = null_hypothesis(null.kind, null.design.roles)
-    return Draws(hypothesis, draws.n, draws.exact, min(1.0, sides * draws.min_p), draws.seed)
+def draws_of_repairing(null: Null, test: TestSettings) -> NullDraws:
+    """The draws of a re-pairing null, as a result keeps them."""
+    return NullDraws.of(null_hypothesis(null.kind, null.design.roles), null.draws, test)
 
 
 def _settings(null: AnyNull) -> dict[str, Any]:
@@ -283,16 +268,14 @@ def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
 def _repaired(
     reals: Sequence[xr.Dataset],
     nulls: Sequence[Null],
-    neighbours: Sequence[tuple[str, str]] | None,
     record: Record,
 ) -> list[Result]:
     joint = _joint(nulls)
     groups = np.concatenate(
         [k * 2**16 + epoch_and_band([real.sizes[d] for d in FEATURE]) for k, real in enumerate(reals)]
     )
-    graph = neighbour_graph(reals, neighbours) if {"cluster", "tfce"} & set(record.correct) else None
     groups = np.unique(groups, return_inverse=True)[1]
-    found = repair_test(joint, correct=record.correct, tail=record.tail, groups=groups, graph=graph)
+    found = repair_test(joint, record.test, groups=groups, graph=neighbour_graph(reals, record.test))
     results, feature, group = [], 0, 0
     for real, null in zip(reals, nulls, strict=True):
         n_groups = real.sizes["epoch"] * real.sizes["band"]
@@ -303,7 +286,7 @@ def _repaired(
     return results
 
 
-def neighbour_graph(reals: Sequence[xr.Dataset], neighbours: Sequence[tuple[str, str]] | None) -> csr_array[Any]:
+def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_array[Any] | None:
     """
     Which features of some signals are neighbours: in time, in frequency, and by the channels at both ends.
 
@@ -314,13 +297,15 @@ def neighbour_graph(reals: Sequence[xr.Dataset], neighbours: Sequence[tuple[str,
     ----------
     reals : sequence of xarray.Dataset
         From `Study.synchrony`.
-    neighbours : sequence of (channel, channel), optional
-        Channels that lie side by side, instead of what the names say.
+    asked : TestSettings
 
     Returns
     -------
-    csr_array, bool [feature, feature]
+    csr_array, bool [feature, feature], or None
+        None where no correction needs to know.
     """
+    if not asked.needs_neighbours:
+        return None
     from scipy.sparse import block_diag, csr_array
 
     graphs = []
@@ -330,8 +315,8 @@ def neighbour_graph(reals: Sequence[xr.Dataset], neighbours: Sequence[tuple[str,
         graphs.append(
             feature_graph(
                 successive_epochs(_spans_of(real)),
-                adjacent_channels(a, neighbours),
-                adjacent_channels(b, neighbours),
+                adjacent_channels(a, asked.neighbours),
+                adjacent_channels(b, asked.neighbours),
                 touching_bands(edges),
             )
         )
@@ -365,7 +350,8 @@ def epoch_and_band(shape: Sequence[int]) -> NDArray[np.int64]:
 
 def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice) -> Arrays:
     """The part of a joint test that belongs to one signal."""
-    parts = {"null_max": slice(None), "null_cluster": slice(None), "null_hist": groups, "pooled_statistic": groups}
+    parts = {"null_hist": groups, "pooled_statistic": groups}
+    parts |= dict.fromkeys(("null_max", "null_cluster", "null_tfce", "hist_center"), slice(None))
     return {name: values[parts.get(name, features)] for name, values in found.items()}
 
 
@@ -389,7 +375,7 @@ def _against_partners(real: xr.Dataset, null: Null) -> Arrays:
 
 def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], record: Record) -> list[Result]:
     results = []
-    for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.correct), strict=True):
+    for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.test.corrections), strict=True):
         arrays = {**found, "value": null.observed, "n_dyads": _n_dyads(real, null.observed)}
         if null.kind != "trial" and record.measure == "coherence":
             arrays["value"] = real["coherence"].transpose(*ROW).to_numpy()

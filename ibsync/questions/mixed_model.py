@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..inference.limits import normal_interval
+from ..inference.intervals import normal_interval
 from ..results.layout import FEATURE
 from ..results.result import Result
 from .group_test import refuse_or_warn

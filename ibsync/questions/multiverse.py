@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from ..coupling.measures import needs_shares
 from ..coupling.spec import CONES, WTC, Band
 from ..errors import InputError, PlanError
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
+from ..inference.settings import TestSettings
 from ..nulls.hypotheses import null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import Null
-from ..nulls.repairing import real_cells
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
@@ -56,10 +56,8 @@ class _Request:
     pairs: Pairs
     epochs: EpochWords
     n: int | None
-    seed: int
-    tail: Tail
+    test: TestSettings
     within: tuple[str, ...]
-    alpha: float
     backend: str
 
     def n_of(self, null: str) -> int:
@@ -125,8 +123,9 @@ def multiverse(
         Before anything is computed: if a word is unknown or named twice, the study lacks a dyad or signal, a band does
         not fit its recordings, or the draws are too few for any p to reach alpha.
     """
+    asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
     labels = epoch_names(epochs)
-    request = _Request(pairs, epochs, n, seed, tail, tuple(within), alpha, backend)
+    request = _Request(pairs, epochs, n, asked, tuple(within), backend)
     runs = _grid(bands, signal, presets, coi, measures, nulls)
     _check_words(request)
     _rehearse(study, runs, request)
@@ -137,7 +136,7 @@ def multiverse(
             run.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs, epochs=epochs,
             measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
         )  # fmt: skip
-        words[run.null] = _about(null)
+        words[run.null] = _about(null, asked)
         found[run.null].append((run, *_pooled(study, null, len(labels), len(run.spec.bands or {}))))
     rows, summary = [], {}
     for kind, parts in found.items():
@@ -222,10 +221,6 @@ def _choices(run: _Run, epochs: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _check_words(request: _Request) -> None:
-    if request.tail not in get_args(Tail):
-        raise PlanError(f"tail={request.tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
-    if not 0 < request.alpha < 1:
-        raise PlanError(f"alpha={request.alpha!r} must lie between 0 and 1")
     require_within(request.within)
 
 
@@ -248,43 +243,44 @@ def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
 
 def _surrogate_request(run: _Run, request: _Request) -> Request:
     return Request(
-        spec=run.spec, kind=run.null, n=request.n_of(run.null), seed=request.seed, signal=run.signal,
-        pairs=request.pairs, epochs=request.epochs, length="common", tail=request.tail, measure=run.measure, options={},
+        spec=run.spec, kind=run.null, n=request.n_of(run.null), seed=request.test.seed, signal=run.signal,
+        pairs=request.pairs, epochs=request.epochs, length="common", tail=request.test.tail, measure=run.measure,
+        options={},
         stop_at=None, backend=request.backend,
     )  # fmt: skip
 
 
 def _require_reach(study: Study, kind: str, request: _Request) -> None:
     """Refuse a null whose smallest p lies above alpha."""
-    sides, wanted = 2 if request.tail == "two-sided" else 1, request.n_of(kind)
-    needed = int(np.ceil(sides / request.alpha * (1 - 1e-12)))
+    test, wanted = request.test, request.n_of(kind)
+    needed = int(np.ceil(test.n_sides / test.alpha * (1 - 1e-12)))
     if kind == "repair":
-        draws = plan_draws(study.dyads, request.within, wanted, request.seed)
+        draws = plan_draws(study.dyads, request.within, wanted, test.seed)
         if draws.exact and draws.n + 1 < needed:
             raise PlanError(
                 f"null 'repair': {len(draws.design)} dyads can be paired in {draws.n + 1} ways, so that no p is below "
-                f"{sides / (draws.n + 1):.3g}, and alpha={request.alpha:g} is asked for: record more dyads or leave "
+                f"{test.min_p(draws.n + 1):.3g}, and alpha={test.alpha:g} is asked for: record more dyads or leave "
                 "this null out"
             )
     if wanted + 1 < needed and not (kind == "repair" and draws.exact):
         raise PlanError(
-            f"null {kind!r}: with n={wanted} draws no p is below {sides / (wanted + 1):.3g}, and "
-            f"alpha={request.alpha:g} is asked for: ask for n={needed - 1} or more"
+            f"null {kind!r}: with n={wanted} draws no p is below {test.min_p(wanted + 1):.3g}, and "
+            f"alpha={test.alpha:g} is asked for: ask for n={needed - 1} or more"
         )
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _about(null: Null | SurrogateNull) -> dict[str, Any]:
+def _about(null: Null | SurrogateNull, test: TestSettings) -> dict[str, Any]:
     """How a null was drawn; the same for all runs of its kind."""
     hypothesis = null_hypothesis(null.kind)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
-        return words | {"n_draws": null.n, "exact": False, "min_p": null.min_p, "seed": null.seed}
-    return words | {
-        "n_draws": null.draws.n, "exact": null.draws.exact, "min_p": null.draws.min_p, "seed": null.draws.seed,
-    }  # fmt: skip
+        drawn = {"n_draws": null.n, "exact": False, "seed": null.seed}
+    else:
+        drawn = {"n_draws": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
+    return words | drawn | {"min_p": test.min_p(drawn["n_draws"] + 1)}
 
 
 def _pooled(study: Study, null: Null | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:
@@ -293,7 +289,7 @@ def _pooled(study: Study, null: Null | SurrogateNull, n_epochs: int, n_bands: in
         return null.pooled.astype(np.float64), _dyads_of_rows(study, null)
     feature = np.arange(null.n_features)
     pooled = pooled_pairs(null, feature // (null.n_features // n_epochs) * n_bands + feature % n_bands)
-    own = pooled.counts[real_cells(null.design)[0]]
+    own = pooled.counts[null.design.real_pairs[0]]
     return pooled_draws(null, pooled), (own > 0).sum(axis=0)
 
 
@@ -328,8 +324,8 @@ def _summary(tested: JointTest, alpha: float, n_nulls: int) -> dict[str, Any]:
 
 def _attrs(study: Study, request: _Request) -> dict[str, Any]:
     return provenance(
-        kind="multiverse", study=study.path.name, study_sha256=study.sha256, seed=request.seed, alpha=request.alpha,
-        tail=request.tail, within=list(request.within), stream_version=STREAM_VERSION,
+        kind="multiverse", study=study.path.name, study_sha256=study.sha256, seed=request.test.seed,
+        alpha=request.test.alpha, tail=request.test.tail, within=list(request.within), stream_version=STREAM_VERSION,
         pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
         epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),
     )  # fmt: skip

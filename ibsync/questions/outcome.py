@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import measure_in
 from ..errors import PlanError
-from ..inference.attainable import hopeless
-from ..inference.p_values import check_corrections
-from ..inference.partial_correlation import FreedmanLane, Shuffles
+from ..inference.attainable import attainable
+from ..inference.partial_correlation import FreedmanLane
+from ..inference.permutation_test import permutation_test
+from ..inference.settings import TestSettings
+from ..nulls.draws import Draws
 from ..nulls.hypotheses import NullHypothesis
+from ..nulls.relabelling import Permutations
 from ..nulls.tails import Tail
 from ..recordings.study_file import StudyFile
 from ..results.layout import mean_valid, shared_labels, unit_rows
-from ..results.record import ABSOLUTE, ASSOCIATED, Draws, Quantity, Record, Words
+from ..results.record import ASSOCIATED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
-from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, refuse_or_warn
+from .group_test import epoch_and_band, refuse_or_warn
 from .outcome_sample import (
     Level,
     OutcomeLevel,
@@ -54,9 +57,9 @@ def outcome(
     outcome_level: OutcomeLevel = "mean",
     lag: int = 0,
     study: StudyFile | None = None,
-    order: Sequence[str] | None = None,
-    n_perm: int = 10_000,
-    seed: int = 1,
+    time: Sequence[str] | None = None,
+    n: int = 10_000,
+    seed: int = 0,
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
@@ -89,9 +92,9 @@ def outcome(
         Pairs synchrony with the outcome so many sessions later, where both are there. Not with slopes and changes.
     study : Study, optional
         Holds the outcomes and covariates that are named.
-    order : sequence of str, optional
+    time : sequence of str, optional
         Sessions in time, where their labels hold no number that tells.
-    n_perm, seed : int
+    n, seed : int
         Permutations to be drawn, and their seed; all are listed where there are no more than a million.
     tail : {"two-sided", "greater", "less"}
         "greater": higher outcomes go with more synchrony.
@@ -124,13 +127,13 @@ def outcome(
         If something is left out, values of two groups look as if measured on two scales, or no single finding could
         survive the default corrections.
     """
-    _check_words(level, outcome_level, lag, tail, correct)
+    asked = _settings(n, seed, tail, correct, alpha)
+    check_levels(level, outcome_level, lag)
     dataset = real.dataset if isinstance(real, Result) else real
     needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
-    table = table_of(dataset, outcome, covariates, study, order, needs_time=needs_time)
+    table = table_of(dataset, outcome, covariates, study, time, needs_time=needs_time)
     sample = sample_of(table, level, outcome_level, lag)
-    words = _Words(level, outcome_level, lag, n_perm, seed, tail, correct, alpha)
-    return _tested(dataset, table, sample, words, stacklevel=4)
+    return _tested(dataset, table, sample, _Related(level, outcome_level, lag), asked)
 
 
 def outcome_parts(
@@ -140,9 +143,9 @@ def outcome_parts(
     covariates: Covariates = (),
     lag: int = 0,
     study: StudyFile | None = None,
-    order: Sequence[str] | None = None,
-    n_perm: int = 10_000,
-    seed: int = 1,
+    time: Sequence[str] | None = None,
+    n: int = 10_000,
+    seed: int = 0,
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
@@ -154,7 +157,7 @@ def outcome_parts(
 
     Parameters
     ----------
-    real, outcome, lag, study, order, n_perm, seed, tail, correct, alpha
+    real, outcome, lag, study, time, n, seed, tail, correct, alpha
         As `ibs.outcome`; the outcome is one of sessions.
     covariates : sequence of str, or mapping of name to values, optional
         As `ibs.outcome`. Each enters the parts in which it varies: one that is the same in all sessions of a dyad only
@@ -176,15 +179,16 @@ def outcome_parts(
     RuntimeWarning
         As `ibs.outcome`, for either part.
     """
+    asked = _settings(n, seed, tail, correct, alpha)
+    check_levels("within", "mean", lag)
     dataset = real.dataset if isinstance(real, Result) else real
-    _check_words("within", "mean", lag, tail, correct)
-    whole = table_of(dataset, outcome, covariates, study, order, needs_time=lag > 0)
+    whole = table_of(dataset, outcome, covariates, study, time, needs_time=lag > 0)
     parts: dict[str, Result] = {}
     levels: tuple[Level, Level] = ("between", "within")
     for level in levels:
         table = varying_covariates(whole, level, lag)
-        words = _Words(level, "mean", lag, n_perm, seed, tail, correct, alpha)
-        parts[level] = _tested(dataset, table, sample_of(table, level, "mean", lag), words, stacklevel=4)
+        sample = sample_of(table, level, "mean", lag)
+        parts[level] = _tested(dataset, table, sample, _Related(level, "mean", lag), asked)
     return parts
 
 
@@ -193,7 +197,7 @@ def table_of(
     outcome: str | Values,
     covariates: Covariates,
     study: StudyFile | None,
-    order: Sequence[str] | None,
+    time: Sequence[str] | None,
     *,
     needs_time: bool,
 ) -> Table:
@@ -201,71 +205,71 @@ def table_of(
     lookup = Lookup(dataset, study)
     wanted = lookup.column(outcome, "outcome")
     others = [lookup.column(values, name) for name, values in named(covariates)]
-    return Table.of(dataset, wanted, others, order, needs_time=needs_time)
+    return Table.of(dataset, wanted, others, time, needs_time=needs_time)
 
 
 @dataclass(frozen=True)
-class _Words:
-    """What is related, and how it is tested."""
+class _Related:
+    """What is related."""
 
     level: Level
     outcome_level: OutcomeLevel
     lag: int
-    n_perm: int
-    seed: int
-    tail: Tail
-    correct: Sequence[str] | None
-    alpha: float
 
 
-def _tested(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words, *, stacklevel: int) -> Result:
+def _settings(n: int, seed: int, tail: Tail, correct: Sequence[str] | None, alpha: float) -> TestSettings:
+    asked = TestSettings(n, seed, tail, correct, alpha)
+    for name in asked.corrections:
+        if name in ("cluster", "tfce"):
+            raise PlanError(f"correct={name!r} is not offered for outcomes; use 'max', 'fdr' or 'fdr_by'")
+    return asked
+
+
+def _tested(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related, asked: TestSettings) -> Result:
     """The permutation test of a sample."""
-    name, tail, sample = table.outcome_name, words.tail, exchangeable(sample)
-    correct = DEFAULT_CORRECTIONS if words.correct is None else words.correct
+    name, sample = table.outcome_name, exchangeable(sample)
     refuse_unusable(sample, name, table.names)
-    shuffles = Shuffles.plan(sample.units, sample.strata, words.n_perm, words.seed)
-    bands = epoch_and_band(table.shape)
-    test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, shuffles, tail=tail, groups=bands)
-    caution = hopeless(lambda some: test.too_few(some, alpha=words.alpha), correct)
-    refuse_or_warn(caution, words.correct, sample.left_out, stacklevel=stacklevel)
+    draws = Draws.plan(Permutations(tuple(sample.units), tuple(sample.strata)), asked.n, asked.seed)
+    test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, draws, epoch_and_band(table.shape))
+    caution = attainable(asked, test.n_tested, draws, n_ways=test.n_ways, units=f"{len(sample.units)} outcomes")
+    refuse_or_warn(caution, asked.correct, sample.left_out, stacklevel=4)
     settings = {
-        "outcome": name, "covariates": table.names, "level": words.level, "outcome_level": words.outcome_level,
-        "lag": words.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
+        "outcome": name, "covariates": table.names, "level": related.level, "outcome_level": related.outcome_level,
+        "lag": related.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
     }  # fmt: skip
     record = Record(
-        "outcome", Draws(OUTCOME_NULL, shuffles.n, shuffles.exact, test.min_p, words.seed),
-        _sentences(dataset, table, sample, words), tail, correct, words.alpha, measure_in(dataset.attrs).name, settings,
+        "outcome", NullDraws.of(OUTCOME_NULL, draws, asked, test.n_ways),
+        _sentences(dataset, table, sample, related, asked.tail), asked, measure_in(dataset.attrs).name, settings,
         caution=caution, left_out=sample.left_out, entered=sample.entered,
     )  # fmt: skip
-    found = test.run(correct) | test.intervals(alpha=words.alpha) | {"n_dyads": _n_dyads(sample)}
+    found = permutation_test(test, asked) | test.intervals(alpha=asked.alpha) | {"n_dyads": _n_dyads(sample)}
     return build_result(_rows(dataset, sample, table, name), found, record)
 
 
-def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, words: _Words) -> Words:
+def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related, tail: Tail) -> Words:
     """The sentences of the test."""
     measure, held, name = measure_in(dataset.attrs), table.names, repr(table.outcome_name)
     association = association_in_words(
-        table.outcome_name, held, level=words.level, outcome_level=words.outcome_level, lag=words.lag
+        table.outcome_name, held, level=related.level, outcome_level=related.outcome_level, lag=related.lag
     )
     less = " less the mean of its null" * ("null_mean" in dataset)
     taken = f"The {measure.words} of each row was taken{less}. " if less else ""
     kind = "partial correlation" if held else "correlation"
     permuted = "what the covariates leave of the outcome (Freedman & Lane 1983)" if held else "the outcome"
-    among = "within each dyad" if words.level == "within" else "over dyads"
+    among = "within each dyad" if related.level == "within" else "over dyads"
     among += " that share a person, and over those that share nobody" if sample.shared else ""
-    of_sessions = words.level == "slope"
+    of_sessions = related.level == "slope"
     value = f"change of {measure.words}{less} per session" if of_sessions else f"{measure.words}{less}"
     return Words(
         subject=f"{'change of synchrony' if of_sessions else 'synchrony'} and {name}"
-        + " over the sessions of each dyad" * (words.level == "within"),
-        tested=f"{ASSOCIATED[words.tail]} {association}",
+        + " over the sessions of each dyad" * (related.level == "within"),
+        tested=f"{ASSOCIATED[tail]} {association}",
         procedure=f"{taken}The {association}, was tested by the {kind}, with {permuted} permuted {among}",
         value=Quantity(value, f"{measure.words} per session" if of_sessions else measure.unit),
         statistic=Quantity(f"{kind} with {name}"),
         name="correlation",
         slope=Quantity("change of the outcome per unit of synchrony", f"{table.outcome_name} per unit of value"),
         references=(FREEDMAN_LANE,) if held else (),
-        two_sided=ABSOLUTE,
     )
 
 
@@ -277,16 +281,6 @@ def association_in_words(name: str, covariates: Sequence[str], *, level: str, ou
     where = "over the sessions of each dyad" if level == "within" else "over dyads"
     what = {"change": "the change in ", "slope": "the slope over sessions of "}.get(outcome_level, "")
     return f"association of {side} with {what}{name!r}{later}{given} {where}"
-
-
-def _check_words(level: str, outcome_level: str, lag: int, tail: str, correct: Sequence[str] | None) -> None:
-    check_levels(level, outcome_level, lag)
-    if tail not in get_args(Tail):
-        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
-    check_corrections(DEFAULT_CORRECTIONS if correct is None else correct)
-    for name in correct or ():
-        if name in ("cluster", "tfce"):
-            raise PlanError(f"correct={name!r} is not offered for outcomes; use 'max', 'fdr' or 'fdr_by'")
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
-from ..nulls.labels import slopes
+from ..inference.slopes import slopes
 from .outcome_table import Table, mean
 from .shared_people import components
 

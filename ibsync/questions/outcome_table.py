@@ -170,24 +170,22 @@ def labels(real: xr.Dataset) -> tuple[list[str], list[str]]:
     return dyads, real["session"].values.astype(str).tolist() if has_sessions else [""] * len(dyads)
 
 
-def _in_time(labels: Iterable[str], order: Sequence[str] | None, needed: bool) -> tuple[list[str], Floats]:
-    """Sessions in time, by `order` or by the number in each label, and that number or their place: [session]."""
+def _in_time(labels: Iterable[str], time: Sequence[str] | None, needed: bool) -> tuple[list[str], Floats]:
+    """Sessions in time, by `time` or by the number in each label, and that number or their place: [session]."""
     found = sorted(set(labels))
-    if order is not None:
-        absent = [label for label in found if label not in list(order)]
-        if absent or len(set(order)) != len(order):
+    if time is not None:
+        absent = [label for label in found if label not in list(time)]
+        if absent or len(set(time)) != len(time):
             wrong = f"lacks session {absent[0]!r}" if absent else "names a session twice"
-            raise PlanError(f"order {wrong}; name each session once, first to last")
-        places = [place for place, label in enumerate(order) if label in found]
-        return [order[place] for place in places], np.array(places, np.float64) + 1
+            raise PlanError(f"time {wrong}; name each session once, first to last")
+        places = [place for place, label in enumerate(time) if label in found]
+        return [time[place] for place in places], np.array(places, np.float64) + 1
     numbers = [re.findall(r"\d+", label) for label in found]
     if all(len(some) == 1 for some in numbers) and len({int(some[0]) for some in numbers}) == len(found):
         number = {label: int(some[0]) for label, some in zip(found, numbers, strict=True)}
         return sorted(found, key=number.__getitem__), np.array(sorted(number.values()), dtype=np.float64)
     if needed:
-        raise PlanError(
-            f"sessions {', '.join(map(repr, found))} do not tell their order; give order=[first, ..., last]"
-        )
+        raise PlanError(f"sessions {', '.join(map(repr, found))} do not tell their order; give time=[first, ..., last]")
     return found, np.arange(1.0, len(found) + 1)
 
 
@@ -239,7 +237,7 @@ class Table:
 
     @classmethod
     def of(
-        cls, real: xr.Dataset, wanted: Column, others: Sequence[Column], order: Sequence[str] | None, needs_time: bool
+        cls, real: xr.Dataset, wanted: Column, others: Sequence[Column], time: Sequence[str] | None, needs_time: bool
     ) -> Table:
         """
         From real synchrony and columns.
@@ -254,16 +252,16 @@ class Table:
         names = [column.name for column in others]
         needs_time = needs_time or bool({TIME, BASELINE} & {wanted.name, *names})
         dyads = list(dict.fromkeys(of_dyad))
-        sessions, when = _in_time({*of_session, *wanted.sessions}, order, needs_time)
+        sessions, when = _in_time({*of_session, *wanted.sessions}, time, needs_time)
         rows: list[list[list[int]]] = [[[] for _ in sessions] for _ in dyads]
         for row, (dyad, session) in enumerate(zip(of_dyad, of_session, strict=True)):
             rows[dyads.index(dyad)][sessions.index(session)].append(row)
         tasks = _tasks_averaged(real, rows)
         values = _synchrony(real)
         synchrony = np.stack([[mean(values[some], 0) for some in of_one] for of_one in rows])
-        time = np.tile(when, (len(dyads), 1))
-        own = time if wanted.name == TIME else wanted.on(dyads, sessions)
-        special = {TIME: time, BASELINE: np.tile(_first(own)[:, None], (1, len(sessions)))}
+        places = np.tile(when, (len(dyads), 1))
+        own = places if wanted.name == TIME else wanted.on(dyads, sessions)
+        special = {TIME: places, BASELINE: np.tile(_first(own)[:, None], (1, len(sessions)))}
         # A column of that name which the data hold goes before the one made here.
         held = [special[c.name] if c.name in special and not c.values else c.on(dyads, sessions) for c in others]
         scales = [_two_scales(real, dyads, *pair) for pair in zip((wanted.name, *names), (own, *held), strict=True)]

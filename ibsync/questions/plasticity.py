@@ -12,25 +12,23 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import measure_in
 from ..errors import PlanError
-from ..inference.attainable import hopeless, min_p, shortfall, too_few
-from ..inference.intervals import group_interval, sign_flip_interval
-from ..inference.limits import student_interval
-from ..inference.p_values import check_corrections
-from ..inference.permutation_test import drawn_test
+from ..inference.attainable import attainable, n_tested
+from ..inference.intervals import group_interval, sign_flip_interval, student_interval
+from ..inference.permutation_test import DrawnStatistic, permutation_test
 from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.settings import TestSettings
 from ..inference.signflip import exchange_test
+from ..inference.slopes import GroupDifference, MeanSlope, slopes
+from ..nulls.draws import D, Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.labels import GroupLabels, SessionOrders, slopes
-from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
 from ..nulls.repaired_null import Null
-from ..nulls.repairing import Draws as Repairings
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, shared_labels, unit_rows
-from ..results.record import ABSOLUTE, COMPARED, DOUBLED, Draws, Quantity, Record, Words
+from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
 from .group_test import (
-    DEFAULT_CORRECTIONS,
     draws_of_repairing,
     epoch_and_band,
     neighbour_graph,
@@ -39,7 +37,6 @@ from .group_test import (
 )
 from .outcome_table import mean
 from .session_times import Dyads, Source, disorder, in_first, two_groups
-from .settings import Wanted, count_tested
 from .shared_people import Blocks
 
 if TYPE_CHECKING:
@@ -88,8 +85,8 @@ def plasticity(
     null: Null | None = None,
     between: str | tuple[str, str] | None = None,
     block: str | None = "person",
-    n_perm: int = 10_000,
-    seed: int = 1,
+    n: int = 10_000,
+    seed: int = 0,
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
@@ -123,7 +120,7 @@ def plasticity(
     block : "person", str or None
         Dyads that are not independent: those that share a person, those of one label in another column (such as
         "site"), or none.
-    n_perm, seed : int
+    n, seed : int
         Draws and their seed; all are listed where they are few. Without effect with `null`, which has its own.
     tail : {"greater", "less", "two-sided"}
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
@@ -160,20 +157,18 @@ def plasticity(
         unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
         is exchanged.
     """
-    _check_words(kind, null, between, tail)
-    names = DEFAULT_CORRECTIONS if correct is None else correct
-    check_corrections(names)
+    asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
+    _check_words(kind, null, between)
     source = Source.of(real)
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
-    wanted = Wanted(n_perm, seed, names, tail, alpha)
     if null is not None:
-        plan = _exchange_partners(source, null, dyads, wanted)
+        plan = _exchange_partners(source, null, dyads, asked)
     elif groups is not None:
-        plan = _exchange_groups(dyads, groups, wanted)
+        plan = _exchange_groups(dyads, groups, asked)
     else:
-        plan = _flip_signs(dyads, wanted) if kind == "sign_flip" else _exchange_sessions(dyads, wanted)
+        plan = _flip_signs(dyads, asked) if kind == "sign_flip" else _exchange_sessions(dyads, asked)
     unlike = _unlike_sessions(dyads) if null is None else ""
     warning = "; ".join(filter(None, [disorder(dyads, time), unlike, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
@@ -186,12 +181,11 @@ def plasticity(
     words = _words(measure.words, change, plan, tail, partners=null is not None)
     settings = {"change": change} | ({} if null is None else {"roles": null.design.roles})
     record = Record(
-        "plasticity", plan.draws, words, tail, names, alpha, measure.name, settings, caution=plan.caution,
-        warning=warning, left_out=dyads.left_out, entered=dyads.entered + others, blocks=dyads.blocks.shared,
+        "plasticity", plan.draws, words, asked, measure.name, settings, caution=plan.caution, warning=warning,
+        left_out=dyads.left_out, entered=dyads.entered + others, blocks=dyads.blocks.shared,
     )  # fmt: skip
     rows = _rows(dyads, plan, groups, words, measure.words)
-    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
-    found = plan.run(tail=tail, correct=names, graph=graph) | plan.interval()
+    found = plan.run(asked, graph=neighbour_graph([rows], asked)) | plan.interval()
     # The test counts time from 0 to 1 over the span of the study.
     per_time = {name: array / dyads.span if name in OF_STATISTIC else array for name, array in found.items()}
     return build_result(rows, per_time | dict(plan.of_rows), record)
@@ -219,7 +213,6 @@ def _words(measure: str, change: Mapping[str, Any], plan: _Plan, tail: Tail, *, 
         statistic=Quantity(whole, f"{measure} per {per}"),
         name="difference of slopes" if between else "slope",
         not_excluded="" if partners else _leaves_open(plan.draws.null, change["taken_off"]),
-        two_sided=ABSOLUTE if plan.draws.null is _SLOPES else DOUBLED,
     )
 
 
@@ -233,11 +226,9 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
     return f"{null.not_excluded}, {more.get(taken_off, specific)}"
 
 
-def _check_words(kind: str, null: Null | None, between: object, tail: str) -> None:
+def _check_words(kind: str, null: Null | None, between: object) -> None:
     if kind not in get_args(Kind):
         raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, get_args(Kind)))}")
-    if tail not in get_args(Tail):
-        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
     if null is not None and not isinstance(null, Null):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
     named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]
@@ -258,7 +249,7 @@ class _Plan:
     ----------
     slopes : float64 [dyad, feature]
         Over the span of the study.
-    draws : Draws
+    draws : NullDraws
     run : callable
     caution, warning : str
         What it cannot find, and what it may find wrongly; empty if nothing.
@@ -271,7 +262,7 @@ class _Plan:
     """
 
     slopes: Floats
-    draws: Draws
+    draws: NullDraws
     run: Callable[..., Arrays]
     caution: str
     warning: str = ""
@@ -280,36 +271,38 @@ class _Plan:
     of_sessions: Sequence[Floats] = ()
 
 
-def _flip_signs(dyads: Dyads, wanted: Wanted) -> _Plan:
-    found, tail, blocks = dyads.slopes, wanted.tail, dyads.blocks
+def _flip_signs(dyads: Dyads, asked: TestSettings) -> _Plan:
+    found, blocks = dyads.slopes, dyads.blocks
     if len(blocks) < 2:
         raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
-    draws = Exchanges.plan(blocks.labels, wanted.n, wanted.seed, list_up_to=list_up_to(wanted.correct))
-    lowest = min_p(draws, tail)
-    _refuse_few_blocks(dyads, lowest, wanted)
+    draws = _planned(Variants(blocks.labels), asked)
+    _refuse_few_blocks(dyads, draws, asked)
     counts = blocks.sums(np.isfinite(found).astype(np.float64)).astype(np.int64)
     sums = blocks.sums(np.nan_to_num(found))
-    of_what: dict[str, Any] = {"tail": tail, "alpha": wanted.alpha, "units": dyads.units}
-    caution = hopeless(lambda some: too_few(draws, count_tested(found), some, **of_what), wanted.correct)
+    caution = attainable(asked, n_tested(found), draws, units=f"{len(blocks)} {dyads.units}")
     there = np.where(counts > 0, sums, np.nan)
     words: dict[str, Any] = {"groups": epoch_and_band(dyads.shape), "counts": counts}
     run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
 
     def interval() -> Arrays:
-        low, high, _ = sign_flip_interval(sums, counts, draws, alpha=wanted.alpha)
-        limits = student_interval(*_mean_and_error(sums, counts), alpha=wanted.alpha)
+        low, high = sign_flip_interval(sums, counts, draws, alpha=asked.alpha)
+        limits = student_interval(*_mean_and_error(sums, counts), alpha=asked.alpha)
         return _named_limits(low, high, *limits)
 
-    drawn = Draws(_SLOPES, draws.n, draws.exact, lowest, draws.seed)
-    return _Plan(found, drawn, run, caution, interval=interval)
+    return _Plan(found, NullDraws.of(_SLOPES, draws, asked), run, caution, interval=interval)
 
 
-def _refuse_few_blocks(dyads: Dyads, lowest: float, wanted: Wanted) -> None:
+def _planned(design: D, asked: TestSettings) -> Draws[D]:
+    return Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
+
+
+def _refuse_few_blocks(dyads: Dyads, draws: Draws[Any], asked: TestSettings) -> None:
     """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
-    if dyads.blocks.shared and lowest > wanted.alpha:
+    lowest = asked.min_p(draws.n + 1)
+    if dyads.blocks.shared and draws.exact and lowest > asked.alpha:
         raise PlanError(
             f"{len(dyads.names)} dyads make only {len(dyads.blocks)} blocks that can be exchanged, so no p falls below "
-            f"{lowest:.3g}, above alpha={wanted.alpha:g}: {dyads.blocks.shared}; record dyads of more people"
+            f"{lowest:.3g}, above alpha={asked.alpha:g}: {dyads.blocks.shared}; record dyads of more people"
         )
 
 
@@ -329,18 +322,18 @@ def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: 
     }  # fmt: skip
 
 
-def _exchange_sessions(dyads: Dyads, wanted: Wanted) -> _Plan:
+def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
     if dyads.blocks.shared:
         raise PlanError(
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
             f"({dyads.blocks.shared}): use kind='sign_flip'"
         )
-    listed = list_up_to(wanted.correct)
-    draws = SessionOrders.plan(dyads.names, dyads.values, dyads.times, wanted.n, wanted.seed, list_up_to=listed)
-    return replace(_of_labels(draws, _ORDER, dyads.slopes, wanted), warning=ORDER_WARNING)
+    draws = _planned(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
+    test = MeanSlope(dyads.values, dyads.times, draws)
+    return replace(_of_labels(test, _ORDER, dyads.slopes, asked), warning=ORDER_WARNING)
 
 
-def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: Wanted) -> _Plan:
+def _exchange_groups(dyads: Dyads, groups: Sequence[str], asked: TestSettings) -> _Plan:
     first, found = in_first(dyads, groups), dyads.slopes
     for name, members in zip(groups, (first, ~first), strict=True):
         n = int(members.sum())
@@ -351,30 +344,36 @@ def _exchange_groups(dyads: Dyads, groups: Sequence[str], wanted: Wanted) -> _Pl
     present = np.isfinite(found)
     enough = (present[first].sum(axis=0) >= 2) & (present[~first].sum(axis=0) >= 2)
     tested = np.where(enough, found, np.nan)
-    listed = list_up_to(wanted.correct)
-    units = _units_of_groups(dyads, first, groups)
-    draws = GroupLabels.plan(values=tested, n=wanted.n, seed=wanted.seed, list_up_to=listed, **units)
-    _refuse_few_blocks(dyads, wanted.sides / draws.n_divisions, wanted)
+    design, unit = _units_of_groups(dyads, first, groups)
+    draws = _planned(design, asked)
+    _refuse_few_blocks(dyads, draws, asked)
+    test = GroupDifference(tested, draws, unit)
 
     def interval() -> Arrays:
-        low, high, _ = group_interval(draws, first, alpha=wanted.alpha)
-        limits = _welch(tested, first, dyads.blocks, wanted.alpha)
-        if units["strata"]:
+        low, high = group_interval(test, first, alpha=asked.alpha)
+        limits = _welch(tested, first, dyads.blocks, asked.alpha)
+        if design.strata:
             limits = (np.full(low.shape, np.nan),) * 2
         return _named_limits(low, high, *limits)
 
-    return replace(_of_labels(draws, _GROUPS, tested, wanted), slopes=found, interval=interval)
+    return replace(_of_labels(test, _GROUPS, tested, asked), slopes=found, interval=interval)
 
 
-def _units_of_groups(dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
-    """What may change groups: whole blocks, or the dyads of each block where every block is in both groups."""
+def _units_of_groups(
+    dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[str]
+) -> tuple[GroupLabels, NDArray[np.int64]]:
+    """
+    What may change groups, and to which unit each dyad belongs, int64 [dyad].
+
+    Whole blocks, or the dyads of each block where every block is in both groups.
+    """
     blocks = dyads.blocks
     several = [np.flatnonzero(blocks.number == at) for at in range(len(blocks))]
     several = [rows for rows in several if len(rows) > 1]
     mixed = [rows for rows in several if 0 < first[rows].sum() < len(rows)]
     if not mixed:
-        of_block = np.array([first[blocks.number == at][0] for at in range(len(blocks))])
-        return {"labels": blocks.labels, "first": of_block, "unit": blocks.number, "strata": ()}
+        of_block = tuple(bool(first[blocks.number == at][0]) for at in range(len(blocks)))
+        return GroupLabels(blocks.labels, of_block), blocks.number
     whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
     if whole:
         one, other = (", ".join(repr(dyads.names[row]) for row in rows[0]) for rows in (mixed, whole))
@@ -386,7 +385,7 @@ def _units_of_groups(dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[st
     for rows in mixed:
         for row in rows:
             strata[row] = blocks.labels[blocks.number[row]]
-    return {"labels": dyads.names, "first": first, "unit": np.arange(len(first)), "strata": tuple(strata)}
+    return GroupLabels(tuple(dyads.names), tuple(first.tolist()), tuple(strata)), np.arange(len(first))
 
 
 def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: float) -> tuple[Floats, Floats]:
@@ -405,43 +404,26 @@ def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: floa
     return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
 
 
-def _of_labels(draws: SessionOrders | GroupLabels, null: NullHypothesis, found: Floats, wanted: Wanted) -> _Plan:
+def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked: TestSettings) -> _Plan:
     """The test by listed or drawn relabellings."""
-    lowest, n_tested = min(1.0, wanted.sides / (draws.n + 1)), count_tested(found)
 
-    def why(some: Sequence[str]) -> str:
-        short = shortfall(draws.n, n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
-        if not short or not draws.exact:
-            return short
-        named = ", ".join(map(repr, some)) or "no correction"
-        return (
-            f"{len(found)} dyads allow only {draws.n + 1} exchanges (smallest p {lowest:.3g}), too few for "
-            f"{n_tested} features tested with {named} at alpha={wanted.alpha:g}; record more or test fewer features"
-        )
+    def run(asked: TestSettings, **words: Any) -> Arrays:
+        return permutation_test(test, asked, **words) | {"n_dyads": np.isfinite(found).sum(axis=0)}
 
-    def run(**words: Any) -> Arrays:
-        n_dyads = np.isfinite(found).sum(axis=0)
-        return drawn_test(draws.statistic, draws.n, exact=draws.exact, **words) | {"n_dyads": n_dyads}
-
-    drawn = Draws(null, draws.n, draws.exact, lowest, draws.seed)
-    return _Plan(found, drawn, run, hopeless(why, wanted.correct))
+    caution = attainable(asked, n_tested(found), test.draws, units=f"{len(found)} dyads")
+    return _Plan(found, NullDraws.of(null, test.draws, asked), run, caution)
 
 
-def _exchange_partners(source: Source, null: Null, dyads: Dyads, wanted: Wanted) -> _Plan:
+def _exchange_partners(source: Source, null: Null, dyads: Dyads, asked: TestSettings) -> _Plan:
     require_match(source.dataset, null)
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
     rows = {name: array[0, place] for name, array in dyad_summary(changes).items()}
-    draws = changes.draws
-    words: dict[str, Any] = {
-        "alpha": wanted.alpha, "sides": wanted.sides, "listed": draws.design if draws.exact else None,
-    }  # fmt: skip
-    n_tested = count_tested(rows["statistic"])
     units = {"null_mean": dyads.span, "null_sd": dyads.span, "z": 1.0, "percentile": 1.0}
     of_rows = {name: rows[name] / unit for name, unit in units.items()}
-    caution = hopeless(lambda some: shortfall(draws.n, n_tested, some, **words), wanted.correct)
-    run, measured = partial(_repair_test, changes), _values_in(null, dyads)
-    drawn = draws_of_repairing(changes, wanted.tail)
+    caution = attainable(asked, n_tested(rows["statistic"]), changes.draws)
+    run, measured = partial(repair_test, changes), _values_in(null, dyads)
+    drawn = draws_of_repairing(changes, asked)
     return _Plan(rows["statistic"], drawn, run, caution, of_rows=of_rows, of_sessions=measured)
 
 
@@ -491,14 +473,8 @@ def _only(null: Null, names: Sequence[str]) -> Null:
     fewer = replace(design, **{name: tuple(getattr(design, name)[row] for row in keep) for name in columns})
     people = [row + start for start in range(0, design.n_people, len(design)) for row in keep]
     values = null.pair_values[:, people][:, :, people]
-    draws = Repairings.plan(fewer, null.draws.n, null.draws.seed)
+    draws = Draws.plan(fewer, null.draws.n, null.draws.seed)
     return replace(null, pair_values=values, draws=draws, valid_fraction=None)
-
-
-def _repair_test(null: Null, **words: Any) -> Arrays:
-    found = repair_test(null, **words)
-    # Its histograms hold 0..1, and a slope may lie outside.
-    return {name: values for name, values in found.items() if name not in ("null_hist", "pooled_statistic")}
 
 
 # --- what may mislead -------------------------------------------------------------------------------------------------

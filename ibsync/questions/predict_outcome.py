@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.cross_validation import PENALTIES, HeldOut
-from ..inference.p_values import clopper_pearson, p_value
-from ..inference.partial_correlation import Shuffles, basis_of, residuals
+from ..inference.partial_correlation import basis_of, residuals
+from ..inference.permutation_test import ListedStatistic, permutation_test
+from ..inference.settings import TestSettings
+from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
+from ..nulls.relabelling import Permutations
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import require_ending, write_whole
 from ..results.findings import number
@@ -168,9 +171,9 @@ def predict_outcome(
     top: int | None = None,
     penalties: Sequence[float] = PENALTIES,
     study: StudyFile | None = None,
-    order: Sequence[str] | None = None,
-    n_perm: int = 999,
-    seed: int = 1,
+    time: Sequence[str] | None = None,
+    n: int = 999,
+    seed: int = 0,
     alpha: float = 0.05,
 ) -> Prediction:
     """
@@ -183,7 +186,7 @@ def predict_outcome(
 
     Parameters
     ----------
-    real, outcome, covariates, outcome_level, lag, study, order
+    real, outcome, covariates, outcome_level, lag, study, time
         As `ibs.outcome`. Features with a missing value in a dyad that enters are left out.
     level : {"mean", "between", "slope"}
         Of synchrony, as `ibs.outcome`.
@@ -193,8 +196,8 @@ def predict_outcome(
         Features that enter the ridge regression, chosen in each fold.
     penalties : sequence of float
         Penalties to choose from in each fold, in units of the number of training dyads; with one nothing is chosen.
-    n_perm, seed : int
-        Permutations and their seed; all are listed where there are no more than `n_perm`.
+    n, seed : int
+        Permutations and their seed; all are listed where there are no more than `n`.
     alpha : float
         Level at which a finding is wanted.
 
@@ -213,22 +216,23 @@ def predict_outcome(
     RuntimeWarning
         If something is left out.
     """
+    asked = TestSettings(n, seed, "greater", (), alpha)
     check_levels(level, outcome_level, lag)
-    _check_words(level, model, top, penalties, alpha)
+    _check_words(level, model, top, penalties)
     dataset = real.dataset if isinstance(real, Result) else real
     needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
-    table = table_of(dataset, outcome, covariates, study, order, needs_time=needs_time)
+    table = table_of(dataset, outcome, covariates, study, time, needs_time=needs_time)
     sample = sample_of(table, level, outcome_level, lag)
     # A dyad that is held out has no intercept of its own: whom it shares a person with is held out too.
     refuse_unusable(replace(sample, strata=[""] * len(sample.units)), table.outcome_name, table.names)
     values, lacking = _complete(sample)
     left_out = "; ".join(filter(None, [sample.left_out, lacking]))
     folds = _folds(table, sample)
-    shuffles = Shuffles.plan(sample.units, sample.strata, n_perm, seed, list_up_to=n_perm)
-    if 1 / (shuffles.n + 1) > alpha:
+    draws = Draws.plan(Permutations(tuple(sample.units), tuple(sample.strata)), n, seed, list_up_to=n)
+    if draws.min_p > alpha:
         raise PlanError(
-            f"{shuffles.n} permutations give no p below {1 / (shuffles.n + 1):.3g}, above alpha={alpha:g}; ask for "
-            "more or record more dyads"
+            f"{draws.n} permutations give no p below {draws.min_p:.3g}, above alpha={alpha:g}; ask for more or record "
+            "more dyads"
         )
     refuse_or_warn("", None, left_out)
     x, used = (values, tuple(map(float, penalties))) if model == "ridge" else (values.mean(axis=1)[:, None], (0.0,))
@@ -237,7 +241,7 @@ def predict_outcome(
     attrs |= {
         "outcome": table.outcome_name, "covariates": table.names, "level": level, "outcome_level": outcome_level,
         "lag": lag, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
-        "n_dyads": len(sample.units), "n_folds": len(folds), "n_draws": shuffles.n, "exact": int(shuffles.exact),
+        "n_dyads": len(sample.units), "n_folds": len(folds), "n_draws": draws.n, "exact": int(draws.exact),
         "seed": seed, "alpha": alpha, "left_out": left_out, "entered": sample.entered,
         "shared_persons": int(sample.shared), "less_null_mean": int("null_mean" in dataset),
         "stream_version": STREAM_VERSION,
@@ -245,10 +249,10 @@ def predict_outcome(
     attrs["tested"] = association_in_words(
         table.outcome_name, table.names, level=level, outcome_level=outcome_level, lag=lag
     )
-    return _predicted(held_out, sample, shuffles, attrs)
+    return _predicted(held_out, sample, draws, asked, attrs)
 
 
-def _check_words(level: str, model: str, top: int | None, penalties: Sequence[float], alpha: float) -> None:
+def _check_words(level: str, model: str, top: int | None, penalties: Sequence[float]) -> None:
     if level == "within":
         raise PlanError("level='within' is not offered for predictions of dyads; use 'mean', 'between' or 'slope'")
     if model not in get_args(Model):
@@ -257,8 +261,6 @@ def _check_words(level: str, model: str, top: int | None, penalties: Sequence[fl
         raise PlanError(f"top={top!r} is a number of features for model='ridge', at least 1; or leave it out")
     if not len(penalties) or not all(np.isfinite(value) and value > 0 for value in penalties):
         raise PlanError(f"penalties={list(penalties)!r} must be numbers above 0")
-    if not 0 < alpha < 1:
-        raise PlanError(f"alpha={alpha!r} must be a number between 0 and 1")
 
 
 def _complete(sample: Sample) -> tuple[Floats, str]:
@@ -285,17 +287,18 @@ def _folds(table: Table, sample: Sample) -> list[NDArray[np.int64]]:
     return folds
 
 
-def _predicted(held_out: HeldOut, sample: Sample, shuffles: Shuffles, attrs: dict[str, Any]) -> Prediction:
+def _predicted(
+    held_out: HeldOut, sample: Sample, draws: Draws[Permutations], asked: TestSettings, attrs: dict[str, Any]
+) -> Prediction:
     import pandas as pd
 
     y = sample.outcome
     predicted, baseline = (values[0] for values in held_out.predict(y[None]))
-    observed = float(held_out.r_squared(y[None])[0])
     left = residuals(y, basis_of(np.column_stack([np.ones(len(y)), sample.covariates])))
-    drawn = held_out.r_squared(y - left + left[shuffles.orders(1, shuffles.n + 1)])
-    b = np.array([(drawn >= observed - 1e-10 * max(1.0, abs(observed))).sum()])
-    p = float(p_value(b, shuffles.n)[0])
-    low, high = (float(limit[0]) for limit in clopper_pearson(b, shuffles.n))
+    r2 = held_out.r_squared(np.vstack([y, y - left + left[draws.take(1, draws.n + 1)]]))
+    tolerance = 1e-10 * np.maximum(1.0, np.abs(r2[:1]))
+    found = permutation_test(ListedStatistic(r2[:, None], exact=draws.exact, tolerance=tolerance), asked)
+    p, low, high = (float(found[name][0]) for name in ("p", "p_low", "p_high"))
     of_fold = np.empty(len(y), np.int64)
     for place, held in enumerate(held_out.folds):
         of_fold[held] = place + 1
@@ -305,5 +308,4 @@ def _predicted(held_out: HeldOut, sample: Sample, shuffles: Shuffles, attrs: dic
     added, wanted = predicted - baseline, y - baseline
     varies = min(np.ptp(added), np.ptp(wanted)) > 0
     correlation = float(np.corrcoef(added, wanted)[0, 1]) if varies else float("nan")
-    limits = (p, p) if shuffles.exact else (low, high)
-    return Prediction(table, observed, p, *limits, correlation, drawn, attrs)
+    return Prediction(table, float(r2[0]), p, low, high, correlation, r2[1:], attrs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import factorial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
-from ..inference.attainable import hopeless, shortfall
-from ..inference.p_values import check_corrections
-from ..inference.partial_correlation import Shuffles
-from ..inference.permutation_test import drawn_test
+from ..inference.attainable import attainable
+from ..inference.permutation_test import permutation_test
+from ..inference.settings import TestSettings
 from ..inference.social_relations import (
     PARTS,
     Block,
@@ -26,13 +24,13 @@ from ..inference.social_relations import (
     ScatteredValues,
     variance_parts,
 )
+from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import list_up_to
 from ..results.layout import FEATURE, unit_rows
-from ..results.record import Draws, Quantity, Record, Words
+from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
-from .group_test import DEFAULT_CORRECTIONS, neighbour_graph, refuse_or_warn
+from .group_test import neighbour_graph, refuse_or_warn
 from .session_times import Source
 from .transfer_persons import Meeting, Turned, near_name
 
@@ -74,8 +72,8 @@ def relations(
     part: Part = "relationship",
     *,
     persons: str | None = None,
-    n_perm: int = 10_000,
-    seed: int = 1,
+    n: int = 10_000,
+    seed: int = 0,
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
     neighbours: Sequence[tuple[str, str]] | None = None,
@@ -99,7 +97,7 @@ def relations(
         What is tested; "relationship" needs two sessions of all dyads.
     persons : str, optional
         Role of those whose channels stand first, in a block. By default that of the first person of the first row.
-    n_perm, seed : int
+    n, seed : int
         Draws and their seed; all are listed where they are few.
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
         Corrections over all channel pairs x bands x epochs. One that is named must be able to find something at
@@ -131,14 +129,14 @@ def relations(
     RuntimeWarning
         If a session or feature is left out, or no single finding could survive the default corrections.
     """
-    names = DEFAULT_CORRECTIONS if correct is None else correct
-    check_corrections(names)
+    asked = TestSettings(n, seed, "greater", correct, alpha, neighbours)
     if part not in get_args(Part):
         raise PlanError(f"part={part!r} is unknown; valid are {', '.join(map(repr, get_args(Part)))}")
     table = _Table.of(Source.of(real), persons)
-    draws = _draws(table, part, n_perm, seed, min(LIST_UP_TO, list_up_to(names)))
-    lowest = _min_p(table.design, part, draws.shuffles)
-    caution = hopeless(partial(_too_few, table, draws.shuffles, lowest, alpha), names)
+    test = _test(table, part, asked)
+    n_ways = _n_ways(table.design, part, test.draws)
+    n_tested = int(np.isfinite(table.values).all(axis=(0, 1, 2)).sum())
+    caution = attainable(asked, n_tested, test.draws, n_ways=n_ways, units=f"{len(table.pairs)} dyads")
     refuse_or_warn(caution, correct, table.left_out)
     told = {
         "part": part, "design": "round robin" if isinstance(table.design, RoundRobin) else "block",
@@ -146,16 +144,12 @@ def relations(
         "n_dyads": len(table.pairs), "taken_off": table.source.null_words,
     }  # fmt: skip
     measure = measure_in(table.source.dataset.attrs)
-    drawn = Draws(_NULLS[part], draws.shuffles.n, draws.shuffles.exact, lowest, seed)
     record = Record(
-        "relations", drawn, _words(told, measure), "greater", names, alpha, measure.name, {"relations": told},
-        caution=caution, left_out=table.left_out,
+        "relations", NullDraws.of(_NULLS[part], test.draws, asked, n_ways), _words(told, measure), asked, measure.name,
+        {"relations": told}, caution=caution, left_out=table.left_out,
     )  # fmt: skip
     rows = _result_rows(table)
-    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
-    found = drawn_test(
-        draws.statistic, draws.shuffles.n, exact=draws.shuffles.exact, tail="greater", correct=names, graph=graph
-    )
+    found = permutation_test(test, asked, graph=neighbour_graph([rows], asked))
     n_dyads = np.where(np.isfinite(found["group_statistic"]), len(table.pairs), 0)
     return build_result(rows, found | {"n_dyads": n_dyads}, record)
 
@@ -360,8 +354,9 @@ def _grids(
 # --- what is tested ---------------------------------------------------------------------------------------------------
 
 
-def _draws(table: _Table, part: Part, n: int, seed: int, most: int) -> RelabelledSessions | ScatteredValues:
-    """Draws in which the part is broken up."""
+def _test(table: _Table, part: Part, asked: TestSettings) -> RelabelledSessions | ScatteredValues:
+    """The variance of a part, with draws in which the part is broken up."""
+    most = min(LIST_UP_TO, list_up_to(asked.corrections))
     design = table.design
     if part == "relationship":
         if len(table.rows) < 2:
@@ -370,30 +365,16 @@ def _draws(table: _Table, part: Part, n: int, seed: int, most: int) -> Relabelle
                 "or test part='person'"
             )
         places = RelabelledSessions.places(design, list(table.rows))
-        shuffles = Shuffles.plan(*places, n, seed, list_up_to=most)
-        return RelabelledSessions(design, design.effects(table.values).relationship, shuffles)
-    shuffles = Shuffles.plan(*ScatteredValues.places(design, part), n, seed, list_up_to=most)
-    return ScatteredValues(design, part, table.values.mean(axis=0), shuffles)
+        draws = Draws.plan(places, asked.n, asked.seed, list_up_to=most)
+        return RelabelledSessions(design, design.effects(table.values).relationship, draws)
+    draws = Draws.plan(ScatteredValues.places(design, part), asked.n, asked.seed, list_up_to=most)
+    return ScatteredValues(design, part, table.values.mean(axis=0), draws)
 
 
-def _min_p(design: Block | RoundRobin, part: Part, shuffles: Shuffles) -> float:
-    """Smallest p that the draws can give: people under other names have the same variance."""
+def _n_ways(design: Block | RoundRobin, part: Part, draws: Draws[Any]) -> int:
+    """Draws that differ, the observed one included: people under other names have the same variance."""
     alike = {"relationship": 1, "person": factorial(design.n_persons), "partner": factorial(design.n_partners)}[part]
-    return (alike if shuffles.exact else 1) / (shuffles.n + 1)
-
-
-def _too_few(table: _Table, shuffles: Shuffles, lowest: float, alpha: float, some: Sequence[str]) -> str:
-    """Why a lone finding could not be seen, in one sentence; empty if it could."""
-    n_ways = round(1 / lowest)
-    n_tested = int(np.isfinite(table.values).all(axis=(0, 1, 2)).sum())
-    short = shortfall(n_ways - 1, n_tested, some, alpha=alpha)
-    if not short or not shuffles.exact:
-        return short
-    named = ", ".join(map(repr, some)) or "no correction"
-    return (
-        f"{len(table.pairs)} dyads can be exchanged in only {n_ways} ways that differ (smallest p {lowest:.3g}), too "
-        f"few for {n_tested} features tested with {named} at alpha={alpha:g}; record more people or test fewer features"
-    )
+    return (draws.n + 1) // (alike if draws.exact else 1)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

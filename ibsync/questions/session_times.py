@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..nulls.labels import slopes
+from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW, refuse_rows_twice, tested_values
 from ..results.result import Result
 from ..results.wording import null_in_words

@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from ..coupling.measures import Measure, measure_in
 from ..errors import PlanError
 from ..inference.associations import Associations
-from ..inference.attainable import hopeless, min_p, shortfall, too_few
-from ..inference.p_values import check_corrections
-from ..inference.partial_correlation import LEAST_UNITS, Shuffles, basis_of, residuals
-from ..inference.permutation_test import drawn_test
+from ..inference.attainable import attainable, n_tested
+from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
+from ..inference.permutation_test import permutation_test
+from ..inference.settings import TestSettings
 from ..inference.signflip import exchange_test
+from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import Exchanges, list_up_to
+from ..nulls.relabelling import Permutations, Variants
 from ..nulls.tails import Tail
 from ..results.layout import ROW, unit_rows
-from ..results.record import ABSOLUTE, ASSOCIATED, COMPARED, Draws, Quantity, Record, Words
+from ..results.record import ASSOCIATED, COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
-from .group_test import DEFAULT_CORRECTIONS, epoch_and_band, neighbour_graph, refuse_or_warn
+from .group_test import epoch_and_band, neighbour_graph, refuse_or_warn
 from .outcome import FREEDMAN_LANE
 from .outcome_table import mean, named, number_of
 from .session_times import Source
-from .settings import Wanted, count_tested
 from .transfer_persons import Gain, Persons, Which, meetings_of, near_name
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def transfer(
     change: bool = False,
     covariates: Covariates = (),
     time: str | Mapping[str, float] = "session",
-    n_perm: int = 10_000,
-    seed: int = 1,
+    n: int = 10_000,
+    seed: int = 0,
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
@@ -112,7 +112,7 @@ def transfer(
     time : "session" or mapping of session to number
         When each session took place: the number in its label, or as given. Probes whose sessions have no number are all
         taken, which the result says.
-    n_perm, seed : int
+    n, seed : int
         Draws and their seed; all are listed where they are few.
     tail : {"two-sided", "greater", "less"}
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
@@ -147,14 +147,12 @@ def transfer(
     RuntimeWarning
         If anything is left out, or no single finding could survive the default corrections.
     """
-    names = DEFAULT_CORRECTIONS if correct is None else correct
-    _check_words(kind, gain, tail)
-    check_corrections(names)
+    asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
+    _check_words(kind, gain)
     source = Source.of(real)
     persons = Persons.of(source, meetings_of(source, trained, probe), gain, time)
     held = [_covariate(source, persons, name, values) for name, values in named(covariates)]
-    wanted = Wanted(n_perm, seed, names, tail, alpha)
-    plan = _changes(persons, held, wanted) if kind == "change" else _associations(persons, change, held, wanted)
+    plan = _changes(persons, held, asked) if kind == "change" else _associations(persons, change, held, asked)
     refuse_or_warn(plan.caution, correct, plan.left_out)
     told = {
         **plan.told, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
@@ -162,12 +160,11 @@ def transfer(
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs)
     record = Record(
-        "transfer", plan.draws, _words(told, measure, tail, raw=not source.null_kind), tail, names, alpha, measure.name,
+        "transfer", plan.draws, _words(told, measure, tail, raw=not source.null_kind), asked, measure.name,
         {"transfer": told}, caution=plan.caution, left_out=plan.left_out, entered=_entered(told), unit="person",
     )  # fmt: skip
     rows = _rows(source, plan)
-    graph = neighbour_graph([rows], neighbours) if {"cluster", "tfce"} & set(names) else None
-    return build_result(rows, plan.run(tail=tail, correct=names, graph=graph), record)
+    return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)), record)
 
 
 def _entered(told: Mapping[str, Any]) -> str:
@@ -204,7 +201,6 @@ def _words_of_change(told: Mapping[str, Any], measure: Measure, tail: Tail, befo
         statistic=Quantity(f"change of {measure.words}", measure.unit),
         name="change",
         not_excluded=leaves_open,
-        two_sided=ABSOLUTE,
     )
 
 
@@ -240,8 +236,8 @@ def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before
     )
 
 
-def _check_words(kind: str, gain: str, tail: str) -> None:
-    for name, value, known in (("kind", kind, Kind), ("gain", gain, Gain), ("tail", tail, Tail)):
+def _check_words(kind: str, gain: str) -> None:
+    for name, value, known in (("kind", kind, Kind), ("gain", gain, Gain)):
         if value not in get_args(known):
             raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, get_args(known)))}")
 
@@ -284,7 +280,7 @@ class _Plan:
     tested : float64 [person, feature]
         What is tested of them.
     run : callable
-    draws : Draws
+    draws : NullDraws
     told : mapping
         What its sentences say.
     caution, left_out : str
@@ -293,13 +289,13 @@ class _Plan:
     persons: Persons
     tested: Floats
     run: Callable[..., Arrays]
-    draws: Draws
+    draws: NullDraws
     told: Mapping[str, Any]
     caution: str
     left_out: str
 
 
-def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
+def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floats]], asked: TestSettings) -> _Plan:
     """Partial correlation of gain with probe, by permutation over persons."""
     goal = persons.probe - persons.before if change else persons.probe
     present = _present(persons, goal, change, needs_gain=True)
@@ -314,41 +310,23 @@ def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floa
                         f"{_lacking(persons, present)}")  # fmt: skip
     chosen, labels = persons.only(kept), [str(strata[k]) for k in kept]
     nuisance = _nuisance(labels, [(name, values[kept]) for name, values in held])
-    shuffles = Shuffles.plan(
-        chosen.names, labels, wanted.n, wanted.seed, list_up_to=min(LIST_UP_TO, list_up_to(wanted.correct))
-    )
-    test = Associations(chosen.gains.values, goal[kept], nuisance, shuffles)
-    lowest = min(1.0, wanted.sides / (shuffles.n + 1))
-    caution = hopeless(partial(_too_few, test, lowest, wanted), wanted.correct)
-    draws = Draws(_GAIN, shuffles.n, shuffles.exact, lowest, wanted.seed)
+    most = min(LIST_UP_TO, list_up_to(asked.corrections))
+    draws = Draws.plan(Permutations(tuple(chosen.names), tuple(labels)), asked.n, asked.seed, list_up_to=most)
+    test = Associations(chosen.gains.values, goal[kept], nuisance, draws)
+    caution = attainable(asked, test.n_tested, draws, units=f"{len(kept)} persons")
     told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
-    run = partial(_associate, test, chosen.gains.error, 1 - wanted.alpha)
-    return _Plan(
-        chosen, goal[kept], run, draws, told | _counts(chosen, wanted), caution, _left_out(persons, present)
-    )  # fmt: skip
+    told |= _counts(chosen, asked)
+    run, drawn = partial(_associate, test, chosen.gains.error), NullDraws.of(_GAIN, draws, asked)
+    return _Plan(chosen, goal[kept], run, drawn, told, caution, _left_out(persons, present))
 
 
-def _associate(test: Associations, error: Floats, level: float, **words: Any) -> Arrays:
-    found = drawn_test(test.statistic, test.shuffles.n, exact=test.shuffles.exact, **words)
-    low, high = test.interval(level)
-    more = {"slope_low": low, "slope_high": high, "gain_reliability": test.reliability(error), "n_dyads": test.n_units}
-    return found | test.slopes() | more
+def _associate(test: Associations, error: Floats, asked: TestSettings, **words: Any) -> Arrays:
+    low, high = test.interval(alpha=asked.alpha)
+    more = {"slope_low": low, "slope_high": high, "gain_reliability": test.reliability(error)}
+    return permutation_test(test, asked, **words) | more
 
 
-def _too_few(test: Associations, lowest: float, wanted: Wanted, some: Sequence[str]) -> str:
-    """Why a lone finding could not be seen, in one sentence; empty if it could."""
-    short = shortfall(test.shuffles.n, test.n_tested, some, alpha=wanted.alpha, sides=wanted.sides)
-    if not short or not test.shuffles.exact:
-        return short
-    named = ", ".join(map(repr, some)) or "no correction"
-    return (
-        f"{len(test.shuffles.units)} persons allow only {test.shuffles.n + 1} permutations (smallest p {lowest:.3g}), "
-        f"too few for {test.n_tested} features tested with {named} at alpha={wanted.alpha:g}; record more persons or "
-        "test fewer features"
-    )
-
-
-def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: Wanted) -> _Plan:
+def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], asked: TestSettings) -> _Plan:
     """Mean change with probe partners from before training to after, by sign flips."""
     if held:
         raise PlanError("covariates are held constant in an association: leave them out of kind='change'")
@@ -362,28 +340,20 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], wanted: Wante
         why = f"all persons share probe partners ({shared}), whose own change cannot be told from theirs"
         raise PlanError(f"a mean change needs two units: {why if kept else _lacking(persons, present)}")
     values = np.stack([mean(goal[kept][unit], 0) for unit in units])
-    draws = Exchanges.plan(
-        [min(chosen.names[k] for k in unit) for unit in units],
-        wanted.n,
-        wanted.seed,
-        list_up_to=list_up_to(wanted.correct),
-    )
-    n_tested = count_tested(values)
-    caution = hopeless(
-        lambda some: too_few(draws, n_tested, some, tail=wanted.tail, alpha=wanted.alpha), wanted.correct
-    )
-    drawn = Draws(_CHANGE, draws.n, draws.exact, min_p(draws, wanted.tail), wanted.seed)
-    run = partial(
-        exchange_test, np.stack([values, -values], axis=1), draws, groups=epoch_and_band(persons.turned.shape)
-    )
-    told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, wanted)
+    design = Variants(tuple(min(chosen.names[k] for k in unit) for unit in units))
+    draws = Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
+    caution = attainable(asked, n_tested(values), draws, units=f"{len(units)} persons")
+    groups = epoch_and_band(persons.turned.shape)
+    run = partial(exchange_test, np.stack([values, -values], axis=1), draws, groups=groups)
+    told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, asked)
+    drawn = NullDraws.of(_CHANGE, draws, asked)
     return _Plan(chosen, goal[kept], run, drawn, told, caution, _left_out(persons, present))
 
 
-def _counts(persons: Persons, wanted: Wanted) -> dict[str, Any]:
+def _counts(persons: Persons, asked: TestSettings) -> dict[str, Any]:
     """How much entered, and whether times told which probes came after."""
     return {
-        "n_persons": len(persons.names), "after": int(persons.after), "level": 1 - wanted.alpha,
+        "n_persons": len(persons.names), "after": int(persons.after), "level": 1 - asked.alpha,
         **{f"n_{kind}": sum(persons.count(kind)) for kind in ("trained", "probe", "before")},
         **{f"n_{kind}_partners": len(_union(own[kind] for own in persons.partners)) for kind in ("trained", "probe")},
     }  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..nulls.labels import slopes
+from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW
 from .outcome_table import mean
 from .session_times import Source, numbers_of, refuse_one_time_twice, times_of

@@ -13,10 +13,11 @@ import numpy as np
 
 from ..errors import InputError, PlanError
 from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
+from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import Null
-from ..nulls.repairing import Draws, Repairing
+from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
 from .netcdf import encode_attrs, load_datasets, save_dataset
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..inference.settings import TestSettings
+from ..nulls.draws import Draws
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.tails import Tail
@@ -14,8 +16,6 @@ COMPARED: dict[Tail, str] = {"greater": "above", "less": "below", "two-sided": "
 """Tails, to be followed by what a value is compared with."""
 ASSOCIATED: dict[Tail, str] = {"greater": "a positive", "less": "a negative", "two-sided": "an"}
 """Tails, to be followed by "association"."""
-DOUBLED, ABSOLUTE = ", twice that of the smaller tail", " in absolute value"
-"""How a two-sided p is taken."""
 
 SETTINGS = (
     "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "lag",
@@ -55,8 +55,6 @@ class Words:
         What a small p leaves open; that of the null where it is empty.
     references : tuple of str
         Works that the procedure cites.
-    two_sided : str
-        `DOUBLED` or `ABSOLUTE`.
     """
 
     subject: str
@@ -69,11 +67,10 @@ class Words:
     finding: str = ""
     not_excluded: str = ""
     references: tuple[str, ...] = ()
-    two_sided: str = DOUBLED
 
 
 @dataclass(frozen=True)
-class Draws:
+class NullDraws:
     """The null of a test and its draws: how many, whether these are all, the smallest p they allow, their seed."""
 
     null: NullHypothesis
@@ -81,6 +78,11 @@ class Draws:
     exact: bool
     min_p: float
     seed: int
+
+    @classmethod
+    def of(cls, null: NullHypothesis, draws: Draws[Any], test: TestSettings, n_ways: int | None = None) -> NullDraws:
+        """From the draws of a test, of which `n_ways` differ (by default all)."""
+        return cls(null, draws.n, draws.exact, test.min_p(n_ways or draws.n + 1), draws.seed)
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,10 @@ class Record:
     ----------
     question : str
         Name of the public function.
-    draws : Draws
+    draws : NullDraws
     words : Words
-    tail : str
-    correct : sequence of str
-        Corrections.
-    alpha : float
-        Level of the test.
+    test : TestSettings
+        Tail, corrections and level.
     measure : str
         Number of the coupling that was tested.
     settings : mapping
@@ -114,11 +113,9 @@ class Record:
     """
 
     question: str
-    draws: Draws
+    draws: NullDraws
     words: Words
-    tail: Tail
-    correct: Sequence[str]
-    alpha: float
+    test: TestSettings
     measure: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     caution: str = ""
@@ -133,16 +130,17 @@ class Record:
         """The attributes of its result, whose rows are of a signal."""
         words, draws = self.words, self.draws
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        apart = ("draws", "words", "settings", *["warning"] * (not self.warning))
+        apart = ("draws", "words", "test", "settings", *["warning"] * (not self.warning))
         plain = {name: value for name, value in plain.items() if name not in apart}
         return {
-            **self.settings, **plain, "correct": list(self.correct),
+            **self.settings, **plain, "tail": self.test.tail, "correct": list(self.test.corrections),
+            "alpha": self.test.alpha,
             "corrected_over": list(self.corrected_over) or [signal],
             "null_kind": draws.null.kind, "null_name": draws.null.name, "n_draws": draws.n, "exact": int(draws.exact),
             "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject,
             "finding": words.finding or words.tested,
             "hypothesis": f"Tested: {words.tested}, against the hypothesis that {draws.null.statement}",
             "not_excluded": words.not_excluded or draws.null.not_excluded, "procedure": words.procedure,
-            "statistic": words.name, "two_sided": words.two_sided, "references": list(words.references),
+            "statistic": words.name, "references": list(words.references),
             "stream_version": STREAM_VERSION,
         }  # fmt: skip

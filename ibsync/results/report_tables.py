@@ -26,7 +26,7 @@ _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t"
 _CORRECTED = ("p_fdr", "p_max", "p_cluster", "p_tfce")
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
-    "not_excluded", "procedure", "statistic", "two_sided", "references", "null_name",
+    "not_excluded", "procedure", "statistic", "references", "null_name",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..coupling.measures import needs_shares
 from ..coupling.spec import WTC
 from ..errors import PlanError
-from ..nulls.random_streams import split_seed
+from ..inference.settings import TestSettings
 from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
@@ -55,7 +55,7 @@ def calibrate(
     *,
     kind: str = "repair",
     n_sims: int = 200,
-    n_draws: int | None = None,
+    n: int | None = None,
     couplings: Sequence[float] = COUPLINGS,
     alpha: float = 0.05,
     signal: str = "hbo",
@@ -81,7 +81,7 @@ def calibrate(
         As `Study.null`.
     n_sims : int
         Simulations without interaction; a quarter as many are made for each coupling.
-    n_draws : int, optional
+    n : int, optional
         Draws of each simulated test; by default 999 re-pairings (all, where there are fewer), or 39 surrogates.
     couplings : sequence of float
         Coherency of two people in every band, 0 to 1, put into one of the channel pairs; may be empty.
@@ -105,7 +105,7 @@ def calibrate(
     """
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     design = Design(
-        spec=spec, kind=kind, n_draws=few if n_draws is None else n_draws, alpha=alpha, signal=signal, pairs=pairs,
+        spec=spec, kind=kind, n_draws=few if n is None else n, alpha=alpha, signal=signal, pairs=pairs,
         epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
@@ -142,20 +142,18 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
     if not design.spec.bands:
         raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
     needs_shares(design.measure)
-    split_seed(design.seed)
+    TestSettings(design.n_draws, design.seed, "greater", ("max",), design.alpha)
     require_within(design.within)
     for word in design.options:
         if word not in FAMILY_OPTIONS.get(design.kind, ()):
             raise PlanError(f"option {word!r} does not belong to kind {design.kind!r}: leave it out")
-    if not 0 < design.alpha < 1:
-        raise PlanError(f"alpha must lie between 0 and 1, got {design.alpha!r}")
     if n_sims < 1:
         raise PlanError(f"n_sims must be at least 1, got {n_sims!r}: 200 are usual")
-    if not 1 <= design.n_draws <= REPAIRINGS:
-        raise PlanError(f"n_draws must lie between 1 and {REPAIRINGS}, got {design.n_draws!r}")
+    if design.n_draws > REPAIRINGS:
+        raise PlanError(f"n must lie between 1 and {REPAIRINGS}, got {design.n_draws!r}")
     if design.alpha * (design.n_draws + 1) < 1 - 1e-12:
         raise PlanError(
-            f"{design.n_draws} draws cannot give a p of {design.alpha:g}: take n_draws of at least "
+            f"{design.n_draws} draws cannot give a p of {design.alpha:g}: take n of at least "
             f"{int(np.ceil(1 / design.alpha * (1 - 1e-12))) - 1}"
         )
     for g in couplings:

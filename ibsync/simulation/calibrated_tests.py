@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ..coupling.spec import WTC, Band
 from ..errors import InputError, PlanError
-from ..inference.p_values import single_step_p
+from ..inference.permutation_test import ListedStatistic, permutation_test
 from ..inference.repaired_test import repair_test
-from ..nulls.counts import tie_tolerance
+from ..inference.settings import TestSettings
+from ..nulls.draws import Draws
 from ..nulls.random_streams import entity_id
 from ..nulls.repaired_null import Null
-from ..nulls.repairing import Draws, Repairing
+from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
 from ..study.epochs import EpochWords, common_epochs, epoch_names
@@ -40,6 +41,8 @@ from .pseudo_dyads import (
 )
 
 Floats = NDArray[np.float64]
+
+_LARGEST = TestSettings(tail="greater", correct=("max",))
 
 MOST_PAIRS = 4
 """Channel pairs of a pseudo-dyad; more would make calibration as long as the analysis."""
@@ -100,7 +103,7 @@ class RepairedStudies:
             f"Level: the {len(whole)} dyads were split into halves at random, and first persons of one half put "
             f"together with second persons of the other, who never met: studies of {halved} dyads with p-values no "
             f"smaller than {1 / (self.n_draws + 1):.2g}, over all channel pairs asked for (re-pairings of all "
-            f"{len(whole)} dyads allow {1 / whole.n_repairings:.2g}). As partners are put together at random, such a "
+            f"{len(whole)} dyads allow {1 / whole.n_ways:.2g}). As partners are put together at random, such a "
             "test is at its level whoever the people are: what this shows is how fine its p-values are. Power: studies "
             f"of {len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
         )
@@ -119,9 +122,9 @@ class RepairedStudies:
         null = replace(null, draws=self._draws(null.design, simulation))
         return bool(np.nanmin(_family_wise(null).reshape(shape)[:, 0, 0]) <= design.alpha)
 
-    def _draws(self, design: Repairing, simulation: int) -> Draws:
+    def _draws(self, design: Repairing, simulation: int) -> Draws[Repairing]:
         n = self._design.n_draws
-        return Draws.plan(design, n, drawn_seed(self._design.seed, simulation), enumerate_up_to=n)
+        return Draws.plan(design, n, drawn_seed(self._design.seed, simulation), list_up_to=n)
 
     def _halved(self, simulation: int) -> Null:
         """A study of the first persons of one half and the second persons of the other."""
@@ -280,20 +283,7 @@ def largest_p(values: Floats) -> Floats:
 
     Row 0 is the observed one; where it is missing p is NaN.
     """
-    out = np.full(values.shape[1], np.nan)
-    tested = np.isfinite(values[0])
-    if not tested.any():
-        return out
-    drawn = values[:, tested]
-    # Over all rows alike: which of them is the observed one must make no difference.
-    mean, sd = np.nanmean(drawn, axis=0), np.nanstd(drawn, axis=0)
-    tolerance = tie_tolerance(drawn[0], np.dtype(np.float32))
-    varies = sd > tolerance
-    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies)
-    z = (drawn - mean) * scale
-    z[np.isnan(z)] = -np.inf
-    out[tested] = single_step_p(z[0], z[1:].max(axis=1), np.where(varies, tolerance * scale, 1.0))
-    return out
+    return np.asarray(permutation_test(ListedStatistic(values), _LARGEST)["p_max_single"])
 
 
 def rank_of(p: Floats, n_draws: int) -> int:
@@ -302,7 +292,7 @@ def rank_of(p: Floats, n_draws: int) -> int:
 
 
 def _family_wise(null: Null) -> Floats:
-    p = np.asarray(repair_test(null, correct=("max",), workers=1)["p_max_single"])
+    p = np.asarray(repair_test(null, _LARGEST, workers=1)["p_max_single"])
     if np.isnan(p).all():
         raise InputError("no feature of the study has a value: see ibsync check")
     return p

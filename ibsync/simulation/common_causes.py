@@ -15,6 +15,7 @@ from ..coupling.transform.signals import FINE, prepare
 from ..errors import InputError
 from ..inference.p_values import p_value
 from ..inference.repaired_test import repair_test
+from ..inference.settings import TestSettings
 from ..nulls.random_streams import Purpose, entity_id, integers, permutations, purpose_word, stream
 from ..nulls.repaired_null import Null
 from ..recordings.recording import DyadRow
@@ -179,7 +180,7 @@ def shared_physiology(
         spec, kind="repair", n=N_DRAWS, within=within, seed=seed, epochs=epochs, backend=backend
     )
     assert isinstance(null, Null)
-    return float(np.nanmin(repair_test(null, correct=("max",))["p_max_single"]))
+    return float(np.nanmin(repair_test(null, TestSettings(tail="greater", correct=("max",)))["p_max_single"]))
 
 
 def _auxiliary(physiology: Mapping[str, ArrayLike], name: str, n_samples: int) -> NDArray[np.float32]:

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..inference.attainable import min_p
 from ..inference.p_values import clopper_pearson
 from ..inference.partial_correlation import LEAST_UNITS as LEAST_OF_OUTCOME
-from ..inference.partial_correlation import FreedmanLane, Shuffles
+from ..inference.partial_correlation import FreedmanLane
+from ..inference.permutation_test import permutation_test
+from ..inference.settings import TestSettings
 from ..inference.signflip import exchange_test
-from ..nulls.labels import slopes
-from ..nulls.random_streams import split_seed
-from ..nulls.relabelling import LEAST_UNITS, Exchanges
-from ..nulls.tails import Tail
+from ..inference.slopes import slopes
+from ..nulls.draws import D, Draws
+from ..nulls.relabelling import LEAST_UNITS, Permutations, Variants
+from ..nulls.tails import Tail, n_sides
 from ..recordings.progress import with_bar
 from ..recordings.whole_files import JsonFile
 from .checks import is_whole, whole
@@ -57,13 +58,13 @@ class StudyPower(JsonFile):
         Power that is asked for.
     model : SynchronyModel
         What was simulated.
-    n_perm, seed : int
+    n, seed : int
         Permutations of each test, and what everything random follows from.
     """
 
     test: str
     level: str
-    tail: str
+    tail: Tail
     alpha: float
     dyads: tuple[int, ...]
     sessions: tuple[int, ...]
@@ -71,7 +72,7 @@ class StudyPower(JsonFile):
     n_sims: int
     wanted: float
     model: SynchronyModel = field(repr=False)
-    n_perm: int
+    n: int
     seed: int
 
     @property
@@ -164,7 +165,7 @@ class StudyPower(JsonFile):
         settings = {f"growth {name}": value for name, value in course.items()}
         settings |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
         words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items())
-        return f"{self.n_sims} studies for each number, {self.n_perm} permutations, seed {self.seed}; {words}."
+        return f"{self.n_sims} studies for each number, {self.n} permutations, seed {self.seed}; {words}."
 
 
 def _plain(value: object) -> str:
@@ -183,14 +184,8 @@ def _least_p(n_dyads: int, of: StudyPower) -> float:
     n_units = len({of.model.roster.names(dyad)[2] for dyad in range(n_dyads)})
     if n_units < LEAST_UNITS:
         return 1.0
-    draws = Exchanges.plan(_labels(n_units), of.n_perm, of.seed, list_up_to=of.n_perm)
-    return min_p(draws, _tail(of.tail))
-
-
-def _tail(word: str) -> Tail:
-    if word not in get_args(Tail):
-        raise PlanError(f"tail={word!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
-    return word  # type: ignore[return-value]
+    draws = Draws.plan(Variants(tuple(_labels(n_units))), of.n, of.seed, list_up_to=of.n)
+    return min(1.0, n_sides(of.tail) * draws.min_p)
 
 
 def study_power(
@@ -205,7 +200,7 @@ def study_power(
     tail: Tail = "two-sided",
     wanted: float = WANTED_POWER,
     n_sims: int = 500,
-    n_perm: int = 999,
+    n: int = 999,
     seed: int = 0,
     progress: bool = False,
 ) -> StudyPower:
@@ -234,7 +229,7 @@ def study_power(
         Power that is asked for.
     n_sims : int
         Studies for each number of dyads and sessions.
-    n_perm : int
+    n : int
         Permutations of each test; all are listed where there are no more than that.
     seed : int
         Everything random follows from it.
@@ -254,15 +249,15 @@ def study_power(
     --------
     >>> from ibsync import Growth
     >>> model = SynchronyModel(growth=Growth(mean=0.03, sd=0.01), noise_sd=0.04)
-    >>> study_power(model, [8, 12], [4], n_sims=100, n_perm=199).enough
+    >>> study_power(model, [8, 12], [4], n_sims=100, n=199).enough
     {4: 8}
     """
     n_dyads, n_sessions = _rising("dyads", dyads), _rising("sessions", sessions)
     if not isinstance(model, SynchronyModel):
         raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
-    tested = _Tested(model, *_relation(model, test, outcome, level), alpha, _tail(tail), n_perm)
+    asked = TestSettings(n, seed, tail, ("max",) if model.n_pairs > 1 else (), alpha)
+    tested = _Tested(model, *_relation(model, test, outcome, level), asked)
     _check(tested, n_dyads, n_sessions, wanted, n_sims)
-    split_seed(seed)
     cells = [(n, s) for n in n_dyads for s in n_sessions]
     jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
     found = [
@@ -272,7 +267,7 @@ def study_power(
     return StudyPower(
         test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
         found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
-        n_perm=n_perm, seed=seed,
+        n=n, seed=seed,
     )  # fmt: skip
 
 
@@ -286,13 +281,7 @@ class _Tested:
     model: SynchronyModel
     outcome: str | None
     level: Level | None
-    alpha: float
-    tail: Tail
-    n_perm: int
-
-    @property
-    def correct(self) -> tuple[str, ...]:
-        return ("max",) if self.model.n_pairs > 1 else ()
+    asked: TestSettings
 
     def finds(self, n_dyads: int, n_sessions: int, seed: tuple[int, ...]) -> bool:
         """Whether the first channel pair is found in one study."""
@@ -300,7 +289,7 @@ class _Tested:
         run = self._plasticity if self.outcome is None else self._outcome
         # One seed for all tests would tie them to one set of draws.
         p = run(drawn, seed[-1])
-        return bool(p <= self.alpha * (1 + 1e-12))
+        return bool(p <= self.asked.alpha * (1 + 1e-12))
 
     def _plasticity(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
@@ -312,8 +301,8 @@ class _Tested:
             return 1.0
         # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
         sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[dyads]
-        draws = Exchanges.plan(names, self.n_perm, seed, list_up_to=self.n_perm)
-        return self._first(exchange_test(np.stack([sums, -sums], 1), draws, tail=self.tail, correct=self.correct))
+        draws = self._drawn(Variants(tuple(names)), seed)
+        return self._first(exchange_test(np.stack([sums, -sums], 1), draws, self.asked))
 
     def _outcome(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.outcome`."""
@@ -323,12 +312,15 @@ class _Tested:
         intercepts = np.array([[own == label for label in labels] for own in strata], np.float64)
         if len(units) < LEAST_OF_OUTCOME or len(units) - len(labels) < 2:
             return 1.0
-        shuffles = Shuffles.plan(units, strata, self.n_perm, seed, list_up_to=self.n_perm)
-        return self._first(FreedmanLane(values, outcome, intercepts, shuffles, tail=self.tail).run(self.correct))
+        draws = self._drawn(Permutations(tuple(units), tuple(strata)), seed)
+        return self._first(permutation_test(FreedmanLane(values, outcome, intercepts, draws), self.asked))
+
+    def _drawn(self, design: D, seed: int) -> Draws[D]:
+        return Draws.plan(design, self.asked.n, seed, list_up_to=self.asked.n)
 
     def _first(self, test: Mapping[str, NDArray[Any]]) -> float:
         """The p of the first pair, corrected if there are others."""
-        return float(test["p_max" if self.correct else "p"][0])
+        return float(test["p_max" if self.asked.corrections else "p"][0])
 
 
 def _relation(
@@ -416,13 +408,12 @@ def _check(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...], w
         raise PlanError(f"{dyads[0]} dyads are too few for this test; give {least} or more")
     if sessions[0] < 2 and tested.level != "mean":
         raise PlanError("1 session does not tell a change or a course; give 2 or more sessions")
-    alpha, n_perm = tested.alpha, tested.n_perm
-    for name, share in (("alpha", alpha), ("wanted", wanted)):
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-            raise PlanError(f"{name} = {share!r} must lie between 0 and 1")
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 < wanted < 1:
+        raise PlanError(f"wanted = {wanted!r} must lie between 0 and 1")
     whole("n_sims", n_sims, 1)
-    whole("n_perm", n_perm, 1)
-    if alpha * (n_perm + 1) < 1 - 1e-12:
+    asked = tested.asked
+    if asked.min_p(asked.n + 1) > asked.alpha * (1 + 1e-12):
         raise PlanError(
-            f"{n_perm} permutations cannot give a p of {alpha:g}: take n_perm of at least {int(np.ceil(1 / alpha)) - 1}"
+            f"{asked.n} permutations cannot give a p of {asked.alpha:g}: take n of at least "
+            f"{int(np.ceil(asked.n_sides / asked.alpha * (1 - 1e-12))) - 1}"
         )

@@ -13,8 +13,9 @@ from ..coupling.engine import Coherence
 from ..coupling.measures import measured, needs_shares
 from ..coupling.spec import PhaseShares
 from ..errors import InputError, PlanError
+from ..nulls.draws import Draws
 from ..nulls.rematching import Matchings
-from ..nulls.repairing import Draws, Repairing
+from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
@@ -216,7 +217,9 @@ def exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
     return occasions
 
 
-def plan_draws(rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int, roles: str = "fixed") -> Draws:
+def plan_draws(
+    rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int, roles: str = "fixed"
+) -> Draws[Repairing]:
     """The re-pairings of a study's dyads, before anything is computed.
 
     Parameters

@@ -198,7 +198,7 @@ def pair_levels(
     if kind not in KINDS:
         raise PlanError(f"significance must be one of {', '.join(map(repr, KINDS))} or None, got {kind!r}")
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise PlanError(f"n_surrogates must be a whole number of at least 1, got {n!r}; 300 is usual")
+        raise PlanError(f"n must be a whole number of at least 1, got {n!r}; 300 is usual")
     out = np.full((a.n_channels, b.n_channels, rows[1] - rows[0]), np.nan)
     lag_1 = [fit_ar1(signals.x) for signals in (a, b)]
     for i, j in np.argwhere(np.outer(a.status == FINE, b.status == FINE)):

@@ -38,7 +38,7 @@ def wtc(
     epochs: Epochs | None = None,
     grid: str | float | None = None,
     significance: str | None = None,
-    n_surrogates: int = 300,
+    n: int = 300,
     seed: int = 0,
     spec: WTC | None = None,
     channels_a: Sequence[str] | None = None,
@@ -66,7 +66,7 @@ def wtc(
         With maps: the 95 % level of R2 of each row and pair, for a contour. "ar1": both channels simulated as AR(1)
         noise, as in geophysics, which is no null of fNIRS (a RuntimeWarning says so). "phase": `b` phase randomised,
         for stationary signals of any spectrum; remove drifts first. Each cell is judged on its own either way.
-    n_surrogates : int
+    n : int
         Simulated or surrogate pairs behind each level.
     seed : int
         Seed of the levels.
@@ -117,7 +117,7 @@ def wtc(
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
-    levels = None if significance is None else view.levels(significance, signals, n_surrogates, seed)
+    levels = None if significance is None else view.levels(significance, signals, n, seed)
     ds = view.dataset(view.coherency(*signals), signals, channels_a, channels_b)
     if levels is not None:
         ds["significance_level"] = levels

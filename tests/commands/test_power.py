@@ -271,9 +271,10 @@ def test_power_of_an_outcome_is_the_share_that_outcome_finds(outcome, level, n_d
     model = SynchronyModel(growth=growth, noise_sd=0.01, outcomes=ties, therapists=therapists)
 
     def p_of(real, _):
-        return quiet(ibs.outcome, real, outcome, level=level, correct=[]).dataset["p"].item()
+        return quiet(ibs.outcome, real, outcome, level=level, tail="greater", correct=[]).dataset["p"].item()
 
-    words = {"test": "outcome", "outcome": outcome, "n_sims": 25, "n_perm": 9999, "seed": 6}
+    # Two therapists of three clients each allow 36 orders, of which no two-sided p falls below 2/36.
+    words = {"test": "outcome", "outcome": outcome, "tail": "greater", "n_sims": 25, "n": 9999, "seed": 6}
     got = study_power(model, [n_dyads], [n_sessions], **words)
     assert got.level == level
     assert got.found == ((counted(model, n_dyads, n_sessions, 25, 6, p_of),),)
@@ -285,7 +286,7 @@ def test_power_is_about_that_of_a_t_test_of_slopes():
     model = SynchronyModel(growth=Growth(0.01, 0.01, 0.05, 0.02), noise_sd=0.03)
     sd = np.sqrt(0.01**2 + (0.02**2 + 0.03**2) / 17.5)  # 17.5 = sum of squares of 0..5 about their mean
     expected = nct.sf(t.ppf(0.95, n - 1), n - 1, 0.01 / sd * np.sqrt(n))
-    got = study_power(model, [n], [sessions], tail="greater", n_sims=n_sims, n_perm=499).power[0, 0]
+    got = study_power(model, [n], [sessions], tail="greater", n_sims=n_sims, n=499).power[0, 0]
     # flips cost about as much as one degree of freedom in 20; standard error of the share 0.018
     assert 0.6 < expected < 0.95
     assert abs(got - expected) < 0.07
@@ -293,15 +294,15 @@ def test_power_is_about_that_of_a_t_test_of_slopes():
 
 def test_with_nothing_simulated_the_power_is_the_level():
     model = SynchronyModel(growth=Growth(0.0, 0.02, 0.03, 0.02, 0.7), missing=0.2, n_pairs=2, therapists=7)
-    got = study_power(model, [14], [4], n_sims=500, n_perm=499)
+    got = study_power(model, [14], [4], n_sims=500, n=499)
     low, high = binom.interval(0.999, 500, 0.05)
     assert low <= got.found[0][0] <= high
 
 
 def test_clients_of_one_therapist_change_signs_together():
     growth = Growth(therapist_growth_sd=0.05)
-    alone = study_power(SynchronyModel(growth=growth, noise_sd=0.01), [12], [4], n_sims=100, n_perm=99)
-    shared = study_power(SynchronyModel(growth=growth, noise_sd=0.01, therapists=6), [12], [4], n_sims=200, n_perm=99)
+    alone = study_power(SynchronyModel(growth=growth, noise_sd=0.01), [12], [4], n_sims=100, n=99)
+    shared = study_power(SynchronyModel(growth=growth, noise_sd=0.01, therapists=6), [12], [4], n_sims=200, n=99)
     assert alone.found[0][0] < 20
     # two clients of each of 6 therapists are as one: p is a multiple of 2/64, so 0.031 can be reached
     low, high = binom.interval(0.999, 200, 2 / 64)
@@ -311,7 +312,7 @@ def test_clients_of_one_therapist_change_signs_together():
 def made(**changes) -> StudyPower:
     words = {
         "test": "plasticity", "level": "", "tail": "two-sided", "alpha": 0.05, "dyads": (4, 8, 12), "sessions": (4, 6),
-        "found": ((0, 0), (40, 85), (70, 99)), "n_sims": 100, "wanted": 0.8, "model": GROWN, "n_perm": 999, "seed": 0,
+        "found": ((0, 0), (40, 85), (70, 99)), "n_sims": 100, "wanted": 0.8, "model": GROWN, "n": 999, "seed": 0,
     }  # fmt: skip
     return StudyPower(**{**words, **changes})
 
@@ -368,10 +369,10 @@ def test_the_picture_shows_every_number_with_its_limits():
         ({"tail": "upper"}, ["tail='upper' is unknown"]),
         ({"outcome": "gain"}, ["belong to test='outcome'"]),
         ({"test": "outcome"}, ["needs an outcome: SynchronyModel(outcomes="]),
-        ({"alpha": 0}, ["alpha = 0 must lie between"]),
+        ({"alpha": 0}, ["alpha=0 must be a number between 0 and 1"]),
         ({"wanted": 1.0}, ["wanted = 1.0 must lie between"]),
         ({"n_sims": 0}, ["n_sims = 0 must be a whole number"]),
-        ({"n_perm": 10}, ["10 permutations cannot give a p of 0.05: take n_perm of at least 19"]),
+        ({"n": 10}, ["10 permutations cannot give a p of 0.05: take n of at least 39"]),
         ({"model": 0.1}, ["model = 0.1 must be an ibs.SynchronyModel"]),
         ({"seed": -1}, ["seed"]),
     ],
@@ -415,7 +416,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_command_says_what_study_power_says(folder, capsys):
     expected = study_power(
-        SynchronyModel(growth=Growth(0.03, 0.01), noise_sd=0.04), [6, 10], [3, 5], n_sims=30, n_perm=199, seed=3
+        SynchronyModel(growth=Growth(0.03, 0.01), noise_sd=0.04), [6, 10], [3, 5], n_sims=30, n=199, seed=3
     )
     assert main(["power", "plan.toml"]) == 0
     assert capsys.readouterr().out == f"{expected}\n"
@@ -454,7 +455,7 @@ def test_every_key_arrives(folder):
     )  # fmt: skip
     assert found.model == model
     assert (found.test, found.level, found.alpha, found.tail, found.wanted) == ("outcome", "slope", 0.1, "greater", 0.9)
-    assert (found.dyads, found.sessions, found.n_sims, found.n_perm, found.seed) == ((9,), (4,), 7, 99, 4)
+    assert (found.dyads, found.sessions, found.n_sims, found.n, found.seed) == ((9,), (4,), 7, 99, 4)
     assert files == ()
 
 

@@ -62,7 +62,7 @@ def winters():
 @pytest.fixture(scope="module")
 def ice(winters):
     with pytest.warns(RuntimeWarning, match="AR"):
-        return ibs.wtc(*winters, sfreq=1.0, significance="ar1", n_surrogates=300)
+        return ibs.wtc(*winters, sfreq=1.0, significance="ar1", n=300)
 
 
 def test_ice_lag1_coefficients(winters, ice):

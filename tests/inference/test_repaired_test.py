@@ -5,16 +5,18 @@ import numpy as np
 import pytest
 from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
+from permuted import repair_test
 
 from ibsync.errors import PlanError
-from ibsync.inference import repaired_counts as grouptest
-from ibsync.inference import repaired_test as inference
-from ibsync.inference.attainable import shortfall
-from ibsync.inference.p_values import adjust_fdr, clopper_pearson, p_value
-from ibsync.inference.repaired_counts import GroupTest
-from ibsync.inference.repaired_test import dyad_summary, repair_test
+from ibsync.inference import permutation_test as loop
+from ibsync.inference import repaired_test
+from ibsync.inference.attainable import attainable
+from ibsync.inference.p_values import CORRECTIONS, adjust_fdr, clopper_pearson, p_value
+from ibsync.inference.repaired_test import RepairedMean, dyad_summary
+from ibsync.inference.settings import TestSettings as Settings
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 
 PER_FEATURE = (
     "group_statistic",
@@ -57,7 +59,7 @@ def with_gaps(values):
 
 def drawn_means(null, start=1):
     """Group mean of every draw straight from the definition, [draw, feature]."""
-    partners = null.draws.partners(start, null.draws.n + 1)
+    partners = null.draws.take(start, null.draws.n + 1)
     rows = np.arange(len(null.design))
     values = levelled(null.pair_values)
     chosen = np.stack([values[:, rows, row].reshape(-1, null.n_features) for row in partners])
@@ -168,19 +170,24 @@ def test_monte_carlo_agrees_with_the_exact_test():
     assert inside.sum() >= 16
 
 
+def counted(null, tail, groups=None):
+    return loop._Test(RepairedMean(null, groups), Settings(tail=tail), None)
+
+
 @pytest.mark.parametrize("n_splits", [1, 2, 7])
 @pytest.mark.parametrize("tail", ["greater", "two-sided"])
 def test_counts_and_histograms_do_not_know_the_split(n_splits, tail, monkeypatch):
     null = null_of(with_gaps(random_values(12, 40, n_sessions=2, gain=0.02)), n=500)
     groups = np.arange(40) % 3
-    whole = GroupTest(null, tail, groups).count(1, 501)
+    whole = counted(null, tail, groups).count(1, 501)
 
-    monkeypatch.setattr(grouptest, "_BLOCK_VALUES", 1500)
-    monkeypatch.setattr(grouptest, "_TILE_BYTES", 8 * 144 * 35)
-    monkeypatch.setattr(grouptest, "_KEPT_BYTES", 0)
-    test = GroupTest(null, tail, groups)
+    monkeypatch.setattr(loop, "_BLOCK_VALUES", 1500)
+    monkeypatch.setattr(repaired_test, "_TILE_BYTES", 8 * 144 * 35)
+    monkeypatch.setattr(repaired_test, "_KEPT_BYTES", 0)
+    test = counted(null, tail, groups)
+    assert not test.statistic.keeps_tiles
     edges = np.linspace(1, 501, n_splits + 1).astype(int)
-    total = test.no_counts(1, 501)
+    total = test._nothing(1, 501)
     for start, stop in reversed(list(pairwise(edges))):
         total.merge(test.count(start, stop))
     for name in ("at_least", "above", "at_most"):
@@ -191,7 +198,7 @@ def test_counts_and_histograms_do_not_know_the_split(n_splits, tail, monkeypatch
 
 
 def test_threads_do_not_change_the_result(monkeypatch):
-    monkeypatch.setattr(grouptest, "_RANGE_DRAWS", 128)
+    monkeypatch.setattr(repaired_test, "_RANGE_DRAWS", 128)
     null = null_of(with_gaps(random_values(12, 30, n_sessions=2)), n=1000)
     seen = []
     one = repair_test(null, workers=1)
@@ -324,7 +331,7 @@ def test_histogram_counts_the_group_means_of_every_draw():
 
 
 def test_result_names_and_shapes():
-    got = repair_test(null_of(with_gaps(random_values(12, 7, n_sessions=2)), n=99))
+    got = repair_test(null_of(with_gaps(random_values(12, 7, n_sessions=2)), n=99), groups=np.zeros(7, np.int64))
     assert {name: got[name].shape for name in PER_FEATURE} == dict.fromkeys(PER_FEATURE, (7,))
     assert got["null_max"].shape == (99,)
     assert got["null_max"].dtype == np.float32
@@ -362,31 +369,40 @@ def test_partners_of_a_dyad_come_from_its_block():
     assert_allclose(got["null_mean"][0, 0, 0], (values[0, 0, 2, 0] + values[0, 2, 0, 0]) / 2)
 
 
+def caution(draws, n_features, correct, *, alpha=0.05, tail="greater"):
+    return attainable(Settings(tail=tail, correct=correct, alpha=alpha), n_features, draws)
+
+
 def test_too_few_draws_for_bh_are_named_with_the_number_needed():
-    assert "need n=7999 draws, 7998 were asked for" in shortfall(7998, 400, ["fdr", "max"])
-    assert not shortfall(7999, 400, ["fdr", "max"])
-    assert not shortfall(7998, 400, ["max"])
-    assert "need n=52" in shortfall(7998, 400, ["fdr_by"])
-    assert "need n=39999 draws" in shortfall(7998, 400, ["fdr"], alpha=0.01)
-    assert "need n=15999 draws" in shortfall(7999, 400, ["fdr"], sides=2)
+    assert caution(7998, 400, ["fdr", "max"]) == (
+        "no single finding could pass 'fdr': 400 features tested with 'fdr' at alpha=0.05 need n=7999 draws, 7998 were "
+        "asked for; ask for more, test fewer features, or correct with 'max'"
+    )
+    assert not caution(7999, 400, ["fdr", "max"])
+    assert not caution(7998, 400, ["max"])
+    assert "need n=52" in caution(7998, 400, ["fdr_by"])
+    assert "need n=39999 draws" in caution(7998, 400, ["fdr"], alpha=0.01)
+    assert "need n=15999 draws" in caution(7999, 400, ["fdr"], tail="two-sided")
 
 
 def test_too_few_dyads_are_named_with_the_number_needed():
-    three, six = (null_of(random_values(n, 1)).design for n in (3, 6))
-    found = shortfall(5, 1, ["max"], listed=three)
-    assert "3 dyads allow only 6 (smallest p 0.167); record at least 4 dyads" in found
-    assert "no correction" in shortfall(5, 1, [], listed=three)
-    assert "at least 8 dyads" in shortfall(719, 300, ["fdr"], listed=six)
-    assert not shortfall(5, 1, [], alpha=0.2, listed=three)
+    three, six = (null_of(random_values(n, 1)).draws for n in (3, 6))
+    assert caution(three, 1, ["max"]) == (
+        "no single finding could pass 'max': 3 dyads allow only 6 re-pairings (smallest p 0.167), too few for 1 "
+        "features tested with 'max' at alpha=0.05; record at least 4 dyads in one block or test fewer features"
+    )
+    assert "no correction" in caution(three, 1, [])
+    assert "at least 8 dyads" in caution(six, 300, ["fdr"])
+    assert not caution(three, 1, [], alpha=0.2)
 
 
 def test_the_limit_of_the_shortfall_is_the_limit_of_a_lone_finding():
     values = random_values(12, 20, seed=9)
     values[0, np.arange(12), np.arange(12), 0] = 0.999
     got = repair_test(null_of(values, n=399), correct=["fdr"])
-    assert not shortfall(399, 20, ["fdr"])
+    assert not caution(399, 20, ["fdr"])
     assert got["p_fdr"][0] == pytest.approx(0.05)
-    assert shortfall(398, 20, ["fdr"])
+    assert caution(398, 20, ["fdr"])
     assert repair_test(null_of(values, n=398), correct=["fdr"])["p_fdr"][0] > 0.05
 
 
@@ -427,7 +443,7 @@ def test_derangements_only_would_leave_the_band():
 
     _, values = count_rejections(5, 1000, effect_sd=0.0)
     null = null_of(values)
-    partners = null.draws.partners(0, 120)
+    partners = null.draws.take(0, 120)
     deranged = (partners != np.arange(5)).all(axis=1)
     drawn = drawn_means(null, start=0)
     b = (drawn[deranged] >= drawn[0] - 1e-12).sum(axis=0)
@@ -468,7 +484,7 @@ def test_nothing_heavy_is_imported_with_the_modules():
     code = f"import sys, ibsync.inference.repaired_test; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
-    assert inference.CORRECTIONS == ("fdr", "fdr_by", "max", "cluster", "tfce")
+    assert CORRECTIONS == ("fdr", "fdr_by", "max", "cluster", "tfce")
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
@@ -478,6 +494,12 @@ def chain(n):
     from scipy.sparse import csr_array
 
     return csr_array(np.eye(n, k=1, dtype=bool) | np.eye(n, k=-1, dtype=bool))
+
+
+def maps(null):
+    """z of every draw, the observed one first."""
+    test = counted(null, "greater")
+    return test.maps(test.statistic.drawn(0, null.draws.n + 1))
 
 
 def runs(z, threshold, sign):
@@ -498,8 +520,7 @@ def test_clusters_are_judged_by_the_largest_mass_of_every_repairing(tail):
     values[0, np.arange(5), np.arange(5), 2:5] += 0.25 if tail != "less" else -0.25
     null = null_of(np.clip(values, 0, 1))
     got = repair_test(null, correct=["cluster"], tail=tail, graph=chain(8))
-    group = GroupTest(null, tail, np.zeros(8, np.int64))
-    z = np.vstack([group.z, group.maps(1, 120)])
+    z = maps(null)
     threshold = 1.959963984540054 if tail == "two-sided" else 1.6448536269514722
     signs = {"greater": [1], "less": [-1], "two-sided": [1, -1]}[tail]
     masses = np.array([max([0.0, *(m for sign in signs for m in runs(row, threshold, sign))]) for row in z])
@@ -518,8 +539,7 @@ def test_enhanced_scores_are_judged_by_the_largest_of_every_repairing():
     values[0, np.arange(5), np.arange(5), 2:5] += 0.2
     null = null_of(np.clip(values, 0, 1))
     got = repair_test(null, correct=["tfce"], graph=chain(8))["p_tfce"]
-    group = GroupTest(null, "greater", np.zeros(8, np.int64))
-    scores = tfce(np.vstack([group.z, group.maps(1, 120)]), chain(8))
+    scores = tfce(maps(null), chain(8))
     expected = [np.sum(scores.max(axis=1) >= score - 1e-9) / 120 for score in scores[0]]
     assert_allclose(got, expected, rtol=1e-12)
 

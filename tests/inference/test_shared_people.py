@@ -10,9 +10,9 @@ from refusals import plan_refusal
 from scipy.stats import binom, t
 from sessions import fitted, noise, quiet, study
 
-from ibsync.inference.intervals import sign_flip_interval
-from ibsync.inference.limits import student_interval
-from ibsync.nulls.relabelling import Exchanges
+from ibsync.inference.intervals import sign_flip_interval, student_interval
+from ibsync.nulls.draws import Draws
+from ibsync.nulls.relabelling import Variants
 from ibsync.questions.shared_people import Blocks, components
 
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}
@@ -177,11 +177,11 @@ def test_limits_of_the_mean_are_where_the_test_begins_to_reject(therapists, alph
 def test_an_interval_leaves_out_nothing_exactly_where_the_test_rejects():
     values = noise(16, 3, 60, growth=0.012)
     values[0, :, 0] = np.nan
-    drawn = quiet(study(values), n_perm=499, correct=["max"]).dataset
+    drawn = quiet(study(values), n=499, correct=["max"]).dataset
     rejected = drawn["p"] <= 0.05
     assert 0.1 < rejected.mean() < 0.9
     assert_array_equal(rejected, (drawn["statistic_low"] > 0) | (drawn["statistic_high"] < 0))
-    groups = quiet(study(values, groups=["a", "b"] * 8), between="group", n_perm=499, correct=[]).dataset
+    groups = quiet(study(values, groups=["a", "b"] * 8), between="group", n=499, correct=[]).dataset
     assert_array_equal(groups["p"] <= 0.05, (groups["statistic_low"] > 0) | (groups["statistic_high"] < 0))
 
 
@@ -249,12 +249,12 @@ def test_many_features_take_a_part_of_the_exchanges(monkeypatch):
     values = noise(16, 3, 3, growth=0.01)
     slope = fitted(values, np.arange(3))
     ones = np.ones(slope.shape, np.int64)
-    draws = Exchanges.plan([str(k) for k in range(16)], 100, 1)
-    low, high, n = sign_flip_interval(slope, ones, draws)
-    assert n == 2**16 - 1
+    draws = Draws.plan(Variants(tuple(str(k) for k in range(16))), 100, 1)
+    low, high = sign_flip_interval(slope, ones, draws)
     monkeypatch.setattr("ibsync.inference.intervals.MOST_VALUES", 1000)
-    near_low, near_high, n = sign_flip_interval(slope, ones, draws)
-    assert n == 9_999
+    near_low, near_high = sign_flip_interval(slope, ones, draws)
+    few = sign_flip_interval(slope, ones, Draws(draws.design, 9_999, 1, exact=False))
+    assert_array_equal([near_low, near_high], few)
     assert_allclose([near_low, near_high], [low, high], atol=0.1 * (high - low).min())
 
 
@@ -269,8 +269,7 @@ def test_blocks_keep_their_level_where_therapists_differ_and_single_dyads_do_not
     values += np.repeat(random.standard_normal((8, 1, 1000)), 3, axis=0) * np.arange(3)[:, None]
     real = treated(values, therapists)
     rates = {
-        block: (quiet(real, block=block, n_perm=999, correct=[]).dataset["p"] <= 0.05).mean()
-        for block in ("person", None)
+        block: (quiet(real, block=block, n=999, correct=[]).dataset["p"] <= 0.05).mean() for block in ("person", None)
     }
     low, high = binom.ppf([0.0005, 0.9995], 1000, 12 / 256) / 1000
     assert low <= rates["person"] <= high

@@ -10,7 +10,6 @@ from refusals import plan_refusal
 from scipy.stats import binom
 
 import ibsync
-from ibsync.inference.partial_correlation import Shuffles
 from ibsync.inference.social_relations import (
     PARTS,
     Block,
@@ -19,6 +18,7 @@ from ibsync.inference.social_relations import (
     ScatteredValues,
     variance_parts,
 )
+from ibsync.nulls.draws import Draws
 from ibsync.questions.relations import relations
 
 DESIGNS = {"block": Block(4, 3), "round robin": RoundRobin(5)}
@@ -29,7 +29,7 @@ def normal(*shape, seed=0):
 
 
 def shuffled(places, n=10_000, **options):
-    return Shuffles.plan(*places, n, 1, **options)
+    return Draws.plan(places, n, 1, **options)
 
 
 # --- estimates --------------------------------------------------------------------------------------------------------
@@ -143,10 +143,10 @@ def test_draws_of_relationships_are_estimates_of_relabelled_sessions(kind):
     values = normal(3, design.n_persons, design.n_partners, 2)
     plan = shuffled(RelabelledSessions.places(design, "123"), 30, list_up_to=1)
     test = RelabelledSessions(design, design.effects(values).relationship, plan)
-    got = test.statistic(0, 31)
+    got = test.drawn(0, 31)
     assert_allclose(got[0], variance_parts(design, values)[2], rtol=1e-9)
     sizes = [design.n_persons] + [design.n_partners] * (kind == "block")
-    for draw, order in enumerate(plan.orders(0, 31)):
+    for draw, order in enumerate(plan.take(0, 31)):
         made, start = values.copy(), 0
         for session in (1, 2):
             places = []
@@ -166,7 +166,7 @@ def test_draws_of_persons_are_estimates_of_scattered_values(kind, part):
     values[np.eye(*values.shape[:2], dtype=bool)] *= kind == "block"
     plan = shuffled(ScatteredValues.places(design, part), 20, list_up_to=1)
     test = ScatteredValues(design, part, values, plan)
-    for draw, order in enumerate(plan.orders(0, 21)):
+    for draw, order in enumerate(plan.take(0, 21)):
         made = test._scattered(order)
         if kind == "block":
             axis = 0 if part == "person" else 1
@@ -176,7 +176,7 @@ def test_draws_of_persons_are_estimates_of_scattered_values(kind, part):
             pairs = {tuple(v) for v in np.c_[values[i, j], values[j, i]]}
             assert {tuple(v) for v in np.c_[made[i, j], made[j, i]]} == pairs
         want = variance_parts(design, made[None])[PARTS.index(part)]
-        assert_allclose(test.statistic(draw, draw + 1)[0], want, rtol=1e-12)
+        assert_allclose(test.drawn(draw, draw + 1)[0], want, rtol=1e-12)
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def rejected(design, values, part):
     assert plan.exact
     # Draws in which people have only changed their names are as good as the observed one.
     alike = {"relationship": 1, "person": factorial(design.n_persons), "partner": factorial(design.n_partners)}[part]
-    every = test.statistic(0, plan.n + 1)
+    every = test.drawn(0, plan.n + 1)
     p = (every >= every[0] - 1e-9).mean(axis=0)
     step = alike / (plan.n + 1)
     return int((p <= 0.05 + 1e-12).sum()), int(0.05 / step + 1e-9) * step
@@ -257,8 +257,8 @@ def test_nor_are_persons_where_both_sides_show_the_same():
     """With five persons meetings are drawn, for each study by itself."""
     values, found, n = mirrored(FIVE, seed=4, relationship=1.0), 0, 400
     for number in range(n):
-        plan = Shuffles.plan(*ScatteredValues.places(FIVE, "person"), 99, number, list_up_to=1)
-        every = ScatteredValues(FIVE, "person", values[..., [number]].mean(axis=0), plan).statistic(0, 100)
+        plan = Draws.plan(ScatteredValues.places(FIVE, "person"), 99, number, list_up_to=1)
+        every = ScatteredValues(FIVE, "person", values[..., [number]].mean(axis=0), plan).drawn(0, 100)
         found += (every >= every[0] - 1e-9).mean() <= 0.05
     assert as_many_as_chance(found, 0.05, n)
 
@@ -302,7 +302,7 @@ def robin(n=5, n_sessions=2, seed=0):
 
 def test_a_block_is_taken_apart():
     real, values = block()
-    got = ibsync.relations(real, n_perm=300, correct=["max"])
+    got = ibsync.relations(real, n=300, correct=["max"])
     ds, design = got.dataset, Block(4, 3)
     want = variance_parts(design, values)
     assert list(ds["part"].values) == list(PARTS)
@@ -323,7 +323,7 @@ def test_a_block_is_taken_apart():
 @pytest.mark.parametrize("part", ["relationship", "person", "partner"])
 def test_words_and_files(tmp_path, part):
     real, _ = block()
-    got = ibsync.relations(real, part, n_perm=300, correct=["max"])
+    got = ibsync.relations(real, part, n=300, correct=["max"])
     assert f"a {part} part of the variance of coherence above zero" in got.headline
     assert got.hypothesis.startswith(f"Tested: a {part} part of the variance of coherence above zero, against")
     assert "12 dyads of a block (4 persons with 3 partners, 3 sessions)" in got.methods()
@@ -336,7 +336,7 @@ def test_words_and_files(tmp_path, part):
 
 def test_a_round_robin_is_taken_apart_whichever_side_a_person_was_on():
     real, values = robin()
-    got = relations(real, n_perm=50, correct=[]).dataset
+    got = relations(real, n=50, correct=[]).dataset
     assert got.attrs["exact"] == 1
     assert_allclose(got["variance"].values.reshape(6, -1), variance_parts(RoundRobin(5), values), rtol=1e-9, atol=1e-15)
     assert got.sizes["dyad"] == 10
@@ -346,14 +346,14 @@ def test_a_round_robin_is_taken_apart_whichever_side_a_person_was_on():
     a, b = real["person_a"].values, real["person_b"].values
     turned = turned.assign_coords(person_a=("dyad", np.where(flip, b, a)), person_b=("dyad", np.where(flip, a, b)))
     turned = turned.isel(dyad=np.random.default_rng(0).permutation(len(flip)), channel_b=[1, 0])
-    other = relations(turned, n_perm=50, correct=[]).dataset
+    other = relations(turned, n=50, correct=[]).dataset
     for name in ("variance", "p", "person_effect", "relationship_effect"):
         assert_allclose(other[name].values, got[name].values, rtol=1e-9, atol=1e-15, err_msg=name)
 
 
 def test_one_session_tells_no_relationship_from_error():
     real, values = block(n_sessions=1)
-    got = relations(real, "person", n_perm=50, correct=[]).dataset
+    got = relations(real, "person", n=50, correct=[]).dataset
     assert_allclose(got["variance"].values.reshape(6, -1), variance_parts(Block(4, 3), values), rtol=1e-9)
     assert np.isnan(got["variance"].sel(part="relationship")).all()
     plan_refusal(partial(relations, real), "in which a relationship cannot be told from error: record two")
@@ -361,8 +361,8 @@ def test_one_session_tells_no_relationship_from_error():
 
 def test_the_persons_are_those_of_a_role():
     real, _ = block()
-    swapped = relations(real, persons="therapist", n_perm=50, correct=[]).dataset
-    plain = relations(real, n_perm=50, correct=[]).dataset
+    swapped = relations(real, persons="therapist", n=50, correct=[]).dataset
+    plain = relations(real, n=50, correct=[]).dataset
     want = plain["variance"].transpose("part", "epoch", "channel_b", "channel_a", "band").values
     assert_allclose(swapped["variance"].sel(part="person").values, want[1], rtol=1e-9)
     assert list(swapped["person"].values) == ["t0", "t1", "t2"]
@@ -374,7 +374,7 @@ def test_what_does_not_enter_is_named():
     cut = real.isel(dyad=np.flatnonzero((real["dyad"] != "c1t2") | (real["session"] != "2")))
     cut["coherence"].values[0, 0, 1, 1, 0] = np.nan
     with pytest.warns(RuntimeWarning) as caught:
-        got = relations(cut, n_perm=50, correct=[])
+        got = relations(cut, n=50, correct=[])
     assert str(caught[0].message) == (
         "session '2' is left out, it lacks a dyad; 1 features are not tested, they lack a value of a dyad"
     )
@@ -409,6 +409,4 @@ def test_what_cannot_be_taken_apart_is_refused_by_name():
     plan_refusal(partial(relations, renamed), "'c0' and 't0' stand twice in session '1'")
     plan_refusal(partial(relations, real, "couple"), "part='couple' is unknown")
     small, _ = block(3, 2)
-    plan_refusal(
-        partial(relations, small, "person", correct=["max"]), "6 dyads can be exchanged in only 6 ways that differ"
-    )
+    plan_refusal(partial(relations, small, "person", correct=["max"]), "6 dyads allow only 6 permutations that differ")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
+from permuted import repair_test
 
 import ibsync as ibs
 from ibsync.commands.calibrate import calibrate_plan
@@ -15,11 +16,12 @@ from ibsync.commands.run import readiness, run_plan
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
 from ibsync.errors import PlanError
-from ibsync.inference.attainable import shortfall
-from ibsync.inference.repaired_test import dyad_summary, repair_test
+from ibsync.inference.attainable import attainable
+from ibsync.inference.repaired_test import dyad_summary
+from ibsync.inference.settings import TestSettings as Settings
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.rematching import Matchings
 from ibsync.nulls.repaired_null import Null, group_means, group_moments
-from ibsync.nulls.repairing import Draws, real_cells
 from ibsync.recordings.recording import DyadRow, Recording
 from ibsync.recordings.study_file import write_study
 
@@ -88,9 +90,9 @@ def all_means(values):
 def test_every_matching_is_listed_once_the_real_one_first(n, count):
     design = design_of(n)
     draws = Draws.plan(design, 10, seed=0)
-    listed = draws.partners(0, draws.n + 1)
+    listed = draws.take(0, draws.n + 1)
     assert draws.exact
-    assert draws.n + 1 == design.n_repairings == count == Matchings.ways(n)
+    assert draws.n + 1 == design.n_ways == count == Matchings.ways(n)
     assert draws.min_p == 1 / count
     assert_array_equal(listed[0], [*range(n, 2 * n), *range(n)])
     assert_array_equal(np.take_along_axis(listed, listed, axis=1), np.broadcast_to(np.arange(2 * n), listed.shape))
@@ -108,9 +110,9 @@ def test_the_list_is_that_of_the_definition():
 def test_blocks_are_never_mixed_and_the_count_is_the_product():
     site = list("xyxyxzyz")
     design = design_of(8, {"site": site})
-    assert design.n_repairings == 15 * 15 * 3
-    for draws in (Draws.plan(design, 1, seed=0), Draws.plan(design, 600, seed=0, enumerate_up_to=1)):
-        drawn = draws.partners(0, draws.n + 1)
+    assert design.n_ways == 15 * 15 * 3
+    for draws in (Draws.plan(design, 1, seed=0), Draws.plan(design, 600, seed=0, list_up_to=1)):
+        drawn = draws.take(0, draws.n + 1)
         assert all(site[p % 8] == site[q % 8] for row in drawn for p, q in enumerate(row))
         assert draws.exact == (len({tuple(row) for row in drawn.tolist()}) == len(drawn) == 675)
 
@@ -120,13 +122,13 @@ def test_random_matchings_are_uniform(n, seed):
     from scipy.stats import chisquare
 
     draws = Draws(design_of(n), 30_000, seed, exact=False)
-    _, counts = np.unique(draws.partners(1, 30_001), axis=0, return_counts=True)
+    _, counts = np.unique(draws.take(1, 30_001), axis=0, return_counts=True)
     assert len(counts) == Matchings.ways(n)
     assert chisquare(counts).pvalue > 1e-4
 
 
 def test_blocks_are_drawn_independently():
-    drawn = Draws(design_of(6, {"site": list("xxxyyy")}), 400, 1, exact=False).partners(1, 401)
+    drawn = Draws(design_of(6, {"site": list("xxxyyy")}), 400, 1, exact=False).take(1, 401)
     places = np.searchsorted([0, 1, 2, 6, 7, 8], drawn[:, [0, 1, 2, 6, 7, 8]])
     others = np.searchsorted([3, 4, 5, 9, 10, 11], drawn[:, [3, 4, 5, 9, 10, 11]])
     # Of 15 matchings the other block has the same one in 1 of 15 draws.
@@ -135,24 +137,24 @@ def test_blocks_are_drawn_independently():
 
 @pytest.mark.parametrize("n_splits", [1, 2, 7])
 def test_a_draw_does_not_know_its_range(n_splits):
-    random = Draws.plan(design_of(12, {"group": list("aabbaabbaabb")}), 500, 3, enumerate_up_to=0)
+    random = Draws.plan(design_of(12, {"group": list("aabbaabbaabb")}), 500, 3, list_up_to=0)
     for source in (random, Draws.plan(design_of(5), 1, 3)):
         edges = np.linspace(0, 501, n_splits + 1).astype(int)
-        parts = [source.partners(start, stop) for start, stop in itertools.pairwise(edges)]
-        assert_array_equal(np.concatenate(parts), source.partners(0, 501))
-        assert_array_equal(source.partners(0, 1)[0], source.design.real)
+        parts = [source.take(start, stop) for start, stop in itertools.pairwise(edges)]
+        assert_array_equal(np.concatenate(parts), source.take(0, 501))
+        assert_array_equal(source.take(0, 1)[0], source.design.real)
 
 
-@pytest.mark.parametrize("enumerate_up_to", [0, 10_000])
-def test_draws_know_neither_the_order_of_rows_nor_who_is_first(enumerate_up_to):
+@pytest.mark.parametrize("list_up_to", [0, 10_000])
+def test_draws_know_neither_the_order_of_rows_nor_who_is_first(list_up_to):
     first, second = ["kim", "lee", "ada", "bo", "cy"], ["zoe", "abe", "max", "ned", "amy"]
     order, swapped = [3, 1, 4, 0, 2], {1, 4}
     mixed = [(second[i], first[i]) if i in swapped else (first[i], second[i]) for i in order]
     plain = Matchings.of(list("vwxyz"), first, second)
     other = Matchings.of(["vwxyz"[i] for i in order], *map(list, zip(*mixed, strict=True)))
-    draws = [Draws.plan(design, 60, 9, enumerate_up_to=enumerate_up_to) for design in (plain, other)]
-    got = [[named(d.design, row) for row in d.partners(0, 61)] for d in draws]
-    assert draws[0].exact == bool(enumerate_up_to)
+    draws = [Draws.plan(design, 60, 9, list_up_to=list_up_to) for design in (plain, other)]
+    got = [[named(d.design, row) for row in d.take(0, 61)] for d in draws]
+    assert draws[0].exact == bool(list_up_to)
     assert got[0] == got[1]
     assert len(set(got[0])) > 50
 
@@ -161,7 +163,7 @@ def test_random_draws_do_not_know_the_real_pairing():
     names = [f"p{k}" for k in range(12)]
     one = Matchings.of(list("uvwxyz"), names[:6], names[6:])
     two = Matchings.of(list("uvwxyz"), names[0::2], names[1::2])
-    got = [[named(d, row) for row in Draws(d, 40, 2, exact=False).partners(0, 41)] for d in (one, two)]
+    got = [[named(d, row) for row in Draws(d, 40, 2, exact=False).take(0, 41)] for d in (one, two)]
     assert got[0][1:] == got[1][1:]
     assert got[0][0] != got[1][0]
 
@@ -178,10 +180,11 @@ def test_designs_that_cannot_be_matched_are_refused():
 
 
 def test_a_shortfall_counts_matchings():
-    said = shortfall(14, 1, ["max"], alpha=0.01, listed=design_of(3))
+    settings = Settings(tail="greater", correct=["max"], alpha=0.01)
+    said = attainable(settings, 1, Draws.plan(design_of(3), 10, 0))
     assert "3 dyads allow only 15" in said
     assert "at least 4 dyads" in said
-    assert not shortfall(104, 1, ["max"], alpha=0.01, listed=design_of(4))
+    assert not attainable(settings, 1, Draws.plan(design_of(4), 10, 0))
 
 
 # --- the test ---------------------------------------------------------------------------------------------------------
@@ -219,10 +222,10 @@ def test_smallest_p_is_one_over_the_number_of_matchings():
 @pytest.mark.parametrize("strata", [None, {"site": list("xxyyy")}, {"site": list("xyxyx")}])
 def test_closed_form_moments_equal_those_of_all_matchings(strata):
     null = null_of(random_values(5, 4, n_sessions=2, seed=3), design_of(5, strata))
-    everything = group_means(null.pair_sums(), null.design.cells_of(null.draws.partners(0, null.draws.n + 1)))
+    everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, null.draws.n + 1)))
     moments = group_moments(null.pair_sums(), null.draws)
     assert moments.closed.all()
-    assert len(everything) == null.design.n_repairings
+    assert len(everything) == null.design.n_ways
     assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
     assert_allclose(moments.sd, everything.std(axis=0), rtol=1e-10)
 
@@ -249,11 +252,11 @@ def test_moments_with_missing_people_come_from_all_matchings():
 
 def test_centred_values_sum_to_nothing_over_anybody():
     design = design_of(5, {"site": list("xyxyx")})
-    table = np.random.default_rng(1).random((len(design.cells), 2))
+    table = np.random.default_rng(1).random((len(design.pairs), 2))
     centred = design.centred(table)
     for person in range(10):
-        assert_allclose(centred[(design.cells == person).any(axis=1)].sum(axis=0), 0, atol=1e-14)
-    effect = np.random.default_rng(2).normal(size=10)[design.cells].sum(axis=1)
+        assert_allclose(centred[(design.pairs == person).any(axis=1)].sum(axis=0), 0, atol=1e-14)
+    effect = np.random.default_rng(2).normal(size=10)[design.pairs].sum(axis=1)
     assert_allclose(design.centred(table + effect[:, None]), centred, atol=1e-13)
     assert np.abs(centred).max() > 0.1
 
@@ -325,7 +328,7 @@ def test_a_dyad_stands_against_its_own_people_with_strangers():
 
 def test_real_cells_are_the_real_dyads():
     design = design_of(4, {"site": list("xyxy")})
-    assert_array_equal(design.cells[real_cells(design)[0]], [(d, 4 + d) for d in range(4)])
+    assert_array_equal(design.pairs[design.real_pairs[0]], [(d, 4 + d) for d in range(4)])
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from levels import levelled
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.errors import PlanError
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.random_streams import Purpose
-from ibsync.nulls.repaired_null import Null, PairSums, group_means, group_moments, sum_cells
-from ibsync.nulls.repairing import Draws, Repairing, doubly_centred, real_cells
+from ibsync.nulls.repaired_null import Null, PairSums, group_means, group_moments, sum_pairs
+from ibsync.nulls.repairing import Repairing, doubly_centred
 
 
 def design_of(n, strata=None, names=None):
@@ -32,7 +33,7 @@ def group_mean_by_definition(values, partners):
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_all_repairings_are_listed_once_with_fixed_points(n):
     draws = Draws.plan(design_of(n), 10, seed=0)
-    listed = draws.partners(0, draws.n + 1)
+    listed = draws.take(0, draws.n + 1)
     assert draws.exact
     assert draws.n + 1 == factorial(n)
     assert sorted(map(tuple, listed.tolist())) == list(itertools.permutations(range(n)))
@@ -43,26 +44,26 @@ def test_all_repairings_are_listed_once_with_fixed_points(n):
 def test_blocks_are_never_mixed_and_the_count_is_the_product_of_factorials():
     site = ["x", "y", "x", "y", "x", "z", "y", "z"]
     design = design_of(8, {"site": site})
-    assert design.n_repairings == factorial(3) * factorial(3) * factorial(2)
+    assert design.n_ways == factorial(3) * factorial(3) * factorial(2)
     draws = Draws.plan(design, 1, seed=0)
-    listed = draws.partners(0, draws.n + 1)
-    assert len(set(map(tuple, listed.tolist()))) == design.n_repairings == len(listed)
+    listed = draws.take(0, draws.n + 1)
+    assert len(set(map(tuple, listed.tolist()))) == design.n_ways == len(listed)
     assert all(site[i] == site[j] for partners in listed for i, j in enumerate(partners))
-    drawn = Draws.plan(design, 20, seed=0, enumerate_up_to=1)
+    drawn = Draws.plan(design, 20, seed=0, list_up_to=1)
     assert not drawn.exact
-    assert all(site[i] == site[j] for partners in drawn.partners(0, 21) for i, j in enumerate(partners))
+    assert all(site[i] == site[j] for partners in drawn.take(0, 21) for i, j in enumerate(partners))
 
 
 def test_two_columns_that_must_agree_make_finer_blocks():
     design = design_of(8, {"group": list("cccctttt"), "site": list("xxyyxxyy")})
     assert sorted(len(block) for block in design.blocks) == [2, 2, 2, 2]
-    assert design.n_repairings == 2**4
+    assert design.n_ways == 2**4
 
 
 def test_enumeration_gives_way_to_draws_above_both_limits():
     design = design_of(6)
-    assert Draws.plan(design, 720, 0, enumerate_up_to=0).exact
-    random = Draws.plan(design, 719, 0, enumerate_up_to=0)
+    assert Draws.plan(design, 720, 0, list_up_to=0).exact
+    random = Draws.plan(design, 719, 0, list_up_to=0)
     assert not random.exact
     assert (random.n, random.min_p) == (719, 1 / 720)
     assert Draws.plan(design, 99, 0).exact
@@ -70,9 +71,9 @@ def test_enumeration_gives_way_to_draws_above_both_limits():
 
 
 def test_random_draws_are_uniform_with_fixed_points_and_without_repeats_of_a_person():
-    draws = Draws.plan(design_of(4), 24_000, 5, enumerate_up_to=0)
+    draws = Draws.plan(design_of(4), 24_000, 5, list_up_to=0)
     draws = Draws(draws.design, 24_000, 5, exact=False)
-    got = draws.partners(1, 24_001)
+    got = draws.take(1, 24_001)
     _, counts = np.unique(got, axis=0, return_counts=True)
     from scipy.stats import chisquare
 
@@ -82,25 +83,25 @@ def test_random_draws_are_uniform_with_fixed_points_and_without_repeats_of_a_per
 
 @pytest.mark.parametrize("n_splits", [1, 2, 7])
 def test_a_draw_does_not_know_its_range(n_splits):
-    draws = Draws.plan(design_of(12, {"group": list("aabbaabbaabb")}), 500, 3, enumerate_up_to=0)
+    draws = Draws.plan(design_of(12, {"group": list("aabbaabbaabb")}), 500, 3, list_up_to=0)
     listed = Draws.plan(design_of(6), 1, 3)
     for source in (draws, listed):
         edges = np.linspace(0, 501, n_splits + 1).astype(int)
-        parts = [source.partners(start, stop) for start, stop in itertools.pairwise(edges)]
-        assert_array_equal(np.concatenate(parts), source.partners(0, 501))
+        parts = [source.take(start, stop) for start, stop in itertools.pairwise(edges)]
+        assert_array_equal(np.concatenate(parts), source.take(0, 501))
 
 
 def test_seed_and_purpose_change_the_draws():
     design = design_of(20)
-    base = Draws.plan(design, 100, 1).partners(0, 101)
+    base = Draws.plan(design, 100, 1).take(0, 101)
     assert_array_equal(base[0], np.arange(20))
-    assert not (Draws.plan(design, 100, 2).partners(1, 101) == base[1:]).all(axis=1).any()
-    assert not (Draws.plan(design, 100, 1).partners(1, 101, purpose=Purpose.REPAIR_MOMENTS) == base[1:]).all(1).any()
+    assert not (Draws.plan(design, 100, 2).take(1, 101) == base[1:]).all(axis=1).any()
+    assert not (design.drawn(np.arange(1, 101), 1, Purpose.REPAIR_MOMENTS) == base[1:]).all(1).any()
 
 
 def test_blocks_of_one_size_are_permuted_independently():
     design = design_of(20, {"group": ["c"] * 10 + ["t"] * 10})
-    partners = Draws.plan(design, 50, 1).partners(1, 51)
+    partners = Draws.plan(design, 50, 1).take(1, 51)
     assert not (partners[:, :10] == partners[:, 10:] - 10).all(axis=1).any()
 
 
@@ -110,7 +111,7 @@ def test_draws_do_not_depend_on_the_order_of_rows():
     plain = Draws.plan(design_of(11, names=names), 50, 9)
     mixed = Draws.plan(design_of(11, names=[names[i] for i in order]), 50, 9)
     pairs = [
-        [{(draws.design.dyads[i], draws.design.dyads[j]) for i, j in enumerate(row)} for row in draws.partners(1, 51)]
+        [{(draws.design.dyads[i], draws.design.dyads[j]) for i, j in enumerate(row)} for row in draws.take(1, 51)]
         for draws in (plain, mixed)
     ]
     assert pairs[0] == pairs[1]
@@ -154,8 +155,8 @@ def test_one_permutation_serves_all_sessions_and_features():
     rng = np.random.default_rng(7)
     values = rng.random((3, 5, 5, 4))
     null = null_of(values)
-    partners = null.draws.partners(0, null.draws.n + 1)
-    got = group_means(null.pair_sums(), null.design.cells_of(partners))
+    partners = null.draws.take(0, null.draws.n + 1)
+    got = group_means(null.pair_sums(), null.design.pairs_of(partners))
     assert_allclose(got, [group_mean_by_definition(values, row) for row in partners], rtol=1e-13)
 
 
@@ -166,8 +167,8 @@ def test_missing_sessions_and_channels_are_left_out_of_the_mean():
     values[:, 0, :, 1] = np.nan
     values[..., 2] = np.nan
     null = null_of(values)
-    partners = null.draws.partners(0, null.draws.n + 1)
-    got = group_means(null.pair_sums(np.array([2, 0, 1])), null.design.cells_of(partners))
+    partners = null.draws.take(0, null.draws.n + 1)
+    got = group_means(null.pair_sums(np.array([2, 0, 1])), null.design.pairs_of(partners))
     expected = [group_mean_by_definition(values.astype(float), row)[[2, 0, 1]] for row in partners]
     assert_allclose(got, expected, rtol=1e-13)
     assert np.isnan(got[:, 0]).all()
@@ -176,11 +177,11 @@ def test_missing_sessions_and_channels_are_left_out_of_the_mean():
 @pytest.mark.parametrize("n_splits", [1, 2, 7])
 def test_sums_are_equal_to_the_last_bit_for_any_split_of_draws_and_features(n_splits):
     null = null_of(np.random.default_rng(9).random((1, 12, 12, 30)), n=100)
-    cells = null.design.cells_of(null.draws.partners(0, 101))
+    cells = null.design.pairs_of(null.draws.take(0, 101))
     table = null.pair_sums().sums
-    whole = sum_cells(cells, table)
-    rows = [sum_cells(part, table) for part in np.array_split(cells, n_splits)]
-    columns = [sum_cells(cells, part) for part in np.array_split(table, n_splits, axis=1)]
+    whole = sum_pairs(cells, table)
+    rows = [sum_pairs(part, table) for part in np.array_split(cells, n_splits)]
+    columns = [sum_pairs(cells, part) for part in np.array_split(table, n_splits, axis=1)]
     assert_array_equal(np.concatenate(rows), whole)
     assert_array_equal(np.concatenate(columns, axis=1), whole)
 
@@ -193,7 +194,7 @@ def test_pairs_across_blocks_are_never_read():
     results = []
     for source in (values, spoiled):
         null = null_of(source, design_of(6, {"site": list(site)}))
-        cells = null.design.cells_of(null.draws.partners(0, null.draws.n + 1))
+        cells = null.design.pairs_of(null.draws.take(0, null.draws.n + 1))
         results.append((group_means(null.pair_sums(), cells), group_moments(null.pair_sums(), null.draws).sd))
     for plain, other in zip(*results, strict=True):
         assert_array_equal(plain, other)
@@ -203,7 +204,7 @@ def test_pairs_across_blocks_are_never_read():
 def test_closed_form_moments_equal_those_of_all_repairings(strata):
     values = np.random.default_rng(11).random((2, 6, 6, 5))
     null = null_of(values, design_of(6, strata))
-    everything = group_means(null.pair_sums(), null.design.cells_of(null.draws.partners(0, null.draws.n + 1)))
+    everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, null.draws.n + 1)))
     moments = group_moments(null.pair_sums(), null.draws)
     assert moments.closed.all()
     assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
@@ -214,7 +215,7 @@ def test_closed_form_holds_when_the_first_persons_miss_channels():
     values = np.random.default_rng(12).random((2, 5, 5, 1))
     values[1, 3] = np.nan
     null = null_of(values)
-    everything = group_means(null.pair_sums(), null.design.cells_of(null.draws.partners(0, 120)))
+    everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, 120)))
     moments = group_moments(null.pair_sums(), null.draws)
     assert moments.closed.all()
     assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
@@ -226,7 +227,7 @@ def test_moments_with_missing_pairs_come_from_all_repairings_when_they_are_few()
     values[0, 1, :, 0] = values[0, :, 2, 0] = np.nan
     values[..., 1] = np.nan
     null = null_of(values)
-    partners = null.draws.partners(0, 24)
+    partners = null.draws.take(0, 24)
     expected = np.array([group_mean_by_definition(values, row)[0] for row in partners])
     moments = group_moments(null.pair_sums(), null.draws)
     assert_array_equal(moments.closed, [False, False, True])
@@ -234,20 +235,22 @@ def test_moments_with_missing_pairs_come_from_all_repairings_when_they_are_few()
     assert np.isnan([moments.mean[1], moments.sd[1]]).all()
 
 
-def test_moments_with_missing_pairs_come_from_their_own_stream_when_repairings_are_many():
+def test_moments_with_missing_pairs_come_from_their_own_stream_when_ways_are_many():
     values = np.random.default_rng(14).random((1, 12, 12, 1))
     complete = group_moments(null_of(values).pair_sums(), null_of(values).draws)
     values[0, 1, :, 0] = values[0, :, 2, 0] = np.nan
     null = null_of(values, n=10)
     moments = group_moments(null.pair_sums(), null.draws)
     # 4096 draws: the mean is within 5 standard errors of the truth, which one lost row and column barely move.
-    partners = Draws(null.design, 60_000, 99, exact=False).partners(1, 60_001)
-    truth = group_means(null.pair_sums(), null.design.cells_of(partners))
+    partners = Draws(null.design, 60_000, 99, exact=False).take(1, 60_001)
+    truth = group_means(null.pair_sums(), null.design.pairs_of(partners))
     assert abs(moments.mean[0] - truth.mean()) < 5 * truth.std() / np.sqrt(4096)
     assert_allclose(moments.sd[0], truth.std(), rtol=0.06)
     assert moments.sd[0] != complete.sd[0]
     own, counted = (
-        group_means(null.pair_sums(), null.design.cells_of(null.draws.partners(1, 4097, purpose=purpose))).mean()
+        group_means(
+            null.pair_sums(), null.design.pairs_of(null.design.drawn(np.arange(1, 4097), null.draws.seed, purpose))
+        ).mean()
         for purpose in (Purpose.REPAIR_MOMENTS, Purpose.REPAIR)
     )
     assert_allclose(moments.mean[0], own, rtol=1e-13)
@@ -257,21 +260,21 @@ def test_moments_with_missing_pairs_come_from_their_own_stream_when_repairings_a
 def test_double_centring_removes_additive_person_effects():
     rng = np.random.default_rng(15)
     design = design_of(6, {"site": list("xxxyyy")})
-    table = PairSums(rng.random((len(design.cells), 2)), np.ones((len(design.cells), 2))).sums
-    effect = rng.normal(size=6)[design.cells[:, 0]] + rng.normal(size=6)[design.cells[:, 1]]
+    table = PairSums(rng.random((len(design.pairs), 2)), np.ones((len(design.pairs), 2))).sums
+    effect = rng.normal(size=6)[design.pairs[:, 0]] + rng.normal(size=6)[design.pairs[:, 1]]
     assert_allclose(doubly_centred(table + effect[:, None], design), doubly_centred(table, design), atol=1e-14)
     assert np.abs(doubly_centred(table, design)).max() > 0.1
 
 
 def test_real_cells_are_the_diagonal():
     design = design_of(5, {"site": list("xyxyx")})
-    assert_array_equal(design.cells[real_cells(design)[0]], np.stack([np.arange(5)] * 2, axis=1))
+    assert_array_equal(design.pairs[design.real_pairs[0]], np.stack([np.arange(5)] * 2, axis=1))
 
 
 def test_pooled_sums_give_the_mean_over_the_features_of_a_group():
     values = np.random.default_rng(16).random((1, 4, 4, 6))
     null = null_of(values)
     pooled = null.pair_sums().pooled(np.array([0, 1, 0, 1, 1, 0]), 2)
-    got = group_means(pooled, real_cells(null.design))[0]
+    got = group_means(pooled, null.design.real_pairs)[0]
     own = values[0, np.arange(4), np.arange(4)].mean(axis=0)
     assert_allclose(got, [own[[0, 2, 5]].mean(), own[[1, 3, 4]].mean()], rtol=1e-13)

@@ -158,7 +158,7 @@ def test_planted_growth_is_found_and_its_interval_holds_it():
     for k in range(n):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result = ibs.plasticity(model.study(14, 5, (SEED, k)), correct=[], n_perm=199, seed=k).dataset
+            result = ibs.plasticity(model.study(14, 5, (SEED, k)), correct=[], n=199, seed=k).dataset
         found.append(result["p"].item() <= 0.05)
         covered.append([low <= 0.02 <= high for low, high in load("longitudinal")._limits(result).values()])
     assert np.mean(found) > 0.7
@@ -169,7 +169,7 @@ def test_planted_growth_is_found_and_its_interval_holds_it():
 def test_a_planted_association_is_found_where_it_was_planted():
     growth = Growth(0.0, 0.02, 0.02)
     model = SynchronyModel(growth=growth, noise_sd=0.02, outcomes={"gain": ("growth", 0.8), "liking": ("level", 0.8)})
-    words = {"dyads": [24], "sessions": [6], "test": "outcome", "n_sims": 100, "n_perm": 199}
+    words = {"dyads": [24], "sessions": [6], "test": "outcome", "n_sims": 100, "n": 199}
     for outcome in ("gain", "liking"):
         assert ibs.study_power(model, outcome=outcome, **words).power.item() > 0.8
 

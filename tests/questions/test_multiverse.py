@@ -21,8 +21,9 @@ from ibsync.commands.plan_file import MultiversePlan
 from ibsync.commands.plan_reader import read
 from ibsync.errors import InputError, PlanError
 from ibsync.inference.joint_test import joint_test, pooled_draws, pooled_pairs
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.questions import multiverse as multiverses
 from ibsync.results.multiverse_result import CHOICES, NUMBERS, Multiverse
 

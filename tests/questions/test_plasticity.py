@@ -6,17 +6,19 @@ import pytest
 import xarray as xr
 from fake_results import make_real, make_result
 from numpy.testing import assert_allclose, assert_array_equal
+from permuted import p_of_draws
 from refusals import plan_refusal
 from scipy.stats import binom, false_discovery_control, permutation_test
 from sessions import fitted, noise, quiet, study
 
 import ibsync as ibs
 from ibsync.errors import PlanError
-from ibsync.inference.permutation_test import drawn_test
-from ibsync.nulls.labels import GroupLabels, SessionOrders, slopes
+from ibsync.inference.slopes import GroupDifference, MeanSlope, slopes
+from ibsync.nulls.draws import Draws
+from ibsync.nulls.relabelling import GroupLabels, SessionOrders
 from ibsync.nulls.rematching import Matchings
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.questions.plasticity import plasticity
 
 
@@ -107,7 +109,7 @@ def test_the_unit_of_time_changes_slopes_but_no_p():
     names = ["a", "b", "c", "d"]
     real = study(values, sessions=names)
     days, seconds = ({name: unit * day for name, day in zip(names, [0, 3, 4, 9], strict=True)} for unit in (1, 86400))
-    for words in ({}, {"kind": "session_order", "n_perm": 200}):
+    for words in ({}, {"kind": "session_order", "n": 200}):
         one, other = (quiet(real, when, **words).dataset for when in (days, seconds))
         for name in ("p", "p_max", "p_fdr", "exceedances"):
             assert_array_equal(one[name], other[name], err_msg=name)
@@ -118,7 +120,7 @@ def test_the_unit_of_time_changes_slopes_but_no_p():
 def test_rows_may_stand_in_any_order():
     real = study(noise(9, 4, missing=0.3))
     shuffled = real.isel(dyad=np.random.default_rng(1).permutation(real.sizes["dyad"]))
-    for words in ({}, {"kind": "session_order", "n_perm": 300}):
+    for words in ({}, {"kind": "session_order", "n": 300}):
         one, other = (quiet(r, **words).dataset for r in (real, shuffled))
         assert_array_equal(one["p_max"], other["p_max"])
         assert_allclose(one["value"], other["value"].sel(dyad=one["dyad"]), rtol=1e-12)
@@ -228,20 +230,21 @@ def test_drawn_relabellings_agree_with_all_of_them():
     times = [np.arange(4.0)] * 10
     slope, first = fitted(values, np.arange(4)), np.arange(10) < 5
     names = [f"d{d}" for d in range(10)]
-    listed = GroupLabels.plan(names, first, slope, 10_000, 5)
-    drawn = GroupLabels.plan(names, first, slope, 10_000, 5, list_up_to=1)
+    design = GroupLabels(tuple(names), tuple(first.tolist()))
+    listed = Draws.plan(design, 10_000, 5)
     assert listed.exact
-    assert len(np.unique(listed.members(0, 252), axis=0)) == 252
-    assert_array_equal(listed.members(0, 1)[0], first)
-    many = GroupLabels(drawn.labels, drawn.first, drawn.values, 4000, 5, exact=False)
-    one, other = (drawn_test(x.statistic, x.n, exact=x.exact) for x in (listed, many))
+    assert len(np.unique(listed.take(0, 252), axis=0)) == 252
+    assert_array_equal(listed.take(0, 1)[0], first)
+    many = Draws(design, 4000, 5, exact=False)
+    one, other = (p_of_draws(GroupDifference(slope, draws)) for draws in (listed, many))
     assert_allclose(one["p"], other["p"], atol=5 * np.sqrt(0.25 / 4000) * 2)
-    orders = SessionOrders.plan(names, whole, times, 4000, 5)
-    assert not orders.exact
-    assert_array_equal(orders.statistic(0, 1)[0], orders.statistic(0, 50)[0])
-    assert_allclose(orders.statistic(30, 50), orders.statistic(0, 50)[30:], rtol=1e-12)
-    assert_array_equal(np.sort(orders.orders(1, 99)[3], axis=1), np.broadcast_to(np.arange(4), (98, 4)))
-    found = drawn_test(orders.statistic, orders.n, exact=False)
+    draws = Draws.plan(SessionOrders(tuple(names), (4,) * 10), 4000, 5)
+    assert not draws.exact
+    orders = MeanSlope(whole, times, draws)
+    assert_array_equal(orders.drawn(0, 1)[0], orders.drawn(0, 50)[0])
+    assert_allclose(orders.drawn(30, 50), orders.drawn(0, 50)[30:], rtol=1e-12)
+    assert_array_equal(np.sort(draws.take(1, 99)[:, 12:16], axis=1), np.broadcast_to(np.arange(4), (98, 4)))
+    found = p_of_draws(orders)
     assert_allclose(found["group_null_sd"] ** 2, _variance_over_orders(values), rtol=0.1)
     assert (found["p_low"] < found["p"]).all()
     assert (found["p"] < found["p_high"]).all()
@@ -424,7 +427,7 @@ def test_orders_of_sessions_keep_their_level_only_where_no_dyad_changes():
     rates = {}
     for make in (independent, own_slopes, autoregressive):
         values = many(make, n_studies=500)
-        found = quiet(study(values), kind="session_order", n_perm=399, correct=[]).dataset
+        found = quiet(study(values), kind="session_order", n=399, correct=[]).dataset
         rates[make] = (found["p"] <= 0.05).mean().item()
     low, high = band(500)
     assert low <= rates[independent] <= high
@@ -505,10 +508,10 @@ def test_words_of_the_other_tests():
     values = noise(10, 3, growth=0.05)
     real = study(values, groups=["train"] * 5 + ["wait"] * 5)
     with pytest.warns(RuntimeWarning, match="rejects too often"):
-        order = plasticity(real, kind="session_order", n_perm=999)
+        order = plasticity(real, kind="session_order", n=999)
     assert "no dyad changes at all" in order.hypothesis
     assert "Warning: exchanging the order of sessions" in order.headline
-    assert "exchange of the order of sessions within dyads, 999 draws, seed 1" in order.methods()
+    assert "exchange of the order of sessions within dyads, 999 draws, seed 0" in order.methods()
     groups = quiet(real, between="group")
     assert "difference train - wait in change of coherence per session of real partners" in groups.hypothesis
     assert "any dyad could as well have been in the other group" in groups.hypothesis
@@ -548,7 +551,7 @@ def test_clusters_and_epochs():
     assert_array_equal(got["epoch"], ["talk", "rest"])
     assert result.null["null_hist"].dims == ("epoch", "band", "hist_bin")
     assert result.null["null_cluster"].dims == ("draw",)
-    drawn = quiet(real, kind="session_order", n_perm=99, correct=["cluster", "tfce"]).dataset
+    drawn = quiet(real, kind="session_order", n=99, correct=["cluster", "tfce"]).dataset
     assert np.isfinite(drawn["p_tfce"]).all()
     assert (drawn["p_cluster"] >= 0.01).all()
     place = {"epoch": "talk", "channel_a": "S2_D1", "channel_b": "S2_D2", "band": "task"}
@@ -588,7 +591,9 @@ def test_too_few_dyads_are_said_or_refused():
     with pytest.raises(PlanError, match="4 dyads allow only 16 exchanges"):
         plasticity(study(values), correct=["max"])
     groups = study(values, groups=list("aabb"))
-    plan_refusal(lambda: plasticity(groups, between="group", correct=["max"]), "4 dyads allow only 6 exchanges")
+    plan_refusal(
+        lambda: plasticity(groups, between="group", correct=["max"]), "4 dyads allow only 6 divisions into groups"
+    )
     pairs = pairs_of(3, 3)
     real = study(pairs[:, np.arange(3), np.arange(3)].swapaxes(0, 1))
     plan_refusal(lambda: plasticity(real, null=null_of(pairs, real), correct=["max"]), "allow only 6")

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from fake_results import make_real
 from numpy.testing import assert_allclose, assert_array_equal
+from permuted import permutations as exchanges
 from refusals import plan_refusal
 from scipy.stats import binom
 
 import ibsync
 from ibsync.inference.cross_validation import HeldOut
-from ibsync.inference.partial_correlation import Shuffles
 
 PENALTIES = (0.01, 0.3, 5.0)
 
@@ -89,7 +89,7 @@ def test_predictions_are_those_of_refitting_every_fold(n_covariates, top):
 
 def test_the_mean_of_features_is_least_squares_without_the_dyad():
     real, y = make_real(10, 2), np.random.default_rng(1).standard_normal(10)
-    got = ibsync.predict_outcome(real, dict(zip(names(10), y, strict=True)), model="mean", n_perm=19)
+    got = ibsync.predict_outcome(real, dict(zip(names(10), y, strict=True)), model="mean", n=19)
     x = real["coherence"].values.reshape(2, 10, -1).mean(axis=(0, 2))
     for row in range(10):
         rest = np.arange(10) != row
@@ -105,11 +105,11 @@ def test_the_p_value_repeats_the_whole_cross_validation():
     y, age = random.standard_normal(9), random.standard_normal(9)
     got = ibsync.predict_outcome(
         real, dict(zip(names(9), y, strict=True)), covariates={"age": dict(zip(names(9), age, strict=True))},
-        top=3, n_perm=40, penalties=PENALTIES, alpha=0.1,
+        top=3, n=40, penalties=PENALTIES, alpha=0.1,
     )  # fmt: skip
     z = np.column_stack([np.ones(9), age])
     fitted = z @ np.linalg.lstsq(z, y)[0]
-    orders = Shuffles.plan(names(9), [""] * 9, 40, 1, list_up_to=40).orders(0, 41)
+    orders = exchanges(names(9), n=40, list_up_to=40).take(0, 41)
     values = real["coherence"].values.reshape(9, -1)
     r2 = []
     for order in orders:
@@ -171,9 +171,7 @@ def test_a_planted_outcome_is_predicted_and_said(tmp_path):
     assert back["attrs"]["n_folds"] == 16
     assert pd.read_csv(got.save(tmp_path / "p.csv"))["predicted"].tolist() == got.table["predicted"].tolist()
     plan_refusal(lambda: got.save(tmp_path / "p.h5"), "must end in .csv or .json")
-    noise = ibsync.predict_outcome(
-        few, dict(zip(names(16), np.random.default_rng(3).random(16), strict=True)), n_perm=99
-    )
+    noise = ibsync.predict_outcome(few, dict(zip(names(16), np.random.default_rng(3).random(16), strict=True)), n=99)
     assert "was not shown to predict" in noise.headline
 
 
@@ -181,7 +179,7 @@ def test_dyads_that_share_a_person_are_held_out_together():
     real = make_real(9, 1)
     clients = real.assign_coords(person_b=("dyad", ["t1", "t1", "t2", "t2", "t2", *"abcd"]))
     y = dict(zip(names(9), np.random.default_rng(1).random(9), strict=True))
-    got = ibsync.predict_outcome(clients, y, n_perm=50)
+    got = ibsync.predict_outcome(clients, y, n=50)
     assert_array_equal(got.table["fold"], [1, 1, 2, 2, 2, 3, 4, 5, 6])
     rest = got.table["outcome"][2:].mean()
     assert_allclose(got.table["baseline"][:2], rest, rtol=1e-12)
@@ -191,7 +189,7 @@ def test_dyads_that_share_a_person_are_held_out_together():
 def test_what_cannot_be_predicted_is_refused_or_told():
     real = make_real(9, 2)
     y = dict(zip(names(9), np.random.default_rng(1).random(9), strict=True))
-    ask = partial(ibsync.predict_outcome, real, y, n_perm=30, alpha=0.1)
+    ask = partial(ibsync.predict_outcome, real, y, n=30, alpha=0.1)
     plan_refusal(partial(ask, level="within"), "level='within' is not offered for predictions")
     plan_refusal(partial(ask, model="forest"), "model='forest' is unknown; valid are 'ridge', 'mean'")
     plan_refusal(partial(ask, top=0), "top=0 is a number of features")
@@ -206,8 +204,8 @@ def test_what_cannot_be_predicted_is_refused_or_told():
     holes["coherence"].values[:, 0, 0, 1, 0] = np.nan  # not asked for, so not left out
     holes["coherence"].values[[0, 9], 0, 0, 0, 0] = np.nan
     with pytest.warns(RuntimeWarning, match="1 of 143 features, without a value in every dyad"):
-        got = ibsync.predict_outcome(holes, y, n_perm=30)
+        got = ibsync.predict_outcome(holes, y, n=30)
     assert got.attrs["n_features"] == 142
     holes["coherence"].values[[0, 9]] = np.nan
     with pytest.warns(RuntimeWarning, match="dyad 'dyad01' is left out, without synchrony"):
-        ibsync.predict_outcome(holes, y, n_perm=30)
+        ibsync.predict_outcome(holes, y, n=30)

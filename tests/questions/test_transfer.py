@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from meetings_made import made_meetings
 from numpy.testing import assert_allclose, assert_array_equal
+from permuted import freedman_lane, p_of_draws, sign_flip_test
+from permuted import permutations as exchanges
 from refusals import plan_refusal
 from scipy.stats import binom
 
 import ibsync
 from ibsync.inference.associations import Associations, passed_over
-from ibsync.inference.partial_correlation import FreedmanLane, Shuffles
-from ibsync.inference.permutation_test import drawn_test
 from ibsync.nulls.hypotheses import SURROGATES
 from ibsync.questions.transfer import transfer
 
@@ -21,7 +21,7 @@ def names(n):
 
 
 def shuffles(n_units, n=10_000, **options):
-    return Shuffles.plan(names(n_units), [""] * n_units, n, 1, **options)
+    return exchanges(names(n_units), n=n, **options)
 
 
 def sides(n_units=9, n_features=4, *, slope=0.5, seed=0):
@@ -45,9 +45,9 @@ def test_each_feature_is_the_test_of_one_outcome(n_covariates, tail):
     nuisance = np.column_stack([np.ones(9), np.random.default_rng(1).standard_normal((9, n_covariates))])
     plan = shuffles(9, 400, list_up_to=1)
     test = Associations(first, second, nuisance, plan)
-    got = drawn_test(test.statistic, plan.n, exact=False, tail=tail) | test.slopes()
+    got = p_of_draws(test, tail=tail)
     for at in range(4):
-        want = FreedmanLane(first[:, [at]], second[:, at], nuisance, plan, tail=tail).run([])
+        want = freedman_lane(first[:, [at]], second[:, at], nuisance, plan, tail=tail, correct=[])
         assert got["p"][at] == want["p"][0]
         for name in ("group_statistic", "slope", "t"):
             assert_allclose(got[name][at], want[name][0], rtol=1e-12, err_msg=name)
@@ -58,7 +58,7 @@ def test_exact_p_equals_scipy():
 
     first, second = sides(6)
     test = Associations(first, second, np.ones((6, 1)), shuffles(6))
-    got = drawn_test(test.statistic, 719, exact=True, tail="two-sided")
+    got = p_of_draws(test)
     for at, (x, y) in enumerate(zip(first.T, second.T, strict=True)):
         want = permutation_test(
             (y,), lambda other, x=x: pearsonr(x, other).statistic, permutation_type="pairings", n_resamples=np.inf
@@ -83,7 +83,7 @@ def test_missing_values_on_either_side_leave_a_unit_out_of_that_feature():
     second[:, 4] = 0.5
     plan = shuffles(7)
     test = Associations(first, second, np.ones((7, 1)), plan)
-    got = drawn_test(test.statistic, plan.n, exact=True, tail="greater") | test.slopes()
+    got = p_of_draws(test, tail="greater")
     assert_array_equal(test.n_units, [7, 5, 6, 3, 7])
     assert_array_equal(np.isfinite(got["p"]), [True, True, True, False, False])
     assert test.n_tested == 3
@@ -103,18 +103,18 @@ def test_the_interval_holds_the_slopes_that_are_not_rejected(exact):
     plan = shuffles(7, 999, list_up_to=50_000 if exact else 1)
     test = Associations(first, second, np.ones((7, 1)), plan)
     for level in (0.8, 0.95):
-        low, high = test.interval(level)
+        low, high = test.interval(alpha=1 - level)
         for at in range(3):
             for edge, way in ((low[at], -1), (high[at], 1)):
                 for step, inside in ((-1e-7, True), (1e-7, False)):
                     left = second - (edge + way * step) * first
-                    p = drawn_test(Associations(first, left, np.ones((7, 1)), plan).statistic, plan.n, exact=exact)["p"]
+                    p = p_of_draws(Associations(first, left, np.ones((7, 1)), plan))["p"]
                     assert (p[at] > 1 - level + 1e-12) == inside
 
 
 def test_too_few_draws_bound_no_slope():
     first, second = sides(9, 2)
-    low, high = Associations(first, second, np.ones((9, 1)), shuffles(9, 30, list_up_to=1)).interval(0.95)
+    low, high = Associations(first, second, np.ones((9, 1)), shuffles(9, 30, list_up_to=1)).interval(alpha=0.05)
     assert_array_equal(low, -np.inf)
     assert_array_equal(high, np.inf)
 
@@ -137,7 +137,7 @@ def rows_of(real, person, role, session=None):
 
 
 def test_gain_and_probe_are_those_of_each_person(planted):
-    got = transfer(planted, trained="therapist", probe="stranger", n_perm=50, correct=[]).dataset
+    got = transfer(planted, trained="therapist", probe="stranger", n=50, correct=[]).dataset
     assert_array_equal(got["dyad"], names(10))
     for at, person in enumerate(names(10)):
         trained = rows_of(planted, person, "therapist")
@@ -157,7 +157,7 @@ def test_gain_and_probe_are_those_of_each_person(planted):
 
 
 def test_other_gains_and_the_change_of_probes(planted):
-    ask = partial(transfer, planted, "therapist", "stranger", n_perm=50, correct=[])
+    ask = partial(transfer, planted, "therapist", "stranger", n=50, correct=[])
     change, level = ask(gain="change").dataset, ask(gain="level", change=True).dataset
     for at, person in enumerate(names(10)):
         trained = rows_of(planted, person, "therapist")
@@ -170,7 +170,7 @@ def test_reliability_takes_the_scatter_about_the_lines_for_error(planted):
     holes = planted.copy(deep=True)
     at = np.flatnonzero((planted["dyad"] == "p04-t").values & (planted["session"] == "2").values)[0]
     holes["coherence"].values[at, 0, 0, 0, 0] = np.nan
-    got = transfer(holes, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    got = transfer(holes, "therapist", "stranger", n=50, correct=[]).dataset
     times, scatter, freedom, leverage, slopes = np.arange(4.0), 0.0, 0, [], []
     for person in names(10):
         y = rows_of(holes, person, "therapist")[:, 0]
@@ -182,12 +182,12 @@ def test_reliability_takes_the_scatter_about_the_lines_for_error(planted):
         slopes.append(slope)
     want = 1 - scatter / freedom * np.mean(leverage) / np.var(slopes, ddof=1)
     assert_allclose(got["gain_reliability"].values.ravel()[0], want, rtol=1e-9)
-    level = transfer(planted, "therapist", "stranger", gain="level", n_perm=50, correct=[]).dataset
+    level = transfer(planted, "therapist", "stranger", gain="level", n=50, correct=[]).dataset
     assert np.isnan(level["gain_reliability"]).all()
 
 
 def test_the_planted_transfer_is_found_and_told(planted, tmp_path):
-    got = ibsync.transfer(planted, trained="therapist", probe="stranger", n_perm=4000, correct=["max"])
+    got = ibsync.transfer(planted, trained="therapist", probe="stranger", n=4000, correct=["max"])
     assert (got.dataset["p_max"] < 0.05).mean() > 0.5
     assert (got.dataset["slope_low"] > 0).mean() > 0.5
     said = (
@@ -205,7 +205,7 @@ def test_the_planted_transfer_is_found_and_told(planted, tmp_path):
 
 
 def test_the_order_of_rows_and_the_side_of_the_person_change_nothing(planted):
-    want = transfer(planted, "therapist", "stranger", n_perm=200, correct=["max"]).dataset
+    want = transfer(planted, "therapist", "stranger", n=200, correct=["max"]).dataset
     order = np.random.default_rng(0).permutation(planted.sizes["dyad"])
     turned = planted.isel(dyad=order)
     flip = np.arange(len(order)) % 3 == 0
@@ -215,7 +215,7 @@ def test_the_order_of_rows_and_the_side_of_the_person_change_nothing(planted):
     for one, other in (("person_a", "person_b"), ("role_a", "role_b")):
         a, b = turned[one].values.copy(), turned[other].values.copy()
         turned = turned.assign_coords({one: ("dyad", np.where(flip, b, a)), other: ("dyad", np.where(flip, a, b))})
-    got = transfer(turned, "therapist", "stranger", n_perm=200, correct=["max"]).dataset
+    got = transfer(turned, "therapist", "stranger", n=200, correct=["max"]).dataset
     assert list(got.channel_a.values) == list(want.channel_a.values)
     for name in ("gain", "probe", "p", "p_max", "slope_low"):
         assert_allclose(got[name].values, want[name].values, rtol=1e-9, err_msg=name)
@@ -228,25 +228,25 @@ def test_a_person_on_the_second_side_brings_the_own_channels(planted):
         role_b="role_a",
     )  # fmt: skip
     turned = turned.assign_coords(channel_b=["own1", "own2"])
-    got = transfer(turned, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    got = transfer(turned, "therapist", "stranger", n=50, correct=[]).dataset
     assert list(got.channel_a.values) == ["own1", "own2"]
     assert list(got.channel_b.values) == ["S1_D1", "S1_D2"]
-    want = transfer(planted, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    want = transfer(planted, "therapist", "stranger", n=50, correct=[]).dataset
     assert_allclose(got["gain"].values, want["gain"].values)
     leads = turned.assign_attrs(measure="a_leads")
     plan_refusal(partial(transfer, leads, "therapist", "stranger"), "'a_leads'", "put the person first")
 
 
 def test_kinds_are_named_by_role_by_group_or_by_dyads(planted):
-    want = transfer(planted, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    want = transfer(planted, "therapist", "stranger", n=50, correct=[]).dataset
     is_trained = planted["role_b"].values == "therapist"
     grouped = planted.assign_coords(group=("dyad", np.where(is_trained, "therapy", "probe"))).drop_vars(
         ["role_a", "role_b"]
     )
-    by_group = transfer(grouped, "therapy", "probe", n_perm=50, correct=[]).dataset
+    by_group = transfer(grouped, "therapy", "probe", n=50, correct=[]).dataset
     dyads = planted["dyad"].values
     listed = transfer(
-        grouped, sorted(set(dyads[is_trained])), sorted(set(dyads[~is_trained])), n_perm=50, correct=[]
+        grouped, sorted(set(dyads[is_trained])), sorted(set(dyads[~is_trained])), n=50, correct=[]
     ).dataset
     for other in (by_group, listed):
         assert_array_equal(other["p"], want["p"])
@@ -257,8 +257,8 @@ def test_a_result_is_taken_less_the_mean_of_its_null(planted):
     shifted = planted.assign(null_mean=planted["coherence"] * 0.25).assign_attrs(
         null_kind="phase", null_name=SURROGATES["phase"].name, n_draws=99, exact=0, seed=1
     )
-    got = transfer(ibsync.Result(shifted), "therapist", "stranger", n_perm=50, correct=[])
-    raw = transfer(planted, "therapist", "stranger", n_perm=50, correct=[])
+    got = transfer(ibsync.Result(shifted), "therapist", "stranger", n=50, correct=[])
+    raw = transfer(planted, "therapist", "stranger", n=50, correct=[])
     assert_allclose(got.dataset["gain"].values, 0.75 * raw.dataset["gain"].values)
     assert "taken less the mean of its null (Fourier phase" in got.methods()
     assert "raw coherence" in raw.hypothesis
@@ -269,13 +269,13 @@ def test_times_tell_which_probes_came_after(planted):
     renamed = planted.assign_coords(
         session=("dyad", [{"0": "pre", "5": "post"}.get(s, s) for s in planted["session"].values])
     )
-    every = transfer(renamed, "therapist", "stranger", n_perm=50, correct=[])
+    every = transfer(renamed, "therapist", "stranger", n=50, correct=[])
     assert "No times told which probes came after training, and all were taken" in every.methods()
     mean = np.stack([rows_of(planted, person, "stranger").mean(0) for person in names(10)])
     assert_allclose(every.dataset["probe"].values.reshape(10, -1), mean)
     time = {"pre": 0, "post": 60, **{str(s): 10 * s for s in range(1, 5)}}
-    told = transfer(renamed, "therapist", "stranger", time=time, n_perm=50, correct=[]).dataset
-    want = transfer(planted, "therapist", "stranger", n_perm=50, correct=[]).dataset
+    told = transfer(renamed, "therapist", "stranger", time=time, n=50, correct=[]).dataset
+    want = transfer(planted, "therapist", "stranger", n=50, correct=[]).dataset
     assert_allclose(told["gain"].values, want["gain"].values / 10)
     assert_allclose(told["probe"].values, want["probe"].values)
     ask = partial(transfer, renamed, "therapist", "stranger")
@@ -285,7 +285,7 @@ def test_times_tell_which_probes_came_after(planted):
         session=("dyad", np.where(planted["session"].values == "0", "2", planted["session"].values))
     )
     with pytest.warns(RuntimeWarning, match="probes during training .dyad 'p.*session '2'.* are not used"):
-        transfer(during, "therapist", "stranger", n_perm=50, correct=[])
+        transfer(during, "therapist", "stranger", n=50, correct=[])
 
 
 # --- who enters -------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_who_does_not_enter_is_named(planted):
     some = without(planted, keep)
     some = some.assign_coords(role_b=("dyad", np.where(some["person_a"] == "p09", "sibling", some["role_b"])))
     with pytest.warns(RuntimeWarning, match="person 'p02' is left out, without a probe dyad") as caught:
-        got = transfer(some, "therapist", "stranger", n_perm=50, correct=[])
+        got = transfer(some, "therapist", "stranger", n=50, correct=[])
     told = got.dataset.attrs["left_out"]
     assert told == str(caught[0].message)
     assert "person 'p05' is left out, without a trained dyad" in told
@@ -319,7 +319,7 @@ def test_who_does_not_enter_is_named(planted):
 
 def test_persons_with_the_same_partners_are_exchanged():
     real = made_meetings(12, 3, n_therapists=3, seed=2)
-    got = transfer(real, "therapist", "stranger", n_perm=50, correct=[])
+    got = transfer(real, "therapist", "stranger", n=50, correct=[])
     assert got.dataset.attrs["n_draws"] == 24**3 - 1
     assert "permuted among persons with the same shared partners" in got.methods()
     x, y = (got.dataset[name].values.reshape(12, -1) for name in ("gain", "probe"))
@@ -340,16 +340,16 @@ def test_who_shares_partners_as_nobody_else_does_is_left_out():
     partner = partner.copy()
     partner[(real["person_a"].values == "p09") & (real["role_b"].values == "therapist")] = "t01"
     alone = real.assign_coords(person_b=("dyad", partner))
-    assert transfer(shared, "therapist", "stranger", n_perm=50, correct=[]).dataset.sizes["dyad"] == 9
+    assert transfer(shared, "therapist", "stranger", n=50, correct=[]).dataset.sizes["dyad"] == 9
     with pytest.warns(
         RuntimeWarning, match="persons 'p01', 'p02', 'p09' are left out, without anybody to be exchanged"
     ):
-        got = transfer(alone, "therapist", "stranger", n_perm=50, correct=[])
+        got = transfer(alone, "therapist", "stranger", n=50, correct=[])
     assert list(got.dataset["dyad"].values) == names(8)[2:]
 
 
 def test_what_cannot_be_tested_is_refused_by_name(planted):
-    ask = partial(transfer, planted, "therapist", "stranger", n_perm=100, correct=[])
+    ask = partial(transfer, planted, "therapist", "stranger", n=100, correct=[])
     plan_refusal(partial(transfer, planted, "therapis", "stranger"), "trained='therapis'", "did you mean 'therapist'?")
     plan_refusal(partial(transfer, planted, "therapist", ["p01-x"]), "probe names dyad 'p01-x'", "did you mean 'p01-x")
     plan_refusal(partial(transfer, planted, "therapist", "therapist"), "is both trained and probe")
@@ -390,20 +390,18 @@ def test_what_cannot_be_tested_is_refused_by_name(planted):
 def test_covariates_are_found_in_the_data(planted):
     age = dict(zip(names(10), np.random.default_rng(0).normal(size=10), strict=True))
     carried = planted.assign_coords(outcome_age=("dyad", [age[p] for p in planted["person_a"].values]))
-    by_name = transfer(carried, "therapist", "stranger", covariates=["age"], n_perm=100, correct=[])
-    given = transfer(planted, "therapist", "stranger", covariates={"age": age}, n_perm=100, correct=[])
+    by_name = transfer(carried, "therapist", "stranger", covariates=["age"], n=100, correct=[])
+    given = transfer(planted, "therapist", "stranger", covariates={"age": age}, n=100, correct=[])
     assert_array_equal(by_name.dataset["p"], given.dataset["p"])
     assert "Freedman & Lane 1983" in given.methods()
     with pytest.warns(RuntimeWarning, match="person 'p10' is left out, without a value of 'age'"):
-        transfer(planted, "therapist", "stranger", covariates={"age": age | {"p10": np.nan}}, n_perm=100, correct=[])
+        transfer(planted, "therapist", "stranger", covariates={"age": age | {"p10": np.nan}}, n=100, correct=[])
 
 
 # --- change with probe partners ---------------------------------------------------------------------------------------
 
 
 def test_change_flips_the_signs_of_units(planted):
-    from ibsync.inference.signflip import sign_flip_test
-
     got = transfer(planted, "therapist", "stranger", kind="change", correct=["max"]).dataset
     change = np.stack(
         [rows_of(planted, p, "stranger", "5").mean(0) - rows_of(planted, p, "stranger", "0").mean(0) for p in names(10)]
@@ -529,9 +527,9 @@ def test_empty_recordings_count_as_absent_and_are_named(gain):
     real["coherence"].values[rows] = np.nan
     said = "empty recordings (dyad 'p03-t' session '2', dyad 'p05-t' session '4', dyad 'p06-x06' session '0') are not"
     with pytest.warns(RuntimeWarning, match="empty recordings"):
-        got = transfer(real, "therapist", "stranger", gain=gain, n_perm=99, correct=[]).dataset
+        got = transfer(real, "therapist", "stranger", gain=gain, n=99, correct=[]).dataset
     absent = real.isel(dyad=np.delete(np.arange(real.sizes["dyad"]), rows))
-    want = transfer(absent, "therapist", "stranger", gain=gain, n_perm=99, correct=[]).dataset
+    want = transfer(absent, "therapist", "stranger", gain=gain, n=99, correct=[]).dataset
     assert said in got.attrs["left_out"]
     for name in ("gain", "probe", "probe_before", "n_trained", "n_probe", "n_probe_before", "p"):
         assert_array_equal(got[name].values, want[name].values, err_msg=name)

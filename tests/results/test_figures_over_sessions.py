@@ -15,9 +15,10 @@ from refusals import plan_refusal
 
 import ibsync as ibs
 from ibsync import plot
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.rematching import Matchings
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.results.result import Result
 from ibsync.study.rows import labels_of
 
@@ -234,7 +235,7 @@ def test_sessions_of_a_dyad_are_drawn_less_its_means(ax, tested):
     random = np.random.default_rng(1)
     rows = zip(tested.dataset["dyad"].values, tested.dataset["session"].values, strict=True)
     values = {(str(dyad), str(session)): random.standard_normal() for dyad, session in rows}
-    found = ibs.outcome(tested, values, level="within", n_perm=99, correct=[])
+    found = ibs.outcome(tested, values, level="within", n=99, correct=[])
     plot.association(found, ax, **AT)
     points = np.concatenate([group.get_offsets() for group in dots(ax)])
     assert len(points) == 31
@@ -249,7 +250,7 @@ def test_sessions_of_a_dyad_are_drawn_less_its_means(ax, tested):
 def test_with_covariates_the_line_has_the_slope_given_these(ax, tested):
     names = [f"dyad{d:02d}" for d in range(1, 9)]
     age = dict(zip(names, [0.0, 36, 4, 16, 9, 25, 1, 49], strict=True))
-    found = ibs.outcome(tested, scores(names), covariates={"age": age}, n_perm=99, correct=[])
+    found = ibs.outcome(tested, scores(names), covariates={"age": age}, n=99, correct=[])
     plot.association(found, ax, **AT)
     x, y = np.concatenate([group.get_offsets() for group in dots(ax)]).T
     weights = np.linalg.lstsq(np.column_stack([x, list(age.values()), np.ones(8)]), y)[0]

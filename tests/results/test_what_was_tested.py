@@ -48,7 +48,7 @@ ASKED = {
         "coherence per session", "change of coherence per session", "correlation with 'outcome'", "1",
     ),
     "transfer": (
-        lambda: ibs.transfer(meetings(), "therapist", "stranger", n_perm=99, correct=[], alpha=ALPHA),
+        lambda: ibs.transfer(meetings(), "therapist", "stranger", n=99, correct=[], alpha=ALPHA),
         "1", "synchrony with 'stranger' after training", "correlation", "1",
     ),
     "transfer of change": (

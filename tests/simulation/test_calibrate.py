@@ -14,8 +14,9 @@ import ibsync as ibs
 from ibsync.commands.cli import main
 from ibsync.coupling.spec import WTC, Band
 from ibsync.errors import InputError, PlanError
+from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import Null
-from ibsync.nulls.repairing import Draws, Repairing
+from ibsync.nulls.repairing import Repairing
 from ibsync.recordings.study_file import write_study
 from ibsync.results.calibration_result import Calibration
 from ibsync.results.figures.calibration import html_page, picture_bytes
@@ -91,7 +92,7 @@ def test_the_power_does_not_depend_on_the_other_couplings_tried(study, repaired)
 
 @pytest.mark.slow
 def test_phase_surrogates_are_at_their_level_only_without_a_shared_stimulus(study, with_stimulus):
-    words = {"kind": "phase", "n_sims": 60, "n_draws": 19, "couplings": ()}
+    words = {"kind": "phase", "n_sims": 60, "n": 19, "couplings": ()}
     without, shared = calibrate(study, SPEC, **words), calibrate(with_stimulus, SPEC, **words)
     assert without.false_positives <= stats.binom.ppf(0.9995, 60, 0.05)
     assert without.state != "liberal"
@@ -102,7 +103,7 @@ def test_phase_surrogates_are_at_their_level_only_without_a_shared_stimulus(stud
 
 
 def test_surrogates_of_pseudo_dyads_find_strong_coupling(study):
-    found = calibrate(study, SPEC, kind="shift", n_sims=40, n_draws=19, couplings=(0.1, 0.95))
+    found = calibrate(study, SPEC, kind="shift", n_sims=40, n=19, couplings=(0.1, 0.95))
     assert found.power[1] >= 0.8
     assert found.power[0] <= 0.5
 
@@ -110,13 +111,13 @@ def test_surrogates_of_pseudo_dyads_find_strong_coupling(study):
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("trial", {"epochs": ["talk"], "n_draws": 1, "alpha": 0.5}),
+        ("trial", {"epochs": ["talk"], "n": 1, "alpha": 0.5}),
         ("block", {"options": {"block": 30.0}}),
         ("ar1", {"epochs": ["talk"], "measure": "phase_consistency", "pairs": "all"}),
     ],
 )
 def test_every_kind_can_be_calibrated(study, kind, words):
-    found = calibrate(study, SPEC, kind=kind, n_sims=4, couplings=(0.5,), **{"n_draws": 19, **words})
+    found = calibrate(study, SPEC, kind=kind, n_sims=4, couplings=(0.5,), **{"n": 19, **words})
     assert sum(found.rank_counts) == 4
 
 
@@ -278,7 +279,7 @@ def test_bursts_that_everybody_has_are_told_from_bursts_of_ones_own(study, tmp_p
     own = bursting(study, tmp_path / "own.h5", common=False)
     assert common_bursts(own, SPEC.bands, "hbo", 0)["task"][1] > 0.05
     for kind, words in (("repair", "re-pairing allows for it"), ("phase", "use kind='repair'")):
-        found = calibrate(shared, SPEC, kind=kind, n_sims=4, couplings=(), n_draws=19)
+        found = calibrate(shared, SPEC, kind=kind, n_sims=4, couplings=(), n=19)
         assert any("rises and falls together" in text and words in text for text in found.warnings)
 
 
@@ -403,10 +404,10 @@ def test_pictures_and_pages_are_written_alike_each_time():
     ("words", "told"),
     [
         ({"kind": "fase"}, "did you mean 'phase'"),
-        ({"alpha": 1.5}, "alpha must lie between"),
+        ({"alpha": 1.5}, "must be a number between 0 and 1"),
         ({"n_sims": 0}, "n_sims must be at least 1"),
-        ({"n_draws": 5, "kind": "phase"}, "n_draws of at least 19"),
-        ({"n_draws": 10**6}, "n_draws must lie between"),
+        ({"n": 5, "kind": "phase"}, "n of at least 19"),
+        ({"n": 10**6}, "n must lie between"),
         ({"couplings": (0.0,)}, "couplings must lie"),
         ({"couplings": (0.5, 0.2)}, "couplings must rise"),
         ({"within": ["room"]}, "within='room'"),
@@ -418,7 +419,7 @@ def test_pictures_and_pages_are_written_alike_each_time():
         ({"epochs": ["tolk"]}, "did you mean 'talk'"),
         ({"epochs": ["tolk"], "kind": "phase"}, "did you mean 'talk'"),
         ({"kind": "phase", "signal": "hbt"}, "has no 'hbt'"),
-        ({"kind": "trial", "n_draws": 19}, "name the epochs"),
+        ({"kind": "trial", "n": 19}, "name the epochs"),
         ({"kind": "block", "options": {"block": 100.0}}, "fewer than two blocks"),
     ],
 )

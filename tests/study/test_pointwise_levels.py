@@ -150,7 +150,7 @@ def rate_above(kind, make, n_pairs=8):
     """Share of trusted cells of unrelated pairs above their level."""
     above = []
     for pair in range(n_pairs):
-        ds = levelled(*make(pair), sfreq=10.0, fmin=0.05, fmax=0.5, significance=kind, n_surrogates=50, seed=pair)
+        ds = levelled(*make(pair), sfreq=10.0, fmin=0.05, fmax=0.5, significance=kind, n=50, seed=pair)
         trusted = (ds.period <= ds.coi).values
         above.append((ds.coherence > ds.significance_level).values[0, 0][trusted].mean())
     return np.mean(above)
@@ -191,7 +191,7 @@ def test_map_carries_levels_of_every_pair_and_says_what_they_are():
     a, b = noise(2, 300).cumsum(axis=1), noise(3, 300, seed=1)
     b[1] = 4.0
     with pytest.warns(RuntimeWarning, match="not a null of fNIRS") as caught:
-        ds = ibs.wtc(a, b, sfreq=2.0, fmin=0.05, significance="ar1", n_surrogates=30, seed=5)
+        ds = ibs.wtc(a, b, sfreq=2.0, fmin=0.05, significance="ar1", n=30, seed=5)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     level = ds.significance_level
@@ -210,7 +210,7 @@ def test_map_carries_levels_of_every_pair_and_says_what_they_are():
 
 
 def test_levels_survive_a_file(tmp_path):
-    ds = levelled(*noise(2, 100), sfreq=1.0, significance="ar1", n_surrogates=3)
+    ds = levelled(*noise(2, 100), sfreq=1.0, significance="ar1", n=3)
     ds.to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
     import xarray as xr
 
@@ -222,7 +222,7 @@ def test_levels_survive_a_file(tmp_path):
 def test_phase_levels_of_a_map_leave_out_gaps_and_warn_of_nothing():
     a, b = noise(2, 400)
     a[:180] = np.nan
-    ds = ibs.wtc(a, b, sfreq=1.0, fmin=0.05, significance="phase", n_surrogates=20, seed=2)
+    ds = ibs.wtc(a, b, sfreq=1.0, fmin=0.05, significance="phase", n=20, seed=2)
     filled = np.where(np.isnan(a), a[180], a)
     usable = np.isfinite(ds.coherence.values[0, 0])
     assert not usable.all()
@@ -234,7 +234,7 @@ def test_what_a_filter_took_away_has_no_level():
     band = butter(4, [0.01, 0.1], "bandpass", fs=10, output="sos")
     passed, taper = sosfiltfilt(band, noise(2, 3000), axis=1), np.hanning(3000) ** 6
     a, b = taper * (passed - (passed @ taper / taper.sum())[:, None])  # no step at the ends, mean removed or not
-    ds = ibs.wtc(a, b, sfreq=10.0, fmin=0.03, grid=1.0, significance="phase", n_surrogates=5)
+    ds = ibs.wtc(a, b, sfreq=10.0, fmin=0.03, grid=1.0, significance="phase", n=5)
     trusted = (ds.period <= ds.coi).values
     empty = (np.isnan(ds.coherence.values[0, 0]) | ~trusted).all(axis=1)
     assert empty[:5].all()
@@ -248,8 +248,8 @@ def test_what_a_filter_took_away_has_no_level():
     [
         ({"significance": "ar2"}, "'ar1', 'phase' or None"),
         ({"significance": True}, "'ar1', 'phase' or None"),
-        ({"significance": "phase", "n_surrogates": 0}, "n_surrogates"),
-        ({"significance": "phase", "n_surrogates": 2.5}, "n_surrogates"),
+        ({"significance": "phase", "n": 0}, "n must be"),
+        ({"significance": "phase", "n": 2.5}, "n must be"),
         ({"significance": "phase", "seed": -1}, "seed -1"),
         ({"significance": "ar1", "bands": {"x": (0.1, 0.2)}}, "Study.null"),
     ],

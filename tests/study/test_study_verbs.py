@@ -312,7 +312,7 @@ def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
 
 def test_partners_stay_within_their_group(study, real):
     grouped = study.null(SPEC, within=("group",))
-    assert grouped.design.n_repairings == 4
+    assert grouped.design.n_ways == 4
     values = pair_values(grouped, real)
     first, second = np.array(["x", "y", "x", "y"])[[*np.indices((4, 4))]]
     assert_array_equal(np.isnan(values[0]).all(axis=(2, 3, 4, 5)), first != second)

@@ -142,7 +142,7 @@ def _of_null(null: Null, epoch: int | str, band: int | str, pair: tuple[str, str
     if design.roles == "interchangeable":
         first = second = first + second
     values, real = np.full(flat.shape[:2], np.nan), np.zeros(flat.shape[:2], bool)
-    for one, other in design.cells:
+    for one, other in design.pairs:
         values[one, other] = finite_mean(flat[one, other])
         if design.roles == "interchangeable":
             values[other, one] = values[one, other]
