@@ -84,7 +84,7 @@ def cell_engine(n, spec, group, backend, n_inner=24):
     """
     engine = Engine(n, 10.0, spec, backend=backend if isinstance(backend, str) else "numpy")
     if not isinstance(backend, str):
-        engine._device = backend
+        engine.backend = backend
     plan = engine.plan
     first, n_rows = plan.row_spans[group]
     tables = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), 0)

@@ -215,11 +215,11 @@ def _measured(workload: str, size: Workload, share: float, engine: Engine, folde
     if engine.device is not None:
         machine["gpu"] = gpu_facts(engine.device)
     verbs = time_verbs(Study.open(folder / "study.h5"), engine, size)
-    job = Job(folder / "study.h5", folder, size, engine.spec, engine.backend)
+    job = Job(folder / "study.h5", folder, size, engine.spec, engine.backend.name)
     job.run()
     return Speed(
-        workload=workload, size=size, share=share, accuracy=engine.spec.accuracy, backend=engine.backend, verbs=verbs,
-        stages=job.stages, seconds_to_p=job.seconds_to_p, peak_rss_bytes=peak_rss_bytes(),
+        workload=workload, size=size, share=share, accuracy=engine.spec.accuracy, backend=engine.backend.name,
+        verbs=verbs, stages=job.stages, seconds_to_p=job.seconds_to_p, peak_rss_bytes=peak_rss_bytes(),
         pool_bytes=None if engine.device is None else pool_bytes(engine.device), smallest_p=job.smallest_p,
         machine=machine,
     )  # fmt: skip

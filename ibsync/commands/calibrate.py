@@ -66,8 +66,8 @@ def calibrate_plan(
         Before any work: if the plan, the study or the output path will not do.
     """
     plan = read_plan(plan_path)
-    if plan.test.tail != "greater":
-        raise PlanError(f"{plan_path}: calibration tries tests of tail='greater', test.tail is {plan.test.tail!r}")
+    if plan.tail != "greater":
+        raise PlanError(f"{plan_path}: calibration tries tests of tail='greater', test.tail is {plan.tail!r}")
     if plan.null.roles != "fixed":
         raise PlanError(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"

@@ -18,7 +18,7 @@ from ..errors import DeviceError
 from .machine import usable_cores
 
 if TYPE_CHECKING:
-    from ..coupling.engine import Coherence
+    from ..coupling.wavelet_coherence import Coherence
 
 State = Literal["ok", "absent", "failed"]
 PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm", "msgspec")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ..coupling.measures import MEASURES
+from ..coupling.measures import MEASURES, measure_named
 from ..coupling.spec import ACCURACIES, CONES, PRESETS, WTC, as_pairs
 from ..errors import PlanError
 from ..inference.p_values import CORRECTIONS
@@ -89,6 +89,9 @@ OutcomeCorrections = Literal["fdr", "fdr_by", "max"] | tuple[Literal["fdr", "fdr
 Draws = Annotated[Count, about("Draws; all are listed where they are few.")]
 Seed = Annotated[Whole, about("Everything random follows from it.")]
 TestTail = Annotated[Tail, about("Direction of the test.")]
+MeasureTail = Annotated[
+    Tail | None, about("Direction of the test. Without: greater, of a measure with a sign two-sided.")
+]
 Alpha = Annotated[Level, about("Level at which a finding is wanted.")]
 StudyFile = Annotated[Path, about("Study file.", "study.h5")]
 
@@ -192,7 +195,7 @@ class Test(Block, frozen=True):
     correct: Annotated[
         Corrections | None, about("Corrections for many tests. Without: fdr and max, even where they can find nothing.")
     ] = None
-    tail: TestTail = "greater"
+    tail: MeasureTail = None
     alpha: Alpha = 0.05
 
 
@@ -271,6 +274,11 @@ class RunPlan(Block, frozen=True):
     test: Test = Test()
     plasticity: Plasticity | None = None
     outcome: Outcome | tuple[Outcome, ...] = ()
+
+    @property
+    def tail(self) -> Tail:
+        """Direction of the test, that of the measure where none is asked for."""
+        return self.test.tail or measure_named(self.null.measure).tail
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -389,7 +397,7 @@ class Multiverse(Block, frozen=True):
     epochs: Epochs = None
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0
-    tail: TestTail = "greater"
+    tail: MeasureTail = None
     within: Within = ()
     alpha: Alpha = 0.05
 

@@ -210,7 +210,7 @@ def _caution(study: Study, plan: RunPlan) -> str:
         draws = plan_draws(study.dyads, null.words()["within"], null.n or REPAIRINGS, null.seed, null.roles)
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
-    settings = TestSettings(tail=test.tail, correct=names, alpha=test.alpha)
+    settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
     caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
@@ -286,7 +286,7 @@ def _computed(study: Study, plan: RunPlan, backend: str, states: Mapping[str, Pa
     """The results of all signals, corrected together and not written yet."""
     started = time.perf_counter()
     words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
-    null_words: dict[str, Any] = {**plan.null.words(), "tail": plan.test.tail, **words}
+    null_words: dict[str, Any] = {**plan.null.words(), "tail": plan.tail, **words}
     signals, spec = plan.synchrony.signals, plan.wtc.spec
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():

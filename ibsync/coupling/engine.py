@@ -1,59 +1,24 @@
-"""`Engine`: the two verbs under everything, and the choice of backend."""
+"""`Engine`: the two verbs under everything, for whatever kind of coupling and on whatever backend."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, PlanError
+from ..errors import InputError
+from .backends.backend import Backend, Batch
 from .backends.cuda.device import Device, on_a_device
 from .backends.cuda.signals_on_device import prepare_on
-from .plan import Epochs, Plan, make_plan
+from .kinds import kind_of
+from .measures import measure_named
+from .plan import Epochs, Plan
 from .spec import WTC, PhaseShares
-from .transform.maps import coherency_maps
-from .transform.scales import requested_rows
 from .transform.signals import Signals, prepare
-
-BACKENDS = ("auto", "cuda", "numpy")
-
-
-@dataclass(frozen=True)
-class Coherence:
-    """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
-
-    Attributes
-    ----------
-    coherence : float64 [*a, *b, band, epoch]
-        Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
-    coherency : complex128, same shape
-        Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
-    valid_fraction : float64, same shape
-        Share of the band x epoch's cells that entered.
-    maps : complex128 [*a, *b, row, sample] or None
-        Complex coherency of the planned rows at every sample, where asked for.
-    shares : float64 [*a, *b, band, epoch, class] or None
-        Of the coherent cells (R2 above a level), the shares in phase, with a leading, with b leading, and in
-        anti-phase, where asked for; NaN where no cell is coherent.
-    above : float64 [*a, *b, band, epoch] or None
-        Share of the cells that are coherent, where asked for.
-    """
-
-    coherence: NDArray[np.float64]
-    coherency: NDArray[np.complex128]
-    valid_fraction: NDArray[np.float64]
-    maps: NDArray[np.complex128] | None = None
-    shares: NDArray[np.float64] | None = None
-    above: NDArray[np.float64] | None = None
-
-    def on_host(self, device: Device) -> Coherence:
-        """The same with all arrays copied from a device."""
-        there = {field.name: getattr(self, field.name) for field in fields(self)}
-        copied: dict[str, Any] = {name: device.to_host(x) for name, x in there.items() if x is not None}
-        return Coherence(**copied)
+from .wavelet_coherence import Coherence
 
 
 class Engine:
@@ -69,13 +34,13 @@ class Engine:
         Bands, accuracy, preset; default: the full textbook range as one band.
     epochs : mapping of str to (start, stop) or a sequence of such intervals, in s, optional
         Default: the whole recording, named "all".
-    backend : {"auto", "cuda", "numpy"}
-        "auto" takes the GPU when one is usable.
+    backend : {"auto", "cuda", "numpy"} or Backend
+        "auto" takes the first GPU when it is usable, "cuda:1" the second.
 
     Attributes
     ----------
-    backend : str
-        The backend that was taken.
+    backend : Backend
+        The one that was taken; results name it by its `name`.
     plan : Plan
 
     Raises
@@ -100,23 +65,22 @@ class Engine:
         spec: WTC | None = None,
         *,
         epochs: Epochs | None = None,
-        backend: str = "auto",
+        backend: str | Backend = "auto",
     ) -> None:
         self.spec = spec or WTC()
-        self._device = _device(backend, self.spec)
-        self.backend: str = self._device.name
-        self.plan: Plan = make_plan(n_samples, sfreq, self.spec, epochs)
+        self.kind = kind_of(self.spec)
+        self.backend = self.kind.backend(backend, self.spec) if isinstance(backend, str) else backend
+        self.plan: Plan = self.kind.plan(n_samples, sfreq, self.spec, epochs)
 
     @property
     def device(self) -> Device | None:
         """The GPU that computes; None on the CPU."""
-        device: Device | None = getattr(self._device, "device", None)
-        return device
+        return self.backend.device
 
     @property
     def xp(self) -> Any:
         """NumPy, or CuPy on the GPU."""
-        return np if self.device is None else self.device.xp
+        return self.backend.xp
 
     @cached_property
     def tolerant(self) -> Engine:
@@ -124,7 +88,7 @@ class Engine:
         spec, plan = replace(self.spec, min_valid=0.0), self.plan
         return Engine(plan.n_samples, plan.sfreq, spec, epochs=plan.epochs, backend=self.backend)
 
-    def features(self, x: ArrayLike, good: ArrayLike | None = None, *, seam: ArrayLike | None = None) -> Any:
+    def features(self, x: ArrayLike, good: ArrayLike | None = None, *, seam: ArrayLike | None = None) -> Batch:
         """Features of channels, kept where the backend computes.
 
         Parameters
@@ -147,24 +111,27 @@ class Engine:
         InputError
             If the length is not the planned one, a signal is infinite, or it is on a GPU and the backend is not.
         """
-        signals = self._prepared(x, good, seam)
+        return self.features_of(self._prepared(x, good, seam))
+
+    def features_of(self, signals: Signals) -> Batch:
+        """As `features`, of signals that are prepared."""
         if signals.n_samples != self.plan.n_samples:
             raise InputError(
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
             )
-        return self._device.features(signals, self.plan)
+        return self.kind.features(self.backend, signals, self.plan)
 
     def _prepared(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
         if not on_a_device(x):
             return prepare(x, good, seam=seam)
         if self.device is None:
             raise InputError(
-                f"signals are on a GPU and the backend is {self.backend!r}: copy them, or use backend='cuda'"
+                f"signals are on a GPU and the backend is {self.backend.name!r}: copy them, or use backend='cuda'"
             )
         return prepare_on(self.device, x, good, seam)
 
     def coherence(
-        self, a: Any, b: Any, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False
+        self, a: Batch, b: Batch, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False
     ) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
@@ -188,24 +155,51 @@ class Engine:
         InputError
             If a batch was made for another request.
         """
+        means = self._means(a, b, PhaseShares.of(shares))
+        if self.device is not None and not on_device:
+            means = _on_host(means, self.device)
+        return replace(means, maps=self._maps(a.signals, b.signals)) if maps else means
+
+    def measure(self, a: Batch, b: Batch, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
+        """One number for all pairs of a channel of `a` with a channel of `b`.
+
+        Parameters
+        ----------
+        a, b : batches from `features`
+        name : str
+            One of `measures.MEASURES`.
+        on_device : bool
+            Leave the values where they were computed.
+
+        Returns
+        -------
+        float64 [*a, *b, band, epoch]
+            NaN where less than `min_valid` of the cells entered.
+
+        Raises
+        ------
+        PlanError
+            If the measure is unknown.
+        InputError
+            If a batch was made for another request.
+        """
+        measure = measure_named(name)
+        values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares")), self.xp)
+        return values if self.device is None or on_device else self.device.to_host(values)
+
+    def _means(self, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
             raise InputError(
                 "features come from an engine with another request: make both with this engine's features()"
             )
-        sums = self._device.coherence(a, b, PhaseShares.of(shares))
-        shape = (*a.signals.shape, *b.signals.shape)
-        means = _means(sums, self.plan, (*shape, len(self.plan.bands), len(self.plan.epochs)), self.xp)
-        if self.device is not None and not on_device:
-            means = means.on_host(self.device)
-        return replace(means, maps=self._maps(a.signals, b.signals, shape)) if maps else means
+        return self.kind.means(self.backend, a, b, shares)
 
-    def _maps(self, a: Signals, b: Signals, shape: tuple[int, ...]) -> NDArray[np.complex128]:
-        rows = requested_rows(self.spec, self.plan.scales, self.plan.sfreq)
-        definition = self.spec.preset if self.spec.accuracy == "reference" else None
-        if self.device is not None:
-            a, b = (replace(side, x=self.device.to_host(side.x)) if on_a_device(side.x) else side for side in (a, b))
-        found = coherency_maps(a, b, self.plan.scales, rows, definition=definition)
-        return found.reshape(*shape, *found.shape[2:])
+    def _maps(self, *sides: Signals) -> NDArray[np.complex128]:
+        a, b = (
+            replace(side, x=self.device.to_host(side.x)) if self.device and on_a_device(side.x) else side
+            for side in sides
+        )
+        return self.kind.maps(a, b, self.plan)
 
 
 def _same_request(one: Plan, other: Plan) -> bool:
@@ -213,48 +207,6 @@ def _same_request(one: Plan, other: Plan) -> bool:
     return one is other or mine == theirs
 
 
-def _means(sums: Any, plan: Plan, shape: tuple[int, ...], xp: Any) -> Coherence:
-    def arranged(values: NDArray[Any]) -> NDArray[Any]:
-        found: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(values, 0, -1)).reshape(shape)
-        return found
-
-    weight = sums.weight
-    fraction = xp.clip(weight / xp.asarray(plan.n_cells).reshape(-1, 1, 1), 0, 1)
-    # A mean over next to nothing is no mean, whatever min_valid says.
-    enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
-    share = xp.where(enough, 1 / xp.where(enough, weight, 1), np.nan)
-    coherence = xp.clip(sums.squared * share, 0, 1)
-    means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
-    if sums.phases is None:
-        return means
-    classes, width = (
-        xp.where(enough, part, np.nan) for part in (xp.moveaxis(sums.phases.classes, 1, 0), sums.phases.width)
-    )
-    coherent = classes.sum(axis=0)
-    shares, above = (_ratio(*parts, xp) for parts in ((classes, coherent), (coherent, width)))
-    return replace(means, shares=xp.stack([arranged(share) for share in shares], axis=-1), above=arranged(above))
-
-
-def _ratio(part: Any, whole: Any, xp: Any) -> Any:
-    """Quotient, NaN where the whole is nothing."""
-    some = whole > 0
-    return xp.where(some, part / xp.where(some, whole, 1), np.nan)
-
-
-def _device(name: str, spec: WTC) -> Any:
-    if name not in BACKENDS:
-        raise PlanError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
-    if spec.accuracy == "reference":
-        from .backends.reference import ReferenceBackend
-
-        if name == "cuda":
-            raise PlanError("accuracy 'reference' is computed on the CPU: use backend='numpy' or 'auto'")
-        return ReferenceBackend()
-    if name != "numpy":
-        from .backends.cuda.backend import CudaBackend, usable_gpu
-
-        if name == "cuda" or usable_gpu():
-            return CudaBackend()
-    from .backends.numpy import NumpyBackend
-
-    return NumpyBackend()
+def _on_host(means: Coherence, device: Device) -> Coherence:
+    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
+    return replace(means, **{name: device.to_host(x) for name, x in arrays.items() if x is not None})

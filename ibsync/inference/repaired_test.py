@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..nulls.counts import Observed, tie_tolerance
 from ..nulls.draws import Indices, Integers
@@ -185,6 +186,7 @@ class RepairedMean(Statistic):
                 f"groups has shape {groups.shape} for {null.n_features} features; give one group per feature"
             )
         self.null, self.n, self.exact = null, null.draws.n, null.draws.exact
+        self.span = measure_in(null.attrs).range
         self._width = max(32, _TILE_BYTES // (8 * len(null.design.pairs)))
         self.features, self._pooled = _look(null, groups, self._width)
         look = self.features

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
+from ..coupling.measures import measure_in
 from ..errors import PlanError
 from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, Observed, StepDown
 from .draw_counts_on_device import Thresholds, count
@@ -368,9 +369,9 @@ class SurrogateNull:
         self.done = _joined([*self.done, *other.done])
 
     def histogram(self) -> Histogram:
-        """Draws of the pooled statistic in equal bins: counts int64 [group, bin]."""
-        histogram = Histogram.zeros(self.pooled.shape[1], OUTPUT_BINS)
-        histogram.add(self.pooled[1:].astype(np.float64))
+        """Draws of the pooled statistic in equal bins over the measure's range: counts int64 [group, bin]."""
+        histogram, (low, high) = Histogram.zeros(self.pooled.shape[1], OUTPUT_BINS), measure_in(self.attrs).range
+        histogram.add((self.pooled[1:].astype(np.float64) - low) / (high - low))
         return histogram
 
     def _require_new(self, start: int, stop: int) -> None:

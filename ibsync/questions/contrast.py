@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import MEASURES, measure_in
 from ..errors import PlanError
 from ..inference.attainable import attainable, n_tested
 from ..inference.repaired_test import repair_test
@@ -25,7 +26,7 @@ from ..nulls.repaired_null import Null
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
-from ..results.result import Result, build_result
+from ..results.result import Result, build_result, measure_values
 from .group_test import draws_of_repairing, neighbour_graph, refuse_or_warn, require_match
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def contrast(
     weights: Weights,
     *,
     null: Null | None = None,
+    measure: str | None = None,
     n: int = 10_000,
     seed: int = 0,
     tail: Tail = "two-sided",
@@ -81,6 +83,8 @@ def contrast(
     null : Null, optional
         Re-pairing null of the same study, spec and epochs, from `Study.null`: partners are exchanged in place of
         conditions, one exchange for all of them.
+    measure : str, optional
+        What is contrasted, one of those that `Study.null` knows; by default that of the null, else coherence.
     n, seed : int
         Exchanges of conditions to be drawn, and their seed; all are listed where they are few. Without effect with
         `null`, which has its own.
@@ -113,18 +117,22 @@ def contrast(
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     refuse_rows_twice(real)
     chosen = _checked_weights(real, weights)
-    dyads = _Dyads.of(real, chosen)
+    of_null = measure_in(null.attrs if isinstance(null, Null) else {}).name
+    measure = measure or of_null
+    dyads = _Dyads.of(real, measure_values(real, measure), chosen)
+    if null is not None and measure != of_null:
+        raise PlanError(f"the contrast is of {measure!r}, the null of {of_null!r}: give both one measure")
     plan = _exchange_conditions(dyads, asked) if null is None else _exchange_partners(real, null, dyads, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     rows = _rows(real, dyads)
     record = Record(
-        "contrast", plan.draws, _words(chosen, tail, partners=null is not None), asked, "coherence",
-        {"contrast": chosen}, caution=plan.caution, left_out=dyads.left_out,
+        "contrast", plan.draws, _words(chosen, MEASURES[measure].words, tail, partners=null is not None), asked,
+        measure, {"contrast": chosen}, caution=plan.caution, left_out=dyads.left_out,
     )  # fmt: skip
     return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)), record)
 
 
-def _words(weights: Mapping[str, float], tail: Tail, *, partners: bool) -> Words:
+def _words(weights: Mapping[str, float], measure: str, tail: Tail, *, partners: bool) -> Words:
     """The sentences of the test, of conditions or of partners."""
     named = weights_in_words(weights)
     compared_with = "that of re-paired ones" if partners else "zero"
@@ -133,11 +141,11 @@ def _words(weights: Mapping[str, float], tail: Tail, *, partners: bool) -> Words
         subject=f"contrast {named}",
         tested=tested,
         finding=f"the {tested}",
-        procedure=f"Of each dyad the contrast {named} was taken, as the mean over its sessions. The mean coherence "
+        procedure=f"Of each dyad the contrast {named} was taken, as the mean over its sessions. The mean {measure} "
         "over dyads was compared with the same mean under the null",
-        value=Quantity(f"coherence, {named}"),
-        statistic=Quantity("difference of coherence"),
-        name="difference of coherence",
+        value=Quantity(f"{measure}, {named}"),
+        statistic=Quantity(f"difference of {measure}"),
+        name=f"difference of {measure}",
     )
 
 
@@ -205,16 +213,16 @@ class _Dyads:
     left_out: str
 
     @classmethod
-    def of(cls, real: xr.Dataset, weights: Mapping[str, float]) -> _Dyads:
+    def of(cls, real: xr.Dataset, measured: xr.DataArray, weights: Mapping[str, float]) -> _Dyads:
         """
-        From real synchrony.
+        From real synchrony, and the measure of it that is contrasted.
 
         Raises
         ------
         PlanError
             If fewer than two dyads have all conditions.
         """
-        values = real["coherence"].sel(epoch=list(weights)).transpose("dyad", *FEATURE).to_numpy()
+        values = measured.sel(epoch=list(weights)).transpose("dyad", *FEATURE).to_numpy()
         shape = (1, *values.shape[2:])
         values = values.reshape(*values.shape[:2], -1)
         labels = real["dyad"].values.astype(str)
@@ -288,10 +296,6 @@ def _exchange_partners(real: xr.Dataset, null: Null, dyads: _Dyads, asked: TestS
     if null.design.roles != "fixed":
         raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
     require_match(real, null)
-    if null.attrs.get("measure", "coherence") != "coherence":
-        raise PlanError(
-            f"a contrast is of coherence, the null of {null.attrs['measure']!r}: leave measure out of the null"
-        )
     repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
     caution = attainable(asked, n_tested(dyads.variants[:, 0]), null.draws)
     return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))

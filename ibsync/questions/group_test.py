@@ -45,7 +45,7 @@ def test(
     null: AnyNull,
     *,
     correct: Sequence[str] | None = None,
-    tail: Tail = "greater",
+    tail: Tail | None = None,
     alpha: float = 0.05,
     neighbours: Sequence[tuple[str, str]] | None = None,
 ) -> Result:
@@ -60,7 +60,8 @@ def test(
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
         Corrections over all channel pairs x bands x epochs; may be empty. One that is named must be able to find
         something at `alpha`. Default: "fdr" and "max", with a warning where they cannot.
-    tail : {"greater", "less", "two-sided"}
+    tail : {"greater", "less", "two-sided"}, optional
+        Default: "greater"; where the null is of a measure with a sign, "two-sided".
     alpha : float
         Level at which a finding is wanted.
     neighbours : sequence of (channel, channel), optional
@@ -83,7 +84,7 @@ def test(
         If the draws are too few for a single finding to survive the default corrections; the result carries the
         sentence as ``caution``.
     """
-    asked = TestSettings(tail=tail, correct=correct, alpha=alpha, neighbours=neighbours)
+    asked = TestSettings(tail=_tail(tail, null), correct=correct, alpha=alpha, neighbours=neighbours)
     return _tested([real], [null], asked)[0]
 
 
@@ -92,7 +93,7 @@ def test_together(
     nulls: Sequence[AnyNull],
     *,
     correct: Sequence[str] | None = None,
-    tail: Tail = "greater",
+    tail: Tail | None = None,
     alpha: float = 0.05,
 ) -> list[Result]:
     """Test of several signals, such as HbO and HbR, with p-values corrected over all of them.
@@ -120,7 +121,11 @@ def test_together(
     RuntimeWarning
         As `test`.
     """
-    return _tested(reals, nulls, TestSettings(tail=tail, correct=correct, alpha=alpha))
+    return _tested(reals, nulls, TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha))
+
+
+def _tail(tail: Tail | None, null: AnyNull) -> Tail:
+    return tail or measure_in(null.attrs).tail
 
 
 def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSettings) -> list[Result]:

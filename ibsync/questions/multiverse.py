@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.measures import needs_shares
+from ..coupling.measures import MEASURES
 from ..coupling.spec import CONES, WTC, Band
 from ..errors import InputError, PlanError
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
@@ -78,7 +78,7 @@ def multiverse(
     epochs: EpochWords = None,
     n: int | None = None,
     seed: int = 0,
-    tail: Tail = "greater",
+    tail: Tail | None = None,
     within: Sequence[str] = (),
     alpha: float = 0.05,
     backend: str = "auto",
@@ -109,7 +109,8 @@ def multiverse(
         As `Study.null`.
     n : int, optional
         Draws of every null; by default 10 000 re-pairings and 999 surrogates.
-    tail : {"greater", "less", "two-sided"}
+    tail : {"greater", "less", "two-sided"}, optional
+        Default: "greater", or "two-sided" where the measures have a sign; to be named where they differ.
     alpha : float
         Level of p_max and of the share.
 
@@ -123,10 +124,11 @@ def multiverse(
         Before anything is computed: if a word is unknown or named twice, the study lacks a dyad or signal, a band does
         not fit its recordings, or the draws are too few for any p to reach alpha.
     """
-    asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
     labels = epoch_names(epochs)
-    request = _Request(pairs, epochs, n, asked, tuple(within), backend)
     runs = _grid(bands, signal, presets, coi, measures, nulls)
+    tail = tail or _tail_of({run.measure for run in runs})
+    asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
+    request = _Request(pairs, epochs, n, asked, tuple(within), backend)
     _check_words(request)
     _rehearse(study, runs, request)
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
@@ -161,15 +163,21 @@ def _grid(bands: BandWords, signal: Words, presets: Words, coi: Words, measures:
         if twin is not None:
             raise PlanError(f"presets names {twin!r} and {preset!r}, which are the same: leave one out")
         specs[preset, cone] = spec
-    for measure in _listed("measures", measures):
-        needs_shares(measure)
     return [
         _Run(null, signal, preset, cone, measure, spec)
         for null, signal, (preset, cone), measure in itertools.product(
-            _listed("nulls", nulls, NULL_KINDS), _listed("signal", signal), specs, _listed("measures", measures)
+            _listed("nulls", nulls, NULL_KINDS), _listed("signal", signal), specs, _listed("measures", measures, tuple(MEASURES))
         )
         for spec in [specs[preset, cone]]
     ]
+
+
+def _tail_of(measures: Iterable[str]) -> Tail:
+    """The tail that all measures take where none is named."""
+    tails = {MEASURES[name].tail for name in measures}
+    if len(tails) > 1:
+        raise PlanError("measures with and without a sign are tested in different tails: name one, as tail='two-sided'")
+    return tails.pop()
 
 
 def _accuracy_of(preset: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW
@@ -151,7 +152,7 @@ class Turned:
             If the measure has no meaning with the two persons in the other order.
         """
         dataset, sides = source.dataset, sorted({meeting.side for meeting in meetings})
-        if sides != [0] and dataset.attrs.get("measure") in ("a_leads", "b_leads"):
+        if sides != [0] and measure_in(dataset.attrs).directed:
             dyad = next(meeting.dyad for meeting in meetings if meeting.side)
             raise PlanError(
                 f"dyad {dyad!r}: measure {dataset.attrs['measure']!r} asks who is first, and the partner is; put the "

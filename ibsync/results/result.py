@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..coupling.measures import PHASES, fisher_z
-from ..errors import InputError
+from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
+from ..coupling.wavelet_coherence import Coherence
+from ..errors import InputError, PlanError
 from ..recordings.whole_files import check_writable as check_writable
 from . import wording
 from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, VALUE
@@ -116,7 +117,7 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
     arrays : mapping of str to array
         Arrays by the names of `ARRAYS` and `NULL_ARRAYS`, of any shape that can be turned into theirs; those of other
         names are left out. `group_statistic`, `group_null_mean`, `group_null_sd` and `p` must be there. Bins of
-        `null_hist` divide 0..1 evenly unless `hist_center` says otherwise.
+        `null_hist` divide the range of the measure evenly unless `hist_center` says otherwise.
     record : Record
 
     Returns
@@ -134,8 +135,8 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
         z = np.subtract(given["group_statistic"], given["group_null_mean"]) / given["group_null_sd"]
         given["group_z"] = z
     if "null_hist" in given and "hist_center" not in given:
-        n_bins = given["null_hist"].shape[-1]
-        given["hist_center"] = (np.arange(n_bins) + 0.5) / n_bins
+        n_bins, (low, high) = given["null_hist"].shape[-1], measure_named(record.measure).range
+        given["hist_center"] = low + (high - low) * (np.arange(n_bins) + 0.5) / n_bins
 
     def labelled(table: Mapping[str, tuple[tuple[str, ...], str, str]]) -> dict[str, Any]:
         return {
@@ -175,14 +176,15 @@ def mean_variables(
     shares : float64 [..., 4], optional
         With `above`, float64 [...]: shares of cells by phase.
     """
-    phase = np.where(np.isnan(coherency), np.nan, np.angle(coherency))
+    # NaN put into a complex array has the imaginary part 0.
+    imaginary, phase = (np.where(np.isnan(coherency), np.nan, x) for x in (coherency.imag, np.angle(coherency)))
     numbers = {
-        "coherence": (coherence, "1", "mean magnitude-squared coherence"),
+        "coherence": (coherence, "1", MEASURES["coherence"].definition),
         "fisher_z": (fisher_z(coherence), "1", "artanh of the square root of coherence; for models"),
         "coherency_re": (coherency.real, "1", "real part of the mean complex coherency"),
-        "coherency_im": (coherency.imag, "1", "imaginary part of the mean complex coherency"),
+        "coherency_im": (imaginary, "1", MEASURES["imaginary_coherency"].definition),
         "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
-        "phase_consistency": (np.abs(coherency), "1", "modulus of the mean complex coherency"),
+        "phase_consistency": (np.abs(coherency), "1", MEASURES["phase_consistency"].definition),
         "lag": (
             phase / (2 * np.pi * centre_hz),
             "s",
@@ -196,6 +198,36 @@ def mean_variables(
             words = name.replace("_", " ")
             numbers[f"share_{name}"] = (shares[..., k], "1", f"share of the coherent cells with phase class {words}")
     return {name: (dims, values, {"units": u, "long_name": text}) for name, (values, u, text) in numbers.items()}
+
+
+def measure_values(real: xr.Dataset, name: str) -> xr.DataArray:
+    """
+    A measure of every row, from the variables of `mean_variables`: dimensions as there.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        From `Study.synchrony`.
+    name : str
+        One of `measures.MEASURES`.
+
+    Raises
+    ------
+    PlanError
+        If the measure is unknown, or needs shares of cells that were not counted.
+    """
+    measure = measure_named(name)
+    if measure.needs == "shares" and "share_above" not in real:
+        raise PlanError(f"measure {name!r} needs shares of cells: compute with Study.synchrony(..., shares=True)")
+    means = Coherence(real["coherence"].to_numpy(), np.empty(0, complex), real["valid_fraction"].to_numpy())
+    if measure.needs == "coherency":
+        coherency = real["coherency_re"].to_numpy() + 1j * real["coherency_im"].to_numpy()
+        means = replace(means, coherency=coherency)
+    if measure.needs == "shares":
+        shares = np.stack([real[f"share_{phase}"].to_numpy() for phase in PHASES], axis=-1)
+        means = replace(means, shares=shares, above=real["share_above"].to_numpy())
+    words = {"units": measure.unit, "long_name": measure.definition}
+    return real["coherence"].copy(data=measure.of(means)).assign_attrs(words)
 
 
 def provenance(

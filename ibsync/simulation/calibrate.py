@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..coupling.measures import needs_shares
+from ..coupling.measures import measure_named
 from ..coupling.spec import WTC
 from ..errors import PlanError
 from ..inference.settings import TestSettings
@@ -141,7 +141,11 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
         raise PlanError(f"null kind {design.kind!r} is not known: {hint}")
     if not design.spec.bands:
         raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
-    needs_shares(design.measure)
+    if measure_named(design.measure).signed:
+        raise PlanError(
+            f"measure {design.measure!r} has a sign and is tested in both tails; calibration tries tests of the upper "
+            "tail: choose a measure without a sign"
+        )
     TestSettings(design.n_draws, design.seed, "greater", ("max",), design.alpha)
     require_within(design.within)
     for word in design.options:

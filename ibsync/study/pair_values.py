@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.engine import Coherence
-from ..coupling.measures import measured, needs_shares
+from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
+from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from ..nulls.draws import Draws
 from ..nulls.rematching import Matchings
@@ -99,8 +99,7 @@ class TileJob:
     def _measured(self, worker: Worker) -> NDArray[Any]:
         """Values [row, column, channel_a, channel_b, band, epoch]."""
         a, b = (worker.features(people, self.plan) for people in self.people)
-        coherence = worker.engine(self.plan).coherence(a, b, shares=needs_shares(self.measure))
-        return np.moveaxis(measured(coherence, self.measure), 1, 2)
+        return np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
@@ -260,7 +259,7 @@ def require_within(within: Sequence[str]) -> None:
 
 def require_symmetry(axes: Axes, measure: str) -> None:
     """Refuse what has no value for two people of whom neither is the first."""
-    if measure in ("a_leads", "b_leads"):
+    if measure_named(measure).directed:
         raise PlanError(
             f"measure {measure!r} asks who is first, and roles='interchangeable' says that nobody is: choose another "
             "measure, or roles='fixed'"

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from ..coupling.engine import Coherence, Engine
-from ..coupling.measures import PHASES, needs_shares
+from ..coupling.engine import Engine
+from ..coupling.measures import PHASES, measure_named
 from ..coupling.spec import WTC, PhaseShares
+from ..coupling.wavelet_coherence import Coherence
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
@@ -205,7 +206,7 @@ class Study(StudyFile):
         epochs: EpochWords = None,
         length: str = "common",
         measure: str = "coherence",
-        tail: Tail = "greater",
+        tail: Tail | None = None,
         stop_at: int | None = None,
         draws: tuple[int, int] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -244,9 +245,11 @@ class Study(StudyFile):
         length : {"common", "own"}
             As `synchrony`; re-pairing takes "own" only where the recordings of an occasion have one length.
         measure : str
-            One of "coherence", "phase_consistency", "in_phase", "a_leads", "b_leads", "anti_phase" and "above".
-        tail : {"greater", "less", "two-sided"}
-            Of the later test; surrogate nulls take their maxima in that direction.
+            What is compared, one of `coupling.measures.MEASURES`: "coherence", "phase_consistency",
+            "imaginary_coherency" (-1..1), "in_phase", "a_leads", "b_leads", "anti_phase" or "above".
+        tail : {"greater", "less", "two-sided"}, optional
+            Of the later test; surrogate nulls take their maxima in that direction. Default: "greater", of a measure
+            with a sign "two-sided".
         stop_at : int, optional
             For surrogates: count each feature until so many draws reach its observed value (Besag and Clifford 1991),
             n at most. Cheaper where most features are not coherent; without group test and maximum statistic.
@@ -279,7 +282,7 @@ class Study(StudyFile):
             hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
             raise PlanError(f"null kind {kind!r} is not known: {hint}")
         _require_bands(spec)
-        needs_shares(measure)
+        tail = tail or measure_named(measure).tail
         if tail not in get_args(Tail):
             raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
         only_surrogates = {"stop_at": stop_at, "draws": draws, "checkpoint": checkpoint, "options": options}
@@ -441,7 +444,7 @@ def _attrs(
 ) -> dict[str, Any]:
     return provenance(
         spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", signal=signal,
-        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend, **_rate(rows),
+        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
         length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
-from ..coupling.engine import Coherence, Engine
-from ..coupling.measures import measured, needs_shares
+from ..coupling.engine import Engine
 from ..coupling.transform.signals import prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
@@ -132,11 +131,9 @@ class SurrogatePartners:
         return self.engine.features(drawn, good, seam=seam)
 
     def _measured(self, first: Any, partners: Any) -> Any:
-        xp = self.engine.xp
-        found = self.engine.coherence(first, partners, shares=needs_shares(self.measure), on_device=True)
-        values: Any = measured(found, self.measure, xp)
+        values: Any = self.engine.measure(first, partners, self.measure, on_device=True)
         if values.ndim == 5:  # [a, draw, b, band, epoch]
-            return xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
+            return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
         return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
 
 
@@ -207,6 +204,7 @@ def trial_table(
     """
     n = engine.plan.n_samples
     cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
-    found: Coherence = engine.coherence(engine.features(cut_x), engine.features(cut_y), shares=needs_shares(measure))
-    values = measured(found, measure)[..., 0]  # [trial_a, a, trial_b, b, band]
+    values = engine.measure(engine.features(cut_x), engine.features(cut_y), measure)[
+        ..., 0
+    ]  # [trial_a, a, trial_b, b, band]
     return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))

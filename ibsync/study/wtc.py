@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..coupling.engine import Coherence, Engine
+from ..coupling.engine import Engine
 from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.maps import coherency_maps
 from ..coupling.transform.scales import requested_rows
 from ..coupling.transform.signals import REASONS, Signals, prepare
+from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
 
@@ -111,8 +112,8 @@ def wtc(
         if significance is not None:
             raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
         engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend)
-        means = engine.coherence(*(engine._device.features(s, engine.plan) for s in signals))
-        return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend)
+        means = engine.coherence(*map(engine.features_of, signals))
+        return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
     if epochs is not None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
     view = _View(signals[0].n_samples, sfreq, spec, grid)

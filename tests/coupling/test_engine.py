@@ -195,7 +195,7 @@ def test_the_number_of_threads_changes_no_bit(n_threads):
     found = []
     for threads in (1, n_threads):
         engine = Engine(N, SFREQ, WTC(BANDS), epochs=EPOCHS, backend="numpy")
-        engine._device = NumpyBackend(threads)
+        engine.backend = NumpyBackend(threads)
         found.append(engine.coherence(engine.features(a), engine.features(b)))
     assert_array_equal(found[1].coherence, found[0].coherence)
     assert_array_equal(found[1].coherency, found[0].coherency)
@@ -483,9 +483,9 @@ def test_an_unknown_backend_is_refused():
 
 def test_a_missing_backend_is_refused(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._default", [])
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._devices", {})
     refusal(DeviceError, lambda: Engine(N, SFREQ, WTC(BANDS), backend="cuda"), "'cuda'", "backend='numpy'")
 
 
 def test_auto_says_which_backend_it_took():
-    assert Engine(N, SFREQ, WTC(BANDS), backend="auto").backend in ("numpy", "cuda")
+    assert Engine(N, SFREQ, WTC(BANDS), backend="auto").backend.name in ("numpy", "cuda")

@@ -10,8 +10,8 @@ from refusals import plan_refusal as refusal
 
 import ibsync.coupling.backends.numpy as numpy_backend
 from ibsync.coupling.backends.numpy import NumpyBackend
-from ibsync.coupling.engine import Coherence, Engine
-from ibsync.coupling.measures import MEASURES, PHASES, fisher_z, measured, needs_shares
+from ibsync.coupling.engine import Engine
+from ibsync.coupling.measures import MEASURES, PHASES, fisher_z
 from ibsync.coupling.plan import full_resolution_weights
 from ibsync.coupling.spec import WTC, PhaseShares
 from ibsync.coupling.transform.definition import coherency
@@ -165,7 +165,7 @@ def test_shares_of_all_cells_are_near_those_at_full_resolution(n, bands, epochs,
     )
     for found in (exact, fast):
         for measure in ("above", *PHASES):
-            assert_allclose(measured(found, measure), measured(expected, measure), rtol=0, atol=limit)
+            assert_allclose(MEASURES[measure].of(found), MEASURES[measure].of(expected), rtol=0, atol=limit)
         assert np.sqrt(np.mean((found.above - expected.above) ** 2)) < 0.35 * limit
 
 
@@ -180,7 +180,7 @@ def test_where_too_few_cells_are_valid_there_are_neither_means_nor_shares(accura
     assert_array_equal(np.isnan(found.above), missing)
     assert_array_equal(np.isnan(found.shares), np.broadcast_to(missing[..., None], found.shares.shape))
     for name in MEASURES:
-        assert_array_equal(np.isnan(measured(found, name)), missing)
+        assert_array_equal(np.isnan(MEASURES[name].of(found)), missing)
 
 
 @pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
@@ -213,7 +213,7 @@ def test_shares_sum_to_one_and_measures_to_the_share_above(accuracy):
     found = found_by(engine_of(accuracy), *coupled(3), PhaseShares(0.4))
     assert np.isfinite(found.shares).all()
     assert_allclose(found.shares.sum(axis=-1), 1, rtol=1e-12)
-    assert_allclose(sum(measured(found, name) for name in PHASES), found.above, rtol=1e-12)
+    assert_allclose(sum(MEASURES[name].of(found) for name in PHASES), found.above, rtol=1e-12)
     assert (found.shares >= 0).all()
     assert (found.above > 0).all()
     assert (found.above < 1).all()
@@ -274,14 +274,14 @@ def test_how_the_work_is_split_changes_nothing(monkeypatch, name, size):
     engine = engine_of()
     plain = found_by(engine, a, b)
     if name == "threads":
-        engine._device = NumpyBackend(size)
+        engine.backend = NumpyBackend(size)
     else:
         monkeypatch.setattr(numpy_backend, name, size)
     found = found_by(engine, a, b)
     # A cell at the very level may fall to either side: one cell is up to 2e-3 of an epoch.
     assert np.mean(found.above != plain.above) < 0.01
     assert_allclose(found.above, plain.above, rtol=0, atol=2e-3)
-    assert_allclose(measured(found, "in_phase"), measured(plain, "in_phase"), rtol=0, atol=2e-3)
+    assert_allclose(MEASURES["in_phase"].of(found), MEASURES["in_phase"].of(plain), rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("accuracy", ["exact", "fast", "reference"])
@@ -293,8 +293,8 @@ def test_without_a_coherent_cell_there_are_no_shares_and_without_a_mean_nothing(
     assert np.isnan(found.shares).all()
     assert_array_equal(found.above[0], 0)
     assert np.isnan(found.above[1]).all()
-    assert_array_equal(measured(found, "in_phase")[0], 0)
-    assert np.isnan(measured(found, "in_phase")[1]).all()
+    assert_array_equal(MEASURES["in_phase"].of(found)[0], 0)
+    assert np.isnan(MEASURES["in_phase"].of(found)[1]).all()
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -309,37 +309,6 @@ def test_impossible_levels_and_edges_are_refused():
     u = engine.features(coupled(1)[0])
     refusal(lambda: engine.coherence(u, u, shares=0.7), "shares", "0.7")
     assert PhaseShares(in_phase=90, anti_phase=90).anti_phase == 90
-
-
-def fake():
-    r2, coherency_, above = (
-        np.array([0.25, np.nan, 1.0]),
-        np.array([0.3 - 0.4j, np.nan, 1j]),
-        np.array([0.5, np.nan, 0]),
-    )
-    shares = np.array([[0.1, 0.2, 0.3, 0.4], [np.nan] * 4, [np.nan] * 4])
-    return Coherence(r2, coherency_, np.ones(3), shares=shares, above=above)
-
-
-def test_measures_are_the_numbers_of_their_names():
-    expected = {
-        "coherence": [0.25, np.nan, 1],
-        "phase_consistency": [0.5, np.nan, 1],
-        "in_phase": [0.05, np.nan, 0],
-        "a_leads": [0.1, np.nan, 0],
-        "b_leads": [0.15, np.nan, 0],
-        "anti_phase": [0.2, np.nan, 0],
-        "above": [0.5, np.nan, 0],
-    }
-    assert tuple(expected) == MEASURES
-    for name, values in expected.items():
-        assert_allclose(measured(fake(), name), values, rtol=1e-15)
-        assert needs_shares(name) == (name not in ("coherence", "phase_consistency"))
-
-
-def test_an_unknown_measure_is_refused_with_the_nearest_name():
-    refusal(lambda: needs_shares("anti-phase"), "'anti-phase'", "did you mean 'anti_phase'?")
-    refusal(lambda: measured(fake(), "qqq"), "'qqq'", "'coherence'", "'above'")
 
 
 def test_fisher_z_is_half_the_log_of_the_odds_of_r():

@@ -29,7 +29,7 @@ def engines(device, *, accuracy="exact", tensor_cores=False):
     spec = WTC({"few": (0.9, 1.2)} if tensor_cores else BANDS, accuracy=accuracy, min_valid=0.0, coi="none")
     epochs = {"late": (6, 10)} if tensor_cores else EPOCHS
     pair = [Engine(N, SFREQ, spec, epochs=epochs, backend="numpy") for _ in range(2)]
-    pair[1]._device = CudaBackend(device, tensor_cores=tensor_cores)
+    pair[1].backend = CudaBackend(device, tensor_cores=tensor_cores)
     return pair
 
 

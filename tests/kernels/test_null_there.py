@@ -113,8 +113,7 @@ def partners(device, kind, gaps, measure="coherence"):
     x, y = recording(2, 5), recording(2, 6, gaps)
     made = SurrogatePartners(engine, x, y, kind, SEED, (1, 2), measure, options)
     if device is not None:
-        engine._device = CudaBackend(device, tensor_cores=False)
-        engine.tolerant._device = engine._device
+        engine.backend = CudaBackend(device, tensor_cores=False)
     return made
 
 

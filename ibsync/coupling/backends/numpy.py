@@ -77,6 +77,8 @@ class NumpyBackend:
     """CPU backend: `n_threads` blocks at a time, each with one BLAS thread."""
 
     name = "numpy"
+    device = None
+    xp = np
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads or _usable_cores()

@@ -26,7 +26,9 @@ class Features:
 class ReferenceBackend:
     """Slow and obvious."""
 
-    name = "numpy"
+    name = "reference"
+    device = None
+    xp = np
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Nothing is done ahead."""

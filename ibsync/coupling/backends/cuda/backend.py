@@ -57,24 +57,29 @@ class Features:
         return self._usable[depth, index]
 
 
-_default: list[CudaDevice] = []
+_devices: dict[int, CudaDevice] = {}
 
 
-def default_device() -> CudaDevice:
+def default_device(index: int = 0) -> CudaDevice:
     """
-    Return the GPU that engines take.
+    Return the GPU of a number, the same object every time: engines share its kernels and its upload buffers.
+
+    Parameters
+    ----------
+    index : int
+        Among the GPUs that the process sees.
 
     Raises
     ------
     DeviceError
-        If there is none that can be used.
+        If there is no such GPU that can be used.
     """
-    if not _default:
+    if index not in _devices:
         try:
-            _default.append(CudaDevice())
+            _devices[index] = CudaDevice(index)
         except DeviceError as error:
             raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
-    return _default[0]
+    return _devices[index]
 
 
 class CudaBackend:
@@ -89,17 +94,17 @@ class CudaBackend:
     """
 
     name = "cuda"
-    """Of the backend."""
 
     def __init__(self, device: Device | None = None, *, tensor_cores: bool | None = None) -> None:
         self.device = device or default_device()
+        self.xp = self.device.xp
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
         self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Spectra of every channel of `signals`."""
-        device, xp = self.device, self.device.xp
+        device, xp = self.device, self.xp
         n_padded = padded_length(signals.n_samples)
         spectra = xp.empty((signals.n_channels, plan.n_bins), np.complex128)
         at_once = max(1, min(device.budget_bytes() // _UNIT_SHARE // (32 * n_padded), _MOST_CHANNELS))

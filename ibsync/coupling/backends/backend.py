@@ -1,0 +1,45 @@
+"""What the rest of the package may ask of a backend, whoever computes."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..plan import Plan
+from ..spec import PhaseShares
+from ..transform.signals import Signals
+from .cuda.device import Device
+from .sums import Sums
+
+
+class Batch(Protocol):
+    """Features of channels, kept where the backend computes."""
+
+    @property
+    def signals(self) -> Signals:
+        """The channels that they were made of."""
+
+    @property
+    def plan(self) -> Plan:
+        """The request that they were made for."""
+
+
+class Backend(Protocol):
+    """Where features are made and multiplied."""
+
+    @property
+    def name(self) -> str:
+        """As the provenance of a result names it."""
+
+    @property
+    def device(self) -> Device | None:
+        """The GPU that computes, which knows its free memory; None on the CPU."""
+
+    @property
+    def xp(self) -> Any:
+        """Module of the arrays that come back: NumPy, or CuPy on a GPU."""
+
+    def features(self, signals: Signals, plan: Plan) -> Batch:
+        """Features of every channel."""
+
+    def coherence(self, a: Any, b: Any, shares: PhaseShares | None = None) -> Sums:
+        """Sums over cells for all pairs of a channel of `a` with a channel of `b`, batches of its own."""

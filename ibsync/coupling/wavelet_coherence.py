@@ -1,0 +1,108 @@
+"""Wavelet coherence as a kind of coupling: its plan, its features, and the means over cells of pairs of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from .backends.backend import Backend, Batch
+from .backends.choice import backend_named
+from .plan import Epochs, Plan, make_plan
+from .spec import WTC, PhaseShares
+from .transform.maps import coherency_maps
+from .transform.scales import requested_rows
+from .transform.signals import Signals
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
+
+    Attributes
+    ----------
+    coherence : float64 [*a, *b, band, epoch]
+        Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
+    coherency : complex128, same shape
+        Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
+    valid_fraction : float64, same shape
+        Share of the band x epoch's cells that entered.
+    maps : complex128 [*a, *b, row, sample] or None
+        Complex coherency of the planned rows at every sample, where asked for.
+    shares : float64 [*a, *b, band, epoch, class] or None
+        Of the coherent cells (R2 above a level), the shares in phase, with a leading, with b leading, and in
+        anti-phase, where asked for; NaN where no cell is coherent.
+    above : float64 [*a, *b, band, epoch] or None
+        Share of the cells that are coherent, where asked for.
+    """
+
+    coherence: NDArray[np.float64]
+    coherency: NDArray[np.complex128]
+    valid_fraction: NDArray[np.float64]
+    maps: NDArray[np.complex128] | None = None
+    shares: NDArray[np.float64] | None = None
+    above: NDArray[np.float64] | None = None
+
+
+class WaveletCoherence:
+    """The kind of coupling that a `WTC` asks for."""
+
+    def backend(self, name: str, spec: WTC) -> Backend:
+        """The backend of a name; the definition's own where that is the accuracy."""
+        if spec.accuracy != "reference":
+            return backend_named(name)
+        from .backends.reference import ReferenceBackend
+
+        if name not in ("auto", "numpy"):
+            raise PlanError("accuracy 'reference' is computed on the CPU: use backend='numpy' or 'auto'")
+        return ReferenceBackend()
+
+    def plan(self, n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> Plan:
+        """Rows, grids and weights of cells."""
+        return make_plan(n_samples, sfreq, spec, epochs)
+
+    def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
+        """Unit vectors of every channel and cell, or what they are made of."""
+        return backend.features(signals, plan)
+
+    def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+        """Means over the cells of each band x epoch, where the backend computes."""
+        sums, plan, xp = backend.coherence(a, b, shares), a.plan, backend.xp
+        shape = (*a.signals.shape, *b.signals.shape, len(plan.bands), len(plan.epochs))
+
+        def arranged(values: NDArray[Any]) -> NDArray[Any]:
+            moved: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(values, 0, -1)).reshape(shape)
+            return moved
+
+        fraction = xp.clip(sums.weight / xp.asarray(plan.n_cells).reshape(-1, 1, 1), 0, 1)
+        # A mean over next to nothing is no mean, whatever min_valid says.
+        enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
+        share = xp.where(enough, 1 / xp.where(enough, sums.weight, 1), np.nan)
+        coherence = xp.clip(sums.squared * share, 0, 1)
+        means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
+        if sums.phases is None:
+            return means
+        classes = xp.where(enough, xp.moveaxis(sums.phases.classes, 1, 0), np.nan)
+        coherent = classes.sum(axis=0)
+        of_coherent, above = (
+            _ratio(*parts, xp)
+            for parts in ((classes, coherent), (coherent, xp.where(enough, sums.phases.width, np.nan)))
+        )
+        by_class = xp.stack([arranged(share) for share in of_coherent], axis=-1)
+        return replace(means, shares=by_class, above=arranged(above))
+
+    def maps(self, a: Signals, b: Signals, plan: Plan) -> NDArray[np.complex128]:
+        """Complex coherency at every sample, in float64 on the CPU: complex128 [*a, *b, row, sample]."""
+        rows = requested_rows(plan.spec, plan.scales, plan.sfreq)
+        definition = plan.spec.preset if plan.spec.accuracy == "reference" else None
+        maps = coherency_maps(a, b, plan.scales, rows, definition=definition)
+        return maps.reshape(*a.shape, *b.shape, *maps.shape[2:])
+
+
+def _ratio(part: Any, whole: Any, xp: Any) -> Any:
+    """Quotient, NaN where the whole is nothing."""
+    positive = whole > 0
+    return xp.where(positive, part / xp.where(positive, whole, 1), np.nan)
