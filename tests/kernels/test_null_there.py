@@ -122,6 +122,7 @@ def partners(device, kind, gaps, measure="coherence"):
     [
         ("phase", False, "coherence"), ("phase", True, "phase_consistency"), ("shift", True, "coherence"),
         ("iaaft", False, "in_phase"), ("block", True, "above"), ("ar1", False, "coherence"),
+        ("phase", True, "imaginary_coherency"),
     ],
 )  # fmt: skip
 def test_draws_have_the_values_of_the_host(strict, kind, gaps, measure):
