@@ -80,22 +80,6 @@ running_maxima(const double* __restrict__ values, const double* __restrict__ mea
     if (lane == 0 && draw < n_draws) largest[draw] = carried;
 }
 
-// Values in equal bins on [0, 1]: what lies outside goes to the end bins, what is not finite nowhere.
-//
-// grid  (ceil(n_draws n_quantities / 256))     block (256)
-// values [n_draws, n_quantities]               counts [n_quantities, n_bins], added to
-extern "C" __global__ void __launch_bounds__(256)
-add_histogram(const double* __restrict__ values, unsigned long long* __restrict__ counts, long long n_values,
-              int n_quantities, int n_bins) {
-    const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= n_values) return;
-    const double value = values[i];
-    if (!isfinite(value)) return;
-    const double place = fmin(fmax(value * n_bins, 0.0), n_bins - 1.0);
-    const long long row = i % n_quantities;
-    atomicAdd(&counts[row * n_bins + static_cast<int>(place)], 1ull);
-}
-
 // Sums in whole units: values to 2^-32, their squares of 2^-20. What is not finite is left out.
 //
 // grid  (ceil(n_features / 128), ceil(n_draws / DRAWS))       block (128)

@@ -18,7 +18,7 @@ from scipy.interpolate import BSpline, make_interp_spline
 
 from ..errors import PlanError
 from .spec import WTC, Band, as_pairs
-from .transform.cone import _trusted
+from .transform.cone import trusted_part
 from .transform.feature_cache import load_group
 from .transform.features import Group, Rank
 from .transform.scales import Scales, band_rows, requested_rows, textbook_scales
@@ -258,7 +258,7 @@ def _refuse_short_epochs(
     for band in bands:
         chosen = scales.scale[rows[band]]
         for epoch, parts in spans.items():
-            if not any(_trusted(part, s, scales.n_samples, coi) for part in parts for s in chosen):
+            if not any(trusted_part(part, s, scales.n_samples, coi) for part in parts for s in chosen):
                 longest = max(stop - start for start, stop in parts) / sfreq
                 raise PlanError(
                     f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r} (periods up to "
@@ -297,7 +297,7 @@ def _cell_weights(
     parts = plan.epoch_samples
     for r, e in itertools.product(range(n_rows), range(len(parts))):
         row = first + r
-        cut = [_trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
+        cut = [trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
         if trusted := [part for part in cut if part]:
             holders = [rows[row] for rows in inside]
             by_band[holders, e, :, r] = rule(trusted)
@@ -334,6 +334,6 @@ def full_resolution_weights(plan: Plan) -> NDArray[np.float64]:
     for b, (e, parts) in itertools.product(range(len(rows)), enumerate(plan.epoch_samples)):
         for row in rows[b]:
             for part in parts:
-                if cut := _trusted(part, plan.scale[row], plan.n_samples, plan.spec.coi):
+                if cut := trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi):
                     weights[b, e, row, cut[0] : cut[1]] = 1
     return weights.reshape(plan.n_means, plan.scales.n_rows, plan.n_samples)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.backends.cuda.launch import load
 
-_COLUMNS, _DRAWS, _VALUES, _WARPS = 128, 64, 256, 8
+_COLUMNS, _DRAWS, _WARPS = 128, 64, 8
 TAILS = {"greater": 1, "less": -1, "two-sided": 0}
 """How the kernels know the direction of the evidence."""
 
@@ -161,25 +161,6 @@ def running_maxima(device: Device, values: Any, mean: Any, scale: Any, order: An
         arguments = (values, mean, scale, order, running, largest, *sizes)
         kernel(-(-n_draws // _WARPS), 32 * _WARPS, arguments)
     return running, largest
-
-
-def add_histogram(device: Device, counts: Any, values: Any) -> None:
-    """
-    Count values in equal bins on [0, 1] (`accumulate.Histogram.add`).
-
-    Parameters
-    ----------
-    device : Device
-    counts : uint64 [quantity, bin]
-        Added to.
-    values : float64 [draw, quantity]
-        What lies outside [0, 1] goes to the end bins, what is not finite nowhere.
-    """
-    n_quantities, n_bins = counts.shape
-    assert values.shape[1] == n_quantities
-    if values.size:
-        kernel = load("counts", device)["add_histogram"]
-        kernel(-(-values.size // _VALUES), _VALUES, (values, counts, values.size, n_quantities, n_bins))
 
 
 def _over_columns(device: Device, kernel: str, values: Any, arrays: tuple[Any, ...]) -> None:

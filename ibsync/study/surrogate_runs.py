@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
 from ..coupling.spec import WTC
-from ..coupling.transform.cone import CONE_SCALES
+from ..coupling.transform.cone import REACH
 from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import PlanError
 from ..nulls.random_streams import entity_ids
@@ -141,7 +141,7 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
     # Twice the cone of influence of the longest period: a whole wavelet.
     block_s = options.pop("block", None)
     if block_s is None:
-        block_s = 2 * CONE_SCALES * longest_s / PERIOD_PER_SCALE
+        block_s = 2 * REACH * longest_s / PERIOD_PER_SCALE
     if isinstance(block_s, bool) or not isinstance(block_s, int | float) or not block_s * occasion.sfreq >= 1:
         raise PlanError(f"block={block_s!r} must be a length in s of at least one sample")
     duration = occasion.n_samples / occasion.sfreq

@@ -9,7 +9,7 @@ import pytest
 from nvrtc_proof import ARCHITECTURES, REGISTERS, compile_for
 
 from ibsync.coupling.backends.cuda.channel_stage import padded
-from ibsync.coupling.backends.cuda.kernel_text import expand, kernel_folder, kernel_names
+from ibsync.coupling.backends.cuda.kernel_text import expand, kernel_folder
 from ibsync.coupling.backends.cuda.signatures import declarations
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
@@ -29,9 +29,9 @@ def double_on_purpose(name: str) -> bool:
 def variants() -> list[tuple[str, tuple[str, ...]]]:
     """Every kernel file as it stands, and once with the macros of each line ``// variant: NAME=VALUE ...`` in it."""
     found = []
-    for name in kernel_names():
-        lines = re.findall(VARIANT, (kernel_folder() / f"{name}.cu").read_text(encoding="utf-8"), re.MULTILINE)
-        found += [(name, ())] + [(name, tuple(f"-D{macro}" for macro in line.split())) for line in lines]
+    for path in sorted(kernel_folder().glob("*.cu")):
+        lines = re.findall(VARIANT, path.read_text(encoding="utf-8"), re.MULTILINE)
+        found += [(path.stem, ())] + [(path.stem, tuple(f"-D{macro}" for macro in line.split())) for line in lines]
     return found
 
 

@@ -1,4 +1,8 @@
-"""The cone of influence: cells that a recording, an epoch or a seam cuts into."""
+"""The cone of influence: which cells the ends of a recording, of an epoch or at a seam reach.
+
+A period is trusted where it is at most f / sqrt(2) times the distance to the end, f being period / scale (Grinsted et
+al. 2004). In other words, an end reaches sqrt(2) scales into a recording.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,9 @@ from numpy.typing import NDArray
 from .definition import FloatArray
 from .scales import PERIOD_PER_SCALE
 
+REACH = math.sqrt(2)
+"""How far an end reaches into a recording, in scales."""
+
 
 def cone_of_influence(n_samples: int) -> FloatArray:
     """Longest trusted period at each sample, in samples: float64 [sample].
@@ -18,17 +25,13 @@ def cone_of_influence(n_samples: int) -> FloatArray:
     """
     sample = np.arange(n_samples)
     distance = np.minimum(sample, n_samples - 1 - sample).astype(float)
-    return PERIOD_PER_SCALE / math.sqrt(2) * np.where(distance == 0, 1e-5, distance)
-
-
-# The cone of influence of an end reaches as many scales into the recording.
-CONE_SCALES = 2.0**0.5
+    return PERIOD_PER_SCALE / REACH * np.where(distance == 0, 1e-5, distance)
 
 
 def away_from_seam(
     seam: NDArray[np.int64], times: NDArray[np.floating] | NDArray[np.int64], scales: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Cells outside the cone of influence of a seam, which is that of a recording's end: bool [time, row, channel].
+    """Cells outside the cone of influence of a seam: bool [time, row, channel].
 
     Parameters
     ----------
@@ -40,13 +43,24 @@ def away_from_seam(
         Samples.
     """
     distance = np.where(times[:, None] >= seam, times[:, None] - seam, seam - 1 - times[:, None])
-    return np.asarray((seam == 0) | (distance[:, None, :] >= CONE_SCALES * scales[:, None]))
+    return np.asarray((seam == 0) | (distance[:, None, :] >= REACH * scales[:, None]))
 
 
-def _trusted(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> tuple[int, int] | None:
-    """The samples of an epoch's part that the cone of influence leaves to a row, as [start, stop)."""
+def trusted_part(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> tuple[int, int] | None:
+    """The samples [start, stop) of an epoch's part that the cone of influence leaves to a row; None if it leaves none.
+
+    Parameters
+    ----------
+    part : (start, stop)
+    scale : float
+        Samples.
+    n_samples : int
+        Of the recording.
+    coi : {"recording", "epoch", "none"}
+        Whose ends reach in.
+    """
     start, stop = part
-    margin = math.ceil(math.sqrt(2) * scale * (1 - 1e-12))  # period <= f / sqrt 2 * distance, Grinsted's cone
+    margin = math.ceil(REACH * scale * (1 - 1e-12))
     if coi == "recording":
         start, stop = max(start, margin), min(stop, n_samples - margin)
     elif coi == "epoch":

@@ -8,9 +8,6 @@ from ....errors import DeviceError
 OPTIONS = ("--std=c++17",)
 """Options of every compilation. No fast mathematics: division, roots and functions keep their documented error."""
 
-CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
-"""What CuPy puts behind the options; a proof by compilation must add the same."""
-
 _INCLUDE = re.compile(r'^#include "([^"]+)"[^\n]*$', re.MULTILINE)
 _ONCE = re.compile(r"^#pragma once[^\n]*$", re.MULTILINE)
 
@@ -29,11 +26,6 @@ def kernel_folder() -> Path:
         if (folder / "common.cuh").is_file():
             return folder
     raise DeviceError(f"no kernel sources beside {package}; install ibsync anew")
-
-
-def kernel_names() -> tuple[str, ...]:
-    """Names of all kernel files, without the ending."""
-    return tuple(sorted(path.stem for path in kernel_folder().glob("*.cu")))
 
 
 def expand(name: str) -> str:
