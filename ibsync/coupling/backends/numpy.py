@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -24,9 +24,9 @@ from threadpoolctl import ThreadpoolController
 from ..plan import Plan, Segment
 from ..spec import PhaseShares
 from ..transform.definition import EMPTY_SHARE
-from ..transform.features import Group
+from ..transform.features import FLOAT32_NOISE, Group
 from ..transform.signals import Signals
-from .sums import N_PHASES, PhaseSums, Sums, sums_by_depth, usable_on_grid
+from .sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
 
 Real = NDArray[Any]
 Complex = NDArray[Any]
@@ -39,38 +39,14 @@ TILE_BYTES = 3 << 18
 TIMES_PER_BLOCK = 4  # even where many channels overflow that cache: each block's sums are added to the totals
 CELLS_PER_SUM = 512  # float32 sums over more cells would lose digits; blocks are added up in float64
 CHANNELS_PER_TASK = 32
-# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
-FLOAT32_NOISE = 2e-4
 
 
-@dataclass
-class Features:
-    """Spectra of unit-variance channels, complex128 [bin, channel]; unit features are formed block by block.
-
-    `deep` marks channels with cells that the plan's first rank does not resolve, as far as is known: bool [channel].
-    """
-
-    signals: Signals
-    plan: Plan
-    spectra: Complex
-    deep: NDArray[np.bool_]
-    _usable: dict[int, list[NDArray[np.bool_]]] = field(default_factory=dict)
+class Features(Spectra):
+    """Spectra on the host, complex128 [bin, channel]."""
 
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
         return Features(self.signals.part(channels), self.plan, self.spectra[:, channels], self.deep[channels])
-
-    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
-        """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
-
-        None if all are.
-        """
-        if self.signals.bad is None and self.signals.seam is None:
-            return None
-        if depth not in self._usable:
-            segments = self.plan.segments_at(depth)
-            self._usable[depth] = [usable_on_grid(self.signals, self.plan, s, depth) for s in segments]
-        return self._usable[depth][index]
 
 
 class NumpyBackend:
@@ -137,14 +113,13 @@ class _Columns:
     depth: int
     group: Group
     samples: Real  # the group's signal b, [sample, re/im, column]; empty where the frame is the spectrum
-    first: int  # number of its first sample
     frame: Real  # left frame and mirrored right one side by side, [(point, re/im), 2 columns]
 
     @cached_property
     def largest_energy(self) -> NDArray[np.float64]:
         """Energy of the samples in the window, anywhere in the recording, where it is largest: [column]."""
         left, right = np.split(np.asarray(np.einsum("pc,pc->c", self.frame, self.frame), np.float64), 2)
-        n_points = self.group.kernels.shape[2]
+        n_points = self.group.n_points
         if not len(self.samples) or not n_points:
             return np.asarray(np.maximum(left, right))
         total = np.cumsum(np.einsum("spc,spc->sc", self.samples, self.samples), axis=0, dtype=np.float64)
@@ -184,17 +159,16 @@ def _columns(batches: list[Features], index: int, depth: int, n_threads: int) ->
     if group.on_circle:
         mirrored = bins.conj() * np.exp(-1j * omega * (plan.n_samples - 1))[:, None]
         frame = np.concatenate([_planar(bins, dtype), _planar(mirrored, dtype)], axis=2)
-        return _Columns(batches, index, depth, group, np.empty((0, 2, 0), dtype), 0, frame.reshape(-1, frame.shape[2]))
+        return _Columns(batches, index, depth, group, np.empty((0, 2, 0), dtype), frame.reshape(-1, frame.shape[2]))
     circle = np.zeros((group.n_circle, bins.shape[1]), complex)
     circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
     circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
-    first = min(group.frame_first, -(group.kernels.shape[2] // 2))
-    n_samples = group.n_between - 2 * first + 1
-    samples = _planar(circle[np.arange(first, first + n_samples) % group.n_circle], dtype)
+    first = group.first_sample
+    samples = _planar(circle[np.arange(first, first + group.n_samples) % group.n_circle], dtype)
     left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
     frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
     frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
-    return _Columns(batches, index, depth, group, samples, first, frame.reshape(-1, frame.shape[2]))
+    return _Columns(batches, index, depth, group, samples, frame.reshape(-1, frame.shape[2]))
 
 
 def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
@@ -217,10 +191,10 @@ def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Bl
     for index, segment in enumerate(batches[0].plan.segments_at(depth)):
         columns = _columns(batches, index, depth, n_threads)
         group = columns.group
-        near = np.minimum(segment.times, len(group.times) - 1 - segment.times)
-        inner = segment.times[near >= group.n_end]
-        phase = inner * group.half_steps % 2
-        runs = [(np.unique(near[near < group.n_end]), True), (inner[phase == 0], False), (inner[phase == 1], False)]
+        stretches = group.stretches(segment.times)
+        near = [s.times if s.side > 0 else group.mirrored(s.times) for s in stretches if s.side]
+        runs = [(np.unique(np.concatenate(near)), True)] if near else []
+        runs += [(s.times, False) for s in stretches if not s.side]
         per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
             step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
@@ -242,7 +216,7 @@ def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
     if not block.near:
         cells = _Cells(times, _far(columns, times), _noise(columns, columns.group.gain[None]), 1)
         return _side_sums(columns, cells, weights[:, times], _Classes.of(shares, columns, times))
-    mirror = len(columns.group.times) - 1 - times
+    mirror = columns.group.mirrored(times)
     u, noise = _near(columns, times), _noise(columns, columns.group.end_gain[times])
     left, right = slice(0, columns.n), slice(columns.n, None)
     once = mirror != times  # the middle is its own mirror image
@@ -307,11 +281,10 @@ def _far(columns: _Columns, times: NDArray[np.int64]) -> Real:
     """Features before scaling, [time, row, (K, re/im), column], of times of one phase far from both ends."""
     group, samples = columns.group, columns.samples
     phase = int(times[0]) * group.half_steps % 2
-    n_points = group.kernels.shape[2]
-    begins = times * group.half_steps // 2 - n_points // 2 - columns.first
     z = np.empty((len(times), len(group.real_kernels[phase]), columns.n), samples.dtype)
-    for begin, out in zip(begins, z, strict=True):
-        np.matmul(group.real_kernels[phase], samples[begin : begin + n_points].reshape(2 * n_points, -1), out=out)
+    for begin, out in zip(group.begins(times), z, strict=True):
+        window = samples[begin : begin + group.n_points].reshape(2 * group.n_points, -1)
+        np.matmul(group.real_kernels[phase], window, out=out)
     mixing = group.mixing.reshape(group.n_rows * group.n_features, -1)
     u: Real = np.matmul(mixing, z.reshape(len(times), mixing.shape[1], -1))
     return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)

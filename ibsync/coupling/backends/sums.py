@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,38 @@ class PhaseSums:
 
     classes: Real
     width: NDArray[np.float64]
+
+
+@dataclass
+class Spectra:
+    """Spectra of unit-variance channels, of which unit features are formed group by group.
+
+    Attributes
+    ----------
+    signals : Signals
+    plan : Plan
+    spectra : complex128 [bin, channel], or on a device [channel, bin]
+    deep : bool [channel]
+        Channels with cells that the plan's first rank does not resolve, as far as is known.
+    """
+
+    signals: Signals
+    plan: Plan
+    spectra: Any
+    deep: NDArray[np.bool_]
+    _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
+
+    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
+        """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
+
+        None if all are.
+        """
+        if self.signals.bad is None and self.signals.seam is None:
+            return None
+        if (depth, index) not in self._usable:
+            segment = self.plan.segments_at(depth)[index]
+            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth)
+        return self._usable[depth, index]
 
 
 def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:

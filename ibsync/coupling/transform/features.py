@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -69,6 +70,37 @@ class Rank:
     end_reach: float
     cell_reach: float
     floor: float = 1.0
+
+
+# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
+FLOAT32_NOISE = 2e-4
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Times of a group's grid that share a set of tables.
+
+    Attributes
+    ----------
+    place : int64 [time]
+        Where each time stands among those asked for.
+    times : int64 [time]
+    side : int
+        1 near the left end, -1 near the right one, 0 far from both.
+    phase : int
+        Far from the ends, which of the interior filters serve.
+    """
+
+    place: NDArray[np.int64]
+    times: NDArray[np.int64]
+    side: int
+    phase: int = 0
+
+    def parts(self, size: int) -> Iterator[Stretch]:
+        """Pieces of at most `size` times."""
+        for start in range(0, len(self.times), size):
+            part = slice(start, start + size)
+            yield replace(self, place=self.place[part], times=self.times[part])
 
 
 @dataclass(frozen=True)
@@ -142,6 +174,38 @@ class Group:
     def n_between(self) -> int:
         """Steps of b from the first to the last time."""
         return (len(self.times) - 1) * self.half_steps // 2
+
+    @property
+    def n_points(self) -> int:
+        """Samples of b that an interior filter sees."""
+        return int(self.kernels.shape[2])
+
+    @property
+    def first_sample(self) -> int:
+        """Number of the first sample of b that a filter sees."""
+        return min(self.frame_first, -(self.n_points // 2))
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of b that filters see, from the first to its mirror image."""
+        return self.n_between - 2 * self.first_sample + 1
+
+    def begins(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """First sample of the interior filters at some times, counted from `first_sample`."""
+        return times * self.half_steps // 2 - self.n_points // 2 - self.first_sample
+
+    def mirrored(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same times counted from the right end."""
+        return len(self.times) - 1 - times
+
+    def stretches(self, times: NDArray[np.int64]) -> list[Stretch]:
+        """Times by the tables that serve them: near the left end, near the right one, and far in either phase."""
+        left = (times < self.n_end) & (times <= self.mirrored(times))
+        right = ~left & (self.mirrored(times) < self.n_end)
+        phases = times * self.half_steps % 2
+        kinds = [(left, 1, 0), (right, -1, 0)]
+        kinds += [(~left & ~right & (phases == phase), 0, phase) for phase in range(len(self.kernels))]
+        return [Stretch(np.flatnonzero(which), times[which], *kind) for which, *kind in kinds if which.any()]
 
     @cached_property
     def real_kernels(self) -> NDArray[Any]:

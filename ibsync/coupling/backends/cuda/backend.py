@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from ...plan import Plan, Segment
 from ...spec import PhaseShares
 from ...transform.definition import padded_length
 from ...transform.signals import Signals
-from ..sums import N_PHASES, PhaseSums, Sums, sums_by_depth, usable_on_grid
+from ..sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
 from .channel_stage import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
 from .device import CudaDevice, Device, on_a_device
 from .pair_stage import CellLists, add_products, entered, times_per_chunk
@@ -29,32 +28,15 @@ _MOST_CHANNELS = 32_768  # that a grid of blocks holds
 
 
 @dataclass
-class Features:
-    """Spectra of unit-variance channels, complex128 [channel, bin] of the device.
+class Features(Spectra):
+    """Spectra on the device, complex128 [channel, bin], and the units of whole segments that there was room for."""
 
-    `deep` marks channels with cells that the plan's first rank does not resolve, as far as is known: bool [channel].
-    """
-
-    signals: Signals
-    plan: Plan
-    spectra: Any
-    deep: NDArray[np.bool_]
     kept: dict[tuple[int, int, int], Units] = field(default_factory=dict, repr=False)
-    _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
-        some = np.flatnonzero(channels)
-        return Features(self.signals.part(channels), self.plan, self.spectra[some], self.deep[channels])
-
-    def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
-        """Cells of a segment away from seams whose window holds few bad samples; None if all are."""
-        if self.signals.bad is None and self.signals.seam is None:
-            return None
-        if (depth, index) not in self._usable:
-            segment = self.plan.segments_at(depth)[index]
-            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth)
-        return self._usable[depth, index]
+        numbers = np.flatnonzero(channels)
+        return Features(self.signals.part(channels), self.plan, self.spectra[numbers], self.deep[channels])
 
 
 _devices: dict[int, CudaDevice] = {}

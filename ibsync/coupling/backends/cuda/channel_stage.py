@@ -6,7 +6,6 @@ each row's features, scaled to unit length. What a channel gets does not depend 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +14,12 @@ from numpy.typing import NDArray
 
 from ...plan import Plan, Segment
 from ...transform.definition import EMPTY_SHARE
-from ...transform.features import Group, Rank
+from ...transform.features import FLOAT32_NOISE, Group, Rank, Stretch
 from .device import Device
 from .launch import load
 
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
-
-# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
-FLOAT32_NOISE = 2e-4
 
 _FILTERED_BYTES = 128 << 20  # filtered signals held at a time
 _SLICES = 8  # threads of a block that share a channel
@@ -124,11 +120,6 @@ class GroupTables:
         """Ending of the names of kernels."""
         return "f32" if self.dtype == np.float32 else "f64"
 
-    @property
-    def first_sample(self) -> int:
-        """Number of the first sample of the group's signal that a filter sees."""
-        return min(self.group.frame_first, -int(self.group.kernels.shape[2] // 2))
-
 
 @dataclass(frozen=True)
 class GroupSignals:
@@ -160,7 +151,7 @@ class GroupSignals:
             samples = device.xp.empty((0, 2, spectra.shape[0]), tables.dtype)
         else:
             samples = _samples(spectra, tables)
-            begin = group.frame_first - tables.first_sample
+            begin = group.frame_first - group.first_sample
             frame = slice(begin, begin + group.n_frame)
             left, right = (device.xp.ascontiguousarray(side[frame]) for side in (samples, samples[::-1]))
             right[:, 1] *= -1  # the mirrored recording's signal is the conjugate
@@ -182,17 +173,16 @@ def _samples(spectra: Any, tables: GroupTables) -> Any:
         [spectra, tables.turn, circle, n_stored, group.n_bins, group.n_circle],
     )  # fmt: skip
     circle = xp.ascontiguousarray(xp.fft.ifft(circle, axis=1, norm="forward"))
-    n_samples = group.n_between - 2 * tables.first_sample + 1
-    samples = xp.empty((n_samples, 2, n_channels), tables.dtype)
+    samples = xp.empty((group.n_samples, 2, n_channels), tables.dtype)
     module[f"take_samples_{tables.kind}"](
-        (-(-n_samples // 32), -(-n_channels // 32)), (32, 8),
-        [circle, samples, tables.first_sample, n_samples, group.n_circle, n_channels],
+        (-(-group.n_samples // 32), -(-n_channels // 32)), (32, 8),
+        [circle, samples, group.first_sample, group.n_samples, group.n_circle, n_channels],
     )  # fmt: skip
     return samples
 
 
 def _largest_energy(samples: Any, left: Any, right: Any, tables: GroupTables) -> Any:
-    xp, n_points = tables.device.xp, tables.group.kernels.shape[2]
+    xp, n_points = tables.device.xp, tables.group.n_points
     if tables.dtype != np.float32:
         return xp.zeros(left.shape[2], tables.dtype)
     ends = [(frame.astype(np.float64) ** 2).sum(axis=(0, 1)) for frame in (left, right)]
@@ -205,32 +195,6 @@ def _largest_energy(samples: Any, left: Any, right: Any, tables: GroupTables) ->
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Times that share a set of tables: far from the ends with one phase, or near the left or the right one."""
-
-    place: NDArray[np.int64]  # of each time among those asked for
-    times: NDArray[np.int64]
-    phase: int
-    side: int  # 0 far, 1 left, -1 right
-
-    def parts(self, size: int) -> Iterator[_Run]:
-        """Pieces of at most `size` times."""
-        for start in range(0, len(self.times), size):
-            some = slice(start, start + size)
-            yield _Run(self.place[some], self.times[some], self.phase, self.side)
-
-
-def _runs(group: Group, times: NDArray[np.int64]) -> list[_Run]:
-    mirror = len(group.times) - 1 - times
-    left = (times < group.n_end) & (times <= mirror)
-    right = ~left & (mirror < group.n_end)
-    phase = times * group.half_steps % 2
-    chosen = [(left, 0, 1), (right, 0, -1)]
-    chosen += [(~left & ~right & (phase == p), p, 0) for p in range(len(group.kernels))]
-    return [_Run(np.flatnonzero(which), times[which], p, side) for which, p, side in chosen if which.any()]
 
 
 class UnitMaker:
@@ -267,7 +231,7 @@ class UnitMaker:
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
         norms = xp.empty(shape if self.form == HALVES else (1, 1), np.float32)
         valid, shallow = xp.empty(shape, np.uint8), xp.zeros(self.n_channels, np.int32)
-        for run in _runs(group, times):
+        for run in group.stretches(times):
             n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]
             per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize
             for part in run.parts(max(1, min(_FILTERED_BYTES // per_time, 65_535))):
@@ -278,7 +242,7 @@ class UnitMaker:
             self.form, words, norms, valid, bool(found[-1]), group.n_features, padded(group.n_features), found[:-1],
         )  # fmt: skip
 
-    def _filtered(self, run: _Run, n_filters: int) -> Any:
+    def _filtered(self, run: Stretch, n_filters: int) -> Any:
         """Filters at the times of a run, real [time, filter, re/im, channel]."""
         tables, device, group = self.tables, self.tables.device, self.tables.group
         if run.side:
@@ -287,10 +251,9 @@ class UnitMaker:
             kernels = tables.end_filters[self._end_rows(run)]
             n_points, stride, at_once = group.n_frame, n_filters * group.n_frame, 1
         else:
-            n_points, stride = group.kernels.shape[2], 0
+            n_points, stride = group.n_points, 0
             samples, kernels = self.signals.samples, tables.kernels[run.phase]
-            first = run.times * group.half_steps // 2 - n_points // 2 - tables.first_sample
-            begins = tables.kept(first.astype(np.int32))
+            begins = tables.kept(group.begins(run.times).astype(np.int32))
             at_once = 4 if n_filters <= 4 * _SLICES else 2
         z = device.xp.empty((len(run.times), n_filters, 2, self.n_channels), tables.dtype)
         module = load(f"filters_{tables.kind}", device, FILTERS=-(-n_filters // _SLICES), TIMES=at_once)
@@ -302,12 +265,11 @@ class UnitMaker:
         )  # fmt: skip
         return z
 
-    def _end_rows(self, run: _Run) -> Any:
+    def _end_rows(self, run: Stretch) -> Any:
         """Rows of the end tables, which count from the left end."""
-        rows = run.times if run.side > 0 else len(self.tables.group.times) - 1 - run.times
-        return self.tables.kept(rows)
+        return self.tables.kept(run.times if run.side > 0 else self.tables.group.mirrored(run.times))
 
-    def _pack(self, run: _Run, z: Any, out: tuple[Any, Any, Any, Any]) -> None:
+    def _pack(self, run: Stretch, z: Any, out: tuple[Any, Any, Any, Any]) -> None:
         tables, device, group = self.tables, self.tables.device, self.tables.group
         # The ends' tables may need other filters than the interior's: 80 beside 78 in the first half-octave.
         n_rows, n_features, n_filters = (group.end_mixing if run.side else group.mixing).shape[-3:]
