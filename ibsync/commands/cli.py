@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,8 +14,8 @@ from ..errors import IbsyncError
 from ..recordings.formats.table import FORMAT_NAMES
 
 DONE, FAILED = 0, 1
-BACKENDS = ("auto", "numpy", "cuda")
 PLANS = ("run", "calibrate", "multiverse", "power")
+_BACKENDS = "auto, numpy, cuda, or a certain GPU such as cuda:1; default: %(default)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -217,7 +218,7 @@ def _add_bench(commands: _Commands) -> None:
     help_text = "part of the workload's dyads, above 0 and at most 1; default: all"
     parser.add_argument("--share", type=float, default=1.0, metavar="PART", help=help_text)
     parser.add_argument("--accuracy", choices=("exact", "fast"), default="exact", help="default: %(default)s")
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: %(default)s")
+    parser.add_argument("--backend", type=_backend, default="auto", help=_BACKENDS)
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
 
 
@@ -230,8 +231,14 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _backend(name: str) -> str:
+    if not re.fullmatch(r"auto|numpy|cuda(:\d+)?", name):
+        raise argparse.ArgumentTypeError(f"{name!r} is none of auto, numpy, cuda and cuda:1, cuda:2, ...")
+    return name
+
+
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="default: %(default)s")
+    parser.add_argument("--backend", type=_backend, default="auto", help=_BACKENDS)
     _add_progress(parser)
 
 

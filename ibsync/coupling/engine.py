@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -82,6 +83,10 @@ class Engine:
         """NumPy, or CuPy on the GPU."""
         return self.backend.xp
 
+    def active(self) -> AbstractContextManager[None]:
+        """Context in which arrays of this engine are combined: of several GPUs it makes the right one current."""
+        return nullcontext() if self.device is None else self.device.active()
+
     @cached_property
     def tolerant(self) -> Engine:
         """The same engine with `min_valid` 0: a mean of whatever cells are left."""
@@ -111,7 +116,8 @@ class Engine:
         InputError
             If the length is not the planned one, a signal is infinite, or it is on a GPU and the backend is not.
         """
-        return self.features_of(self._prepared(x, good, seam))
+        with self.active():
+            return self.features_of(self._prepared(x, good, seam))
 
     def features_of(self, signals: Signals) -> Batch:
         """As `features`, of signals that are prepared."""
@@ -119,7 +125,8 @@ class Engine:
             raise InputError(
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
             )
-        return self.kind.features(self.backend, signals, self.plan)
+        with self.active():
+            return self.kind.features(self.backend, signals, self.plan)
 
     def _prepared(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
         if not on_a_device(x):
@@ -184,7 +191,8 @@ class Engine:
             If a batch was made for another request.
         """
         measure = measure_named(name)
-        values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares")), self.xp)
+        with self.active():
+            values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares")), self.xp)
         return values if self.device is None or on_device else self.device.to_host(values)
 
     def _means(self, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
@@ -192,7 +200,8 @@ class Engine:
             raise InputError(
                 "features come from an engine with another request: make both with this engine's features()"
             )
-        return self.kind.means(self.backend, a, b, shares)
+        with self.active():
+            return self.kind.means(self.backend, a, b, shares)
 
     def _maps(self, *sides: Signals) -> NDArray[np.complex128]:
         a, b = (

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
 from ..errors import PlanError
+from .band_rows import band_rows, requested_rows
 from .spec import WTC, Band, as_pairs
 from .transform.cone import trusted_part
 from .transform.feature_cache import load_group
 from .transform.features import Group, Rank
-from .transform.scales import Scales, band_rows, requested_rows, textbook_scales
+from .transform.scales import Scales, textbook_scales
 
 GROUPS_PER_OCTAVE = 2
 SPLINE_DEGREE = 5

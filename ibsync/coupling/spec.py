@@ -1,4 +1,4 @@
-"""The frozen words of a request (`Band`, `WTC`) and the rows of the scale axis that they name."""
+"""The frozen words of a request: `Band`, `WTC`, `PhaseShares`."""
 
 from __future__ import annotations
 

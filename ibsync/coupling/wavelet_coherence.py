@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from .backends.backend import Backend, Batch
 from .backends.choice import backend_named
+from .band_rows import requested_rows
 from .plan import Epochs, Plan, make_plan
 from .spec import WTC, PhaseShares
 from .transform.maps import coherency_maps
-from .transform.scales import requested_rows
 from .transform.signals import Signals
 
 

@@ -8,6 +8,7 @@ apart merge into what one run gives.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -335,7 +336,8 @@ class SurrogateNull:
         for first, end in self.steps(start, stop):
             for source, tally in zip(sources, self.by_row, strict=True):
                 if not _all_stopped(tally):
-                    values = _on_host(source.device, drawn(source, first, end))
+                    with _active(source.device):
+                        values = _on_host(source.device, drawn(source, first, end))
                     tally.add_until(first, values, self.tail, self.stop_at)
             self.done = _joined([*self.done, (first, end)])
             if all(_all_stopped(tally) for tally in self.by_row):
@@ -403,6 +405,10 @@ class Standards:
 
     def count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
         """Counts of draws `start` to `stop` - 1 of all rows."""
+        with _active(sources[0].device):
+            return self._count(sources, start, stop)
+
+    def _count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
         device, rows = sources[0].device, []
         totals = _Means(stop - start, len(self.groups), np if device is None else device.xp)
         for source, standard in zip(sources, self.by_row, strict=True):
@@ -433,9 +439,10 @@ class _Means:
 
 def observed_values(source: Source) -> Floats:
     """Values of the recording itself, and of the draws behind mean and standard deviation: float64 [draw, feature]."""
-    observed = _flat(source.values(np.zeros(1, np.int64)))
-    moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
-    return np.vstack([_on_host(source.device, part) for part in (observed, moments)])
+    with _active(source.device):
+        observed = _flat(source.values(np.zeros(1, np.int64)))
+        moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
+        return np.vstack([_on_host(source.device, part) for part in (observed, moments)])
 
 
 def drawn(source: Source, start: int, stop: int) -> Any:
@@ -465,6 +472,11 @@ def drawn(source: Source, start: int, stop: int) -> Any:
 
 def _flat(values: Any) -> Any:
     return values.reshape(len(values), -1)
+
+
+def _active(device: Device | None) -> AbstractContextManager[None]:
+    """Context in which arrays of a source are combined."""
+    return nullcontext() if device is None else device.active()
 
 
 def _on_host(device: Device | None, values: Any) -> Floats:

@@ -83,6 +83,10 @@ class SurrogatePartners:
 
     def values(self, draws: Integers) -> Any:
         """Statistic of each draw: float64 [draw, epoch, channel_a, channel_b, band] of the device."""
+        with self.engine.active():
+            return self._values(draws)
+
+    def _values(self, draws: Integers) -> Any:
         if self.kind == "shift":
             return self._shifted(draws)
         partners = self._features(self.y, self.entities[1], draws)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..coupling.band_rows import requested_rows
 from ..coupling.engine import Engine
 from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.maps import coherency_maps
-from ..coupling.transform.scales import requested_rows
 from ..coupling.transform.signals import REASONS, Signals, prepare
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError

@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal as refusal
 
+from ibsync.coupling.band_rows import band_rows, requested_rows
 from ibsync.coupling.spec import WTC, Band
-from ibsync.coupling.transform.scales import PERIOD_PER_SCALE, Scales, band_rows, requested_rows, textbook_scales
+from ibsync.coupling.transform.scales import PERIOD_PER_SCALE, Scales, textbook_scales
 
 SFREQ = 10.0
 SCALES = Scales(3000, 12)

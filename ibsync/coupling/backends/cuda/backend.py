@@ -58,7 +58,7 @@ def default_device(index: int = 0) -> CudaDevice:
     """
     if index not in _devices:
         try:
-            _devices[index] = CudaDevice(index)
+            _devices.setdefault(index, CudaDevice(index))  # another thread may have been first
         except DeviceError as error:
             raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
     return _devices[index]
