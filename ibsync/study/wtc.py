@@ -287,7 +287,7 @@ class _View:
                 "time": ("time", sample / self.plan.sfreq, {"units": "s"}),
                 "coi": ("time", cone[sample], {"units": "s", "long_name": "longest trusted period"}),
             },
-            _attrs(self.plan, self.spec, "numpy"),
+            _attrs(self.plan, self.spec, "reference" if self.definition else "numpy"),
         )
 
 
