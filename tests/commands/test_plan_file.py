@@ -75,7 +75,8 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
         "kind": "repair", "n": None, "within": (), "roles": "fixed", "seed": 0, "measure": "coherence",
         "stop_at": None, "options": None,
     }  # fmt: skip
-    assert plan.test.words() == {"correct": None, "tail": "greater", "alpha": 0.05}
+    assert plan.test.words() == {"correct": None, "tail": None, "alpha": 0.05}
+    assert plan.tail == "greater"
 
 
 def test_a_plan_cannot_be_changed(plan_file):

@@ -77,7 +77,8 @@ def test_re_pairing_tests_the_imaginary_part_in_both_tails(real, null):
     found = result.dataset
     assert found.attrs["measure"] == MEASURE
     assert found.attrs["tail"] == "two-sided"
-    assert_allclose(found["statistic"], real["coherency_im"], rtol=0, atol=1e-6)
+    assert found["value"].attrs == {"units": "1", "long_name": "imaginary part of coherency"}
+    assert_allclose(found["value"], real["coherency_im"], rtol=0, atol=1e-6)
     of_dyads = real["coherency_im"].mean("dyad")  # every dyad has both sessions
     assert_allclose(found["group_statistic"], of_dyads.transpose(*found["group_statistic"].dims), rtol=0, atol=1e-6)
     assert (found["group_statistic"] > 0.2).all()  # the first person leads
@@ -88,13 +89,13 @@ def test_re_pairing_tests_the_imaginary_part_in_both_tails(real, null):
 
 
 def test_the_histogram_of_a_null_holds_both_signs(real, null):
-    found = outcome(real, null)
-    centre, counts = found["hist_center"], found["null_hist"]
+    result = ibs.test(real, null, correct=[])
+    centre, counts = result.null["hist_center"], result.null["null_hist"]
     assert (float(centre[0]), float(centre[-1])) == pytest.approx((-1, 1), abs=1e-3)
     mean = (centre * counts).sum("hist_bin") / counts.sum("hist_bin")
-    expected = found["group_null_mean"].mean(["channel_a", "channel_b"])
+    expected = result.dataset["group_null_mean"].mean(["channel_a", "channel_b"])
     # The 119 listed re-pairings lack the real one, which the null mean holds.
-    expected = (120 * expected - found["pooled_statistic"]) / 119
+    expected = (120 * expected - result.null["pooled_statistic"]) / 119
     assert_allclose(mean, expected.transpose(*mean.dims), rtol=0, atol=3e-4)
     assert (counts.where(centre < 0).sum("hist_bin") > 0).any()
 
@@ -118,9 +119,9 @@ def test_surrogates_hold_the_imaginary_part(study):
     real, null = study.synchrony(SPEC), study.null(SPEC, kind="phase", n=79, measure=MEASURE)
     assert null.tail == "two-sided"
     assert_allclose(null.observed, real["coherency_im"].to_numpy().reshape(null.observed.shape), rtol=0, atol=1e-6)
-    found = outcome(real, null)
-    assert (found["p"] == 2 / 80).all()
-    mean = (found["hist_center"] * found["null_hist"]).sum("hist_bin") / 79
+    result = ibs.test(real, null, correct=[])
+    assert (result.dataset["p"] == 2 / 80).all()
+    mean = (result.null["hist_center"] * result.null["null_hist"]).sum("hist_bin") / 79
     drawn = null.pooled[1:].mean(axis=0)
     assert_allclose(mean.to_numpy().ravel(), drawn, rtol=0, atol=3e-4)
     refusal(lambda: study.null(SPEC, kind="phase", n=9, measure=MEASURE, stop_at=2), "stop_at", "tail='greater'")
@@ -134,8 +135,9 @@ def test_a_contrast_is_of_the_measure_that_is_named_or_of_that_of_the_null(real,
         ibs.contrast(real, ("talk", "rest"), measure=MEASURE, **words),
         ibs.contrast(real, ("talk", "rest"), null=null, correct=[]),
     ):
-        assert_allclose(found.dataset["coherence"].isel(epoch=0), of_dyads, rtol=0, atol=1e-6)
+        assert_allclose(found.dataset["value"].isel(epoch=0), of_dyads, rtol=0, atol=1e-6)
         assert found.dataset.attrs["measure"] == MEASURE
+        assert "imaginary part of coherency" in found.dataset["value"].attrs["long_name"]
         assert_allclose(found.dataset["group_statistic"].isel(epoch=0), of_dyads.mean("dyad"), rtol=0, atol=1e-6)
     refusal(lambda: ibs.contrast(real, ("talk", "rest"), null=null, measure="coherence"), "'coherence'", f"{MEASURE!r}")
     refusal(lambda: ibs.contrast(real, ("talk", "rest"), measure="in_phase"), "'in_phase'", "shares=True")
@@ -151,11 +153,11 @@ def difference(values):
 def test_growth_is_that_of_the_measure(real, null):
     slopes = ibs.plasticity(ibs.test(real, null, correct=[]), correct=[], alpha=0.1)
     less = outcome(real, null)
-    expected = difference((less["statistic"] - less["null_mean"]).transpose(*real["coherence"].dims))
-    assert_allclose(slopes.dataset["slope"], expected, rtol=0, atol=1e-6)
+    expected = difference((less["value"] - less["null_mean"]).transpose(*real["coherence"].dims))
+    assert_allclose(slopes.dataset["value"], expected, rtol=0, atol=1e-6)
     assert "change of imaginary part of coherency per session" in slopes.hypothesis
     partners = ibs.plasticity(real, null=null, correct=[])
-    assert_allclose(partners.dataset["slope"], difference(real["coherency_im"]), rtol=0, atol=1e-6)
+    assert_allclose(partners.dataset["value"], difference(real["coherency_im"]), rtol=0, atol=1e-6)
 
 
 def test_a_plan_and_a_multiverse_take_it(study, tmp_path, monkeypatch):
