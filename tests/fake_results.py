@@ -5,7 +5,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from ibsync.coupling.measures import Measure
+from ibsync.coupling.measures import MEASURES
 from ibsync.nulls.hypotheses import REPAIRED
 from ibsync.questions import group_test
 from ibsync.results.record import Draws, Record
@@ -147,7 +147,7 @@ def _benjamini_hochberg(p):
 def record(n_draws=999, *, exact=False, min_p=0.001, alpha=0.05, tail="greater", correct=("fdr", "max")):
     """What is kept of a re-pairing test of coherence."""
     draws = Draws(REPAIRED, n_draws, exact, min_p, 7)
-    words = group_test._words(Measure("coherence", "coherence"), "repair", tail)
+    words = group_test._words(MEASURES["coherence"], "repair", tail)
     return Record("test", draws, words, tail, correct, alpha, "coherence")
 
 
