@@ -166,7 +166,10 @@ def _grid(bands: BandWords, signal: Words, presets: Words, coi: Words, measures:
     return [
         _Run(null, signal, preset, cone, measure, spec)
         for null, signal, (preset, cone), measure in itertools.product(
-            _listed("nulls", nulls, NULL_KINDS), _listed("signal", signal), specs, _listed("measures", measures, tuple(MEASURES))
+            _listed("nulls", nulls, NULL_KINDS),
+            _listed("signal", signal),
+            specs,
+            _listed("measures", measures, tuple(MEASURES)),
         )
         for spec in [specs[preset, cone]]
     ]
