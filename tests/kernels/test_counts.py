@@ -7,7 +7,7 @@ import pytest
 
 from ibsync.nulls import draw_counts_on_device as on_device
 from ibsync.nulls.counts import Exceedances, FixedPointSums, tie_tolerance
-from ibsync.nulls.surrogate_null import Standard, Tally
+from ibsync.nulls.surrogate_null import Standard
 
 N_DRAWS, N_FEATURES = 150, 140
 
@@ -49,24 +49,23 @@ def test_exceedances_are_those_of_the_host(device, values, observed, size):
 
 
 @pytest.mark.parametrize("tail", ["greater", "less", "two-sided"])
-def test_maxima_and_step_down_counts_are_those_of_a_tally(device, values, observed, tail):
-    """The device's parts put together as `Tally.add` does with its own."""
+def test_maxima_and_step_down_counts_are_those_of_the_host(device, values, observed, tail):
+    """The device's parts put together as `Standard.count` does with the host's."""
     moments = np.random.default_rng(8).uniform(0, 1, (40, N_FEATURES))
     moments[:, 20] = 0.25
     standard = Standard.of(observed, moments, np.dtype(np.float32))
-    tally = Tally.empty(standard, N_DRAWS)
-    tally.add(1, values, tail)
+    counted = standard.count(values, tail)
 
     varies = standard.sd > standard.tolerance
     scale = np.divide(1.0, standard.sd, out=np.zeros_like(standard.sd), where=varies)
-    order = tally.order(tail)
+    order = standard.order(tail)
     running, largest = on_device.running_maxima(device, values, standard.mean, scale, order.astype(np.int32), tail)
-    low = (tally.evidence(observed, tail) - standard.z_tolerance)[order]
+    low = (standard.evidence(observed, tail) - standard.z_tolerance)[order]
     got = zeros(len(order))
     on_device.add_reaching(device, got, running, low)
-    np.testing.assert_array_equal(on_device.signed(device, got), tally.step_down.counts[order])
-    np.testing.assert_array_equal(largest, tally.maxima.values)
-    assert tally.step_down.counts.any()
+    np.testing.assert_array_equal(on_device.signed(device, got), counted.reached[order])
+    np.testing.assert_array_equal(largest, counted.largest)
+    assert counted.reached.any()
 
 
 def test_running_maxima_follow_their_definition(device):
