@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 Integers = NDArray[np.int64]
 
-_OPTIONS: dict[str, tuple[str, ...]] = {
+FAMILY_OPTIONS: dict[str, tuple[str, ...]] = {
     "phase": (),
     "iaaft": ("n_iterations",),
     "shift": (),
@@ -36,8 +36,9 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "ar": ("order",),
     "block": ("block",),
 }
+"""Options of each family."""
 
-FAMILIES = tuple(_OPTIONS)
+FAMILIES = tuple(FAMILY_OPTIONS)
 """Names of the families."""
 
 LARGEST_AR1 = 0.9999
@@ -322,11 +323,11 @@ def _burg(x: Floats, order: int) -> tuple[Floats, Floats]:
 
 
 def _check_options(kind: str, options: dict[str, Any]) -> None:
-    if kind not in _OPTIONS:
+    if kind not in FAMILY_OPTIONS:
         raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, FAMILIES))}")
     for name in options:
-        if name not in _OPTIONS[kind]:
-            valid = ", ".join(_OPTIONS[kind]) or "none"
+        if name not in FAMILY_OPTIONS[kind]:
+            valid = ", ".join(FAMILY_OPTIONS[kind]) or "none"
             raise PlanError(f"surrogates of kind {kind!r} have no option {name!r}; valid: {valid}")
 
 

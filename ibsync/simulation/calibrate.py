@@ -27,13 +27,13 @@ from ..coupling.measures import measure_named
 from ..coupling.spec import WTC
 from ..errors import PlanError
 from ..inference.settings import TestSettings
+from ..nulls.surrogate_signals import FAMILY_OPTIONS
 from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
 from ..study.study import NULL_KINDS, REPAIRINGS, Study
-from ..study.surrogate_runs import FAMILY_OPTIONS
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
 

@@ -245,8 +245,7 @@ class Study(StudyFile):
         length : {"common", "own"}
             As `synchrony`; re-pairing takes "own" only where the recordings of an occasion have one length.
         measure : str
-            What is compared, one of `coupling.measures.MEASURES`: "coherence", "phase_consistency",
-            "imaginary_coherency" (-1..1), "in_phase", "a_leads", "b_leads", "anti_phase" or "above".
+            What is compared, a name of `coupling.measures.MEASURES` such as "coherence" or "imaginary_coherency".
         tail : {"greater", "less", "two-sided"}, optional
             Of the later test; surrogate nulls take their maxima in that direction. Default: "greater", of a measure
             with a sign "two-sided".

@@ -37,8 +37,6 @@ from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, tr
 Floats = NDArray[np.float64]
 
 SURROGATE_KINDS = (*FAMILIES, "trial")
-FAMILY_OPTIONS = {"iaaft": ("n_iterations",), "block": ("block",), "ar": ("order",)}
-"""Options of each family; ``block`` is a length in s."""
 _CHECKPOINT_SECONDS = 30.0
 
 
