@@ -14,7 +14,8 @@ from msgspec import Meta
 from ..coupling.measures import MEASURES, measure_named
 from ..coupling.spec import ACCURACIES, CONES, PRESETS, WTC, as_pairs
 from ..errors import PlanError
-from ..inference.p_values import CORRECTIONS
+from ..inference.p_values import CORRECTIONS, SINGLE_FEATURE
+from ..nulls.surrogate_signals import FAMILY_OPTIONS
 from ..nulls.tails import Tail
 from ..questions.outcome_sample import OutcomeLevel
 from ..recordings.whole_files import check_writable
@@ -22,7 +23,6 @@ from ..simulation.courses import TIES
 from ..simulation.study_power import WANTED_POWER
 from ..study.pair_values import DESIGNS
 from ..study.study import NULL_KINDS
-from ..study.surrogate_runs import FAMILY_OPTIONS
 from .plan_reader import PLAN, Block, about, read, toml
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     NullKind = str
     Preset = str
     PresetAccuracy = str
+    OutcomeCorrection = str
     Roles = str
     Tie = str
 else:
     Accuracy, Cone, Correction, Measure, NullKind, Preset, Roles, Tie = (
         Literal[*words] for words in (ACCURACIES, CONES, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
     )
+    OutcomeCorrection = Literal[*SINGLE_FEATURE]
     PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -85,7 +87,7 @@ Within = Annotated[
     ),
 ]
 Corrections = Correction | tuple[Correction, ...]
-OutcomeCorrections = Literal["fdr", "fdr_by", "max"] | tuple[Literal["fdr", "fdr_by", "max"], ...]
+OutcomeCorrections = OutcomeCorrection | tuple[OutcomeCorrection, ...]
 Draws = Annotated[Count, about("Draws; all are listed where they are few.")]
 Seed = Annotated[Whole, about("Everything random follows from it.")]
 TestTail = Annotated[Tail, about("Direction of the test.")]

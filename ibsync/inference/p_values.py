@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,54 @@ from ..nulls.tails import Tail, n_sides
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-CORRECTIONS = ("fdr", "fdr_by", "max", "cluster", "tfce")
-"""Benjamini-Hochberg, Benjamini-Yekutieli, step-down maximum statistic, cluster mass, threshold-free enhancement."""
+
+class Correction(NamedTuple):
+    """A correction by the word that chooses it: the array of its p-values, and what sentences say of it.
+
+    Where a result has several, it is judged by that of the lowest `rank`. `needs_neighbours` says whether features have
+    to know which others lie side by side.
+    """
+
+    name: str
+    array: str
+    rank: int
+    short: str
+    controls: str
+    reference: str
+    needs_neighbours: bool = False
+
+
+CORRECTIONS: Mapping[str, Correction] = {
+    correction.name: correction
+    for correction in (
+        Correction(
+            "fdr", "p_fdr", 4, "false discovery rate", "the false discovery rate (Benjamini & Hochberg 1995)",
+            "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
+        ),
+        Correction(
+            "fdr_by", "p_fdr", 4, "false discovery rate",
+            "the false discovery rate under any dependence (Benjamini & Yekutieli 2001)",
+            "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
+        ),
+        Correction(
+            "max", "p_max", 1, "family-wise",
+            "the family-wise error rate by the step-down maximum of z over features (Westfall & Young 1993)",
+            "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
+        ),
+        Correction(
+            "cluster", "p_cluster", 3, "family-wise, whole clusters",
+            "the family-wise error rate by the largest cluster mass (Maris & Oostenveld 2007)",
+            "Maris & Oostenveld 2007, J. Neurosci. Methods 164:177", needs_neighbours=True,
+        ),
+        Correction(
+            "tfce", "p_tfce", 2, "family-wise, threshold-free enhancement",
+            "the family-wise error rate by threshold-free cluster enhancement (Smith & Nichols 2009)",
+            "Smith & Nichols 2009, NeuroImage 44:83", needs_neighbours=True,
+        ),
+    )
+}  # fmt: skip
+SINGLE_FEATURE = tuple(name for name, correction in CORRECTIONS.items() if not correction.needs_neighbours)
+"""Corrections that need no neighbours."""
 
 
 def p_value(exceedances: Integers, n_draws: int | Integers) -> Floats:

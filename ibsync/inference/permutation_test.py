@@ -30,7 +30,7 @@ from ..nulls.counts import (
 from ..nulls.draws import Draws
 from ..nulls.tails import Tail, oriented
 from .clusters import Neighbours, normal_threshold
-from .p_values import CountedDraws, p_values, single_step_p
+from .p_values import CORRECTIONS, CountedDraws, p_values, single_step_p
 from .settings import TestSettings
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ class _Test:
         self._neighbours = self._neighbours_in(graph)
 
     def _neighbours_in(self, graph: csr_array[Any] | None) -> Neighbours | None:
-        wanted = tuple(name for name in self.settings.corrections if name in ("cluster", "tfce"))
+        wanted = tuple(name for name in self.settings.corrections if CORRECTIONS[name].needs_neighbours)
         if not wanted:
             return None
         n, tail = len(self.z), self.settings.tail

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import PlanError
 from ..nulls.draws import check_draws
 from ..nulls.tails import Tail, check_tail, n_sides
-from .p_values import check_corrections
+from .p_values import CORRECTIONS, check_corrections
 
 DEFAULT_CORRECTIONS = ("fdr", "max")
 
@@ -66,7 +66,7 @@ class TestSettings:
     @property
     def needs_neighbours(self) -> bool:
         """Whether a correction needs to know which features are neighbours."""
-        return bool({"cluster", "tfce"} & set(self.corrections))
+        return any(CORRECTIONS[name].needs_neighbours for name in self.corrections)
 
 
 def check_alpha(alpha: float) -> None:

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from ..nulls.surrogate_null import SurrogateNull, Tally
 from ..nulls.tails import Tail
-from .p_values import CountedDraws, check_corrections, p_values
+from .p_values import SINGLE_FEATURE, CountedDraws, check_corrections, p_values
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
-
-CORRECTIONS = ("fdr", "fdr_by", "max")
-"""Those of `inference.CORRECTIONS` that surrogate nulls have."""
 
 
 def surrogate_test(nulls: Sequence[SurrogateNull], *, correct: Sequence[str] = ("fdr", "max")) -> list[Arrays]:
@@ -61,11 +58,11 @@ def check_surrogate_corrections(kind: str, correct: Sequence[str], stop_at: int 
     PlanError
     """
     check_corrections(correct)
-    unknown = [name for name in correct if name not in CORRECTIONS]
+    unknown = [name for name in correct if name not in SINGLE_FEATURE]
     if unknown:
         raise PlanError(
             f"correct={unknown[0]!r} is for re-pairing and contrasts; with {kind!r} surrogates use "
-            f"{', '.join(map(repr, CORRECTIONS))}"
+            f"{', '.join(map(repr, SINGLE_FEATURE))}"
         )
     if stop_at is not None and "max" in correct:
         raise PlanError(

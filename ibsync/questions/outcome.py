@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..inference.attainable import attainable
+from ..inference.p_values import CORRECTIONS
 from ..inference.partial_correlation import FreedmanLane
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
@@ -220,7 +221,7 @@ class _Related:
 def _settings(n: int, seed: int, tail: Tail, correct: Sequence[str] | None, alpha: float) -> TestSettings:
     asked = TestSettings(n, seed, tail, correct, alpha)
     for name in asked.corrections:
-        if name in ("cluster", "tfce"):
+        if CORRECTIONS[name].needs_neighbours:
             raise PlanError(f"correct={name!r} is not offered for outcomes; use 'max', 'fdr' or 'fdr_by'")
     return asked
 

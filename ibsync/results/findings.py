@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..inference.p_values import CORRECTIONS
 from .layout import FEATURE, ROW
 
 if TYPE_CHECKING:
     import xarray as xr
 
-P_VALUES = ("p", "p_fdr", "p_max", "p_cluster", "p_tfce")
+CORRECTED = tuple(dict.fromkeys(correction.array for correction in CORRECTIONS.values()))
+P_VALUES = ("p", *CORRECTED)
 
 _STRICTEST = {
-    "p_max": "family-wise",
-    "p_tfce": "family-wise, threshold-free enhancement",
-    "p_cluster": "family-wise, whole clusters",
-    "p_fdr": "false discovery rate",
+    correction.array: correction.short for correction in sorted(CORRECTIONS.values(), key=lambda one: one.rank)
 }
 _OF_DYADS = {"dyad_p_max": "family-wise", "dyad_p_fdr": "false discovery rate", "dyad_p": "not corrected"}
 

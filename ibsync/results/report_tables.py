@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .figures.drawing import finite_mean
-from .findings import Criterion, Finding, number, top_dyad_findings, top_findings
+from .findings import CORRECTED, Criterion, Finding, number, top_dyad_findings, top_findings
 from .layout import tested_values
 from .wording import dyad_by_dyad, dyads_in_words
 from .wording import settings as settings_in
@@ -23,7 +23,6 @@ _MOST_ROWS = 60
 _PLACE_HEAD = ("epoch", "a", "b", "band")
 # Columns of the table of an outcome: what is known of a feature besides its correlation.
 _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
-_CORRECTED = ("p_fdr", "p_max", "p_cluster", "p_tfce")
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
     "not_excluded", "procedure", "statistic", "references", "null_name",
@@ -36,7 +35,7 @@ def findings(ds: xr.Dataset, heading: str) -> str:
     if not found:
         return ""
     criterion = Criterion.of(ds)
-    corrected = [key for key in _CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
+    corrected = [key for key in CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
     own = _OF_OUTCOME if ds.attrs["question"] == "outcome" else {}
     decimals = _decimals(found)
     statistics = (found[0].statistic, "null mean", "null sd", "z", "p", "95 % interval of p")

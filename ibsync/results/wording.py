@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
 
 if TYPE_CHECKING:
@@ -16,19 +17,6 @@ if TYPE_CHECKING:
 _REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
-    "fdr": "Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57:289",
-    "fdr_by": "Benjamini & Yekutieli 2001, Ann. Stat. 29:1165",
-    "max": "Westfall & Young 1993, Resampling-Based Multiple Testing, Wiley",
-    "cluster": "Maris & Oostenveld 2007, J. Neurosci. Methods 164:177",
-    "tfce": "Smith & Nichols 2009, NeuroImage 44:83",
-}
-
-_CORRECTIONS = {
-    "fdr": "the false discovery rate (Benjamini & Hochberg 1995)",
-    "fdr_by": "the false discovery rate under any dependence (Benjamini & Yekutieli 2001)",
-    "max": "the family-wise error rate by the step-down maximum of z over features (Westfall & Young 1993)",
-    "cluster": "the family-wise error rate by the largest cluster mass (Maris & Oostenveld 2007)",
-    "tfce": "the family-wise error rate by threshold-free cluster enhancement (Smith & Nichols 2009)",
 }
 
 _CONES = {
@@ -182,7 +170,7 @@ def methods(dataset: xr.Dataset) -> str:
     if is_tested(dataset):
         corrections = _corrections(dataset)
         sentences += [_null_sentence(attrs), _correction_sentence(corrections, names_in(attrs, "corrected_over"))]
-        cited += [_REFERENCES[key] for key in ["phipson"] * (not int(attrs["exact"])) + corrections]
+        cited += [_REFERENCES["phipson"]] * (not int(attrs["exact"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
@@ -231,20 +219,16 @@ def _null_sentence(attrs: Mapping[Any, Any]) -> str:
     return f"{attrs['procedure']} ({null_in_words(attrs)}); {rule}; tail: {attrs['tail']}; {level}.{more}"
 
 
-def _corrections(dataset: xr.Dataset) -> list[str]:
-    made = [
-        key
-        for key in ("fdr", "max", "cluster", "tfce")
-        if f"p_{key}" in dataset and bool(np.isfinite(dataset[f"p_{key}"]).any())
-    ]
-    by_yekutieli = "fdr_by" in str(dataset.attrs.get("correct", ""))
-    return ["fdr_by" if key == "fdr" and by_yekutieli else key for key in made]
+def _corrections(dataset: xr.Dataset) -> list[Correction]:
+    asked = [CORRECTIONS[name] for name in names_in(dataset.attrs, "correct")]
+    held = [one for one in asked if one.array in dataset and bool(np.isfinite(dataset[one.array]).any())]
+    return sorted(held, key=list(CORRECTIONS.values()).index)
 
 
-def _correction_sentence(corrections: list[str], signals: Sequence[str]) -> str:
+def _correction_sentence(corrections: Sequence[Correction], signals: Sequence[str]) -> str:
     if not corrections:
         return "No correction for multiple tests was made."
-    controlled = " and ".join(_CORRECTIONS[key] for key in corrections)
+    controlled = " and ".join(correction.controls for correction in corrections)
     together = f" of {' and '.join(signals)} together" if len(signals) > 1 else ""
     return f"Over all channel pairs, bands and epochs{together}, p was corrected for {controlled}."
 
