@@ -8,7 +8,9 @@ from fake_results import make_real, make_result
 from meetings_made import made_meetings
 
 import ibsync as ibs
+from ibsync.inference.p_values import CORRECTIONS
 from ibsync.nulls.hypotheses import REMATCHED, SURROGATES, null_hypothesis
+from ibsync.results.layout import ARRAYS
 from ibsync.study.study import NULL_KINDS
 
 ALPHA = 0.2
@@ -105,3 +107,7 @@ def test_every_null_of_a_study_has_a_hypothesis_of_its_own():
     assert set(SURROGATES) == set(NULL_KINDS) - {"repair"}
     assert len({null.statement for null in [*nulls, REMATCHED]}) == len(NULL_KINDS) + 1
     assert null_hypothesis("repair", "interchangeable") is REMATCHED
+
+
+def test_every_correction_has_an_array_in_the_layout():
+    assert {correction.array for correction in CORRECTIONS.values()} <= set(ARRAYS)
