@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 
 from ibsync.coupling.measures import MEASURES
+from ibsync.inference.settings import TestSettings
 from ibsync.nulls.hypotheses import REPAIRED
 from ibsync.questions import group_test
-from ibsync.results.record import Draws, Record
+from ibsync.results.record import NullDraws, Record
 from ibsync.results.result import build_result
 
 CHANNELS = ["S1_D1", "S1_D2", "S2_D1", "S2_D2", "S3_D2", "S3_D3"]
@@ -146,9 +147,10 @@ def _benjamini_hochberg(p):
 
 def record(n_draws=999, *, exact=False, min_p=0.001, alpha=0.05, tail="greater", correct=("fdr", "max")):
     """What is kept of a re-pairing test of coherence."""
-    draws = Draws(REPAIRED, n_draws, exact, min_p, 7)
+    draws = NullDraws(REPAIRED, n_draws, exact, min_p, 7)
     words = group_test._words(MEASURES["coherence"], "repair", tail)
-    return Record("test", draws, words, tail, correct, alpha, "coherence")
+    asked = TestSettings(tail=tail, correct=correct, alpha=alpha)
+    return Record("test", draws, words, asked, "coherence")
 
 
 def make_result(n_dyads=12, n_sessions=1, *, n_draws=999, alpha=0.05, **options):
