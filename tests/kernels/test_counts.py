@@ -55,13 +55,13 @@ def test_maxima_and_step_down_counts_are_those_of_a_tally(device, values, observ
     moments[:, 20] = 0.25
     standard = Standard.of(observed, moments, np.dtype(np.float32))
     tally = Tally.empty(standard, N_DRAWS)
-    tally.add(1, values, tail)
+    tally.add(1, standard.count(values, tail))
 
     varies = standard.sd > standard.tolerance
     scale = np.divide(1.0, standard.sd, out=np.zeros_like(standard.sd), where=varies)
-    order = tally.order(tail)
+    order = standard.order(tail)
     running, largest = on_device.running_maxima(device, values, standard.mean, scale, order.astype(np.int32), tail)
-    low = (tally.evidence(observed, tail) - standard.z_tolerance)[order]
+    low = (standard.evidence(observed, tail) - standard.z_tolerance)[order]
     got = zeros(len(order))
     on_device.add_reaching(device, got, running, low)
     np.testing.assert_array_equal(on_device.signed(device, got), tally.step_down.counts[order])
