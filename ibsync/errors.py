@@ -2,7 +2,7 @@
 
 
 class IbsyncError(Exception):
-    """Base of every error that ibsync raises on purpose; its text is one line that names the mend."""
+    """Base of every error that ibsync raises on purpose; its text is one line that names the fix."""
 
 
 class InputError(IbsyncError):

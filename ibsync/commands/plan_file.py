@@ -19,8 +19,8 @@ from ..nulls.surrogate_signals import FAMILY_OPTIONS
 from ..nulls.tails import Tail
 from ..questions.outcome_sample import OutcomeLevel
 from ..recordings.whole_files import check_writable
+from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
-from ..simulation.study_power import WANTED_POWER
 from ..study.pair_values import DESIGNS
 from ..study.study import NULL_KINDS
 from .plan_reader import PLAN, Block, about, read, toml
@@ -94,7 +94,7 @@ TestTail = Annotated[Tail, about("Direction of the test.")]
 MeasureTail = Annotated[
     Tail | None, about("Direction of the test. Without: greater, of a measure with a sign two-sided.")
 ]
-Alpha = Annotated[Level, about("Level at which a finding is wanted.")]
+Alpha = Annotated[Level, about("Level of the test: the largest p that counts.")]
 StudyFile = Annotated[Path, about("Study file.", "study.h5")]
 
 
@@ -246,7 +246,7 @@ class Outcome(Block, frozen=True):
         about("What is taken of synchrony over sessions; parts: between and within dyads."),
     ] = "mean"
     outcome_level: Annotated[OutcomeLevel, about("What is taken of the outcome over sessions.")] = "mean"
-    lag: Annotated[Whole, about("Sessions between synchrony and outcome.")] = 0
+    ahead: Annotated[Whole, about("Sessions between synchrony and outcome.")] = 0
     time: Annotated[Names | None, about("Sessions in time, where their labels hold no number that tells.")] = None
     predict: Annotated[bool, about("Whether the outcome of held-out dyads is predicted too.")] = False
     n: Draws = 10_000
@@ -259,7 +259,7 @@ class Outcome(Block, frozen=True):
         """Such as "outcome_symptoms_slope"; letters that a file name may not have are turned into "_"."""
         level = self.level if level is None else level
         words = [what, re.sub(r"[^\w.-]", "_", self.name), *[level] * (level != "mean")]
-        words += [self.outcome_level] * (self.outcome_level != "mean") + [f"lag{self.lag}"] * (self.lag > 0)
+        words += [self.outcome_level] * (self.outcome_level != "mean") + [f"ahead{self.ahead}"] * (self.ahead > 0)
         return "_".join(words)
 
 
@@ -463,7 +463,7 @@ class Power(Block, frozen=True):
     )
     alpha: Alpha = 0.05
     tail: TestTail = "two-sided"
-    wanted: Annotated[Level, about("Power that is asked for.")] = WANTED_POWER
+    target_power: Annotated[Level, about("Power that is asked for.")] = TARGET_POWER
     n_sims: Annotated[Count, about("Studies for each number of dyads and sessions.")] = 500
     n: Draws = 999
     seed: Seed = 0

@@ -288,10 +288,10 @@ def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, 
     hypothesis = null_hypothesis(null.kind)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
-        drawn = {"n_draws": null.n, "exact": False, "seed": null.seed}
+        drawn = {"n": null.n, "exact": False, "seed": null.seed}
     else:
-        drawn = {"n_draws": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
-    return words | drawn | {"min_p": test.min_p(drawn["n_draws"] + 1)}
+        drawn = {"n": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
+    return words | drawn | {"min_p": test.min_p(drawn["n"] + 1)}
 
 
 def _pooled(study: Study, null: RepairedNull | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:

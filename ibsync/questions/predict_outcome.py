@@ -96,7 +96,7 @@ class Prediction:
     def methods(self) -> str:
         """A paragraph for a paper."""
         a = self.attrs
-        drawn = f"all {a['n_draws']}" if a["exact"] else f"{a['n_draws']} random"
+        drawn = f"all {a['n']}" if a["exact"] else f"{a['n']} random"
         held = f" with {' and '.join(map(repr, a['covariates']))} as covariates" if a["covariates"] else ""
         model = {
             "ridge": f"ridge regression on {a['n_features']} features (channel pair x band x epoch), the penalty "
@@ -166,7 +166,7 @@ def predict_outcome(
     covariates: Covariates = (),
     level: Level = "mean",
     outcome_level: OutcomeLevel = "mean",
-    lag: int = 0,
+    ahead: int = 0,
     model: Model = "ridge",
     top: int | None = None,
     penalties: Sequence[float] = PENALTIES,
@@ -186,7 +186,7 @@ def predict_outcome(
 
     Parameters
     ----------
-    real, outcome, covariates, outcome_level, lag, study, time
+    real, outcome, covariates, outcome_level, ahead, study, time
         As `ibs.outcome`. Features with a missing value in a dyad that enters are left out.
     level : {"mean", "between", "slope"}
         Of synchrony, as `ibs.outcome`.
@@ -217,12 +217,12 @@ def predict_outcome(
         If something is left out.
     """
     asked = TestSettings(n, seed, "greater", (), alpha)
-    check_levels(level, outcome_level, lag)
+    check_levels(level, outcome_level, ahead)
     _check_words(level, model, top, penalties)
     dataset = real.dataset if isinstance(real, Result) else real
-    needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
+    needs_time = ahead > 0 or level == "slope" or outcome_level != "mean"
     table = table_of(dataset, outcome, covariates, study, time, needs_time=needs_time)
-    sample = sample_of(table, level, outcome_level, lag)
+    sample = sample_of(table, level, outcome_level, ahead)
     # A dyad that is held out has no intercept of its own: whom it shares a person with is held out too.
     refuse_unusable(replace(sample, strata=[""] * len(sample.units)), table.outcome_name, table.names)
     values, lacking = _complete(sample)
@@ -240,14 +240,14 @@ def predict_outcome(
     attrs: dict[str, Any] = dict(provenance(study_sha256=str(dataset.attrs.get("study_sha256", "")), seed=seed))
     attrs |= {
         "outcome": table.outcome_name, "covariates": table.names, "level": level, "outcome_level": outcome_level,
-        "lag": lag, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
-        "n_dyads": len(sample.units), "n_folds": len(folds), "n_draws": draws.n, "exact": int(draws.exact),
+        "ahead": ahead, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
+        "n_dyads": len(sample.units), "n_folds": len(folds), "n": draws.n, "exact": int(draws.exact),
         "seed": seed, "alpha": alpha, "left_out": left_out, "entered": sample.entered,
         "shared_persons": int(sample.shared), "less_null_mean": int("null_mean" in dataset),
         "stream_version": STREAM_VERSION,
     }  # fmt: skip
     attrs["tested"] = association_in_words(
-        table.outcome_name, table.names, level=level, outcome_level=outcome_level, lag=lag
+        table.outcome_name, table.names, level=level, outcome_level=outcome_level, ahead=ahead
     )
     return _predicted(held_out, sample, draws, asked, attrs)
 

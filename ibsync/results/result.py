@@ -185,7 +185,7 @@ def mean_variables(
         "coherency_im": (imaginary, "1", MEASURES["imaginary_coherency"].definition),
         "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
         "phase_consistency": (np.abs(coherency), "1", MEASURES["phase_consistency"].definition),
-        "lag": (
+        "phase_lag": (
             phase / (2 * np.pi * centre_hz),
             "s",
             "phase at band centre as time, within half a period; ambiguous by whole periods",

@@ -127,8 +127,8 @@ def calibrate(
     most = int(np.floor(alpha * (tests.n_draws + 1) * (1 + 1e-12)))
     return Calibration(
         kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
-        attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
-        couplings=tuple(float(g) for g in couplings), found=tuple(n_found), n_power=n_power,
+        attainable=most / (tests.n_draws + 1), n=tests.n_draws, rank_edges=edges, rank_counts=counts,
+        couplings=tuple(float(g) for g in couplings), detections=tuple(n_found), n_power=n_power,
         level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings,
         signal=signal, bands=tuple(spec.bands or {}), seed=seed,
     )  # fmt: skip

@@ -153,9 +153,9 @@ class Study(StudyFile):
         xarray.Dataset
             Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band. Variables: coherence
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
-            leads), phase_consistency, lag (s, within half a period), valid_fraction; with `shares` share_above (of all
-            cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads and
-            share_anti_phase, NaN where there are none.
+            leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
+            (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
+            and share_anti_phase, NaN where there are none.
 
         Raises
         ------

@@ -85,8 +85,8 @@ def wtc(
         Maps: coherence (magnitude-*squared*, 0..1) and phase (rad, positive: a leads), dimensions channel_a, channel_b,
         freq (Hz, falling: period rises), time (s); coordinates period (s) and coi (s, longest trusted period). If
         asked for, significance_level, dimensions channel_a, channel_b, freq.
-        Means: coherence, coherency_re, coherency_im, phase, phase_consistency, lag (s), valid_fraction, dimensions
-        channel_a, channel_b, band, epoch.
+        Means: coherence, coherency_re, coherency_im, phase, phase_consistency, phase_lag (s), valid_fraction,
+        dimensions channel_a, channel_b, band, epoch.
 
     Raises
     ------
@@ -251,7 +251,7 @@ class _View:
             "long_name": f"pointwise {LEVEL:.0%} level of coherence",
             "level": LEVEL,
             "family": kind,
-            "n_surrogates": n,
+            "n": n,
             "seed": seed,
         }
         if kind == "ar1":

@@ -253,7 +253,7 @@ def test_only_the_planted_band_passes(found):
     assert (table["p_max"] <= 0.05).tolist() == (table["band"] == "planted").tolist()
     assert (table["p_max"] >= table["p"]).all()
     words = found.summary["repair"]
-    assert words["n_draws"] == 119
+    assert words["n"] == 119
     assert words["exact"]
     assert words["n_passing"] == 4
     assert words["n_specifications"] == 8
@@ -307,7 +307,7 @@ def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monke
     assert phase["n_dyads"].unique().tolist() == [4]
     # Phases of a person are those of both signals, so that their null draws go together as their values do.
     assert np.corrcoef(pooled[1:, 0], pooled[1:, 2])[0, 1] > 0.5
-    assert both.summary["phase"]["n_draws"] == 19
+    assert both.summary["phase"]["n"] == 19
     smallest = min(both.summary.values(), key=lambda s: s["p"])
     assert smallest["p_bonferroni"] == 2 * smallest["p"]
     assert "multiply its p by 2" in both.hypothesis

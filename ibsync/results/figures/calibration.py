@@ -103,10 +103,10 @@ def _draw_ranks(ax: Axes, found: Calibration) -> None:
     from scipy.stats import binom
 
     edges = np.array(found.rank_edges)
-    share = np.diff(edges) / (found.n_draws + 1)
+    share = np.diff(edges) / (found.n + 1)
     outside = (1 - _COVERAGE) / 2
     low, high = (binom.ppf(q, found.n_sims, share) for q in (outside, 1 - outside))
-    position = edges / (found.n_draws + 1)
+    position = edges / (found.n + 1)
     ax.stairs(high, position, baseline=low, fill=True, color="#d9d9d9", label="99 % of cells, if even")
     ax.stairs(found.n_sims * share, position, baseline=None, color=QUIET, linestyle="--")
     width = np.diff(position)
@@ -128,7 +128,7 @@ def _draw_power(ax: Axes, found: Calibration) -> None:
     ax.fill_between(couplings, low, high, color=REAL, alpha=0.18, linewidth=0, label="95 % limits")
     ax.plot(couplings, power, color=REAL, marker="o", linewidth=2)
     ax.axhline(80, color=QUIET, linewidth=1, linestyle="--")
-    g = found.coupling_found
+    g = found.detectable_coupling
     if np.isfinite(g):
         ax.plot([g, g], [0, 80], color=QUIET, linewidth=1, linestyle="--")
         ax.annotate(f"80 % at {g:.2f}", (0.02, 82), fontsize="small", va="bottom")

@@ -32,7 +32,7 @@ class PowerBySize(Protocol):
         """Studies of each size."""
 
     @property
-    def wanted(self) -> float:
+    def target_power(self) -> float:
         """Power that is asked for."""
 
     @property
@@ -80,7 +80,7 @@ def study_power(found: PowerBySize) -> Figure:
             dyads, power[:, column], yerr=[np.maximum(below, 0), np.maximum(above, 0)], color=shade, marker="o",
             linewidth=2, capsize=3, label=label,
         )  # fmt: skip
-    ax.axhline(100 * found.wanted, color=QUIET, linewidth=1, linestyle="--")
+    ax.axhline(100 * found.target_power, color=QUIET, linewidth=1, linestyle="--")
     ax.axhline(100 * found.alpha, color=QUIET, linewidth=1, linestyle=":")
     ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {found.n_sims} studies (bars: 95 % limits)")
     ax.set_xticks(dyads, [str(n) for n in dyads])

@@ -87,7 +87,7 @@ class CudaDevice:
     Raises
     ------
     DeviceError
-        If CuPy, the driver or the GPU is missing; the text says which, and the mend.
+        If CuPy, the driver or the GPU is missing; the text says which, and the fix.
     """
 
     index: int = 0
