@@ -380,21 +380,19 @@ def _check_files_differ(path: Path, plan: RunPlan) -> None:
 class Multiverse(Block, frozen=True):
     """Choices whose combinations are all tested, in the words of `ibs.multiverse`."""
 
-    lists = ("signal", "presets", "coi", "measures", "nulls", "epochs", "within")
+    lists = ("signal", "preset", "coi", "measure", "kind", "epochs", "within")
     bands: Annotated[
         Bands | Annotated[tuple[Bands, ...], Meta(min_length=1)],
         Meta(title="a table of bands, such as { task = [0.02, 0.1] }, or a list of such tables"),
         about("Named bands, in Hz; several tables may give one name other edges.", {"task": [0.02, 0.1]}),
     ]
     signal: Annotated[Names, about("Signals.")] = ("hbo", "hbr")
-    presets: Annotated[
+    preset: Annotated[
         PresetAccuracy | tuple[PresetAccuracy, ...], about("Smoothing in time, with an accuracy where one is named.")
     ] = ("grinsted",)
     coi: Annotated[Cone | tuple[Cone, ...], about("Whose cone of influence is left out.")] = ("recording",)
-    measures: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = (
-        "coherence",
-    )
-    nulls: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
+    measure: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = ("coherence",)
+    kind: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
     pairs: Pairs = "all"
     epochs: Epochs = None
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None

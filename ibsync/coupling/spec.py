@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 
 PRESETS = ("grinsted", "grinsted-toolbox")
 ACCURACIES = ("reference", "exact", "fast")
@@ -174,7 +174,7 @@ class WTC:
 
     def __post_init__(self) -> None:
         for name, allowed in (("preset", PRESETS), ("accuracy", ACCURACIES), ("coi", CONES)):
-            _one_of(name, getattr(self, name), allowed)
+            require_known(name, getattr(self, name), allowed)
         if self.preset == "grinsted-toolbox" and self.accuracy != "reference":
             raise PlanError(
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "
@@ -222,13 +222,6 @@ class WTC:
                 hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
                 raise PlanError(f"unknown setting {word!r}{hint}")
         return cls(**words)
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
 from ..inference.slopes import slopes
 from .outcome_table import Table, mean
@@ -156,10 +156,8 @@ def exchangeable(sample: Sample) -> Sample:
 
 def check_levels(level: str, outcome_level: str, ahead: int) -> None:
     """Refuse levels that are unknown or do not go together."""
-    known = {"level": (level, get_args(Level)), "outcome_level": (outcome_level, get_args(OutcomeLevel))}
-    for name, (value, words) in known.items():
-        if value not in words:
-            raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, words))}")
+    require_known("level", level, get_args(Level))
+    require_known("outcome_level", outcome_level, get_args(OutcomeLevel))
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:
         raise PlanError(f"ahead={ahead!r} is not a number of sessions; give 0, 1, 2, ...")
     if ahead and level == "slope":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.cross_validation import PENALTIES, HeldOut
 from ..inference.partial_correlation import basis_of, residuals
 from ..inference.permutation_test import ListedStatistic, permutation_test
@@ -255,8 +255,7 @@ def predict_outcome(
 def _check_words(level: str, model: str, top: int | None, penalties: Sequence[float]) -> None:
     if level == "within":
         raise PlanError("level='within' is not offered for predictions of dyads; use 'mean', 'between' or 'slope'")
-    if model not in get_args(Model):
-        raise PlanError(f"model={model!r} is unknown; valid are {', '.join(map(repr, get_args(Model)))}")
+    require_known("model", model, get_args(Model))
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1 or model != "ridge"):
         raise PlanError(f"top={top!r} is a number of features for model='ridge', at least 1; or leave it out")
     if not len(penalties) or not all(np.isfinite(value) and value > 0 for value in penalties):

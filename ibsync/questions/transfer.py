@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.associations import Associations
 from ..inference.attainable import attainable, n_tested
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
@@ -237,9 +237,8 @@ def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before
 
 
 def _check_words(kind: str, gain: str) -> None:
-    for name, value, known in (("kind", kind, Kind), ("gain", gain, Gain)):
-        if value not in get_args(known):
-            raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, get_args(known)))}")
+    require_known("kind", kind, get_args(Kind))
+    require_known("gain", gain, get_args(Gain))
 
 
 def _said(which: Which) -> str:

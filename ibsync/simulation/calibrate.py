@@ -16,7 +16,6 @@ For the power a shared component is put into recordings of people who never met,
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.settings import TestSettings
-from ..nulls.surrogate_signals import FAMILY_OPTIONS
+from ..nulls.surrogate_signals import require_options
 from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
@@ -135,10 +134,7 @@ def calibrate(
 
 
 def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
-    if design.kind not in NULL_KINDS:
-        near = difflib.get_close_matches(str(design.kind), NULL_KINDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
-        raise PlanError(f"null kind {design.kind!r} is not known: {hint}")
+    require_known("kind", design.kind, NULL_KINDS)
     if not design.spec.bands:
         raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
     if measure_named(design.measure).signed:
@@ -148,9 +144,7 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
         )
     TestSettings(design.n_draws, design.seed, "greater", ("max",), design.alpha)
     require_within(design.within)
-    for word in design.options:
-        if word not in FAMILY_OPTIONS.get(design.kind, ()):
-            raise PlanError(f"option {word!r} does not belong to kind {design.kind!r}: leave it out")
+    require_options(design.kind, design.options)
     if n_sims < 1:
         raise PlanError(f"n_sims must be at least 1, got {n_sims!r}: 200 are usual")
     if design.n_draws > REPAIRINGS:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.p_values import clopper_pearson
 from ..inference.partial_correlation import LEAST_UNITS as LEAST_OF_OUTCOME
 from ..inference.partial_correlation import FreedmanLane
@@ -328,15 +328,14 @@ def _relation(
     model: SynchronyModel, test: str, outcome: str | None, level: Level | None
 ) -> tuple[str | None, Level | None]:
     """The outcome that is tested, and at which level; nothing for plasticity."""
-    if test not in get_args(TestName):
-        raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
+    require_known("test", test, get_args(TestName))
     if test == "plasticity":
         if outcome is not None or level is not None:
             raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
         return None, None
     name = _one_outcome(model, outcome)
-    if level is not None and level not in get_args(Level):
-        raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
+    if level is not None:
+        require_known("level", level, get_args(Level))
     return name, level or _level_of(model, name)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..recordings.recording import DyadRow
 
 Pairs = str | Sequence[tuple[str, str]]
@@ -30,8 +30,7 @@ class Axes:
         a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
         b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
         if isinstance(pairs, str):
-            if pairs not in ("all", "same"):
-                raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pairs!r}")
+            require_known("pairs", pairs, ("all", "same"), "a list of (channel_a, channel_b)")
             wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
         else:
             wanted = np.zeros((len(a), len(b)), bool)

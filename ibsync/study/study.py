@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import time
@@ -18,12 +17,12 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES, measure_named
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError
+from ..errors import IbsyncError, InputError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
-from ..nulls.surrogate_signals import MODELS
+from ..nulls.surrogate_signals import MODELS, require_options
 from ..nulls.tails import Tail, check_tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
@@ -276,10 +275,7 @@ class Study(StudyFile):
         RuntimeWarning
             For "ar1" and "ar", which reject far too often where signals hold narrow-band physiology.
         """
-        if kind not in NULL_KINDS:
-            near = difflib.get_close_matches(str(kind), NULL_KINDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
-            raise PlanError(f"null kind {kind!r} is not known: {hint}")
+        require_known("kind", kind, NULL_KINDS)
         _require_bands(spec)
         tail = tail or measure_named(measure).tail
         check_tail(tail)
@@ -294,6 +290,7 @@ class Study(StudyFile):
             )  # fmt: skip
         if roles != "fixed":
             raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
+        require_options(kind, options or {})
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         request = Request(

@@ -76,6 +76,7 @@ def wtc(
     channels_a, channels_b : sequence of str, optional
         Channel labels; default a0, a1, .. and b0, b1, ..
     backend : {"auto", "cuda", "numpy"}
+        Of means; maps are computed on the CPU.
     **words
         Further words of `WTC`: voices, preset, accuracy, coi, min_valid, period.
 
@@ -116,6 +117,8 @@ def wtc(
         return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
     if epochs is not None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
+    if backend not in ("auto", "numpy"):
+        raise PlanError(f"maps are computed on the CPU: leave out backend={backend!r}, or name bands")
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
     levels = None if significance is None else view.levels(significance, signals, n, seed)

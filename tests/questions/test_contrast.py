@@ -272,5 +272,5 @@ def test_what_cannot_be_tested_is_refused():
         contrast(real.assign_attrs(spec="{}"), ("talk", "rest"), null=null)
     with pytest.raises(PlanError, match="takes a re-pairing null"):
         contrast(real, ("talk", "rest"), null="repair")
-    with pytest.raises(PlanError, match="'bonferroni' is not a list of corrections"):
+    with pytest.raises(PlanError, match="correct='bonferroni' is unknown"):
         contrast(real, ("talk", "rest"), correct=["bonferroni"])

@@ -616,7 +616,7 @@ def test_words_that_do_not_go_together_are_refused():
     plan_refusal(lambda: plasticity(real, between=("trian", "wait")), "no group 'trian'; did you mean 'train'?")
     plan_refusal(lambda: plasticity(real, between=("wait", "wait")), "two different groups")
     plan_refusal(lambda: plasticity(real, between=("wait", "free")), "group 'free' has 1 dyad with two sessions")
-    plan_refusal(lambda: plasticity(real, correct=["bonferroni"]), "'bonferroni' is not a list of corrections")
+    plan_refusal(lambda: plasticity(real, correct=["bonferroni"]), "correct='bonferroni' is unknown")
     plan_refusal(lambda: plasticity(real.assign_attrs(spec="x"), null=null), "real and null differ in spec")
     mixed = real.assign_coords(group=("dyad", ["train"] * 9 + ["wait"] * 9))
     plan_refusal(lambda: plasticity(mixed, between="group"), "dyad 'd04' is in groups 'train' and 'wait'")

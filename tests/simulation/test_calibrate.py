@@ -415,7 +415,7 @@ def test_pictures_and_pages_are_written_alike_each_time():
         ({"measure": "coherense"}, "did you mean 'coherence'"),
         ({"options": {"block": 3.0}}, "option 'block'"),
         ({"seed": -1}, "seed -1"),
-        ({"pairs": "some"}, "pairs must be"),
+        ({"pairs": "some"}, "pairs='some' is unknown"),
         ({"signal": "hbt"}, "has no 'hbt'"),
         ({"epochs": ["tolk"]}, "did you mean 'talk'"),
         ({"epochs": ["tolk"], "kind": "phase"}, "did you mean 'talk'"),

@@ -246,8 +246,8 @@ def test_what_a_filter_took_away_has_no_level():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"significance": "ar2"}, "'ar1', 'phase' or None"),
-        ({"significance": True}, "'ar1', 'phase' or None"),
+        ({"significance": "ar2"}, "valid are 'ar1', 'phase', None"),
+        ({"significance": True}, "valid are 'ar1', 'phase', None"),
         ({"significance": "phase", "n": 0}, "n must be"),
         ({"significance": "phase", "n": 2.5}, "n must be"),
         ({"significance": "phase", "seed": -1}, "seed -1"),
