@@ -160,6 +160,11 @@ class WTC:
     ------
     PlanError
         If a word is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> WTC({"task": (0.02, 0.1)}, coi="epoch").coi
+    'epoch'
     """
 
     bands: Mapping[str, Any] | None = None
@@ -240,6 +245,10 @@ class PhaseShares:
     ------
     PlanError
         If the level is outside [0, 1) or the edges are not 0 < in_phase <= anti_phase < 180.
+
+    Examples
+    --------
+    >>> study.synchrony(spec, shares=PhaseShares(level=0.5, in_phase=30))["share_in_phase"]  # doctest: +SKIP
     """
 
     level: float = 0.7

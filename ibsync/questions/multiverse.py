@@ -123,6 +123,11 @@ def multiverse(
     PlanError, InputError
         Before anything is computed: if a word is unknown or named twice, the study lacks a dyad or signal, a band does
         not fit its recordings, or the draws are too few for any p to reach alpha.
+
+    Examples
+    --------
+    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], pairs="same")  # doctest: +SKIP
+    >>> many.hypothesis  # doctest: +SKIP
     """
     labels = epoch_names(epochs)
     runs = _grid(bands, signal, preset, coi, measure, kind)

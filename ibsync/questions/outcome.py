@@ -127,6 +127,10 @@ def outcome(
     RuntimeWarning
         If something is left out, values of two groups look as if measured on two scales, or no single finding could
         survive the default corrections.
+
+    Examples
+    --------
+    >>> outcome(result, "symptoms", covariates=["age"], study=study).headline  # doctest: +SKIP
     """
     asked = _settings(n, seed, tail, correct, alpha)
     check_levels(level, outcome_level, ahead)
@@ -179,6 +183,11 @@ def outcome_parts(
     -----
     RuntimeWarning
         As `ibs.outcome`, for either part.
+
+    Examples
+    --------
+    >>> parts = outcome_parts(result, "symptoms", study=study, ahead=1)  # doctest: +SKIP
+    >>> parts["within"].headline  # doctest: +SKIP
     """
     asked = _settings(n, seed, tail, correct, alpha)
     check_levels("within", "mean", ahead)

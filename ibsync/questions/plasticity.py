@@ -156,6 +156,10 @@ def plasticity(
         If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
         unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
         is exchanged.
+
+    Examples
+    --------
+    >>> plasticity(result, time="session").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, null, between)

@@ -63,6 +63,10 @@ class Prediction:
         r2 of the permuted outcomes.
     attrs : mapping
         Settings, seed, what was left out, versions.
+
+    Examples
+    --------
+    >>> predict_outcome(result, "symptoms", study=study).r2  # doctest: +SKIP
     """
 
     table: pd.DataFrame
@@ -215,6 +219,10 @@ def predict_outcome(
     -----
     RuntimeWarning
         If something is left out.
+
+    Examples
+    --------
+    >>> predict_outcome(result, "symptoms", study=study).headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, "greater", (), alpha)
     check_levels(level, outcome_level, ahead)

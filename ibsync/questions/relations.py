@@ -128,6 +128,10 @@ def relations(
     -----
     RuntimeWarning
         If a session or feature is left out, or no single finding could survive the default corrections.
+
+    Examples
+    --------
+    >>> relations(real, "relationship").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, "greater", correct, alpha, neighbours)
     require_known("part", part, get_args(Part))

@@ -146,6 +146,10 @@ def transfer(
     -----
     RuntimeWarning
         If anything is left out, or no single finding could survive the default corrections.
+
+    Examples
+    --------
+    >>> transfer(result, trained="therapist", probe="stranger").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, gain)

@@ -50,6 +50,10 @@ class Calibration(JsonFile):
     signal : str
     bands : tuple of str
     seed : int
+
+    Examples
+    --------
+    >>> print(calibrate(study, spec))  # doctest: +SKIP
     """
 
     kind: str

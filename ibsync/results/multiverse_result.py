@@ -45,6 +45,10 @@ class Multiverse:
     tail : {"greater", "less", "two-sided"}
     attrs : mapping
         Study, its digest, pairs, epochs, versions.
+
+    Examples
+    --------
+    >>> multiverse(study, bands=bands).save("specifications.csv")  # doctest: +SKIP
     """
 
     table: pd.DataFrame

@@ -101,6 +101,10 @@ def calibrate(
     PlanError, InputError
         If a word or a number is out of its range, or the study cannot be calibrated: re-pairing takes four dyads that
         may exchange partners, surrogates two people who never met. Nothing has been computed then.
+
+    Examples
+    --------
+    >>> calibrate(study, spec, kind="repair", n_sims=200).verdict  # doctest: +SKIP
     """
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     design = Design(

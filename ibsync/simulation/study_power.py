@@ -60,6 +60,10 @@ class StudyPower(JsonFile):
         What was simulated.
     n, seed : int
         Permutations of each test, and what everything random follows from.
+
+    Examples
+    --------
+    >>> print(study_power(model, [8, 12, 20], [4, 6]))  # doctest: +SKIP
     """
 
     test: str

@@ -95,6 +95,10 @@ class Study(StudyFile):
         Returns
         -------
         Check
+
+        Examples
+        --------
+        >>> print(study.check(spec))  # doctest: +SKIP
         """
         problems: list[str] = []
         lines = [str(self), ""]
@@ -159,6 +163,10 @@ class Study(StudyFile):
         Raises
         ------
         PlanError, InputError
+
+        Examples
+        --------
+        >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])  # doctest: +SKIP
         """
         _require_bands(spec)
         rows = self._rows()
@@ -274,6 +282,10 @@ class Study(StudyFile):
         -----
         RuntimeWarning
             For "ar1" and "ar", which reject far too often where signals hold narrow-band physiology.
+
+        Examples
+        --------
+        >>> null = study.null(spec, kind="repair", n=10_000, within=["group"], seed=7)  # doctest: +SKIP
         """
         require_known("kind", kind, NULL_KINDS)
         _require_bands(spec)

@@ -171,6 +171,10 @@ def partial_wtc(
     -----
     With one control z, (C_xy - C_xz C_zy) / sqrt((1 - |C_xz|^2)(1 - |C_zy|^2)) of complex coherencies (Mihanovic,
     Orlic & Pasaric 2009, J. Mar. Syst. 78:1); with several, products become C_xZ C_ZZ^-1 C_Zy.
+
+    Examples
+    --------
+    >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
     signals = _pair(a, b, channels_a, channels_b)
