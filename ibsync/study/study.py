@@ -192,7 +192,7 @@ class Study(StudyFile):
             _put(values, places[number], coherence)
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
-                array[:, :, ~axes.wanted] = np.nan
+                array[:, :, ~axes.mask] = np.nan
         used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         if asked:
@@ -363,7 +363,7 @@ class Study(StudyFile):
         bar = ("re-pairing", "tile") if progress else None
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             jobs[number].put(values[sessions[number]], tile)
-        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.wanted] = np.nan
+        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
         attrs = _attrs(self, spec, engines[0], signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         labels = _labels(rows, spec, pairs, epochs)
         attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})
