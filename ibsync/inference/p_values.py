@@ -193,7 +193,8 @@ def p_values(counted: CountedDraws, tail: Tail, correct: Sequence[str]) -> dict[
 def check_corrections(correct: Sequence[str]) -> None:
     """Refuse a correction that does not exist, or two for one false discovery rate."""
     if isinstance(correct, str):
-        raise PlanError(f"correct={correct!r} is not a list of corrections; write correct=[{correct!r}]")
+        valid = ", ".join(map(repr, CORRECTIONS))
+        raise PlanError(f"correct={correct!r} is not a list of corrections; valid are {valid}, as correct=['max']")
     for name in correct:
         require_known("correct", name, CORRECTIONS)
     if {"fdr", "fdr_by"} <= set(correct):

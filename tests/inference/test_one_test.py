@@ -133,7 +133,7 @@ def test_a_draw_without_a_value_is_no_evidence_and_neither_is_a_missing_observat
         ({"n": True}, "True draws were asked for"),
         ({"seed": -1}, "seed -1 is outside"),
         ({"tail": "both"}, "tail='both' is unknown; valid are 'greater', 'less', 'two-sided'"),
-        ({"correct": "max"}, "correct='max' is not a list of corrections; write correct=['max']"),
+        ({"correct": "max"}, "correct='max' is not a list of corrections; valid are 'fdr'"),
         ({"correct": ["bonferroni"]}, "correct='bonferroni' is unknown; valid are 'fdr'"),
         ({"correct": ["fdr", "fdr_by"]}, "both 'fdr' and 'fdr_by'"),
         ({"alpha": 1.0}, "alpha=1.0 must be a number between 0 and 1"),

@@ -290,7 +290,7 @@ def test_order_of_choices_changes_nothing(study, found):
 
 
 def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monkeypatch):
-    nulls = []
+    kind = []
     real = ibs.Study.null
     monkeypatch.setattr(ibs.Study, "null", lambda *a, **words: nulls.append(real(*a, **words)) or nulls[-1])
     words = {"bands": {"planted": (0.1, 0.3), "other": (0.4, 0.8)}, "n": 19, "seed": 3}
@@ -445,11 +445,11 @@ def test_command_prints_json_for_scripts(folder, capsys):
         ('picture = "curve.svg"', 'output = "study.h5"', ["study.h5", ".csv"]),
         ('picture = "curve.svg"', 'picture = "none/c.png"', ["none/c.png", "folder"]),
         ('study = "study.h5"', "", ["study is missing"]),
-        ('pairs = "same"', 'nulls = ["repairs"]', ["multiverse.nulls", "'repair'"]),
+        ('pairs = "same"', 'kind = ["repairs"]', ["multiverse.nulls", "'repair'"]),
         ('pairs = "same"', "seed = -1", ["multiverse.seed", "-1"]),
         ('pairs = "same"', "alpha = 1.5", ["multiverse.alpha", "1.5"]),
         ('pairs = "same"', 'tail = "up"', ["multiverse.tail", "'up'"]),
-        ("n = 19", 'n = 9\nnulls = ["phase"]', ["many.toml", "'phase'", "n=19"]),
+        ("n = 19", 'n = 9\nkind = ["phase"]', ["many.toml", "'phase'", "n=19"]),
         ('epochs = ["talk"]', "epochs = 3", ["multiverse.epochs"]),
         ("bands = {", "bans = {", ["multiverse.bans", "multiverse.bands"]),
     ],
