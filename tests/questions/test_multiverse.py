@@ -290,7 +290,7 @@ def test_order_of_choices_changes_nothing(study, found):
 
 
 def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monkeypatch):
-    kind = []
+    nulls = []
     real = ibs.Study.null
     monkeypatch.setattr(ibs.Study, "null", lambda *a, **words: nulls.append(real(*a, **words)) or nulls[-1])
     words = {"bands": {"planted": (0.1, 0.3), "other": (0.4, 0.8)}, "n": 19, "seed": 3}
