@@ -445,7 +445,7 @@ def test_command_prints_json_for_scripts(folder, capsys):
         ('picture = "curve.svg"', 'output = "study.h5"', ["study.h5", ".csv"]),
         ('picture = "curve.svg"', 'picture = "none/c.png"', ["none/c.png", "folder"]),
         ('study = "study.h5"', "", ["study is missing"]),
-        ('pairs = "same"', 'kind = ["repairs"]', ["multiverse.nulls", "'repair'"]),
+        ('pairs = "same"', 'kind = ["repairs"]', ["multiverse.kind", "'repair'"]),
         ('pairs = "same"', "seed = -1", ["multiverse.seed", "-1"]),
         ('pairs = "same"', "alpha = 1.5", ["multiverse.alpha", "1.5"]),
         ('pairs = "same"', 'tail = "up"', ["multiverse.tail", "'up'"]),
