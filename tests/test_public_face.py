@@ -64,7 +64,7 @@ def test_the_verbs_of_a_study_refuse_unknown_words(study):
     spec = ibs.WTC({"b": (0.1, 0.3)})
     for words, nearest in (
         ({"kind": "phse"}, "kind='phse' is unknown"),
-        ({"kind": "block", "options": {"lenght": 3.0}}, "option 'lenght' does not belong to kind 'block'"),
+        ({"kind": "block", "options": {"lenght": 3.0}}, "of kind 'block' have no option 'lenght'"),
         ({"within": ["grop"]}, "did you mean 'group'?"),
         ({"within": "group"}, "write within=['group']"),
         ({"pairs": "al"}, "did you mean 'all'?"),
