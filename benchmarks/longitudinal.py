@@ -405,7 +405,7 @@ def measure_power(settings: Settings) -> dict[str, Any]:
     for name, words in ASKED.items():
         test = {"test": "outcome", **words} if words else {}
         found = ibs.study_power(PILOT, DYADS, SESSIONS, n_sims=n_sims, n=N_PERM, seed=settings.seed, **test)
-        for n, counts in zip(found.dyads, found.found, strict=True):
+        for n, counts in zip(found.dyads, found.detections, strict=True):
             for sessions, count in zip(found.sessions, counts, strict=True):
                 low, high = (float(limit) for limit in clopper_pearson(np.array(count), n_sims))
                 rows.append({

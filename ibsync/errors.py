@@ -1,8 +1,11 @@
-"""What can go wrong, in three kinds: the data, the request, the machine."""
+"""What can go wrong, in three kinds: the data, the request, the machine; and how an unknown word is refused."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class IbsyncError(Exception):
-    """Base of every error that ibsync raises on purpose; its text is one line that names the mend."""
+    """Base of every error that ibsync raises on purpose; its text is one line that names the fix."""
 
 
 class InputError(IbsyncError):
@@ -15,3 +18,16 @@ class PlanError(IbsyncError):
 
 class DeviceError(IbsyncError):
     """The backend that was asked for is missing or failed."""
+
+
+def require_known(name: str, value: object, known: Iterable[str], *others: str) -> None:
+    """Refuse a word that is none of those known, with these, what else is valid, and the nearest word."""
+    words = list(known)
+    if not isinstance(value, str) or value not in words:
+        valid = ", ".join([*map(repr, words), *others])
+        raise PlanError(f"{name}={value!r} is unknown; valid are {valid}{_nearest(value, words)}")
+
+
+def _nearest(value: object, words: list[str]) -> str:
+    near = difflib.get_close_matches(str(value), words, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

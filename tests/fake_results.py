@@ -48,7 +48,7 @@ def make_real(n_dyads=12, n_sessions=1, **options):
             "coherency_im": (dims, np.sqrt(rows) * 0.5 * np.sin(phase)),
             "phase": (dims, phase, {"units": "rad"}),
             "phase_consistency": (dims, np.sqrt(rows) * 0.5),
-            "lag": (dims, phase / (2 * np.pi * centre), {"units": "s"}),
+            "phase_lag": (dims, phase / (2 * np.pi * centre), {"units": "s"}),
             "valid_fraction": (dims, random.uniform(0.7, 1.0, rows.shape)),
         },
         coords={

@@ -36,7 +36,7 @@ def calibrate_plan(
     study_path: str | Path,
     plan_path: str | Path,
     *,
-    sims: int = 200,
+    n_sims: int = 200,
     output: str | Path | None = None,
     backend: str = "auto",
     progress: bool = False,
@@ -48,7 +48,7 @@ def calibrate_plan(
     ----------
     study_path, plan_path : str or Path
         Study file and plan file; the plan's own study is not read.
-    sims : int
+    n_sims : int
         Simulations without interaction.
     output : str or Path, optional
         File to write, in the format of its ending, one of `FORMATS`; with several signal_names one file each.
@@ -75,7 +75,9 @@ def calibrate_plan(
     files = _files(plan.synchrony.signals, (study_path, plan_path), output)
     study = Study.open(study_path)
     found = [
-        calibrate(study, plan.wtc.spec, signal=signal, n_sims=sims, backend=backend, progress=progress, **_words(plan))
+        calibrate(
+            study, plan.wtc.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan)
+        )
         for signal in plan.synchrony.signals
     ]
     contents = [b"" if file is None else _content(one, file) for one, file in zip(found, files, strict=True)]

@@ -188,7 +188,7 @@ def _add_calibrate(commands: _Commands) -> None:
     parser = _add(commands, "calibrate", _calibrate, help_text)
     parser.add_argument("study", metavar="STUDY.h5")
     parser.add_argument("--plan", required=True, metavar="PLAN.toml", help="plan to try; its own study is not read")
-    parser.add_argument("--sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
+    parser.add_argument("--n-sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
     _add_device(parser)
     _add_json(parser)
@@ -198,7 +198,7 @@ def _add_power(commands: _Commands) -> None:
     help_text = "Say how many dyads and sessions a study of change or of an outcome needs"
     parser = _add(commands, "power", _power, help_text)
     parser.add_argument("plan", metavar="PLAN.toml")
-    parser.add_argument("--sims", type=int, metavar="N", help="studies for each number, instead of the plan's")
+    parser.add_argument("--n-sims", type=int, metavar="N", help="studies for each number, instead of the plan's")
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
     _add_progress(parser)
     _add_json(parser)
@@ -331,7 +331,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    names = "sims", "output", "backend", "progress"
+    names = "n_sims", "output", "backend", "progress"
     results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
     return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 
@@ -339,7 +339,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> int:
     from .power import run_power_plan
 
-    result, files = run_power_plan(arguments.plan, **_words(arguments, "sims", "output", "progress"))
+    result, files = run_power_plan(arguments.plan, **_words(arguments, "n_sims", "output", "progress"))
     return _say(arguments, _page(result, files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 

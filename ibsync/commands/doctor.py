@@ -1,4 +1,4 @@
-"""The state of an installation, layer by layer: which works, which is absent, which is broken and how to mend it."""
+"""The state of an installation, layer by layer: which works, which is absent, which is broken and how to fix it."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def _table_cache() -> str | Finding:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        mend = "tables are built anew in every run; set IBSYNC_CACHE_DIR to a folder that can be written"
-        return Finding("table cache", "absent", f"{folder} cannot be written ({error.strerror}); {mend}")
+        fix = "tables are built anew in every run; set IBSYNC_CACHE_DIR to a folder that can be written"
+        return Finding("table cache", "absent", f"{folder} cannot be written ({error.strerror}); {fix}")
     return f"{folder} can be written"
 
 
@@ -170,8 +170,8 @@ def _cupy() -> str | Finding:
 
     installed = sorted({name for name in _distributions() if name.startswith("cupy")})
     if len(installed) > 1:
-        mend = f"pip uninstall {' '.join(installed[1:])}"
-        return Finding("cupy", "failed", f"{' and '.join(installed)} are both installed and disturb each other; {mend}")
+        fix = f"pip uninstall {' '.join(installed[1:])}"
+        return Finding("cupy", "failed", f"{' and '.join(installed)} are both installed and disturb each other; {fix}")
     try:
         cupy = import_cupy()
     except DeviceError as error:

@@ -1,4 +1,4 @@
-"""Small pieces of work on a device, each against its known answer: a part that fails is named with its mend."""
+"""Small pieces of work on a device, each against its known answer: a part that fails is named with its fix."""
 
 from collections.abc import Callable
 
@@ -100,11 +100,11 @@ def _signals() -> NDArray[np.float64]:
     return np.random.default_rng(0).standard_normal(_SHAPE).cumsum(axis=1)
 
 
-def _tried(what: str, mend: str, work: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """What some work gives; whatever breaks in CUDA's libraries becomes a DeviceError with the mend."""
+def _tried(what: str, fix: str, work: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """What some work gives; whatever breaks in CUDA's libraries becomes a DeviceError with the fix."""
     try:
         return work()
     except DeviceError:
         raise
     except (ImportError, RuntimeError, MemoryError, OSError) as error:
-        raise DeviceError(f"{what} failed ({type(error).__name__}: {one_line(error)}); {mend}") from error
+        raise DeviceError(f"{what} failed ({type(error).__name__}: {one_line(error)}); {fix}") from error

@@ -19,8 +19,8 @@ from ..nulls.surrogate_signals import FAMILY_OPTIONS
 from ..nulls.tails import Tail
 from ..questions.outcome_sample import OutcomeLevel
 from ..recordings.whole_files import check_writable
+from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
-from ..simulation.study_power import WANTED_POWER
 from ..study.pair_values import DESIGNS
 from ..study.study import NULL_KINDS
 from .plan_reader import PLAN, Block, about, read, toml
@@ -94,7 +94,7 @@ TestTail = Annotated[Tail, about("Direction of the test.")]
 MeasureTail = Annotated[
     Tail | None, about("Direction of the test. Without: greater, of a measure with a sign two-sided.")
 ]
-Alpha = Annotated[Level, about("Level at which a finding is wanted.")]
+Alpha = Annotated[Level, about("Level of the test: the largest p that counts.")]
 StudyFile = Annotated[Path, about("Study file.", "study.h5")]
 
 
@@ -246,7 +246,7 @@ class Outcome(Block, frozen=True):
         about("What is taken of synchrony over sessions; parts: between and within dyads."),
     ] = "mean"
     outcome_level: Annotated[OutcomeLevel, about("What is taken of the outcome over sessions.")] = "mean"
-    lag: Annotated[Whole, about("Sessions between synchrony and outcome.")] = 0
+    ahead: Annotated[Whole, about("Sessions between synchrony and outcome.")] = 0
     time: Annotated[Names | None, about("Sessions in time, where their labels hold no number that tells.")] = None
     predict: Annotated[bool, about("Whether the outcome of held-out dyads is predicted too.")] = False
     n: Draws = 10_000
@@ -259,7 +259,7 @@ class Outcome(Block, frozen=True):
         """Such as "outcome_symptoms_slope"; letters that a file name may not have are turned into "_"."""
         level = self.level if level is None else level
         words = [what, re.sub(r"[^\w.-]", "_", self.name), *[level] * (level != "mean")]
-        words += [self.outcome_level] * (self.outcome_level != "mean") + [f"lag{self.lag}"] * (self.lag > 0)
+        words += [self.outcome_level] * (self.outcome_level != "mean") + [f"ahead{self.ahead}"] * (self.ahead > 0)
         return "_".join(words)
 
 
@@ -380,21 +380,19 @@ def _check_files_differ(path: Path, plan: RunPlan) -> None:
 class Multiverse(Block, frozen=True):
     """Choices whose combinations are all tested, in the words of `ibs.multiverse`."""
 
-    lists = ("signal", "presets", "coi", "measures", "nulls", "epochs", "within")
+    lists = ("signal", "preset", "coi", "measure", "kind", "epochs", "within")
     bands: Annotated[
         Bands | Annotated[tuple[Bands, ...], Meta(min_length=1)],
         Meta(title="a table of bands, such as { task = [0.02, 0.1] }, or a list of such tables"),
         about("Named bands, in Hz; several tables may give one name other edges.", {"task": [0.02, 0.1]}),
     ]
     signal: Annotated[Names, about("Signals.")] = ("hbo", "hbr")
-    presets: Annotated[
+    preset: Annotated[
         PresetAccuracy | tuple[PresetAccuracy, ...], about("Smoothing in time, with an accuracy where one is named.")
     ] = ("grinsted",)
     coi: Annotated[Cone | tuple[Cone, ...], about("Whose cone of influence is left out.")] = ("recording",)
-    measures: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = (
-        "coherence",
-    )
-    nulls: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
+    measure: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = ("coherence",)
+    kind: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
     pairs: Pairs = "all"
     epochs: Epochs = None
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
@@ -463,7 +461,7 @@ class Power(Block, frozen=True):
     )
     alpha: Alpha = 0.05
     tail: TestTail = "two-sided"
-    wanted: Annotated[Level, about("Power that is asked for.")] = WANTED_POWER
+    target_power: Annotated[Level, about("Power that is asked for.")] = TARGET_POWER
     n_sims: Annotated[Count, about("Studies for each number of dyads and sessions.")] = 500
     n: Draws = 999
     seed: Seed = 0

@@ -25,11 +25,11 @@ _GROWTH = {"growth": "mean", "growth_sd": "sd"}
 """Keys that `Growth` has by another name."""
 _OF_GROWTH = {field.name for field in fields(Growth)}
 _OF_MODEL = {field.name for field in fields(SynchronyModel)} - {"growth"}
-_OF_TEST = ("dyads", "sessions", "test", "alpha", "tail", "wanted", "n_sims", "n", "seed")
+_OF_TEST = ("dyads", "sessions", "test", "alpha", "tail", "target_power", "n_sims", "n", "seed")
 
 
 def run_power_plan(
-    path: str | Path, *, sims: int | None = None, output: str | Path | None = None, progress: bool = False
+    path: str | Path, *, n_sims: int | None = None, output: str | Path | None = None, progress: bool = False
 ) -> tuple[StudyPower, tuple[Path, ...]]:
     """Run a plan file; nothing is written before everything has been computed.
 
@@ -37,7 +37,7 @@ def run_power_plan(
     ----------
     path : str or Path
         Plan file (TOML).
-    sims : int, optional
+    n_sims : int, optional
         Studies for each number of dyads and sessions, instead of the plan's.
     output : str or Path, optional
         File to write, in the format of its ending, one of `FORMATS`.
@@ -60,8 +60,8 @@ def run_power_plan(
     if output is not None:
         file = checked_output(Path(output), (path, *([] if asked.pilot is None else [asked.pilot])), FORMATS)
     words: dict[str, Any] = {name: getattr(asked, name) for name in _OF_TEST}
-    if sims is not None:
-        words["n_sims"] = sims
+    if n_sims is not None:
+        words["n_sims"] = n_sims
     try:
         result = study_power(model_of(asked), progress=progress, **words)
     except PlanError as error:

@@ -70,7 +70,7 @@ class Outcome:
             "files": [str(path) for path in self.files],
             "seconds": round(self.seconds, 3),
             "further": [found.describe() for found in self.further],
-            **{name: attrs[name] for name in ("backend", "n_draws", "exact", "min_p", "seed") if name in attrs},
+            **{name: attrs[name] for name in ("backend", "n", "exact", "min_p", "seed") if name in attrs},
         }
 
 

@@ -22,6 +22,11 @@ def time_windows(start: float, stop: float, width: float) -> dict[str, tuple[flo
     -------
     dict of str to (start, stop) in s
 
+    Raises
+    ------
+    PlanError
+        If no window fits.
+
     Examples
     --------
     >>> time_windows(0, 30, 10)
@@ -48,6 +53,11 @@ def frequency_bands(fmin: float, fmax: float, per_octave: int = 3) -> dict[str, 
     Returns
     -------
     dict of str to (low, high) in Hz
+
+    Raises
+    ------
+    PlanError
+        If the range is empty, or holds no band.
 
     Examples
     --------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import PlanError
+from ..errors import require_known
 
 if TYPE_CHECKING:
     from .wavelet_coherence import Coherence
@@ -138,10 +137,7 @@ def measure_named(name: str) -> Measure:
     PlanError
         If there is none; the nearest name is suggested.
     """
-    if name not in MEASURES:
-        near = difflib.get_close_matches(str(name), MEASURES, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, MEASURES))}"
-        raise PlanError(f"measure {name!r} is not known: {hint}")
+    require_known("measure", name, MEASURES)
     return MEASURES[name]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 
 PRESETS = ("grinsted", "grinsted-toolbox")
 ACCURACIES = ("reference", "exact", "fast")
@@ -160,6 +160,11 @@ class WTC:
     ------
     PlanError
         If a word is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> WTC({"task": (0.02, 0.1)}, coi="epoch").coi
+    'epoch'
     """
 
     bands: Mapping[str, Any] | None = None
@@ -174,7 +179,7 @@ class WTC:
 
     def __post_init__(self) -> None:
         for name, allowed in (("preset", PRESETS), ("accuracy", ACCURACIES), ("coi", CONES)):
-            _one_of(name, getattr(self, name), allowed)
+            require_known(name, getattr(self, name), allowed)
         if self.preset == "grinsted-toolbox" and self.accuracy != "reference":
             raise PlanError(
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "
@@ -224,13 +229,6 @@ class WTC:
         return cls(**words)
 
 
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}{hint}")
-
-
 @dataclass(frozen=True)
 class PhaseShares:
     """Which cells count as coherent, and where the four classes of phase begin.
@@ -247,6 +245,10 @@ class PhaseShares:
     ------
     PlanError
         If the level is outside [0, 1) or the edges are not 0 < in_phase <= anti_phase < 180.
+
+    Examples
+    --------
+    >>> study.synchrony(spec, shares=PhaseShares(level=0.5, in_phase=30))["share_in_phase"]  # doctest: +SKIP
     """
 
     level: float = 0.7

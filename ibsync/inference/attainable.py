@@ -25,7 +25,7 @@ def attainable(
     """
     Which corrections no single finding could pass, and why, in one sentence; empty if each could.
 
-    A lone finding among V features survives a false discovery rate only if V / (m + 1) <= alpha (with
+    A single finding among V features survives a false discovery rate only if V / (m + 1) <= alpha (with
     Benjamini-Yekutieli V times the harmonic sum), and a maximum statistic or a plain p only if 1 / (m + 1) <= alpha;
     two-sided p-values are twice as large.
 
@@ -72,7 +72,7 @@ def n_tested(values: NDArray[np.float64]) -> int:
 
 
 def _needed(name: str, n_features: int, settings: TestSettings) -> int:
-    """Exchanges, the observed one included, of which a lone finding needs so many to pass a correction."""
+    """Exchanges, the observed one included, of which a single finding needs so many to pass a correction."""
     factor = 1.0
     if name in ("fdr", "fdr_by"):
         factor = n_features * (float(np.sum(1.0 / np.arange(1, n_features + 1))) if name == "fdr_by" else 1.0)

@@ -394,20 +394,20 @@ class Neighbours:
         What a z or t must pass to belong to a cluster.
     tail : {"greater", "less", "two-sided"}
         For two-sided a draw puts up the larger of its two signs.
-    wanted : tuple of {"cluster", "tfce"}
+    statistics : tuple of {"cluster", "tfce"}
     """
 
     graph: "csr_array[Any]"
     threshold: float
     tail: Tail
-    wanted: tuple[str, ...]
+    statistics: tuple[str, ...]
 
     def largest(self, maps: Floats) -> dict[str, Floats]:
         """Largest mass and largest score of each draw, float64 [draw], from z or t [draw, feature]."""
         out = {}
-        if "cluster" in self.wanted:
+        if "cluster" in self.statistics:
             out["cluster"] = largest(*cluster_masses(maps, self.graph, self.threshold), self.tail)
-        if "tfce" in self.wanted:
+        if "tfce" in self.statistics:
             scores = np.nan_to_num(tfce(maps, self.graph))
             out["tfce"] = largest(scores.max(axis=1), -scores.min(axis=1), self.tail)
         return out
@@ -430,12 +430,12 @@ class Neighbours:
         """
         found: dict[str, NDArray[Any]] = {}
         evidence = {}
-        if "cluster" in self.wanted:
+        if "cluster" in self.statistics:
             labels, mass = clusters(values, self.graph, self.threshold)
             size = np.maximum(oriented(mass, self.tail), 0.0)
             found |= {"cluster": np.where(size > 0, labels, 0), "cluster_mass": mass}
             evidence["cluster"] = np.where(np.isnan(values), np.nan, size)
-        if "tfce" in self.wanted:
+        if "tfce" in self.statistics:
             found["tfce"] = tfce(values[None], self.graph)[0]
             evidence["tfce"] = oriented(found["tfce"], self.tail)
         return found, evidence

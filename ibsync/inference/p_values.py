@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..nulls.counts import ascending
 from ..nulls.tails import Tail, n_sides
 
@@ -192,9 +192,10 @@ def p_values(counted: CountedDraws, tail: Tail, correct: Sequence[str]) -> dict[
 
 def check_corrections(correct: Sequence[str]) -> None:
     """Refuse a correction that does not exist, or two for one false discovery rate."""
-    unknown = [name for name in correct if name not in CORRECTIONS]
-    if unknown or isinstance(correct, str):
-        wrong = repr(correct) if isinstance(correct, str) else repr(unknown[0])
-        raise PlanError(f"correct={wrong} is not a list of corrections; valid are {', '.join(map(repr, CORRECTIONS))}")
+    if isinstance(correct, str):
+        valid = ", ".join(map(repr, CORRECTIONS))
+        raise PlanError(f"correct={correct!r} is not a list of corrections; valid are {valid}, as correct=['max']")
+    for name in correct:
+        require_known("correct", name, CORRECTIONS)
     if {"fdr", "fdr_by"} <= set(correct):
         raise PlanError("correct names both 'fdr' and 'fdr_by'; choose one of them before seeing the result")

@@ -288,17 +288,17 @@ class _Test:
         self._neighbours = self._neighbours_in(graph)
 
     def _neighbours_in(self, graph: csr_array[Any] | None) -> Neighbours | None:
-        wanted = tuple(name for name in self.settings.corrections if CORRECTIONS[name].needs_neighbours)
-        if not wanted:
+        names = tuple(name for name in self.settings.corrections if CORRECTIONS[name].needs_neighbours)
+        if not names:
             return None
         n, tail = len(self.z), self.settings.tail
         if graph is None:
             raise PlanError(
-                f"correct names {wanted[0]!r}, which needs to know the neighbours of each feature: give graph"
+                f"correct names {names[0]!r}, which needs to know the neighbours of each feature: give graph"
             )
         if graph.shape != (n, n):
             raise PlanError(f"graph has shape {graph.shape} for {n} features; give one row per feature")
-        return Neighbours(graph, self.statistic.threshold(tail), tail, wanted)
+        return Neighbours(graph, self.statistic.threshold(tail), tail, names)
 
     def run(self, workers: int, progress: Progress | None) -> Arrays:
         """Everything that the test gives."""
@@ -377,15 +377,15 @@ class _Test:
         if self._neighbours is None:
             return
         parts = [self._neighbours.largest(self.maps(drawn[rows])) for rows in _blocks(len(drawn), len(self.z))]
-        for name in self._neighbours.wanted:
+        for name in self._neighbours.statistics:
             yield name, np.concatenate([part[name] for part in parts])
 
     def _nothing(self, start: int, stop: int) -> _Counts:
         """Counts of draws `start` to `stop` - 1 before any of them is counted."""
-        n, wanted = len(self.order), () if self._neighbours is None else self._neighbours.wanted
+        n, names = len(self.order), () if self._neighbours is None else self._neighbours.statistics
         return _Counts(
             Exceedances.zeros(n), StepDown.zeros(n), Maxima.empty(start, stop),
-            Histogram.zeros(len(self._pooled), OUTPUT_BINS), {name: Maxima.empty(start, stop) for name in wanted},
+            Histogram.zeros(len(self._pooled), OUTPUT_BINS), {name: Maxima.empty(start, stop) for name in names},
         )  # fmt: skip
 
     def _spread(self, counted: Integers) -> Integers:

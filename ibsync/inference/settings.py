@@ -26,7 +26,7 @@ class TestSettings:
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
         Corrections that were named; None: the default ones.
     alpha : float
-        Level at which a finding is wanted.
+        Level of the test: the largest p that counts.
     neighbours : sequence of (channel, channel), optional
         For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
 

@@ -94,25 +94,6 @@ def entity_ids(labels: Sequence[str]) -> Words:
     return np.array([entity_id(label) for label in labels], dtype=np.uint32)
 
 
-def philox4x32(counter: Words, key: Words) -> Words:
-    """
-    Philox4x32-10 of every counter under one key.
-
-    Parameters
-    ----------
-    counter : uint32 [..., 4]
-        Counters, Random123 word order.
-    key : uint32 [2]
-        Low and high word of the seed.
-
-    Returns
-    -------
-    uint32 [..., 4]
-    """
-    words = [counter[..., word].astype(np.uint64) for word in range(4)]
-    return np.stack(_rounds(words, int(key[0]), int(key[1])), axis=-1).astype(np.uint32)
-
-
 def stream(seed: int, draws: NDArray[np.integer], n_words: int, *, entity: int, purpose: int) -> Words:
     """
     First words of the stream of each draw.

@@ -116,8 +116,8 @@ class Matchings(Repairing):
         """The pair of a real dyad, and all pairs of one of its people with anybody else, as `Repairing.other_pairs`."""
         own = (dyad, len(self) + dyad)
         others = block[block != dyad]
-        strangers = np.concatenate([others, len(self) + others]).astype(np.int32)
-        return own, (np.repeat(np.array(own, dtype=np.int32), len(strangers)), np.tile(strangers, 2))
+        partners = np.concatenate([others, len(self) + others]).astype(np.int32)
+        return own, (np.repeat(np.array(own, dtype=np.int32), len(partners)), np.tile(partners, 2))
 
     def pairs_of(self, partners: Indices) -> Indices:
         """

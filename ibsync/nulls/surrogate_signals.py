@@ -13,7 +13,7 @@ inside a cache.
 * ``"ar1"``, ``"ar"``: Gaussian noise with the autocorrelation of an autoregression fitted to each channel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from .random_streams import Purpose, Words, integers, normal_pairs, permutations, purpose_word, stream
 
 Floats = NDArray[np.float64]
@@ -132,7 +132,8 @@ def surrogates(
     assert signals.ndim == 2, "signals are [channel, sample]"
     missing = np.isnan(signals)
     assert (missing.any(axis=1) == missing.all(axis=1)).all(), "a channel is finite or missing altogether"
-    _check_options(kind, options)
+    require_known("kind", kind, FAMILIES)
+    require_options(kind, options)
     if kind in ("shift", "block"):
         return _rearranged(signals, _order(kind, signals.shape[1], k, seed, entity, variant, options))
     varying = np.ptp(signals, axis=1) > 0
@@ -322,13 +323,12 @@ def _burg(x: Floats, order: int) -> tuple[Floats, Floats]:
     return reflections, variance
 
 
-def _check_options(kind: str, options: dict[str, Any]) -> None:
-    if kind not in FAMILY_OPTIONS:
-        raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, FAMILIES))}")
+def require_options(kind: str, options: Iterable[str]) -> None:
+    """Refuse an option that surrogates of a kind do not have."""
+    valid = FAMILY_OPTIONS.get(kind, ())
     for name in options:
-        if name not in FAMILY_OPTIONS[kind]:
-            valid = ", ".join(FAMILY_OPTIONS[kind]) or "none"
-            raise PlanError(f"surrogates of kind {kind!r} have no option {name!r}; valid: {valid}")
+        if name not in valid:
+            raise PlanError(f"surrogates of kind {kind!r} have no option {name!r}; valid: {', '.join(valid) or 'none'}")
 
 
 def _is_whole(number: object) -> bool:

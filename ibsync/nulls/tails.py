@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ..errors import PlanError
+from ..errors import require_known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,8 +15,7 @@ Tail = Literal["greater", "less", "two-sided"]
 
 def check_tail(tail: object) -> None:
     """Refuse a tail that does not exist."""
-    if tail not in get_args(Tail):
-        raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+    require_known("tail", tail, get_args(Tail))
 
 
 def n_sides(tail: Tail) -> int:

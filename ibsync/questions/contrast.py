@@ -113,6 +113,10 @@ def contrast(
     -----
     RuntimeWarning
         If a dyad is left out, or no single finding could survive the default corrections.
+
+    Examples
+    --------
+    >>> contrast(real, ("talk", "rest"), correct=["fdr", "max"]).headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     refuse_rows_twice(real)

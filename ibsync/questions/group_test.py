@@ -83,6 +83,11 @@ def test(
     RuntimeWarning
         If the draws are too few for a single finding to survive the default corrections; the result carries the
         sentence as ``caution``.
+
+    Examples
+    --------
+    >>> real = study.synchrony(spec)  # doctest: +SKIP
+    >>> test(real, study.null(spec), correct=["fdr", "max"]).headline  # doctest: +SKIP
     """
     asked = TestSettings(tail=_tail(tail, null), correct=correct, alpha=alpha, neighbours=neighbours)
     return _tested([real], [null], asked)[0]
@@ -120,6 +125,10 @@ def test_together(
     -----
     RuntimeWarning
         As `test`.
+
+    Examples
+    --------
+    >>> hbo, hbr = test_together([real_hbo, real_hbr], [null_hbo, null_hbr])  # doctest: +SKIP
     """
     return _tested(reals, nulls, TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha))
 

@@ -78,6 +78,10 @@ def mixed_model(
     -----
     RuntimeWarning
         If a dyad or session is left out.
+
+    Examples
+    --------
+    >>> mixed_model(real, time="session")  # doctest: +SKIP
     """
     _require_statsmodels()
     source = Source.of(real)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES
 from ..coupling.spec import CONES, WTC, Band
-from ..errors import InputError, PlanError
+from ..errors import InputError, PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import null_hypothesis
@@ -70,10 +70,10 @@ def multiverse(
     *,
     bands: BandWords,
     signal: Words = ("hbo", "hbr"),
-    presets: Words = ("grinsted",),
+    preset: Words = ("grinsted",),
     coi: Words = ("recording",),
-    measures: Words = ("coherence",),
-    nulls: Words = ("repair",),
+    measure: Words = ("coherence",),
+    kind: Words = ("repair",),
     pairs: Pairs = "all",
     epochs: EpochWords = None,
     n: int | None = None,
@@ -97,13 +97,13 @@ def multiverse(
     bands : mapping of name to (low, high) in Hz or Band, or sequence of such mappings
         Several mappings may give one name other edges; what they have in common counts once.
     signal : sequence of str
-    presets : sequence of str
+    preset : sequence of str
         "grinsted", "grinsted-toolbox", or a preset and an accuracy such as "grinsted/fast". Without one the accuracy is
         "exact", and "reference" for "grinsted-toolbox", which is slow.
     coi : sequence of {"recording", "epoch", "none"}
-    measures : sequence of str
+    measure : sequence of str
         Of those that `Study.null` knows, such as "coherence" and "phase_consistency".
-    nulls : sequence of str
+    kind : sequence of str
         Kinds that `Study.null` knows, such as "repair" and "phase".
     pairs, epochs, within, seed, backend, progress
         As `Study.null`.
@@ -123,9 +123,14 @@ def multiverse(
     PlanError, InputError
         Before anything is computed: if a word is unknown or named twice, the study lacks a dyad or signal, a band does
         not fit its recordings, or the draws are too few for any p to reach alpha.
+
+    Examples
+    --------
+    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], pairs="same")  # doctest: +SKIP
+    >>> many.hypothesis  # doctest: +SKIP
     """
     labels = epoch_names(epochs)
-    runs = _grid(bands, signal, presets, coi, measures, nulls)
+    runs = _grid(bands, signal, preset, coi, measure, kind)
     tail = tail or _tail_of({run.measure for run in runs})
     asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
     request = _Request(pairs, epochs, n, asked, tuple(within), backend)
@@ -152,26 +157,26 @@ def multiverse(
     return Multiverse(pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS]), summary, alpha, tail, _attrs(study, request))
 
 
-def _grid(bands: BandWords, signal: Words, presets: Words, coi: Words, measures: Words, nulls: Words) -> list[_Run]:
+def _grid(bands: BandWords, signal: Words, preset: Words, coi: Words, measure: Words, kind: Words) -> list[_Run]:
     """All runs; words of one list that are unknown or named twice are refused."""
     merged = _merged(bands)
     specs: dict[tuple[str, str], WTC] = {}
-    for preset, cone in itertools.product(_listed("presets", presets), _listed("coi", coi, CONES)):
-        name, _, accuracy = preset.partition("/")
+    for chosen, cone in itertools.product(_listed("preset", preset), _listed("coi", coi, CONES)):
+        name, _, accuracy = chosen.partition("/")
         spec = WTC(merged, preset=name, accuracy=accuracy or _accuracy_of(name), coi=cone)
         twin = next((other for (other, _), known in specs.items() if known == spec), None)
         if twin is not None:
-            raise PlanError(f"presets names {twin!r} and {preset!r}, which are the same: leave one out")
-        specs[preset, cone] = spec
+            raise PlanError(f"preset names {twin!r} and {chosen!r}, which are the same: leave one out")
+        specs[chosen, cone] = spec
     return [
-        _Run(null, signal, preset, cone, measure, spec)
-        for null, signal, (preset, cone), measure in itertools.product(
-            _listed("nulls", nulls, NULL_KINDS),
+        _Run(null, one_signal, chosen, cone, one_measure, spec)
+        for null, one_signal, (chosen, cone), one_measure in itertools.product(
+            _listed("kind", kind, NULL_KINDS),
             _listed("signal", signal),
             specs,
-            _listed("measures", measures, tuple(MEASURES)),
+            _listed("measure", measure, tuple(MEASURES)),
         )
-        for spec in [specs[preset, cone]]
+        for spec in [specs[chosen, cone]]
     ]
 
 
@@ -212,8 +217,8 @@ def _listed(word: str, value: Words, known: Sequence[str] = ()) -> list[str]:
     for item in items:
         if not isinstance(item, str):
             raise PlanError(f"{word} must be words, got {item!r}")
-        if known and item not in known:
-            raise PlanError(f"{word} names {item!r}, which is not known: use some of {', '.join(map(repr, known))}")
+        if known:
+            require_known(word, item, known)
         if items.count(item) > 1:
             raise PlanError(f"{word} names {item!r} twice: a specification counts once")
     return items
@@ -288,10 +293,10 @@ def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, 
     hypothesis = null_hypothesis(null.kind)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
-        drawn = {"n_draws": null.n, "exact": False, "seed": null.seed}
+        drawn = {"n": null.n, "exact": False, "seed": null.seed}
     else:
-        drawn = {"n_draws": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
-    return words | drawn | {"min_p": test.min_p(drawn["n_draws"] + 1)}
+        drawn = {"n": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
+    return words | drawn | {"min_p": test.min_p(drawn["n"] + 1)}
 
 
 def _pooled(study: Study, null: RepairedNull | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:

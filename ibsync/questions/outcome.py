@@ -56,7 +56,7 @@ def outcome(
     covariates: Covariates = (),
     level: Level = "mean",
     outcome_level: OutcomeLevel = "mean",
-    lag: int = 0,
+    ahead: int = 0,
     study: StudyFile | None = None,
     time: Sequence[str] | None = None,
     n: int = 10_000,
@@ -89,7 +89,7 @@ def outcome(
     outcome_level : {"mean", "change", "slope"}
         What is taken of each dyad's outcome over sessions: mean, last value less first, or least-squares slope. The
         last two need values in two sessions, for "mean" and "slope" of synchrony.
-    lag : int
+    ahead : int
         Pairs synchrony with the outcome so many sessions later, where both are there. Not with slopes and changes.
     study : Study, optional
         Holds the outcomes and covariates that are named.
@@ -127,14 +127,18 @@ def outcome(
     RuntimeWarning
         If something is left out, values of two groups look as if measured on two scales, or no single finding could
         survive the default corrections.
+
+    Examples
+    --------
+    >>> outcome(result, "symptoms", covariates=["age"], study=study).headline  # doctest: +SKIP
     """
     asked = _settings(n, seed, tail, correct, alpha)
-    check_levels(level, outcome_level, lag)
+    check_levels(level, outcome_level, ahead)
     dataset = real.dataset if isinstance(real, Result) else real
-    needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
+    needs_time = ahead > 0 or level == "slope" or outcome_level != "mean"
     table = table_of(dataset, outcome, covariates, study, time, needs_time=needs_time)
-    sample = sample_of(table, level, outcome_level, lag)
-    return _tested(dataset, table, sample, _Related(level, outcome_level, lag), asked)
+    sample = sample_of(table, level, outcome_level, ahead)
+    return _tested(dataset, table, sample, _Related(level, outcome_level, ahead), asked)
 
 
 def outcome_parts(
@@ -142,7 +146,7 @@ def outcome_parts(
     outcome: str | Values,
     *,
     covariates: Covariates = (),
-    lag: int = 0,
+    ahead: int = 0,
     study: StudyFile | None = None,
     time: Sequence[str] | None = None,
     n: int = 10_000,
@@ -158,7 +162,7 @@ def outcome_parts(
 
     Parameters
     ----------
-    real, outcome, lag, study, time, n, seed, tail, correct, alpha
+    real, outcome, ahead, study, time, n, seed, tail, correct, alpha
         As `ibs.outcome`; the outcome is one of sessions.
     covariates : sequence of str, or mapping of name to values, optional
         As `ibs.outcome`. Each enters the parts in which it varies: one that is the same in all sessions of a dyad only
@@ -179,17 +183,22 @@ def outcome_parts(
     -----
     RuntimeWarning
         As `ibs.outcome`, for either part.
+
+    Examples
+    --------
+    >>> parts = outcome_parts(result, "symptoms", study=study, ahead=1)  # doctest: +SKIP
+    >>> parts["within"].headline  # doctest: +SKIP
     """
     asked = _settings(n, seed, tail, correct, alpha)
-    check_levels("within", "mean", lag)
+    check_levels("within", "mean", ahead)
     dataset = real.dataset if isinstance(real, Result) else real
-    whole = table_of(dataset, outcome, covariates, study, time, needs_time=lag > 0)
+    whole = table_of(dataset, outcome, covariates, study, time, needs_time=ahead > 0)
     parts: dict[str, Result] = {}
     levels: tuple[Level, Level] = ("between", "within")
     for level in levels:
-        table = varying_covariates(whole, level, lag)
-        sample = sample_of(table, level, "mean", lag)
-        parts[level] = _tested(dataset, table, sample, _Related(level, "mean", lag), asked)
+        table = varying_covariates(whole, level, ahead)
+        sample = sample_of(table, level, "mean", ahead)
+        parts[level] = _tested(dataset, table, sample, _Related(level, "mean", ahead), asked)
     return parts
 
 
@@ -215,7 +224,7 @@ class _Related:
 
     level: Level
     outcome_level: OutcomeLevel
-    lag: int
+    ahead: int
 
 
 def _settings(n: int, seed: int, tail: Tail, correct: Sequence[str] | None, alpha: float) -> TestSettings:
@@ -236,7 +245,7 @@ def _tested(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related
     refuse_or_warn(caution, asked.correct, sample.left_out, stacklevel=4)
     settings = {
         "outcome": name, "covariates": table.names, "level": related.level, "outcome_level": related.outcome_level,
-        "lag": related.lag, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
+        "ahead": related.ahead, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
     }  # fmt: skip
     record = Record(
         "outcome", NullDraws.of(OUTCOME_NULL, draws, asked, test.n_ways),
@@ -251,7 +260,7 @@ def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, related: _Rela
     """The sentences of the test."""
     measure, held, name = measure_in(dataset.attrs), table.names, repr(table.outcome_name)
     association = association_in_words(
-        table.outcome_name, held, level=related.level, outcome_level=related.outcome_level, lag=related.lag
+        table.outcome_name, held, level=related.level, outcome_level=related.outcome_level, ahead=related.ahead
     )
     less = " less the mean of its null" * ("null_mean" in dataset)
     taken = f"The {measure.words} of each row was taken{less}. " if less else ""
@@ -274,10 +283,10 @@ def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, related: _Rela
     )
 
 
-def association_in_words(name: str, covariates: Sequence[str], *, level: str, outcome_level: str, lag: int) -> str:
+def association_in_words(name: str, covariates: Sequence[str], *, level: str, outcome_level: str, ahead: int) -> str:
     """The association with an outcome that is tested or predicted; parameters as `outcome`."""
     side = "the slope of synchrony over sessions" if level == "slope" else "synchrony"
-    later = f" {lag} session{'s' * (lag > 1)} later" if lag else ""
+    later = f" {ahead} session{'s' * (ahead > 1)} later" if ahead else ""
     given = f", given {' and '.join(map(repr, covariates))}," if covariates else ""
     where = "over the sessions of each dyad" if level == "within" else "over dyads"
     what = {"change": "the change in ", "slope": "the slope over sessions of "}.get(outcome_level, "")

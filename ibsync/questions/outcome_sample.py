@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
 from ..inference.slopes import slopes
 from .outcome_table import Table, mean
@@ -91,7 +91,7 @@ class Sample:
         return np.hstack([self.intercepts, centred])
 
 
-def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", lag: int = 0) -> Sample:
+def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", ahead: int = 0) -> Sample:
     """
     The rows that are related.
 
@@ -101,7 +101,7 @@ def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", 
     level : {"mean", "between", "slope", "within"}
     outcome_level : {"mean", "change", "slope"}
         Of the outcome over the sessions of a dyad.
-    lag : int
+    ahead : int
         Sessions from synchrony to outcome.
 
     Returns
@@ -115,9 +115,9 @@ def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", 
         If fewer than four dyads have all values, or dyads are tied through several persons.
     """
     if level == "within":
-        sample = _within(table, lag)
-    elif level == "between" or lag:
-        sample = _of_pairs(table, lag)
+        sample = _within(table, ahead)
+    elif level == "between" or ahead:
+        sample = _of_pairs(table, ahead)
     else:
         sample = _of_dyads(table, level, outcome_level)
     return replace(sample, left_out=_joined(sample.left_out, *table.notes))
@@ -154,25 +154,23 @@ def exchangeable(sample: Sample) -> Sample:
     )
 
 
-def check_levels(level: str, outcome_level: str, lag: int) -> None:
+def check_levels(level: str, outcome_level: str, ahead: int) -> None:
     """Refuse levels that are unknown or do not go together."""
-    known = {"level": (level, get_args(Level)), "outcome_level": (outcome_level, get_args(OutcomeLevel))}
-    for name, (value, words) in known.items():
-        if value not in words:
-            raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, words))}")
-    if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
-        raise PlanError(f"lag={lag!r} is not a number of sessions; give 0, 1, 2, ...")
-    if lag and level == "slope":
-        raise PlanError("lag pairs single sessions, a slope takes all of them: use level='mean' or 'within' with lag")
-    if outcome_level != "mean" and (lag or level in ("within", "between")):
-        single = "lag" if lag else f"level={level!r}"
+    require_known("level", level, get_args(Level))
+    require_known("outcome_level", outcome_level, get_args(OutcomeLevel))
+    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 0:
+        raise PlanError(f"ahead={ahead!r} is not a number of sessions; give 0, 1, 2, ...")
+    if ahead and level == "slope":
+        raise PlanError("ahead pairs single sessions, a slope takes all of them: use it with level='mean' or 'within'")
+    if outcome_level != "mean" and (ahead or level in ("within", "between")):
+        single = "ahead" if ahead else f"level={level!r}"
         raise PlanError(
             f"outcome_level={outcome_level!r} takes all sessions of a dyad, {single} single ones: use level='mean' or "
-            "'slope' without lag"
+            "'slope' without ahead"
         )
 
 
-def varying_covariates(table: Table, level: Level, lag: int) -> Table:
+def varying_covariates(table: Table, level: Level, ahead: int) -> Table:
     """
     The table with those covariates that vary where a part needs it: over the sessions of a dyad, or over dyads.
 
@@ -180,7 +178,7 @@ def varying_covariates(table: Table, level: Level, lag: int) -> Table:
     """
     means = mean(table.covariates, 2)
     over_sessions = np.nanmax(np.abs(table.covariates - means[:, :, None]), axis=(1, 2), initial=0.0)
-    paired = table.there & np.isfinite(table.later(lag))
+    paired = table.there & np.isfinite(table.later(ahead))
     of_dyads = mean(np.where(paired, table.covariates, np.nan), 2)
     spread = np.nanmax(of_dyads, axis=1, initial=-np.inf) - np.nanmin(of_dyads, axis=1, initial=np.inf)
     least = 1e-9 * np.nanmax(np.abs(table.covariates), axis=(1, 2), initial=0.0)
@@ -228,9 +226,9 @@ def _of_dyads(table: Table, level: Level, outcome_level: OutcomeLevel) -> Sample
     return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, {}, 0)))
 
 
-def _of_pairs(table: Table, lag: int) -> Sample:
+def _of_pairs(table: Table, ahead: int) -> Sample:
     """Means over the sessions of each dyad in which synchrony is there, and the outcome so many sessions later."""
-    later = table.later(lag)
+    later = table.later(ahead)
     here: dict[str, NDArray[np.bool_]] = {"synchrony": table.there, repr(table.outcome_name): np.isfinite(later)}
     paired: NDArray[np.bool_] = np.logical_and.reduce(list(here.values()))
     fewer = replace(
@@ -241,7 +239,7 @@ def _of_pairs(table: Table, lag: int) -> Sample:
     )
     present: dict[str, NDArray[np.bool_]] = {f"a session that has {' and '.join(here)}": np.asarray(paired.any(axis=1))}
     sample = _over_dyads(fewer, mean(fewer.synchrony, 1), mean(fewer.outcome, 1), present)
-    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, lag)))
+    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, ahead)))
 
 
 def _over_dyads(table: Table, synchrony: Floats, outcome: Floats, present: dict[str, NDArray[np.bool_]]) -> Sample:
@@ -263,9 +261,9 @@ def _over_dyads(table: Table, synchrony: Floats, outcome: Floats, present: dict[
     )
 
 
-def _within(table: Table, lag: int) -> Sample:
+def _within(table: Table, ahead: int) -> Sample:
     """Sessions of each dyad, an intercept for each dyad, exchanged within it."""
-    later = table.later(lag)
+    later = table.later(ahead)
     here: dict[str, NDArray[np.bool_]] = {"synchrony": table.there, repr(table.outcome_name): np.isfinite(later)}
     here |= {repr(name): np.asarray(np.isfinite(v)) for name, v in zip(table.names, table.covariates, strict=True)}
     complete: NDArray[np.bool_] = np.logical_and.reduce(list(here.values()))
@@ -287,17 +285,17 @@ def _within(table: Table, lag: int) -> Sample:
         left_out=table.lacking(enough),
         within=True,
     )
-    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, lag)))
+    return replace(sample, left_out=_joined(sample.left_out, _sessions_lacking(table, sample, here, ahead)))
 
 
-def _sessions_lacking(table: Table, sample: Sample, here: Mapping[str, NDArray[np.bool_]], lag: int) -> str:
+def _sessions_lacking(table: Table, sample: Sample, here: Mapping[str, NDArray[np.bool_]], ahead: int) -> str:
     """Which sessions of dyads that are kept are empty or lack what, in words; from flags [dyad, session]."""
     told = []
-    for dyad, session in product(sorted({dyad for dyad, _ in sample.places}), range(len(table.sessions) - lag)):
+    for dyad, session in product(sorted({dyad for dyad, _ in sample.places}), range(len(table.sessions) - ahead)):
         place = f"session {table.sessions[session]!r} of dyad {table.dyads[dyad]!r} is left out"
         missing = [what for what, has in here.items() if not has[dyad, session]]
-        # With a lag, sessions with an outcome alone are the later ones of a pair.
-        alone = len(missing) == len(here) or (lag and "synchrony" in missing)
+        # With sessions ahead, those with an outcome alone are the later ones of a pair.
+        alone = len(missing) == len(here) or (ahead and "synchrony" in missing)
         if table.rows[dyad][session] and not table.there[dyad, session]:
             told.append(f"{place}, it is empty")
         elif missing and not alone:

@@ -54,7 +54,7 @@ class Column:
         """Sessions that have numbers of their own."""
         return {session for _, session in self.values if session is not None}
 
-    def strangers(self, dyads: Sequence[str]) -> str:
+    def unknown_dyads(self, dyads: Sequence[str]) -> str:
         """Which of the values given belong to no dyad, in words; empty if each does."""
         lost = sorted({dyad for dyad, _ in self.values} - set(dyads)) if self.given else []
         return f"{self.name!r} of {', '.join(map(repr, lost))} is not used, there is no such dyad" if lost else ""
@@ -265,11 +265,11 @@ class Table:
         # A column of that name which the data hold goes before the one made here.
         held = [special[c.name] if c.name in special and not c.values else c.on(dyads, sessions) for c in others]
         scales = [_two_scales(real, dyads, *pair) for pair in zip((wanted.name, *names), (own, *held), strict=True)]
-        strangers = [column.strangers(dyads) for column in (wanted, *others)]
+        unknown_dyads = [column.unknown_dyads(dyads) for column in (wanted, *others)]
         return cls(
             dyads, sessions, rows, synchrony, own, np.array(held).reshape(len(others), *own.shape), wanted.name, names,
             [_persons(real, [row for some in of_one for row in some]) for of_one in rows], when,
-            tuple(filter(None, [*strangers, tasks, *scales])), bool(wanted.sessions),
+            tuple(filter(None, [*unknown_dyads, tasks, *scales])), bool(wanted.sessions),
             tuple(real.sizes[dim] for dim in FEATURE),
         )  # fmt: skip
 
@@ -278,10 +278,10 @@ class Table:
         """Whether a session has any value of synchrony: bool [dyad, session]."""
         return np.asarray(np.isfinite(self.synchrony).any(axis=2))
 
-    def later(self, lag: int) -> Floats:
+    def later(self, ahead: int) -> Floats:
         """The outcome so many sessions later: float64 [dyad, session]."""
         out = np.full(self.outcome.shape, np.nan)
-        out[:, : max(len(self.sessions) - lag, 0)] = self.outcome[:, lag:]
+        out[:, : max(len(self.sessions) - ahead, 0)] = self.outcome[:, ahead:]
         return out
 
     def lacking(self, present: Mapping[str, NDArray[np.bool_]]) -> str:

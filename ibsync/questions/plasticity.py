@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import measure_in
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.attainable import attainable, n_tested
 from ..inference.intervals import group_interval, sign_flip_interval, student_interval
 from ..inference.permutation_test import DrawnStatistic, permutation_test
@@ -156,6 +156,10 @@ def plasticity(
         If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
         unlike shares of trusted cells are compared, labels of sessions contradict their days, or the order of sessions
         is exchanged.
+
+    Examples
+    --------
+    >>> plasticity(result, time="session").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, null, between)
@@ -227,8 +231,7 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
 
 
 def _check_words(kind: str, null: RepairedNull | None, between: object) -> None:
-    if kind not in get_args(Kind):
-        raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, get_args(Kind)))}")
+    require_known("kind", kind, get_args(Kind))
     if null is not None and not isinstance(null, RepairedNull):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
     named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.cross_validation import PENALTIES, HeldOut
 from ..inference.partial_correlation import basis_of, residuals
 from ..inference.permutation_test import ListedStatistic, permutation_test
@@ -63,6 +63,10 @@ class Prediction:
         r2 of the permuted outcomes.
     attrs : mapping
         Settings, seed, what was left out, versions.
+
+    Examples
+    --------
+    >>> predict_outcome(result, "symptoms", study=study).r2  # doctest: +SKIP
     """
 
     table: pd.DataFrame
@@ -96,7 +100,7 @@ class Prediction:
     def methods(self) -> str:
         """A paragraph for a paper."""
         a = self.attrs
-        drawn = f"all {a['n_draws']}" if a["exact"] else f"{a['n_draws']} random"
+        drawn = f"all {a['n']}" if a["exact"] else f"{a['n']} random"
         held = f" with {' and '.join(map(repr, a['covariates']))} as covariates" if a["covariates"] else ""
         model = {
             "ridge": f"ridge regression on {a['n_features']} features (channel pair x band x epoch), the penalty "
@@ -166,7 +170,7 @@ def predict_outcome(
     covariates: Covariates = (),
     level: Level = "mean",
     outcome_level: OutcomeLevel = "mean",
-    lag: int = 0,
+    ahead: int = 0,
     model: Model = "ridge",
     top: int | None = None,
     penalties: Sequence[float] = PENALTIES,
@@ -186,7 +190,7 @@ def predict_outcome(
 
     Parameters
     ----------
-    real, outcome, covariates, outcome_level, lag, study, time
+    real, outcome, covariates, outcome_level, ahead, study, time
         As `ibs.outcome`. Features with a missing value in a dyad that enters are left out.
     level : {"mean", "between", "slope"}
         Of synchrony, as `ibs.outcome`.
@@ -215,14 +219,18 @@ def predict_outcome(
     -----
     RuntimeWarning
         If something is left out.
+
+    Examples
+    --------
+    >>> predict_outcome(result, "symptoms", study=study).headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, "greater", (), alpha)
-    check_levels(level, outcome_level, lag)
+    check_levels(level, outcome_level, ahead)
     _check_words(level, model, top, penalties)
     dataset = real.dataset if isinstance(real, Result) else real
-    needs_time = lag > 0 or level == "slope" or outcome_level != "mean"
+    needs_time = ahead > 0 or level == "slope" or outcome_level != "mean"
     table = table_of(dataset, outcome, covariates, study, time, needs_time=needs_time)
-    sample = sample_of(table, level, outcome_level, lag)
+    sample = sample_of(table, level, outcome_level, ahead)
     # A dyad that is held out has no intercept of its own: whom it shares a person with is held out too.
     refuse_unusable(replace(sample, strata=[""] * len(sample.units)), table.outcome_name, table.names)
     values, lacking = _complete(sample)
@@ -240,14 +248,14 @@ def predict_outcome(
     attrs: dict[str, Any] = dict(provenance(study_sha256=str(dataset.attrs.get("study_sha256", "")), seed=seed))
     attrs |= {
         "outcome": table.outcome_name, "covariates": table.names, "level": level, "outcome_level": outcome_level,
-        "lag": lag, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
-        "n_dyads": len(sample.units), "n_folds": len(folds), "n_draws": draws.n, "exact": int(draws.exact),
+        "ahead": ahead, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
+        "n_dyads": len(sample.units), "n_folds": len(folds), "n": draws.n, "exact": int(draws.exact),
         "seed": seed, "alpha": alpha, "left_out": left_out, "entered": sample.entered,
         "shared_persons": int(sample.shared), "less_null_mean": int("null_mean" in dataset),
         "stream_version": STREAM_VERSION,
     }  # fmt: skip
     attrs["tested"] = association_in_words(
-        table.outcome_name, table.names, level=level, outcome_level=outcome_level, lag=lag
+        table.outcome_name, table.names, level=level, outcome_level=outcome_level, ahead=ahead
     )
     return _predicted(held_out, sample, draws, asked, attrs)
 
@@ -255,8 +263,7 @@ def predict_outcome(
 def _check_words(level: str, model: str, top: int | None, penalties: Sequence[float]) -> None:
     if level == "within":
         raise PlanError("level='within' is not offered for predictions of dyads; use 'mean', 'between' or 'slope'")
-    if model not in get_args(Model):
-        raise PlanError(f"model={model!r} is unknown; valid are {', '.join(map(repr, get_args(Model)))}")
+    require_known("model", model, get_args(Model))
     if top is not None and (isinstance(top, bool) or not isinstance(top, int) or top < 1 or model != "ridge"):
         raise PlanError(f"top={top!r} is a number of features for model='ridge', at least 1; or leave it out")
     if not len(penalties) or not all(np.isfinite(value) and value > 0 for value in penalties):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.attainable import attainable
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
@@ -128,10 +128,13 @@ def relations(
     -----
     RuntimeWarning
         If a session or feature is left out, or no single finding could survive the default corrections.
+
+    Examples
+    --------
+    >>> relations(real, "relationship").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, "greater", correct, alpha, neighbours)
-    if part not in get_args(Part):
-        raise PlanError(f"part={part!r} is unknown; valid are {', '.join(map(repr, get_args(Part)))}")
+    require_known("part", part, get_args(Part))
     table = _Table.of(Source.of(real), persons)
     test = _test(table, part, asked)
     n_ways = _n_ways(table.design, part, test.draws)

@@ -205,9 +205,9 @@ def times_of(source: Source, time: str | Mapping[str, float]) -> Floats:
     sessions = source.labels("session")
     if isinstance(time, Mapping):
         known = {str(label): number for label, number in time.items()}
-        mend = "add it to time"
+        fix = "add it to time"
     elif time == "session":
-        known, mend = dict(numbers_of(sessions)), _example(sessions)
+        known, fix = dict(numbers_of(sessions)), _example(sessions)
     elif time in source.dataset.coords and source.dataset[time].dims == ("dyad",):
         return _of_coordinate(source, time)
     else:
@@ -217,7 +217,7 @@ def times_of(source: Source, time: str | Mapping[str, float]) -> Floats:
         )
     for dyad, session in zip(source.labels("dyad"), sessions, strict=True):
         if session not in known:
-            raise PlanError(f"dyad {dyad!r}: session {session!r} has no place in time; {mend}")
+            raise PlanError(f"dyad {dyad!r}: session {session!r} has no place in time; {fix}")
         if not _is_number(known[session]):
             raise PlanError(f"dyad {dyad!r}: the time of session {session!r} is {known[session]!r}; give a number")
     return np.array([float(known[session]) for session in sessions])
@@ -244,14 +244,14 @@ def disorder(dyads: Dyads, time: str | Mapping[str, float]) -> str:
     days = np.array([float(day) if _is_number(day) else np.nan for day in days])
     numbers = numbers_of(sessions) if time == "day" else {}
     other = np.array([numbers.get(label, np.nan) for label in sessions]) if time == "day" else days
-    mend = "time='session'" if time == "day" else "time='day'"
+    fix = "time='session'" if time == "day" else "time='day'"
     for name, rows in zip(dyads.names, dyads.rows, strict=True):
         for earlier, later in pairwise(rows):
             if other[later] < other[earlier]:
                 return (
                     f"dyad {name!r}: session {sessions[earlier]!r} (day {days[earlier]:g}) is taken before session "
                     f"{sessions[later]!r} (day {days[later]:g}), but labels and days tell another order: correct the "
-                    f"days in the dyads table, or give {mend}"
+                    f"days in the dyads table, or give {fix}"
                 )
     return ""
 

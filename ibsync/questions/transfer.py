@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.associations import Associations
 from ..inference.attainable import attainable, n_tested
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
@@ -146,6 +146,10 @@ def transfer(
     -----
     RuntimeWarning
         If anything is left out, or no single finding could survive the default corrections.
+
+    Examples
+    --------
+    >>> transfer(result, trained="therapist", probe="stranger").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, gain)
@@ -154,47 +158,50 @@ def transfer(
     held = [_covariate(source, persons, name, values) for name, values in named(covariates)]
     plan = _changes(persons, held, asked) if kind == "change" else _associations(persons, change, held, asked)
     refuse_or_warn(plan.caution, correct, plan.left_out)
-    told = {
-        **plan.told, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
+    facts = {
+        **plan.facts, "kind": kind, "gain": gain, "trained": _said(trained), "probe": _said(probe),
         "taken_off": source.null_words,
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs)
     record = Record(
-        "transfer", plan.draws, _words(told, measure, tail, raw=not source.null_kind), asked, measure.name,
-        {"transfer": told}, caution=plan.caution, left_out=plan.left_out, entered=_entered(told), unit="person",
+        "transfer", plan.draws, _words(facts, measure, tail, raw=not source.null_kind), asked, measure.name,
+        {"transfer": facts}, caution=plan.caution, left_out=plan.left_out, entered=_entered(facts), unit="person",
     )  # fmt: skip
     rows = _rows(source, plan)
     return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)), record)
 
 
-def _entered(told: Mapping[str, Any]) -> str:
+def _entered(facts: Mapping[str, Any]) -> str:
     """How much entered, in words."""
     return (
-        f"{told['n_persons']} persons ({told['n_trained']} sessions with {told['n_trained_partners']} trained "
-        f"partners, {told['n_probe']} probes after training and {told['n_before']} before, with "
-        f"{told['n_probe_partners']} partners)"
+        f"{facts['n_persons']} persons ({facts['n_trained']} sessions with {facts['n_trained_partners']} trained "
+        f"partners, {facts['n_probe']} probes after training and {facts['n_before']} before, with "
+        f"{facts['n_probe_partners']} partners)"
     )
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def _words(told: Mapping[str, Any], measure: Measure, tail: Tail, *, raw: bool) -> Words:
+def _words(facts: Mapping[str, Any], measure: Measure, tail: Tail, *, raw: bool) -> Words:
     """The sentences of the test."""
-    less = f"The {measure.words} of each row was taken less the mean of its null ({told['taken_off']}). "
-    before, rest = less * bool(told["taken_off"]), "; raw coherence also follows the rhythms, noise and length of the "
+    less = f"The {measure.words} of each row was taken less the mean of its null ({facts['taken_off']}). "
+    before, rest = (
+        less * bool(facts["taken_off"]),
+        "; raw coherence also follows the rhythms, noise and length of the ",
+    )
     rest = f"{rest}recordings of either person" * raw
-    if told["kind"] == "change":
-        return _words_of_change(told, measure, tail, before, f"{_CHANGE.not_excluded}{rest}")
-    return _words_of_gain(told, measure, tail, before, rest)
+    if facts["kind"] == "change":
+        return _words_of_change(facts, measure, tail, before, f"{_CHANGE.not_excluded}{rest}")
+    return _words_of_gain(facts, measure, tail, before, rest)
 
 
-def _words_of_change(told: Mapping[str, Any], measure: Measure, tail: Tail, before: str, leaves_open: str) -> Words:
-    change = f"change of {measure.words} with {told['probe']} from before training to after"
-    units = f"over {told['n_units']} units, persons who share a probe partner being one," if told["shared"] else ""
+def _words_of_change(facts: Mapping[str, Any], measure: Measure, tail: Tail, before: str, leaves_open: str) -> Words:
+    change = f"change of {measure.words} with {facts['probe']} from before training to after"
+    units = f"over {facts['n_units']} units, persons who share a probe partner being one," if facts["shared"] else ""
     tested = f"a {change} {COMPARED[tail]} zero"
     return Words(
-        subject=f"transfer to {told['probe']}",
+        subject=f"transfer to {facts['probe']}",
         tested=tested,
         procedure=f"{before}The mean {change} was tested {units or 'over persons'} by flipping its signs",
         value=Quantity(change, measure.unit),
@@ -204,28 +211,28 @@ def _words_of_change(told: Mapping[str, Any], measure: Measure, tail: Tail, befo
     )
 
 
-def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before: str, rest: str) -> Words:
+def _words_of_gain(facts: Mapping[str, Any], measure: Measure, tail: Tail, before: str, rest: str) -> Words:
     gain = {
-        "slope": f"the slope of synchrony with {told['trained']} over sessions",
-        "change": f"the change of synchrony with {told['trained']} from the first session to the last",
-        "level": f"synchrony with {told['trained']}",
-    }[str(told["gain"])]
-    probe = f"synchrony with {told['probe']}" + " after training" * bool(told["after"])
-    if told["change"]:
-        probe = f"the change of synchrony with {told['probe']} from before training to after"
-    held = told["covariates"]
+        "slope": f"the slope of synchrony with {facts['trained']} over sessions",
+        "change": f"the change of synchrony with {facts['trained']} from the first session to the last",
+        "level": f"synchrony with {facts['trained']}",
+    }[str(facts["gain"])]
+    probe = f"synchrony with {facts['probe']}" + " after training" * bool(facts["after"])
+    if facts["change"]:
+        probe = f"the change of synchrony with {facts['probe']} from before training to after"
+    held = facts["covariates"]
     given = f", given {' and '.join(map(repr, held))}," if held else ""
-    order = "" if told["after"] else "No times told which probes came after training, and all were taken. "
+    order = "" if facts["after"] else "No times told which probes came after training, and all were taken. "
     permuted = "what the covariates leave of it (Freedman & Lane 1983)" if held else "the second"
-    among = "among persons with the same shared partners" if told["shared"] else "over persons"
+    among = "among persons with the same shared partners" if facts["shared"] else "over persons"
     kind = "partial correlation" if held else "correlation"
-    level = "; a level with one partner that goes with the level with another is no gain" * (told["gain"] == "level")
+    level = "; a level with one partner that goes with the level with another is no gain" * (facts["gain"] == "level")
     tested = f"{ASSOCIATED[tail]} association of {gain} with {probe}{given} over persons"
     return Words(
-        subject=f"transfer to {told['probe']}",
+        subject=f"transfer to {facts['probe']}",
         tested=tested,
         procedure=f"{before}{order}The association of {gain} with {probe} was tested by the {kind}, with {permuted} "
-        f"permuted {among}; the {100 * told['level']:g} % interval of its slope is that of the slopes which this test "
+        f"permuted {among}; the {100 * facts['level']:g} % interval of its slope is that of the slopes which this test "
         "does not reject",
         value=Quantity(probe, measure.unit),
         statistic=Quantity(kind),
@@ -237,9 +244,8 @@ def _words_of_gain(told: Mapping[str, Any], measure: Measure, tail: Tail, before
 
 
 def _check_words(kind: str, gain: str) -> None:
-    for name, value, known in (("kind", kind, Kind), ("gain", gain, Gain)):
-        if value not in get_args(known):
-            raise PlanError(f"{name}={value!r} is unknown; valid are {', '.join(map(repr, get_args(known)))}")
+    require_known("kind", kind, get_args(Kind))
+    require_known("gain", gain, get_args(Gain))
 
 
 def _said(which: Which) -> str:
@@ -281,7 +287,7 @@ class _Plan:
         What is tested of them.
     run : callable
     draws : NullDraws
-    told : mapping
+    facts : mapping
         What its sentences say.
     caution, left_out : str
     """
@@ -290,7 +296,7 @@ class _Plan:
     tested: Floats
     run: Callable[..., Arrays]
     draws: NullDraws
-    told: Mapping[str, Any]
+    facts: Mapping[str, Any]
     caution: str
     left_out: str
 
@@ -314,10 +320,10 @@ def _associations(persons: Persons, change: bool, held: Sequence[tuple[str, Floa
     draws = Draws.plan(Permutations(tuple(chosen.names), tuple(labels)), asked.n, asked.seed, list_up_to=most)
     test = Associations(chosen.gains.values, goal[kept], nuisance, draws)
     caution = attainable(asked, test.n_tested, draws, units=f"{len(kept)} persons")
-    told = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
-    told |= _counts(chosen, asked)
+    facts = {"covariates": [name for name, _ in held], "shared": int(any(labels)), "change": int(change)}
+    facts |= _counts(chosen, asked)
     run, drawn = partial(_associate, test, chosen.gains.error), NullDraws.of(_GAIN, draws, asked)
-    return _Plan(chosen, goal[kept], run, drawn, told, caution, _left_out(persons, present))
+    return _Plan(chosen, goal[kept], run, drawn, facts, caution, _left_out(persons, present))
 
 
 def _associate(test: Associations, error: Floats, asked: TestSettings, **words: Any) -> Arrays:
@@ -345,9 +351,9 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], asked: TestSe
     caution = attainable(asked, n_tested(values), draws, units=f"{len(units)} persons")
     groups = epoch_and_band(persons.turned.shape)
     run = partial(exchange_test, np.stack([values, -values], axis=1), draws, groups=groups)
-    told = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, asked)
+    facts = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, asked)
     drawn = NullDraws.of(_CHANGE, draws, asked)
-    return _Plan(chosen, goal[kept], run, drawn, told, caution, _left_out(persons, present))
+    return _Plan(chosen, goal[kept], run, drawn, facts, caution, _left_out(persons, present))
 
 
 def _counts(persons: Persons, asked: TestSettings) -> dict[str, Any]:

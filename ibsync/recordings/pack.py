@@ -110,10 +110,19 @@ def pack(
     progress : bool
         Show a progress bar on standard error.
 
+    Returns
+    -------
+    PackReport
+        What was written, and every note on it.
+
     Raises
     ------
     InputError
         One line that names the file, the item and the fix.
+
+    Examples
+    --------
+    >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
     report = PackReport(check_output(Path(output)))

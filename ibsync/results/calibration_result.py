@@ -12,7 +12,7 @@ from ..nulls.surrogate_signals import MODELS
 from ..recordings.whole_files import JsonFile
 
 Limits = tuple[float, float]
-WANTED_POWER = 0.8
+TARGET_POWER = 0.8
 _SURE = 0.01
 _VAGUE = 3.0
 
@@ -32,13 +32,13 @@ class Calibration(JsonFile):
         Simulations without interaction, and those that were called coherent.
     attainable : float
         Level that p-values of so many draws can have, alpha at most.
-    n_draws : int
+    n : int
         Draws m of each simulated test.
     rank_edges, rank_counts : tuple of int
         Edges [cell + 1] of the ranks b of 0..m, and simulations in each cell.
     couplings : tuple of float
         Coherency that was put into one channel pair of people who never met.
-    found : tuple of int
+    detections : tuple of int
         Simulations in which it was found, of `n_power` for each coupling.
     n_power : int
     level_unit, power_unit : str
@@ -50,6 +50,10 @@ class Calibration(JsonFile):
     signal : str
     bands : tuple of str
     seed : int
+
+    Examples
+    --------
+    >>> print(calibrate(study, spec))  # doctest: +SKIP
     """
 
     kind: str
@@ -57,11 +61,11 @@ class Calibration(JsonFile):
     n_sims: int
     false_positives: int
     attainable: float
-    n_draws: int
+    n: int
     rank_edges: tuple[int, ...]
     rank_counts: tuple[int, ...]
     couplings: tuple[float, ...]
-    found: tuple[int, ...]
+    detections: tuple[int, ...]
     n_power: int
     level_unit: str
     power_unit: str
@@ -94,7 +98,7 @@ class Calibration(JsonFile):
     @property
     def expected_counts(self) -> tuple[float, ...]:
         """Simulations to be expected in each cell of ranks, if all ranks are equally likely."""
-        return tuple(float(n) for n in self.n_sims * np.diff(self.rank_edges) / (self.n_draws + 1))
+        return tuple(float(n) for n in self.n_sims * np.diff(self.rank_edges) / (self.n + 1))
 
     @property
     def rank_p(self) -> float:
@@ -109,22 +113,22 @@ class Calibration(JsonFile):
     @property
     def power(self) -> tuple[float, ...]:
         """Share of simulations in which each coupling was found."""
-        return tuple(n / self.n_power for n in self.found)
+        return tuple(n / self.n_power for n in self.detections)
 
     @property
     def power_limits(self) -> tuple[Limits, ...]:
         """Clopper-Pearson limits of the power, 95 %."""
-        return tuple(_limits(n, self.n_power) for n in self.found)
+        return tuple(_limits(n, self.n_power) for n in self.detections)
 
     @property
-    def coupling_found(self) -> float:
+    def detectable_coupling(self) -> float:
         """Coupling found in 80 % of simulations: between two tried, or the weakest tried; NaN if none is so often."""
         rising = np.maximum.accumulate([0.0, *self.power])[1:]
-        enough = np.flatnonzero(rising >= WANTED_POWER)
+        enough = np.flatnonzero(rising >= TARGET_POWER)
         if not enough.size:
             return float("nan")
         around = slice(max(int(enough[0]) - 1, 0), int(enough[0]) + 1)
-        return float(np.interp(WANTED_POWER, rising[around], self.couplings[around]))
+        return float(np.interp(TARGET_POWER, rising[around], self.couplings[around]))
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -141,14 +145,14 @@ class Calibration(JsonFile):
         stored = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         names = (
             *("rate", "limits", "state", "expected_counts", "rank_p"),
-            *("power", "power_limits", "coupling_found", "verdict"),
+            *("power", "power_limits", "detectable_coupling", "verdict"),
         )
         derived = {name: getattr(self, name) for name in names}
         return {name: _plain(value) for name, value in {**stored, **derived}.items()}
 
     def __str__(self) -> str:
         title = f"Calibration of kind={self.kind!r}, {self.signal}, bands {', '.join(self.bands)}"
-        tried = zip(self.couplings, self.found, self.power, self.power_limits, strict=True)
+        tried = zip(self.couplings, self.detections, self.power, self.power_limits, strict=True)
         lines = [
             *self.sentences,
             *(f"Warning: {sentence}" for sentence in self.warnings),
@@ -190,19 +194,19 @@ def _level_words(c: Calibration) -> str:
         return f"Below its level: {counted}; it errs on the safe side and loses power."
     if c.state == "unattainable":
         return (
-            f"Not attainable: {c.level_unit} without interaction allow no p below {1 / (c.n_draws + 1):.3g}, so that a "
+            f"Not attainable: {c.level_unit} without interaction allow no p below {1 / (c.n + 1):.3g}, so that a "
             f"level of {c.alpha:g} could not be tried; what can be found is told by the power alone."
         )
     if c.kind == "repair":
-        mend = "re-pairing cannot do that on people who never met: please report it"
+        fix = "re-pairing cannot do that on people who never met: please report it"
     elif c.kind in MODELS:
-        mend = "autoregressive noise is not like these recordings: use kind='repair', or 'phase' for single dyads"
+        fix = "autoregressive noise is not like these recordings: use kind='repair', or 'phase' for single dyads"
     else:
-        mend = (
+        fix = (
             "the recordings share something that is not interaction (stimulus, physiology, bursts of power), and this "
             "test takes it for synchrony: use kind='repair'"
         )
-    return f"NOT at its level: {counted}; {mend}."
+    return f"NOT at its level: {counted}; {fix}."
 
 
 def _rank_words(c: Calibration) -> list[str]:
@@ -218,7 +222,7 @@ def _power_words(c: Calibration) -> list[str]:
         return []
     if c.state == "liberal":
         return ["What it finds of a simulated coupling means little, as it finds coherence without any."]
-    g = c.coupling_found
+    g = c.detectable_coupling
     if np.isfinite(g):
         size = f"{g:.2f}" + " or less" * (g == c.couplings[0])
         return [f"A coupling of {size} in one channel pair would have been found in 80 % of {c.power_unit}."]

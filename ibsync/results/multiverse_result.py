@@ -38,13 +38,17 @@ class Multiverse:
         null_low to null_high, which hold 95 % of the draws.
     summary : dict of str to dict
         For each kind of null: its hypothesis (null), and what a small p leaves open (not_excluded);
-        n_specifications, n_draws, exact, min_p, seed; n_passing (p_max <= alpha) and smallest_p_max;
+        n_specifications, n, exact, min_p, seed; n_passing (p_max <= alpha) and smallest_p_max;
         median_effect; the one test of all specifications, median_z with its p; share of specifications with p <= alpha
         and its share_p; p_bonferroni, which is p times the number of nulls.
     alpha : float
     tail : {"greater", "less", "two-sided"}
     attrs : mapping
         Study, its digest, pairs, epochs, versions.
+
+    Examples
+    --------
+    >>> multiverse(study, bands=bands).save("specifications.csv")  # doctest: +SKIP
     """
 
     table: pd.DataFrame
@@ -112,7 +116,7 @@ def _of_all(found: Multiverse, kind: str) -> str:
     """The one test of all specifications."""
     words = found.summary[kind]
     n, shown = words["n_specifications"], words["p"] <= found.alpha
-    drawn = f"{'all ' * words['exact']}{words['n_draws']} draws besides the observed one"
+    drawn = f"{'all ' * words['exact']}{words['n']} draws besides the observed one"
     verdict = (
         f"taken together the specifications lie {COMPARED[found.tail]} the null"
         if shown

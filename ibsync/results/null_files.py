@@ -46,6 +46,15 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) 
     -------
     pathlib.Path
         The file that was written.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written there.
+
+    Examples
+    --------
+    >>> save_null(study.null(spec, n=10_000), "null.nc")  # doctest: +SKIP
     """
     return save_dataset(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null), path)
 
@@ -66,6 +75,10 @@ def load_null(path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
     ------
     InputError
         If the file is missing, damaged, no null of ibsync's, or drawn from another stream of random numbers.
+
+    Examples
+    --------
+    >>> test(real, load_null("null.nc"))  # doctest: +SKIP
     """
     dataset = load_datasets(path)["/"]
     head = dataset.attrs.get("null")
@@ -103,6 +116,10 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     ------
     PlanError
         If the parts belong to different nulls, or a draw is in two of them.
+
+    Examples
+    --------
+    >>> merge_nulls([load_null(f"part{k}.nc") for k in range(4)])  # doctest: +SKIP
     """
     first = parts[0]
     for part in parts[1:]:

@@ -18,7 +18,7 @@ ASSOCIATED: dict[Tail, str] = {"greater": "a positive", "less": "a negative", "t
 """Tails, to be followed by "association"."""
 
 SETTINGS = (
-    "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "lag",
+    "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "ahead",
     "less_null_mean", "shared_persons", "transfer", "relations",
 )  # fmt: skip
 """Attributes that only some tests have; those of an earlier test say nothing of the next."""
@@ -136,7 +136,7 @@ class Record:
             **self.settings, **plain, "tail": self.test.tail, "correct": list(self.test.corrections),
             "alpha": self.test.alpha,
             "corrected_over": list(self.corrected_over) or [signal],
-            "null_kind": draws.null.kind, "null_name": draws.null.name, "n_draws": draws.n, "exact": int(draws.exact),
+            "null_kind": draws.null.kind, "null_name": draws.null.name, "n": draws.n, "exact": int(draws.exact),
             "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject,
             "finding": words.finding or words.tested,
             "hypothesis": f"Tested: {words.tested}, against the hypothesis that {draws.null.statement}",

@@ -138,6 +138,10 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str]) 
         If the page cannot be written there.
     PlanError
         If there is no result.
+
+    Examples
+    --------
+    >>> report(result, "report.html")  # doctest: +SKIP
     """
     target = check_writable(out_html)
     write_whole(target, html_page(result).encode("utf-8", errors="replace"))

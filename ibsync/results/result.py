@@ -48,6 +48,12 @@ class Result:
         yet; `attrs` also hold the settings of the test and its sentences.
     null : xarray.Dataset
         Draws of the null and their histograms; empty where nothing has been tested. In the file it is the group "null".
+
+    Examples
+    --------
+    >>> result = test(real, null)  # doctest: +SKIP
+    >>> result.to_frame()  # doctest: +SKIP
+    >>> result.save("result.nc")  # doctest: +SKIP
     """
 
     dataset: xr.Dataset
@@ -99,6 +105,11 @@ class Result:
         -------
         pathlib.Path
             The file that was written.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written there.
         """
         return save_dataset(self.dataset, path, null=self.null)
 
@@ -185,7 +196,7 @@ def mean_variables(
         "coherency_im": (imaginary, "1", MEASURES["imaginary_coherency"].definition),
         "phase": (phase, "rad", "angle of the mean complex coherency; positive: a leads"),
         "phase_consistency": (np.abs(coherency), "1", MEASURES["phase_consistency"].definition),
-        "lag": (
+        "phase_lag": (
             phase / (2 * np.pi * centre_hz),
             "s",
             "phase at band centre as time, within half a period; ambiguous by whole periods",
@@ -291,6 +302,10 @@ def load(path: str | os.PathLike[str]) -> Result:
     ------
     InputError
         If the file is missing, cut short, damaged, written by another version of ibsync, or not one of ibsync's.
+
+    Examples
+    --------
+    >>> load("result.nc").to_frame()  # doctest: +SKIP
     """
     groups = load_datasets(path)
     dataset, null = groups["/"], groups.get("/null", _nothing())

@@ -48,7 +48,7 @@ def _table(dataset: xr.Dataset, dims: tuple[str, ...], numbers: Mapping[str, xr.
     shape = tuple(dataset.sizes[dim] for dim in dims)
     size = int(np.prod(shape))
     signal = str(dataset["signal"].item()) if "signal" in dataset.coords else ""
-    # Arrays, because pandas gives a column that was made from a lone NaN the dtype object.
+    # Arrays, because pandas gives a column that was made from a single NaN the dtype object.
     columns: dict[str, Any] = {name: np.full(size, np.nan) for name in _NUMBERS}
     columns |= {name: np.full(size, "(all)", dtype=object) for name in _OF_ROW}
     columns |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}

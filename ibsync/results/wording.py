@@ -48,11 +48,11 @@ def _bare(sentence: object) -> str:
 
 def null_in_words(attrs: Mapping[Any, Any]) -> str:
     """Name and size of the null, with the seed."""
-    n_draws = int(attrs["n_draws"])
+    n = int(attrs["n"])
     if int(attrs["exact"]):
-        return f"{attrs['null_name']}, all {n_draws} besides the real one"
+        return f"{attrs['null_name']}, all {n} besides the real one"
     ended = f", counts ended at {attrs['stop_at']} draws that reach the observed value" if attrs.get("stop_at") else ""
-    return f"{attrs['null_name']}, {n_draws} draws, seed {attrs['seed']}{ended}"
+    return f"{attrs['null_name']}, {n} draws, seed {attrs['seed']}{ended}"
 
 
 # --- what was measured ------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ For the power a shared component is put into recordings of people who never met,
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,9 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.settings import TestSettings
-from ..nulls.surrogate_signals import FAMILY_OPTIONS
+from ..nulls.surrogate_signals import require_options
 from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
@@ -102,6 +101,10 @@ def calibrate(
     PlanError, InputError
         If a word or a number is out of its range, or the study cannot be calibrated: re-pairing takes four dyads that
         may exchange partners, surrogates two people who never met. Nothing has been computed then.
+
+    Examples
+    --------
+    >>> calibrate(study, spec, kind="repair", n_sims=200).verdict  # doctest: +SKIP
     """
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     design = Design(
@@ -127,18 +130,15 @@ def calibrate(
     most = int(np.floor(alpha * (tests.n_draws + 1) * (1 + 1e-12)))
     return Calibration(
         kind=kind, alpha=alpha, n_sims=n_sims, false_positives=int((ranks < most).sum()),
-        attainable=most / (tests.n_draws + 1), n_draws=tests.n_draws, rank_edges=edges, rank_counts=counts,
-        couplings=tuple(float(g) for g in couplings), found=tuple(n_found), n_power=n_power,
+        attainable=most / (tests.n_draws + 1), n=tests.n_draws, rank_edges=edges, rank_counts=counts,
+        couplings=tuple(float(g) for g in couplings), detections=tuple(n_found), n_power=n_power,
         level_unit=tests.level_unit, power_unit=tests.power_unit, design=tests.page, warnings=warnings,
         signal=signal, bands=tuple(spec.bands or {}), seed=seed,
     )  # fmt: skip
 
 
 def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
-    if design.kind not in NULL_KINDS:
-        near = difflib.get_close_matches(str(design.kind), NULL_KINDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
-        raise PlanError(f"null kind {design.kind!r} is not known: {hint}")
+    require_known("kind", design.kind, NULL_KINDS)
     if not design.spec.bands:
         raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
     if measure_named(design.measure).signed:
@@ -148,9 +148,7 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
         )
     TestSettings(design.n_draws, design.seed, "greater", ("max",), design.alpha)
     require_within(design.within)
-    for word in design.options:
-        if word not in FAMILY_OPTIONS.get(design.kind, ()):
-            raise PlanError(f"option {word!r} does not belong to kind {design.kind!r}: leave it out")
+    require_options(design.kind, design.options)
     if n_sims < 1:
         raise PlanError(f"n_sims must be at least 1, got {n_sims!r}: 200 are usual")
     if design.n_draws > REPAIRINGS:

@@ -261,7 +261,7 @@ def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = F
 def asked_pairs(study: Study, pairs: Pairs) -> list[Pair]:
     """Channel pairs by name."""
     axes = Axes.of(study.dyads, pairs)
-    return [(axes.a[i], axes.b[j]) for i, j in np.argwhere(axes.wanted)]
+    return [(axes.a[i], axes.b[j]) for i, j in np.argwhere(axes.mask)]
 
 
 def usable_pairs(rows: Sequence[DyadRow], asked: Sequence[Pair]) -> list[Pair]:

@@ -43,6 +43,11 @@ class Growth:
         Correlation of these from one session to the next, stationary AR(1); above -1 and below 1.
     therapist_sd, therapist_growth_sd : float
         Standard deviations of level and change per session between therapists, common to their dyads.
+
+    Examples
+    --------
+    >>> Growth(mean=0.03, sd=0.01).mean
+    0.03
     """
 
     mean: float = 0.0

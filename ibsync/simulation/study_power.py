@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..inference.p_values import clopper_pearson
 from ..inference.partial_correlation import LEAST_UNITS as LEAST_OF_OUTCOME
 from ..inference.partial_correlation import FreedmanLane
@@ -22,6 +22,7 @@ from ..nulls.relabelling import LEAST_UNITS, Permutations, Variants
 from ..nulls.tails import Tail, n_sides
 from ..recordings.progress import with_bar
 from ..recordings.whole_files import JsonFile
+from ..results.calibration_result import TARGET_POWER
 from .checks import is_whole, whole
 from .courses import TIES
 from .study_model import Drawn, SynchronyModel, therapist_labels
@@ -31,7 +32,6 @@ Limits = tuple[float, float]
 TestName = Literal["plasticity", "outcome"]
 Level = Literal["mean", "slope", "within"]
 
-WANTED_POWER = 0.8
 _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), strict=True))
 """How an outcome is tested that is tied to so much of a dyad."""
 
@@ -51,15 +51,19 @@ class StudyPower(JsonFile):
         Level of the test, family-wise over the channel pairs of the model.
     dyads, sessions : tuple of int
         Sizes that were tried.
-    found : tuple of tuple of int
+    detections : tuple of tuple of int
         Studies [dyads][sessions] in which it was found, of `n_sims` each.
     n_sims : int
-    wanted : float
+    target_power : float
         Power that is asked for.
     model : SynchronyModel
         What was simulated.
     n, seed : int
         Permutations of each test, and what everything random follows from.
+
+    Examples
+    --------
+    >>> print(study_power(model, [8, 12, 20], [4, 6]))  # doctest: +SKIP
     """
 
     test: str
@@ -68,9 +72,9 @@ class StudyPower(JsonFile):
     alpha: float
     dyads: tuple[int, ...]
     sessions: tuple[int, ...]
-    found: tuple[tuple[int, ...], ...]
+    detections: tuple[tuple[int, ...], ...]
     n_sims: int
-    wanted: float
+    target_power: float
     model: SynchronyModel = field(repr=False)
     n: int
     seed: int
@@ -78,17 +82,17 @@ class StudyPower(JsonFile):
     @property
     def power(self) -> Floats:
         """Share of studies in which it was found, float64 [dyads, sessions]."""
-        return np.array(self.found) / self.n_sims
+        return np.array(self.detections) / self.n_sims
 
     @property
     def limits(self) -> tuple[Floats, Floats]:
         """Clopper-Pearson limits of the power, 95 %: float64 [dyads, sessions] each."""
-        return clopper_pearson(np.array(self.found), self.n_sims)
+        return clopper_pearson(np.array(self.detections), self.n_sims)
 
     @property
     def enough(self) -> dict[int, int | None]:
-        """By number of sessions the fewest dyads tried that reach the wanted power; None if no number does."""
-        reached = self.power >= self.wanted
+        """By number of sessions the fewest dyads tried that reach the target power; None if no number does."""
+        reached = self.power >= self.target_power
         return {
             sessions: next((n for n, is_enough in zip(self.dyads, column, strict=True) if is_enough), None)
             for sessions, column in zip(self.sessions, reached.T, strict=True)
@@ -97,7 +101,7 @@ class StudyPower(JsonFile):
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is needed, by number of sessions; and what no number of simulations can fix."""
-        return (*(self._enough_words(sessions) for sessions in self.sessions), *self._hopeless_words())
+        return (*(self._enough_words(sessions) for sessions in self.sessions), *self._unattainable_words())
 
     def _enough_words(self, sessions: int) -> str:
         column, n_dyads = self.sessions.index(sessions), self.enough[sessions]
@@ -106,11 +110,12 @@ class StudyPower(JsonFile):
         share = f"{_percent(self.power[row, column])} (95 % limits {_percent(low)} to {_percent(high)})"
         many = f"{sessions} session{'s' * (sessions > 1)}"
         if n_dyads is None:
-            return f"{many}: no number of dyads tried reaches {_percent(self.wanted)}; {self.dyads[row]} reach {share}."
+            reached = f"{self.dyads[row]} reach {share}"
+            return f"{many}: no number of dyads tried reaches {_percent(self.target_power)}; {reached}."
         fewest = " or fewer" * (row == 0)
-        return f"{many}: {n_dyads} dyads{fewest} reach {_percent(self.wanted)}: found in {share}."
+        return f"{many}: {n_dyads} dyads{fewest} reach {_percent(self.target_power)}: found in {share}."
 
-    def _hopeless_words(self) -> list[str]:
+    def _unattainable_words(self) -> list[str]:
         if self.test != "plasticity":
             return []
         least = {n: _least_p(n, self) for n in self.dyads}
@@ -198,7 +203,7 @@ def study_power(
     level: Level | None = None,
     alpha: float = 0.05,
     tail: Tail = "two-sided",
-    wanted: float = WANTED_POWER,
+    target_power: float = TARGET_POWER,
     n_sims: int = 500,
     n: int = 999,
     seed: int = 0,
@@ -225,7 +230,7 @@ def study_power(
         For "outcome", as in `ibs.outcome`. Default: what fits that to which the outcome is tied.
     alpha : float
     tail : {"two-sided", "greater", "less"}
-    wanted : float
+    target_power : float
         Power that is asked for.
     n_sims : int
         Studies for each number of dyads and sessions.
@@ -257,7 +262,7 @@ def study_power(
         raise PlanError(f"model = {model!r} must be an ibs.SynchronyModel")
     asked = TestSettings(n, seed, tail, ("max",) if model.n_pairs > 1 else (), alpha)
     tested = _Tested(model, *_relation(model, test, outcome, level), asked)
-    _check(tested, n_dyads, n_sessions, wanted, n_sims)
+    _check(tested, n_dyads, n_sessions, target_power, n_sims)
     cells = [(n, s) for n in n_dyads for s in n_sessions]
     jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
     found = [
@@ -266,8 +271,8 @@ def study_power(
     counts = np.array(found).reshape(len(n_dyads), len(n_sessions), n_sims).sum(axis=2)
     return StudyPower(
         test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
-        found=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims, wanted=float(wanted), model=model,
-        n=n, seed=seed,
+        detections=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims,
+        target_power=float(target_power), model=model, n=n, seed=seed,
     )  # fmt: skip
 
 
@@ -327,15 +332,14 @@ def _relation(
     model: SynchronyModel, test: str, outcome: str | None, level: Level | None
 ) -> tuple[str | None, Level | None]:
     """The outcome that is tested, and at which level; nothing for plasticity."""
-    if test not in get_args(TestName):
-        raise PlanError(f"test={test!r} is unknown; valid are {', '.join(map(repr, get_args(TestName)))}")
+    require_known("test", test, get_args(TestName))
     if test == "plasticity":
         if outcome is not None or level is not None:
             raise PlanError("outcome and level belong to test='outcome'; leave them out, or name that test")
         return None, None
     name = _one_outcome(model, outcome)
-    if level is not None and level not in get_args(Level):
-        raise PlanError(f"level={level!r} is unknown; valid are {', '.join(map(repr, get_args(Level)))}")
+    if level is not None:
+        require_known("level", level, get_args(Level))
     return name, level or _level_of(model, name)
 
 
@@ -401,15 +405,17 @@ def _rising(name: str, numbers: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(number) for number in listed)
 
 
-def _check(tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...], wanted: float, n_sims: int) -> None:
+def _check(
+    tested: _Tested, dyads: tuple[int, ...], sessions: tuple[int, ...], target_power: float, n_sims: int
+) -> None:
     """Refuse numbers that no test can be made of."""
     least = LEAST_UNITS if tested.outcome is None else LEAST_OF_OUTCOME
     if dyads[0] < least:
         raise PlanError(f"{dyads[0]} dyads are too few for this test; give {least} or more")
     if sessions[0] < 2 and tested.level != "mean":
         raise PlanError("1 session does not tell a change or a course; give 2 or more sessions")
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 < wanted < 1:
-        raise PlanError(f"wanted = {wanted!r} must lie between 0 and 1")
+    if isinstance(target_power, bool) or not isinstance(target_power, int | float) or not 0 < target_power < 1:
+        raise PlanError(f"target_power = {target_power!r} must lie between 0 and 1")
     whole("n_sims", n_sims, 1)
     asked = tested.asked
     if asked.min_p(asked.n + 1) > asked.alpha * (1 + 1e-12):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..recordings.recording import DyadRow
 
 Pairs = str | Sequence[tuple[str, str]]
@@ -18,28 +18,27 @@ Pairs = str | Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Axes:
-    """Channel names of both people, over all dyads, and which pairs are wanted."""
+    """Channel names of both people, over all dyads, and which pairs are asked for."""
 
     a: tuple[str, ...]
     b: tuple[str, ...]
-    wanted: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
 
     @classmethod
     def of(cls, rows: Sequence[DyadRow], pairs: Pairs) -> Axes:
-        """All channels of some rows; `pairs` names those wanted: "all", "same" or a list of (channel_a, channel_b)."""
+        """All channels of some rows; `pairs`: "all", "same" or a list of (channel_a, channel_b)."""
         a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
         b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
         if isinstance(pairs, str):
-            if pairs not in ("all", "same"):
-                raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pairs!r}")
-            wanted = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
+            require_known("pairs", pairs, ("all", "same"), "a list of (channel_a, channel_b)")
+            mask = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)
         else:
-            wanted = np.zeros((len(a), len(b)), bool)
+            mask = np.zeros((len(a), len(b)), bool)
             for first, second in _listed_pairs(pairs):
-                wanted[_position(first, a), _position(second, b)] = True
-        if not wanted.any():
+                mask[_position(first, a), _position(second, b)] = True
+        if not mask.any():
             raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
-        return cls(a, b, wanted)
+        return cls(a, b, mask)
 
 
 def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:

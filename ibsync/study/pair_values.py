@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import InputError, PlanError
+from ..errors import InputError, PlanError, require_known
 from ..nulls.draws import Draws
 from ..nulls.rematching import Matchings
 from ..nulls.repairing import Repairing
@@ -234,8 +234,7 @@ def plan_draws(
         `roles` is unknown.
     """
     require_within(within)
-    if roles not in DESIGNS:
-        raise PlanError(f"roles={roles!r} is not known: use {' or '.join(map(repr, DESIGNS))}")
+    require_known("roles", roles, DESIGNS)
     people: dict[str, tuple[str, str, str]] = {}
     for row in rows:
         mine = (row.person_a, row.person_b, row.group)
@@ -250,11 +249,12 @@ def plan_draws(
 
 def require_within(within: Sequence[str]) -> None:
     """Refuse a word that would change nothing."""
+    if isinstance(within, str):
+        raise PlanError(f"within={within!r} is not a list; write within=[{within!r}]")
     for word in within:
         if word in ("session", "epoch", "task"):
             raise PlanError(f"within={word!r}: partners are always exchanged within a {word}; leave {word!r} out")
-        if word not in WITHIN:
-            raise PlanError(f"within={word!r} is not known: use {' or '.join(map(repr, WITHIN))}, or leave it out")
+        require_known("within", word, WITHIN)
 
 
 def require_symmetry(axes: Axes, measure: str) -> None:

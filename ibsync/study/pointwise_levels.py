@@ -15,7 +15,7 @@ from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.definition import coherency
 from ..coupling.transform.scales import PERIOD_PER_SCALE, Scales
 from ..coupling.transform.signals import FINE, Signals, usable_cells
-from ..errors import PlanError
+from ..errors import PlanError, require_known
 from ..nulls.random_streams import Purpose, entity_id, normal_pairs, purpose_word, stream
 from ..nulls.surrogate_signals import fit_ar1, surrogates
 from .pointwise_cells import SparseRows
@@ -195,8 +195,7 @@ def pair_levels(
     PlanError
         If the kind is unknown or the number of surrogates not a whole number.
     """
-    if kind not in KINDS:
-        raise PlanError(f"significance must be one of {', '.join(map(repr, KINDS))} or None, got {kind!r}")
+    require_known("significance", kind, KINDS, "None")
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise PlanError(f"n must be a whole number of at least 1, got {n!r}; 300 is usual")
     out = np.full((a.n_channels, b.n_channels, rows[1] - rows[0]), np.nan)

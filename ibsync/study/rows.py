@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.plan import Epochs
 from ..coupling.spec import WTC
-from ..errors import InputError, PlanError
+from ..errors import InputError, require_known
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .engines import EnginePlan
@@ -65,12 +65,11 @@ def occasions_of(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False
     Raises
     ------
     PlanError
-        If `length` is neither "common" nor "own".
+        If `length` is unknown.
     InputError
         With `one_rate`: if dyads of an occasion differ in rate, or one has several recordings.
     """
-    if length not in ("common", "own"):
-        raise PlanError(f"length must be 'common' or 'own', got {length!r}")
+    require_known("length", length, ("common", "own"))
     groups: dict[tuple[Any, ...], list[DyadRow]] = {}
     for row in rows:
         rate = row.recording_a.sfreq

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import time
@@ -18,12 +17,12 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES, measure_named
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError
+from ..errors import IbsyncError, InputError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
-from ..nulls.surrogate_signals import MODELS
+from ..nulls.surrogate_signals import MODELS, require_options
 from ..nulls.tails import Tail, check_tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
@@ -96,6 +95,10 @@ class Study(StudyFile):
         Returns
         -------
         Check
+
+        Examples
+        --------
+        >>> print(study.check(spec))  # doctest: +SKIP
         """
         problems: list[str] = []
         lines = [str(self), ""]
@@ -153,13 +156,17 @@ class Study(StudyFile):
         xarray.Dataset
             Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band. Variables: coherence
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
-            leads), phase_consistency, lag (s, within half a period), valid_fraction; with `shares` share_above (of all
-            cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads and
-            share_anti_phase, NaN where there are none.
+            leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
+            (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
+            and share_anti_phase, NaN where there are none.
 
         Raises
         ------
         PlanError, InputError
+
+        Examples
+        --------
+        >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])  # doctest: +SKIP
         """
         _require_bands(spec)
         rows = self._rows()
@@ -185,7 +192,7 @@ class Study(StudyFile):
             _put(values, places[number], coherence)
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
-                array[:, :, ~axes.wanted] = np.nan
+                array[:, :, ~axes.mask] = np.nan
         used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         if asked:
@@ -275,11 +282,12 @@ class Study(StudyFile):
         -----
         RuntimeWarning
             For "ar1" and "ar", which reject far too often where signals hold narrow-band physiology.
+
+        Examples
+        --------
+        >>> null = study.null(spec, kind="repair", n=10_000, within=["group"], seed=7)  # doctest: +SKIP
         """
-        if kind not in NULL_KINDS:
-            near = difflib.get_close_matches(str(kind), NULL_KINDS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(map(repr, NULL_KINDS))}"
-            raise PlanError(f"null kind {kind!r} is not known: {hint}")
+        require_known("kind", kind, NULL_KINDS)
         _require_bands(spec)
         tail = tail or measure_named(measure).tail
         check_tail(tail)
@@ -294,6 +302,7 @@ class Study(StudyFile):
             )  # fmt: skip
         if roles != "fixed":
             raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
+        require_options(kind, options or {})
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         request = Request(
@@ -354,7 +363,7 @@ class Study(StudyFile):
         bar = ("re-pairing", "tile") if progress else None
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             jobs[number].put(values[sessions[number]], tile)
-        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.wanted] = np.nan
+        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
         attrs = _attrs(self, spec, engines[0], signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
         labels = _labels(rows, spec, pairs, epochs)
         attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})

@@ -65,13 +65,13 @@ class _Row:
 
     make: Callable[[], Any]
     block: int
-    unwanted: NDArray[np.bool_]
+    excluded: NDArray[np.bool_]
     device: Device | None = None
 
     def values(self, draws: NDArray[np.int64]) -> Any:
         values = self.make().values(draws)
-        if self.unwanted.any():
-            values[:, :, self.unwanted] = np.nan
+        if self.excluded.any():
+            values[:, :, self.excluded] = np.nan
         return values
 
 
@@ -126,7 +126,7 @@ def _surrogates(
         return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
 
     block = block_size(len(axes.b), occasion.n_samples, on_device=engine.device is not None)
-    return _Row(make, block, ~axes.wanted, engine.device)
+    return _Row(make, block, ~axes.mask, engine.device)
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _trials(
             kept.append(TrialPartners(tables, request.seed, entities))
         return kept[0]
 
-    return _Row(make, 64, ~axes.wanted), planned
+    return _Row(make, 64, ~axes.mask), planned
 
 
 def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]], occasion: Occasion) -> tuple[list[int], int]:

@@ -76,6 +76,7 @@ def wtc(
     channels_a, channels_b : sequence of str, optional
         Channel labels; default a0, a1, .. and b0, b1, ..
     backend : {"auto", "cuda", "numpy"}
+        Of means; maps are computed on the CPU.
     **words
         Further words of `WTC`: voices, preset, accuracy, coi, min_valid, period.
 
@@ -85,8 +86,8 @@ def wtc(
         Maps: coherence (magnitude-*squared*, 0..1) and phase (rad, positive: a leads), dimensions channel_a, channel_b,
         freq (Hz, falling: period rises), time (s); coordinates period (s) and coi (s, longest trusted period). If
         asked for, significance_level, dimensions channel_a, channel_b, freq.
-        Means: coherence, coherency_re, coherency_im, phase, phase_consistency, lag (s), valid_fraction, dimensions
-        channel_a, channel_b, band, epoch.
+        Means: coherence, coherency_re, coherency_im, phase, phase_consistency, phase_lag (s), valid_fraction,
+        dimensions channel_a, channel_b, band, epoch.
 
     Raises
     ------
@@ -116,6 +117,8 @@ def wtc(
         return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
     if epochs is not None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
+    if backend not in ("auto", "numpy"):
+        raise PlanError(f"maps are computed on the CPU: leave out backend={backend!r}, or name bands")
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
     levels = None if significance is None else view.levels(significance, signals, n, seed)
@@ -168,6 +171,10 @@ def partial_wtc(
     -----
     With one control z, (C_xy - C_xz C_zy) / sqrt((1 - |C_xz|^2)(1 - |C_zy|^2)) of complex coherencies (Mihanovic,
     Orlic & Pasaric 2009, J. Mar. Syst. 78:1); with several, products become C_xZ C_ZZ^-1 C_Zy.
+
+    Examples
+    --------
+    >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
     signals = _pair(a, b, channels_a, channels_b)
@@ -251,7 +258,7 @@ class _View:
             "long_name": f"pointwise {LEVEL:.0%} level of coherence",
             "level": LEVEL,
             "family": kind,
-            "n_surrogates": n,
+            "n": n,
             "seed": seed,
         }
         if kind == "ar1":

@@ -255,8 +255,8 @@ def test_power_of_growth_is_the_share_that_plasticity_finds(tail, n_pairs):
         return found.dataset[name].values.ravel()[0]
 
     got = study_power(model, [8], [4], tail=tail, n_sims=40, seed=5)
-    assert got.found == ((counted(model, 8, 4, 40, 5, p_of),),)
-    assert 5 < got.found[0][0] < 40
+    assert got.detections == ((counted(model, 8, 4, 40, 5, p_of),),)
+    assert 5 < got.detections[0][0] < 40
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,8 @@ def test_power_of_an_outcome_is_the_share_that_outcome_finds(outcome, level, n_d
     words = {"test": "outcome", "outcome": outcome, "tail": "greater", "n_sims": 25, "n": 9999, "seed": 6}
     got = study_power(model, [n_dyads], [n_sessions], **words)
     assert got.level == level
-    assert got.found == ((counted(model, n_dyads, n_sessions, 25, 6, p_of),),)
-    assert got.found[0][0] > 0
+    assert got.detections == ((counted(model, n_dyads, n_sessions, 25, 6, p_of),),)
+    assert got.detections[0][0] > 0
 
 
 def test_power_is_about_that_of_a_t_test_of_slopes():
@@ -296,28 +296,29 @@ def test_with_nothing_simulated_the_power_is_the_level():
     model = SynchronyModel(growth=Growth(0.0, 0.02, 0.03, 0.02, 0.7), missing=0.2, n_pairs=2, therapists=7)
     got = study_power(model, [14], [4], n_sims=500, n=499)
     low, high = binom.interval(0.999, 500, 0.05)
-    assert low <= got.found[0][0] <= high
+    assert low <= got.detections[0][0] <= high
 
 
 def test_clients_of_one_therapist_change_signs_together():
     growth = Growth(therapist_growth_sd=0.05)
     alone = study_power(SynchronyModel(growth=growth, noise_sd=0.01), [12], [4], n_sims=100, n=99)
     shared = study_power(SynchronyModel(growth=growth, noise_sd=0.01, therapists=6), [12], [4], n_sims=200, n=99)
-    assert alone.found[0][0] < 20
+    assert alone.detections[0][0] < 20
     # two clients of each of 6 therapists are as one: p is a multiple of 2/64, so 0.031 can be reached
     low, high = binom.interval(0.999, 200, 2 / 64)
-    assert low <= shared.found[0][0] <= high
+    assert low <= shared.detections[0][0] <= high
 
 
 def made(**changes) -> StudyPower:
     words = {
         "test": "plasticity", "level": "", "tail": "two-sided", "alpha": 0.05, "dyads": (4, 8, 12), "sessions": (4, 6),
-        "found": ((0, 0), (40, 85), (70, 99)), "n_sims": 100, "wanted": 0.8, "model": GROWN, "n": 999, "seed": 0,
+        "detections": ((0, 0), (40, 85), (70, 99)), "n_sims": 100, "target_power": 0.8, "model": GROWN,
+        "n": 999, "seed": 0,
     }  # fmt: skip
     return StudyPower(**{**words, **changes})
 
 
-def test_what_is_enough_is_the_fewest_dyads_that_reach_the_wanted_power():
+def test_what_is_enough_is_the_fewest_dyads_that_reach_the_target_power():
     found = made()
     assert found.enough == {4: None, 6: 8}
     assert_allclose(found.power, [[0, 0], [0.4, 0.85], [0.7, 0.99]])
@@ -329,7 +330,7 @@ def test_what_is_enough_is_the_fewest_dyads_that_reach_the_wanted_power():
     assert first == ("4 sessions: no number of dyads tried reaches 80 %; 12 reach 70 % (95 % limits 60 % to 79 %).")
     assert second.startswith("6 sessions: 8 dyads reach 80 %: found in 85 %")
     assert third == "4 dyads allow no p below 0.125, so that at alpha 0.05 nothing can be found."
-    assert "8 dyads or fewer reach" in made(dyads=(8, 10, 12), found=((80, 90), (90, 90), (99, 99))).sentences[1]
+    assert "8 dyads or fewer reach" in made(dyads=(8, 10, 12), detections=((80, 90), (90, 90), (99, 99))).sentences[1]
 
 
 def test_it_is_told_in_words_as_a_table_and_as_json(tmp_path):
@@ -370,7 +371,7 @@ def test_the_picture_shows_every_number_with_its_limits():
         ({"outcome": "gain"}, ["belong to test='outcome'"]),
         ({"test": "outcome"}, ["needs an outcome: SynchronyModel(outcomes="]),
         ({"alpha": 0}, ["alpha=0 must be a number between 0 and 1"]),
-        ({"wanted": 1.0}, ["wanted = 1.0 must lie between"]),
+        ({"target_power": 1.0}, ["target_power = 1.0 must lie between"]),
         ({"n_sims": 0}, ["n_sims = 0 must be a whole number"]),
         ({"n": 10}, ["10 permutations cannot give a p of 0.05: take n of at least 39"]),
         ({"model": 0.1}, ["model = 0.1 must be an ibs.SynchronyModel"]),
@@ -424,17 +425,17 @@ def test_the_command_says_what_study_power_says(folder, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told.pop("files") == ["p.json"]
     assert told == json.loads((folder / "p.json").read_text()) == json.loads(expected.to_json())
-    assert main(["power", "plan.toml", "--sims", "5", "--json"]) == 0
+    assert main(["power", "plan.toml", "--n-sims", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_sims"] == 5
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_the_command_draws(folder, capsys, suffix):
-    assert main(["power", "plan.toml", "--sims", "2", "-o", f"curve{suffix}"]) == 0
+    assert main(["power", "plan.toml", "--n-sims", "2", "-o", f"curve{suffix}"]) == 0
     assert capsys.readouterr().out.endswith(f"wrote curve{suffix}\n")
     first = (folder / f"curve{suffix}").read_bytes()
     assert first[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
-    assert main(["power", "plan.toml", "--sims", "2", "-o", f"curve{suffix}"]) == 0
+    assert main(["power", "plan.toml", "--n-sims", "2", "-o", f"curve{suffix}"]) == 0
     assert (folder / f"curve{suffix}").read_bytes() == first
 
 
@@ -443,7 +444,7 @@ def test_every_key_arrives(folder):
         "growth": 0.01, "growth_sd": 0.02, "level_sd": 0.03, "session_sd": 0.04, "session_ar": 0.5, "noise_sd": 0.06,
         "therapists": 3, "therapist_sd": 0.07, "therapist_growth_sd": 0.08, "missing": 0.1, "shortest": 0.5,
         "n_pairs": 2, "dyads": "[9]", "sessions": "[4]", "test": '"outcome"', "tied": '"growth"', "correlation": 0.5,
-        "alpha": 0.1, "tail": '"greater"', "wanted": 0.9, "n_sims": 7, "n": 99, "seed": 4,
+        "alpha": 0.1, "tail": '"greater"', "target_power": 0.9, "n_sims": 7, "n": 99, "seed": 4,
     }  # fmt: skip
     assert set(lines) | {"pilot"} == set(Power.__struct_fields__)
     (folder / "plan.toml").write_text("[power]\n" + "\n".join(f"{key} = {value}" for key, value in lines.items()))
@@ -454,7 +455,8 @@ def test_every_key_arrives(folder):
         outcomes={"outcome": ("growth", 0.5)},
     )  # fmt: skip
     assert found.model == model
-    assert (found.test, found.level, found.alpha, found.tail, found.wanted) == ("outcome", "slope", 0.1, "greater", 0.9)
+    assert (found.test, found.level, found.alpha, found.tail) == ("outcome", "slope", 0.1, "greater")
+    assert found.target_power == 0.9
     assert (found.dyads, found.sessions, found.n_sims, found.n, found.seed) == ((9,), (4,), 7, 99, 4)
     assert files == ()
 

@@ -98,13 +98,13 @@ tail = "greater"
 [outcome]
 name = "symptoms"
 time = ["pre", "post"]
-lag = 1
+ahead = 1
 """
     plan = read_plan(plan_of(tmp_path, text))
     assert plan.plasticity.time == {"pre": 0.0, "post": 14.5}
     assert (plan.plasticity.between, plan.plasticity.tail) == (("a", "b"), "greater")
     assert plan.plasticity.words()["block"] is None
-    assert (plan.outcomes[0].time, plan.outcomes[0].lag) == (("pre", "post"), 1)
+    assert (plan.outcomes[0].time, plan.outcomes[0].ahead) == (("pre", "post"), 1)
     assert read_plan(plan_of(tmp_path, "")).further_of("hbo") == []
 
 
@@ -136,7 +136,7 @@ def test_a_mistake_is_refused_by_its_key(tmp_path, text, parts):
         ("[outcome]\nname = 'symptom'", ["outcome 'symptom'", "did you mean 'symptoms'"]),
         ("[outcome]\nname = 'skill'\ncovariates = ['age']", ["there is no covariate 'age'"]),
         ("[outcome]\nname = 'skill'\nlevel = 'within'", ["varies over the sessions of no dyad"]),
-        ("[outcome]\nname = 'skill'\nlevel = 'slope'\nlag = 1", ["lag pairs single sessions"]),
+        ("[outcome]\nname = 'skill'\nlevel = 'slope'\nahead = 1", ["ahead pairs single sessions"]),
         ("[outcome]\nname = 'symptoms'\nlevel = 'within'\npredict = true", ["is not offered for predictions"]),
         ("[plasticity]\nbetween = ['a', 'b']", ["plasticity: there is no group 'a'"]),
         ("[plasticity]\ntime = 'day'", ["plasticity: time='day' is unknown"]),

@@ -1,4 +1,4 @@
-"""The words of a request: units, holes, refusals that name the mend, round trips, and the rows they name."""
+"""The words of a request: units, holes, refusals that name the fix, round trips, and the rows they name."""
 
 import json
 import math

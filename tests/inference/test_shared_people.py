@@ -61,7 +61,7 @@ def test_clients_of_one_therapist_change_their_signs_together(tail):
     slope = fitted(values, np.arange(3))
     every = ORIENT[tail](np.array([np.nanmean(signs[:, None] * slope, axis=0) for signs in block_signs(THERAPISTS)]))
     assert_allclose(got["p"].values.ravel(), (every >= every[0] - 1e-12).mean(axis=0), rtol=1e-12)
-    assert got.attrs["n_draws"] == 2**6 - 1
+    assert got.attrs["n"] == 2**6 - 1
     assert_array_equal(got["n_dyads"].values.ravel(), [10, 9, 9, 10])
     assert_allclose(got["group_statistic"].values.ravel(), np.nanmean(slope, axis=0), rtol=1e-10)
     sd = np.array([np.nanmean(signs[:, None] * slope, axis=0) for signs in block_signs(THERAPISTS)]).std(axis=0)
@@ -79,9 +79,9 @@ def test_words_name_who_is_shared():
     assert "10 dyads with 30 sessions entered. Not independent, and exchanged as blocks: 't1'" in got.methods()
     alone = quiet(real, block=None)
     assert alone.dataset.attrs["blocks"] == ""
-    assert alone.dataset.attrs["n_draws"] == 2**10 - 1
+    assert alone.dataset.attrs["n"] == 2**10 - 1
     site = real.assign_coords(site=("dyad", np.where(real["dyad"].values < "d05", "west", real["dyad"].values)))
-    assert quiet(site, block="site").dataset.attrs["n_draws"] == 2**7 - 1
+    assert quiet(site, block="site").dataset.attrs["n"] == 2**7 - 1
 
 
 def test_clusters_of_blocks():
@@ -92,7 +92,7 @@ def test_clusters_of_blocks():
     got = quiet(real, correct=["cluster", "tfce", "max"], tail="greater").dataset
     place = {"epoch": "talk", "channel_a": "S2_D1", "channel_b": "S2_D2", "band": "task"}
     assert got["p_tfce"].sel(place) == got["p_tfce"].min()
-    assert got.attrs["n_draws"] == 2**8 - 1
+    assert got.attrs["n"] == 2**8 - 1
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_therapists_change_groups_with_all_their_clients():
     slope = fitted(values, np.arange(3))
     every = [[therapist in some for therapist in therapists] for some in combinations(names, 3)]
     assert_allclose(got["p"].values.ravel(), two_sided(differences(slope, every)), rtol=1e-12)
-    assert got.attrs["n_draws"] == 34
+    assert got.attrs["n"] == 34
 
 
 def test_clients_change_groups_within_a_therapist_who_treats_both():
@@ -132,7 +132,7 @@ def test_clients_change_groups_within_a_therapist_who_treats_both():
         every.append(chosen)
     assert_array_equal(every[0], np.array(groups) == "a")
     assert_allclose(got["p"].values.ravel(), two_sided(differences(fitted(values, np.arange(3)), every)), rtol=1e-12)
-    assert got.attrs["n_draws"] == 6 * 3 * 3 - 1
+    assert got.attrs["n"] == 6 * 3 * 3 - 1
     assert np.isnan(got["student_low"]).all()
 
 

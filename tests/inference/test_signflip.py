@@ -390,7 +390,7 @@ def test_smallest_p_and_what_falls_short_of_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"correct": ["bonferroni"]}, "correct='bonferroni' is not a list of corrections; valid are 'fdr'"),
+        ({"correct": ["bonferroni"]}, "correct='bonferroni' is unknown; valid are 'fdr'"),
         ({"correct": "max"}, "correct='max' is not a list"),
         ({"correct": ["fdr", "fdr_by"]}, "both 'fdr' and 'fdr_by'"),
         ({"correct": ["cluster"]}, "'cluster', which needs to know the neighbours of each feature: give graph"),

@@ -216,9 +216,6 @@ class HostDevice:
     def budget_bytes(self) -> int:
         return int(0.8 * self.memory_bytes)
 
-    def new_stream(self) -> None:
-        return None
-
     @contextmanager
     def active(self, stream: Any = None):
         yield

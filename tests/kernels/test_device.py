@@ -1,4 +1,4 @@
-"""The device says what is missing and how to mend it, and the doctor tells it layer by layer."""
+"""The device says what is missing and how to fix it, and the doctor tells it layer by layer."""
 
 from __future__ import annotations
 

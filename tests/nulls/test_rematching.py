@@ -520,9 +520,9 @@ alpha = 0.02
     assert readiness(study, read_plan(plan), estimate=False).problems == ()
     (outcome,) = run_plan(plan)
     data = outcome.result.dataset
-    assert (data.attrs["roles"], data.attrs["n_draws"]) == ("interchangeable", 104)
+    assert (data.attrs["roles"], data.attrs["n"]) == ("interchangeable", 104)
     with pytest.raises(PlanError, match=r"plan\.toml: null\.roles = 'interchangeable' is not offered"):
-        calibrate_plan(study.path, plan, sims=10)
+        calibrate_plan(study.path, plan, n_sims=10)
     plan.write_text(text.replace("interchangeable", "interchangable"), encoding="utf-8")
     with pytest.raises(PlanError, match=r"null\.roles = 'interchangable' .* did you mean 'interchangeable'"):
         read_plan(plan)

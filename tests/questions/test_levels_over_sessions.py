@@ -1,4 +1,4 @@
-"""Tests over sessions reject as often as they say where nothing changes, find what was planted, and habits do not.
+"""Tests over sessions reject as often as they say where nothing changes, find what was simulated, and habits do not.
 
 A rate is at its level when the count of rejections lies in the central 99.9 % of the binomial distribution. All seeds
 are fixed, so a gate that passes keeps passing until the program changes. Independent channel pairs stand for studies.
@@ -109,7 +109,7 @@ def test_length_of_recordings_moves_raw_coherence_but_not_what_is_beyond_the_nul
         assert rates[test]["rejected"] <= band(24)[1], test
 
 
-# --- partners against strangers ---------------------------------------------------------------------------------------
+# --- partners against pseudo-dyads ------------------------------------------------------------------------------------
 
 
 def test_pooled_pseudo_dyads_make_the_test_blind_where_people_differ():
@@ -149,7 +149,7 @@ def test_habits_find_associations_that_are_not_there():
     assert above_level(related("no tie")["correlation over sessions"])
 
 
-# --- what was planted -------------------------------------------------------------------------------------------------
+# --- what was simulated -----------------------------------------------------------------------------------------------
 
 
 def test_planted_growth_is_found_and_its_interval_holds_it():

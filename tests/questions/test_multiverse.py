@@ -253,7 +253,7 @@ def test_only_the_planted_band_passes(found):
     assert (table["p_max"] <= 0.05).tolist() == (table["band"] == "planted").tolist()
     assert (table["p_max"] >= table["p"]).all()
     words = found.summary["repair"]
-    assert words["n_draws"] == 119
+    assert words["n"] == 119
     assert words["exact"]
     assert words["n_passing"] == 4
     assert words["n_specifications"] == 8
@@ -270,7 +270,7 @@ def test_bands_of_one_choice_are_computed_in_one_run(study, monkeypatch):
     real = ibs.Study.null
     monkeypatch.setattr(ibs.Study, "null", lambda self, spec, **words: asked.append(words) or real(self, spec, **words))
     bands = [BANDS, {"planted": (0.12, 0.3), "other": BANDS["other"]}]
-    table = ibs.multiverse(study, bands=bands, pairs="same", measures=["coherence", "phase_consistency"]).table
+    table = ibs.multiverse(study, bands=bands, pairs="same", measure=["coherence", "phase_consistency"]).table
     assert [(a["signal"], a["measure"]) for a in asked] == list(
         itertools.product(("hbo", "hbr"), ("coherence", "phase_consistency"))
     )
@@ -295,7 +295,7 @@ def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monke
     monkeypatch.setattr(ibs.Study, "null", lambda *a, **words: nulls.append(real(*a, **words)) or nulls[-1])
     words = {"bands": {"planted": (0.1, 0.3), "other": (0.4, 0.8)}, "n": 19, "seed": 3}
     alone = ibs.multiverse(small, **words)
-    both = ibs.multiverse(small, nulls=("repair", "phase"), **words)
+    both = ibs.multiverse(small, kind=("repair", "phase"), **words)
     ours = both.table[both.table["null"] == "repair"].reset_index(drop=True)
     assert ours["p_max"].tolist() == alone.table["p_max"].tolist()
     phase = both.table[both.table["null"] == "phase"]
@@ -307,7 +307,7 @@ def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monke
     assert phase["n_dyads"].unique().tolist() == [4]
     # Phases of a person are those of both signals, so that their null draws go together as their values do.
     assert np.corrcoef(pooled[1:, 0], pooled[1:, 2])[0, 1] > 0.5
-    assert both.summary["phase"]["n_draws"] == 19
+    assert both.summary["phase"]["n"] == 19
     smallest = min(both.summary.values(), key=lambda s: s["p"])
     assert smallest["p_bonferroni"] == 2 * smallest["p"]
     assert "multiply its p by 2" in both.hypothesis
@@ -316,7 +316,7 @@ def test_surrogates_share_their_draws_and_are_a_family_of_their_own(small, monke
 
 def test_the_program_of_the_literature_is_a_specification_too(small):
     table = ibs.multiverse(
-        small, bands={"planted": (0.1, 0.3)}, signal="hbo", presets=("grinsted/reference", "grinsted-toolbox")
+        small, bands={"planted": (0.1, 0.3)}, signal="hbo", preset=("grinsted/reference", "grinsted-toolbox")
     ).table
     assert table["preset"].tolist() == ["grinsted/reference", "grinsted-toolbox"]
     specs = [ibs.WTC({"planted": (0.1, 0.3)}, preset=p, accuracy="reference") for p in ("grinsted", "grinsted-toolbox")]
@@ -334,22 +334,22 @@ def test_the_program_of_the_literature_is_a_specification_too(small):
         ({"signal": ("hbo", "hbx")}, ["'hbx'", "hbr"]),
         ({"signal": ()}, ["signal is empty"]),
         ({"signal": (3,)}, ["signal", "3"]),
-        ({"presets": "morlet"}, ["preset", "'morlet'"]),
-        ({"presets": "grinsted-toolbox/exact"}, ["'grinsted-toolbox'", "'exact'"]),
-        ({"presets": ("grinsted", "grinsted/exact")}, ["'grinsted'", "'grinsted/exact'", "the same"]),
+        ({"preset": "morlet"}, ["preset", "'morlet'"]),
+        ({"preset": "grinsted-toolbox/exact"}, ["'grinsted-toolbox'", "'exact'"]),
+        ({"preset": ("grinsted", "grinsted/exact")}, ["'grinsted'", "'grinsted/exact'", "the same"]),
         ({"coi": ("none", "all")}, ["coi", "'all'"]),
         ({"coi": ("none", "none")}, ["'none' twice"]),
-        ({"measures": "coherenc"}, ["'coherenc'", "'coherence'"]),
-        ({"nulls": ("repair", "phases")}, ["nulls", "'phases'"]),
-        ({"nulls": ("repair", "phase"), "n": 18}, ["'phase'", "n=18", "n=19"]),
-        ({"nulls": ("phase",), "n": 38, "tail": "two-sided"}, ["n=39"]),
+        ({"measure": "coherenc"}, ["'coherenc'", "'coherence'"]),
+        ({"kind": ("repair", "phases")}, ["kind", "'phases'"]),
+        ({"kind": ("repair", "phase"), "n": 18}, ["'phase'", "n=18", "n=19"]),
+        ({"kind": ("phase",), "n": 38, "tail": "two-sided"}, ["n=39"]),
         ({"alpha": 0.001}, ["'repair'", "5 dyads", "120 ways", "alpha=0.001"]),
         ({"alpha": 5}, ["alpha=5"]),
         ({"tail": "up"}, ["tail='up'"]),
         ({"within": ("room",)}, ["within='room'"]),
         ({"epochs": ["tlk"]}, ["'tlk'", "'talk'"]),
         ({"pairs": [("S1_D1", "S9_D9")]}, ["S9_D9"]),
-        ({"nulls": ("repair", "trial"), "epochs": ["talk"]}, ["'talk'", "single trial"]),
+        ({"kind": ("repair", "trial"), "epochs": ["talk"]}, ["'talk'", "single trial"]),
     ],
 )
 def test_mistakes_are_refused_by_name_before_any_work(study, monkeypatch, words, parts):
@@ -445,11 +445,11 @@ def test_command_prints_json_for_scripts(folder, capsys):
         ('picture = "curve.svg"', 'output = "study.h5"', ["study.h5", ".csv"]),
         ('picture = "curve.svg"', 'picture = "none/c.png"', ["none/c.png", "folder"]),
         ('study = "study.h5"', "", ["study is missing"]),
-        ('pairs = "same"', 'nulls = ["repairs"]', ["multiverse.nulls", "'repair'"]),
+        ('pairs = "same"', 'kind = ["repairs"]', ["multiverse.kind", "'repair'"]),
         ('pairs = "same"', "seed = -1", ["multiverse.seed", "-1"]),
         ('pairs = "same"', "alpha = 1.5", ["multiverse.alpha", "1.5"]),
         ('pairs = "same"', 'tail = "up"', ["multiverse.tail", "'up'"]),
-        ("n = 19", 'n = 9\nnulls = ["phase"]', ["many.toml", "'phase'", "n=19"]),
+        ("n = 19", 'n = 9\nkind = ["phase"]', ["many.toml", "'phase'", "n=19"]),
         ('epochs = ["talk"]', "epochs = 3", ["multiverse.epochs"]),
         ("bands = {", "bans = {", ["multiverse.bans", "multiverse.bands"]),
     ],

@@ -338,7 +338,7 @@ def test_sentences_say_what_was_tested(real, symptoms):
     plain = outcome(real, of_dyads(symptoms), tail="greater", n=3000, correct=["max"])
     assert "a positive association of synchrony with 'outcome' over dyads" in plain.headline
     assert "Freedman" not in plain.methods()
-    later = association_in_words("y", [], level="within", outcome_level="mean", lag=2)
+    later = association_in_words("y", [], level="within", outcome_level="mean", ahead=2)
     assert later == "association of synchrony with 'y' 2 sessions later over the sessions of each dyad"
 
 
@@ -411,13 +411,13 @@ def test_lag_pairs_a_session_with_the_outcome_of_a_later_one(real):
     y[3, 2] = np.nan
     x = grid(real, 3)
     with pytest.warns(RuntimeWarning, match="session 'ses-1' of dyad 'dyad04' is left out, without 'outcome'"):
-        got = outcome(real, by_session(y), level="within", lag=2, n=40, correct=[]).dataset
+        got = outcome(real, by_session(y), level="within", ahead=2, n=40, correct=[]).dataset
     keep = np.isfinite(y[:, 2:5])
     keep[keep.sum(axis=1) < 2] = False
     assert_allclose(got["outcome"].values, y[:, 2:5][keep])
     assert_allclose(got["value"].values.reshape(-1, 144), x[keep])
     with pytest.warns(RuntimeWarning, match="session 'ses-2' of dyad 'dyad04' is left out, without 'outcome'"):
-        means = outcome(real, by_session(y[:, :3]), lag=1, n=40, correct=[]).dataset
+        means = outcome(real, by_session(y[:, :3]), ahead=1, n=40, correct=[]).dataset
     later = np.where(np.isfinite(y[:, 1:3]), y[:, 1:3], np.nan)
     assert_allclose(means["outcome"].values, np.nanmean(later, axis=1))
     assert_allclose(means["value"].values[3].ravel(), x[3, 0])
@@ -458,7 +458,7 @@ def test_sessions_are_ordered_by_number_or_as_told(real, symptoms):
     plan_refusal(partial(slope, time=["pre", "mid", "post", "pre"]), "names a session twice")
     tens = real.assign_coords(session=("dyad", np.repeat(["ses-2", "ses-10", "ses-11"], 12)))
     later = {(d, f"ses-{s}"): float(s) + len(d) + k for k, d in enumerate(names(12)) for s in (2, 10, 11)}
-    got = outcome(tens, later, lag=1, n=40, correct=[]).dataset
+    got = outcome(tens, later, ahead=1, n=40, correct=[]).dataset
     assert_allclose(got["outcome"].values, 10.5 + 6 + np.arange(12))
 
 
@@ -470,7 +470,7 @@ def test_clients_of_one_therapist_exchange_among_themselves(real, symptoms):
     person = np.where(person == "t3", real["person_a"].values, person)
     clients = real.assign_coords(person_a=("dyad", person))
     got = outcome(clients, of_dyads(symptoms), n=100, correct=[])
-    assert got.dataset.attrs["n_draws"] == factorial(3) * factorial(4) * factorial(5) - 1
+    assert got.dataset.attrs["n"] == factorial(3) * factorial(4) * factorial(5) - 1
     x = grid(real, 3).mean(axis=1)
     strata = np.repeat(np.eye(3), [3, 4, 5], axis=0)
     r = [least_squares(one, symptoms, strata)[2] for one in x.T]
@@ -504,8 +504,8 @@ def test_what_cannot_be_tested_is_refused_by_name(real, symptoms):
     plan_refusal(partial(ask, covariates=["group"]), "covariate 'group' holds text")
     plan_refusal(partial(ask, covariates=["age"]), "there is no covariate 'age'; give study=")
     plan_refusal(partial(ask, level="beside"), "level='beside' is unknown; valid are 'mean'")
-    plan_refusal(partial(ask, lag=-1), "lag=-1")
-    plan_refusal(partial(ask, lag=1, level="slope"), "use level='mean' or 'within'")
+    plan_refusal(partial(ask, ahead=-1), "ahead=-1")
+    plan_refusal(partial(ask, ahead=1, level="slope"), "use it with level='mean' or 'within'")
     plan_refusal(partial(ask, tail="both"), "tail='both' is unknown")
     plan_refusal(partial(ask, correct=["tfce"]), "correct='tfce' is not offered")
     plan_refusal(partial(ask, level="within"), "varies over the sessions of no dyad")

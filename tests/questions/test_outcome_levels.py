@@ -272,9 +272,9 @@ def test_an_outcome_on_two_scales_is_told(real, scores):
 def test_levels_that_do_not_go_together_are_refused(real, scores):
     ask = partial(outcome, real, by_session(scores), n=50, correct=[])
     plan_refusal(partial(ask, outcome_level="change", level="within"), "takes all sessions of a dyad, level='within'")
-    plan_refusal(partial(ask, outcome_level="slope", lag=1), "takes all sessions of a dyad, lag single ones")
+    plan_refusal(partial(ask, outcome_level="slope", ahead=1), "takes all sessions of a dyad, ahead single ones")
     plan_refusal(partial(ask, outcome_level="rise"), "outcome_level='rise' is unknown; valid are 'mean', 'change'")
-    plan_refusal(partial(outcome_parts, real, by_session(scores), lag=-1), "lag=-1")
+    plan_refusal(partial(outcome_parts, real, by_session(scores), ahead=-1), "ahead=-1")
     words = real.assign_coords(session=("dyad", np.repeat(["pre", "mid", "post"], 12)))
     plan_refusal(
         partial(outcome, words, by_session(scores, ["pre", "mid", "post"]), outcome_level="change"),

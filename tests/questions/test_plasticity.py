@@ -169,7 +169,7 @@ def test_groups_are_compared_as_scipy_does(tail):
         )  # fmt: skip
         assert_allclose(got["p"].values.ravel()[feature], oracle.pvalue, rtol=1e-12)
         assert_allclose(got["group_statistic"].values.ravel()[feature], oracle.statistic, rtol=1e-10)
-    assert got.attrs["n_draws"] == 125
+    assert got.attrs["n"] == 125
     assert_array_equal(got["between"], ["wait", "train"])
     assert_allclose(got["slope_mean"].values.reshape(2, 2), [slope[4:].mean(axis=0), slope[:4].mean(axis=0)])
     assert_allclose(got["slope_sd"].values.reshape(2, 2), [slope[4:].std(0, ddof=1), slope[:4].std(0, ddof=1)])
@@ -211,7 +211,7 @@ def test_orders_of_sessions_are_those_of_a_slow_loop(tail):
     every = np.array([np.mean(pick, axis=0) for pick in product(*of_dyad)])
     upper, lower = (every >= every[0] - 1e-12).mean(axis=0), (every <= every[0] + 1e-12).mean(axis=0)
     expected = {"greater": upper, "less": lower, "two-sided": np.minimum(1, 2 * np.minimum(upper, lower))}[tail]
-    assert got.attrs["n_draws"] == 24 * 6 * 24 - 1
+    assert got.attrs["n"] == 24 * 6 * 24 - 1
     assert_allclose(got["p"].values.ravel(), expected, rtol=1e-12)
     assert_allclose(got["group_null_sd"].values.ravel(), every.std(axis=0), rtol=1e-9)
     assert_allclose(got["group_null_mean"].values.ravel(), 0, atol=1e-15)
@@ -359,7 +359,7 @@ def test_dyads_of_one_session_are_left_out_of_the_repairing_too():
     slope = fitted(fewer.reshape(3, 25, 2).swapaxes(0, 1), [1, 2, 3]).reshape(5, 5, 2)
     every = np.array([slope[np.arange(5), list(order)].mean(axis=0) for order in permutations(range(5))])
     assert_allclose(got.dataset["p"].values.ravel(), (every >= every[0] - 1e-12).mean(axis=0), rtol=1e-12)
-    assert got.dataset.attrs["n_draws"] == 119
+    assert got.dataset.attrs["n"] == 119
 
 
 def test_interchangeable_roles():
@@ -370,7 +370,7 @@ def test_interchangeable_roles():
     real = study(own)
     got = quiet(real, null=null_of(pairs, real, roles=Matchings), tail="greater", correct=[])
     assert_allclose(got.dataset["value"].values.reshape(n, 2), fitted(own, [0, 1, 2]), rtol=1e-9)
-    assert got.dataset.attrs["n_draws"] == 14
+    assert got.dataset.attrs["n"] == 14
     assert "any two persons" in got.hypothesis
 
 
@@ -564,8 +564,8 @@ def test_clusters_and_epochs():
 def test_sessions_without_a_place_in_time_are_refused():
     values = noise(4, 2)
     named = study(values, sessions=["pre", "post"])
-    mend = "time={'pre': 0, 'post': 1}"
-    plan_refusal(lambda: plasticity(named), "dyad 'd01'", "session 'pre' has no place in time", mend)
+    fix = "time={'pre': 0, 'post': 1}"
+    plan_refusal(lambda: plasticity(named), "dyad 'd01'", "session 'pre' has no place in time", fix)
     plan_refusal(lambda: plasticity(named, {"pre": 0}), "dyad 'd01'", "'post' has no place in time", "add it")
     plan_refusal(lambda: plasticity(named, {"pre": 0, "post": "late"}), "session 'post' is 'late'", "give a number")
     plan_refusal(lambda: plasticity(named, {"pre": 0, "post": float("nan")}), "session 'post' is nan")
@@ -616,7 +616,7 @@ def test_words_that_do_not_go_together_are_refused():
     plan_refusal(lambda: plasticity(real, between=("trian", "wait")), "no group 'trian'; did you mean 'train'?")
     plan_refusal(lambda: plasticity(real, between=("wait", "wait")), "two different groups")
     plan_refusal(lambda: plasticity(real, between=("wait", "free")), "group 'free' has 1 dyad with two sessions")
-    plan_refusal(lambda: plasticity(real, correct=["bonferroni"]), "'bonferroni' is not a list of corrections")
+    plan_refusal(lambda: plasticity(real, correct=["bonferroni"]), "correct='bonferroni' is unknown")
     plan_refusal(lambda: plasticity(real.assign_attrs(spec="x"), null=null), "real and null differ in spec")
     mixed = real.assign_coords(group=("dyad", ["train"] * 9 + ["wait"] * 9))
     plan_refusal(lambda: plasticity(mixed, between="group"), "dyad 'd04' is in groups 'train' and 'wait'")

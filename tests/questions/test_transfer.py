@@ -255,7 +255,7 @@ def test_kinds_are_named_by_role_by_group_or_by_dyads(planted):
 
 def test_a_result_is_taken_less_the_mean_of_its_null(planted):
     shifted = planted.assign(null_mean=planted["coherence"] * 0.25).assign_attrs(
-        null_kind="phase", null_name=SURROGATES["phase"].name, n_draws=99, exact=0, seed=1
+        null_kind="phase", null_name=SURROGATES["phase"].name, n=99, exact=0, seed=1
     )
     got = transfer(ibsync.Result(shifted), "therapist", "stranger", n=50, correct=[])
     raw = transfer(planted, "therapist", "stranger", n=50, correct=[])
@@ -320,7 +320,7 @@ def test_who_does_not_enter_is_named(planted):
 def test_persons_with_the_same_partners_are_exchanged():
     real = made_meetings(12, 3, n_therapists=3, seed=2)
     got = transfer(real, "therapist", "stranger", n=50, correct=[])
-    assert got.dataset.attrs["n_draws"] == 24**3 - 1
+    assert got.dataset.attrs["n"] == 24**3 - 1
     assert "permuted among persons with the same shared partners" in got.methods()
     x, y = (got.dataset[name].values.reshape(12, -1) for name in ("gain", "probe"))
     therapist = np.arange(12) % 3
@@ -414,7 +414,7 @@ def test_change_flips_the_signs_of_units(planted):
 def test_persons_who_share_a_probe_partner_are_one_unit():
     real = made_meetings(10, 3, n_strangers=6, seed=1)
     got = transfer(real, "therapist", "stranger", kind="change", correct=[])
-    assert got.dataset.attrs["n_draws"] == 2**6 - 1
+    assert got.dataset.attrs["n"] == 2**6 - 1
     change = (got.dataset["probe"] - got.dataset["probe_before"]).values.reshape(10, -1)
     units = [change[np.arange(10) % 6 == k].mean(0) for k in range(6)]
     assert_allclose(got.dataset["group_statistic"].values.ravel(), np.mean(units, axis=0), rtol=1e-9)

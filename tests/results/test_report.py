@@ -147,7 +147,7 @@ def test_inputs_and_settings_are_listed(page):
     cells = {row[0]: row[1] for row in page.rows if len(row) == 2}
     assert cells["study file, SHA-256"] == "ab" * 32
     assert cells["seed"] == "7"
-    assert cells["n_draws"] == "199"
+    assert cells["n"] == "199"
     assert cells["numpy"] == "2.1.0"
     assert cells["spec: min_valid"] == "0.5"
     assert cells["near ties, all features"] == "0"

@@ -51,8 +51,8 @@ def repaired(study):
 
 def made(**changes) -> Calibration:
     base = Calibration(
-        kind="phase", alpha=0.05, n_sims=200, false_positives=10, attainable=0.05, n_draws=39,
-        rank_edges=(0, 20, 40), rank_counts=(90, 110), couplings=(0.2, 0.4, 0.8), found=(5, 20, 45), n_power=50,
+        kind="phase", alpha=0.05, n_sims=200, false_positives=10, attainable=0.05, n=39,
+        rank_edges=(0, 20, 40), rank_counts=(90, 110), couplings=(0.2, 0.4, 0.8), detections=(5, 20, 45), n_power=50,
         level_unit="pseudo-dyads", power_unit="pseudo-dyads", design="As described.", warnings=(), signal="hbo",
         bands=("task",), seed=0,
     )  # fmt: skip
@@ -72,12 +72,13 @@ def design(**changes) -> Design:
 
 def test_re_pairing_is_at_its_level_and_finds_strong_coupling(repaired):
     assert repaired.state == "level"
-    assert repaired.n_draws == 23
+    assert repaired.n == 23
     assert repaired.verdict.startswith("At its level as far as so few simulations can tell: ")
     assert repaired.power[0] < repaired.power[1]
     assert repaired.power[1] >= 0.8
-    assert 0.1 < repaired.coupling_found <= 0.7
-    assert f"A coupling of {repaired.coupling_found:.2f} in one channel pair would have been found" in repaired.verdict
+    assert 0.1 < repaired.detectable_coupling <= 0.7
+    words = f"A coupling of {repaired.detectable_coupling:.2f} in one channel pair would have been found"
+    assert words in repaired.verdict
 
 
 def test_one_seed_gives_one_calibration(study, repaired):
@@ -87,7 +88,7 @@ def test_one_seed_gives_one_calibration(study, repaired):
 
 def test_the_power_does_not_depend_on_the_other_couplings_tried(study, repaired):
     alone = calibrate(study, SPEC, n_sims=40, couplings=(0.7,))
-    assert alone.found == repaired.found[1:]
+    assert alone.detections == repaired.detections[1:]
 
 
 @pytest.mark.slow
@@ -343,7 +344,7 @@ def test_limits_and_ranks_are_those_of_scipy():
     [((5, 20, 45), 0.72), ((45, 50, 50), 0.2), ((5, 45, 20), 0.4 - 0.2 / 8), ((5, 20, 30), np.nan)],
 )
 def test_the_coupling_of_80_percent_lies_between_those_tried(found, expected):
-    np.testing.assert_allclose(made(found=found).coupling_found, expected)
+    np.testing.assert_allclose(made(detections=found).detectable_coupling, expected)
 
 
 @pytest.mark.parametrize(
@@ -356,8 +357,8 @@ def test_the_coupling_of_80_percent_lies_between_those_tried(found, expected):
         ({"attainable": 0.0, "false_positives": 0}, "unattainable", "no p below 0.025"),
         ({"rank_counts": (160, 40)}, "level", "smaller than they should be"),
         ({"rank_counts": (40, 160)}, "level", "p-values are larger than"),
-        ({"found": (45, 50, 50)}, "level", "A coupling of 0.20 or less"),
-        ({"found": (5, 20, 30)}, "level", "No coupling tried would have been found in 80 % of pseudo-dyads"),
+        ({"detections": (45, 50, 50)}, "level", "A coupling of 0.20 or less"),
+        ({"detections": (5, 20, 30)}, "level", "No coupling tried would have been found in 80 % of pseudo-dyads"),
         ({"warnings": ("Bursts.",)}, "level", "Bursts."),
     ],
 )
@@ -373,7 +374,7 @@ def test_a_calibration_is_saved_whole(repaired, tmp_path):
     stored = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     assert stored == repaired.to_dict()
     assert (stored["kind"], stored["n_sims"], stored["verdict"]) == ("repair", 40, repaired.verdict)
-    assert made(found=(0, 0, 0)).to_dict()["coupling_found"] is None
+    assert made(detections=(0, 0, 0)).to_dict()["detectable_coupling"] is None
 
 
 def test_the_picture_shows_rate_ranks_and_power():
@@ -383,7 +384,7 @@ def test_the_picture_shows_rate_ranks_and_power():
     np.testing.assert_allclose(level.lines[0].get_ydata(), 5.0)
     assert [bar.get_height() for bar in ranks.containers[0]] == [90, 110]
     np.testing.assert_allclose(power.lines[0].get_ydata(), [10, 40, 90])
-    assert len(ibs.plot.calibration(made(couplings=(), found=())).axes) == 2
+    assert len(ibs.plot.calibration(made(couplings=(), detections=())).axes) == 2
 
 
 def test_pictures_and_pages_are_written_alike_each_time():
@@ -414,7 +415,7 @@ def test_pictures_and_pages_are_written_alike_each_time():
         ({"measure": "coherense"}, "did you mean 'coherence'"),
         ({"options": {"block": 3.0}}, "option 'block'"),
         ({"seed": -1}, "seed -1"),
-        ({"pairs": "some"}, "pairs must be"),
+        ({"pairs": "some"}, "pairs='some' is unknown"),
         ({"signal": "hbt"}, "has no 'hbt'"),
         ({"epochs": ["tolk"]}, "did you mean 'talk'"),
         ({"epochs": ["tolk"], "kind": "phase"}, "did you mean 'talk'"),
@@ -459,7 +460,7 @@ def folder(study, tmp_path, monkeypatch):
 
 def test_the_command_prints_the_verdict_and_writes_a_file_for_each_signal(folder, capsys):
     for name in ("found.json", "found.html", "found.png"):
-        assert main(["calibrate", "study.h5", "--plan", "plan.toml", "--sims", "8", "-o", name]) == 0
+        assert main(["calibrate", "study.h5", "--plan", "plan.toml", "--n-sims", "8", "-o", name]) == 0
     printed = capsys.readouterr().out
     stored = json.loads((folder / "found_hbo.json").read_text(encoding="utf-8"))
     same = calibrate(ibs.Study.open("study.h5"), SPEC, n_sims=8, seed=5)
@@ -471,7 +472,7 @@ def test_the_command_prints_the_verdict_and_writes_a_file_for_each_signal(folder
 
 
 def test_the_command_prints_json(folder, capsys):
-    assert main(["calibrate", "study.h5", "--plan", "plan.toml", "--sims", "4", "--json"]) == 0
+    assert main(["calibrate", "study.h5", "--plan", "plan.toml", "--n-sims", "4", "--json"]) == 0
     hbo, hbr = json.loads(capsys.readouterr().out)
     assert (hbo["signal"], hbr["signal"], hbo["file"]) == ("hbo", "hbr", None)
 
@@ -483,7 +484,7 @@ def test_the_command_prints_json(folder, capsys):
         (["study.h5", "--plan", "none.toml"], ("", ""), "none.toml"),
         (["study.h5", "--plan", "plan.toml", "-o", "found.gif"], ("", ""), ".png, .svg"),
         (["study.h5", "--plan", "plan.toml", "-o", "nowhere/found.png"], ("", ""), "nowhere"),
-        (["study.h5", "--plan", "plan.toml", "--sims", "0"], ("", ""), "n_sims"),
+        (["study.h5", "--plan", "plan.toml", "--n-sims", "0"], ("", ""), "n_sims"),
         (["study.h5", "--plan", "plan.toml"], ("[null]", "[nul]"), "unknown key nul"),
         (["study.h5", "--plan", "plan.toml"], ("[null]", '[test]\ntail = "less"\n[null]'), "test.tail"),
         (["study.h5", "--plan", "plan.toml"], ("0.3]", "3.0]"), "Nyquist"),

@@ -202,7 +202,7 @@ def test_map_carries_levels_of_every_pair_and_says_what_they_are():
     assert np.isnan(level.values[:, 1]).all()
     assert np.isfinite(level.values[:, [0, 2]]).all()
     attrs = level.attrs
-    assert (attrs["units"], attrs["level"], attrs["family"], attrs["n_surrogates"], attrs["seed"]) == (
+    assert (attrs["units"], attrs["level"], attrs["family"], attrs["n"], attrs["seed"]) == (
         "1", 0.95, "ar1", 30, 5,
     )  # fmt: skip
     assert "not a null of fNIRS" in attrs["caution"]
@@ -246,8 +246,8 @@ def test_what_a_filter_took_away_has_no_level():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"significance": "ar2"}, "'ar1', 'phase' or None"),
-        ({"significance": True}, "'ar1', 'phase' or None"),
+        ({"significance": "ar2"}, "valid are 'ar1', 'phase', None"),
+        ({"significance": True}, "valid are 'ar1', 'phase', None"),
         ({"significance": "phase", "n": 0}, "n must be"),
         ({"significance": "phase", "n": 2.5}, "n must be"),
         ({"significance": "phase", "seed": -1}, "seed -1"),

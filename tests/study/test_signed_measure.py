@@ -166,11 +166,11 @@ def test_a_plan_and_a_multiverse_take_it(study, tmp_path, monkeypatch):
     assert main(["run", str(plan)]) == 0
     found = ibs.load(tmp_path / "out.h5").dataset
     assert (found.attrs["measure"], found.attrs["tail"]) == (MEASURE, "two-sided")
-    table = ibs.multiverse(study, bands={"slow": (0.1, 0.25)}, signal="hbo", measures=MEASURE)
+    table = ibs.multiverse(study, bands={"slow": (0.1, 0.25)}, signal="hbo", measure=MEASURE)
     assert table.tail == "two-sided"
     pooled = float(found["group_statistic"].mean())
     assert float(table.table["statistic"].iloc[0]) == pytest.approx(pooled, abs=1e-6)
-    both = {"bands": {"slow": (0.1, 0.25)}, "signal": "hbo", "measures": ["coherence", MEASURE]}
+    both = {"bands": {"slow": (0.1, 0.25)}, "signal": "hbo", "measure": ["coherence", MEASURE]}
     refusal(lambda: ibs.multiverse(study, **both), "tail='two-sided'")
     assert len(ibs.multiverse(study, **both, tail="two-sided").table) == 2
 

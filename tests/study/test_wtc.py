@@ -78,7 +78,7 @@ def test_a_leading_by_a_quarter_period_has_phase_plus_90_degrees_and_positive_la
     b = np.cos(2 * np.pi * t / period) + noise[1]
     ds = ibs.wtc(a, b, sfreq=SFREQ, bands={"x": (0.24, 0.26)})
     assert_allclose(ds.phase.item(), np.pi / 2, atol=1e-3)
-    assert_allclose(ds.lag.item(), period / 4, rtol=0.01)
+    assert_allclose(ds.phase_lag.item(), period / 4, rtol=0.01)
     assert ds.phase_consistency.item() > 0.99
 
 

@@ -44,13 +44,13 @@ $sentences
 """)
 
 
-def calibration(found: Calibration) -> Figure:
+def calibration(result: Calibration) -> Figure:
     """
     False positives against what the test claims, ranks, and power by coupling.
 
     Parameters
     ----------
-    found : Calibration
+    result : Calibration
         From `calibrate`.
 
     Returns
@@ -60,15 +60,15 @@ def calibration(found: Calibration) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    n_panels = 3 if found.couplings else 2
+    n_panels = 3 if result.couplings else 2
     figure = Figure(figsize=(3.9 * n_panels, 3.9), layout="constrained")
     axes = figure.subplots(1, n_panels, width_ratios=[0.8, 1.15, 1.15][:n_panels])
-    title = f"Calibration of {found.kind!r}, {found.signal}: {_WORDS[found.state]}"
+    title = f"Calibration of {result.kind!r}, {result.signal}: {_WORDS[result.state]}"
     figure.suptitle(title, fontsize="large", x=0.01, ha="left")
-    _draw_level(axes[0], found)
-    _draw_ranks(axes[1], found)
-    if found.couplings:
-        _draw_power(axes[2], found)
+    _draw_level(axes[0], result)
+    _draw_ranks(axes[1], result)
+    if result.couplings:
+        _draw_power(axes[2], result)
     return figure
 
 
@@ -80,71 +80,71 @@ _WORDS = {
 }
 
 
-def _draw_level(ax: Axes, found: Calibration) -> None:
-    low, high = found.limits
-    color = NULL if found.state == "liberal" else REAL
-    ax.axhline(100 * found.alpha, color="black", linewidth=1.2, linestyle="--")
+def _draw_level(ax: Axes, result: Calibration) -> None:
+    low, high = result.limits
+    color = NULL if result.state == "liberal" else REAL
+    ax.axhline(100 * result.alpha, color="black", linewidth=1.2, linestyle="--")
     ax.errorbar(
-        [0], [100 * found.rate], yerr=[[100 * (found.rate - low)], [100 * (high - found.rate)]],
+        [0], [100 * result.rate], yerr=[[100 * (result.rate - low)], [100 * (high - result.rate)]],
         fmt="o", color=color, markersize=9, capsize=6, linewidth=2,
     )  # fmt: skip
-    top = min(100.0, max(100 * high * 1.15, 250 * found.alpha))
+    top = min(100.0, max(100 * high * 1.15, 250 * result.alpha))
     ax.set(xlim=(-1, 1), ylim=(0, top), ylabel="called coherent without interaction, %")
-    ax.set_xticks([0], [f"{found.false_positives} of {found.n_sims}\n{found.level_unit}"])
+    ax.set_xticks([0], [f"{result.false_positives} of {result.n_sims}\n{result.level_unit}"])
     ax.annotate(
-        f"claimed: {100 * found.alpha:g} %", (0.98, 100 * found.alpha), xycoords=("axes fraction", "data"),
+        f"claimed: {100 * result.alpha:g} %", (0.98, 100 * result.alpha), xycoords=("axes fraction", "data"),
         xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize="small",
     )  # fmt: skip
     ax.set_title("false positives, 95 % limits", fontsize="medium", loc="left")
     tidy(ax)
 
 
-def _draw_ranks(ax: Axes, found: Calibration) -> None:
+def _draw_ranks(ax: Axes, result: Calibration) -> None:
     from scipy.stats import binom
 
-    edges = np.array(found.rank_edges)
-    share = np.diff(edges) / (found.n_draws + 1)
+    edges = np.array(result.rank_edges)
+    share = np.diff(edges) / (result.n + 1)
     outside = (1 - _COVERAGE) / 2
-    low, high = (binom.ppf(q, found.n_sims, share) for q in (outside, 1 - outside))
-    position = edges / (found.n_draws + 1)
+    low, high = (binom.ppf(q, result.n_sims, share) for q in (outside, 1 - outside))
+    position = edges / (result.n + 1)
     ax.stairs(high, position, baseline=low, fill=True, color="#d9d9d9", label="99 % of cells, if even")
-    ax.stairs(found.n_sims * share, position, baseline=None, color=QUIET, linestyle="--")
+    ax.stairs(result.n_sims * share, position, baseline=None, color=QUIET, linestyle="--")
     width = np.diff(position)
-    ax.bar(position[:-1], found.rank_counts, width=0.9 * width, align="edge", color=REAL, alpha=0.75, linewidth=0)
-    ax.axvspan(0, found.alpha, ymax=0.02, color="black", linewidth=0)
+    ax.bar(position[:-1], result.rank_counts, width=0.9 * width, align="edge", color=REAL, alpha=0.75, linewidth=0)
+    ax.axvspan(0, result.alpha, ymax=0.02, color="black", linewidth=0)
     ax.set(xlim=(0, 1), ylabel="simulations", xlabel="p without interaction (black: called coherent)")
-    ax.set_ylim(0, 1.22 * max(float(np.max(high)), max(found.rank_counts)))
+    ax.set_ylim(0, 1.22 * max(float(np.max(high)), max(result.rank_counts)))
     ax.locator_params(axis="y", integer=True)
-    told = f", chi-square p = {found.rank_p:.2g}" if np.isfinite(found.rank_p) else ""
+    told = f", chi-square p = {result.rank_p:.2g}" if np.isfinite(result.rank_p) else ""
     ax.set_title(f"p-values should be even{told}", fontsize="medium", loc="left")
     ax.legend(fontsize="small", frameon=False, loc="upper right")
     tidy(ax)
 
 
-def _draw_power(ax: Axes, found: Calibration) -> None:
-    power = 100 * np.array(found.power)
-    low, high = 100 * np.array(found.power_limits).T
-    couplings = np.array(found.couplings)
+def _draw_power(ax: Axes, result: Calibration) -> None:
+    power = 100 * np.array(result.power)
+    low, high = 100 * np.array(result.power_limits).T
+    couplings = np.array(result.couplings)
     ax.fill_between(couplings, low, high, color=REAL, alpha=0.18, linewidth=0, label="95 % limits")
     ax.plot(couplings, power, color=REAL, marker="o", linewidth=2)
     ax.axhline(80, color=QUIET, linewidth=1, linestyle="--")
-    g = found.coupling_found
+    g = result.detectable_coupling
     if np.isfinite(g):
         ax.plot([g, g], [0, 80], color=QUIET, linewidth=1, linestyle="--")
         ax.annotate(f"80 % at {g:.2f}", (0.02, 82), fontsize="small", va="bottom")
     ax.set(xlim=(0, 1), ylim=(0, 104), xlabel="coupling in one channel pair (coherency)", ylabel="found, %")
-    ax.set_title(f"power, {found.n_power} {found.power_unit} each", fontsize="medium", loc="left")
+    ax.set_title(f"power, {result.n_power} {result.power_unit} each", fontsize="medium", loc="left")
     ax.legend(fontsize="small", frameon=False, loc="lower right")
     tidy(ax)
 
 
-def picture_bytes(found: Calibration, suffix: str) -> bytes:
+def picture_bytes(result: Calibration, suffix: str) -> bytes:
     """
     The figure as the content of a file.
 
     Parameters
     ----------
-    found : Calibration
+    result : Calibration
     suffix : str
         One of `FORMATS`.
 
@@ -153,19 +153,19 @@ def picture_bytes(found: Calibration, suffix: str) -> bytes:
     PlanError
         If the format is another.
     """
-    return bytes_of(lambda: calibration(found), suffix)
+    return bytes_of(lambda: calibration(result), suffix)
 
 
-def html_page(found: Calibration) -> str:
+def html_page(result: Calibration) -> str:
     """One self-contained page: the verdict, the figure, and how it was made; equal calibrations give equal pages."""
-    first, *others = [escape(sentence) for sentence in found.sentences]
+    first, *others = [escape(sentence) for sentence in result.sentences]
     lines = [f'<p class="first">{first}</p>', *(f"<p>{sentence}</p>" for sentence in others)]
-    lines += [f'<p class="warning">{escape(sentence)}</p>' for sentence in found.warnings]
+    lines += [f'<p class="warning">{escape(sentence)}</p>' for sentence in result.warnings]
     return _PAGE.substitute(
-        kind=escape(found.kind),
-        signal=escape(found.signal),
+        kind=escape(result.kind),
+        signal=escape(result.signal),
         sentences="\n".join(lines),
-        alt=escape(found.verdict, quote=True),
-        picture=f"data:image/svg+xml;base64,{b64encode(picture_bytes(found, '.svg')).decode()}",
-        design=escape(found.design),
+        alt=escape(result.verdict, quote=True),
+        picture=f"data:image/svg+xml;base64,{b64encode(picture_bytes(result, '.svg')).decode()}",
+        design=escape(result.design),
     )

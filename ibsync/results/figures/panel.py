@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol
 
-from ...errors import PlanError
+from ...errors import PlanError, require_known
 from ..result import Result
 from .drawing import new_axes
 
@@ -45,6 +45,8 @@ def panel(
             result: Result | xr.Dataset, ax: Axes | None = None, *args: P.args, **kwargs: P.kwargs
         ) -> Axes:  # fmt: skip
             whole = whole_result(result)
+            if "show" in kwargs:
+                require_known("show", kwargs["show"], ("z", "value"))
             if ax is not None:
                 draw(whole, ax, *args, **kwargs)
                 return ax

@@ -88,7 +88,7 @@ def _title(table: pd.DataFrame, alpha: float, n_letters: int) -> str:
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Column and value of each row of the matrix, in the order of the table's making; lone values are left out."""
+    """Column and value of each row of the matrix, in the order of the table's making; single values are left out."""
     made = table.sort_index()
     return [
         (name, str(value))

@@ -32,7 +32,7 @@ class PowerBySize(Protocol):
         """Studies of each size."""
 
     @property
-    def wanted(self) -> float:
+    def target_power(self) -> float:
         """Power that is asked for."""
 
     @property
@@ -41,7 +41,7 @@ class PowerBySize(Protocol):
 
     @property
     def power(self) -> NDArray[np.float64]:
-        """Share of studies [dyads, sessions] in which it was found."""
+        """Share of studies [dyads, sessions] in which it was result."""
 
     @property
     def limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -52,13 +52,13 @@ class PowerBySize(Protocol):
         """What was simulated and tested."""
 
 
-def study_power(found: PowerBySize) -> Figure:
+def study_power(result: PowerBySize) -> Figure:
     """
     Power against dyads, with 95 % limits.
 
     Parameters
     ----------
-    found : StudyPower
+    result : StudyPower
         From `ibs.study_power`.
 
     Returns
@@ -71,20 +71,20 @@ def study_power(found: PowerBySize) -> Figure:
 
     figure = Figure(figsize=_INCHES, layout="constrained")
     ax = figure.subplots()
-    dyads, power, (low, high) = np.array(found.dyads), 100 * found.power, found.limits
-    shades = colormaps["cividis_r"](np.linspace(_PALEST, _DARKEST, len(found.sessions)))
-    for column, (sessions, shade) in enumerate(zip(found.sessions, shades, strict=True)):
+    dyads, power, (low, high) = np.array(result.dyads), 100 * result.power, result.limits
+    shades = colormaps["cividis_r"](np.linspace(_PALEST, _DARKEST, len(result.sessions)))
+    for column, (sessions, shade) in enumerate(zip(result.sessions, shades, strict=True)):
         label = f"{sessions} session{'s' * (sessions > 1)}"
         below, above = power[:, column] - 100 * low[:, column], 100 * high[:, column] - power[:, column]
         ax.errorbar(
             dyads, power[:, column], yerr=[np.maximum(below, 0), np.maximum(above, 0)], color=shade, marker="o",
             linewidth=2, capsize=3, label=label,
         )  # fmt: skip
-    ax.axhline(100 * found.wanted, color=QUIET, linewidth=1, linestyle="--")
-    ax.axhline(100 * found.alpha, color=QUIET, linewidth=1, linestyle=":")
-    ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {found.n_sims} studies (bars: 95 % limits)")
+    ax.axhline(100 * result.target_power, color=QUIET, linewidth=1, linestyle="--")
+    ax.axhline(100 * result.alpha, color=QUIET, linewidth=1, linestyle=":")
+    ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {result.n_sims} studies (bars: 95 % limits)")
     ax.set_xticks(dyads, [str(n) for n in dyads])
-    ax.set_title(found.title, fontsize="medium", loc="left", wrap=True)
+    ax.set_title(result.title, fontsize="medium", loc="left", wrap=True)
     ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     tidy(ax)
     return figure

@@ -64,9 +64,6 @@ class Device(Protocol):
     def release(self) -> None:
         """Give memory back that is held for later use."""
 
-    def new_stream(self) -> Any:
-        """Return a stream of its own."""
-
     def active(self, stream: Any = None) -> AbstractContextManager[None]:
         """Context in which work goes to this device, and to a stream of it."""
 
@@ -87,7 +84,7 @@ class CudaDevice:
     Raises
     ------
     DeviceError
-        If CuPy, the driver or the GPU is missing; the text says which, and the mend.
+        If CuPy, the driver or the GPU is missing; the text says which, and the fix.
     """
 
     index: int = 0
@@ -165,11 +162,6 @@ class CudaDevice:
             self.synchronize()
             self.xp.fft.config.get_plan_cache().clear()
             self.xp.get_default_memory_pool().free_all_blocks()
-
-    def new_stream(self) -> Any:
-        """Return a stream that does not wait for the default one."""
-        with self.active():
-            return self.xp.cuda.Stream(non_blocking=True)
 
     @contextmanager
     def active(self, stream: Any = None) -> Iterator[None]:
