@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import Null
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
-from ..nulls.tails import Tail
+from ..nulls.tails import Tail, check_tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import check_writable
@@ -282,8 +282,7 @@ class Study(StudyFile):
             raise PlanError(f"null kind {kind!r} is not known: {hint}")
         _require_bands(spec)
         tail = tail or measure_named(measure).tail
-        if tail not in get_args(Tail):
-            raise PlanError(f"tail={tail!r} is unknown; valid are {', '.join(map(repr, get_args(Tail)))}")
+        check_tail(tail)
         only_surrogates = {"stop_at": stop_at, "draws": draws, "checkpoint": checkpoint, "options": options}
         if kind == "repair":
             for word, value in only_surrogates.items():
