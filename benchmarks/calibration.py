@@ -30,7 +30,7 @@ from ibsync.inference.repaired_test import repair_test
 from ibsync.inference.settings import TestSettings
 from ibsync.nulls.counts import tie_tolerance
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.study.surrogate_partners import SurrogatePartners
 
@@ -140,7 +140,7 @@ def repairing_p(tables: Floats, n_draws: int = ALL_REPAIRINGS) -> Floats:
     names = [f"d{row:03d}" for row in range(tables.shape[1])]
     design = Repairing.of(names, [f"{d}-a" for d in names], [f"{d}-b" for d in names])
     draws = Draws.plan(design, n_draws, 1, list_up_to=n_draws + 1)
-    null = Null(np.moveaxis(tables, 0, -1)[None], draws, ("1",))
+    null = RepairedNull(np.moveaxis(tables, 0, -1)[None], draws, ("1",))
     return np.asarray(repair_test(null, TestSettings(tail="greater", correct=[]))["p"])
 
 

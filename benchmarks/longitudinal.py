@@ -28,11 +28,11 @@ import ibsync as ibs
 from ibsync import Growth, SynchronyModel
 from ibsync.coupling.engine import Engine
 from ibsync.inference.p_values import clopper_pearson
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Study = tuple[Any, Null | None]
+Study = tuple[Any, RepairedNull | None]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("ibsync", "numpy", "scipy", "statsmodels")
@@ -79,36 +79,36 @@ def _p(found: ibs.Result) -> Floats:
     return np.asarray(found.dataset["p"].to_numpy().reshape(-1))
 
 
-def flipped(real: Any, null: Null | None, seed: int) -> Floats:
+def flipped(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Signs of slopes, `ibs.plasticity(real)`."""
     del null
     return _p(ibs.plasticity(real, correct=[], n=N_PERM, seed=seed))
 
 
-def as_independent(real: Any, null: Null | None, seed: int) -> Floats:
+def as_independent(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """The same where nobody told that clients share a therapist."""
     return flipped(real.drop_vars(["person_a", "person_b"]), null, seed)
 
 
-def repartnered(real: Any, null: Null | None, seed: int) -> Floats:
+def repartnered(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Slopes of real against re-paired partners, `ibs.plasticity(real, null=null)`."""
     del seed
     return _p(ibs.plasticity(real, null=null, correct=[]))
 
 
-def regrouped(real: Any, null: Null | None, seed: int) -> Floats:
+def regrouped(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Difference of two groups, `ibs.plasticity(real, between="group")`."""
     del null
     return _p(ibs.plasticity(real, between="group", correct=[], n=N_PERM, seed=seed))
 
 
-def reordered(real: Any, null: Null | None, seed: int) -> Floats:
+def reordered(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Order of sessions within dyads, `ibs.plasticity(real, kind="session_order")`."""
     del null
     return _p(ibs.plasticity(real, kind="session_order", correct=[], n=N_PERM, seed=seed))
 
 
-def mixed_intercept(real: Any, null: Null | None, seed: int) -> Floats:
+def mixed_intercept(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Wald p of the session in a linear mixed model with an intercept per dyad and no slope (statsmodels)."""
     import pandas as pd
     import statsmodels.formula.api as formulas
@@ -123,7 +123,7 @@ def mixed_intercept(real: Any, null: Null | None, seed: int) -> Floats:
     return np.array(found)
 
 
-CHANGE: dict[str, Callable[[Any, Null | None, int], Floats]] = {
+CHANGE: dict[str, Callable[[Any, RepairedNull | None, int], Floats]] = {
     "signs": flipped,
     "partners": repartnered,
     "groups": regrouped,
@@ -186,12 +186,12 @@ def _quietly(test: Callable[..., Floats], *words: Any) -> Floats:
 # --- real against pooled pseudo-dyads ---------------------------------------------------------------------------------
 
 
-def repaired(real: Any, null: Null) -> Floats:
+def repaired(real: Any, null: RepairedNull) -> Floats:
     """Real against re-paired partners, `ibs.test`."""
     return _p(ibs.test(real, null, tail="two-sided", correct=[]))
 
 
-def pooled(real: Any, null: Null) -> Floats:
+def pooled(real: Any, null: RepairedNull) -> Floats:
     """Welch's t of all sessions of real dyads against all of all pseudo-dyads, as if these were independent."""
     from scipy.stats import ttest_ind
 
@@ -205,7 +205,7 @@ PEOPLE: dict[str, SynchronyModel] = {
     "people differ": SynchronyModel(person_sd=0.03),
     "dyads differ": SynchronyModel(growth=Growth(level_sd=0.03)),
 }
-AGAINST_PSEUDO: dict[str, Callable[[Any, Null], Floats]] = {
+AGAINST_PSEUDO: dict[str, Callable[[Any, RepairedNull], Floats]] = {
     "re-pairing": repaired,
     "t, pooled pseudo-dyads": pooled,
 }
@@ -353,7 +353,7 @@ def of_lengths(coi: str, seed: tuple[int, int]) -> Study:
     return real, replace(null, pair_values=values)
 
 
-def less_null(real: Any, null: Null | None, seed: int) -> Floats:
+def less_null(real: Any, null: RepairedNull | None, seed: int) -> Floats:
     """Signs of slopes of what is left after the null, `ibs.plasticity(ibs.test(real, null))`."""
     assert null is not None
     return flipped(ibs.test(real, null, correct=[]), None, seed)

@@ -7,7 +7,7 @@ import xarray as xr
 
 import ibsync as ibs
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.simulation.study_model import TASK, Seed, _stream
 from ibsync.study.rows import occasion_label
@@ -17,7 +17,7 @@ PSEUDO_DYADS = 8  # beside the purposes of random numbers in `study_model`
 
 def study_and_null(
     model: ibs.SynchronyModel, n_dyads: int, n_sessions: int, seed: Seed = 0, *, n: int = 999
-) -> tuple[xr.Dataset, Null]:
+) -> tuple[xr.Dataset, RepairedNull]:
     """A study of the model and its null of at most `n` re-pairings; partners who are shared are refused.
 
     Re-paired people have their own parts and error, and neither course nor level of a dyad.
@@ -36,4 +36,4 @@ def study_and_null(
     dyads, a, b = zip(*(model.roster.names(dyad) for dyad in range(n_dyads)), strict=True)
     draws = Draws.plan(Repairing.of(dyads, a, b), n, int(_stream(seed, PSEUDO_DYADS, 1).integers(1 << 32)))
     sessions = tuple(occasion_label(f"{session + 1}", TASK) for session in range(n_sessions))
-    return real, Null(np.moveaxis(values, 2, 0), draws, sessions, "repair", dict(real.attrs))
+    return real, RepairedNull(np.moveaxis(values, 2, 0), draws, sessions, "repair", dict(real.attrs))

@@ -99,13 +99,13 @@ def repairings(n_dyads: int, n_features: int, n_draws: int) -> dict[str, float]:
     """Group test of many re-pairings of pair values that are there already."""
     from ibsync.inference.repaired_test import repair_test
     from ibsync.nulls.draws import Draws
-    from ibsync.nulls.repaired_null import Null
+    from ibsync.nulls.repaired_null import RepairedNull
     from ibsync.nulls.repairing import Repairing
 
     values = np.random.default_rng(1).random((1, n_dyads, n_dyads, n_features), np.float32)
     names = [f"d{k}" for k in range(n_dyads)]
     design = Repairing.of(names, [f"{name}a" for name in names], [f"{name}b" for name in names])
-    null = Null(values, Draws.plan(design, n_draws, 1), ("1",))
+    null = RepairedNull(values, Draws.plan(design, n_draws, 1), ("1",))
     found, sample = timed(lambda: repair_test(null))
     return {"wall_s": sample.wall_s, "cpu_s": sample.cpu_s, "smallest_p": float(found["p"].min())}
 

@@ -13,7 +13,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from ..errors import PlanError
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..questions.group_test import AnyNull
 from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.whole_files import write_whole
@@ -130,7 +130,7 @@ def follow_up(study: Study, tested: Result, real: xr.Dataset, null: AnyNull, pla
     tested : Result
         Of the plan's test; the mean of each row's null is taken off.
     real : xarray.Dataset
-    null : Null or SurrogateNull
+    null : RepairedNull or SurrogateNull
     plan : RunPlan
     """
     # The results carry their warnings, and the caller says them.
@@ -147,7 +147,7 @@ def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plas
     words = asked.words()
     with_table = words.pop("mixed_model")
     if asked.kind == "partners":
-        if not isinstance(null, Null):
+        if not isinstance(null, RepairedNull):
             raise PlanError("plasticity.kind = 'partners' needs null.kind = 'repair'")
         result = plasticity(real, **{**words, "kind": "sign_flip", "null": null})
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..nulls.repaired_null import Null, PairSums, group_means
+from ..nulls.repaired_null import PairSums, RepairedNull, group_means
 from ..nulls.tails import Tail, n_sides, oriented
 from .permutation_test import ListedStatistic, permutation_test
 from .settings import TestSettings
@@ -136,13 +136,13 @@ def _chunks(z: Floats) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(z), step)]
 
 
-def pooled_pairs(null: Null, groups: NDArray[np.int64]) -> PairSums:
+def pooled_pairs(null: RepairedNull, groups: NDArray[np.int64]) -> PairSums:
     """
     Values of every pair of people pooled over the features of each group.
 
     Parameters
     ----------
-    null : Null
+    null : RepairedNull
     groups : int64 [feature]
         Group 0..G-1 of each feature.
 
@@ -161,13 +161,13 @@ def pooled_pairs(null: Null, groups: NDArray[np.int64]) -> PairSums:
     return total
 
 
-def pooled_draws(null: Null, pooled: PairSums) -> Floats:
+def pooled_draws(null: RepairedNull, pooled: PairSums) -> Floats:
     """
     Group mean of every re-pairing, the real one first.
 
     Parameters
     ----------
-    null : Null
+    null : RepairedNull
     pooled : PairSums
         From `pooled_pairs`.
 

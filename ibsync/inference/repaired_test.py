@@ -14,7 +14,7 @@ from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..nulls.counts import Observed, tie_tolerance
 from ..nulls.draws import Indices, Integers
-from ..nulls.repaired_null import Null, PairSums, group_means, group_moments, sum_pairs
+from ..nulls.repaired_null import PairSums, RepairedNull, group_means, group_moments, sum_pairs
 from .permutation_test import Arrays, Progress, Statistic, Tile, permutation_test
 from .settings import TestSettings
 
@@ -31,7 +31,7 @@ _RANGE_DRAWS = 1 << 14
 _RANGE_BYTES = 32 << 20
 
 
-def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
+def dyad_summary(null: RepairedNull) -> dict[str, NDArray[Any]]:
     """
     Each real dyad against the re-paired partners of its own two people.
 
@@ -41,7 +41,7 @@ def dyad_summary(null: Null) -> dict[str, NDArray[Any]]:
 
     Parameters
     ----------
-    null : Null
+    null : RepairedNull
 
     Returns
     -------
@@ -80,7 +80,7 @@ def _against_partners(own: Floats, partners: Floats) -> dict[str, Floats]:
 
 
 def repair_test(
-    null: Null,
+    null: RepairedNull,
     settings: TestSettings | None = None,
     *,
     groups: Integers | None = None,
@@ -93,7 +93,7 @@ def repair_test(
 
     Parameters
     ----------
-    null : Null
+    null : RepairedNull
     settings : TestSettings, optional
         Default: the upper tail.
     groups : int64 [feature], optional
@@ -175,12 +175,12 @@ class RepairedMean(Statistic):
 
     Parameters
     ----------
-    null : Null
+    null : RepairedNull
     groups : int64 [feature], optional
         Histogram group 0..G-1 of each feature.
     """
 
-    def __init__(self, null: Null, groups: Integers | None = None) -> None:
+    def __init__(self, null: RepairedNull, groups: Integers | None = None) -> None:
         if groups is not None and groups.shape != (null.n_features,):
             raise PlanError(
                 f"groups has shape {groups.shape} for {null.n_features} features; give one group per feature"
@@ -250,7 +250,7 @@ def _distinct_columns(counts: Floats) -> tuple[Floats, Integers]:
     return counts[:, firsts], pattern_of
 
 
-def _look(null: Null, groups: Integers | None, width: int) -> tuple[_Features, PairSums]:
+def _look(null: RepairedNull, groups: Integers | None, width: int) -> tuple[_Features, PairSums]:
     """Survey the features `width` at a time, so that no array of all pairs and features is made."""
     group = np.full(null.n_features, -1) if groups is None else groups
     n_groups = int(group.max(initial=-1)) + 1
@@ -265,7 +265,7 @@ def _look(null: Null, groups: Integers | None, width: int) -> tuple[_Features, P
     return _Features(*(np.concatenate(column) for column in zip(*parts, strict=True))), pooled
 
 
-def _look_at(null: Null, pairs: PairSums) -> tuple[NDArray[np.generic], ...]:
+def _look_at(null: RepairedNull, pairs: PairSums) -> tuple[NDArray[np.generic], ...]:
     real = null.design.real_pairs
     moments = group_moments(pairs, null.draws)
     own = pairs.counts[real[0]]

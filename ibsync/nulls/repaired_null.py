@@ -45,7 +45,7 @@ class PairSums:
 
 
 @dataclass(frozen=True)
-class Null:
+class RepairedNull:
     """
     Values of every permitted pair, from which the re-pairing distribution of a group mean follows.
 

@@ -22,7 +22,7 @@ from ..inference.signflip import exchange_test
 from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Variants
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
@@ -56,7 +56,7 @@ def contrast(
     real: xr.Dataset,
     weights: Weights,
     *,
-    null: Null | None = None,
+    null: RepairedNull | None = None,
     measure: str | None = None,
     n: int = 10_000,
     seed: int = 0,
@@ -80,7 +80,7 @@ def contrast(
     weights : mapping of epoch to weight, or (epoch, epoch)
         Weights that sum to 0, such as ``{"talk": 1, "rest": -1}``, for which ``("talk", "rest")`` is short. The labels
         of all named conditions are exchanged, also of one with weight 0.
-    null : Null, optional
+    null : RepairedNull, optional
         Re-pairing null of the same study, spec and epochs, from `Study.null`: partners are exchanged in place of
         conditions, one exchange for all of them.
     measure : str, optional
@@ -117,7 +117,7 @@ def contrast(
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     refuse_rows_twice(real)
     chosen = _checked_weights(real, weights)
-    of_null = measure_in(null.attrs if isinstance(null, Null) else {}).name
+    of_null = measure_in(null.attrs if isinstance(null, RepairedNull) else {}).name
     measure = measure or of_null
     dyads = _Dyads.of(real, measure_values(real, measure), chosen)
     if null is not None and measure != of_null:
@@ -290,8 +290,8 @@ def _exchange_conditions(dyads: _Dyads, asked: TestSettings) -> _Plan:
     return _Plan(caution, NullDraws.of(hypothesis, draws, asked), run)
 
 
-def _exchange_partners(real: xr.Dataset, null: Null, dyads: _Dyads, asked: TestSettings) -> _Plan:
-    if not isinstance(null, Null):
+def _exchange_partners(real: xr.Dataset, null: RepairedNull, dyads: _Dyads, asked: TestSettings) -> _Plan:
+    if not isinstance(null, RepairedNull):
         raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
     if null.design.roles != "fixed":
         raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
@@ -301,7 +301,7 @@ def _exchange_partners(real: xr.Dataset, null: Null, dyads: _Dyads, asked: TestS
     return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))
 
 
-def _contrast_of_pairs(real: xr.Dataset, null: Null, weights: Mapping[str, float]) -> NDArray[np.floating]:
+def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, weights: Mapping[str, float]) -> NDArray[np.floating]:
     """The contrast of every permitted pair, in the precision of its values: [session, person_a, person_b, feature]."""
     known = [str(label) for label in real["epoch"].values]
     by_epoch = null.pair_values.reshape(*null.pair_values.shape[:3], len(known), -1)

@@ -20,7 +20,7 @@ from ..inference.settings import TestSettings
 from ..inference.surrogate_test import surrogate_test
 from ..nulls.hypotheses import AR_WARNING, null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from scipy.sparse import csr_array
 
-AnyNull = Null | SurrogateNull
+AnyNull = RepairedNull | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
 
 _SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend")
@@ -55,7 +55,7 @@ def test(
     ----------
     real : xarray.Dataset
         From `Study.synchrony`.
-    null : Null or SurrogateNull
+    null : RepairedNull or SurrogateNull
         From `Study.null`, of the same study and spec.
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
         Corrections over all channel pairs x bands x epochs; may be empty. One that is named must be able to find
@@ -101,7 +101,7 @@ def test_together(
     Parameters
     ----------
     reals : sequence of xarray.Dataset
-    nulls : sequence of Null or SurrogateNull
+    nulls : sequence of RepairedNull or SurrogateNull
         One for each of `reals`, of one kind, drawn with the same seed and number of draws.
     correct, tail, alpha
         As `test`.
@@ -160,7 +160,7 @@ def _draws(null: AnyNull, test: TestSettings) -> NullDraws:
     return draws_of_repairing(null, test)
 
 
-def draws_of_repairing(null: Null, test: TestSettings) -> NullDraws:
+def draws_of_repairing(null: RepairedNull, test: TestSettings) -> NullDraws:
     """The draws of a re-pairing null, as a result keeps them."""
     return NullDraws.of(null_hypothesis(null.kind, null.design.roles), null.draws, test)
 
@@ -217,9 +217,9 @@ def refuse_or_warn(caution: str, correct: Sequence[str] | None, *others: str, st
         warnings.warn(sentence, RuntimeWarning, stacklevel=stacklevel)
 
 
-def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[Null], list[SurrogateNull]]:
+def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[RepairedNull], list[SurrogateNull]]:
     """Features that are corrected together, and the nulls by their type, of which there is one."""
-    repairings = [null for null in nulls if isinstance(null, Null)]
+    repairings = [null for null in nulls if isinstance(null, RepairedNull)]
     surrogates = [null for null in nulls if isinstance(null, SurrogateNull)]
     if repairings and surrogates:
         raise PlanError("re-pairings and surrogates are tested apart: give nulls of one kind")
@@ -272,7 +272,7 @@ def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
 
 def _repaired(
     reals: Sequence[xr.Dataset],
-    nulls: Sequence[Null],
+    nulls: Sequence[RepairedNull],
     record: Record,
 ) -> list[Result]:
     joint = _joint(nulls)
@@ -334,7 +334,7 @@ def _spans_of(real: xr.Dataset) -> list[list[tuple[float, float]]]:
     return [[(float(start), float(stop)) for start, stop in stored.get(str(name), [])] for name in real["epoch"].values]
 
 
-def _joint(nulls: Sequence[Null]) -> Null:
+def _joint(nulls: Sequence[RepairedNull]) -> RepairedNull:
     """All features of several nulls that share their draws."""
     first = nulls[0]
     for other in nulls[1:]:
@@ -360,7 +360,7 @@ def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice
     return {name: values[parts.get(name, features)] for name, values in found.items()}
 
 
-def _against_partners(real: xr.Dataset, null: Null) -> Arrays:
+def _against_partners(real: xr.Dataset, null: RepairedNull) -> Arrays:
     """Each dyad row against its own re-paired partners: [dyad, feature]."""
     summary = dyad_summary(null)
     labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]

@@ -17,7 +17,7 @@ from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_p
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import null_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
@@ -283,7 +283,7 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _about(null: Null | SurrogateNull, test: TestSettings) -> dict[str, Any]:
+def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, Any]:
     """How a null was drawn; the same for all runs of its kind."""
     hypothesis = null_hypothesis(null.kind)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
@@ -294,7 +294,7 @@ def _about(null: Null | SurrogateNull, test: TestSettings) -> dict[str, Any]:
     return words | drawn | {"min_p": test.min_p(drawn["n_draws"] + 1)}
 
 
-def _pooled(study: Study, null: Null | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:
+def _pooled(study: Study, null: RepairedNull | SurrogateNull, n_epochs: int, n_bands: int) -> tuple[Floats, Integers]:
     """Pooled statistic of each draw [draw, epoch x band], draw 0 the observed one, and dyads behind each [.]."""
     if isinstance(null, SurrogateNull):
         return null.pooled.astype(np.float64), _dyads_of_rows(study, null)

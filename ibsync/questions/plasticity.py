@@ -22,7 +22,7 @@ from ..inference.slopes import GroupDifference, MeanSlope, slopes
 from ..nulls.draws import D, Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
@@ -82,7 +82,7 @@ def plasticity(
     time: str | Mapping[str, float] = "session",
     *,
     kind: Kind = "sign_flip",
-    null: Null | None = None,
+    null: RepairedNull | None = None,
     between: str | tuple[str, str] | None = None,
     block: str | None = "person",
     n: int = 10_000,
@@ -110,7 +110,7 @@ def plasticity(
     kind : {"sign_flip", "session_order"}
         What is exchanged within a dyad: the sign of its slope, or the order of its sessions. The second tests that *no*
         dyad changes, and rejects too often where dyads change in different directions.
-    null : Null, optional
+    null : RepairedNull, optional
         Re-pairing null of the same study and spec, from `Study.null`. Then partners are exchanged, one exchange for all
         sessions: is the change specific to real partners? Raw values are compared, of real and re-paired alike.
     between : "group" or (group, group), optional
@@ -226,10 +226,10 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
     return f"{null.not_excluded}, {more.get(taken_off, specific)}"
 
 
-def _check_words(kind: str, null: Null | None, between: object) -> None:
+def _check_words(kind: str, null: RepairedNull | None, between: object) -> None:
     if kind not in get_args(Kind):
         raise PlanError(f"kind={kind!r} is unknown; valid are {', '.join(map(repr, get_args(Kind)))}")
-    if null is not None and not isinstance(null, Null):
+    if null is not None and not isinstance(null, RepairedNull):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
     named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]
     named += ["kind='session_order'"] * (kind == "session_order")
@@ -414,7 +414,7 @@ def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked:
     return _Plan(found, NullDraws.of(null, test.draws, asked), run, caution)
 
 
-def _exchange_partners(source: Source, null: Null, dyads: Dyads, asked: TestSettings) -> _Plan:
+def _exchange_partners(source: Source, null: RepairedNull, dyads: Dyads, asked: TestSettings) -> _Plan:
     require_match(source.dataset, null)
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
@@ -427,7 +427,7 @@ def _exchange_partners(source: Source, null: Null, dyads: Dyads, asked: TestSett
     return _Plan(rows["statistic"], drawn, run, caution, of_rows=of_rows, of_sessions=measured)
 
 
-def _values_in(null: Null, dyads: Dyads) -> list[Floats]:
+def _values_in(null: RepairedNull, dyads: Dyads) -> list[Floats]:
     """What the null holds of each real dyad in its sessions, in the order of time: float64 [session, feature]."""
     labels = _occasions(dyads.source)
     found = []
@@ -443,7 +443,7 @@ def _occasions(source: Source) -> list[str]:
     return [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
 
 
-def _slopes_of_pairs(null: Null, dyads: Dyads) -> Null:
+def _slopes_of_pairs(null: RepairedNull, dyads: Dyads) -> RepairedNull:
     """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
     chosen, labels = _only(null, dyads.names), _occasions(dyads.source)
     when = {
@@ -463,7 +463,7 @@ def _slopes_of_pairs(null: Null, dyads: Dyads) -> Null:
     return replace(chosen, pair_values=out, sessions=("slope",))
 
 
-def _only(null: Null, names: Sequence[str]) -> Null:
+def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:
     """The null of some of its dyads."""
     design = null.design
     keep = [row for row, name in enumerate(design.dyads) if name in names]

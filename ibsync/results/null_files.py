@@ -16,7 +16,7 @@ from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
 from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.rematching import Matchings
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
 from .netcdf import encode_attrs, load_datasets, save_dataset
@@ -31,13 +31,13 @@ _FEATURE_COUNTS = {
 }
 
 
-def save_null(null: Null | SurrogateNull, path: str | os.PathLike[str]) -> Path:
+def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) -> Path:
     """
     Write a null distribution, finished or not, to a netCDF-4 file: whole or not at all.
 
     Parameters
     ----------
-    null : Null or SurrogateNull
+    null : RepairedNull or SurrogateNull
         From `Study.null`.
     path : str or path-like
         The file; replaced if it exists.
@@ -47,10 +47,10 @@ def save_null(null: Null | SurrogateNull, path: str | os.PathLike[str]) -> Path:
     pathlib.Path
         The file that was written.
     """
-    return save_dataset(_repairing_dataset(null) if isinstance(null, Null) else _surrogate_dataset(null), path)
+    return save_dataset(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null), path)
 
 
-def load_null(path: str | os.PathLike[str]) -> Null | SurrogateNull:
+def load_null(path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
     """
     Read a null distribution that `save_null` wrote, or the checkpoint of one.
 
@@ -60,7 +60,7 @@ def load_null(path: str | os.PathLike[str]) -> Null | SurrogateNull:
 
     Returns
     -------
-    Null or SurrogateNull
+    RepairedNull or SurrogateNull
 
     Raises
     ------
@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _repairing_dataset(null: Null) -> xr.Dataset:
+def _repairing_dataset(null: RepairedNull) -> xr.Dataset:
     import xarray as xr
 
     design, draws = null.design, null.draws
@@ -142,12 +142,12 @@ def _repairing_dataset(null: Null) -> xr.Dataset:
     return xr.Dataset(variables, attrs=_head(words, null.attrs))
 
 
-def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> Null:
+def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> RepairedNull:
     kind = Matchings if words.get("roles") == Matchings.roles else Repairing
     design = kind(*(tuple(words[name]) for name in ("dyads", "persons_a", "persons_b", "strata")))
     draws = Draws(design, words["n"], words["seed"], words["exact"])
     valid = dataset["valid_fraction"].to_numpy() if "valid_fraction" in dataset else None
-    return Null(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)
+    return RepairedNull(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)
 
 
 def _surrogate_dataset(null: SurrogateNull) -> xr.Dataset:

@@ -16,7 +16,7 @@ from ..inference.repaired_test import repair_test
 from ..inference.settings import TestSettings
 from ..nulls.draws import Draws
 from ..nulls.random_streams import entity_id
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
@@ -126,7 +126,7 @@ class RepairedStudies:
         n = self._design.n_draws
         return Draws.plan(design, n, drawn_seed(self._design.seed, simulation), list_up_to=n)
 
-    def _halved(self, simulation: int) -> Null:
+    def _halved(self, simulation: int) -> RepairedNull:
         """A study of the first persons of one half and the second persons of the other."""
         first: list[int] = []
         second: list[int] = []
@@ -141,7 +141,7 @@ class RepairedStudies:
         people = [whole.persons_a[i] for i in first], [whole.persons_b[j] for j in second]
         design = Repairing.of(place, *people, {"block": labels})
         values = self.null.pair_values[:, first][:, :, second]
-        return Null(values, self._draws(design, simulation), self.null.sessions)
+        return RepairedNull(values, self._draws(design, simulation), self.null.sessions)
 
     def _coupled(self, simulation: int, coupling: float) -> PseudoStudy:
         """A study of as many dyads, whose second persons were exchanged and then coupled with the first."""
@@ -248,13 +248,13 @@ def _check_blocks(study: Study, design: Design) -> None:
         )
 
 
-def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = False) -> Null:
+def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = False) -> RepairedNull:
     """Values of everybody with everybody."""
     null = study.null(
         design.spec, kind="repair", n=design.n_draws, within=design.within, seed=design.seed, signal=design.signal,
         pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, progress=progress,
     )  # fmt: skip
-    assert isinstance(null, Null)
+    assert isinstance(null, RepairedNull)
     return null
 
 
@@ -291,7 +291,7 @@ def rank_of(p: Floats, n_draws: int) -> int:
     return round(float(np.nanmin(p)) * (n_draws + 1)) - 1
 
 
-def _family_wise(null: Null) -> Floats:
+def _family_wise(null: RepairedNull) -> Floats:
     p = np.asarray(repair_test(null, _LARGEST, workers=1)["p_max_single"])
     if np.isnan(p).all():
         raise InputError("no feature of the study has a value: see ibsync check")

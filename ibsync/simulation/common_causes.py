@@ -17,7 +17,7 @@ from ..inference.p_values import p_value
 from ..inference.repaired_test import repair_test
 from ..inference.settings import TestSettings
 from ..nulls.random_streams import Purpose, entity_id, integers, permutations, purpose_word, stream
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..recordings.recording import DyadRow
 from ..study.rows import Occasion, occasions_of, signals_of
 from ..study.study import Study
@@ -113,7 +113,7 @@ def _level(x: NDArray[np.floating]) -> Floats:
     return np.asarray(x - line)
 
 
-def group_difference(null: Null, groups: Mapping[str, str], seed: int) -> float:
+def group_difference(null: RepairedNull, groups: Mapping[str, str], seed: int) -> float:
     """
     P of the hypothesis that people who never met are as coherent across groups as within.
 
@@ -179,7 +179,7 @@ def shared_physiology(
     null = PseudoStudy.of(study, rows).null(
         spec, kind="repair", n=N_DRAWS, within=within, seed=seed, epochs=epochs, backend=backend
     )
-    assert isinstance(null, Null)
+    assert isinstance(null, RepairedNull)
     return float(np.nanmin(repair_test(null, TestSettings(tail="greater", correct=("max",)))["p_max_single"]))
 
 

@@ -21,7 +21,7 @@ from ..coupling.wavelet_coherence import Coherence
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
-from ..nulls.repaired_null import Null
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail, check_tail
@@ -214,7 +214,7 @@ class Study(StudyFile):
         backend: str = "auto",
         executor: Executor | None = None,
         progress: bool = False,
-    ) -> Null | SurrogateNull:
+    ) -> RepairedNull | SurrogateNull:
         """Null distribution of the coherence of partners, named by what is exchanged or replaced.
 
         Parameters
@@ -261,7 +261,7 @@ class Study(StudyFile):
 
         Returns
         -------
-        Null or SurrogateNull
+        RepairedNull or SurrogateNull
             SurrogateNull for all kinds but "repair".
 
         Raises
@@ -331,7 +331,7 @@ class Study(StudyFile):
     def _repairing(
         self, spec: WTC, n: int, *, within: Sequence[str], roles: str, seed: int, signal: str, pairs: Pairs,
         epochs: EpochWords, length: str, measure: str, backend: str, executor: Executor | None, progress: bool,
-    ) -> Null:  # fmt: skip
+    ) -> RepairedNull:  # fmt: skip
         rows = self._rows()
         draws = plan_draws(rows, within, n, seed, roles)
         design = draws.design
@@ -360,7 +360,7 @@ class Study(StudyFile):
         attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})
         if roles != "fixed":
             attrs["roles"] = roles
-        return Null(values, draws, tuple(o.label for o in occasions), "repair", attrs)
+        return RepairedNull(values, draws, tuple(o.label for o in occasions), "repair", attrs)
 
     def _rows(self) -> tuple[DyadRow, ...]:
         if not self.dyads:

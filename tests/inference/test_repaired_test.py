@@ -15,7 +15,7 @@ from ibsync.inference.p_values import CORRECTIONS, adjust_fdr, clopper_pearson, 
 from ibsync.inference.repaired_test import RepairedMean, dyad_summary
 from ibsync.inference.settings import TestSettings as Settings
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 
 PER_FEATURE = (
@@ -38,7 +38,9 @@ PER_FEATURE = (
 def null_of(values, strata=None, n=200, seed=1, dyads=None, **options):
     dyads = dyads or [f"d{row:02d}" for row in range(values.shape[1])]
     design = Repairing.of(dyads, [f"{d}-a" for d in dyads], [f"{d}-b" for d in dyads], strata)
-    return Null(values, Draws.plan(design, n, seed, **options), tuple(f"s{number}" for number in range(len(values))))
+    return RepairedNull(
+        values, Draws.plan(design, n, seed, **options), tuple(f"s{number}" for number in range(len(values)))
+    )
 
 
 def random_values(n_dyads, n_features, *, n_sessions=1, gain=0.0, seed=0):
@@ -162,7 +164,7 @@ def test_monte_carlo_agrees_with_the_exact_test():
     values = random_values(6, 20, gain=0.03, seed=8)
     exact = repair_test(null_of(values))
     null = null_of(values)
-    drawn = repair_test(Null(values, Draws(null.design, 20_000, 3, exact=False), ("s0",)))
+    drawn = repair_test(RepairedNull(values, Draws(null.design, 20_000, 3, exact=False), ("s0",)))
     error = np.sqrt(exact["p"] * (1 - exact["p"]) / 20_000)
     assert (np.abs(drawn["p"] - exact["p"]) < 4.5 * error + 1 / 20_000).all()
     assert exact["p"].min() < 0.1

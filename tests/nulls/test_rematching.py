@@ -21,7 +21,7 @@ from ibsync.inference.repaired_test import dyad_summary
 from ibsync.inference.settings import TestSettings as Settings
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.rematching import Matchings
-from ibsync.nulls.repaired_null import Null, group_means, group_moments
+from ibsync.nulls.repaired_null import RepairedNull, group_means, group_moments
 from ibsync.recordings.recording import DyadRow, Recording
 from ibsync.recordings.study_file import write_study
 
@@ -66,7 +66,7 @@ def random_values(n_dyads, n_features, *, n_sessions=1, gain=0.0, seed=0):
 
 def null_of(values, design=None, n=200, seed=1, **options):
     draws = Draws.plan(design or design_of(values.shape[1] // 2), n, seed, **options)
-    return Null(values, draws, tuple(f"s{number}" for number in range(len(values))))
+    return RepairedNull(values, draws, tuple(f"s{number}" for number in range(len(values))))
 
 
 def mean_by_definition(values, matching):
@@ -176,7 +176,7 @@ def test_designs_that_cannot_be_matched_are_refused():
     with pytest.raises(PlanError, match="'x' is in dyads 'd1', 'd2'"):
         Matchings.of(["d1", "d2"], ["x", "y"], ["p", "x"])
     with pytest.raises(PlanError, match=r"\(1, 6, 6\)"):
-        Null(np.zeros((1, 3, 3, 4)), Draws.plan(design_of(3), 9, 0), ("s0",))
+        RepairedNull(np.zeros((1, 3, 3, 4)), Draws.plan(design_of(3), 9, 0), ("s0",))
 
 
 def test_a_shortfall_counts_matchings():
@@ -304,7 +304,7 @@ def test_under_the_hypothesis_the_test_keeps_its_level():
         person = random.normal(size=(8, 3))
         noise = random.normal(size=(1, 8, 8, 3))
         values = symmetric(noise + 0.8 * random.normal(size=(1, 8, 8, 1))) + person[:, None] + person
-        found.append([repair_test(Null(values, draws, ("s",)), workers=1)[name] for name in ("p", "p_max")])
+        found.append([repair_test(RepairedNull(values, draws, ("s",)), workers=1)[name] for name in ("p", "p_max")])
     p, p_max = np.array(found).transpose(1, 0, 2)
     low, high = binom.interval(0.999, 400, 5 / 105)  # 5 of 105 is the largest level below 0.05
     assert all(low <= count <= high for count in (p <= 0.05).sum(axis=0))

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ibsync.errors import PlanError
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.random_streams import Purpose
-from ibsync.nulls.repaired_null import Null, PairSums, group_means, group_moments, sum_pairs
+from ibsync.nulls.repaired_null import PairSums, RepairedNull, group_means, group_moments, sum_pairs
 from ibsync.nulls.repairing import Repairing, doubly_centred
 
 
@@ -21,7 +21,7 @@ def design_of(n, strata=None, names=None):
 def null_of(values, design=None, n=200, seed=1, **options):
     design = design or design_of(values.shape[1])
     draws = Draws.plan(design, n, seed, **options)
-    return Null(values, draws, tuple(f"s{number}" for number in range(len(values))))
+    return RepairedNull(values, draws, tuple(f"s{number}" for number in range(len(values))))
 
 
 def group_mean_by_definition(values, partners):
@@ -148,7 +148,7 @@ def test_a_silly_number_of_draws_is_refused(n):
 
 def test_pair_values_of_a_wrong_shape_are_refused():
     with pytest.raises(PlanError, match=r"\(1, 3, 3\)"):
-        Null(np.zeros((1, 2, 3, 4)), Draws.plan(design_of(3), 9, 0), ("s0",))
+        RepairedNull(np.zeros((1, 2, 3, 4)), Draws.plan(design_of(3), 9, 0), ("s0",))
 
 
 def test_one_permutation_serves_all_sessions_and_features():

@@ -10,7 +10,7 @@ from permuted import sign_flip_test
 import ibsync
 from ibsync.errors import PlanError
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.questions.contrast import contrast, weights_in_words
 
@@ -38,7 +38,9 @@ def null_of(real, n_dyads, n_sessions=1, **options):
     dyads = [f"dyad{d + 1:02d}" for d in range(n_dyads)]
     design = Repairing.of(dyads, [d + "-a" for d in dyads], [d + "-b" for d in dyads])
     sessions = tuple(f"ses-{s + 1} / talk" for s in range(n_sessions))
-    return Null(values.reshape(*values.shape[:3], -1), Draws.plan(design, 500, 3), sessions, "repair", dict(real.attrs))
+    return RepairedNull(
+        values.reshape(*values.shape[:3], -1), Draws.plan(design, 500, 3), sessions, "repair", dict(real.attrs)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from ibsync.commands.plan_reader import read
 from ibsync.errors import InputError, PlanError
 from ibsync.inference.joint_test import joint_test, pooled_draws, pooled_pairs
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.questions import multiverse as multiverses
 from ibsync.results.multiverse_result import CHOICES, NUMBERS, Multiverse
@@ -171,7 +171,7 @@ def random_null(rng, n_dyads, n_specs, n_pairs):
     labels = [f"d{k}" for k in range(n_dyads)]
     design = Repairing.of(labels, [f"{d}a" for d in labels], [f"{d}b" for d in labels])
     values = 0.3 + 0.02 * (shared[None] + own)
-    return Null(values.astype(np.float32), Draws.plan(design, 100, 0), ("1",))
+    return RepairedNull(values.astype(np.float32), Draws.plan(design, 100, 0), ("1",))
 
 
 def test_pooled_draws_equal_a_loop_over_permutations():

@@ -17,7 +17,7 @@ from ibsync.inference.slopes import GroupDifference, MeanSlope, slopes
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.relabelling import GroupLabels, SessionOrders
 from ibsync.nulls.rematching import Matchings
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.questions.plasticity import plasticity
 
@@ -27,7 +27,7 @@ def null_of(pairs, real, *, roles=Repairing, n=500, seed=3):
     names = list(dict.fromkeys(real["dyad"].values.tolist()))
     design = roles.of(names, [d + "-a" for d in names], [d + "-b" for d in names])
     sessions = tuple(f"ses-{s + 1:02d} / talk" for s in range(len(pairs)))
-    return Null(pairs, Draws.plan(design, n, seed), sessions, "repair", dict(real.attrs))
+    return RepairedNull(pairs, Draws.plan(design, n, seed), sessions, "repair", dict(real.attrs))
 
 
 # --- slopes -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import ibsync as ibs
 from ibsync import plot
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.rematching import Matchings
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.results.result import Result
 from ibsync.study.rows import labels_of
@@ -292,7 +292,7 @@ def pairs_null(design, n_sessions=2):
     if design.roles == "interchangeable":
         values = (values + values.swapaxes(1, 2)) / 2
     labels = labels_of([], ["talk", "rest"], ["a1", "a2"], ["b1"], ["slow", "task"])
-    return Null(values, Draws.plan(design, 5, 1), ("1", "2"), "repair", {"labels": labels})
+    return RepairedNull(values, Draws.plan(design, 5, 1), ("1", "2"), "repair", {"labels": labels})
 
 
 def people(n):
@@ -368,8 +368,8 @@ def test_results_of_another_kind_and_unknown_features_are_refused(growth, relate
     plan_refusal(lambda: plot.growth(old), "values of single sessions")
     plan_refusal(lambda: plot.partners(tested.dataset.drop_vars("person_a")), "person_a")
     bare = pairs_null(Repairing.of(*people(3)))
-    plan_refusal(lambda: plot.partners(Null(bare.pair_values, bare.draws, bare.sessions)), "does not name")
-    plan_refusal(lambda: plot.growth(bare), "a Null cannot be drawn here")
+    plan_refusal(lambda: plot.partners(RepairedNull(bare.pair_values, bare.draws, bare.sessions)), "does not name")
+    plan_refusal(lambda: plot.growth(bare), "a RepairedNull cannot be drawn here")
 
 
 def test_saved_results_are_drawn_alike(ax, growth, tmp_path):

@@ -15,7 +15,7 @@ from ibsync.commands.cli import main
 from ibsync.coupling.spec import WTC, Band
 from ibsync.errors import InputError, PlanError
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import Null
+from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.recordings.study_file import write_study
 from ibsync.results.calibration_result import Calibration
@@ -287,7 +287,7 @@ def test_bursts_of_a_recording_that_is_too_short_are_not_judged(study):
     assert common_bursts(study, {"slow": Band(0.02, 0.03)}, "hbo", 0) == {}
 
 
-def paired_values(shift: float, n: int = 8) -> tuple[Null, dict[str, str]]:
+def paired_values(shift: float, n: int = 8) -> tuple[RepairedNull, dict[str, str]]:
     """Values of people of two groups; those of one group are larger by `shift` where they never met."""
     label = np.arange(n) % 2
     values = (
@@ -296,7 +296,7 @@ def paired_values(shift: float, n: int = 8) -> tuple[Null, dict[str, str]]:
     values[0, :, :, 2] = np.nan
     names = [f"d{k}" for k in range(n)]
     repairing = Repairing.of(names, [f"a{k}" for k in range(n)], [f"b{k}" for k in range(n)])
-    return Null(values, Draws.plan(repairing, 99, 0), ("1",)), dict(zip(names, map(str, label), strict=True))
+    return RepairedNull(values, Draws.plan(repairing, 99, 0), ("1",)), dict(zip(names, map(str, label), strict=True))
 
 
 def test_groups_that_are_not_exchangeable_are_noticed():

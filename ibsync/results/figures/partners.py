@@ -10,7 +10,7 @@ import numpy as np
 
 from ...coupling.measures import measure_in
 from ...errors import PlanError
-from ...nulls.repaired_null import Null
+from ...nulls.repaired_null import RepairedNull
 from ..layout import FEATURE, tested_values
 from ..wording import value_in_words
 from .drawing import (
@@ -38,7 +38,7 @@ _MOST_PEOPLE = 40
 
 
 def partners(
-    source: Result | xr.Dataset | Null,
+    source: Result | xr.Dataset | RepairedNull,
     ax: Axes | None = None,
     *,
     epoch: int | str = 0,
@@ -50,7 +50,7 @@ def partners(
 
     Parameters
     ----------
-    source : Result, xarray.Dataset or Null
+    source : Result, xarray.Dataset or RepairedNull
         A result or real synchrony, which fills the cells of its dyads; or a re-pairing null of `Study.null`, which
         fills those of all pairs that may be exchanged.
     ax : matplotlib.axes.Axes, optional
@@ -73,7 +73,7 @@ def partners(
     """
     table = (
         _of_null(source, epoch, band, pair)
-        if isinstance(source, Null)
+        if isinstance(source, RepairedNull)
         else _of_rows(whole_result(source), epoch, band, pair)
     )
     ax = ax if ax is not None else new_axes(5.6, 4.8)
@@ -132,7 +132,7 @@ def _of_rows(result: Result, epoch: int | str, band: int | str, pair: tuple[str,
     return _Table(first, second, values, real, value_in_words(ds), ds)
 
 
-def _of_null(null: Null, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
+def _of_null(null: RepairedNull, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
     """All pairs that may be exchanged."""
     pairs = _labelled(null)
     cells = pairs.isel(place_of(pairs.to_dataset(name="pairs"), epoch, band, pair))
@@ -150,7 +150,7 @@ def _of_null(null: Null, epoch: int | str, band: int | str, pair: tuple[str, str
     return _Table(first, second, values, real, measure_in(null.attrs).words, pairs.to_dataset(name="pairs"))
 
 
-def _labelled(null: Null) -> xr.DataArray:
+def _labelled(null: RepairedNull) -> xr.DataArray:
     """The pair values by the names of their axes."""
     import xarray as xr
 
