@@ -234,20 +234,10 @@ def clusters(statistic: Floats, graph: "csr_array[Any]", threshold: float) -> tu
 
 def largest(positive: Floats, negative: Floats, tail: Tail) -> Floats:
     """
-    What a draw puts up against an observed cluster: the largest mass of the tested sign, or of either sign.
+    What a draw puts up against an observed cluster [...]: the largest mass of the tested sign, or of either sign.
 
     For two-sided the larger of both; taking the signed maximum would forget the negative clusters of every draw that
-    holds a positive one, and reject twice too often.
-
-    Parameters
-    ----------
-    positive, negative : float64 [...]
-        As `cluster_masses` returns them.
-    tail : {"greater", "less", "two-sided"}
-
-    Returns
-    -------
-    float64 [...]
+    holds a positive one, and reject twice too often. Both are positive numbers, as `cluster_masses` returns them.
     """
     if tail == "two-sided":
         return np.maximum(positive, negative)

@@ -68,42 +68,18 @@ SINGLE_FEATURE = tuple(name for name, correction in CORRECTIONS.items() if not c
 
 def p_value(exceedances: Integers, n_draws: int | Integers) -> Floats:
     """
-    Monte Carlo p-value (b + 1) / (m + 1), never 0 as the real pairing is a draw too (Phipson and Smyth 2010).
+    Monte Carlo p-value (b + 1) / (m + 1), never 0 as the observed draw is one too (Phipson and Smyth 2010).
 
-    With every element of the group listed this is the exact p, b counting the elements other than the real one.
-
-    Parameters
-    ----------
-    exceedances : int64 [...]
-        Draws b that reach the observed statistic; negative where nothing was tested.
-    n_draws : int or int64 [...]
-        Draws m beside the real one.
-
-    Returns
-    -------
-    float64 [...]
-        NaN where nothing was tested.
+    With every exchange listed this is the exact p. Both [...], b negative where nothing was tested, which gives NaN.
     """
     return np.where(exceedances >= 0, (exceedances + 1) / (n_draws + 1), np.nan)
 
 
 def clopper_pearson(exceedances: Integers, n_draws: int | Integers, *, level: float = 0.95) -> tuple[Floats, Floats]:
     """
-    Clopper-Pearson limits of the probability that a draw reaches the observed statistic.
+    Clopper-Pearson limits (low, high) of the probability that a draw reaches the observed statistic.
 
-    Parameters
-    ----------
-    exceedances : int64 [...]
-        Draws that did; negative where nothing was tested.
-    n_draws : int or int64 [...]
-        Draws in all.
-    level : float
-        Coverage of the interval.
-
-    Returns
-    -------
-    low, high : float64 [...]
-        NaN where nothing was tested.
+    Of exceedances among `n_draws`, int64 [...] each, negative where nothing was tested, which gives NaN.
     """
     from scipy.special import betaincinv
 
@@ -117,18 +93,9 @@ def clopper_pearson(exceedances: Integers, n_draws: int | Integers, *, level: fl
 
 def adjust_fdr(p: Floats, method: Literal["bh", "by"] = "bh") -> Floats:
     """
-    p-values adjusted for the false discovery rate over all features that were tested.
+    p-values [...] adjusted for the false discovery rate over all features that were tested; NaN stays NaN.
 
-    Parameters
-    ----------
-    p : float64 [...]
-        NaN is left out of the count and stays NaN.
-    method : {"bh", "by"}
-        Benjamini-Hochberg (valid under positive dependence) or Benjamini-Yekutieli (under any).
-
-    Returns
-    -------
-    float64 [...]
+    "bh" is Benjamini and Hochberg's (valid under positive dependence), "by" Benjamini and Yekutieli's (under any).
     """
     from scipy.stats import false_discovery_control
 
@@ -140,37 +107,13 @@ def adjust_fdr(p: Floats, method: Literal["bh", "by"] = "bh") -> Floats:
 
 
 def single_step_p(statistic: Floats, null_max: Floats, tolerance: Floats) -> Floats:
-    """
-    Family-wise p-value of each feature against the largest statistic of each draw, in a single step.
-
-    Parameters
-    ----------
-    statistic, tolerance : float64 [feature]
-        Observed statistic on the scale of the maxima, and its tie tolerance.
-    null_max : float64 [draw]
-
-    Returns
-    -------
-    float64 [feature]
-    """
+    """Family-wise p [feature] against the largest statistic of each draw [draw], in a single step."""
     reached = len(null_max) - np.searchsorted(np.sort(null_max), statistic - tolerance, side="left")
     return np.where(np.isfinite(statistic), p_value(reached, len(null_max)), np.nan)
 
 
 def step_down_p(counts: Integers, n_draws: int) -> Floats:
-    """
-    Family-wise p-value of the step-down maximum statistic, monotone from the largest statistic to the smallest.
-
-    Parameters
-    ----------
-    counts : int64 [feature]
-        From `accumulate.StepDown`, features ascending by their observed statistic.
-    n_draws : int
-
-    Returns
-    -------
-    float64 [feature]
-    """
+    """Step-down family-wise p from `counts.StepDown`, features ascending, monotone: float64 [feature]."""
     falling = p_value(counts, n_draws)[::-1]
     return np.maximum.accumulate(falling)[::-1]
 

@@ -140,22 +140,10 @@ class Matchings(Repairing):
 
     def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
         """
-        Random matchings: the people of each block in random order, taken two by two.
+        Random matchings, int32 [draw, person]: the people of each block in random order, taken two by two.
 
         Before that they stand in the order of their labels, whoever is with whom, so that a draw knows neither the
         real pairing nor who is called first.
-
-        Parameters
-        ----------
-        k : int64 [draw]
-            Draw numbers; 0 is the real pairing.
-        seed : int
-        purpose : Purpose
-
-        Returns
-        -------
-        int32 [draw, person]
-            Partner of each.
         """
         labels = (*self.persons_a, *self.persons_b)
         partners = np.empty((k.size, self.n_people), dtype=np.int32)
@@ -168,20 +156,10 @@ class Matchings(Repairing):
 
     def listed(self, k: Integers) -> Indices:
         """
-        Matchings by their number, the last block turning fastest.
+        Matchings by their number, int32 [draw, person]; the last block turns fastest.
 
         Within a block the first of `people` who is still alone is given each of the others in turn; of these choices
         the last turns fastest.
-
-        Parameters
-        ----------
-        k : int64 [draw]
-            Numbers, 0 to `n_ways` - 1; 0 is the real pairing.
-
-        Returns
-        -------
-        int32 [draw, person]
-            Partner of each.
         """
         partners = np.empty((k.size, self.n_people), dtype=np.int32)
         for block, rank in zip(self.people, self._ranks(k), strict=True):

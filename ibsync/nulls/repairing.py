@@ -186,21 +186,7 @@ class Repairing:
         return found
 
     def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
-        """
-        Random re-pairings: one independent permutation per block, from the stream that bears the block's label.
-
-        Parameters
-        ----------
-        k : int64 [draw]
-            Draw numbers; 0 is the real pairing.
-        seed : int
-        purpose : Purpose
-
-        Returns
-        -------
-        int32 [draw, person]
-            Partner of each.
-        """
+        """Random re-pairings, int32 [draw, person]: an independent permutation of each block, from its own stream."""
         partners = np.empty((k.size, len(self)), dtype=np.int32)
         for block, entity in zip(self.blocks, self.entities, strict=True):
             order = permutations(seed, k, len(block), entity=entity, purpose=purpose_word(purpose))
@@ -208,19 +194,7 @@ class Repairing:
         return partners
 
     def listed(self, k: Integers) -> Indices:
-        """
-        Re-pairings by their number in lexicographic order, the last block turning fastest.
-
-        Parameters
-        ----------
-        k : int64 [draw]
-            Numbers, 0 to `n_ways` - 1; 0 is the real pairing.
-
-        Returns
-        -------
-        int32 [draw, person]
-            Partner of each.
-        """
+        """Re-pairings in lexicographic order, int32 [draw, person]; the last block turns fastest."""
         partners = np.empty((k.size, len(self)), dtype=np.int32)
         for block, rank in zip(self.blocks, self._ranks(k), strict=True):
             partners[:, block] = block[permutations_of_rank(rank, len(block))]
