@@ -86,7 +86,7 @@ def parsed_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path of the plan") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not text; give a plan file, written in TOML and saved as UTF-8") from error
+        raise InputError(f"{path}: is not TOML, not even text; give the plan file, saved as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
 
