@@ -47,7 +47,9 @@ def usable_signals(
     for samples in signals.values():
         samples[np.isinf(samples)] = np.nan
     _leave_out_bad_segments(original, signals, say)
-    bad = {channel: "not in the file" for channel in channels if channel not in original.channels}
+    spellings = {channel.lower(): f", which has {channel}" for channel in original.channels}
+    missing = [channel for channel in channels if channel not in original.channels]
+    bad = {channel: f"not in the file{spellings.get(channel.lower(), '')}" for channel in missing}
     for signal, samples in signals.items():
         bad |= _unusable(original.channels, signal, samples)
     marker = (original.source.channels or original.path).name

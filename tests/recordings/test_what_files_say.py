@@ -165,6 +165,23 @@ def test_two_channels_of_one_name_in_fif_are_refused(folder, output):
     refused(folder, output, "ann_raw.fif", "Fz eeg stands twice", "'Fz_eeg'")
 
 
+def test_channels_of_fif_that_are_not_used_are_told(folder, output):
+    mne = pytest.importorskip("mne")
+    for k, name in enumerate(("ann", "bob")):
+        info = mne.create_info(["Cz", "ECG", "STI"], 100.0, ["eeg", "ecg", "stim"])
+        mne.io.RawArray(NOISE[k : k + 3], info, verbose="error").save(folder / f"{name}_raw.fif", verbose="error")
+    write_table(folder / "dyads.tsv", "dyad person_a person_b", "d ann bob")
+    _, notes = packed(folder, output)
+    assert notes == [f"not used: {name}: the channels of ecg, stim" for name in ("ann", "bob")]
+
+
+def test_a_channel_in_other_letters_is_named(folder, output):
+    couple(folder, samples=NOISE[:2], second=NOISE[2:], header="time,CZ eeg,Pz eeg")
+    csv_of(folder / "bob.csv", NOISE[2:], header="time,Cz eeg,Pz eeg")
+    _, notes = packed(folder, output)
+    assert "bad channels: ann: not in the file, which has CZ: Cz" in notes
+
+
 def test_one_spelling_of_channels():
     assert channel_and_signal("S1-D12 HbO") == ("S1_D12", "hbo")
     assert channel_and_signal(" Cz ") == ("Cz", "")

@@ -42,6 +42,7 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     chosen = choice.of(present, source.path)
     columns = [(name, channel_and_signal(name)[0], kind) for name, kind in kinds.items() if kind in chosen]
     rows = columns_by_channel(source, columns)
+    others = ", ".join(sorted(set(kinds.values()) - set(SIGNALS)))
     channels = tuple(dict.fromkeys(channel for _, channel, _ in columns))
     recording = one_person(
         source,
@@ -53,6 +54,7 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         unit="V" if chosen == ("eeg",) else "mol/L",
         stims=_annotations(raw),
         started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
+        notes=(("not used", f"the channels of {others}"),) if others else (),
         distances_mm=_distances_mm(raw, rows),
     )
     return [recording]
