@@ -17,7 +17,7 @@ _JITTER = 0.01
 _GAP = 1.5
 _STOP_FRACTION = 0.8
 _MOMENT = re.compile(
-    r"(\d{4})[-/.]?(\d\d?)[-/.]?(\d\d?)[T ]+(\d\d?):(\d\d)(?::(\d\d)(?P<fraction>\.\d+)?)?"
+    r"(\d{4})[-/.]?(\d\d?)[-/.]?(\d\d?)[T ]+(\d\d?):?(\d\d)(?::?(\d\d)(?P<fraction>\.\d+)?)?"
     r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|[+-]\d\d:?\d\d)?"
 )
 

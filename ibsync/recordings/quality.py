@@ -50,22 +50,24 @@ def usable_signals(
     spellings = {channel.lower(): f", which has {channel}" for channel in original.channels}
     missing = [channel for channel in channels if channel not in original.channels]
     bad = {channel: f"not in the file{spellings.get(channel.lower(), '')}" for channel in missing}
+    flat: dict[str, str] = {}
     for signal, samples in signals.items():
         bad |= _unusable(original.channels, signal, samples)
+        usable = [(k, name) for k, name in enumerate(original.channels) if name not in bad]
+        flat[signal] = _leave_out_flat(samples, usable, original.clock.sfreq)
+        bad |= {name: f"constant {signal} in every part" for k, name in usable if np.isnan(samples[k]).all()}
     marker = (original.source.channels or original.path).name
     bad |= {channel: f"marked bad in {marker}" for channel, _ in original.bad}
-    good = [k for k, channel in enumerate(original.channels) if channel not in bad]
+    good = [(k, name) for k, name in enumerate(original.channels) if name not in bad]
     _report_bad(original, bad, say)
     for signal, samples in signals.items():
-        names = [(k, original.channels[k]) for k in good]
-        flat = _leave_out_flat(samples, names, original.clock.sfreq)
-        if flat:
-            say("flat", original.id, f"{signal} stands still, taken as missing: {flat}")
-        lost = {name: int(np.isnan(samples[k]).sum()) for k, name in names}
+        if flat[signal]:
+            say("flat", original.id, f"{signal} stands still, taken as missing: {flat[signal]}")
+        lost = {name: int(np.isnan(samples[k]).sum()) for k, name in good}
         if any(lost.values()):
             counts = ", ".join(f"{name} {n}" for name, n in lost.items() if n)
             say("missing samples", original.id, f"{signal}: {counts} of {samples.shape[1]}")
-        offsets = _remove_large_offsets(samples, names)
+        offsets = _remove_large_offsets(samples, good)
         if offsets:
             say("offset", original.id, f"{signal} without its offset, to keep its digits in float32: {offsets}")
     return {signal: samples.astype(np.float32) for signal, samples in signals.items()}, bad

@@ -102,7 +102,7 @@ class Study(StudyFile):
         for occasion in occasions_of(self.dyads, "common"):
             lines += occasion.describe()
             try:
-                _require_bands(spec)
+                _require_spec(spec)
                 for rows, spans in by_epochs(occasion, epochs):
                     engine = Worker().engine(occasion.plan(spec, spans))
                     require_signal(self, rows, signal)
@@ -376,9 +376,13 @@ class Study(StudyFile):
 # --- before anything is computed --------------------------------------------------------------------------------------
 
 
-def _require_bands(spec: WTC) -> None:
+def _require_spec(spec: WTC) -> None:
     if not isinstance(spec, WTC):
         raise PlanError(f"spec is a {type(spec).__name__}; give one such as WTC(bands={{'task': (0.02, 0.1)}})")
+
+
+def _require_bands(spec: WTC) -> None:
+    _require_spec(spec)
     if not spec.bands:
         raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
 

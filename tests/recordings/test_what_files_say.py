@@ -331,7 +331,7 @@ def test_start_times_of_one_file(tmp_path, output, clocks, apart):
 
 
 def test_moments_of_many_spellings():
-    texts = ("2026-01-31 21:05:00.5", "2026/1/31T9:05:00.5 PM", "20260131 21:05:00.500")
+    texts = ("2026-01-31 21:05:00.5", "2026/1/31T9:05:00.5 PM", "20260131T210500.500")
     assert len({moment(text) for text in texts}) == 1
     ours, utc = moment("2026-01-31 21:05:00+0130"), moment("2026-01-31 19:35Z")
     assert ours == utc
@@ -443,6 +443,15 @@ def test_flat_stretches_are_missing_and_told(folder, output):
     study, notes = packed(folder, output)
     assert_array_equal(np.flatnonzero(np.isnan(study.signals("ann")[0])), range(40, 100))
     assert "flat: ann: hbo stands still, taken as missing: S1_D1 12 s from 8 s on" in notes
+
+
+def test_a_step_between_two_constants_is_no_signal(folder, output):
+    samples = NOISE[:2].copy()
+    samples[0] = np.where(TIMES < 30, 1.0, 2.0)
+    couple(folder, samples=samples, second=NOISE[2:])
+    study, notes = packed(folder, output)
+    assert study.recordings[0].bad_channels == ("S1_D1",)
+    assert "bad channels: ann: constant hbo in every part: S1_D1" in notes
 
 
 # --- the files themselves ---------------------------------------------------------------------------------------------

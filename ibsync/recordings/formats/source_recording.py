@@ -89,7 +89,7 @@ def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
     rows = [Event(*row) for row in read_bids_events(source)]
     if not rows:
         return stims
-    return tuple(sorted({*rows, *(mark for mark in stims if mark.is_bad)}, key=lambda event: event.onset))
+    return tuple(sorted([*rows, *(mark for mark in stims if mark.is_bad)], key=lambda event: event.onset))
 
 
 def clock_of(source: Source, times: NDArray[np.float64]) -> Clock:
@@ -131,6 +131,8 @@ def short_channels(marks: ChannelMarks, distances_mm: Mapping[str, float]) -> No
     """The note on channels that the BIDS table calls short, or whose optodes lie close together (0 is unknown)."""
     near = {name: f" ({mm:.3g} mm)" for name, mm in distances_mm.items() if 0 < mm < _SHORT_MM}
     names = [f"{name}{near.get(name, '')}" for name in dict.fromkeys([*marks.short, *near])]
+    if len(near) == len(distances_mm) > 1:
+        names = [f"all {len(near)} by their positions (check the unit of length)"]
     return (("short channels", f"{', '.join(names)}; these see more scalp than brain"),) if names else ()
 
 
