@@ -82,10 +82,12 @@ def read(path: str | Path, document: type[B]) -> B:
 def parsed_toml(path: Path) -> dict[str, Any]:
     """Content of a TOML file; what cannot be read or is not TOML is an InputError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path of the plan") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not TOML, not even text; give the plan file, saved as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
 
 

@@ -182,7 +182,7 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     PlanError
         If a band or an epoch does not fit the recording.
     """
-    if not (sfreq > 0 and math.isfinite(sfreq)):
+    if not (isinstance(sfreq, int | float | np.number) and 0 < sfreq < math.inf):
         raise PlanError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
     scales = textbook_scales(n_samples, spec.voices)
     first, stop = requested_rows(spec, scales, sfreq)

@@ -127,8 +127,8 @@ def stream(seed: int, draws: NDArray[np.integer], n_words: int, *, entity: int, 
 
 def split_seed(seed: int) -> tuple[int, int]:
     """Low and high 32-bit word of a seed; a seed outside 64 bits is refused."""
-    if not 0 <= seed < 1 << 64:
-        raise PlanError(f"seed {seed} is outside 0..2**64-1; choose a non-negative integer")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 64:
+        raise PlanError(f"seed {seed!r} is not one of 0..2**64-1; choose a non-negative integer")
     return seed & 0xFFFFFFFF, seed >> 32
 
 

@@ -247,6 +247,11 @@ def require_match(real: xr.Dataset, null: AnyNull) -> None:
     PlanError
         Naming what differs.
     """
+    if not hasattr(real, "data_vars") or not isinstance(null, AnyNull):
+        raise PlanError(
+            f"give what Study.synchrony returned and then a null of Study.null, not {type(real).__name__} and "
+            f"{type(null).__name__}"
+        )
     for name in _SAME:
         ours, theirs = real.attrs.get(name), null.attrs.get(name)
         if ours != theirs:

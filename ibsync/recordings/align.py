@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .clock import Clock, regrid
+from .clock import Clock, moment, regrid
 from .formats.source_recording import SourceRecording
 from .match_recordings import MatchedRow
 
 OnGap = Literal["error", "interpolate", "nan"]
 Say = Callable[[str, str, str], None]
+_SLOWEST_HZ = 0.1
+_USUAL_HZ = (1.0, 300.0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ def fit_recordings(rows: Sequence[MatchedRow], wish: Wish, say: Say) -> dict[str
 
 def _even_clock(recording: SourceRecording, wish: Wish) -> Clock:
     clock = recording.clock
+    if clock.sfreq < _SLOWEST_HZ:
+        raise InputError(
+            f"{recording.path}: {recording.id}: no recording has {clock.sfreq:.3g} Hz; give time in s (not ms) and "
+            "sfreq in Hz"
+        )
     if clock.irregular and wish.resample is None and wish.on_gap == "error":
         raise InputError(
             f"{recording.path}: {recording.id}: {clock.irregular}; keep the gap with on_gap='nan' "
@@ -145,39 +152,31 @@ def _late_starts(members: Mapping[str, SourceRecording], sfreq: float, say: Say)
     """Seconds that each recording runs before the last of them starts; zero where no clock is known to be shared."""
     begins = _begins_on_shared_clock(list(members.values()))
     if begins is None:
-        _report_unknown_clocks(members, say)
+        times = ", ".join(f"{name} {x.started or 'unknown'} + {x.clock.t0:g} s" for name, x in members.items())
+        say("start times", next(iter(members)), f"taken as started together, though the files say {times}")
         return dict.fromkeys(members, 0.0)
     starts = {name: max(begins) - begin for name, begin in zip(members, begins, strict=True)}
     return {name: start if start * sfreq > 0.5 else 0.0 for name, start in starts.items()}
 
 
 def _begins_on_shared_clock(recordings: Sequence[SourceRecording]) -> list[float] | None:
-    """First samples on one clock: that of the file they share, or of the same date and time in several files."""
-    origins = [recording.started for recording in recordings]
-    if len(set(origins)) == 1 and (origins[0] or _share_file(recordings)):
-        return [recording.clock.t0 for recording in recordings]
-    if _share_file(recordings):
-        return [recording.clock.t0 + _seconds(recording.started) for recording in recordings]
-    return None
+    """First samples on one clock, in s; None where the files show none.
 
-
-def _share_file(recordings: Sequence[SourceRecording]) -> bool:
-    return len({recording.path for recording in recordings}) == 1
-
-
-def _seconds(started: str) -> float:
-    """Seconds since 1970; zero for what is no date and time."""
-    try:
-        return datetime.fromisoformat(started.replace(" ", "T", 1)).timestamp()
-    except ValueError:
-        return 0.0
-
-
-def _report_unknown_clocks(members: Mapping[str, SourceRecording], say: Say) -> None:
-    origins = {recording.started for recording in members.values()}
-    if len(origins) > 1:
-        times = ", ".join(f"{name} {recording.started or 'unknown'}" for name, recording in members.items())
-        say("start times", next(iter(members)), f"taken as started together, though the files say {times}")
+    Recordings share a clock that name the same date and time of origin. Without any date they share one if their times
+    overlap. Of one file every recording does, whatever times of origin it names, as long as these can be read.
+    """
+    begins = [x.clock.t0 for x in recordings]
+    origins = {x.started for x in recordings}
+    moments = [moment(x.started) for x in recordings]
+    seconds = [(m if m.tzinfo else m.replace(tzinfo=UTC)).timestamp() for m in moments if m]
+    is_legible = len(seconds) == len(recordings) and len({m.tzinfo is None for m in moments if m}) == 1
+    is_one_file = len({x.path for x in recordings}) == 1
+    if len(origins) == 1 or (is_legible and len(set(seconds)) == 1):
+        overlap = max(begins) < min(x.clock.stop for x in recordings)
+        return begins if is_one_file or overlap or "" not in origins else None
+    return (
+        [begin + second for begin, second in zip(begins, seconds, strict=True)] if is_one_file and is_legible else None
+    )
 
 
 def _check_lengths(
@@ -188,8 +187,8 @@ def _check_lengths(
         late = abs(starts[row.a.id] - starts[row.b.id])
         if late:
             raise InputError(
-                f"{row.label}: {row.a.id} and {row.b.id} start {late:.6g} s apart; "
-                "cut them to the time they share with crop=True (--crop)"
+                f"{row.label}: {row.a.id} and {row.b.id} start {late:.6g} s apart by the times in their files; "
+                "cut them to the time they share with crop=True (--crop), or correct the times"
             )
         # Resampling rounds two equal durations to lengths that may differ by one.
         if abs(a.n_samples - b.n_samples) > (1 if is_resampled else 0):
@@ -202,6 +201,13 @@ def _check_lengths(
 
 def _report(recording: SourceRecording, fit: Fit, say: Say) -> None:
     clock = recording.clock
+    slowest, fastest = _USUAL_HZ
+    if clock.sfreq < slowest or (clock.sfreq > fastest and "eeg" not in recording.signal_names):
+        say(
+            "rate",
+            recording.id,
+            f"{clock.sfreq:.6g} Hz over {clock.stop - clock.t0:.6g} s; check the unit of its times",
+        )
     if fit.gaps:
         before = clock.irregular or f"{clock.sfreq:.6g} Hz"
         say("resampled", recording.id, f"{before} to an even {fit.sfreq:.6g} Hz ({fit.gaps} in gaps)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +16,10 @@ GapFill = Literal["interpolate", "nan"]
 _JITTER = 0.01
 _GAP = 1.5
 _STOP_FRACTION = 0.8
+_MOMENT = re.compile(
+    r"(\d{4})[-/.]?(\d\d?)[-/.]?(\d\d?)[T ]+(\d\d?):?(\d\d)(?::?(\d\d)(?P<fraction>\.\d+)?)?"
+    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|[+-]\d\d:?\d\d)?"
+)
 
 
 @dataclass(frozen=True)
@@ -84,20 +90,48 @@ def _irregularity(times: NDArray[np.float64], steps: NDArray[np.float64]) -> str
     """What keeps the times from being an even grid; empty if nothing does."""
     typical = float(np.median(steps))
     longest = int(steps.argmax())
+    rounding = _rounding(times, typical)
+    drift = float(np.abs(times - np.linspace(times[0], times[-1], times.size)).max())
+    if drift <= rounding:
+        return ""
     if steps[longest] > _GAP * typical:
         return f"a gap of {steps[longest]:.3g} s at {times[longest] - times[0]:.3f} s after the first sample"
-    # Times rounded to whole milliseconds step unevenly on a perfectly even clock.
-    rounding = 1.01e-3 if np.allclose(times * 1e3, np.round(times * 1e3), rtol=0, atol=1e-6) else 0.0
     jitter = float(np.abs(steps - typical).max())
     if jitter > max(_JITTER * typical, rounding):
         return f"uneven sampling, steps off by up to {100 * jitter / typical:.1f} %"
-    drift = float(np.abs(times - np.linspace(times[0], times[-1], times.size)).max())
     return f"a drifting clock, off by up to {drift:.3g} s" if drift > typical / 2 else ""
+
+
+def _rounding(times: NDArray[np.float64], typical: float) -> float:
+    """By how much times are rounded, with a margin: to few decimals or as float32. An even clock steps unevenly then.
+
+    Rounding to more than half a step would hide a lost sample and does not count.
+    """
+    units = [10.0**-k for k in range(1, 5) if np.allclose(times * 10**k, np.round(times * 10**k), rtol=0, atol=1e-6)]
+    if np.array_equal(times, times.astype(np.float32)):
+        units.append(2 * float(np.spacing(np.float32(np.abs(times).max()))))
+    return 1.01 * max((unit for unit in units if unit <= typical / 2), default=0.0)
 
 
 def _tidy(sfreq: float) -> float:
     """The rate without the rounding noise of the times (3.9062499999999964 is 3.90625 Hz)."""
     return float(f"{sfreq:.9g}")
+
+
+def moment(text: str) -> datetime | None:
+    """The date and time that a recorder wrote, such as "2026-01-31 9:05:00.5 PM" or with a "Z"; None if not legible."""
+    match = _MOMENT.fullmatch(text.strip())
+    if not match:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+    half, zone = (match["half"] or "").upper(), (match["zone"] or "").replace("Z", "+0000").replace(":", "")
+    hour = hour % 12 + 12 * (half == "PM") if half else hour
+    offset = timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])) if zone else None
+    try:
+        start = datetime(year, month, day, hour, minute, second, tzinfo=None if offset is None else timezone(offset))
+    except ValueError:
+        return None
+    return start + timedelta(seconds=float(f"0{match['fraction'] or ''}"))
 
 
 def regrid(

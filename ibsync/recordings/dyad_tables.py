@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from math import isnan
 from pathlib import Path
 
 from ..errors import InputError
-from .tables import Row, read_table, suggestion
+from .names import path_named, suggestion
+from .tables import MISSING_WORDS, Row, number_in, read_table, yes_in
 
 _KNOWN = (
     "dyad", "person_a", "person_b", "file_a", "file_b", "session", "task", "run", "day", "date", "group", "role_a",
@@ -54,15 +56,26 @@ class Pair:
 
 def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
     """The pairs of a dyads table, and notes on columns that mean nothing here."""
-    by_file = "file_a" in next(iter(read_table(path)), {})
+    by_file = "file_a" in next(iter(read_table(path).values()), {})
     sides = ("file_a", "file_b") if by_file else ("person_a", "person_b")
     rows = read_table(path, ("dyad", *sides))
     if not rows:
         raise InputError(f"{path}: the table has no dyad; add one row per dyad")
-    pairs = [_pair(path, f"{path}: line {number}", row, sides, by_file) for number, row in enumerate(rows, 2)]
+    pairs = [_pair(path, f"{path}: line {number}", row, sides, by_file) for number, row in rows.items()]
     _check_no_repeat(pairs)
-    unknown = [name for name in rows[0] if name not in _KNOWN and not name.startswith("outcome_")]
+    columns = next(iter(rows.values()))
+    unknown = [name for name in columns if name not in _KNOWN and not name.startswith("outcome_")]
     return pairs, [f"{path.name}: the column {name} is not used{suggestion(name, _KNOWN)}" for name in unknown]
+
+
+def doubtful_labels(pairs: Sequence[Pair]) -> list[str]:
+    """Notes on labels that other programs write for a missing one."""
+    labels = {label for p in pairs for label in (p.dyad, *p.persons, p.session, p.task, p.run, p.group, *p.roles)}
+    return [
+        f"{label} is a label here; write n/a where one is missing"
+        for label in sorted(labels)
+        if label.lower() in MISSING_WORDS
+    ]
 
 
 def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: bool) -> Pair:
@@ -76,31 +89,26 @@ def _pair(path: Path, where: str, row: Row, sides: tuple[str, str], by_file: boo
     return Pair(
         dyad=row["dyad"],
         persons=persons if all(persons) else (),
-        files=tuple((path.parent / name).resolve() for name in (a, b)) if by_file else (),
+        files=tuple(path_named(path.parent / name).resolve() for name in (a, b)) if by_file else (),
         where=where,
         session=row.get("session", ""),
         task=row.get("task", ""),
         run=row.get("run", ""),
         group=row.get("group", ""),
         roles=(row.get("role_a", ""), row.get("role_b", "")),
-        use=row.get("use", "") not in ("0", "no", "false", "False"),
-        outcomes={k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k.startswith("outcome_")},
+        use=yes_in(where, "use", row.get("use", ""), True),
+        outcomes={
+            k.removeprefix("outcome_"): number_in(where, k, v) for k, v in row.items() if k.startswith("outcome_")
+        },
         day=_day(where, row),
     )
-
-
-def _number(where: str, name: str, text: str) -> float:
-    try:
-        return float(text) if text else float("nan")
-    except ValueError:
-        raise InputError(f"{where}: {name} is {text!r}, not a number; correct it or write n/a") from None
 
 
 def _day(where: str, row: Row) -> float:
     if row.get("day") and row.get("date"):
         raise InputError(f"{where}: both day and date are given; keep one of the columns")
     if not row.get("date"):
-        return _number(where, "day", row.get("day", ""))
+        return number_in(where, "day", row.get("day", ""))
     try:
         return float(date.fromisoformat(row["date"]).toordinal() - date(1970, 1, 1).toordinal())
     except ValueError:
@@ -121,13 +129,18 @@ def _check_no_repeat(pairs: Sequence[Pair]) -> None:
 def read_participants(path: Path) -> dict[str, Row]:
     """The rows of a participants table by person."""
     people: dict[str, Row] = {}
-    for number, row in enumerate(read_table(path, ("participant_id",)), 2):
+    for number, row in read_table(path, ("participant_id",)).items():
         name = row.pop("participant_id")
         if not name:
             raise InputError(f"{path}: line {number}: participant_id is empty; fill it in or remove the line")
         if people.setdefault(name, row) is not row:
             raise InputError(f"{path}: line {number}: {name} stands twice; keep one line per person")
     return people
+
+
+def row_of(people: Mapping[str, Row], name: str) -> Row:
+    """What the participants table says of a person, whose name may lack `sub-` there; empty where it is silent."""
+    return people.get(name) or people.get(name.removeprefix("sub-"), {})
 
 
 def pairs_of_participants(path: Path, people: Mapping[str, Row]) -> list[Pair]:
@@ -150,44 +163,43 @@ def read_outcomes(path: Path, known: Iterable[str]) -> list[tuple[str, dict[str,
     """For every row of an outcomes table: where it stands, what it applies to, and its numbers."""
     dyads = set(known)
     scores = []
-    for number, row in enumerate(read_table(path, ("dyad",)), 2):
+    for number, row in read_table(path, ("dyad",)).items():
         where = f"{path}: line {number}"
         if row["dyad"] not in dyads:
             near = suggestion(row["dyad"], dyads)
             raise InputError(f"{where}: the study has no dyad {row['dyad']!r}{near}; correct or remove the line")
         target = {name: row[name] for name in _TARGET if row.get(name)}
-        numbers = {k.removeprefix("outcome_"): _number(where, k, v) for k, v in row.items() if k not in _TARGET}
+        numbers = {k.removeprefix("outcome_"): number_in(where, k, v) for k, v in row.items() if k not in _TARGET}
         scores.append((where, target, numbers))
     return scores
 
 
 def typed_columns(people: Mapping[str, Row], names: Iterable[str]) -> dict[str, dict[str, str | float]]:
     """Columns of the participants table for the given people, numbers where a whole column is numeric."""
-    rows = {name: people.get(name, {}) for name in names}
+    rows = {name: row_of(people, name) for name in names}
     every = dict.fromkeys(column for row in people.values() for column in row)
     columns = {column: [row.get(column, "") for row in rows.values()] for column in every}
-    numeric = {column for column, values in columns.items() if _is_numeric(column, values)}
+    numbers = {column: _numbers(column, values) for column, values in columns.items()}
     return {
-        name: {c: (float(row.get(c) or "nan") if c in numeric else row.get(c, "")) for c in columns}
-        for name, row in rows.items()
+        name: {column: (of[k] if (of := numbers[column]) else columns[column][k]) for column in columns}
+        for k, name in enumerate(rows)
     }
 
 
-def _is_numeric(column: str, values: Sequence[str]) -> bool:
-    return column not in _LABELS and any(values) and all(_is_number(value) for value in values)
-
-
-def _is_number(text: str) -> bool:
+def _numbers(column: str, values: Sequence[str]) -> list[float]:
+    """The column as numbers; empty where it holds anything else."""
+    if column in _LABELS:
+        return []
     try:
-        float(text or "nan")
-    except ValueError:
-        return False
-    return True
+        numbers = [number_in("", column, value) for value in values]
+    except InputError:
+        return []
+    return [] if all(map(isnan, numbers)) else numbers
 
 
 def with_roles(pair: Pair, people: Mapping[str, Row], persons: tuple[str, str]) -> Pair:
     """The pair with roles and group filled in from the participants table where its own table has none."""
-    rows = [people.get(name, {}) for name in persons]
+    rows = [row_of(people, name) for name in persons]
     roles = (pair.roles[0] or rows[0].get("role", ""), pair.roles[1] or rows[1].get("role", ""))
     groups = list(dict.fromkeys(row["group"] for row in rows if row.get("group")))
     return replace(pair, roles=roles, group=pair.group or "/".join(groups))

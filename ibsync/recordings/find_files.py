@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .formats.table import ENDINGS, FORMATS
+from .names import path_named, plain, suggestion
 from .source import Source
 
 _TABLES = ("participants", "dyads", "outcomes")
@@ -48,13 +48,15 @@ def find_sources(where: str | Path | Sequence[str | Path]) -> SourceFiles:
 
 def describe_file(path: Path) -> Source:
     """What the name of one recording says."""
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, _names_in(path.parent), 1)
-        raise InputError(f"{path}: no such file{f'; did you mean {near[0]}?' if near else '; check the name'}")
+    path = path_named(path)
+    if not _is_listed(path):
+        near = suggestion(path.name, _names_in(path.parent))
+        raise InputError(f"{path}: no such file{near}; check the name")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: not a recording; give one of {ENDINGS}")
-    labels = dict(_ENTITY.findall(path.name))
-    rest = re.sub(r"_(nirs|eeg|raw|epo)$", "", path.name.split(".")[0])
+    name = plain(path.name)
+    labels = dict(_ENTITY.findall(name))
+    rest = re.sub(r"_(nirs|eeg|raw|epo)$", "", name.split(".")[0])
     return Source(
         path=path,
         participant=f"sub-{labels['sub']}" if "sub" in labels else _ENTITY.sub("", rest).strip("_") or rest,
@@ -65,6 +67,11 @@ def describe_file(path: Path) -> Source:
         channels=_sidecar(path, "channels"),
         events=_sidecar(path, "events"),
     )
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether there is such a file, or a link to one that may be elsewhere: that must be told, not passed over."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -91,7 +98,7 @@ def _of_one_convention(files: Sequence[Path]) -> list[Path]:
 def _may_be_recording(path: Path, folder: Path) -> bool:
     parts = path.relative_to(folder).parts
     is_hidden = any(part.startswith(".") or part in ("sourcedata", "code") for part in parts)
-    return path.suffix.lower() in FORMATS and path.stem not in _TABLES and path.is_file() and not is_hidden
+    return path.suffix.lower() in FORMATS and path.stem not in _TABLES and _is_listed(path) and not is_hidden
 
 
 def _tables_near(folder: Path) -> dict[str, Path]:
@@ -99,7 +106,7 @@ def _tables_near(folder: Path) -> dict[str, Path]:
     places = [
         place / f"{name}{ending}" for place in _up_to_root(folder) for name in _TABLES for ending in (".tsv", ".csv")
     ]
-    return {path.stem: path for path in reversed(places) if path.is_file()}
+    return {path.stem: path for path in reversed(places) if _is_listed(path)}
 
 
 def _up_to_root(folder: Path) -> list[Path]:
@@ -118,4 +125,4 @@ def _sidecar(path: Path, kind: str) -> Path | None:
     if "derivatives" in parts:
         root = Path(*parts[: parts.index("derivatives")])
         places.append(root.joinpath(*parts[parts.index("derivatives") + 2 : -1]))
-    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+    return next((place / name for place in places for name in names if _is_listed(place / name)), None)

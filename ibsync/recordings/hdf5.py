@@ -17,6 +17,7 @@ from h5py import h5d, h5g, h5l, h5o, h5s, h5z
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .names import plain
 from .whole_files import check_writable, written_whole
 
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
@@ -149,7 +150,7 @@ class VettedGroup:
 
 def _text(value: Any) -> str:
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.replace("\0", "").strip()
+    return plain(text.replace("\0", ""))
 
 
 def _hard_child(group: h5g.GroupID, name: str) -> Any:

@@ -8,11 +8,20 @@ from math import isnan
 from pathlib import Path
 
 from ..errors import InputError
-from .dyad_tables import Pair, pairs_of_participants, read_outcomes, read_pairs, read_participants, with_roles
+from .dyad_tables import (
+    Pair,
+    doubtful_labels,
+    pairs_of_participants,
+    read_outcomes,
+    read_pairs,
+    read_participants,
+    with_roles,
+)
 from .find_files import SourceFiles, describe_file
 from .formats.source_recording import SourceRecording
+from .names import plain, suggestion
 from .source import Source
-from .tables import Row, suggestion
+from .tables import Row
 
 DEFAULT_SESSION = "1"
 Say = Callable[[str, str, str], None]
@@ -49,8 +58,9 @@ def read_cohort(files: SourceFiles, tables: Mapping[str, Path], *, has_own_table
     people = read_participants(tables["participants"]) if "participants" in tables else {}
     if "dyads" in tables and (files.is_folder or has_own_table or len(files.sources) > 1):
         pairs, notes = read_pairs(tables["dyads"])
-        for note in notes:
-            say("not used", str(tables["dyads"]), note)
+        for kind, texts in (("not used", notes), ("labels", doubtful_labels(pairs))):
+            for text in texts:
+                say(kind, str(tables["dyads"]), text)
     else:
         pairs = pairs_of_participants(tables["participants"], people) if people and files.is_folder else []
     return Cohort(people, tuple(pairs), tables)
@@ -123,7 +133,7 @@ def _rows_of(pair: Pair, recordings: Sequence[SourceRecording], say: Say) -> lis
     a, b = _recordings_of_files(pair, recordings) if pair.files else _recordings_of_persons(pair, recordings)
     common = [labels for labels in a if labels in b]
     if not common:
-        raise InputError(f"{pair.where}: dyad {pair.dyad!r}: {_nothing_common(pair, a, b)}")
+        raise InputError(f"{pair.where}: dyad {pair.dyad!r}: {_nothing_common(pair, a, b, recordings)}")
     for labels in {**a, **b}:
         if labels not in common:
             whose = a.get(labels) or b[labels]
@@ -195,7 +205,7 @@ def _own_names(recording: SourceRecording) -> tuple[str, ...]:
 
 
 def _names_in_file(recording: SourceRecording) -> tuple[str, ...]:
-    return tuple(name for name in recording.names if name)
+    return tuple(plain(name) for name in recording.names if name)
 
 
 def _by_labels(pair: Pair, recordings: Sequence[SourceRecording]) -> dict[Labels, SourceRecording]:
@@ -210,16 +220,25 @@ def _by_labels(pair: Pair, recordings: Sequence[SourceRecording]) -> dict[Labels
         if other is not recording:
             raise InputError(
                 f"{recording.path}: the same recording ({recording.id}) as {other.path}; "
-                "keep one, or give the folder of one pipeline"
+                "keep one, give the folder of one pipeline, or name the files of each row in file_a and file_b"
             )
     return by_labels
 
 
-def _nothing_common(pair: Pair, a: Mapping[Labels, SourceRecording], b: Mapping[Labels, SourceRecording]) -> str:
+def _nothing_common(
+    pair: Pair,
+    a: Mapping[Labels, SourceRecording],
+    b: Mapping[Labels, SourceRecording],
+    recordings: Sequence[SourceRecording],
+) -> str:
     target = ", ".join(f"{k} {v}" for k, v in (("session", pair.session), ("task", pair.task), ("run", pair.run)) if v)
-    have = [", ".join(recording.id for recording in side.values()) or "nothing" for side in (a, b)]
+    every = [_recordings_named(name, pair, recordings) for name in pair.persons] if pair.persons else [[], []]
+    have = [
+        ", ".join(recording.id for recording in side.values() or named) or "nothing"
+        for side, named in zip((a, b), every, strict=True)
+    ]
     of_what = f" of {target}" if target else ""
-    return f"no recording{of_what} that both have ({have[0]}; {have[1]}); correct the labels or add the file"
+    return f"no recording{of_what} that both have (there are {have[0]}; {have[1]}); correct the labels or add the file"
 
 
 def _recordings_of_files(

@@ -25,11 +25,10 @@ from .formats.table import read_recordings
 from .hdf5 import check_free_space, check_output
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
 from .progress import with_bar
+from .quality import Copies, usable_signals
 from .recording import DyadRow, Recording, check_dyads
 from .source import Source
 from .study_file import write_study
-
-_MOSTLY_MISSING = 0.5
 
 
 @dataclass(frozen=True)
@@ -189,10 +188,14 @@ def _write(
     }
     dyads = [_dyad_row(row, plans) for row in rows]
     check_dyads(dyads, str(report.output))
+    for dyad in dyads:
+        if apart := dyad.marks_apart():
+            report.add("marks", dyad.label, f"{apart}; epochs by label take those of {dyad.recording_a.id}")
     check_free_space(report.output, sum(_bytes(plan) for plan in plans.values()))
     people = typed_columns(cohort.people, dict.fromkeys(plan.participant for plan in plans.values()))
     shown = with_bar(plans.items(), "recordings", "recording", progress)
-    recordings = (_filled(originals[name][0], plan, fits[name], report) for name, plan in shown)
+    copies = Copies(report.add)
+    recordings = (_filled(originals[name][0], plan, fits[name], copies, report) for name, plan in shown)
     write_study(report.output, recordings, people, dyads)
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 
@@ -254,62 +257,20 @@ def _bytes(recording: Recording) -> int:
 
 
 def _filled(
-    original: SourceRecording, plan: Recording, fit: Fit, report: PackReport
+    original: SourceRecording, plan: Recording, fit: Fit, copies: Copies, report: PackReport
 ) -> tuple[Recording, dict[str, NDArray[np.float32]]]:
     """Read, fit and mark one recording."""
-    signals = original.read()
-    marker = (original.source.channels or original.path).name
-    marked = {channel: f"marked bad in {marker}" for channel, _ in original.bad}
-    missing = {channel: "not in the file" for channel in plan.channels if channel not in original.channels}
-    bad = {**missing, **_unusable(original, signals), **marked}
+    signals, bad = usable_signals(original, plan.channels, report.add)
     good = tuple(channel not in bad for channel in plan.channels)
-    _report_recording(original, bad, signals, report)
     if not any(good):
         reasons = ", ".join(sorted(set(bad.values())))
         raise InputError(
             f"{original.path}: {original.id}: none of its {len(good)} channels can be used ({reasons}); "
             "check the file and its channels.tsv, or leave the dyad out"
         )
+    copies.look_at(original.id, original.channels, bad, signals)
     rows = [plan.channels.index(channel) for channel in original.channels]
     samples = {signal: np.full((len(good), plan.n_samples), np.nan, np.float32) for signal in signals}
     for signal, x in signals.items():
         samples[signal][rows] = fit.apply(x, original.clock)
     return replace(plan, good=good), samples
-
-
-def _unusable(original: SourceRecording, signals: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
-    """Channels whose samples cannot be analysed, with the reason."""
-    bad: dict[str, str] = {}
-    for signal, samples in signals.items():
-        samples[np.isinf(samples)] = np.nan
-        present = np.isfinite(samples)
-        highest = np.max(samples, axis=1, where=present, initial=-np.inf)
-        lowest = np.min(samples, axis=1, where=present, initial=np.inf)
-        share = present.mean(axis=1)
-        for k, channel in enumerate(original.channels):
-            if share[k] == 0:
-                bad[channel] = f"no samples in {signal}"
-            elif highest[k] == lowest[k]:
-                bad[channel] = f"constant {signal}"
-            elif share[k] < _MOSTLY_MISSING:
-                bad[channel] = f"more than half of {signal} missing"
-    return bad
-
-
-def _report_recording(
-    original: SourceRecording, bad: Mapping[str, str], signals: Mapping[str, NDArray[np.float32]], report: PackReport
-) -> None:
-    reasons = {channel: f" ({text})" for channel, text in original.bad if text}
-    for reason in dict.fromkeys(bad.values()):
-        names = ", ".join(f"{channel}{reasons.get(channel, '')}" for channel, r in bad.items() if r == reason)
-        report.add("bad channels", original.id, f"{reason}: {names}")
-    good = [k for k, channel in enumerate(original.channels) if channel not in bad]
-    for signal, samples in signals.items():
-        lost = np.isnan(samples[good]).sum(axis=1)
-        if lost.any():
-            names = ", ".join(f"{original.channels[k]} {n}" for k, n in zip(good, lost, strict=True) if n)
-            report.add("missing samples", original.id, f"{signal}: {names} of {samples.shape[1]}")
-    for note in original.notes:
-        report.add("not used", original.id, note)
-    if original.unit.startswith("mixed"):
-        report.add("units", original.id, f"{original.unit}; coherence does not depend on them")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+
+_SAME_MARK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,11 @@ class Event:
     duration: float
     label: str
     value: float = float("nan")
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it marks samples that are not data, as MNE's annotations such as "BAD_motion" do."""
+        return self.label.startswith(("bad_", "BAD"))
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,24 @@ class DyadRow:
     def label(self) -> str:
         """Dyad, session and task in one phrase, for messages."""
         return f"dyad {self.dyad!r}, session {self.session!r}" + (f", task {self.task!r}" if self.task else "")
+
+    def marks_apart(self, labels: Collection[str] | None = None) -> str:
+        """Where marks of one label differ between the two people, in words; empty where they agree or one has none."""
+        a, b = self.recording_a, self.recording_b
+        tolerance = max(1 / a.sfreq, _SAME_MARK_S)
+        for label in dict.fromkeys(event.label for event in (*a.events, *b.events) if not event.is_bad):
+            one, other = ([(e.onset, e.duration) for e in x.events if e.label == label] for x in (a, b))
+            if not (a.events and b.events) or (labels is not None and label not in labels):
+                continue
+            if len(one) != len(other):
+                return f"{label!r} stands {len(one)} times in {a.id}, {len(other)} times in {b.id}"
+            for (start, length), (other_start, other_length) in zip(one, other, strict=True):
+                if max(abs(start - other_start), abs(length - other_length)) > tolerance:
+                    return (
+                        f"{label!r} is at {start:g} s for {length:g} s in {a.id}, at {other_start:g} s for "
+                        f"{other_length:g} s in {b.id}"
+                    )
+        return ""
 
 
 def check_dyads(dyads: Iterable[DyadRow], where: str) -> None:

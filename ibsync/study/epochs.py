@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.spec import as_pairs
 from ..errors import PlanError
+from ..recordings.names import plain
 from ..recordings.recording import DyadRow
 from .rows import Occasion
 
@@ -32,11 +33,17 @@ def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:
         return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
     if isinstance(epochs, str):
         raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
-    events = row.recording_a.events or row.recording_b.events
-    labels = sorted({event.label for event in events})
+    people = (row.recording_a.events, row.recording_b.events)
+    labels = sorted({event.label for events in people for event in events})
     spans = {}
     for name in epochs:
-        spans[name] = [(e.onset, e.onset + e.duration) for e in events if e.label == name and e.duration > 0]
+        of_label = [[e for e in events if e.label == plain(name)] for events in people]
+        marks = of_label[0] or of_label[1]
+        spans[name] = [(e.onset, e.onset + e.duration) for e in marks if e.duration > 0]
+        if marks and not spans[name]:
+            raise PlanError(
+                f"{row.label}: the events {name!r} have no duration; give the epoch as name = [start, stop] in s"
+            )
         if not spans[name]:
             near = difflib.get_close_matches(name, labels, 1)
             known = f"did you mean {near[0]!r}?" if near else f"its events are {', '.join(map(repr, labels)) or 'none'}"

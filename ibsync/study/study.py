@@ -105,6 +105,7 @@ class Study(StudyFile):
         for occasion in occasions_of(self.dyads, "common"):
             lines += occasion.describe()
             try:
+                _require_spec(spec)
                 for rows, spans in by_epochs(occasion, epochs):
                     engine = Worker().engine(occasion.plan(spec, spans))
                     require_signal(self, rows, signal)
@@ -112,6 +113,9 @@ class Study(StudyFile):
                     lines.append(_cost(occasion, engine, Axes.of(self.dyads, "all")))
             except IbsyncError as error:
                 problems.append(f"{self.path}: {occasion.label}: {error}")
+        labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
+        apart = {row.label: row.marks_apart(labels) for row in self.dyads}
+        lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
         if not self.dyads:
             problems.append(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
         return Check(tuple(problems), "\n".join(lines))
@@ -380,7 +384,13 @@ class Study(StudyFile):
 # --- before anything is computed --------------------------------------------------------------------------------------
 
 
+def _require_spec(spec: WTC) -> None:
+    if not isinstance(spec, WTC):
+        raise PlanError(f"spec is a {type(spec).__name__}; give one such as WTC(bands={{'task': (0.02, 0.1)}})")
+
+
 def _require_bands(spec: WTC) -> None:
+    _require_spec(spec)
     if not spec.bands:
         raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
 

@@ -13,7 +13,7 @@ from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.definition import transform
 from ..coupling.transform.scales import PERIOD_PER_SCALE, SMALLEST_SCALE, textbook_scales
-from ..coupling.transform.signals import FINE, REASONS, prepare
+from ..coupling.transform.signals import FINE, REASONS, prepare, unwrapped
 from ..errors import InputError, PlanError
 from .pointwise_levels import LEVEL, lag1
 
@@ -117,7 +117,7 @@ def wavelet_power(
 
 
 def _checked(x: ArrayLike) -> Floats:
-    array = np.asarray(x)
+    array = np.asarray(unwrapped(x))
     if array.ndim not in (1, 2):
         raise InputError(f"x must be [channel, sample] or [sample], got shape {array.shape}")
     signals = prepare(np.atleast_2d(array))

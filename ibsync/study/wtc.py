@@ -17,7 +17,7 @@ from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.maps import coherency_maps
-from ..coupling.transform.signals import REASONS, Signals, prepare
+from ..coupling.transform.signals import REASONS, Signals, prepare, unwrapped
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
@@ -178,7 +178,7 @@ def partial_wtc(
     """
     spec = _merged(spec, bands, fmin, fmax, words)
     signals = _pair(a, b, channels_a, channels_b)
-    third = prepare(np.atleast_2d(np.asarray(controls)))
+    third = prepare(np.atleast_2d(np.asarray(unwrapped(controls))))
     if third.n_samples != signals[0].n_samples:
         raise InputError(
             f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
@@ -213,7 +213,7 @@ def _pair(
 ) -> tuple[Signals, Signals]:
     prepared = []
     for name, x, labels in (("a", a, channels_a), ("b", b, channels_b)):
-        array = np.asarray(x)
+        array = np.asarray(unwrapped(x))
         if array.ndim not in (1, 2) or array.size == 0:
             raise InputError(f"{name} must be [channel, sample] or [sample], got shape {array.shape}")
         if labels is not None and len(labels) != (1 if array.ndim == 1 else len(array)):

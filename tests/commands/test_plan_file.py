@@ -175,6 +175,15 @@ def test_what_is_not_toml_is_refused_with_its_line(plan_file):
         read_plan(plan_file('study = "s.h5"\noutput == 3'))
 
 
+def test_a_byte_order_mark_is_no_part_of_a_plan(tmp_path):
+    path = tmp_path / "plan.toml"
+    text = 'study = "s.h5"\noutput = "r.h5"\n[wtc]\nbands = { t = [0.1, 0.5] }\n'
+    path.write_text(text, encoding="utf-8-sig")
+    marked = read_plan(path)
+    path.write_text(text, encoding="utf-8")
+    assert marked == read_plan(path)
+
+
 def test_a_binary_file_and_a_missing_file_are_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name in ("binary.toml", "none.toml", "."):

@@ -157,3 +157,17 @@ def test_a_mask_of_another_length_is_refused():
 def test_signals_without_samples_are_refused(shape):
     with pytest.raises(InputError, match="sample"):
         prepare(np.empty(shape))
+
+
+def test_masked_samples_are_gaps_and_time_of_a_data_array_goes_last():
+    import xarray as xr
+
+    x = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
+    mask = np.zeros(x.shape, bool)
+    mask[0, 10:20] = True
+    expected = prepare(np.where(mask, np.nan, x))
+    array = xr.DataArray(np.where(mask, np.nan, x).T, dims=("time", "channel"))
+    for given in (np.ma.masked_array(np.where(mask, 1e3, x), mask), array):
+        signals = prepare(given)
+        assert_array_equal(signals.x, expected.x)
+        assert_array_equal(signals.bad, expected.bad)

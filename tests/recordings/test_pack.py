@@ -523,7 +523,7 @@ def test_interrupted_packing_leaves_nothing(pair, output, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ibsync.recordings.pack._unusable", interrupt)
+    monkeypatch.setattr("ibsync.recordings.pack.usable_signals", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pack(pair, output)
     assert list(output.parent.iterdir()) == []

@@ -215,6 +215,25 @@ def test_several_events_of_a_label_are_one_epoch(tmp_path):
     assert_allclose(study.synchrony(SPEC, epochs=["talk"])["coherence"], joined["coherence"], atol=1e-6)
 
 
+def test_marks_that_differ_between_two_people_are_told_by_check(tmp_path):
+    late = (Event(9.0, 20.0, "talk", 1.0), Event(30.0, 25.0, "rest", 1.0))
+    study = made(tmp_path / "s.h5", [row(recording(0, 0), recording(0, 1, events=late), "d0")])
+    assert "'talk' is at 5 s for 20 s in d00s1, at 9 s for 20 s in d01s1" in study.check(SPEC, epochs=["talk"]).page
+    assert "'talk' is at" not in study.check(SPEC, epochs=["rest"]).page
+
+
+def test_marks_without_a_duration_are_no_epoch(tmp_path):
+    study = made(tmp_path / "s.h5", rows_of(2, events=(Event(3.0, 0.0, "go"),)))
+    refusal(PlanError, lambda: study.synchrony(SPEC, epochs=["go"]), "'go' have no duration", "[start, stop]")
+
+
+def test_a_label_that_only_the_second_person_has_is_found(tmp_path):
+    other = (Event(1.0, 0.0, "start"),)
+    study = made(tmp_path / "s.h5", [row(recording(0, 0, events=other), recording(0, 1), "d0")])
+    talk = study.synchrony(SPEC, epochs=["talk"])["coherence"]
+    assert_allclose(talk, study.synchrony(SPEC, epochs={"talk": (5, 25)})["coherence"], atol=1e-6)
+
+
 @pytest.fixture(scope="module")
 def shifted(tmp_path_factory):
     """Dyad 1 talks 4 s later than the others."""
@@ -450,6 +469,16 @@ def test_a_null_of_another_study_is_refused(real, shifted):
 )
 def test_words_that_name_nothing_are_refused_in_one_line(study, verb, words, kind, parts):
     refusal(kind, lambda: getattr(study, verb)(SPEC, **words), *parts)
+
+
+def test_wrong_objects_are_refused_in_one_line(study, real, null):
+    refusal(PlanError, lambda: group_test(null, real), "Study.synchrony", "not Null and Dataset")
+    refusal(PlanError, lambda: group_test(real, real), "not Dataset and Dataset")
+    for verb in (study.synchrony, study.null):
+        refusal(PlanError, lambda verb=verb: verb({"bands": {"t": (0.1, 0.5)}}), "spec is a dict", "WTC(")
+    assert "spec is a dict" in study.check({"bands": {}}).problems[0]
+    for seed in (None, 1.5, "1"):
+        refusal(PlanError, lambda seed=seed: study.null(SPEC, n=5, seed=seed), f"seed {seed!r}", "integer")
 
 
 def test_what_a_verb_cannot_do_is_refused_in_one_line(study):

@@ -104,7 +104,7 @@ def prepare(
     InputError
         If `x` is not real or holds infinite values.
     """
-    array = np.asarray(x)
+    array = np.asarray(unwrapped(x))
     if array.ndim == 0 or array.dtype.kind not in "fiub" or array.shape[-1] == 0:
         raise InputError(
             f"signals must be a real array [..., channel, sample], got {array.dtype} of shape {array.shape}"
@@ -119,6 +119,13 @@ def prepare(
     bad = _bad_samples(array, flat, good)
     filled = flat if bad is None else _filled(flat, bad)
     return replace(_standardised(filled, array.shape[:-1], bad), seam=seams(seam, array.shape))
+
+
+def unwrapped(x: Any) -> Any:
+    """What NumPy would lose of an array: masked samples are NaN, and the `time` of an xarray.DataArray goes last."""
+    if isinstance(x, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(x), np.float32(np.nan), x.data)
+    return x.transpose(..., "time").values if "time" in getattr(x, "dims", ()) else x
 
 
 def seams(seam: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:

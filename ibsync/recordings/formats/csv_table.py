@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import csv
+import io
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..names import channel_and_signal, suggestion
 from ..source import Source
-from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
-
-SIGNAL_NAME = re.compile(r"(?P<channel>.+?)[ _.](?P<signal>hbo|hbr|hbt|eeg)", re.IGNORECASE)
+from ..tables import check_header, read_text, separators
+from .source_recording import (
+    SIGNALS,
+    SignalChoice,
+    SourceRecording,
+    clock_of,
+    columns_by_channel,
+    one_person,
+    short,
+)  # fmt: skip
 
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a table of samples."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(source.path, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source.path}: cannot be read as a table ({short(error)}); save it as UTF-8 CSV") from error
-    if "time" not in table:
-        raise InputError(f"{source.path}: the column time (in s) is missing; add it")
-    for name in table:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            raise InputError(f"{source.path}: the column {name} holds text; leave cells without a sample empty")
-    columns = {str(name): table[name].to_numpy(np.float64) for name in table}
-    return [_of_columns(source, columns, choice)]
-
-
-def _of_columns(source: Source, columns: Mapping[str, NDArray[np.float64]], choice: SignalChoice) -> SourceRecording:
-    matches = {name: match for name in columns if (match := SIGNAL_NAME.fullmatch(name))}
-    channels = tuple(dict.fromkeys(match["channel"] for match in matches.values()))
-    present = tuple(c for c in SIGNALS if any(match["signal"].lower() == c for match in matches.values()))
+    columns = _read_columns(source)
+    names = {name: channel_and_signal(name) for name in columns if name != "time"}
+    present = tuple(signal for signal in SIGNALS if any(signal == own for _, own in names.values()))
     if not present:
         raise InputError(f"{source.path}: no column is named like 'S1_D1 hbo' or 'Cz eeg'; rename the columns")
+    chosen = choice.of(present, source.path)
+    table = columns_by_channel(source, ((name, *names[name]) for name in names if names[name][1] in chosen))
+    channels = tuple(dict.fromkeys(channel for channel, signal in names.values() if signal in chosen))
     clock = clock_of(source, columns["time"])
-    signals = {signal: np.full((len(channels), clock.n_samples), np.nan, np.float32) for signal in present}
-    for name, match in matches.items():
-        signals[match["signal"].lower()][channels.index(match["channel"])] = columns[name]
-    notes = tuple(f"the column {name}" for name in columns if name not in matches and name != "time")
-    return one_person(source, clock, channels, choice.of(present, source.path), signals, notes=notes)
+    unknown = np.full(clock.n_samples, np.nan)
+    signals = {
+        signal: np.stack([columns[of[channel]] if channel in of else unknown for channel in channels])
+        for signal, of in table.items()
+    }
+    notes = tuple(("not used", f"the column {name}") for name, (_, signal) in names.items() if not signal)
+    return [one_person(source, clock, channels, chosen, signals, notes=notes)]
+
+
+def _read_columns(source: Source) -> dict[str, NDArray[np.float64]]:
+    """Every column by name, `time` in small letters; semicolons and decimal commas are understood."""
+    import pandas as pd
+
+    text = read_text(source.path)
+    separator, decimal = separators(text)
+    try:
+        header = [name.strip() for name in next(csv.reader([text.lstrip().partition("\n")[0]], delimiter=separator))]
+        header = ["time" if name.lower() == "time" else name for name in header]
+        table = pd.read_csv(io.StringIO(text), sep=separator, decimal=decimal, header=0, low_memory=False)
+    except (ValueError, csv.Error, StopIteration) as error:
+        raise InputError(
+            f"{source.path}: cannot be read as a table ({short(error)}); save it as CSV, cells separated by commas, or "
+            "by semicolons where there are decimal commas"
+        ) from error
+    if len(header) != len(table.columns) or not isinstance(table.index, pd.RangeIndex):
+        raise InputError(
+            f"{source.path}: the lines have more cells than the header; write decimal points, or separate the cells "
+            "by semicolons"
+        )
+    check_header(source.path, [name for name in header if name], ())
+    if "time" not in header:
+        raise InputError(f"{source.path}: the column time (in s) is missing{suggestion('time', header)}; add it")
+    for name, column in zip(header, table, strict=True):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise InputError(f"{source.path}: the column {name} holds text; leave cells without a sample empty")
+    return {name: table[column].to_numpy(np.float64) for name, column in zip(header, table, strict=True) if name}

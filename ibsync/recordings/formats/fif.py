@@ -11,11 +11,20 @@ import numpy as np
 
 from ...errors import InputError
 from ..clock import Clock
+from ..names import channel_and_signal, plain
 from ..recording import Event
 from ..source import Source
-from .csv_table import SIGNAL_NAME
 from .snirf import MNE_CHAIN
-from .source_recording import SIGNALS, SignalChoice, Signals, SourceRecording, one_person, short
+from .source_recording import (
+    SIGNALS,
+    SignalChoice,
+    Signals,
+    SourceRecording,
+    columns_by_channel,
+    one_person,
+    refused_recording,
+    short,
+)  # fmt: skip
 
 _RAW_TYPES = ("fnirs_cw_amplitude", "fnirs_od")
 
@@ -23,25 +32,31 @@ _RAW_TYPES = ("fnirs_cw_amplitude", "fnirs_od")
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a file of MNE; raw light comes back with its `refusal`."""
     raw = _open_fif(source)
-    types = raw.get_channel_types()
-    channel_kinds = [(name, kind) for name, kind in zip(raw.ch_names, types, strict=True) if kind in SIGNALS]
-    present = tuple(signal for signal in SIGNALS if any(kind == signal for _, kind in channel_kinds))
-    clock = Clock(0.0, float(raw.info["sfreq"]), int(raw.n_times))
+    kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
+    present = tuple(signal for signal in SIGNALS if signal in kinds.values())
     if not present:
-        what = "raw intensity" if set(types) & set(_RAW_TYPES) else f"only {', '.join(sorted(set(types)))}"
-        refusal = f"{source.path}: holds {what}, not haemoglobin or EEG; make HbO and HbR first with MNE: {MNE_CHAIN}"
-        return [SourceRecording(source, source.participant, clock, (), (), dict, refusal=refusal)]
+        types = set(kinds.values())
+        what = "raw intensity" if types & set(_RAW_TYPES) else f"only {', '.join(sorted(types))}"
+        chain = f"make HbO and HbR first with MNE: {MNE_CHAIN}"
+        return [refused_recording(source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain}")]
     chosen = choice.of(present, source.path)
-    rows = {signal: [name for name, kind in channel_kinds if kind == signal] for signal in chosen}
-    channels = tuple(dict.fromkeys(_plain_name(name) for names in rows.values() for name in names))
-    bad = [(_plain_name(name), "") for name in raw.info["bads"]]
-    stims = _annotations(raw)
-    started = str(raw.info["meas_date"] or "").removesuffix("+00:00")
-    unit = "V" if present == ("eeg",) else "mol/L"
+    columns = [(name, channel_and_signal(name)[0], kind) for name, kind in kinds.items() if kind in chosen]
+    rows = columns_by_channel(source, columns)
+    others = ", ".join(sorted(set(kinds.values()) - set(SIGNALS)))
+    channels = tuple(dict.fromkeys(channel for _, channel, _ in columns))
     recording = one_person(
-        source, clock, channels, chosen, lambda: _fif_signals(raw, rows, channels), bad=bad, unit=unit, stims=stims,
-        started=started,
-    )  # fmt: skip
+        source,
+        Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times)),
+        channels,
+        chosen,
+        lambda: _fif_signals(raw, rows, channels),
+        bad=[(channel_and_signal(name)[0], "") for name in raw.info["bads"]],
+        unit="V" if chosen == ("eeg",) else "mol/L",
+        stims=_annotations(raw),
+        started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
+        notes=(("not used", f"the channels of {others}"),) if others else (),
+        distances_mm=_distances_mm(raw, rows),
+    )
     return [recording]
 
 
@@ -62,25 +77,29 @@ def _open_fif(source: Source) -> Any:
             raise InputError(f"{source.path}: MNE cannot read it ({short(error)}); save it again") from error
 
 
-def _plain_name(name: str) -> str:
-    """The channel without its signal: "S1_D1 hbo" is S1_D1, "Cz" is Cz."""
-    match = SIGNAL_NAME.fullmatch(name)
-    return match["channel"] if match else name
-
-
 def _annotations(raw: Any) -> tuple[Event, ...]:
     return tuple(
-        Event(float(mark["onset"] - raw.first_time), float(mark["duration"]), str(mark["description"]))
+        Event(float(mark["onset"] - raw.first_time), float(mark["duration"]), _label(mark["description"]))
         for mark in raw.annotations
     )
 
 
-def _fif_signals(raw: Any, rows: Mapping[str, Sequence[str]], channels: Sequence[str]) -> Signals:
+def _label(description: str) -> str:
+    """To MNE any mark that begins with "bad" is one of bad data, in whatever letters."""
+    return re.sub(r"^bad", "BAD", plain(description), flags=re.IGNORECASE)
+
+
+def _distances_mm(raw: Any, rows: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
+    """Between source and detector of each channel; 0 or NaN where the file has no positions."""
+    at = {channel["ch_name"]: channel["loc"] for channel in raw.info["chs"]}
+    names = {channel: name for signal, of in rows.items() if signal != "eeg" for channel, name in of.items()}
+    return {channel: 1e3 * float(np.linalg.norm(at[n][3:6] - at[n][6:9])) for channel, n in names.items()}
+
+
+def _fif_signals(raw: Any, rows: Mapping[str, Mapping[str, str]], channels: Sequence[str]) -> Signals:
     signals = {}
-    for signal, names in rows.items():
-        samples = np.full((len(channels), raw.n_times), np.nan, np.float32)
-        samples[[channels.index(_plain_name(name)) for name in names]] = raw.get_data(
-            picks=list(names), verbose="error"
-        )
+    for signal, of in rows.items():
+        samples = np.full((len(channels), raw.n_times), np.nan)
+        samples[[channels.index(channel) for channel in of]] = raw.get_data(picks=list(of.values()), verbose="error")
         signals[signal] = samples
     return signals

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
+from ..names import channel_and_signal, plain
 from ..source import Source
 from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
+
+_KNOWN = (*SIGNALS, "time", "sfreq", "channels", "good", "unit")
 
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
@@ -23,16 +26,28 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         raise InputError(
             f"{source.path}: none of hbo, hbr, hbt, eeg is in the file ({names}); save them as [time, channel]"
         )
-    signals = {signal: np.ascontiguousarray(_matrix(source, content, signal).T, np.float32) for signal in present}
+    signals = {signal: np.ascontiguousarray(_matrix(source, content, signal).T) for signal in present}
     n_channels, n_samples = signals[present[0]].shape
     if len({x.shape for x in signals.values()}) > 1:
         raise InputError(f"{source.path}: {', '.join(present)} differ in size; save them alike as [time, channel]")
     channels = _mat_channels(source, content, n_channels)
-    good = np.ravel(content.get("good", np.ones(n_channels)))
-    bad = [(name, "") for name, mark in zip(channels, good, strict=False) if not mark]
-    unit = str(np.ravel(content.get("unit", ""))[0])
+    bad = [
+        (name, "") for name, is_good in zip(channels, _good(source, content, n_channels), strict=True) if not is_good
+    ]
+    unit = plain("".join(map(str, np.ravel(content.get("unit", ""))[:1])))
+    notes = tuple(("not used", f"the variable {name}") for name in content if name not in _KNOWN and name[:2] != "__")
     clock = _mat_clock(source, content, n_samples)
-    return [one_person(source, clock, channels, choice.of(present, source.path), signals, bad=bad, unit=unit)]
+    chosen = choice.of(present, source.path)
+    return [one_person(source, clock, channels, chosen, signals, bad=bad, unit=unit, notes=notes)]
+
+
+def _good(source: Source, content: Mapping[str, Any], n_channels: int) -> NDArray[np.bool_]:
+    good = np.asarray(content.get("good", np.ones(n_channels)))
+    if good.size != n_channels or good.dtype.kind not in "fiub" or not np.isin(good, (0, 1)).all():
+        raise InputError(
+            f"{source.path}: good is {good.shape} for {n_channels} channels; save one 1 (good) or 0 (bad) per channel"
+        )
+    return np.ravel(good).astype(bool)
 
 
 def _load_mat(source: Source) -> dict[str, Any]:
@@ -60,7 +75,7 @@ def _matrix(source: Source, content: Mapping[str, Any], name: str) -> NDArray[np
 
 def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -> tuple[str, ...]:
     cells = np.ravel(content.get("channels", np.empty(0, object)))
-    names = tuple(str(np.ravel(cell)[0]).strip() if np.size(cell) else "" for cell in cells)
+    names = tuple(channel_and_signal(str(np.ravel(cell)[0]))[0] if np.size(cell) else "" for cell in cells)
     if not names:
         return tuple(f"ch{k}" for k in range(1, n_channels + 1))
     if len(names) != n_channels or len(set(names)) != n_channels:
@@ -71,11 +86,23 @@ def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -
 
 
 def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int) -> Clock:
-    if "time" in content:
-        times = np.ravel(content["time"]).astype(np.float64)
-        if times.size != n_samples:
-            raise InputError(f"{source.path}: time has {times.size} values for {n_samples} samples; save it again")
-        return clock_of(source, times)
-    if "sfreq" not in content or not float(np.ravel(content["sfreq"])[0]) > 0:
-        raise InputError(f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one")
-    return Clock(0.0, float(np.ravel(content["sfreq"])[0]), n_samples)
+    times, rate = (_vector(source, content, name) for name in ("time", "sfreq"))
+    if not times.size:
+        if rate.size != 1 or not 0 < rate[0] < np.inf:
+            raise InputError(f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one")
+        return Clock(0.0, float(rate[0]), n_samples)
+    if times.size != n_samples:
+        raise InputError(f"{source.path}: time has {times.size} values for {n_samples} samples; save it again")
+    clock = clock_of(source, times)
+    if rate.size and not np.allclose(rate, clock.sfreq, rtol=0.01):
+        raise InputError(
+            f"{source.path}: sfreq is {rate[0]:g} Hz, but time has {clock.sfreq:.6g} samples a second; correct one"
+        )
+    return clock
+
+
+def _vector(source: Source, content: Mapping[str, Any], name: str) -> NDArray[np.float64]:
+    values = np.ravel(content.get(name, np.empty(0)))
+    if values.size and values.dtype.kind not in "fiu":
+        raise InputError(f"{source.path}: {name} is not numeric; save it as numbers")
+    return values.astype(np.float64)

@@ -21,8 +21,8 @@ from ...errors import IbsyncError, InputError
 from ..clock import Clock
 from ..hdf5 import VettedGroup, open_hdf5
 from ..recording import Event
-from ..source import Source, read_bad_channels
-from .source_recording import SignalChoice, SourceRecording, events_of
+from ..source import Source, read_channel_marks
+from .source_recording import SignalChoice, SourceRecording, events_of, short_channels
 
 MNE_CHAIN = (
     "mne.preprocessing.nirs.optical_density -> temporal_derivative_distribution_repair -> beer_lambert_law, "
@@ -39,6 +39,7 @@ _SECONDS = {"": 1.0, "unknown": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "secon
 _SECONDS |= {"µs": 1e-6, "μs": 1e-6}
 _LIST_NUMBERS = ("sourceIndex", "detectorIndex", "wavelengthIndex", "dataType")
 _LIST_TEXTS = ("dataTypeLabel", "dataUnit")
+_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _SLAB_VALUES = 2**20
 
 
@@ -105,6 +106,7 @@ class SnirfPerson:
     source_labels: tuple[str, ...]
     detector_labels: tuple[str, ...]
     blocks: tuple[SnirfBlock, ...]
+    distances_mm: Mapping[str, float]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -127,9 +129,11 @@ class Haemoglobin:
     unit: str
     notes: tuple[str, ...] = ()
 
-    def read(self, signal_names: Sequence[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        """The signals by chromophore, float32 [channel, time]; NaN rows where a channel lacks that chromophore."""
-        return {signal: self.block.read(self.columns[signal], np.float32) for signal in signal_names or self.columns}
+    def read(
+        self, signal_names: Sequence[str] | None = None, dtype: type[np.floating[Any]] = np.float32
+    ) -> dict[str, NDArray[Any]]:
+        """The signals by chromophore, [channel, time]; NaN rows where a channel lacks that chromophore."""
+        return {signal: self.block.read(self.columns[signal], dtype) for signal in signal_names or self.columns}
 
 
 def read_snirf(path: str | Path) -> tuple[SnirfPerson, ...]:
@@ -250,7 +254,22 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
         source_labels=_labels(probe, "sourceLabels"),
         detector_labels=_labels(probe, "detectorLabels"),
         blocks=tuple(_read_block(block, wavelengths, tags.get("TimeUnit", ""), stims) for block in blocks),
+        distances_mm=_distances(probe, _MILLIMETRES.get(tags.get("LengthUnit", ""), np.nan)) if probe else {},
     )
+
+
+def _distances(probe: VettedGroup, unit_mm: float) -> dict[str, float]:
+    """Between each source and each detector, in mm, by channel name; none where positions or their unit are unknown."""
+    for dimensions in (3, 2):
+        places = [probe.numbers(f"{side}Pos{dimensions}D") for side in ("source", "detector")]
+        if all(place.size and place.size % dimensions == 0 for place in places) and np.isfinite(unit_mm):
+            sources, detectors = (unit_mm * place.reshape(-1, dimensions) for place in places)
+            return {
+                f"S{s}_D{d}": float(np.linalg.norm(source - detector))
+                for s, source in enumerate(sources, 1)
+                for d, detector in enumerate(detectors, 1)
+            }
+    return {}
 
 
 def _read_tags(nirs: VettedGroup) -> dict[str, str]:
@@ -290,7 +309,20 @@ def _stim_rows(stim: VettedGroup) -> NDArray[np.float64]:
     columns = dataset.shape[-1] if dataset.shape else 1
     if columns < 2:
         raise stim.failure("data needs onset, duration and value in each row; export the file again")
-    return values.reshape(-1, columns)
+    rows = values.reshape(-1, columns)
+    if _is_transposed(rows, n_labels=len(stim.texts("dataLabels"))):
+        raise stim.failure(
+            f"data is stored transposed, {rows.shape}; export it with a row of onset, duration and value per mark"
+        )
+    return rows
+
+
+def _is_transposed(rows: NDArray[np.float64], n_labels: int) -> bool:
+    """Whether three rows are the onsets, durations and values of marks: longer than a mark, or onsets along a row."""
+    if len(rows) != 3 or n_labels == rows.shape[1]:
+        return False
+    is_sorted_across = bool((np.diff(rows[0]) > 0).all() and (np.diff(rows[:, 0]) < 0).any())
+    return rows.shape[1] > 4 or is_sorted_across
 
 
 def _read_block(data: VettedGroup, wavelengths: NDArray[np.float64], unit: str, stims: Sequence[Event]) -> SnirfBlock:
@@ -431,7 +463,7 @@ def _names_of_people(source: Source, people: Sequence[SnirfPerson]) -> list[str]
 
 
 def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalChoice) -> SourceRecording:
-    known = "unknown" not in (person.date + person.time).lower()
+    is_dated = "unknown" not in (person.date + person.time).lower()
     bare = SourceRecording(
         source=source,
         participant=name,
@@ -440,7 +472,7 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         signal_names=(),
         read=dict,
         names=(source.path.name.split(".")[0], person.subject),
-        started=f"{person.date} {person.time}".strip() if known else "",
+        started=f"{person.date} {person.time}".strip() if is_dated else "",
         dyad=person.tags.get("DyadID", ""),
         role=person.tags.get("DyadRole", ""),
     )
@@ -449,14 +481,16 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
     except InputError as error:
         return replace(bare, refusal=str(error))
     signal_names = choice.of(tuple(signals.columns), person.where)
+    marks = read_channel_marks(source, person.source_labels, person.detector_labels)
     return replace(
         bare,
         clock=signals.block.clock,
         channels=signals.channels,
         signal_names=signal_names,
-        read=lambda: signals.read(signal_names),
+        read=lambda: signals.read(signal_names, np.float64),
         unit=signals.unit,
         events=events_of(source, signals.block.events),
-        bad=tuple(read_bad_channels(source, person.source_labels, person.detector_labels).items()),
-        notes=signals.notes,
+        bad=tuple(marks.bad.items()),
+        notes=tuple(("not used", note) for note in signals.notes)
+        + short_channels(marks, {name: mm for name, mm in person.distances_mm.items() if name in signals.channels}),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ..clock import Clock
 from ..recording import Event
-from ..source import Source, read_bad_channels, read_bids_events
+from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
 
 SIGNALS = ("hbo", "hbr", "hbt", "eeg")
+_SHORT_MM = 15.0
 
-Signals = dict[str, NDArray[np.float32]]
+Signals = dict[str, NDArray[np.float64]]
+Notes = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class SourceRecording:
 
     `names` are others by which a table may call the person, `bad` its channels that are marked so, with the reason
     that is given, `started` the date and time of the file's time origin, `dyad` and `role` what the file itself says,
-    `notes` what was left aside. `read` returns {signal: float32 [channel, time]}. `refusal` says, as a whole message,
-    why the data cannot be used; it is empty for a usable recording.
+    `notes` what else is to be reported, by kind. `read` returns {signal: float64 [channel, time]}. `refusal` says, as a
+    whole message, why the data cannot be used; it is empty for a usable recording.
     """
 
     source: Source
@@ -57,7 +59,7 @@ class SourceRecording:
     started: str = ""
     dyad: str = ""
     role: str = ""
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
     refusal: str = ""
 
     @property
@@ -77,10 +79,17 @@ class SourceRecording:
         return "_".join([self.participant, *(f"{name}-{label}" for name, label in labels if label)])
 
 
+def refused_recording(source: Source, refusal: str) -> SourceRecording:
+    """A recording whose data cannot be used, and why."""
+    return SourceRecording(source, source.participant, Clock(0.0, 1.0, 0), (), (), dict, refusal=refusal)
+
+
 def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
-    """The BIDS events table where there is one with rows, else the file's own marks, in order of onset."""
+    """The BIDS events table where there is one with rows, else the file's own marks; bad stretches of both."""
     rows = [Event(*row) for row in read_bids_events(source)]
-    return tuple(sorted(rows, key=lambda event: event.onset)) or stims
+    if not rows:
+        return stims
+    return tuple(sorted([*rows, *(mark for mark in stims if mark.is_bad)], key=lambda event: event.onset))
 
 
 def clock_of(source: Source, times: NDArray[np.float64]) -> Clock:
@@ -91,6 +100,40 @@ def clock_of(source: Source, times: NDArray[np.float64]) -> Clock:
         return Clock.from_times(times)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from None
+
+
+def columns_by_channel(source: Source, columns: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Columns by signal and channel, of (column, channel, signal).
+
+    Raises
+    ------
+    InputError
+        Where two columns are one channel, or EEG and fNIRS have no channel in common.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for column, channel, signal in columns:
+        other = table.setdefault(signal, {}).setdefault(channel, column)
+        if other != column:
+            raise InputError(
+                f"{source.path}: {channel} {signal} stands twice, as {other!r} and {column!r}; remove or rename one"
+            )
+    optodes = {channel for signal, channels in table.items() if signal != "eeg" for channel in channels}
+    if optodes and "eeg" in table and not optodes & set(table["eeg"]):
+        fnirs = [signal for signal in table if signal != "eeg"]
+        raise InputError(
+            f"{source.path}: EEG and {', '.join(fnirs)} have no channel in common; make a study of each, with "
+            f"signal='eeg' (--signal eeg) and signal={fnirs} (--signal {' '.join(fnirs)})"
+        )
+    return table
+
+
+def short_channels(marks: ChannelMarks, distances_mm: Mapping[str, float]) -> Notes:
+    """The note on channels that the BIDS table calls short, or whose optodes lie close together (0 is unknown)."""
+    near = {name: f" ({mm:.3g} mm)" for name, mm in distances_mm.items() if 0 < mm < _SHORT_MM}
+    names = [f"{name}{near.get(name, '')}" for name in dict.fromkeys([*marks.short, *near])]
+    if len(near) == len(distances_mm) > 1:
+        names = [f"all {len(near)} by their positions (check the unit of length)"]
+    return (("short channels", f"{', '.join(names)}; these see more scalp than brain"),) if names else ()
 
 
 def one_person(
@@ -104,10 +147,12 @@ def one_person(
     unit: str = "",
     stims: tuple[Event, ...] = (),
     started: str = "",
-    notes: tuple[str, ...] = (),
+    notes: Notes = (),
+    distances_mm: Mapping[str, float] | None = None,
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
+    marks = read_channel_marks(source, (), ())
     return SourceRecording(
         source=source,
         participant=source.participant,
@@ -118,9 +163,9 @@ def one_person(
         names=(source.path.name.split(".")[0],),
         unit=unit,
         events=events_of(source, stims),
-        bad=tuple(dict([*bad, *read_bad_channels(source, (), ()).items()]).items()),
+        bad=tuple(dict([*bad, *marks.bad.items()]).items()),
         started=started,
-        notes=notes,
+        notes=notes + short_channels(marks, distances_mm or {}),
     )
 
 

@@ -30,6 +30,14 @@ ENDINGS = ", ".join(FORMATS)
 
 def read_recordings(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """Every person's recording in a file, by the reader of its ending; what cannot be used has its `refusal`."""
+    if not source.path.exists():
+        from .source_recording import refused_recording
+
+        return [
+            refused_recording(
+                source, f"{source.path}: is a link to a file that is not here; fetch it (git annex get, datalad get)"
+            )
+        ]
     module = import_module(f".{FORMATS[source.path.suffix.lower()].module}", __package__)
     recordings: list[SourceRecording] = module.read(source, choice)
     return recordings

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...transform.signals import CONSTANT, CONSTANT_SHARE, FINE, NO_DATA, Signals, masked, prepare, seams
+from ...transform.signals import CONSTANT, CONSTANT_SHARE, FINE, NO_DATA, Signals, masked, prepare, seams, unwrapped
 from .device import Device
 
 Mask = NDArray[np.bool_]
@@ -36,7 +36,7 @@ def prepare_on(device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike |
         As `signals.prepare`.
     """
     xp = device.xp
-    array = xp.asarray(x)
+    array = xp.asarray(unwrapped(x))
     if array.ndim == 0 or array.dtype.kind not in "fiub" or array.size == 0 or bool(xp.isinf(array).any()):
         return prepare(device.to_host(array), good, seam=seam)  # which has the words for it
     n = array.shape[-1]

@@ -1,0 +1,37 @@
+"""Hides when two spellings are one name: composed and decomposed letters, and the ways to write an optode pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from unicodedata import normalize
+
+
+def plain(text: str) -> str:
+    """The one spelling of a name: Unicode NFC, no blanks around it."""
+    return normalize("NFC", text).strip()
+
+
+def channel_and_signal(text: str) -> tuple[str, str]:
+    """The channel in its one spelling ("S1-D1" is S1_D1), and the signal at the end of the name, if there is one."""
+    name = plain(text)
+    match = re.fullmatch(r"(.+?)[ _.](hbo|hbr|hbt|eeg)", name, re.IGNORECASE)
+    channel, signal = (match[1].strip(), match[2].lower()) if match else (name, "")
+    optodes = re.fullmatch(r"S(\d+)[-_ ]D(\d+)", channel)
+    return f"S{optodes[1]}_D{optodes[2]}" if optodes else channel, signal
+
+
+def path_named(path: Path) -> Path:
+    """The file at `path`, or its neighbour whose name is the same in another spelling."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    return next((other for other in path.parent.iterdir() if plain(other.name) == plain(path.name)), path)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Names near to an unknown one, as the end of a message; empty if there is none."""
+    spellings = {candidate.lower(): candidate for candidate in known}
+    near = [spellings[lower] for lower in get_close_matches(name.lower(), spellings, 3, 0.6)]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""
