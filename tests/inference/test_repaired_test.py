@@ -486,7 +486,7 @@ def test_nothing_heavy_is_imported_with_the_modules():
     code = f"import sys, ibsync.inference.repaired_test; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "[]"
-    assert CORRECTIONS == ("fdr", "fdr_by", "max", "cluster", "tfce")
+    assert tuple(CORRECTIONS) == ("fdr", "fdr_by", "max", "cluster", "tfce")
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------
