@@ -161,7 +161,7 @@ class Synchrony(Block, frozen=True):
         return {"pairs": self.pairs, "epochs": self.epochs}
 
 
-class RepairedNull(Block, frozen=True):
+class Null(Block, frozen=True):
     """What the dyads are compared with, in the words of `Study.null`."""
 
     lists = ("within",)
@@ -272,7 +272,7 @@ class RunPlan(Block, frozen=True):
     report: Annotated[Path | None, about("HTML report.")] = None
     wtc: Wtc = Wtc()
     synchrony: Synchrony = Synchrony()
-    null: RepairedNull = RepairedNull()
+    null: Null = Null()
     test: Test = Test()
     plasticity: Plasticity | None = None
     outcome: Outcome | tuple[Outcome, ...] = ()
