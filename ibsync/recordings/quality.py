@@ -168,4 +168,6 @@ class Copies:
                 if channel not in bad and (other, first) != (recording, name):
                     copies.setdefault(other, []).append(name if name == first else f"{name} (there {first})")
         for other, names in copies.items():
-            self._say("same samples", recording, f"as in {other}: {', '.join(names)}; check that no file is a copy")
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            text = f"as in {other}: {', '.join(names[:3])}{more}; check that no file is a copy"
+            self._say("same samples", recording, text)
