@@ -215,7 +215,7 @@ def test_mistakes_end_in_one_line_before_any_work(tmp_path, monkeypatch):
 
 
 def test_a_gpu_that_is_not_there_is_one_line(monkeypatch, capsys):
-    def none():
+    def none(*_):
         raise DeviceError("backend 'cuda' cannot run here: no GPU")
 
     monkeypatch.setattr("ibsync.coupling.backends.cuda.backend.default_device", none)
