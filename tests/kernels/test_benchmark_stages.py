@@ -31,8 +31,8 @@ clocks, roofline, gpu = (load(name) for name in ("clocks", "roofline", "gpu"))
 def as_gpu(host, monkeypatch):
     """The CPU in the place of the GPU that engines take; without tensor cores, whose imitation is slow."""
     host.compute_capability = 70
-    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend.default_device", lambda: host)
-    monkeypatch.setattr(gpu, "default_device", lambda: host)
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.backend.default_device", lambda *_: host)
+    monkeypatch.setattr(gpu, "default_device", lambda *_: host)
     return host
 
 
@@ -214,7 +214,7 @@ def test_signals_and_matrices_that_are_on_the_device_stay_there(strict, monkeypa
     """Arrays of this device refuse to mix with those of the host, as CuPy's do."""
     strict.compute_capability = 70
     for name in ("ibsync.coupling.backends.cuda.backend.default_device", f"{gpu.__name__}.default_device"):
-        monkeypatch.setattr(name, lambda: strict)
+        monkeypatch.setattr(name, lambda *_: strict)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
     size = replace(gpu.SIZES["tiny"], dyad=one, model=replace(one, n_dyads=1), repeats=1, lengths=(160,))
     bench = gpu.Bench("cuda", size, tmp_path)

@@ -10,6 +10,7 @@ from host_module import HERE
 from sanitized import run
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(host_reason() is not None, reason=str(host_reason())),
     pytest.mark.skipif("IBSYNC_HOST_SANITIZE" in os.environ, reason="this is a run under a sanitizer"),
 ]
