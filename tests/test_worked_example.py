@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "therapy-trial.md"
 SIZES = {
     "DYADS, SESSIONS, CHANNELS, SECONDS = ": "DYADS, SESSIONS, CHANNELS, SECONDS = 8, 5, 2, 180.0",
     "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = ": (
-        "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = 12, 3, 2, 180.0, 6, 19"
+        "DYADS, SESSIONS, CHANNELS, SECONDS, THERAPISTS, DRAWS = 14, 3, 2, 180.0, 7, 19"
     ),
 }
 SLOWER = {"n_sims=200": "n_sims=20, n=99", "[8, 16, 24, 32]": "[8, 16]"}
@@ -74,9 +74,9 @@ def test_the_second_trial_has_its_therapists_and_strangers(page):
     names, folder = page
     assert "'t01' in dyads" in names["growth"].dataset.attrs["blocks"]
     assert "dyads share a person" in names["table"].attrs["caution"]
-    assert names["change"].dataset.sizes["dyad"] == 12
+    assert names["change"].dataset.sizes["dyad"] == 14
     assert re.search(
-        r"entered: 12 persons \(\d+ sessions with 6 trained partners, 12 probes after training", str(names["change"])
+        r"entered: 14 persons \(\d+ sessions with 7 trained partners, 14 probes after training", str(names["change"])
     )
     assert (names["change"].dataset["n_probe"].values == 1).all()
     assert np.isfinite(names["gain"].dataset["group_statistic"].values[0, 0, 0, 0])
