@@ -81,3 +81,26 @@ def test_pictures_and_maps_pass_no_word_over(study):
     plan_refusal(partial(ibs.plot.pair_matrix, real, show="values"), "show='values' is", "did you mean 'value'?")
     x = [0.0, 1.0, 0.0, -1.0] * 50
     plan_refusal(partial(ibs.wtc, x, x, sfreq=5.0, backend="cuda"), "maps are computed on the CPU")
+
+
+def test_what_is_no_data_and_no_null_is_refused_by_name(study):
+    spec = ibs.WTC({"b": (0.1, 0.3)})
+    real, null = study.synchrony(spec), study.null(spec, n=5)
+    empty = real.drop_vars("coherence")
+    for ask, words in (
+        (partial(ibs.test, real, None), ["Study.null", "NoneType"]),
+        (partial(ibs.test, None, null), ["Study.synchrony", "NoneType"]),
+        (partial(ibs.test, empty, null, correct=[]), ["Dataset without values"]),
+        (partial(ibs.test, real, null, correct=5), ["correct=5 is not a list"]),
+        (partial(ibs.test_together, [], []), ["as many nulls"]),
+        (partial(ibs.test_together, [real], [null, null]), ["as many nulls"]),
+        (partial(ibs.test_together, real, null), ["as many nulls"]),
+        (partial(ibs.contrast, None, ("a", "b")), ["Study.synchrony", "NoneType"]),
+        (partial(ibs.plasticity, None), ["Study.synchrony", "NoneType"]),
+        (partial(ibs.plasticity, real, kind="partners"), ["null="]),
+        (partial(ibs.outcome, None, "x"), ["Study.synchrony", "NoneType"]),
+        (partial(study.null, spec, within=None), ["within=None is not a list"]),
+        (partial(study.null, spec, kind="phase", n=True), ["True draws"]),
+        (partial(study.null, spec, kind="phase", n=1.5), ["1.5 draws"]),
+    ):
+        plan_refusal(ask, *words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -192,7 +192,7 @@ def p_values(counted: CountedDraws, tail: Tail, correct: Sequence[str]) -> dict[
 
 def check_corrections(correct: Sequence[str]) -> None:
     """Refuse a correction that does not exist, or two for one false discovery rate."""
-    if isinstance(correct, str):
+    if isinstance(correct, str) or not isinstance(correct, Iterable):
         valid = ", ".join(map(repr, CORRECTIONS))
         raise PlanError(f"correct={correct!r} is not a list of corrections; valid are {valid}, as correct=['max']")
     for name in correct:

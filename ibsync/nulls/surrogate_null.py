@@ -267,8 +267,8 @@ class SurrogateNull:
         dtype : dtype
             Precision behind the values.
         """
-        if not 1 <= n <= LARGEST_N:
-            raise PlanError(f"{n} draws were asked for; ask for 1 to {LARGEST_N}")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= LARGEST_N:
+            raise PlanError(f"{n!r} draws were asked for; ask for 1 to {LARGEST_N}")
         if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
             raise PlanError(f"stop_at={stop_at!r} must be a whole number of at least 1")
         if stop_at is not None and tail == "two-sided":

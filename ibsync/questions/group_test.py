@@ -130,10 +130,14 @@ def test_together(
     --------
     >>> hbo, hbr = test_together([real_hbo, real_hbr], [null_hbo, null_hbr])  # doctest: +SKIP
     """
+    if not isinstance(reals, Sequence) or not isinstance(nulls, Sequence) or not 0 < len(reals) == len(nulls):
+        raise PlanError("give a list of real values and a list of as many nulls, one of each for each signal")
     return _tested(reals, nulls, TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha))
 
 
 def _tail(tail: Tail | None, null: AnyNull) -> Tail:
+    if not isinstance(null, AnyNull):
+        raise PlanError(f"give a null of Study.null behind the real values, not {type(null).__name__}")
     return tail or measure_in(null.attrs).tail
 
 

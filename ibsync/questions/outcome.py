@@ -21,7 +21,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Permutations
 from ..nulls.tails import Tail
 from ..recordings.study_file import StudyFile
-from ..results.layout import mean_valid, shared_labels, unit_rows
+from ..results.layout import mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import ASSOCIATED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from .group_test import epoch_and_band, refuse_or_warn
@@ -212,6 +212,7 @@ def table_of(
     needs_time: bool,
 ) -> Table:
     """Synchrony, outcome and covariates by dyad and session; parameters as `outcome`."""
+    require_dataset(dataset)
     lookup = Lookup(dataset, study)
     wanted = lookup.column(outcome, "outcome")
     others = [lookup.column(values, name) for name, values in named(covariates)]

@@ -231,6 +231,8 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
 
 
 def _check_words(kind: str, null: RepairedNull | None, between: object) -> None:
+    if kind == "partners" and null is None:
+        raise PlanError("kind='partners' is what null= does: give a re-pairing null, and leave kind out")
     require_known("kind", kind, get_args(Kind))
     if null is not None and not isinstance(null, RepairedNull):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")

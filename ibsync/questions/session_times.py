@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.slopes import slopes
-from ..results.layout import FEATURE, ROW, refuse_rows_twice, tested_values
+from ..results.layout import FEATURE, ROW, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
 from ..results.wording import null_in_words
 from .shared_people import Blocks, members_of
@@ -61,6 +61,7 @@ class Source:
             If there are no sessions, or a dyad stands twice in one session and task.
         """
         dataset = real.dataset if isinstance(real, Result) else real
+        require_dataset(dataset)
         if "session" not in dataset.coords:
             raise PlanError(
                 "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"

@@ -84,6 +84,15 @@ def tested_values(dataset: xr.Dataset) -> xr.DataArray:
     return dataset["value" if "value" in dataset else "coherence"]
 
 
+def require_dataset(real: object) -> None:
+    """Refuse what is not labelled values of dyads."""
+    if not hasattr(real, "data_vars") or not {"value", "coherence"} & set(real.data_vars):
+        raise PlanError(
+            f"give what Study.synchrony returned, or a result of ibs.test, not {type(real).__name__}"
+            + " without values" * hasattr(real, "data_vars")
+        )
+
+
 def refuse_rows_twice(dataset: xr.Dataset) -> None:
     """
     Raise PlanError if a dyad stands twice in one session and task: it would count twice.
@@ -93,6 +102,7 @@ def refuse_rows_twice(dataset: xr.Dataset) -> None:
     dataset : xarray.Dataset
         Real synchrony, one row per dyad, session and task.
     """
+    require_dataset(dataset)
     names = [name for name in ("dyad", "session", "task") if name in dataset.coords]
     seen = set()
     for key in zip(*(dataset[name].values.astype(str).tolist() for name in names), strict=True):

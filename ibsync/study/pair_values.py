@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -249,8 +249,8 @@ def plan_draws(
 
 def require_within(within: Sequence[str]) -> None:
     """Refuse a word that would change nothing."""
-    if isinstance(within, str):
-        raise PlanError(f"within={within!r} is not a list; write within=[{within!r}]")
+    if isinstance(within, str) or not isinstance(within, Iterable):
+        raise PlanError(f"within={within!r} is not a list; write within=['group'], or leave it out")
     for word in within:
         if word in ("session", "epoch", "task"):
             raise PlanError(f"within={word!r}: partners are always exchanged within a {word}; leave {word!r} out")
