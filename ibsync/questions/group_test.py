@@ -258,6 +258,8 @@ def require_match(real: xr.Dataset, null: AnyNull) -> None:
         )
     for name in _SAME:
         ours, theirs = real.attrs.get(name), null.attrs.get(name)
+        if ours != theirs and name == "study_sha256":
+            raise PlanError("real and null are of two different studies: compute both from one study file")
         if ours != theirs:
             raise PlanError(
                 f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"

@@ -72,7 +72,7 @@ _GROUPS = NullHypothesis(
 
 ORDER_WARNING = (
     "exchanging the order of sessions tests that no dyad changes at all and that sessions are exchangeable; where "
-    "dyads change in different directions or sessions close in time are alike, it rejects too often (14 to 20 of 100 "
+    "dyads change in different directions or sessions close in time are alike, it rejects too often (13 of 100 "
     "simulated studies at a nominal 5): test a mean change with kind='sign_flip'"
 )
 

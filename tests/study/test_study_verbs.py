@@ -440,7 +440,7 @@ def test_a_null_of_another_request_is_refused(study, real, words, part):
 
 
 def test_a_null_of_another_study_is_refused(real, shifted):
-    refusal(PlanError, lambda: group_test(real, shifted.null(SPEC), correct=()), "study_sha256")
+    refusal(PlanError, lambda: group_test(real, shifted.null(SPEC), correct=()), "two different studies")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -472,8 +472,9 @@ def test_words_that_name_nothing_are_refused_in_one_line(study, verb, words, kin
 
 
 def test_wrong_objects_are_refused_in_one_line(study, real, null):
-    refusal(PlanError, lambda: group_test(null, real), "Study.synchrony", "not Null and Dataset")
-    refusal(PlanError, lambda: group_test(real, real), "not Dataset and Dataset")
+    refusal(PlanError, lambda: group_test(null, real), "Study.null", "not Dataset")
+    refusal(PlanError, lambda: group_test(real, real), "Study.null", "not Dataset")
+    refusal(PlanError, lambda: group_test(null, null), "Study.synchrony", "not RepairedNull and RepairedNull")
     for verb in (study.synchrony, study.null):
         refusal(PlanError, lambda verb=verb: verb({"bands": {"t": (0.1, 0.5)}}), "spec is a dict", "WTC(")
     assert "spec is a dict" in study.check({"bands": {}}).problems[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +80,14 @@ class CudaBackend:
 
     def __init__(self, device: Device | None = None, *, tensor_cores: bool | None = None) -> None:
         self.device = device or default_device()
-        self.xp = self.device.xp
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
         self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+
+    @property
+    def xp(self) -> Any:
+        """CuPy, or what stands in its place."""
+        return self.device.xp
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Spectra of every channel of `signals`."""
