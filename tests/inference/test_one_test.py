@@ -131,7 +131,7 @@ def test_a_draw_without_a_value_is_no_evidence_and_neither_is_a_missing_observat
         ({"n": 0}, "0 draws were asked for"),
         ({"n": 2.5}, "2.5 draws were asked for"),
         ({"n": True}, "True draws were asked for"),
-        ({"seed": -1}, "seed -1 is outside"),
+        ({"seed": -1}, "seed -1 is not one of"),
         ({"tail": "both"}, "tail='both' is unknown; valid are 'greater', 'less', 'two-sided'"),
         ({"correct": "max"}, "correct='max' is not a list of corrections; valid are 'fdr'"),
         ({"correct": ["bonferroni"]}, "correct='bonferroni' is unknown; valid are 'fdr'"),

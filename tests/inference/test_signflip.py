@@ -400,7 +400,7 @@ def test_smallest_p_and_what_falls_short_of_it():
         ({"labels": ["a", "b"]}, "3 rows for 2 labels"),
         ({"values": np.ones((1, 2)), "labels": ["a"]}, "needs at least 2 of them, found 1"),
         ({"n": 0}, "0 draws were asked for"),
-        ({"seed": -1}, "seed -1 is outside"),
+        ({"seed": -1}, "seed -1 is not one of"),
         ({"groups": np.zeros(3, int)}, "one group per feature"),
     ],
 )

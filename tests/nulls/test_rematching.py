@@ -493,7 +493,7 @@ def test_what_has_no_meaning_without_a_first_person_is_refused(study, tmp_path):
     words = {"roles": "interchangeable"}
     for measure in ("a_leads", "b_leads"):
         refused(lambda measure=measure: study.null(SPEC, measure=measure, **words), repr(measure), "interchangeable")
-    refused(lambda: study.null(SPEC, roles="swapped"), "roles='swapped'", "'fixed' or 'interchangeable'")
+    refused(lambda: study.null(SPEC, roles="swapped"), "roles='swapped'", "'fixed', 'interchangeable'")
     refused(lambda: study.null(SPEC, kind="phase", **words), "roles is for re-pairing", "'phase'")
     other = made(tmp_path / "other.h5", channels_b=(*CHANNELS[:2], "S4_D4"))
     refused(lambda: other.null(SPEC, **words), "'S3_D3'", "first persons only", "same channel")
