@@ -9,7 +9,7 @@ import pytest
 import ibsync as ibs
 from ibsync.coupling import band_grids as grids
 from ibsync.errors import PlanError
-from ibsync.inference.settings import TestSettings
+from ibsync.inference.settings import TestSettings as Settings
 from ibsync.questions.group_test import neighbour_graph
 
 
@@ -48,7 +48,7 @@ def test_a_burst_of_coupling_is_found_as_a_cluster_in_time_and_frequency(tmp_pat
     epochs = ibs.time_windows(60, 240, 20)
     spec = ibs.WTC(bands=ibs.frequency_bands(0.05, 0.8, 1), accuracy="fast")
     real = study.synchrony(spec, epochs=epochs)
-    graph = neighbour_graph([real], TestSettings(correct=["cluster"]))
+    graph = neighbour_graph([real], Settings(correct=["cluster"]))
     assert graph.shape == (36, 36)
     assert graph.sum() == 2 * (8 * 4 + 9 * 3)
     result = ibs.test(real, study.null(spec, epochs=epochs), correct=["cluster"]).dataset
