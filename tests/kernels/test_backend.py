@@ -72,6 +72,7 @@ def test_threads_in_any_order_give_the_same_bits(device, strict):
     assert_array_equal(found.coherency, expected.coherency)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tensor_cores", [True, False])
 def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(strict, tensor_cores):
     a, b = people(40, 2)
@@ -98,6 +99,7 @@ def test_every_cell_of_the_first_half_octave_keeps_the_promise(strict, accuracy,
     assert_every_cell_keeps_the_promise(WTC(accuracy=accuracy), make(n, 0), make(n, 1), 0, backend)
 
 
+@pytest.mark.slow
 def test_a_spike_is_served_by_the_deeper_rank(strict):
     a, b = people(2, 1)
     a[1, N // 2] += 1e4
@@ -140,6 +142,7 @@ def test_a_batch_with_itself_is_the_batch_with_its_copy(strict):
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_little_memory_changes_no_bit(strict):
     a, b = people(5, 3)
     plenty = both(strict, a, b)[1]
@@ -153,6 +156,7 @@ class OutOfMemoryError(Exception):
     """As CuPy names it."""
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_batch_and_says_so(strict, monkeypatch):
     a, b = people(5, 2)
     plenty = both(strict, a, b)[1]

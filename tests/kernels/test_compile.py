@@ -64,6 +64,7 @@ def test_a_kernel_file_compiles_into_registers(name, defines, architecture):
     assert complaints(expand(name), name, architecture, double=double, defines=defines) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
 @pytest.mark.parametrize("depth", [0, 1])
 def test_the_largest_sizes_that_the_engine_asks_for_are_among_the_variants(accuracy, depth):

@@ -67,6 +67,7 @@ def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, stud
         ibs.test(real, study.null(SPEC, n=23, seed=3, backend="numpy", **WORDS))
 
 
+@pytest.mark.slow
 def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 4 * 120)
     study = ibs.simulate(tmp_path / "two.h5", n_dyads=2, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
