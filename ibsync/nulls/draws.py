@@ -100,9 +100,14 @@ class Draws(Generic[D]):
 
 def check_draws(n: int, seed: int) -> None:
     """Refuse a number of draws or a seed that is out of range."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < 1 << 32:
-        raise PlanError(f"{n!r} draws were asked for; ask for 1 to 2**32 - 1")
+    check_n(n, (1 << 32) - 1, "2**32 - 1")
     split_seed(seed)
+
+
+def check_n(n: int, most: int, written: str) -> None:
+    """Refuse what is no whole number of draws, or more than `most`, which is `written` so."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= most:
+        raise PlanError(f"{n!r} draws were asked for; ask for 1 to {written}")
 
 
 def list_up_to(correct: Sequence[str]) -> int:

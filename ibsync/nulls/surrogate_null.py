@@ -20,6 +20,7 @@ from ..coupling.measures import measure_in
 from ..errors import PlanError
 from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, Observed, StepDown
 from .draw_counts_on_device import Thresholds, count
+from .draws import check_n
 from .tails import Tail
 
 Floats = NDArray[np.float64]
@@ -267,8 +268,7 @@ class SurrogateNull:
         dtype : dtype
             Precision behind the values.
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= LARGEST_N:
-            raise PlanError(f"{n!r} draws were asked for; ask for 1 to {LARGEST_N}")
+        check_n(n, LARGEST_N, str(LARGEST_N))
         if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
             raise PlanError(f"stop_at={stop_at!r} must be a whole number of at least 1")
         if stop_at is not None and tail == "two-sided":
