@@ -20,8 +20,8 @@ from ..errors import InputError
 from .align import Fit, OnGap, Wish, fit_recordings
 from .dyad_tables import typed_columns
 from .find_files import SourceFiles, find_sources
-from .formats.source_recording import SignalChoice, SourceRecording
-from .formats.table import read_recordings
+from .formats.reader_process import ReaderProcess
+from .formats.source_recording import SignalChoice, Signals, SourceRecording
 from .hdf5 import check_free_space, check_output
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
 from .progress import with_bar
@@ -130,11 +130,11 @@ def pack(
         report.add("not used", str(sources), note)
     tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
     cohort = read_cohort(files, tables, has_own_table=dyads is not None, say=report.add)
-    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)
-    recordings = _read_all([*files.sources, *named_files(cohort.pairs, files.sources)], choice, report)
-    rows = match(cohort, recordings, report.add)
-    fits = fit_recordings(rows, wish, report.add)
-    _write(rows, fits, cohort, report, progress=progress)
+    everything = [*files.sources, *named_files(cohort.pairs, files.sources)]
+    with ReaderProcess(SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)) as reader:
+        rows = match(cohort, _read_all(everything, reader, report), report.add)
+        fits = fit_recordings(rows, wish, report.add)
+        _write(rows, fits, cohort, reader, report, progress=progress)
     return report
 
 
@@ -155,20 +155,22 @@ def _tables(files: SourceFiles, **paths: str | Path | None) -> dict[str, Path]:
     return tables
 
 
-def _read_all(sources: Sequence[Source], choice: SignalChoice, report: PackReport) -> list[SourceRecording]:
+def _read_all(sources: Sequence[Source], reader: ReaderProcess, report: PackReport) -> list[SourceRecording]:
     """The description of every recording; of several files of one recording, the processed ones."""
     by_key: dict[tuple[str, str, str, str], list[Source]] = {}
     for source in sources:
         by_key.setdefault(source.key, []).append(source)
-    return [recording for group in by_key.values() for recording in _read_processed_first(group, choice, report)]
+    return [recording for group in by_key.values() for recording in _read_processed_first(group, reader, report)]
 
 
-def _read_processed_first(sources: Sequence[Source], choice: SignalChoice, report: PackReport) -> list[SourceRecording]:
+def _read_processed_first(
+    sources: Sequence[Source], reader: ReaderProcess, report: PackReport
+) -> list[SourceRecording]:
     derived = [source for source in sources if source.is_derivative]
     others = [source for source in sources if not source.is_derivative]
     recordings: list[SourceRecording] = []
     for group, rest in ((derived, others), (others, derived)):
-        recordings = [recording for source in group for recording in read_recordings(source, choice)] or recordings
+        recordings = [recording for source in group for recording in reader.describe(source)] or recordings
         usable = [recording for recording in recordings if not recording.refusal]
         if usable:
             for source in rest:
@@ -178,7 +180,13 @@ def _read_processed_first(sources: Sequence[Source], choice: SignalChoice, repor
 
 
 def _write(
-    rows: Sequence[MatchedRow], fits: Mapping[str, Fit], cohort: Cohort, report: PackReport, *, progress: bool
+    rows: Sequence[MatchedRow],
+    fits: Mapping[str, Fit],
+    cohort: Cohort,
+    reader: ReaderProcess,
+    report: PackReport,
+    *,
+    progress: bool,
 ) -> None:
     originals = {x.id: (x, row) for row in rows for x in (row.a, row.b)}
     channels = _common_channels([original for original, _ in originals.values()])
@@ -193,9 +201,10 @@ def _write(
             report.add("marks", dyad.label, f"{apart}; epochs by label take those of {dyad.recording_a.id}")
     check_free_space(report.output, sum(_bytes(plan) for plan in plans.values()))
     people = typed_columns(cohort.people, dict.fromkeys(plan.participant for plan in plans.values()))
-    shown = with_bar(plans.items(), "recordings", "recording", progress)
     copies = Copies(report.add)
-    recordings = (_filled(originals[name][0], plan, fits[name], copies, report) for name, plan in shown)
+    signals = reader.signals_of(originals[name][0] for name in plans)
+    read = with_bar(zip(plans.items(), signals, strict=True), "recordings", "recording", progress, len(plans))
+    recordings = (_filled(originals[name][0], x, plan, fits[name], copies, report) for (name, plan), x in read)
     write_study(report.output, recordings, people, dyads)
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 
@@ -257,10 +266,10 @@ def _bytes(recording: Recording) -> int:
 
 
 def _filled(
-    original: SourceRecording, plan: Recording, fit: Fit, copies: Copies, report: PackReport
+    original: SourceRecording, signals: Signals, plan: Recording, fit: Fit, copies: Copies, report: PackReport
 ) -> tuple[Recording, dict[str, NDArray[np.float32]]]:
-    """Read, fit and mark one recording."""
-    signals, bad = usable_signals(original, plan.channels, report.add)
+    """Fit and mark one recording."""
+    usable, bad = usable_signals(original, signals, plan.channels, report.add)
     good = tuple(channel not in bad for channel in plan.channels)
     if not any(good):
         reasons = ", ".join(sorted(set(bad.values())))
@@ -268,9 +277,9 @@ def _filled(
             f"{original.path}: {original.id}: none of its {len(good)} channels can be used ({reasons}); "
             "check the file and its channels.tsv, or leave the dyad out"
         )
-    copies.look_at(original.id, original.channels, bad, signals)
+    copies.look_at(original.id, original.channels, bad, usable)
     rows = [plan.channels.index(channel) for channel in original.channels]
-    samples = {signal: np.full((len(good), plan.n_samples), np.nan, np.float32) for signal in signals}
-    for signal, x in signals.items():
+    samples = {signal: np.full((len(good), plan.n_samples), np.nan, np.float32) for signal in usable}
+    for signal, x in usable.items():
         samples[signal][rows] = fit.apply(x, original.clock)
     return replace(plan, good=good), samples

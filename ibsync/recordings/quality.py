@@ -23,14 +23,16 @@ _CONSTANT = 1e-9
 
 
 def usable_signals(
-    original: SourceRecording, channels: Sequence[str], say: Say
+    original: SourceRecording, signals: dict[str, Samples], channels: Sequence[str], say: Say
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, str]]:
-    """Read a recording; what is no data becomes missing, and channels without data are named with the reason.
+    """What is no data becomes missing, and channels without data are named with the reason.
 
     Parameters
     ----------
     original : SourceRecording
         The recording.
+    signals : dict of str to float64 [channel, time]
+        Its signals; changed.
     channels : sequence of str
         All channels of the study; those that the file lacks are bad.
     say : callable
@@ -43,7 +45,6 @@ def usable_signals(
     bad : dict of str to str
         Reason by channel.
     """
-    signals = original.read()
     for samples in signals.values():
         samples[np.isinf(samples)] = np.nan
     _leave_out_bad_segments(original, signals, say)

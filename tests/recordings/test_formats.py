@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +13,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
 from test_pack import packed, refused, write_table
 
+from ibsync.recordings.find_files import find_sources
 from ibsync.recordings.formats import csv_table
-from ibsync.recordings.formats.table import FORMATS, Format
+from ibsync.recordings.formats.source_recording import SignalChoice
+from ibsync.recordings.formats.table import FORMATS, Format, read_recordings
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 TIMES = np.arange(100) / 8
@@ -139,7 +142,8 @@ def test_raw_light_and_epochs_in_fif_are_refused(folder, output):
 
 
 def test_fif_without_mne_says_how_to_get_it(folder, output, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "mne", None)
+    (folder / "mne.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     (folder / "ann_raw.fif").write_bytes(b"")
     refused(folder, output, "ann_raw.fif", "pip install 'ibsync[mne]'")
 
@@ -158,12 +162,13 @@ def test_real_fif_recording_as_a_pseudo_dyad(tmp_path, output):
     assert_allclose(study.signals(study.recordings[0], "hbo"), expected, rtol=1e-6)
 
 
-def test_a_format_of_the_table_is_found_and_read(folder, output, monkeypatch):
+def test_a_format_of_the_table_is_found_and_read(folder, monkeypatch):
     """One line in the table and one module are all that a format takes."""
     module = SimpleNamespace(read=csv_table.read)
     monkeypatch.setitem(sys.modules, "ibsync.recordings.formats.made_up", module)
     monkeypatch.setitem(FORMATS, ".tab", Format("made up", "made_up", 0))
     for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
         write_csv(folder / f"{name}.tab", "time,S1_D1 hbo", [TIMES, x[:, 0]])
-    study, _ = packed(folder, output)
-    assert_array_equal(study.signals("ann", "hbo")[0], VALUES[0][:, 0].astype(np.float32))
+    ann = next(source for source in find_sources(folder).sources if source.path.stem == "ann")
+    (recording,) = read_recordings(ann, SignalChoice())
+    assert_array_equal(recording.read()["hbo"][0], VALUES[0][:, 0])

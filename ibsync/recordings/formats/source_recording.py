@@ -43,7 +43,7 @@ class SourceRecording:
     `names` are others by which a table may call the person, `bad` its channels that are marked so, with the reason
     that is given, `started` the date and time of the file's time origin, `dyad` and `role` what the file itself says,
     `notes` what else is to be reported, by kind. `read` returns {signal: float64 [channel, time]}. `refusal` says, as a
-    whole message, why the data cannot be used; it is empty for a usable recording.
+    whole message, why the data cannot be used; it is empty for a usable recording. `place` counts the people of a file.
     """
 
     source: Source
@@ -61,6 +61,7 @@ class SourceRecording:
     role: str = ""
     notes: Notes = ()
     refusal: str = ""
+    place: int = 0
 
     @property
     def path(self) -> Path:
