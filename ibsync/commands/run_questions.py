@@ -16,6 +16,7 @@ from ..errors import PlanError
 from ..nulls.repaired_null import RepairedNull
 from ..questions.group_test import AnyNull
 from ..questions.predict_outcome import Prediction, predict_outcome
+from ..recordings.tables import csv_text
 from ..recordings.whole_files import write_whole
 from ..results.layout import FEATURE, ROW
 from ..results.result import Result
@@ -73,7 +74,7 @@ class Followup:
         if isinstance(self.content, Result | Prediction):
             self.content.save(path)
         else:
-            write_whole(path, self.content.to_csv(index=False).encode())
+            write_whole(path, csv_text(self.content).encode())
         return path
 
 

@@ -21,6 +21,7 @@ from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.relabelling import Permutations
 from ..recordings.study_file import StudyFile
+from ..recordings.tables import csv_text
 from ..recordings.whole_files import require_ending, write_whole
 from ..results.findings import number
 from ..results.result import Result, provenance
@@ -158,7 +159,7 @@ class Prediction:
         """
         require_ending(path, (".csv", ".json"))
         as_table = Path(path).suffix == ".csv"
-        text = self.table.to_csv(index=False) if as_table else json.dumps(self.to_dict(), indent=2, allow_nan=False)
+        text = csv_text(self.table) if as_table else json.dumps(self.to_dict(), indent=2, allow_nan=False)
         write_whole(path, text.encode())
         return Path(path)
 

@@ -7,15 +7,20 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from ..errors import InputError
 from .names import suggestion
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MISSING_WORDS = ("na", "nan", "none", "null")
 _YES = {"1", "1.0", "yes", "y", "true", "t", "ja", "wahr", "vrai"}
 _NO = {"0", "0.0", "no", "n", "false", "f", "nein", "falsch", "faux"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 Row = dict[str, str]
 
@@ -32,7 +37,7 @@ def read_table(path: Path, required: Iterable[str] = ()) -> dict[int, Row]:
     separator, decimal = separators(text) if path.suffix.lower() == ".csv" else ("\t", ".")
     lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip(f" {separator}")}
     rows = {number: _cells(f"{path}: line {number}", line, separator) for number, line in lines.items()}
-    header = rows.pop(min(rows)) if rows else []
+    header = [_without_apostrophe(cell) for cell in rows.pop(min(rows))] if rows else []
     check_header(path, header, required)
     for number, row in rows.items():
         if len(row) > len(header):
@@ -40,6 +45,22 @@ def read_table(path: Path, required: Iterable[str] = ()) -> dict[int, Row]:
                 f"{path}: line {number} has {len(row)} columns, the header {len(header)}; correct the line"
             )
     return {number: {name: _cell(row, k, decimal) for k, name in enumerate(header)} for number, row in rows.items()}
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """
+    A table as CSV that spreadsheet programs only show.
+
+    They run text that begins like a formula; an apostrophe before it keeps them from that, and `read_table` removes it.
+    """
+    safe = table.rename(columns=_as_text).map(_as_text)
+    return str(safe.to_csv(index=False))
+
+
+def _as_text(cell: object) -> object:
+    """The cell; with an apostrophe where it is text like a formula, and no number."""
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
 def read_text(path: Path) -> str:
@@ -91,7 +112,11 @@ def _cell(row: Sequence[str], k: int, decimal: str) -> str:
     value = row[k] if k < len(row) else ""
     if decimal == "," and re.fullmatch(r"[-+]?\d*,\d+", value):
         return value.replace(",", ".")
-    return "" if value.lower() == "n/a" else value
+    return "" if value.lower() == "n/a" else _without_apostrophe(value)
+
+
+def _without_apostrophe(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def number_in(where: str, name: str, text: str) -> float:

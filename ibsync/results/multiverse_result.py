@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..nulls.tails import Tail
+from ..recordings.tables import csv_text
 from ..recordings.whole_files import require_ending, write_whole
 from .findings import number
 from .record import COMPARED
@@ -87,7 +88,7 @@ class Multiverse:
         """
         require_ending(path, (".csv", ".json"))
         if Path(path).suffix == ".csv":
-            text = self.table.to_csv(index=False)
+            text = csv_text(self.table)
         else:
             text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         write_whole(path, text.encode())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from unicodedata import normalize
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.io import savemat
@@ -17,7 +19,7 @@ from test_pack import packed, refused, write_table
 from ibsync.errors import InputError
 from ibsync.recordings.clock import Clock, moment
 from ibsync.recordings.names import channel_and_signal
-from ibsync.recordings.tables import number_in, read_table, yes_in
+from ibsync.recordings.tables import csv_text, number_in, read_table, yes_in
 
 TIMES = np.arange(300) / 5
 NOISE = np.random.default_rng(3).standard_normal((4, 300))
@@ -104,6 +106,32 @@ def test_semicolons_and_decimal_commas_of_a_table(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("dyad;outcome_x\nd1;3,5\nd2;4\n")
     assert [number_in("", "x", row["outcome_x"]) for row in read_table(table).values()] == [3.5, 4.0]
+
+
+def test_text_that_a_spreadsheet_would_run_is_only_shown_and_read_back(tmp_path):
+    labels = [
+        "=1+1",
+        "+S1",
+        "-",
+        "-1",
+        "+2.5e3",
+        "@sum",
+        "'=x",
+        "''",
+        "'plain",
+        "a=b",
+        "=cmd|' /C calc'!A0",
+        'say "=1"',
+    ]
+    table = pd.DataFrame({"dyad": labels, "=header": labels, "value": np.linspace(-1, 1, len(labels))})
+    path = tmp_path / "table.csv"
+    path.write_text(csv_text(table), encoding="utf-8")
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert [cell for cell in cells[:2] + cells[3::3] if cell[0] in "=+-@"] == ["-1", "+2.5e3"]
+    rows = read_table(path).values()
+    assert [row["dyad"] for row in rows] == [row["=header"] for row in rows] == labels
+    assert [float(row["value"]) for row in rows] == list(table["value"])
 
 
 @pytest.mark.parametrize("text", ["inf", "-Infinity", "1e400", "1_000", "3,5", "0x10"])
