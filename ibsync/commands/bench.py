@@ -85,7 +85,7 @@ class Speed:
     verbs: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     seconds_to_p: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     pool_bytes: int | None
     smallest_p: float
     machine: dict[str, Any]
@@ -127,7 +127,9 @@ class Speed:
         return [f"  {name:<{width}}  {seconds:>8}  {rate:>9}".rstrip() for name, seconds, rate in rows]
 
     def _foot(self) -> list[str]:
-        memory = f"{self.peak_rss_bytes / 1e6:.0f} MB of memory at most"
+        memory = (
+            "memory unknown" if self.peak_rss_bytes is None else f"{self.peak_rss_bytes / 1e6:.0f} MB of memory at most"
+        )
         on_gpu = "" if self.pool_bytes is None else f", {self.pool_bytes / 1e6:.0f} MB of the GPU's held"
         return [f"{self.seconds_to_p:.3g} s to p-values (smallest p {self.smallest_p:.3g}); {memory}{on_gpu}"]
 

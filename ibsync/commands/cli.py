@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
 import os
 import re
@@ -14,6 +16,7 @@ from ..errors import IbsyncError
 from ..recordings.formats.table import FORMAT_NAMES
 
 DONE, FAILED = 0, 1
+_SUBSTITUTES = {"≤": "<=", "≥": ">=", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "±": "+/-", "²": "2", "µ": "u"}
 PLANS = ("run", "calibrate", "multiverse", "power")
 _BACKENDS = "auto, numpy, cuda, or a certain GPU such as cuda:1; default: %(default)s"
 
@@ -31,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 done, 1 failed with one line on standard error. Wrong usage raises SystemExit(2), as argparse does.
     """
+    _print_in_any_encoding()
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
@@ -46,6 +50,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(_one_line(error))
     return code
+
+
+def _print_in_any_encoding() -> None:
+    """Print something like it for a character that the terminal or a log file of Windows cannot hold."""
+    codecs.register_error("ibsync", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ibsync")
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_SUBSTITUTES.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 def _fail(message: str) -> int:

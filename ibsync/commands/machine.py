@@ -42,16 +42,18 @@ def timed(job: Callable[[], T]) -> tuple[T, Sample]:
     return value, Sample(time.process_time() - cpu_s, time.perf_counter() - wall_s)
 
 
-def peak_rss_bytes() -> int:
-    """Largest resident memory of this process so far.
+def peak_rss_bytes() -> int | None:
+    """Largest resident memory of this process so far; None on Windows.
 
     Linux counts a parent's peak into `getrusage` of a child that it starts; VmHWM belongs to the program alone.
     """
     if _STATUS.exists():
         (line,) = (text for text in _STATUS.read_text().splitlines() if text.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
-    import resource
-
+    try:
+        import resource
+    except ImportError:
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

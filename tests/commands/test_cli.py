@@ -281,6 +281,16 @@ def test_an_interrupt_while_it_works_leaves_nothing(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_log_file_in_an_encoding_without_our_signs(folder, encoding):
+    """Standard output of Windows, sent to a file."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "MPLBACKEND": "agg"}
+    command = [sys.executable, "-m", "ibsync", "run", str(folder / "plan.toml")]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "<=" in done.stdout.decode(encoding)
+
+
 def test_a_reader_that_has_gone_causes_no_traceback(folder):
     reading, writing = os.pipe()
     os.close(reading)
