@@ -20,7 +20,8 @@ from ..nulls.repairing import Repairing
 from ..questions.group_test import test_together
 from ..recordings.whole_files import check_writable, write_whole
 from ..study.pair_values import plan_draws
-from ..study.study import REPAIRINGS, SURROGATES, Study
+from ..study.planned import REPAIRINGS, SURROGATES
+from ..study.study import Study
 from .plan_file import RunPlan, named_beside, read_plan
 from .run_questions import Followup, follow_up
 from .run_questions import problems as followup_problems

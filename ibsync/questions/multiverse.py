@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES
 from ..coupling.spec import CONES, WTC, Band
-from ..errors import InputError, PlanError, require_known
+from ..errors import PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import null_hypothesis
@@ -23,13 +23,14 @@ from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..results.result import provenance
-from ..study.channel_pairs import Axes, Pairs
-from ..study.epochs import EpochWords, common_epochs, epoch_names
+from ..study.channel_pairs import Pairs
+from ..study.epochs import EpochWords, epoch_names
 from ..study.pair_values import plan_draws, require_within
-from ..study.rows import occasions_of, require_signal
+from ..study.planned import NULL_KINDS, REPAIRINGS, SURROGATES, rehearsed, request_of
+from ..study.rows import used_rows
 from ..study.runner import Worker
-from ..study.study import NULL_KINDS, REPAIRINGS, SURROGATES, Study
-from ..study.surrogate_runs import Request, sources_of
+from ..study.study import Study
+from ..study.surrogate_runs import Request
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -242,27 +243,19 @@ def _check_words(request: _Request) -> None:
 
 def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
     """Everything that would stop a run, for all runs: a long computation must not end at its last specification."""
-    if not study.dyads:
-        raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
+    used_rows(study)
     for kind in dict.fromkeys(run.null for run in runs):
         _require_reach(study, kind, request)
     worker = Worker(request.backend)
     for run in runs:
-        require_signal(study, study.dyads, run.signal)
-        if run.null == "repair":
-            Axes.of(study.dyads, request.pairs)
-            for occasion in occasions_of(study.dyads, "common", one_rate=True):
-                worker.engine(occasion.plan(run.spec, common_epochs(occasion, request.epochs)))
-        else:
-            sources_of(study, _surrogate_request(run, request), worker)
+        rehearsed(study, _null_request(run, request), worker)
 
 
-def _surrogate_request(run: _Run, request: _Request) -> Request:
-    return Request(
-        spec=run.spec, kind=run.null, n=request.n_of(run.null), seed=request.test.seed, signal=run.signal,
-        pairs=request.pairs, epochs=request.epochs, length="common", tail=request.test.tail, measure=run.measure,
-        options={},
-        stop_at=None, backend=request.backend,
+def _null_request(run: _Run, request: _Request) -> Request:
+    return request_of(
+        run.spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
+        signal=run.signal, pairs=request.pairs, epochs=request.epochs, measure=run.measure, tail=request.test.tail,
+        backend=request.backend,
     )  # fmt: skip
 
 

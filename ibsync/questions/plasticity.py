@@ -24,7 +24,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
-from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, shared_labels, unit_rows
+from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
@@ -32,6 +32,7 @@ from .group_test import (
     draws_of_repairing,
     epoch_and_band,
     neighbour_graph,
+    real_pairs,
     refuse_or_warn,
     require_match,
 )
@@ -163,12 +164,12 @@ def plasticity(
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, null, between)
-    source = Source.of(real)
+    source = Source.of(real) if null is None else _of_null(real, null)
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     if null is not None:
-        plan = _exchange_partners(source, null, dyads, asked)
+        plan = _exchange_partners(null, dyads, asked)
     elif groups is not None:
         plan = _exchange_groups(dyads, groups, asked)
     else:
@@ -419,8 +420,7 @@ def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked:
     return _Plan(found, NullDraws.of(null, test.draws, asked), run, caution)
 
 
-def _exchange_partners(source: Source, null: RepairedNull, dyads: Dyads, asked: TestSettings) -> _Plan:
-    require_match(source.dataset, null)
+def _exchange_partners(null: RepairedNull, dyads: Dyads, asked: TestSettings) -> _Plan:
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
     rows = {name: array[0, place] for name, array in dyad_summary(changes).items()}
@@ -430,6 +430,15 @@ def _exchange_partners(source: Source, null: RepairedNull, dyads: Dyads, asked: 
     run, measured = partial(repair_test, changes), _values_in(null, dyads)
     drawn = draws_of_repairing(changes, asked)
     return _Plan(rows["statistic"], drawn, run, caution, of_rows=of_rows, of_sessions=measured)
+
+
+def _of_null(real: xr.Dataset | Result, null: RepairedNull) -> Source:
+    """What the null holds of real partners."""
+    dataset = real.dataset if isinstance(real, Result) else real
+    require_dataset(dataset)
+    require_match(dataset, null)
+    raw = dataset.drop_vars([name for name in ("value", "null_mean") if name in dataset])
+    return Source.of(real_pairs(raw, null))
 
 
 def _values_in(null: RepairedNull, dyads: Dyads) -> list[Floats]:

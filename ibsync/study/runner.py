@@ -102,10 +102,11 @@ class Worker:
         return cast(Value, self._kept[key])
 
     def engine(self, plan: EnginePlan) -> Engine:
-        """The engine of a plan, made once."""
+        """The engine of what can be computed of a plan, made once."""
+        made = plan if plan.spec.bands is None else plan.computable or plan
         return self.once(
-            plan.key,
-            lambda: Engine(plan.n_samples, plan.sfreq, plan.spec, epochs=plan.epochs, backend=self.backend),
+            made.key,
+            lambda: Engine(made.n_samples, made.sfreq, made.spec, epochs=made.epochs, backend=self.backend),
         )
 
     def feature_bytes(self, plan: EnginePlan) -> float:

@@ -1,0 +1,265 @@
+"""What a request will not give: told from lengths, marks and words alone, before anything is computed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..coupling.band_rows import band_rows
+from ..coupling.plan import asked_samples, trusted_shares, within
+from ..coupling.spec import Band
+from ..coupling.transform.scales import textbook_scales
+from ..errors import PlanError
+from ..recordings.recording import DyadRow, Recording
+from ..recordings.study_file import StudyFile
+from ..results.lost import ALL, CUT, NO_VALUE, Loss, few
+from .channel_pairs import Axes
+from .engines import EnginePlan
+
+LOG = logging.getLogger("ibsync")
+
+_STEPS = 400  # tried lengths, at most forty times what there is
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """
+    How one dyad row is computed.
+
+    Parameters
+    ----------
+    row : DyadRow
+    plan : EnginePlan
+    together : tuple of DyadRow
+        Rows that are cut to one length with it; empty where its recordings are used in full.
+    trials : str
+        Epoch of which the plan is one trial; empty where it is of the whole recording.
+    """
+
+    row: DyadRow
+    plan: EnginePlan
+    together: tuple[DyadRow, ...] = ()
+    trials: str = ""
+
+    @cached_property
+    def asked(self) -> dict[str, list[tuple[int, int]]]:
+        """Intervals of each epoch in samples."""
+        n = self.plan.n_samples if self.trials else self.row.recording_a.n_samples
+        epochs = asked_samples(self.plan.epochs, n, self.plan.sfreq)
+        return {self.trials or name: parts for name, parts in epochs.items()}
+
+    @cached_property
+    def has_value(self) -> set[tuple[str, str]]:
+        """Epochs and bands with cells enough."""
+        enough = (self.plan.shares > 0) & (self.plan.shares >= self.plan.spec.min_valid)
+        bands = list(self.plan.spec.bands or {})
+        return {(epoch, bands[b]) for e, epoch in enumerate(self.asked) for b in np.flatnonzero(enough[e])}
+
+    @cached_property
+    def blame(self) -> tuple[str, str]:
+        """Whose recording cuts this one, and what would keep it, in words; empty where nothing cuts it."""
+        n = self.row.recording_a.n_samples
+        if n == self.plan.n_samples or not self.together:
+            return "", ""
+        shortest = [row for row in self.together if row.recording_a.n_samples == self.plan.n_samples]
+        named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in shortest])
+        left = min(row.recording_a.n_samples for row in self.together if row not in shortest)
+        seconds = f"{self.plan.n_samples / self.plan.sfreq:g} s"
+        kept = f"{left / self.plan.sfreq:g} s"
+        has = "have" if len(shortest) > 1 else "has"
+        return f"because {named} {has} {seconds}", f"mark {few([row.dyad for row in shortest])} use=0 to keep {kept}"
+
+
+def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Loss]:
+    """
+    Everything that some dyads of a study, or some of their epochs, bands and channels, will lack.
+
+    Parameters
+    ----------
+    study : StudyFile
+    rows : sequence of RowPlan
+        All rows that are used.
+    axes : Axes
+        The channels that are asked for.
+    """
+    used = list(study.dyads)
+    by_plan: dict[tuple[str, ...], list[Loss]] = {}
+    losses = [*_not_used(study), *_absent(used)]
+    for one in rows:
+        key = (one.plan.key, one.trials, *one.blame)
+        if key not in by_plan:
+            by_plan[key] = list(_of_epochs(one))
+        losses += [_of_row(one.row, loss) for loss in by_plan[key]]
+    losses += [loss for row in used for loss in _gaps(row)]
+    return losses + [loss for row in used for loss in _bad_channels(row, axes)]
+
+
+def require_values(losses: Sequence[Loss], rows: Sequence[RowPlan]) -> None:
+    """
+    Refuse a request of which an epoch or a band has no value in any dyad.
+
+    Raises
+    ------
+    PlanError
+        With the reason, and what would keep it.
+    """
+    valued = set[tuple[str, str]]().union(*(one.has_value for one in rows))
+    epochs, bands = {epoch for epoch, _ in valued}, {band for _, band in valued}
+    for loss in losses:
+        if loss.epoch != ALL and loss.what == NO_VALUE and not (loss.epoch in epochs and loss.band in bands):
+            where = f"band {loss.band!r}" if loss.epoch == "all" else f"epoch {loss.epoch!r}, band {loss.band!r}"
+            raise PlanError(f"{where} has no value in any dyad: {loss.reason}: {loss.fix}")
+
+
+def _of_row(row: DyadRow, loss: Loss) -> Loss:
+    return replace(loss, dyad=row.dyad, session=row.session, task=row.task)
+
+
+# --- rows that are not there ------------------------------------------------------------------------------------------
+
+
+def _not_used(study: StudyFile) -> Iterable[Loss]:
+    for row in study.all_dyads:
+        if not row.use:
+            yield _of_row(row, Loss("", reason="marked use=0 in the dyads table", fix="set use to 1"))
+
+
+def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
+    """Sessions and tasks that other dyads have."""
+    occasions = list(dict.fromkeys((row.session, row.task) for row in rows))
+    there = {(row.dyad, row.session, row.task) for row in rows}
+    for dyad in dict.fromkeys(row.dyad for row in rows):
+        for session, task in occasions:
+            if (dyad, session, task) not in there:
+                yield Loss(dyad, session, task, reason="has no recording that is used, as other dyads have")
+
+
+# --- channels and gaps ------------------------------------------------------------------------------------------------
+
+
+def _gaps(row: DyadRow) -> Iterable[Loss]:
+    for recording in (row.recording_a, row.recording_b):
+        if recording.n_missing:
+            seconds = f"{recording.n_missing / recording.sfreq:.1f} s"
+            reason = f"{seconds} missing in at least one good channel of {recording.participant}"
+            yield _of_row(row, Loss("", what=CUT, reason=reason))
+
+
+def _bad_channels(row: DyadRow, axes: Axes) -> Iterable[Loss]:
+    asked = np.argwhere(axes.mask).T
+    for recording, names, places in zip((row.recording_a, row.recording_b), (axes.a, axes.b), asked, strict=True):
+        for name in (names[place] for place in np.unique(places)):
+            if reason := _why_bad(recording, name):
+                fix = "choose other channels, or pack again"
+                yield _of_row(row, Loss("", person=recording.participant, channel=name, reason=reason, fix=fix))
+
+
+def _why_bad(recording: Recording, name: str) -> str:
+    if name not in recording.channels:
+        return "not recorded"
+    return "bad" if name in recording.bad_channels else ""
+
+
+# --- epochs and bands -------------------------------------------------------------------------------------------------
+
+
+def _of_epochs(one: RowPlan) -> Iterable[Loss]:
+    """What a row lacks of each epoch and band."""
+    plan = one.plan
+    because, keep = one.blame
+    for e, (epoch, parts) in enumerate(one.asked.items()):
+        n_asked = sum(stop - start for start, stop in parts)
+        n_there = sum(stop - start for start, stop in within(parts, plan.n_samples))
+        span = f"{n_there / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
+        end = because or _ends(parts, plan)
+        for b, band in enumerate(plan.spec.bands or {}):
+            if (epoch, band) in one.has_value:
+                if n_there < n_asked:
+                    yield Loss("", epoch=epoch, band=band, what=CUT, reason=f"{span}, {end}", fix=keep or _end_it(plan))
+                continue
+            reason = _edges(plan, e, b, band)
+            if not n_there:
+                begins = f"it begins at {parts[0][0] / plan.sfreq:g} s and holds no sample"
+                reason, fix = f"{begins}, {end}", keep or "correct its start and stop, or leave the epoch out"
+            elif n_there < n_asked:
+                reason, fix = f"{span}, {end}; {reason}", keep or _end_it(plan)
+            else:
+                fix = _remedies(plan, "all" if one.trials else epoch, band)
+            yield Loss("", epoch=epoch, band=band, reason=reason, fix=fix)
+
+
+def _ends(parts: Sequence[tuple[int, int]], plan: EnginePlan) -> str:
+    if parts[-1][1] > plan.n_samples:
+        return f"the recording ends at {plan.n_samples / plan.sfreq:g} s"
+    return "the rest lies before the recording begins"
+
+
+def _end_it(plan: EnginePlan) -> str:
+    return f"let the epoch lie within 0 and {plan.n_samples / plan.sfreq:g} s, or record longer"
+
+
+def _edges(plan: EnginePlan, e: int, b: int, band: str) -> str:
+    """Why an epoch has too few cells of a band."""
+    if not plan.shares[:, b].any():
+        try:
+            scales = textbook_scales(plan.n_samples, plan.spec.voices)
+            band_rows(band, (plan.spec.bands or {})[band], scales, plan.sfreq)
+        except PlanError as error:
+            return str(error)
+    share, needed = math.floor(100 * plan.shares[e, b]), f"{100 * plan.spec.min_valid:.3g} % are needed"
+    return f"{share} % of its cells are free of edge effects, {needed}"
+
+
+def _remedies(plan: EnginePlan, epoch: str, band: str) -> str:
+    """What would give an epoch a value in a band."""
+    edges = (plan.spec.bands or {})[band]
+    low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges)
+    words = [f"raise the lower limit to {low:g} Hz"] if low else []
+    words += [longer] if longer else []
+    return ", or ".join(words) or "leave the epoch or the band out, or lower min_valid"
+
+
+def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -> bool:
+    """Whether one epoch has enough cells of a band."""
+    spec = replace(plan.spec, bands={"band": band})
+    epochs: Any = None if plan.epochs is None else {epoch: parts or plan.epochs[epoch]}
+    return bool(trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)[0, 0] >= plan.spec.min_valid)
+
+
+def _lower_limit(plan: EnginePlan, epoch: str, band: Band) -> float | None:
+    """The lowest limit in Hz, in two digits, above which a band has enough cells; None if there is none."""
+    step = _digit(band.low_hz)
+    for k in range(math.floor(band.low_hz / step) + 1, math.ceil(band.high_hz / step)):
+        low = round(k * step, 12)
+        if _has_value(plan, epoch, Band(low, band.high_hz, exclude=band.exclude_hz)):
+            return low
+    return None
+
+
+def _longer(plan: EnginePlan, epoch: str, band: Band) -> str:
+    """How much longer the epoch or the recording must be, in words; empty if that does not help."""
+    (start, stop), *others = asked_samples(plan.epochs, plan.n_samples, plan.sfreq)[epoch]
+    if others:
+        return ""
+    step = _digit(stop / plan.sfreq)
+    first = math.floor(stop / plan.sfreq / step) + 1
+    for k in range(first, first + _STEPS):
+        seconds = round(k * step, 9)
+        end = round(seconds * plan.sfreq)
+        tried = replace(plan, n_samples=end if plan.epochs is None else max(end, plan.n_samples))
+        if _has_value(tried, epoch, band, [(start / plan.sfreq, seconds)]):
+            if plan.epochs is None:
+                return f"record {seconds:g} s"
+            return f"{'record until' if end > plan.n_samples else 'let it last until'} {seconds:g} s"
+    return ""
+
+
+def _digit(value: float) -> float:
+    """Size of the second digit of a number."""
+    return float(10 ** (math.floor(math.log10(value)) - 1))
