@@ -162,7 +162,7 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
     study = Study.open(study_path)
     if plan_path is not None:
         return readiness(study, read_plan(plan_path))
-    check = study.check(WTC())
+    check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
     return Readiness((str(check),), check.problems)
 
 

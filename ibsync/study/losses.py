@@ -184,13 +184,15 @@ def _of_epochs(one: RowPlan) -> Iterable[Loss]:
                     yield Loss("", epoch=epoch, band=band, what=CUT, reason=f"{span}, {end}", fix=keep or _end_it(plan))
                 continue
             reason = _edges(plan, e, b, band)
+            if one.trials:
+                reason = f"a trial of {plan.n_samples / plan.sfreq:g} s: {reason}"
             if not n_there:
                 begins = f"it begins at {parts[0][0] / plan.sfreq:g} s and holds no sample"
                 reason, fix = f"{begins}, {end}", keep or "correct its start and stop, or leave the epoch out"
             elif n_there < n_asked:
                 reason, fix = f"{span}, {end}; {reason}", keep or _end_it(plan)
             else:
-                fix = _remedies(plan, "all" if one.trials else epoch, band)
+                fix = _remedies(plan, epoch, band, "let a trial last" if one.trials else "record")
             yield Loss("", epoch=epoch, band=band, reason=reason, fix=fix)
 
 
@@ -216,10 +218,10 @@ def _edges(plan: EnginePlan, e: int, b: int, band: str) -> str:
     return f"{share} % of its cells are free of edge effects, {needed}"
 
 
-def _remedies(plan: EnginePlan, epoch: str, band: str) -> str:
+def _remedies(plan: EnginePlan, epoch: str, band: str, record: str) -> str:
     """What would give an epoch a value in a band."""
     edges = (plan.spec.bands or {})[band]
-    low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges)
+    low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges, record)
     words = [f"raise the lower limit to {low:g} Hz"] if low else []
     words += [longer] if longer else []
     return ", or ".join(words) or "leave the epoch or the band out, or lower min_valid"
@@ -242,9 +244,10 @@ def _lower_limit(plan: EnginePlan, epoch: str, band: Band) -> float | None:
     return None
 
 
-def _longer(plan: EnginePlan, epoch: str, band: Band) -> str:
+def _longer(plan: EnginePlan, epoch: str, band: Band, record: str) -> str:
     """How much longer the epoch or the recording must be, in words; empty if that does not help."""
-    (start, stop), *others = asked_samples(plan.epochs, plan.n_samples, plan.sfreq)[epoch]
+    asked = asked_samples(plan.epochs, plan.n_samples, plan.sfreq)
+    (start, stop), *others = asked["all" if plan.epochs is None else epoch]
     if others:
         return ""
     step = _digit(stop / plan.sfreq)
@@ -255,7 +258,7 @@ def _longer(plan: EnginePlan, epoch: str, band: Band) -> str:
         tried = replace(plan, n_samples=end if plan.epochs is None else max(end, plan.n_samples))
         if _has_value(tried, epoch, band, [(start / plan.sfreq, seconds)]):
             if plan.epochs is None:
-                return f"record {seconds:g} s"
+                return f"{record} {seconds:g} s"
             return f"{'record until' if end > plan.n_samples else 'let it last until'} {seconds:g} s"
     return ""
 

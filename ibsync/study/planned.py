@@ -74,7 +74,7 @@ def planned(study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: E
     PlanError, InputError
         If the request does not fit the study, or an epoch or a band would have no value in any dyad.
     """
-    require_bands(spec)
+    require_spec(spec)
     rows = used_rows(study)
     axes = Axes.of(rows, pairs)
     plans: dict[int, RowPlan] = {}

@@ -36,7 +36,7 @@ from .channel_pairs import Axes, Pairs
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG
 from .pair_values import tile_jobs
-from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of
+from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
 from .rows import Occasion, labels_of, occasion_label, occasions_of, row_coordinates
 from .runner import FEATURE_BYTES, Worker, run_jobs
 from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
@@ -191,6 +191,7 @@ class Study(StudyFile):
         >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])  # doctest: +SKIP
         """
         asked = PhaseShares.of(shares)
+        require_bands(spec)
         made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs)
         self._tell(made)
         axes, rows = made.axes, [one.row for one in made.rows]
