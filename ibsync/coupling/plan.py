@@ -195,7 +195,7 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     _refuse_epochs_outside(asked, n_samples, sfreq)
     rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
     _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec.coi)
-    n_cells = np.array([[rows[b].sum() * _length(asked[e]) for e in asked] for b in bands], float)
+    n_cells = np.array([[rows[b].sum() * length(asked[e]) for e in asked] for b in bands], float)
     used = np.flatnonzero(np.any(list(rows.values()), axis=0))
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
     return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used, spec.voices))
@@ -210,7 +210,8 @@ def _row_spans(used: NDArray[np.int64], voices: int) -> tuple[tuple[int, int], .
     return tuple(spans)
 
 
-def _length(parts: Sequence[tuple[int, int]]) -> int:
+def length(parts: Sequence[tuple[int, int]]) -> int:
+    """Samples of some intervals [start, stop)."""
     return sum(stop - start for start, stop in parts)
 
 
@@ -318,7 +319,7 @@ def trusted_shares(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | Non
         for e, parts in enumerate(asked.values()):
             inside = within(parts, n_samples)
             cut = [trusted_part(part, scale, n_samples, spec.coi) for part in inside for scale in chosen]
-            shares[e, b] = _length([part for part in cut if part]) / (len(chosen) * _length(parts))
+            shares[e, b] = length([part for part in cut if part]) / (len(chosen) * length(parts))
     return shares
 
 

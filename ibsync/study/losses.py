@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..coupling.band_rows import band_rows
-from ..coupling.plan import asked_samples, trusted_shares, within
+from ..coupling.plan import asked_samples, length, trusted_shares, within
 from ..coupling.spec import Band
 from ..coupling.transform.scales import textbook_scales
 from ..errors import PlanError
@@ -62,18 +62,42 @@ class RowPlan:
         return {(epoch, bands[b]) for e, epoch in enumerate(self.asked) for b in np.flatnonzero(enough[e])}
 
     @cached_property
-    def blame(self) -> tuple[str, str]:
-        """Whose recording cuts this one, and what would keep it, in words; empty where nothing cuts it."""
-        n = self.row.recording_a.n_samples
-        if n == self.plan.n_samples or not self.together:
-            return "", ""
-        shortest = [row for row in self.together if row.recording_a.n_samples == self.plan.n_samples]
-        named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in shortest])
-        left = min(row.recording_a.n_samples for row in self.together if row not in shortest)
-        seconds = f"{self.plan.n_samples / self.plan.sfreq:g} s"
-        kept = f"{left / self.plan.sfreq:g} s"
-        has = "have" if len(shortest) > 1 else "has"
-        return f"because {named} {has} {seconds}", f"mark {few([row.dyad for row in shortest])} use=0 to keep {kept}"
+    def cut_by(self) -> Cut | None:
+        """Whose recordings cut this one; None where nothing cuts it."""
+        if not self.together or self.row.recording_a.n_samples == self.plan.n_samples:
+            return None
+        shortest = tuple(row for row in self.together if row.recording_a.n_samples == self.plan.n_samples)
+        return Cut(shortest, min(row.recording_a.n_samples for row in self.together if row not in shortest))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """
+    Why recordings of an occasion are cut.
+
+    Parameters
+    ----------
+    shortest : tuple of DyadRow
+        Those that all others are cut to.
+    n_others : int
+        Samples that would be left without them.
+    """
+
+    shortest: tuple[DyadRow, ...]
+    n_others: int
+
+    @property
+    def reason(self) -> str:
+        """Whom to blame, in words."""
+        named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in self.shortest])
+        has = "have" if len(self.shortest) > 1 else "has"
+        return f"because {named} {has} {self.shortest[0].recording_a.duration_s:g} s"
+
+    def fix(self, parts: Sequence[tuple[int, int]]) -> str:
+        """What keeps more of an epoch, in words."""
+        recording = self.shortest[0].recording_a
+        kept = length(within(parts, self.n_others)) / recording.sfreq
+        return f"mark {few([row.dyad for row in self.shortest])} use=0 to keep {kept:g} s"
 
 
 def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Loss]:
@@ -89,10 +113,10 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
         The channels that are asked for.
     """
     used = list(study.dyads)
-    by_plan: dict[tuple[str, ...], list[Loss]] = {}
+    by_plan: dict[tuple[object, ...], list[Loss]] = {}
     losses = [*_not_used(study), *_absent(used)]
     for one in rows:
-        key = (one.plan.key, one.trials, *one.blame)
+        key = (one.plan.key, one.trials, one.row.recording_a.n_samples, one.cut_by and one.cut_by.reason)
         if key not in by_plan:
             by_plan[key] = list(_of_epochs(one))
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
@@ -172,12 +196,12 @@ def _why_bad(recording: Recording, name: str) -> str:
 def _of_epochs(one: RowPlan) -> Iterable[Loss]:
     """What a row lacks of each epoch and band."""
     plan = one.plan
-    because, keep = one.blame
+    cut = one.cut_by
     for e, (epoch, parts) in enumerate(one.asked.items()):
-        n_asked = sum(stop - start for start, stop in parts)
-        n_there = sum(stop - start for start, stop in within(parts, plan.n_samples))
+        n_asked, n_there = length(parts), length(within(parts, plan.n_samples))
         span = f"{n_there / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
-        end = because or _ends(parts, plan)
+        end = cut.reason if cut else _ends(parts, plan)
+        keep = cut.fix(parts) if cut else ""
         for b, band in enumerate(plan.spec.bands or {}):
             if (epoch, band) in one.has_value:
                 if n_there < n_asked:

@@ -360,7 +360,7 @@ class Study(StudyFile):
         self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None
     ) -> NDArray[np.float64] | None:
         """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, feature]."""
-        cut = [one for one in made.rows if one.blame[0]]
+        cut = [one for one in made.rows if one.cut_by]
         if not cut:
             return None
         dyads, labels = made.draws.design.dyads, list(made.sessions)
