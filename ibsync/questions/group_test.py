@@ -435,7 +435,7 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
     )
     if cut.any():
         rows["coherence"] = real["coherence"].assign_attrs(long_name=f"{MEASURES['coherence'].definition}, in full")
-    return rows.assign_attrs({name: null.attrs[name] for name in ("lost",) if name in null.attrs})
+    return rows.assign_attrs(lost=null.attrs["lost"]) if "lost" in null.attrs else rows
 
 
 def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats, cut: NDArray[np.bool_]) -> None:
@@ -469,8 +469,9 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
             arrays["value"] = real["coherence"].transpose(*ROW).to_numpy()
         # Trials are transformed one by one, which is another estimate than that of `real`.
         rows = real[["valid_fraction"]] if null.kind == "trial" else real
-        lost = {name: null.attrs[name] for name in ("lost",) if name in null.attrs}
-        results.append(build_result(rows.assign_attrs(lost), arrays, record))
+        if null.kind == "trial" and "lost" in null.attrs:
+            rows = rows.assign_attrs(lost=null.attrs["lost"])
+        results.append(build_result(rows, arrays, record))
     return results
 
 

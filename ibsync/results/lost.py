@@ -92,12 +92,13 @@ def _line(group: Sequence[Loss]) -> str:
             channels.setdefault(loss.channel, []).append(f"{loss.row} ({loss.person})")
         listed = [f"{channel} in {few(rows)}" for channel, rows in channels.items()]
         return f"{_plural(len(channels), 'channel')}: {first.reason}: {few(listed, '; ')}: {first.fix}"
-    rows = few(list(dict.fromkeys(loss.row for loss in group)))
+    rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
     # What is cut is cut in time, for all bands.
     bands = [band for band in dict.fromkeys(loss.band for loss in group) if band != ALL and first.what != CUT]
     where = ", ".join([_epoch(first)] * (first.epoch != ALL) + [f"band {few(bands)}"] * bool(bands))
     fix = f": {first.fix}" if first.fix else ""
-    return f"{f'{where}: ' if where else ''}{first.what} in {rows}: {first.reason}{fix}"
+    what = f"{first.what} in {rows}" if rows else first.what
+    return f"{f'{where}: ' if where else ''}{what}: {first.reason}{fix}"
 
 
 def lost_in_a_sentence(losses: Sequence[Loss]) -> str:

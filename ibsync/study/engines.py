@@ -43,6 +43,11 @@ class EnginePlan:
         """Share of the cells of each epoch and band that lie outside the cone of influence: float64 [epoch, band]."""
         return trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
 
+    @property
+    def enough(self) -> NDArray[np.bool_]:
+        """Which epochs and bands have cells enough for a value: bool [epoch, band]."""
+        return (self.shares > 0) & (self.shares >= self.spec.min_valid)
+
     @cached_property
     def computable(self) -> EnginePlan | None:
         """The same without epochs and bands that have no cell in recordings of this length; None if none has any."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..coupling.band_rows import band_rows
 from ..coupling.plan import asked_samples, length, trusted_shares, within
@@ -50,16 +51,15 @@ class RowPlan:
     @cached_property
     def asked(self) -> dict[str, list[tuple[int, int]]]:
         """Intervals of each epoch in samples."""
-        n = self.plan.n_samples if self.trials else self.row.recording_a.n_samples
+        n = self.row.recording_a.n_samples if self.together else self.plan.n_samples
         epochs = asked_samples(self.plan.epochs, n, self.plan.sfreq)
         return {self.trials or name: parts for name, parts in epochs.items()}
 
     @cached_property
     def has_value(self) -> set[tuple[str, str]]:
         """Epochs and bands with cells enough."""
-        enough = (self.plan.shares > 0) & (self.plan.shares >= self.plan.spec.min_valid)
         bands = list(self.plan.spec.bands or {})
-        return {(epoch, bands[b]) for e, epoch in enumerate(self.asked) for b in np.flatnonzero(enough[e])}
+        return {(epoch, bands[b]) for e, epoch in enumerate(self.asked) for b in np.flatnonzero(self.plan.enough[e])}
 
     @cached_property
     def cut_by(self) -> Cut | None:
@@ -118,10 +118,56 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
     for one in rows:
         key = (one.plan.key, one.trials, one.row.recording_a.n_samples, one.cut_by and one.cut_by.reason)
         if key not in by_plan:
-            by_plan[key] = list(_of_epochs(one))
+            by_plan[key] = list(_of_epochs(one.plan, one.asked, one.cut_by, trials=bool(one.trials)))
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
     losses += [loss for row in used for loss in _gaps(row)]
     return losses + [loss for row in used for loss in _bad_channels(row, axes)]
+
+
+def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.floating]) -> list[Loss]:
+    """
+    What has no value for a reason that only signals show, such as gaps.
+
+    Parameters
+    ----------
+    made : sequence of RowPlan
+    axes : Axes
+    values : float [row, epoch, channel_a, channel_b, band]
+    """
+    losses: list[Loss] = []
+    for one, row_values in zip(made, values, strict=True):
+        a, b = (
+            np.array([not _why_bad(recording, name) for name in names])
+            for recording, names in ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
+        )
+        good = axes.mask & a[:, None] & b
+        for e, epoch in enumerate(one.asked):
+            for k, band in enumerate(one.plan.spec.bands or {}):
+                lost = good & np.isnan(row_values[e, :, :, k])
+                if lost.any() and (epoch, band) in one.has_value:
+                    losses += [
+                        _of_row(one.row, replace(loss, epoch=epoch, band=band))
+                        for loss in _empty_pairs(one.row, axes, good, lost)
+                    ]
+    return losses
+
+
+def _empty_pairs(row: DyadRow, axes: Axes, good: NDArray[np.bool_], lost: NDArray[np.bool_]) -> Iterable[Loss]:
+    """All pairs of a row, or all of a channel, or single ones."""
+    loss = Loss(
+        "",
+        reason="too few of its cells are valid: samples are missing, or a signal is flat there",
+        fix="repair the recordings, or lower min_valid",
+    )
+    if (lost == good).all():
+        yield loss
+        return
+    for person, names, axis in ((row.person_a, axes.a, 1), (row.person_b, axes.b, 0)):
+        for at in np.flatnonzero((lost == good).all(axis=axis) & good.any(axis=axis)):
+            yield replace(loss, person=person, channel=names[at])
+    whole_a, whole_b = ((lost == good).all(axis=axis) for axis in (1, 0))
+    for a, b in np.argwhere(lost & ~whole_a[:, None] & ~whole_b):
+        yield replace(loss, channel=f"{axes.a[a]} - {axes.b[b]}")
 
 
 def require_values(losses: Sequence[Loss], rows: Sequence[RowPlan]) -> None:
@@ -161,7 +207,7 @@ def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
     for dyad in dict.fromkeys(row.dyad for row in rows):
         for session, task in occasions:
             if (dyad, session, task) not in there:
-                yield Loss(dyad, session, task, reason="has no recording that is used, as other dyads have")
+                yield Loss(dyad, session, task, reason="no recording that is used, though other dyads have one")
 
 
 # --- channels and gaps ------------------------------------------------------------------------------------------------
@@ -193,22 +239,27 @@ def _why_bad(recording: Recording, name: str) -> str:
 # --- epochs and bands -------------------------------------------------------------------------------------------------
 
 
-def _of_epochs(one: RowPlan) -> Iterable[Loss]:
+def losses_of_recording(plan: EnginePlan) -> list[Loss]:
+    """What a recording of its own lacks of each epoch and band."""
+    return list(_of_epochs(plan, asked_samples(plan.epochs, plan.n_samples, plan.sfreq), None))
+
+
+def _of_epochs(
+    plan: EnginePlan, asked: Mapping[str, list[tuple[int, int]]], cut: Cut | None, *, trials: bool = False
+) -> Iterable[Loss]:
     """What a row lacks of each epoch and band."""
-    plan = one.plan
-    cut = one.cut_by
-    for e, (epoch, parts) in enumerate(one.asked.items()):
+    for e, (epoch, parts) in enumerate(asked.items()):
         n_asked, n_there = length(parts), length(within(parts, plan.n_samples))
         span = f"{n_there / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
         end = cut.reason if cut else _ends(parts, plan)
         keep = cut.fix(parts) if cut else ""
         for b, band in enumerate(plan.spec.bands or {}):
-            if (epoch, band) in one.has_value:
+            if plan.enough[e, b]:
                 if n_there < n_asked:
                     yield Loss("", epoch=epoch, band=band, what=CUT, reason=f"{span}, {end}", fix=keep or _end_it(plan))
                 continue
             reason = _edges(plan, e, b, band)
-            if one.trials:
+            if trials:
                 reason = f"a trial of {plan.n_samples / plan.sfreq:g} s: {reason}"
             if not n_there:
                 begins = f"it begins at {parts[0][0] / plan.sfreq:g} s and holds no sample"
@@ -216,7 +267,7 @@ def _of_epochs(one: RowPlan) -> Iterable[Loss]:
             elif n_there < n_asked:
                 reason, fix = f"{span}, {end}; {reason}", keep or _end_it(plan)
             else:
-                fix = _remedies(plan, epoch, band, "let a trial last" if one.trials else "record")
+                fix = _remedies(plan, epoch, band, "let a trial last" if trials else "record")
             yield Loss("", epoch=epoch, band=band, reason=reason, fix=fix)
 
 

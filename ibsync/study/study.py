@@ -8,9 +8,9 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
 from .channel_pairs import Axes, Pairs
 from .epochs import EpochWords, epoch_names, spans_of
-from .losses import LOG
+from .losses import LOG, RowPlan, losses_of_values
 from .pair_values import tile_jobs
 from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
 from .rows import Occasion, labels_of, occasion_label, occasions_of, row_coordinates
@@ -44,6 +44,9 @@ from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+
+PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,7 @@ class Study(StudyFile):
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
+        made = self._found(made, values.coherence)
         used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
@@ -350,6 +354,9 @@ class Study(StudyFile):
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             jobs[number].put(values[sessions[number]], tile)
         values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
+        sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
+        if request.roles == "fixed":
+            made = self._found(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
         attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
         if request.roles != "fixed":
             attrs["roles"] = request.roles
@@ -363,10 +370,9 @@ class Study(StudyFile):
         cut = [one for one in made.rows if one.cut_by]
         if not cut:
             return None
-        dyads, labels = made.draws.design.dyads, list(made.sessions)
         n_means = len(epoch_names(request.epochs)) * len(request.spec.bands or {})
-        valid = np.full((len(labels), len(dyads), n_means * made.axes.mask.size), np.nan)
-        at = [(labels.index(occasion_label(one.row.session, one.row.task)), dyads.index(one.row.dyad)) for one in cut]
+        shape = (len(made.sessions), len(made.draws.design), n_means * made.axes.mask.size)
+        valid, at = np.full(shape, np.nan), [self._place(made, one) for one in cut]
         for place in at:
             valid[place] = 0.0
         places = [place for place, one in zip(at, cut, strict=True) if one.plan.computable]
@@ -374,6 +380,18 @@ class Study(StudyFile):
         for number, found in run_jobs(jobs, worker, executor=executor):
             valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(-1)
         return valid
+
+    @staticmethod
+    def _place(made: PlannedRepairing, one: RowPlan) -> tuple[int, int]:
+        """Number of a row's occasion and of its dyad."""
+        label = occasion_label(one.row.session, one.row.task)
+        return made.sessions.index(label), made.draws.design.dyads.index(one.row.dyad)
+
+    def _found(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
+        """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""
+        found = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
+        self._tell(found)
+        return found
 
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
