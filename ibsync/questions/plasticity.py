@@ -82,7 +82,7 @@ def plasticity(
     real: xr.Dataset | Result,
     time: str | Mapping[str, float] = "session",
     *,
-    kind: Kind = "sign_flip",
+    kind: Kind | None = None,
     null: RepairedNull | None = None,
     between: str | tuple[str, str] | None = None,
     block: str | None = "person",
@@ -108,7 +108,7 @@ def plasticity(
     time : "session", "day" or mapping of session to number
         When each session took place: by default the number in its label ("2", "ses-02"); the day that the study holds
         of each dyad's session (or another number that `real` has of each row); or as given.
-    kind : {"sign_flip", "session_order"}
+    kind : {"sign_flip", "session_order"}, optional
         What is exchanged within a dyad: the sign of its slope, or the order of its sessions. The second tests that *no*
         dyad changes, and rejects too often where dyads change in different directions.
     null : RepairedNull, optional
@@ -164,6 +164,7 @@ def plasticity(
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, null, between)
+    kind = kind or "sign_flip"
     source = Source.of(real) if null is None else _of_null(real, null)
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
@@ -231,14 +232,15 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
     return f"{null.not_excluded}, {more.get(taken_off, specific)}"
 
 
-def _check_words(kind: str, null: RepairedNull | None, between: object) -> None:
+def _check_words(kind: str | None, null: RepairedNull | None, between: object) -> None:
     if kind == "partners" and null is None:
         raise PlanError("kind='partners' is what null= does: give a re-pairing null, and leave kind out")
-    require_known("kind", kind, get_args(Kind))
+    if kind is not None:
+        require_known("kind", kind, get_args(Kind))
     if null is not None and not isinstance(null, RepairedNull):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
     named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]
-    named += ["kind='session_order'"] * (kind == "session_order")
+    named += [f"kind={kind!r}"] * (kind == "session_order" or (kind is not None and null is not None))
     if len(named) > 1:
         raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
 

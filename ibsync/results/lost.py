@@ -90,8 +90,10 @@ def _line(group: Sequence[Loss]) -> str:
         channels: dict[str, list[str]] = {}
         for loss in group:
             channels.setdefault(loss.channel, []).append(f"{loss.row} ({loss.person})")
-        listed = [f"{channel} in {few(rows)}" for channel, rows in channels.items()]
-        return f"{_plural(len(channels), 'channel')}: {first.reason}: {few(listed, '; ')}: {first.fix}"
+        listed = [f"{channel} in {few(list(dict.fromkeys(rows)))}" for channel, rows in channels.items()]
+        where = "" if first.epoch == ALL else f"{_epoch(first)}: "
+        n = _plural(len(channels), "channel")
+        return f"{where}{n} without a value ({first.reason}): {few(listed, '; ')}: {first.fix}"
     rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
     # What is cut is cut in time, for all bands.
     bands = [band for band in dict.fromkeys(loss.band for loss in group) if band != ALL and first.what != CUT]
@@ -110,7 +112,8 @@ def lost_in_a_sentence(losses: Sequence[Loss]) -> str:
         for loss in of_rows:
             names = [_epoch(loss)] * (loss.epoch != ALL) + [f"band {loss.band}"] * (loss.band != ALL and what != CUT)
             places.setdefault(", ".join(names), []).append(loss.row)
-        listed = [f"{place or 'everything'} in {few(list(dict.fromkeys(rows)))}" for place, rows in places.items()]
+        other = "missing samples" if what == CUT else "everything"
+        listed = [f"{place or other} in {few(list(dict.fromkeys(rows)))}" for place, rows in places.items()]
         parts += [f"{words}: {few(listed, '; ')}"] if listed else []
     channels = {(loss.channel, loss.row, loss.person) for loss in losses if loss.channel != ALL}
     if channels:
@@ -125,9 +128,9 @@ def _epoch(loss: Loss) -> str:
 
 def few(names: Sequence[str], between: str = ", ") -> str:
     """The first few of some names, and how many more there are."""
-    shown = between.join(names[:_MOST_NAMES])
-    more = len(names) - _MOST_NAMES
-    return shown if more <= 0 else f"{shown}{between}and {more} more"
+    if len(names) <= _MOST_NAMES + 1:
+        return between.join(names)
+    return f"{between.join(names[:_MOST_NAMES])}{between}and {len(names) - _MOST_NAMES} more"
 
 
 def _plural(n: int, noun: str) -> str:

@@ -121,6 +121,8 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     --------
     >>> merge_nulls([load_null(f"part{k}.nc") for k in range(4)])  # doctest: +SKIP
     """
+    if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, SurrogateNull) for part in parts):
+        raise PlanError("give a list of the parts of a null, each from Study.null(..., draws=(start, stop))")
     first = parts[0]
     for part in parts[1:]:
         for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options"):

@@ -170,21 +170,40 @@ def _empty_pairs(row: DyadRow, axes: Axes, good: NDArray[np.bool_], lost: NDArra
         yield replace(loss, channel=f"{axes.a[a]} - {axes.b[b]}")
 
 
+class NoValueError(PlanError):
+    """A request of which some epochs or bands have no value in any dyad.
+
+    Attributes
+    ----------
+    epochs, bands : set of str
+        Those that have none.
+    losses : list of Loss
+        One for each epoch and band that no dyad has.
+    """
+
+    def __init__(self, epochs: set[str], bands: set[str], losses: list[Loss]) -> None:
+        self.epochs, self.bands, self.losses = epochs, bands, losses
+        first = next(loss for loss in losses if loss.epoch in epochs or loss.band in bands)
+        where = f"band {first.band!r}" if first.epoch == "all" else f"epoch {first.epoch!r}, band {first.band!r}"
+        super().__init__(f"{where} has no value in any dyad: {first.reason}: {first.fix}")
+
+
 def require_values(losses: Sequence[Loss], rows: Sequence[RowPlan]) -> None:
     """
     Refuse a request of which an epoch or a band has no value in any dyad.
 
     Raises
     ------
-    PlanError
+    NoValueError
         With the reason, and what would keep it.
     """
     valued = set[tuple[str, str]]().union(*(one.has_value for one in rows))
-    epochs, bands = {epoch for epoch, _ in valued}, {band for _, band in valued}
-    for loss in losses:
-        if loss.epoch != ALL and loss.what == NO_VALUE and not (loss.epoch in epochs and loss.band in bands):
-            where = f"band {loss.band!r}" if loss.epoch == "all" else f"epoch {loss.epoch!r}, band {loss.band!r}"
-            raise PlanError(f"{where} has no value in any dyad: {loss.reason}: {loss.fix}")
+    lost = {(loss.epoch, loss.band): loss for loss in reversed(losses) if loss.epoch != ALL and loss.what == NO_VALUE}
+    lost = {place: loss for place, loss in reversed(lost.items()) if place not in valued}
+    epochs = {epoch for epoch, _ in lost} - {epoch for epoch, _ in valued}
+    bands = {band for _, band in lost} - {band for _, band in valued}
+    if epochs or bands:
+        raise NoValueError(epochs, bands, list(lost.values()))
 
 
 def _of_row(row: DyadRow, loss: Loss) -> Loss:

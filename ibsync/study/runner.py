@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.engine import Engine
+from ..errors import PlanError
 from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
@@ -144,6 +145,7 @@ class Worker:
         """Stop reading ahead."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
+            self._reader = None
 
 
 def run_jobs(
@@ -170,6 +172,8 @@ def run_jobs(
     ------
     (int, value)
     """
+    if executor is not None and not hasattr(executor, "submit"):
+        raise PlanError(f"executor={executor!r} is none: give one of concurrent.futures, such as ThreadPoolExecutor(2)")
     values = _run_here(jobs, worker) if executor is None else _run_on(executor, jobs, worker.backend)
     yield from values if bar is None else with_bar(values, *bar, progress=True, total=len(jobs))
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, PlanError
+from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
@@ -93,6 +94,19 @@ class Study(StudyFile):
     >>> real = study.synchrony(spec)                                        # doctest: +SKIP
     >>> result = test(real, study.null(spec, n=10_000, seed=7))             # doctest: +SKIP
     """
+
+    def __new__(cls, *args: Any, **words: Any) -> Self:
+        """Refuse a path alone, which is what `open` takes."""
+        if len(args) == 1 and not words:
+            raise PlanError(f"Study({args[0]!r}) opens nothing: write Study.open(path)")
+        return super().__new__(cls)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """The study in a file, as `StudyFile.open`."""
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"Study.open: give the path of a study file, got {path!r}")
+        return super().open(Path(path))
 
     def check(
         self,

@@ -376,8 +376,14 @@ def _bar(counted: Iterator[int], total: int, kind: str, progress: bool) -> Itera
             yield n_counted
 
 
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[int, int]]:
     """Ranges within `draws` that have not been counted."""
+    if draws is not None and not (isinstance(draws, Sequence) and len(draws) == 2 and all(map(_is_whole, draws))):
+        raise PlanError(f"draws={draws!r} must be (start, stop), two whole numbers")
     start, stop = draws or (1, null.n + 1)
     if not 1 <= start < stop <= null.n + 1:
         raise PlanError(f"draws={draws!r} must be (start, stop) with 1 <= start < stop <= n + 1 = {null.n + 1}")
