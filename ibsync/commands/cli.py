@@ -313,7 +313,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     ready = check_study(arguments.study, arguments.plan)
     problems = ready.problems
-    _say(arguments, ready, {"ok": not problems, "problems": problems, "pages": ready.pages})
+    _say(arguments, ready, ready.describe())
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return _fail(f"{arguments.study}: {problems[0]}{more}")

@@ -22,7 +22,7 @@ from ..recordings.whole_files import check_writable
 from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
 from ..study.pair_values import DESIGNS
-from ..study.study import NULL_KINDS
+from ..study.planned import NULL_KINDS
 from .plan_reader import PLAN, Block, about, read, toml
 
 if TYPE_CHECKING:

@@ -19,8 +19,10 @@ from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
 from ..questions.group_test import test_together
 from ..recordings.whole_files import check_writable, write_whole
+from ..results.lost import Loss, losses_in, lost_lines
 from ..study.pair_values import plan_draws
-from ..study.study import REPAIRINGS, SURROGATES, Study
+from ..study.planned import REPAIRINGS, SURROGATES
+from ..study.study import Study
 from .plan_file import RunPlan, named_beside, read_plan
 from .run_questions import Followup, follow_up
 from .run_questions import problems as followup_problems
@@ -67,6 +69,7 @@ class Outcome:
             "headline": self.result.headline,
             "hypothesis": self.result.hypothesis,
             "findings": [dataclasses.asdict(finding) for finding in top_findings(self.result.dataset, limit=10)],
+            "lost": self.result.lost.to_dict("records"),
             "files": [str(path) for path in self.files],
             "seconds": round(self.seconds, 3),
             "further": [found.describe() for found in self.further],
@@ -76,10 +79,16 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Readiness:
-    """What stands in the way of a plan, and the page that says so."""
+    """What stands in the way of a plan, what it will not give, and the pages that say so."""
 
     pages: tuple[str, ...]
     problems: tuple[str, ...]
+    losses: tuple[Loss, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """The same for a script, as a dictionary that JSON can carry."""
+        lost = [dataclasses.asdict(loss) for loss in self.losses]
+        return {"ok": not self.problems, "problems": self.problems, "lost": lost, "pages": self.pages}
 
     def __str__(self) -> str:
         return "\n\n".join(self.pages)
@@ -132,7 +141,9 @@ def run_plan(
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{path}: {problems[0]}{more}")
-    outcomes = _written(plan, _computed(study, plan, backend, states, progress))
+    computed = _computed(study, plan, backend, states, progress)
+    _refuse_nothing(path, computed)
+    outcomes = _written(plan, computed)
     for file in states.values():
         file.unlink(missing_ok=True)
     return outcomes
@@ -159,10 +170,23 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
         Pages to read, and the problems among them.
     """
     study = Study.open(study_path)
-    if plan_path is not None:
-        return readiness(study, read_plan(plan_path))
-    check = study.check(WTC())
-    return Readiness((str(check),), check.problems)
+    if plan_path is None:
+        check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
+        return Readiness((str(check),), check.problems, check.losses)
+    plan = read_plan(plan_path)
+    ready = readiness(study, plan)
+    return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan)))
+
+
+def _path_problems(plan: RunPlan) -> list[str]:
+    """Files of a plan that a run could not read or write."""
+    problems = [] if plan.study.exists() else [f"{plan.study}: the study that the plan names is not there"]
+    for file in _files(plan):
+        try:
+            check_writable(file)
+        except IbsyncError as error:
+            problems.append(str(error))
+    return problems
 
 
 def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readiness:
@@ -182,7 +206,8 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     Readiness
         Without problems if the run will go through.
     """
-    words: dict[str, Any] = {"epochs": plan.synchrony.epochs, "estimate": estimate}
+    null: dict[str, Any] = {**plan.null.words(), "tail": plan.tail}
+    words: dict[str, Any] = {**plan.synchrony.words(), "null": null, "estimate": estimate}
     checks = [study.check(plan.wtc.spec, signal=signal, **words) for signal in plan.synchrony.signals]
     caution, of_plan = "", list[str]()
     try:
@@ -192,7 +217,9 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
         of_plan.append(str(error))
     checks = [dataclasses.replace(check, problems=(*check.problems, *of_plan)) for check in checks]
     pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
-    return Readiness(pages, tuple(dict.fromkeys(problem for check in checks for problem in check.problems)))
+    problems = dict.fromkeys(problem for check in checks for problem in check.problems)
+    losses = dict.fromkeys(loss for check in checks for loss in check.losses)
+    return Readiness(pages, tuple(problems), tuple(losses))
 
 
 def _caution(study: Study, plan: RunPlan) -> str:
@@ -297,6 +324,16 @@ def _computed(study: Study, plan: RunPlan, backend: str, states: Mapping[str, Pa
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
+
+
+def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:
+    """Refuse a run of which nothing could be tested."""
+    for outcome in outcomes:
+        dataset = outcome.result.dataset
+        tested = [name for name in ("p", "dyad_p") if name in dataset and bool(dataset[name].notnull().any())]
+        if not tested:
+            why = "; ".join(lost_lines(losses_in(dataset.attrs))) or "see valid_fraction of ibs.Study.synchrony"
+            raise InputError(f"{path}: {outcome.signal}: nothing could be tested, every value is missing: {why}")
 
 
 def _written(plan: RunPlan, outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -150,7 +150,7 @@ def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plas
     if asked.kind == "partners":
         if not isinstance(null, RepairedNull):
             raise PlanError("plasticity.kind = 'partners' needs null.kind = 'repair'")
-        result = plasticity(real, **{**words, "kind": "sign_flip", "null": null})
+        result = plasticity(real, **{**words, "kind": None, "null": null})
     else:
         result = plasticity(tested, **words)
     followups = [Followup("plasticity", result)]

@@ -73,9 +73,11 @@ class Plan:
     spec : WTC
     scales : Scales
     epochs : mapping of str to intervals (start, stop) in s
+        As far as they lie in the recording.
     bands : mapping of str to Band
     n_cells : float64 [band, epoch]
-        Full-resolution cells of each mean, before the cone of influence.
+        Full-resolution cells of each mean as it was asked for: before the cone of influence, and also beyond the ends
+        of the recording.
     """
 
     n_samples: int
@@ -175,12 +177,12 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
         Hz.
     spec : WTC
     epochs : mapping of str to one (start, stop) in s or a sequence of them, optional
-        Default: one epoch, "all", the whole recording.
+        Default: one epoch, "all", the whole recording. What lies beyond its ends counts as cells that are missing.
 
     Raises
     ------
     PlanError
-        If a band or an epoch does not fit the recording.
+        If a band or an epoch has no cell in the recording.
     """
     if not (isinstance(sfreq, int | float | np.number) and 0 < sfreq < math.inf):
         raise PlanError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
@@ -188,10 +190,12 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     first, stop = requested_rows(spec, scales, sfreq)
     freq = scales.freq(sfreq)
     bands = dict(spec.bands or {"all": Band(float(freq[stop - 1]), float(freq[first]))})
-    spans = _epoch_samples(epochs, n_samples, sfreq)
+    asked = asked_samples(epochs, n_samples, sfreq)
+    spans = {name: within(parts, n_samples) for name, parts in asked.items()}
+    _refuse_epochs_outside(asked, n_samples, sfreq)
     rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
     _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec.coi)
-    n_cells = np.array([[rows[b].sum() * _length(spans[e]) for e in spans] for b in bands], float)
+    n_cells = np.array([[rows[b].sum() * length(asked[e]) for e in asked] for b in bands], float)
     used = np.flatnonzero(np.any(list(rows.values()), axis=0))
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
     return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used, spec.voices))
@@ -206,12 +210,19 @@ def _row_spans(used: NDArray[np.int64], voices: int) -> tuple[tuple[int, int], .
     return tuple(spans)
 
 
-def _length(parts: Sequence[tuple[int, int]]) -> int:
+def length(parts: Sequence[tuple[int, int]]) -> int:
+    """Samples of some intervals [start, stop)."""
     return sum(stop - start for start, stop in parts)
 
 
-def _epoch_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[str, list[tuple[int, int]]]:
-    """Epochs as sample intervals [start, stop), overlapping parts joined."""
+def asked_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[str, list[tuple[int, int]]]:
+    """Epochs as sample intervals [start, stop), overlapping parts joined; they may reach beyond the recording.
+
+    Raises
+    ------
+    PlanError
+        If there is no epoch, or one is no interval.
+    """
     if epochs is None:
         return {"all": [(0, n_samples)]}
     if not epochs:
@@ -219,22 +230,35 @@ def _epoch_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[
     spans = {}
     for name, value in epochs.items():
         parts = as_pairs(value) or (value,)
-        spans[name] = _joined(sorted(_part(name, part, n_samples, sfreq) for part in parts))
+        spans[name] = _joined(sorted(_part(name, part, sfreq) for part in parts))
     return spans
 
 
-def _part(name: str, part: object, n_samples: int, sfreq: float) -> tuple[int, int]:
+def _part(name: str, part: object, sfreq: float) -> tuple[int, int]:
     try:
         start_s, stop_s = (float(v) for v in part)  # type: ignore[attr-defined]
-        start, stop = max(0, round(start_s * sfreq)), min(n_samples, round(stop_s * sfreq))
+        start, stop = round(start_s * sfreq), round(stop_s * sfreq)
     except (TypeError, ValueError, OverflowError):
         raise PlanError(f"epoch {name!r}: expected (start, stop) in s, got {part!r}") from None
-    if not stop_s > start_s or stop - start < 1:
-        raise PlanError(
-            f"epoch {name!r} ({start_s:g} to {stop_s:g} s) holds no sample of a recording of {n_samples / sfreq:g} s: "
-            "check its start and stop"
-        )
+    if stop <= start:
+        raise PlanError(f"epoch {name!r} ({start_s:g} to {stop_s:g} s) holds no sample: check its start and stop")
     return start, stop
+
+
+def within(parts: Sequence[tuple[int, int]], n_samples: int) -> list[tuple[int, int]]:
+    """What lies in the recording of some sample intervals [start, stop)."""
+    cut = [(max(0, start), min(n_samples, stop)) for start, stop in parts]
+    return [(start, stop) for start, stop in cut if start < stop]
+
+
+def _refuse_epochs_outside(asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
+    for name, parts in asked.items():
+        if not within(parts, n_samples):
+            start, stop = parts[0][0] / sfreq, parts[-1][1] / sfreq
+            raise PlanError(
+                f"epoch {name!r} ({start:g} to {stop:g} s) holds no sample of a recording of {n_samples / sfreq:g} s: "
+                "check its start and stop"
+            )
 
 
 def _joined(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -255,17 +279,48 @@ def _refuse_short_epochs(
     sfreq: float,
     coi: str,
 ) -> None:
-    """Refuse a band none of whose cells in an epoch lies outside the cone of influence."""
-    for band in bands:
-        chosen = scales.scale[rows[band]]
-        for epoch, parts in spans.items():
-            if not any(trusted_part(part, s, scales.n_samples, coi) for part in parts for s in chosen):
-                longest = max(stop - start for start, stop in parts) / sfreq
-                raise PlanError(
-                    f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r} (periods up to "
-                    f"{1 / bands[band].low_hz:.4g} s): no cell lies outside the cone of influence; lengthen the epoch, "
-                    "shorten the band or set coi='none'"
-                )
+    """Refuse a band or an epoch none of whose cells lies outside the cone of influence."""
+    trusted = {
+        (band, epoch): any(trusted_part(part, s, scales.n_samples, coi) for part in parts for s in scales.scale[chosen])
+        for (band, chosen), (epoch, parts) in itertools.product(rows.items(), spans.items())
+    }
+    for band, epoch in trusted:
+        if not any(trusted[band, other] for other in spans) or not any(trusted[other, epoch] for other in rows):
+            longest = max(stop - start for start, stop in spans[epoch]) / sfreq
+            raise PlanError(
+                f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r} (periods up to "
+                f"{1 / bands[band].low_hz:.4g} s): no cell lies outside the cone of influence; lengthen the epoch, "
+                "shorten the band or set coi='none'"
+            )
+
+
+def trusted_shares(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> NDArray[np.float64]:
+    """Share of the cells of each epoch and band that lie in a recording and outside the cone of influence.
+
+    Parameters
+    ----------
+    n_samples, sfreq, spec, epochs
+        As `make_plan`; `spec` names bands.
+
+    Returns
+    -------
+    float64 [epoch, band]
+        0 also where the recording is too short for the band. The `valid_fraction` of signals without gaps.
+    """
+    asked = asked_samples(epochs, n_samples, sfreq)
+    bands = spec.bands or {}
+    shares = np.zeros((len(asked), len(bands)))
+    for b, (name, band) in enumerate(bands.items()):
+        try:
+            scales = textbook_scales(n_samples, spec.voices)
+            chosen = scales.scale[band_rows(name, band, scales, sfreq)]
+        except PlanError:
+            continue
+        for e, parts in enumerate(asked.values()):
+            inside = within(parts, n_samples)
+            cut = [trusted_part(part, scale, n_samples, spec.coi) for part in inside for scale in chosen]
+            shares[e, b] = length([part for part in cut if part]) / (len(chosen) * length(parts))
+    return shares
 
 
 def _segment(plan: Plan, first: int, n_rows: int, depth: int) -> Segment:

@@ -44,7 +44,7 @@ class PairSums:
         return PairSums(self.sums @ member, self.counts @ member)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RepairedNull:
     """
     Values of every permitted pair, from which the re-pairing distribution of a group mean follows.
@@ -63,8 +63,9 @@ class RepairedNull:
         Family of the null, "repair".
     attrs : mapping
         Whatever the maker wants carried along: labels of the features, spec, accuracy, backend, study hash.
-    valid_fraction : float [session, person_a, person_b, feature], optional
-        Share of each pair's samples that were trusted.
+    valid_fraction : float [session, dyad, feature], optional
+        Share of the cells behind the value of each real dyad whose recording was cut to those of its partners; NaN for
+        those that were used in full.
     """
 
     pair_values: NDArray[np.floating]
@@ -72,7 +73,7 @@ class RepairedNull:
     sessions: tuple[str, ...]
     kind: str = "repair"
     attrs: Mapping[str, object] = field(default_factory=dict)
-    valid_fraction: NDArray[np.floating] | None = None
+    valid_fraction: Floats | None = None
 
     def __post_init__(self) -> None:
         n_people = self.draws.design.n_people
@@ -82,6 +83,26 @@ class RepairedNull:
                 f"pair values have shape {self.pair_values.shape}; "
                 f"expected {expected} for sessions, first and second persons, and a fourth axis of features"
             )
+
+    def __repr__(self) -> str:
+        names = f"{len(self.design)} dyads, {len(self.sessions)} sessions, {self.n_features} features"
+        every = "all " if self.draws.exact else ""
+        return f"RepairedNull({every}{self.draws.n} {self.design.noun} of {names}, seed {self.draws.seed})"
+
+    def real_pairs(self, sessions: Integers, dyads: Integers) -> tuple[Floats, Floats | None]:
+        """
+        Values of real dyads, and the share of cells behind those that were cut.
+
+        Parameters
+        ----------
+        sessions, dyads : int64 [row]
+
+        Returns
+        -------
+        float64 [row, feature], and float64 [row, feature] or None
+        """
+        values = self.pair_values[sessions, dyads, self.design.real[dyads]].astype(np.float64)
+        return values, None if self.valid_fraction is None else self.valid_fraction[sessions, dyads]
 
     @property
     def design(self) -> Repairing:

@@ -197,7 +197,7 @@ class Tally:
         self.maxima.merge(other.maxima)
 
 
-@dataclass
+@dataclass(repr=False)
 class SurrogateNull:
     """
     Counts of surrogate draws for every row and for the mean over rows.
@@ -240,6 +240,11 @@ class SurrogateNull:
     done: list[tuple[int, int]] = field(default_factory=list)
     stop_at: int | None = None
     attrs: Mapping[str, object] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        counted = sum(stop - start for start, stop in self.done)
+        size = f"{len(self.rows)} rows, {len(self.groups)} features"
+        return f"SurrogateNull({self.kind!r}, {counted} of {self.n} draws of {size}, seed {self.seed})"
 
     @classmethod
     def begin(

@@ -24,10 +24,10 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Variants
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
-from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, unit_rows
+from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, tested_values, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
-from .group_test import draws_of_repairing, neighbour_graph, refuse_or_warn, require_match
+from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -123,9 +123,12 @@ def contrast(
     chosen = _checked_weights(real, weights)
     of_null = measure_in(null.attrs if isinstance(null, RepairedNull) else {}).name
     measure = measure or of_null
-    dyads = _Dyads.of(real, measure_values(real, measure), chosen)
-    if null is not None and measure != of_null:
-        raise PlanError(f"the contrast is of {measure!r}, the null of {of_null!r}: give both one measure")
+    if null is not None:
+        if measure != of_null:
+            raise PlanError(f"the contrast is of {measure!r}, the null of {of_null!r}: give both one measure")
+        _require_partners(real, null)
+        real = real_pairs(real, null)
+    dyads = _Dyads.of(real, measure_values(real, measure) if null is None else real["value"], chosen)
     plan = _exchange_conditions(dyads, asked) if null is None else _exchange_partners(real, null, dyads, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     rows = _rows(real, dyads)
@@ -264,7 +267,7 @@ def _lack(dyad: str, values: Floats, conditions: Sequence[str]) -> str:
 
 def _lack_of_session(real: xr.Dataset, row: int, conditions: Sequence[str]) -> str:
     """What keeps a session of a dyad that is tested out, in words; empty if nothing does."""
-    values = real["coherence"].sel(epoch=conditions).isel(dyad=row).transpose(*FEATURE).to_numpy()
+    values = tested_values(real).sel(epoch=conditions).isel(dyad=row).transpose(*FEATURE).to_numpy()
     if np.isfinite(values).all(axis=0).any():
         return ""
     dyad, session = str(real["dyad"].values[row]), str(real["session"].values[row])
@@ -295,14 +298,17 @@ def _exchange_conditions(dyads: _Dyads, asked: TestSettings) -> _Plan:
 
 
 def _exchange_partners(real: xr.Dataset, null: RepairedNull, dyads: _Dyads, asked: TestSettings) -> _Plan:
+    repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
+    caution = attainable(asked, n_tested(dyads.variants[:, 0]), null.draws)
+    return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))
+
+
+def _require_partners(real: xr.Dataset, null: RepairedNull) -> None:
     if not isinstance(null, RepairedNull):
         raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
     if null.design.roles != "fixed":
         raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
     require_match(real, null)
-    repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
-    caution = attainable(asked, n_tested(dyads.variants[:, 0]), null.draws)
-    return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))
 
 
 def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, weights: Mapping[str, float]) -> NDArray[np.floating]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.measures import Measure, measure_in
+from ..coupling.measures import MEASURES, Measure, measure_in
 from ..errors import PlanError
 from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
@@ -26,7 +26,7 @@ from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, ROW, refuse_rows_twice
 from ..results.record import NullDraws, Quantity, Record, Words
-from ..results.result import Result, build_result
+from ..results.result import Result, build_result, measure_values
 from ..results.wording import settings
 from ..study.rows import labels_of, occasion_label
 
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
 AnyNull = RepairedNull | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
+Floats = NDArray[np.float64]
 
-_SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend")
+_SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "backend")
+_ROUNDING = 1e-3
+"""More than values of one pair can differ by when they are computed twice."""
 
 
 def test(
@@ -263,7 +266,6 @@ def require_match(real: xr.Dataset, null: AnyNull) -> None:
         if ours != theirs:
             raise PlanError(
                 f"real and null differ in {name} ({ours!r} and {theirs!r}): compute both with the same words"
-                + (" (length='common')" if name == "length" else "")
             )
     refuse_rows_twice(real)
     _require_labels(real, null)
@@ -306,7 +308,10 @@ def _repaired(
         n_groups = real.sizes["epoch"] * real.sizes["band"]
         features = slice(feature, feature + null.n_features)
         arrays = _of_signal(found, features, slice(group, group + n_groups))
-        results.append(build_result(real, arrays | _against_partners(real, null), record))
+        rows = real_pairs(real, null)
+        cut = null.valid_fraction is not None
+        of_signal = replace(record, words=_over_shared_length(record.words)) if cut else record
+        results.append(build_result(rows, arrays | _against_partners(real, null), of_signal))
         feature, group = features.stop, group + n_groups
     return results
 
@@ -382,17 +387,75 @@ def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice
 
 def _against_partners(real: xr.Dataset, null: RepairedNull) -> Arrays:
     """Each dyad row against its own re-paired partners: [dyad, feature]."""
-    summary = dyad_summary(null)
+    summary, at = dyad_summary(null), _places(real, null)
+    return {name: summary[name][at] for name in ("null_mean", "null_sd", "z", "percentile")}
+
+
+def _places(real: xr.Dataset, null: RepairedNull) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Session and dyad of each row, as the null counts them."""
     labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
-    at = [
-        (null.sessions.index(label), null.design.dyads.index(str(dyad)))
-        for label, dyad in zip(labels, real["dyad"].values, strict=True)
-    ]
-    sessions, dyads = np.array(at).T
-    rows = {name: summary[name][sessions, dyads] for name in ("null_mean", "null_sd", "z", "percentile")}
-    if null.design.roles == "fixed" and measure_in(null.attrs).name == "coherence":
-        return rows | {"value": real["coherence"].transpose(*ROW).to_numpy()}
-    return rows | {"value": summary["statistic"][sessions, dyads]}
+    sessions = [null.sessions.index(label) for label in labels]
+    return np.array(sessions), np.array([null.design.dyads.index(str(dyad)) for dyad in real["dyad"].values])
+
+
+def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
+    """
+    Real synchrony as a re-pairing null holds it: `value` is that of recordings cut like those of re-paired partners.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        From `Study.synchrony`, which uses each recording in full.
+    null : RepairedNull
+
+    Returns
+    -------
+    xarray.Dataset
+        `real` with `value`, the share of cells behind it, and what the null has lost.
+
+    Raises
+    ------
+    PlanError
+        If values of `real` were changed after they were computed.
+    """
+    measure = measure_in(null.attrs)
+    held, valid = null.real_pairs(*_places(real, null))
+    shape = tuple(real.sizes[dim] for dim in ROW)
+    held = held.reshape(shape)
+    cut = np.zeros(shape, bool) if valid is None else np.isfinite(valid).reshape(shape)
+    if null.design.roles == "fixed" and (measure.needs != "shares" or "share_above" in real):
+        computed = measure_values(real, measure.name).transpose(*ROW).to_numpy()
+        _refuse_changed(real, computed, held, cut)
+        held = np.where(cut | np.isnan(computed), held, computed)
+    told = dict(real["valid_fraction"].attrs)
+    of_real = real["valid_fraction"].transpose(*ROW).to_numpy()
+    rows = real.assign(
+        value=(ROW, held),
+        valid_fraction=(ROW, of_real if valid is None else np.where(cut, valid.reshape(shape), of_real), told),
+    )
+    if cut.any():
+        rows["coherence"] = real["coherence"].assign_attrs(long_name=f"{MEASURES['coherence'].definition}, in full")
+    return rows.assign_attrs(lost=null.attrs["lost"]) if "lost" in null.attrs else rows
+
+
+def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats, cut: NDArray[np.bool_]) -> None:
+    valid = real["valid_fraction"].transpose(*ROW).to_numpy()
+    borderline = np.abs(valid - float(settings(real.attrs, "spec").get("min_valid", 0.5))) < _ROUNDING
+    emptied = np.isnan(computed) & np.isfinite(held) & ~borderline
+    changed = ~cut & (emptied | (np.abs(computed - held) > _ROUNDING))
+    if changed.any():
+        row = int(np.flatnonzero(changed.reshape(len(changed), -1).any(axis=1))[0])
+        raise PlanError(
+            f"values of real were changed after they were computed (dyad {str(real['dyad'].values[row])!r}): the test "
+            "takes its values from the null, which holds others; give what Study.synchrony returned"
+        )
+
+
+def _over_shared_length(words: Words) -> Words:
+    """The words of a test whose recordings were cut to the length that partners share."""
+    cut = "recordings were cut to the shortest of their session, task and block, those of real partners too"
+    value = replace(words.value, words=f"{words.value.words} over the shared length")
+    return replace(words, value=value, procedure=f"For re-pairing, {cut}. {words.procedure}")
 
 
 # --- surrogates -------------------------------------------------------------------------------------------------------
@@ -405,7 +468,10 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
         if null.kind != "trial" and record.measure == "coherence":
             arrays["value"] = real["coherence"].transpose(*ROW).to_numpy()
         # Trials are transformed one by one, which is another estimate than that of `real`.
-        results.append(build_result(real[["valid_fraction"]] if null.kind == "trial" else real, arrays, record))
+        rows = real[["valid_fraction"]] if null.kind == "trial" else real
+        if null.kind == "trial" and "lost" in null.attrs:
+            rows = rows.assign_attrs(lost=null.attrs["lost"])
+        results.append(build_result(rows, arrays, record))
     return results
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES
 from ..coupling.spec import CONES, WTC, Band
-from ..errors import InputError, PlanError, require_known
+from ..errors import PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import null_hypothesis
@@ -21,15 +21,18 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
 from ..recordings.progress import with_bar
+from ..results.lost import NO_VALUE, Loss, losses_in
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..results.result import provenance
-from ..study.channel_pairs import Axes, Pairs
-from ..study.epochs import EpochWords, common_epochs, epoch_names
+from ..study.channel_pairs import Pairs
+from ..study.epochs import EpochWords, epoch_names
+from ..study.losses import NoValueError
 from ..study.pair_values import plan_draws, require_within
-from ..study.rows import occasions_of, require_signal
+from ..study.planned import NULL_KINDS, REPAIRINGS, SURROGATES, rehearsed, request_of
+from ..study.rows import used_rows
 from ..study.runner import Worker
-from ..study.study import NULL_KINDS, REPAIRINGS, SURROGATES, Study
-from ..study.surrogate_runs import Request, sources_of
+from ..study.study import Study
+from ..study.surrogate_runs import Request
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -135,18 +138,29 @@ def multiverse(
     asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
     request = _Request(pairs, epochs, n, asked, tuple(within), backend)
     _check_words(request)
-    _rehearse(study, runs, request)
+    reduced = _rehearse(study, runs, request)
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
     words: dict[str, dict[str, Any]] = {}
+    lost = [line for one in reduced.values() for line in one.lost]
     for run in with_bar(runs, "multiverse", "run", progress):
+        one = reduced[run]
+        if one.spec is None:
+            continue
         null = study.null(
-            run.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs, epochs=epochs,
-            measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
+            one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
+            epochs=one.epochs, measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
         )  # fmt: skip
         words[run.null] = _about(null, asked)
-        found[run.null].append((run, *_pooled(study, null, len(labels), len(run.spec.bands or {}))))
+        pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))
+        n = len(labels) * len(run.spec.bands or {})
+        values, n_dyads = np.full((len(pooled), n), np.nan), np.zeros(n, np.int64)
+        values[:, one.places], n_dyads[one.places] = pooled, behind
+        found[run.null].append((run, values, n_dyads))
+        lost += _without_value(run, null, one, behind)
     rows, summary = [], {}
     for kind, parts in found.items():
+        if not parts:
+            continue
         tested = joint_test(np.concatenate([values for _, values, _ in parts], axis=1), tail=tail, alpha=alpha)
         n_dyads = np.concatenate([dyads for _, _, dyads in parts])
         choices = [choice for run, _, _ in parts for choice in _choices(run, labels)]
@@ -154,7 +168,13 @@ def multiverse(
         summary[kind] = {**words[kind], **_summary(tested, alpha, len(found))}
     import pandas as pd
 
-    return Multiverse(pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS]), summary, alpha, tail, _attrs(study, request))
+    return Multiverse(
+        pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS]),
+        summary,
+        alpha,
+        tail,
+        {**_attrs(study, request), "lost": [line for one in reduced.values() for line in one.lost]},
+    )
 
 
 def _grid(bands: BandWords, signal: Words, preset: Words, coi: Words, measure: Words, kind: Words) -> list[_Run]:
@@ -240,29 +260,90 @@ def _check_words(request: _Request) -> None:
     require_within(request.within)
 
 
-def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> None:
+@dataclass(frozen=True)
+class _Reduced:
+    """What can be computed of a run, and what cannot, in words.
+
+    Parameters
+    ----------
+    spec : WTC or None
+        With the bands that have a value in any dyad; None if none has.
+    epochs : sequence, mapping or None
+        Likewise.
+    places : int64 [epoch x band]
+        Where these stand among all of the run.
+    lost : tuple of str
+    """
+
+    spec: WTC | None
+    epochs: EpochWords
+    places: Integers
+    lost: tuple[str, ...] = ()
+
+
+def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> dict[_Run, _Reduced]:
     """Everything that would stop a run, for all runs: a long computation must not end at its last specification."""
-    if not study.dyads:
-        raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
+    used_rows(study)
     for kind in dict.fromkeys(run.null for run in runs):
         _require_reach(study, kind, request)
     worker = Worker(request.backend)
-    for run in runs:
-        require_signal(study, study.dyads, run.signal)
-        if run.null == "repair":
-            Axes.of(study.dyads, request.pairs)
-            for occasion in occasions_of(study.dyads, "common", one_rate=True):
-                worker.engine(occasion.plan(run.spec, common_epochs(occasion, request.epochs)))
-        else:
-            sources_of(study, _surrogate_request(run, request), worker)
+    reduced = {run: _reduced(study, run, request, worker) for run in runs}
+    if all(one.spec is None for one in reduced.values()):
+        raise PlanError(f"no specification has a value: {next(iter(reduced.values())).lost[0]}")
+    return reduced
 
 
-def _surrogate_request(run: _Run, request: _Request) -> Request:
-    return Request(
-        spec=run.spec, kind=run.null, n=request.n_of(run.null), seed=request.test.seed, signal=run.signal,
-        pairs=request.pairs, epochs=request.epochs, length="common", tail=request.test.tail, measure=run.measure,
-        options={},
-        stop_at=None, backend=request.backend,
+def _reduced(study: Study, run: _Run, request: _Request, worker: Worker) -> _Reduced:
+    """The run without the epochs and bands that have no value in any dyad."""
+    spec: WTC | None = run.spec
+    epochs, lost = request.epochs, list[str]()
+    while spec is not None:
+        try:
+            rehearsed(study, _null_request(run, spec, epochs, request), worker)
+            break
+        except NoValueError as error:
+            bands = {name: band for name, band in (spec.bands or {}).items() if name not in error.bands}
+            gone = [loss for loss in error.losses if loss.epoch in error.epochs or loss.band in error.bands]
+            lost += [_not_tested(run, loss) for loss in gone]
+            if not bands or error.epochs >= set(epoch_names(epochs)):
+                spec = None
+            else:
+                spec, epochs = replace(spec, bands=bands), _without(epochs, error.epochs)
+    names, all_bands = epoch_names(request.epochs), list(run.spec.bands or {})
+    kept = set() if spec is None else set(itertools.product(epoch_names(epochs), spec.bands or {}))
+    places = [k for k, place in enumerate(itertools.product(names, all_bands)) if place in kept]
+    return _Reduced(spec, epochs, np.array(places, np.int64), tuple(lost))
+
+
+def _without_value(
+    run: _Run, null: RepairedNull | SurrogateNull, reduced: _Reduced, n_dyads: Integers
+) -> Iterator[str]:
+    """Which specifications of a run that was computed have no value, and why."""
+    spec, losses = reduced.spec or run.spec, losses_in(null.attrs)
+    places = itertools.product(epoch_names(reduced.epochs), spec.bands or {})
+    for (epoch, band), n in zip(places, n_dyads, strict=True):
+        if n == 0:
+            unknown = Loss("", epoch=epoch, band=band, reason="every value is missing", fix="see Study.check")
+            here = (loss for loss in losses if (loss.epoch, loss.band, loss.what) == (epoch, band, NO_VALUE))
+            yield _not_tested(run, next(here, unknown))
+
+
+def _not_tested(run: _Run, loss: Loss) -> str:
+    place = f"band {loss.band}, epoch {loss.epoch}, null {run.null}, {run.signal}, {run.preset}, cone {run.coi}"
+    return f"{place}, {run.measure}: {loss.reason}: {loss.fix}"
+
+
+def _without(epochs: EpochWords, names: Collection[str]) -> EpochWords:
+    if isinstance(epochs, Mapping):
+        return {name: span for name, span in epochs.items() if name not in names}
+    return None if epochs is None else [name for name in epochs if name not in names]
+
+
+def _null_request(run: _Run, spec: WTC, epochs: EpochWords, request: _Request) -> Request:
+    return request_of(
+        spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
+        signal=run.signal, pairs=request.pairs, epochs=epochs, measure=run.measure, tail=request.test.tail,
+        backend=request.backend,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
-from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, shared_labels, unit_rows
+from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
@@ -32,6 +32,7 @@ from .group_test import (
     draws_of_repairing,
     epoch_and_band,
     neighbour_graph,
+    real_pairs,
     refuse_or_warn,
     require_match,
 )
@@ -81,7 +82,7 @@ def plasticity(
     real: xr.Dataset | Result,
     time: str | Mapping[str, float] = "session",
     *,
-    kind: Kind = "sign_flip",
+    kind: Kind | None = None,
     null: RepairedNull | None = None,
     between: str | tuple[str, str] | None = None,
     block: str | None = "person",
@@ -107,7 +108,7 @@ def plasticity(
     time : "session", "day" or mapping of session to number
         When each session took place: by default the number in its label ("2", "ses-02"); the day that the study holds
         of each dyad's session (or another number that `real` has of each row); or as given.
-    kind : {"sign_flip", "session_order"}
+    kind : {"sign_flip", "session_order"}, optional
         What is exchanged within a dyad: the sign of its slope, or the order of its sessions. The second tests that *no*
         dyad changes, and rejects too often where dyads change in different directions.
     null : RepairedNull, optional
@@ -163,12 +164,13 @@ def plasticity(
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, null, between)
-    source = Source.of(real)
+    kind = kind or "sign_flip"
+    source = Source.of(real) if null is None else _of_null(real, null)
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
     if null is not None:
-        plan = _exchange_partners(source, null, dyads, asked)
+        plan = _exchange_partners(null, dyads, asked)
     elif groups is not None:
         plan = _exchange_groups(dyads, groups, asked)
     else:
@@ -230,14 +232,15 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
     return f"{null.not_excluded}, {more.get(taken_off, specific)}"
 
 
-def _check_words(kind: str, null: RepairedNull | None, between: object) -> None:
+def _check_words(kind: str | None, null: RepairedNull | None, between: object) -> None:
     if kind == "partners" and null is None:
         raise PlanError("kind='partners' is what null= does: give a re-pairing null, and leave kind out")
-    require_known("kind", kind, get_args(Kind))
+    if kind is not None:
+        require_known("kind", kind, get_args(Kind))
     if null is not None and not isinstance(null, RepairedNull):
         raise PlanError("null must be a re-pairing null (kind='repair'); leave it out to flip the signs of slopes")
     named = [word for word, given in {"null": null is not None, "between": between is not None}.items() if given]
-    named += ["kind='session_order'"] * (kind == "session_order")
+    named += [f"kind={kind!r}"] * (kind == "session_order" or (kind is not None and null is not None))
     if len(named) > 1:
         raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
 
@@ -419,8 +422,7 @@ def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked:
     return _Plan(found, NullDraws.of(null, test.draws, asked), run, caution)
 
 
-def _exchange_partners(source: Source, null: RepairedNull, dyads: Dyads, asked: TestSettings) -> _Plan:
-    require_match(source.dataset, null)
+def _exchange_partners(null: RepairedNull, dyads: Dyads, asked: TestSettings) -> _Plan:
     changes = _slopes_of_pairs(null, dyads)
     place = [changes.design.dyads.index(name) for name in dyads.names]
     rows = {name: array[0, place] for name, array in dyad_summary(changes).items()}
@@ -430,6 +432,15 @@ def _exchange_partners(source: Source, null: RepairedNull, dyads: Dyads, asked: 
     run, measured = partial(repair_test, changes), _values_in(null, dyads)
     drawn = draws_of_repairing(changes, asked)
     return _Plan(rows["statistic"], drawn, run, caution, of_rows=of_rows, of_sessions=measured)
+
+
+def _of_null(real: xr.Dataset | Result, null: RepairedNull) -> Source:
+    """What the null holds of real partners."""
+    dataset = real.dataset if isinstance(real, Result) else real
+    require_dataset(dataset)
+    require_match(dataset, null)
+    raw = dataset.drop_vars([name for name in ("value", "null_mean") if name in dataset])
+    return Source.of(real_pairs(raw, null))
 
 
 def _values_in(null: RepairedNull, dyads: Dyads) -> list[Floats]:

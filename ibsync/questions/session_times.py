@@ -208,7 +208,7 @@ def times_of(source: Source, time: str | Mapping[str, float]) -> Floats:
         known = {str(label): number for label, number in time.items()}
         fix = "add it to time"
     elif time == "session":
-        known, fix = dict(numbers_of(sessions)), _example(sessions)
+        known, fix = dict(numbers_of(sessions)), _example(source, sessions)
     elif time in source.dataset.coords and source.dataset[time].dims == ("dyad",):
         return _of_coordinate(source, time)
     else:
@@ -275,10 +275,41 @@ def numbers_of(sessions: Sequence[str]) -> dict[str, float]:
     return {label: number for label, (before, number) in found.items() if before == letters}
 
 
-def _example(sessions: Sequence[str]) -> str:
-    """How to say when the sessions took place, in words."""
-    shown = list(dict.fromkeys(sessions))[:4]
-    return f"say when each took place: time={ {label: place for place, label in enumerate(shown)} }"
+_STAGES = (
+    ("baseline", "pre", "before", "pretest", "first", "screening"),
+    ("mid", "middle", "during", "midtest", "second"),
+    ("post", "after", "posttest", "end", "last", "third"),
+    ("follow-up", "followup", "follow up", "fu", "catamnesis"),
+)  # fmt: skip
+"""Names of sessions that say their order."""
+
+
+def _example(source: Source, sessions: Sequence[str]) -> str:
+    """How to say when the sessions took place, in words: with numbers where days or names tell the order."""
+    shown = list(dict.fromkeys(sessions))
+    places = _by_days(source, sessions) or _by_names(shown)
+    if places:
+        ordered = sorted(shown, key=lambda label: places[label])
+        return f"say when each took place: time={ {label: place for place, label in enumerate(ordered)} }"
+    numbers = ", ".join(f"{label!r}: ..." for label in shown[:4])
+    return f"say when each took place, with a number for each: time={{{numbers}{', ...' if len(shown) > 4 else ''}}}"
+
+
+def _by_days(source: Source, sessions: Sequence[str]) -> dict[str, float]:
+    """Mean day of each session; empty unless all have one, and no two the same."""
+    if "day" not in source.dataset.coords:
+        return {}
+    days = source.dataset["day"].values.astype(np.float64)
+    labels = np.array(sessions)
+    means = {label: float(days[labels == label].mean()) for label in dict.fromkeys(sessions)}
+    return means if all(map(isfinite, means.values())) and len(set(means.values())) == len(means) else {}
+
+
+def _by_names(labels: Sequence[str]) -> dict[str, int]:
+    """Stage of each session by its name; empty unless all have one of their own."""
+    stages = {name: number for number, names in enumerate(_STAGES) for name in names}
+    places = {label: stages[label.lower()] for label in labels if label.lower() in stages}
+    return places if len(places) == len(labels) == len(set(places.values())) else {}
 
 
 def refuse_one_time_twice(source: Source, dyad: str, rows: Integers, when: Floats) -> None:

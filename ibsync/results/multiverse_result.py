@@ -45,7 +45,7 @@ class Multiverse:
     alpha : float
     tail : {"greater", "less", "two-sided"}
     attrs : mapping
-        Study, its digest, pairs, epochs, versions.
+        Study, its digest, pairs, epochs, versions, and `lost`: which specifications have no value, and why.
 
     Examples
     --------
@@ -69,7 +69,9 @@ class Multiverse:
         title = (
             f"Multiverse of {n} specification{'s' * (n != 1)}, tail {self.tail}, null{'s' * (len(self.summary) > 1)}"
         )
-        return f"{title} {names}\n\n{self.hypothesis}"
+        lost = self.attrs.get("lost", [])
+        untested = ["", f"Not tested, {len(lost)} of {n}:", *(f"  {line}" for line in lost)] if lost else []
+        return "\n".join([f"{title} {names}", "", self.hypothesis, *untested])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table as CSV, or the table, the summary and the sentences as JSON; whole or not at all.

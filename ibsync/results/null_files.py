@@ -121,9 +121,11 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     --------
     >>> merge_nulls([load_null(f"part{k}.nc") for k in range(4)])  # doctest: +SKIP
     """
+    if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, SurrogateNull) for part in parts):
+        raise PlanError("give a list of the parts of a null, each from Study.null(..., draws=(start, stop))")
     first = parts[0]
     for part in parts[1:]:
-        for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend", "measure", "options"):
+        for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options"):
             ours, theirs = first.attrs.get(name), part.attrs.get(name)
             if ours != theirs:
                 raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
@@ -155,7 +157,7 @@ def _repairing_dataset(null: RepairedNull) -> xr.Dataset:
     dims = ("session", "person_a", "person_b", "feature")
     variables: dict[str, Any] = {"pair_values": (dims, null.pair_values)}
     if null.valid_fraction is not None:
-        variables["valid_fraction"] = (dims, null.valid_fraction)
+        variables["valid_fraction"] = (("session", "dyad", "feature"), null.valid_fraction)
     return xr.Dataset(variables, attrs=_head(words, null.attrs))
 
 

@@ -16,7 +16,7 @@ from ..recordings.whole_files import check_writable, write_whole
 from . import wording
 from .findings import is_tested
 from .report_figures import Picture, pictures
-from .report_tables import dyad_findings, findings, inputs, quality, settings
+from .report_tables import dyad_findings, findings, inputs, lost, quality, settings
 from .result import Result
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ $facts
 $figures
 </section>
 $findings
+$lost
 <section>
 <$h2>Methods, for the paper</$h2>
 <p>$methods</p>
@@ -196,6 +197,7 @@ def _body(result: Result, title: str, *, rank: int, first: int) -> str:
         facts=_facts(ds),
         figures="\n".join(figures),
         findings=findings(ds, section) + dyad_findings(ds, section) if is_tested(ds) else "",
+        lost=lost(ds, section),
         methods=escape(result.methods()),
         not_excluded=escape(_not_shown(ds)),
         quality=quality(ds),

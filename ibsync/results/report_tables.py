@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 from .figures.drawing import finite_mean
 from .findings import CORRECTED, Criterion, Finding, number, top_dyad_findings, top_findings
 from .layout import tested_values
+from .lost import COLUMNS, losses_in, lost_lines
 from .wording import dyad_by_dyad, dyads_in_words
 from .wording import settings as settings_in
 
@@ -25,7 +27,7 @@ _PLACE_HEAD = ("epoch", "a", "b", "band")
 _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
-    "not_excluded", "procedure", "statistic", "references", "null_name",
+    "not_excluded", "procedure", "statistic", "references", "null_name", "lost",
 }  # fmt: skip
 
 
@@ -108,6 +110,20 @@ def quality(ds: xr.Dataset) -> str:
     return (
         f'{_table(head, rows, n_text=1 + len(names))}<p class="note">Valid: share of the cells of time and period that '
         f"entered a value, over epochs, channel pairs and bands.{more}</p>"
+    )
+
+
+def lost(ds: xr.Dataset, heading: str) -> str:
+    """Table of what has no value, or one of less than was asked for; empty if nothing is lost."""
+    losses = losses_in(ds.attrs)
+    if not losses:
+        return ""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in lost_lines(losses))
+    rows = [[str(cell) for cell in astuple(loss)] for loss in losses[:_MOST_ROWS]]
+    more = f" Shown: the first {_MOST_ROWS} of {len(losses)}." if len(losses) > _MOST_ROWS else ""
+    return (
+        f"<section><{heading}>What was lost</{heading}><ul>{lines}</ul>{_table(COLUMNS, rows, n_text=len(COLUMNS))}"
+        f'<p class="note">The whole table: the attribute lost of the result.{more}</p></section>'
     )
 
 

@@ -19,6 +19,7 @@ from ..errors import InputError, PlanError
 from ..recordings.whole_files import check_writable as check_writable
 from . import wording
 from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, VALUE
+from .lost import losses_in, lost_table
 from .netcdf import encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
 from .record import SETTINGS, Record
@@ -77,6 +78,19 @@ class Result:
     def methods(self) -> str:
         """A paragraph for a paper: estimator, settings, null, corrections, seed, versions, references."""
         return wording.methods(self.dataset)
+
+    @property
+    def lost(self) -> pd.DataFrame:
+        """
+        Table of what has no value, or one of less than was asked for.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns dyad, session, task, person, epoch, band, channel, what ("no value", "cut" or "not exchanged"),
+            reason, fix; "(all)" for every one. Empty where nothing is lost.
+        """
+        return lost_table(losses_in(self.dataset.attrs))
 
     def to_frame(self) -> pd.DataFrame:
         """

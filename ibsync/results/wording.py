@@ -10,6 +10,7 @@ import numpy as np
 
 from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
+from .lost import losses_in, lost_in_a_sentence, lost_lines
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -98,10 +99,13 @@ def headline(dataset: xr.Dataset) -> str:
     """The outcome in one sentence."""
     if not is_tested(dataset):
         mean = float(dataset["coherence"].mean())
-        return f"Real synchrony of {dyads_in_words(dataset)}: mean coherence {mean:.3f}; nothing was tested."
+        words = f"Real synchrony of {dyads_in_words(dataset)}: mean coherence {mean:.3f}; nothing was tested."
+        return " ".join(filter(None, [words, lost_in_a_sentence(losses_in(dataset.attrs))]))
     tested = int(np.isfinite(dataset["p"]).sum())
     if not tested:
-        return dyad_by_dyad(dataset) or "No value could be tested: every one is missing."
+        lost = lost_in_a_sentence(losses_in(dataset.attrs))
+        words = dyad_by_dyad(dataset) or "No value could be tested: every one is missing."
+        return " ".join(filter(None, [words, lost]))
     criterion, attrs = Criterion.of(dataset), dataset.attrs
     passed = int(criterion.passed(dataset).sum())
     strongest = f"the smallest p is that of {_strongest(dataset, criterion)}"
@@ -111,7 +115,8 @@ def headline(dataset: xr.Dataset) -> str:
         strongest += f"; {attrs['caution']}"
     subject = "No test shows" if not passed else f"{passed} of {tested} tests show{'s' * (passed == 1)}"
     warning = f"Warning: {attrs['warning']}." if "warning" in attrs else ""
-    sentences = [f"{subject} {attrs['finding']} ({criterion}); {strongest}.", dyad_by_dyad(dataset), warning]
+    tested_words = f"{subject} {attrs['finding']} ({criterion}); {strongest}."
+    sentences = [tested_words, dyad_by_dyad(dataset), warning, lost_in_a_sentence(losses_in(attrs))]
     return " ".join(filter(None, sentences))
 
 
@@ -153,6 +158,8 @@ def summary(dataset: xr.Dataset) -> str:
         lines += _listed("smallest p of single dyads", single)
     kept = {"entered": "entered", "exchanged together": "blocks", "left out": "left_out"}
     lines += [f"  {words}: {attrs[name]}" for words, name in kept.items() if attrs.get(name)]
+    lost = lost_lines(losses_in(attrs))
+    lines += ["  lost:", *(f"    {line}" for line in lost)] if lost else []
     return "\n".join([*lines, f"  {hypothesis(attrs)}"])
 
 
@@ -172,6 +179,7 @@ def methods(dataset: xr.Dataset) -> str:
         sentences += [_null_sentence(attrs), _correction_sentence(corrections, names_in(attrs, "corrected_over"))]
         cited += [_REFERENCES["phipson"]] * (not int(attrs["exact"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
+    sentences += [f"Lost: {'; '.join(lost)}."] if (lost := lost_lines(losses_in(attrs))) else []
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
     return " ".join([*sentences, f"References: {'; '.join(cited)}."])

@@ -32,7 +32,8 @@ from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
-from ..study.study import NULL_KINDS, REPAIRINGS, Study
+from ..study.planned import NULL_KINDS, REPAIRINGS
+from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
 

@@ -221,7 +221,7 @@ class SurrogateDyads:
         d = self._design
         return Request(
             spec=d.spec, kind=d.kind, n=d.n_draws, seed=seed, signal=d.signal, pairs="same", epochs=d.epochs,
-            length="common", tail="greater", measure=d.measure, options=d.options, stop_at=None, backend=d.backend,
+            tail="greater", measure=d.measure, options=d.options, stop_at=None, backend=d.backend,
         )  # fmt: skip
 
     def _study(self, simulations: Sequence[int], coupling: float | None = None) -> PseudoStudy:

@@ -43,7 +43,7 @@ def common_bursts(study: Study, bands: Mapping[str, Band], signal: str, seed: in
     """
     out = {}
     for name, band in bands.items():
-        shifted = (_shifted(study, occasion, band, signal) for occasion in occasions_of(study.dyads, "common"))
+        shifted = (_shifted(study, occasion, band, signal) for occasion in occasions_of(study.dyads))
         parts = [part for part in shifted if part is not None]
         n_pairs = sum(n for _, n in parts)
         if not n_pairs:

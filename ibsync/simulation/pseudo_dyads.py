@@ -112,7 +112,7 @@ class PseudoDyads:
     def __init__(self, study: StudyFile, signal: str) -> None:
         self.study = study
         self._read = lru_cache(maxsize=256)(lambda name: study.signals(name, signal))
-        self.occasions = occasions_of(study.dyads, "common", one_rate=True)
+        self.occasions = occasions_of(study.dyads, one_rate=True)
         self._n_samples = {id(row): occasion.n_samples for occasion in self.occasions for row in occasion.rows}
 
     def row(

@@ -268,7 +268,7 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
 def _attrs() -> Mapping[str, str | int | float]:
     return provenance(
         spec={"bands": {TASK: [0.02, 0.1]}}, study=TASK, kind="synchrony", signal="hbo", accuracy="exact", pairs="all",
-        preset="grinsted", epochs="all", length="common", backend="numpy", measure="coherence",
+        preset="grinsted", epochs="all", backend="numpy", measure="coherence",
     )  # fmt: skip
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from ..coupling.plan import Epochs
+import numpy as np
+from numpy.typing import NDArray
+
+from ..coupling.plan import Epochs, trusted_shares
 from ..coupling.spec import WTC
 
 
@@ -33,3 +37,58 @@ class EnginePlan:
     def key(self) -> str:
         """Text that is the same for equal plans."""
         return json.dumps([self.n_samples, self.sfreq, self.spec.to_dict(), self.epochs])
+
+    @cached_property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of the cells of each epoch and band that lie outside the cone of influence: float64 [epoch, band]."""
+        return trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
+
+    @property
+    def enough(self) -> NDArray[np.bool_]:
+        """Which epochs and bands have cells enough for a value: bool [epoch, band]."""
+        return (self.shares > 0) & (self.shares >= self.spec.min_valid)
+
+    @cached_property
+    def computable(self) -> EnginePlan | None:
+        """The same without epochs and bands that have no cell in recordings of this length; None if none has any."""
+        epochs, bands = self._having_cells
+        if epochs.all() and bands.all():
+            return self
+        if not epochs.any():
+            return None
+        names = [name for name, there in zip(self.spec.bands or {}, bands, strict=True) if there]
+        spec = replace(self.spec, bands={name: (self.spec.bands or {})[name] for name in names})
+        if self.epochs is None:
+            return replace(self, spec=spec)
+        chosen = zip(self.epochs.items(), epochs, strict=True)
+        return replace(self, spec=spec, epochs=dict(item for item, there in chosen if there))
+
+    def whole(self, values: Any, epoch: int, band: int, xp: Any = np, missing: float = np.nan) -> Any:
+        """
+        Values of the epochs and bands that can be computed, among all that were asked for.
+
+        Parameters
+        ----------
+        values : array
+        epoch, band : int
+            Their axes, counted from the front.
+        xp : module
+            Where the values lie.
+        missing : float
+            What stands in the others.
+        """
+        epochs, bands = self._having_cells
+        if self.computable is self:
+            return values
+        shape = list(values.shape)
+        shape[epoch], shape[band] = len(epochs), len(bands)
+        full = xp.full(shape, missing, values.dtype)
+        places = np.ix_(np.flatnonzero(epochs), np.flatnonzero(bands))
+        xp.moveaxis(full, (epoch, band), (0, 1))[places] = xp.moveaxis(values, (epoch, band), (0, 1))
+        return full
+
+    @property
+    def _having_cells(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which epochs have a cell in any band, and which bands in any epoch: bool [epoch], bool [band]."""
+        there = self.shares > 0
+        return np.any(there, axis=1, keepdims=True)[:, 0], np.any(there, axis=0, keepdims=True)[0]

@@ -22,17 +22,30 @@ Spans = dict[str, list[tuple[float, float]]]
 
 def epoch_names(epochs: EpochWords) -> list[str]:
     """Labels of the epochs; without epochs the whole recording is named "all"."""
+    _require_words(epochs)
     return ["all"] if epochs is None else [str(name) for name in epochs]
+
+
+def _require_words(epochs: object) -> None:
+    """Refuse what names no epochs."""
+    if epochs is None or isinstance(epochs, Mapping):
+        return
+    if isinstance(epochs, str):
+        raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
+    if not isinstance(epochs, Sequence) or not all(isinstance(name, str) for name in epochs):
+        raise PlanError(
+            f"epochs={epochs!r} must be a list of event labels such as ['talk'], or a mapping such as "
+            "{'talk': (60, 240)} in s"
+        )
 
 
 def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:
     """Intervals of each epoch in s: as given, or from the events of the dyad."""
+    _require_words(epochs)
     if epochs is None:
         return None
     if isinstance(epochs, Mapping):
         return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
-    if isinstance(epochs, str):
-        raise PlanError(f"epochs must be a list of event labels, got {epochs!r}: write [{epochs!r}]")
     people = (row.recording_a.events, row.recording_b.events)
     labels = sorted({event.label for events in people for event in events})
     spans = {}

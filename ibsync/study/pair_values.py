@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,11 @@ class DyadJob:
         """Means [channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
         a, b = (engine.features(worker.signals(person)[0]) for person in self.people)
-        return engine.coherence(a, b, shares=self.shares or False)
+        found = engine.coherence(a, b, shares=self.shares or False)
+        arrays = {entry.name: getattr(found, entry.name) for entry in fields(found)}
+        missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
+        whole = {name: self.plan.whole(x, 3, 2, missing=missing[name]) for name, x in arrays.items() if x is not None}
+        return replace(found, **whole)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class TileJob:
     def _measured(self, worker: Worker) -> NDArray[Any]:
         """Values [row, column, channel_a, channel_b, band, epoch]."""
         a, b = (worker.features(people, self.plan) for people in self.people)
-        return np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
+        values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
+        return np.asarray(self.plan.whole(values, 5, 4))
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
@@ -195,25 +200,41 @@ def tile_jobs(
     ]
 
 
-def exchangeable(rows: Sequence[DyadRow], length: str) -> list[Occasion]:
-    """Occasions whose recordings may be exchanged: one rate, and one length after cutting to the shortest.
+@dataclass(frozen=True)
+class Exchange:
+    """
+    Dyads that exchange partners on one occasion, cut to the shortest recording among them.
+
+    Parameters
+    ----------
+    session : int
+        Number of the occasion.
+    block : int [dyad]
+        Places of the block's dyads in the design.
+    occasion : Occasion
+        Rows of those that were there.
+    """
+
+    session: int
+    block: NDArray[np.integer]
+    occasion: Occasion
+
+
+def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ...], list[Exchange]]:
+    """Labels of all occasions, and who exchanges partners on each.
 
     Raises
     ------
     InputError
-        If rates differ, or lengths where each recording is to be used in full.
+        If rates differ, or a dyad has several recordings of one occasion.
     """
-    occasions = occasions_of(rows, "common" if length == "common" else length, one_rate=True)
-    first: dict[str, Occasion] = {}
-    for occasion in occasions:
-        other = first.setdefault(occasion.label, occasion)
-        if other.n_samples != occasion.n_samples:
-            raise InputError(
-                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.n_samples / occasion.sfreq:g} s and "
-                f"dyad {other.rows[0].dyad!r} {other.n_samples / other.sfreq:g} s: re-paired partners need one length; "
-                "use length='common'"
-            )
-    return occasions
+    occasions = occasions_of(rows, one_rate=True)
+    return tuple(occasion.label for occasion in occasions), [
+        Exchange(session, block, occasion.of([design.dyads[place] for place in block]))
+        for session, occasion in enumerate(occasions)
+        for block in design.blocks
+        if {design.dyads[place] for place in block} & set(occasion.by_dyad)
+    ]
 
 
 def plan_draws(

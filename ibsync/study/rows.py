@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.plan import Epochs
 from ..coupling.spec import WTC
-from ..errors import InputError, require_known
+from ..errors import InputError
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .engines import EnginePlan
@@ -47,41 +47,65 @@ class Occasion:
         """What the engine of these rows is made for."""
         return EnginePlan(self.n_samples, self.sfreq, spec, epochs)
 
+    def of(self, dyads: Collection[str]) -> Occasion:
+        """The rows of some dyads, cut to the shortest of them."""
+        rows = tuple(row for row in self.rows if row.dyad in dyads)
+        return replace(self, rows=rows, n_samples=min(row.recording_a.n_samples for row in rows))
+
     @property
     def by_dyad(self) -> dict[str, DyadRow]:
         """Row of each dyad that was there."""
         return {row.dyad: row for row in self.rows}
 
     def describe(self) -> list[str]:
-        """Size and length, to be read."""
-        longest = max(row.recording_a.n_samples for row in self.rows)
-        cut = f", cut from up to {longest / self.sfreq:.1f} s" if longest > self.n_samples else ""
-        return [f"{self.label}: {len(self.rows)} dyads, {self.n_samples / self.sfreq:.1f} s at {self.sfreq:g} Hz{cut}"]
+        """Size and lengths, to be read."""
+        seconds = [row.recording_a.duration_s for row in self.rows]
+        longest = f" to {max(seconds):.1f}" if max(seconds) > min(seconds) else ""
+        return [f"{self.label}: {len(self.rows)} dyads, {min(seconds):.1f}{longest} s at {self.sfreq:g} Hz"]
 
 
-def occasions_of(rows: Sequence[DyadRow], length: str, *, one_rate: bool = False) -> list[Occasion]:
-    """Rows by session and task, and by rate; with length "own" also by length.
+def used_rows(study: StudyFile) -> tuple[DyadRow, ...]:
+    """
+    The dyad rows that are to be used.
 
     Raises
     ------
-    PlanError
-        If `length` is unknown.
+    InputError
+        If there is none.
+    """
+    if not study.dyads:
+        raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
+    return study.dyads
+
+
+def recordings_in_full(rows: Sequence[DyadRow]) -> list[Occasion]:
+    """Rows by session and task, rate and length."""
+    return _grouped(rows, lambda row: row.recording_a.n_samples)
+
+
+def occasions_of(rows: Sequence[DyadRow], *, one_rate: bool = False) -> list[Occasion]:
+    """Rows by session and task, and by rate, cut to the shortest of each.
+
+    Raises
+    ------
     InputError
         With `one_rate`: if dyads of an occasion differ in rate, or one has several recordings.
     """
-    require_known("length", length, ("common", "own"))
-    groups: dict[tuple[Any, ...], list[DyadRow]] = {}
-    for row in rows:
-        rate = row.recording_a.sfreq
-        own = row.recording_a.n_samples if length == "own" else 0
-        groups.setdefault((occasion_label(row.session, row.task), rate, own), []).append(row)
-    occasions = [
-        Occasion(label, tuple(members), min(r.recording_a.n_samples for r in members), rate)
-        for (label, rate, _), members in groups.items()
-    ]
+    occasions = _grouped(rows, lambda _: 0)
     if one_rate:
         _refuse_two_rates(occasions)
     return occasions
+
+
+def _grouped(rows: Sequence[DyadRow], apart: Callable[[DyadRow], int]) -> list[Occasion]:
+    groups: dict[tuple[Any, ...], list[DyadRow]] = {}
+    for row in rows:
+        key = (occasion_label(row.session, row.task), row.recording_a.sfreq, apart(row))
+        groups.setdefault(key, []).append(row)
+    return [
+        Occasion(label, tuple(members), min(row.recording_a.n_samples for row in members), rate)
+        for (label, rate, _), members in groups.items()
+    ]
 
 
 def _refuse_two_rates(occasions: Sequence[Occasion]) -> None:
@@ -107,9 +131,6 @@ def require_signal(study: StudyFile, rows: Iterable[DyadRow], signal: str) -> No
                     f"{study.path}: {row.label}: {recording.participant} has no {signal!r}, only "
                     f"{', '.join(recording.signal_names)}: choose another signal"
                 )
-
-
-# --- epochs -----------------------------------------------------------------------------------------------------------
 
 
 # --- channels and numbers ---------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.engine import Engine
+from ..errors import PlanError
 from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
@@ -102,10 +103,11 @@ class Worker:
         return cast(Value, self._kept[key])
 
     def engine(self, plan: EnginePlan) -> Engine:
-        """The engine of a plan, made once."""
+        """The engine of what can be computed of a plan, made once."""
+        made = plan if plan.spec.bands is None else plan.computable or plan
         return self.once(
-            plan.key,
-            lambda: Engine(plan.n_samples, plan.sfreq, plan.spec, epochs=plan.epochs, backend=self.backend),
+            made.key,
+            lambda: Engine(made.n_samples, made.sfreq, made.spec, epochs=made.epochs, backend=self.backend),
         )
 
     def feature_bytes(self, plan: EnginePlan) -> float:
@@ -143,6 +145,7 @@ class Worker:
         """Stop reading ahead."""
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
+            self._reader = None
 
 
 def run_jobs(
@@ -169,6 +172,8 @@ def run_jobs(
     ------
     (int, value)
     """
+    if executor is not None and not hasattr(executor, "submit"):
+        raise PlanError(f"executor={executor!r} is none: give one of concurrent.futures, such as ThreadPoolExecutor(2)")
     values = _run_here(jobs, worker) if executor is None else _run_on(executor, jobs, worker.backend)
     yield from values if bar is None else with_bar(values, *bar, progress=True, total=len(jobs))
 

@@ -6,42 +6,48 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..coupling.engine import Engine
-from ..coupling.measures import PHASES, measure_named
+from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError, require_known
+from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
-from ..nulls.surrogate_signals import MODELS, require_options
-from ..nulls.tails import Tail, check_tail
+from ..nulls.surrogate_signals import MODELS
+from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import check_writable
+from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
 from .channel_pairs import Axes, Pairs
-from .epochs import EpochWords, by_epochs, common_epochs, epoch_names, spans_of
-from .pair_values import DyadJob, exchangeable, plan_draws, require_symmetry, tile_jobs
-from .rows import Occasion, labels_of, occasions_of, require_signal, row_coordinates
-from .runner import FEATURE_BYTES, People, Worker, run_jobs
-from .surrogate_runs import SURROGATE_KINDS, Request, Work, begin, resumed, run, sources_of
+from .epochs import EpochWords, epoch_names, spans_of
+from .losses import LOG, RowPlan, losses_of_values
+from .pair_values import tile_jobs
+from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
+from .rows import Occasion, labels_of, occasion_label, occasions_of, row_coordinates
+from .runner import FEATURE_BYTES, Worker, run_jobs
+from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
-NULL_KINDS = ("repair", *SURROGATE_KINDS)
-REPAIRINGS, SURROGATES = 10_000, 999
-"""Draws of a null that was not told how many."""
+
+PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,29 @@ class Check:
     problems : tuple of str
         What would stop a run; empty if nothing would.
     page : str
-        The study and the request, to be read; `str` adds the problems.
+        The study and the request, to be read; `str` adds what is lost and the problems.
+    losses : tuple of Loss
+        What a run would not give, though it was asked for.
     """
 
     problems: tuple[str, ...]
     page: str
+    losses: tuple[Loss, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether a run would go through."""
         return not self.problems
 
+    @property
+    def lost(self) -> pd.DataFrame:
+        """What a run would not give, as `Result.lost`."""
+        return lost_table(self.losses)
+
     def __str__(self) -> str:
+        lost = ["", "Lost:", *(f"  {line}" for line in lost_lines(self.losses))] if self.losses else []
         verdict = ["Problems:", *(f"  {p}" for p in self.problems)] if self.problems else ["Nothing stands in the way."]
-        return "\n".join([self.page, "", *verdict])
+        return "\n".join([self.page, *lost, "", *verdict])
 
 
 class Study(StudyFile):
@@ -80,15 +95,38 @@ class Study(StudyFile):
     >>> result = test(real, study.null(spec, n=10_000, seed=7))             # doctest: +SKIP
     """
 
-    def check(self, spec: WTC, *, signal: str = "hbo", epochs: EpochWords = None, estimate: bool = True) -> Check:
-        """Everything that would stop a run, without running it.
+    def __new__(cls, *args: Any, **words: Any) -> Self:
+        """Refuse a path alone, which is what `open` takes."""
+        if len(args) == 1 and not words:
+            raise PlanError(f"Study({args[0]!r}) opens nothing: write Study.open(path)")
+        return super().__new__(cls)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """The study in a file, as `StudyFile.open`."""
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"Study.open: give the path of a study file, got {path!r}")
+        return super().open(Path(path))
+
+    def check(
+        self,
+        spec: WTC,
+        *,
+        signal: str = "hbo",
+        pairs: Pairs = "all",
+        epochs: EpochWords = None,
+        null: Mapping[str, Any] | None = None,
+        estimate: bool = True,
+    ) -> Check:
+        """Everything that would stop a run, and everything that it would not give, without running it.
 
         Parameters
         ----------
         spec : WTC
-        signal : str
-            Signal, such as "hbo".
-        epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
+        signal, pairs, epochs
+            As `synchrony`.
+        null : mapping, optional
+            Words of `Study.null`, such as ``{"kind": "repair", "within": ["group"]}``; without them no null is checked.
         estimate : bool
             Time one dyad of noise, to say how long a run will take and how much memory.
 
@@ -100,25 +138,24 @@ class Study(StudyFile):
         --------
         >>> print(study.check(spec))  # doctest: +SKIP
         """
-        problems: list[str] = []
-        lines = [str(self), ""]
-        for occasion in occasions_of(self.dyads, "common"):
-            lines += occasion.describe()
+        problems, losses, lines = list[str](), dict[Loss, None](), [str(self), ""]
+        words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
+        attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words)]
+        if null is not None:
+            attempts.append(lambda: rehearsed(self, request_of(spec, **{**words, **null}), Worker()))
+        for attempt in attempts:
             try:
-                _require_spec(spec)
-                for rows, spans in by_epochs(occasion, epochs):
-                    engine = Worker().engine(occasion.plan(spec, spans))
-                    require_signal(self, rows, signal)
-                if estimate:
-                    lines.append(_cost(occasion, engine, Axes.of(self.dyads, "all")))
+                losses |= dict.fromkeys(attempt().losses)
             except IbsyncError as error:
-                problems.append(f"{self.path}: {occasion.label}: {error}")
+                problems.append(str(error).removeprefix(f"{self.path}: "))
+        for occasion in occasions_of(self.dyads):
+            lines += occasion.describe()
+            if estimate and not problems:
+                lines.append(_cost(occasion, spec, epochs, Axes.of(self.dyads, pairs)))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
-        if not self.dyads:
-            problems.append(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
-        return Check(tuple(problems), "\n".join(lines))
+        return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses))
 
     def synchrony(
         self,
@@ -127,13 +164,12 @@ class Study(StudyFile):
         signal: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
-        length: str = "common",
         shares: bool | PhaseShares = False,
         backend: str = "auto",
         executor: Executor | None = None,
         progress: bool = False,
     ) -> xr.Dataset:
-        """Coherence of every dyad, for channel pairs x bands x epochs.
+        """Coherence of every dyad, for channel pairs x bands x epochs, from its recordings in full.
 
         Parameters
         ----------
@@ -144,9 +180,6 @@ class Study(StudyFile):
         pairs : {"all", "same"} or sequence of (channel_a, channel_b)
         epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
             None is the whole recording, named "all".
-        length : {"common", "own"}
-            Cut the recordings of a session to the shortest one, as a comparison with re-paired partners needs, or use
-            each in full.
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
         backend : {"auto", "cuda", "numpy"}
@@ -162,34 +195,30 @@ class Study(StudyFile):
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
             leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
             (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
-            and share_anti_phase, NaN where there are none.
+            and share_anti_phase, NaN where there are none. The attribute `lost` holds what has no value or one of less
+            than was asked for, as `Result(real).lost` tabulates it; it is logged too.
 
         Raises
         ------
         PlanError, InputError
+            If the request does not fit the study, or an epoch or a band would have no value in any dyad.
 
         Examples
         --------
         >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])  # doctest: +SKIP
         """
-        _require_bands(spec)
-        rows = self._rows()
-        axes = Axes.of(rows, pairs)
+        asked = PhaseShares.of(shares)
+        require_bands(spec)
+        made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs)
+        self._tell(made)
+        axes, rows = made.axes, [one.row for one in made.rows]
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
-        asked = PhaseShares.of(shares)
         worker = Worker(backend)
-        jobs, places = [], []
-        for occasion in occasions_of(rows, length):
-            for chosen, spans in by_epochs(occasion, epochs):
-                plan = occasion.plan(spec, spans)
-                worker.engine(plan)  # refuses what cannot be computed
-                for row in chosen:
-                    sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
-                    a, b = (People(self, (r,), signal, names_of, occasion.n_samples) for r, names_of in sides)
-                    jobs.append(DyadJob(a, b, plan, asked))
-                    places.append(rows.index(row))
-        require_signal(self, rows, signal)
+        places = [place for place, one in enumerate(made.rows) if one.plan.computable]
+        jobs = [dyad_job(self, made.rows[place], signal, axes, asked) for place in places]
+        for job in jobs:
+            worker.engine(job.plan)  # refuses what cannot be computed
         values = _nothing(shape, asked)
         bar = ("synchrony", "dyad") if progress else None
         for number, coherence in run_jobs(jobs, worker, executor=executor, bar=bar):
@@ -197,8 +226,9 @@ class Study(StudyFile):
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
+        made = self._found(made, values.coherence)
         used = worker.engine(jobs[0].plan)
-        attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
+        attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
         return _dataset(values, rows, axes, names, spec, signal, attrs)
@@ -215,7 +245,6 @@ class Study(StudyFile):
         signal: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
-        length: str = "common",
         measure: str = "coherence",
         tail: Tail | None = None,
         stop_at: int | None = None,
@@ -234,11 +263,12 @@ class Study(StudyFile):
             With bands.
         kind : str
             "repair": everybody with everybody's partner, the group test of whether anything ties people to their own
-            partner. The others replace or rearrange the second person within each dyad and test each dyad: "phase"
-            (random Fourier phases, common to all channels of a person), "iaaft" (phases, then the values' own
-            distribution), "shift" (all circular shifts), "block" (blocks of the recording in another order), "trial"
-            (trials of an epoch exchanged), "ar1" and "ar" (both people simulated as autoregressive noise; not
-            calibrated for fNIRS).
+            partner. Recordings are cut to the shortest of their session, task and block, those of real partners too,
+            whose values are kept with the null. The others replace or rearrange the second person within each dyad,
+            whose recordings are used in full, and test each dyad: "phase" (random Fourier phases, common to all
+            channels of a person), "iaaft" (phases, then the values' own distribution), "shift" (all circular shifts),
+            "block" (blocks of the recording in another order), "trial" (trials of an epoch exchanged), "ar1" and "ar"
+            (both people simulated as autoregressive noise; not calibrated for fNIRS).
         n : int, optional
             Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
             than a million.
@@ -253,8 +283,6 @@ class Study(StudyFile):
         signal, pairs, epochs, backend, executor, progress
             As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
             (`stop_at`) are counted here, one after the other.
-        length : {"common", "own"}
-            As `synchrony`; re-pairing takes "own" only where the recordings of an occasion have one length.
         measure : str
             What is compared, a name of `coupling.measures.MEASURES` such as "coherence" or "imaginary_coherency".
         tail : {"greater", "less", "two-sided"}, optional
@@ -291,112 +319,116 @@ class Study(StudyFile):
         --------
         >>> null = study.null(spec, kind="repair", n=10_000, within=["group"], seed=7)  # doctest: +SKIP
         """
-        require_known("kind", kind, NULL_KINDS)
-        _require_bands(spec)
-        tail = tail or measure_named(measure).tail
-        check_tail(tail)
-        only_surrogates = {"stop_at": stop_at, "draws": draws, "checkpoint": checkpoint, "options": options}
+        request = request_of(
+            spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
+            measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend,
+        )  # fmt: skip
         if kind == "repair":
-            for word, value in only_surrogates.items():
+            for word, value in {"draws": draws, "checkpoint": checkpoint}.items():
                 if value is not None:
                     raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
-            return self._repairing(
-                spec, REPAIRINGS if n is None else n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs,
-                epochs=epochs, length=length, measure=measure, backend=backend, executor=executor, progress=progress,
-            )  # fmt: skip
-        if roles != "fixed":
-            raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
-        require_options(kind, options or {})
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
-        request = Request(
-            spec=spec, kind=kind, n=SURROGATES if n is None else n, seed=seed, signal=signal, pairs=pairs,
-            epochs=epochs, length=length, tail=tail, measure=measure, options=dict(options or {}), stop_at=stop_at,
-            backend=backend,
-        )  # fmt: skip
-        return self._surrogates(request, draws, checkpoint, executor, progress)
+        worker = Worker(backend)
+        made = rehearsed(self, request, worker)
+        self._tell(made)
+        if isinstance(made, PlannedRepairing):
+            return self._repairing(request, made, worker, executor, progress)
+        return self._surrogates(request, made, worker, draws, checkpoint, executor, progress)
 
     def _surrogates(
-        self,
-        request: Request,
-        draws: tuple[int, int] | None,
-        checkpoint: str | os.PathLike[str] | None,
-        executor: Executor | None,
-        progress: bool,
-    ) -> SurrogateNull:
-        rows = self._rows()
-        worker = Worker(request.backend)
-        engine = sources_of(self, request, worker)[1]
+        self, request: Request, made: Planned, worker: Worker, draws: tuple[int, int] | None,
+        checkpoint: str | os.PathLike[str] | None, executor: Executor | None, progress: bool,
+    ) -> SurrogateNull:  # fmt: skip
         work = Work(self, request, worker, executor)
-        attrs = encode_attrs({
-            **_attrs(
-                self, request.spec, engine, signal=request.signal, pairs=request.pairs, epochs=request.epochs,
-                length=request.length, rows=rows,
-            ),
-            "measure": request.measure, "options": dict(request.options), "stream_version": STREAM_VERSION,
-            "labels": _labels(rows, request.spec, request.pairs, request.epochs),
-        })  # fmt: skip
+        attrs = self._attrs_of_null(request, made, sources_of(self, request, worker)[1])
+        attrs |= encode_attrs({"options": dict(request.options)})
         null = None if checkpoint is None else resumed(check_writable(checkpoint), request, attrs)
         if null is None:
             null = begin(work, attrs)
         return run(null, work, draws, checkpoint=checkpoint, progress=progress)
 
     def _repairing(
-        self, spec: WTC, n: int, *, within: Sequence[str], roles: str, seed: int, signal: str, pairs: Pairs,
-        epochs: EpochWords, length: str, measure: str, backend: str, executor: Executor | None, progress: bool,
-    ) -> RepairedNull:  # fmt: skip
-        rows = self._rows()
-        draws = plan_draws(rows, within, n, seed, roles)
-        design = draws.design
-        axes = Axes.of(rows, pairs)
-        if roles == "interchangeable":
-            require_symmetry(axes, measure)
-        occasions = exchangeable(rows, length)
-        worker = Worker(backend)
-        plans = [occasion.plan(spec, common_epochs(occasion, epochs)) for occasion in occasions]
-        engines = [worker.engine(plan) for plan in plans]
-        require_signal(self, rows, signal)
-        shape = (len(epoch_names(epochs)), len(axes.a), len(axes.b), len(spec.bands or {}))
-        values = np.full((len(occasions), design.n_people, design.n_people, math.prod(shape)), np.nan, np.float32)
+        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool
+    ) -> RepairedNull:
+        axes, design = made.axes, made.draws.design
+        shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+        size = (len(made.sessions), design.n_people, design.n_people, math.prod(shape))
+        values = np.full(size, np.nan, np.float32)
         jobs, sessions = [], []
-        for session, (occasion, plan) in enumerate(zip(occasions, plans, strict=True)):
-            for block in design.blocks:
-                tiles = tile_jobs(self, occasion, design.dyads, block, roles, axes, signal, plan, measure, worker)
+        for exchange, plan in made.exchanges:
+            if plan.computable:
+                tiles = tile_jobs(
+                    self, exchange.occasion, design.dyads, exchange.block, request.roles, axes, request.signal, plan,
+                    request.measure, worker,
+                )  # fmt: skip
                 jobs += tiles
-                sessions += [session] * len(tiles)
+                sessions += [exchange.session] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             jobs[number].put(values[sessions[number]], tile)
         values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
-        attrs = _attrs(self, spec, engines[0], signal=signal, pairs=pairs, epochs=epochs, length=length, rows=rows)
-        labels = _labels(rows, spec, pairs, epochs)
-        attrs |= encode_attrs({"measure": measure, "stream_version": STREAM_VERSION, "labels": labels})
-        if roles != "fixed":
-            attrs["roles"] = roles
-        return RepairedNull(values, draws, tuple(o.label for o in occasions), "repair", attrs)
+        sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
+        if request.roles == "fixed":
+            made = self._found(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
+        attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
+        if request.roles != "fixed":
+            attrs["roles"] = request.roles
+        valid = self._valid_of_cut(request, made, worker, executor)
+        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid)
 
-    def _rows(self) -> tuple[DyadRow, ...]:
-        if not self.dyads:
-            raise InputError(f"{self.path}: no dyad is marked for use: set use to 1 in the dyads table")
-        return self.dyads
+    def _valid_of_cut(
+        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None
+    ) -> NDArray[np.float64] | None:
+        """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, feature]."""
+        cut = [one for one in made.rows if one.cut_by]
+        if not cut:
+            return None
+        n_means = len(epoch_names(request.epochs)) * len(request.spec.bands or {})
+        shape = (len(made.sessions), len(made.draws.design), n_means * made.axes.mask.size)
+        valid, at = np.full(shape, np.nan), [self._place(made, one) for one in cut]
+        for place in at:
+            valid[place] = 0.0
+        places = [place for place, one in zip(at, cut, strict=True) if one.plan.computable]
+        jobs = [dyad_job(self, one, request.signal, made.axes) for one in cut if one.plan.computable]
+        for number, found in run_jobs(jobs, worker, executor=executor):
+            valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(-1)
+        return valid
+
+    @staticmethod
+    def _place(made: PlannedRepairing, one: RowPlan) -> tuple[int, int]:
+        """Number of a row's occasion and of its dyad."""
+        label = occasion_label(one.row.session, one.row.task)
+        return made.sessions.index(label), made.draws.design.dyads.index(one.row.dyad)
+
+    def _found(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
+        """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""
+        found = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
+        self._tell(found)
+        return found
+
+    def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
+        signal, pairs, epochs = request.signal, request.pairs, request.epochs
+        attrs = _attrs(self, request.spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
+        labels = _labels([one.row for one in made.rows], request.spec, pairs, epochs)
+        return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
+
+    @cached_property
+    def _told(self) -> set[str]:
+        """What has been logged of this study."""
+        return set()
+
+    def _tell(self, made: Planned) -> None:
+        """Log what is lost, each thing once."""
+        for line in lost_lines(made.losses):
+            if line not in self._told:
+                LOG.warning(line)
+                self._told.add(line)
 
 
-# --- before anything is computed --------------------------------------------------------------------------------------
-
-
-def _require_spec(spec: WTC) -> None:
-    if not isinstance(spec, WTC):
-        raise PlanError(f"spec is a {type(spec).__name__}; give one such as WTC(bands={{'task': (0.02, 0.1)}})")
-
-
-def _require_bands(spec: WTC) -> None:
-    _require_spec(spec)
-    if not spec.bands:
-        raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
-
-
-def _cost(occasion: Occasion, engine: Engine, axes: Axes) -> str:
+def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes) -> str:
     """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
+    engine = Worker().engine(occasion.plan(spec, spans_of(occasion.rows[0], epochs)))
     n, noise = len(occasion.rows), np.random.default_rng(0)
     a, b = (noise.standard_normal((len(names), occasion.n_samples), np.float32) for names in (axes.a, axes.b))
     engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
@@ -456,13 +488,14 @@ def _attrs(
     signal: str,
     pairs: Pairs,
     epochs: EpochWords,
-    length: str,
-    rows: Sequence[DyadRow],
+    made: Planned,
 ) -> dict[str, Any]:
+    rows = [one.row for one in made.rows]
     return provenance(
         spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
-        length=length, coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
+        coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
+        lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip

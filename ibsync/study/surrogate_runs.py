@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..results.null_files import load_null, save_null
 from .channel_pairs import Axes, Pairs
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
-from .rows import Occasion, occasions_of, require_signal, signals_of
+from .rows import Occasion, recordings_in_full, require_signal, signals_of
 from .runner import People, Worker, run_jobs
 from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, trial_table
 
@@ -42,7 +43,7 @@ _CHECKPOINT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Request:
-    """What a surrogate null is asked for; the words are those of `Study.null`."""
+    """What a null is asked for; the words are those of `Study.null`."""
 
     spec: WTC
     kind: str
@@ -51,12 +52,13 @@ class Request:
     signal: str
     pairs: Pairs
     epochs: EpochWords
-    length: str
     tail: Tail
     measure: str
     options: Mapping[str, Any]
     stop_at: int | None
     backend: str
+    within: Sequence[str] = ()
+    roles: str = "fixed"
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,25 @@ class _Row:
     block: int
     excluded: NDArray[np.bool_]
     device: Device | None = None
+    plan: EnginePlan | None = None
 
     def values(self, draws: NDArray[np.int64]) -> Any:
         values = self.make().values(draws)
+        if self.plan is not None:
+            values = self.plan.whole(values, 1, 4, np if self.device is None else self.device.xp)
         if self.excluded.any():
             values[:, :, self.excluded] = np.nan
         return values
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """A row that has no value."""
+
+    shape: tuple[int, ...]
+
+    def values(self, draws: NDArray[np.int64]) -> Floats:
+        return np.full((len(draws), *self.shape), np.nan)
 
 
 def sources_of(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
@@ -96,18 +111,22 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
     identity = {id(row): (next(entities), next(entities)) for row in rows}
     engines: list[Engine] = []
     made: dict[int, _Row] = {}
-    for occasion in occasions_of(rows, request.length):
+    for occasion in recordings_in_full(rows):
         if request.kind == "trial":
             for row in occasion.rows:
                 made[id(row)], used = _trials(study, request, axes, occasion, row, worker)
                 engines += used
             continue
         for chosen, spans in by_epochs(occasion, request.epochs):
-            engine = worker.engine(occasion.plan(request.spec, spans))
-            engines.append(engine)
+            plan = occasion.plan(request.spec, spans)
+            if plan.computable is None:
+                shape = (len(plan.shares), *axes.mask.shape, len(plan.shares.T))
+                made |= {id(row): _Row(partial(_Nothing, shape), 64, ~axes.mask) for row in chosen}
+                continue
+            engines.append(worker.engine(plan))
             options = _options(request, occasion)
             for row in chosen:
-                made[id(row)] = _surrogates(study, request, axes, occasion, row, engine, identity[id(row)], options)
+                made[id(row)] = _surrogates(study, request, axes, plan, row, engines[-1], identity[id(row)], options)
     return [made[id(row)] for row in rows], engines[0]
 
 
@@ -116,17 +135,16 @@ def _occasion(row: DyadRow) -> str:
 
 
 def _surrogates(
-    study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, engine: Engine,
+    study: StudyFile, request: Request, axes: Axes, plan: EnginePlan, row: DyadRow, engine: Engine,
     identity: tuple[int, int], options: Mapping[str, Any],
 ) -> _Row:  # fmt: skip
     def make() -> SurrogatePartners:
-        n = occasion.n_samples
-        x = signals_of(study, row.recording_a, request.signal, axes.a, n)
-        y = signals_of(study, row.recording_b, request.signal, axes.b, n)
+        x = signals_of(study, row.recording_a, request.signal, axes.a, plan.n_samples)
+        y = signals_of(study, row.recording_b, request.signal, axes.b, plan.n_samples)
         return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
 
-    block = block_size(len(axes.b), occasion.n_samples, on_device=engine.device is not None)
-    return _Row(make, block, ~axes.mask, engine.device)
+    block = block_size(len(axes.b), plan.n_samples, on_device=engine.device is not None)
+    return _Row(make, block, ~axes.mask, engine.device, plan)
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
@@ -145,8 +163,8 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
     duration = occasion.n_samples / occasion.sfreq
     if block_s * 2 > duration:
         raise PlanError(
-            f"{occasion.label}: {duration:.0f} s hold fewer than two blocks of {block_s:.0f} s: give a shorter block, "
-            "or bands of shorter periods"
+            f"{occasion.rows[0].label}: {duration:.0f} s hold fewer than two blocks of {block_s:.0f} s: give a "
+            "shorter block, or bands of shorter periods"
         )
     return {"block": round(block_s * occasion.sfreq)}
 
@@ -154,10 +172,7 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
 def _trials(
     study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, worker: Worker
 ) -> tuple[_Row, list[Engine]]:
-    spans = spans_of(row, request.epochs)
-    if spans is None:
-        raise PlanError("trials are exchanged within epochs: name the epochs, such as epochs=['talk']")
-    cuts = {name: _cuts(row, name, parts, occasion) for name, parts in spans.items()}
+    cuts = trial_cuts(row, request.epochs)
     planned = [
         _trial_engine(request, occasion, length, worker, f"{row.label}, epoch {name!r}")
         for name, (_, length) in cuts.items()
@@ -179,25 +194,39 @@ def _trials(
     return _Row(make, 64, ~axes.mask), planned
 
 
-def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]], occasion: Occasion) -> tuple[list[int], int]:
-    """First sample of each trial, and their length in samples."""
+def trial_cuts(row: DyadRow, epochs: EpochWords) -> dict[str, tuple[list[int], int]]:
+    """First sample of each trial of each epoch, and the length of its trials in samples.
+
+    Raises
+    ------
+    PlanError
+        If there is no epoch, or one whose trials cannot be exchanged.
+    """
+    spans = spans_of(row, epochs)
+    if spans is None:
+        raise PlanError("trials are exchanged within epochs: name the epochs, such as epochs=['talk']")
+    return {name: _cuts(row, name, parts) for name, parts in spans.items()}
+
+
+def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]]) -> tuple[list[int], int]:
+    recording = row.recording_a
     if len(parts) < 2:
         raise PlanError(
             f"{row.label}: epoch {name!r} is a single trial: exchanging trials needs two and more, each an event of "
             "that label or an interval"
         )
     lengths = sorted(stop - start for start, stop in parts)
-    if (lengths[-1] - lengths[0]) * occasion.sfreq > 1.5:
+    if (lengths[-1] - lengths[0]) * recording.sfreq > 1.5:
         raise PlanError(
             f"{row.label}: trials of epoch {name!r} last {lengths[0]:g} to {lengths[-1]:g} s: exchangeable trials have "
             "one length; give the epochs as intervals of one length"
         )
-    n = int(np.floor(lengths[0] * occasion.sfreq + 1e-6))
-    starts = [round(start * occasion.sfreq) for start, _ in parts]
-    if starts and (min(starts) < 0 or max(starts) + n > occasion.n_samples):
+    n = int(np.floor(lengths[0] * recording.sfreq + 1e-6))
+    starts = [round(start * recording.sfreq) for start, _ in parts]
+    if starts and (min(starts) < 0 or max(starts) + n > recording.n_samples):
         raise PlanError(
-            f"{row.label}: a trial of epoch {name!r} reaches beyond the recording of "
-            f"{occasion.n_samples / occasion.sfreq:g} s: leave it out"
+            f"{row.label}: a trial of epoch {name!r} reaches beyond the recording of {recording.duration_s:g} s: "
+            "leave it out"
         )
     return starts, n
 
@@ -347,8 +376,14 @@ def _bar(counted: Iterator[int], total: int, kind: str, progress: bool) -> Itera
             yield n_counted
 
 
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[int, int]]:
     """Ranges within `draws` that have not been counted."""
+    if draws is not None and not (isinstance(draws, Sequence) and len(draws) == 2 and all(map(_is_whole, draws))):
+        raise PlanError(f"draws={draws!r} must be (start, stop), two whole numbers")
     start, stop = draws or (1, null.n + 1)
     if not 1 <= start < stop <= null.n + 1:
         raise PlanError(f"draws={draws!r} must be (start, stop) with 1 <= start < stop <= n + 1 = {null.n + 1}")
@@ -376,7 +411,7 @@ def resumed(path: Path, request: Request, attrs: Mapping[str, Any]) -> Surrogate
                 f"{path}: was begun with {name}={getattr(null, name)!r}, now {value!r} is asked for: give another file "
                 "as checkpoint, or the same words"
             )
-    for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "length", "backend", "measure", "options",
+    for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options",
                  "stream_version"):  # fmt: skip
         if null.attrs.get(name) != attrs.get(name):
             raise PlanError(

@@ -20,6 +20,9 @@ from ..coupling.transform.maps import coherency_maps
 from ..coupling.transform.signals import REASONS, Signals, prepare, unwrapped
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
+from ..results.lost import lost_lines
+from .engines import EnginePlan
+from .losses import LOG, losses_of_recording
 from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
 
 if TYPE_CHECKING:
@@ -113,6 +116,7 @@ def wtc(
         if significance is not None:
             raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
         engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend)
+        _tell_losses(engine.plan, epochs)
         means = engine.coherence(*map(engine.features_of, signals))
         return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
     if epochs is not None:
@@ -195,7 +199,15 @@ def partial_wtc(
     if spec.bands is None or grid is not None:
         return view.dataset(partial, signals, channels_a, channels_b)
     plan = make_plan(signals[0].n_samples, sfreq, spec, epochs)
+    _tell_losses(plan, epochs)
     return _means_dataset(_map_means(partial, plan), plan, signals, channels_a, channels_b, "numpy")
+
+
+def _tell_losses(plan: Plan, epochs: Mapping[str, Any] | None) -> None:
+    """Log which epochs and bands have no value, or one of less than was asked for."""
+    losses = losses_of_recording(EnginePlan(plan.n_samples, plan.sfreq, plan.spec, epochs))
+    for line in lost_lines(losses):
+        LOG.warning(line)
 
 
 def _merged(

@@ -16,7 +16,7 @@ from ibsync.coupling.spec import WTC
 from ibsync.coupling.transform.definition import coherency
 from ibsync.coupling.wavelet_coherence import Coherence
 from ibsync.nulls.hypotheses import null_hypothesis
-from ibsync.study.study import NULL_KINDS
+from ibsync.study.planned import NULL_KINDS
 
 N, SFREQ = 600, 10.0
 BANDS = {"slow": (0.06, 0.2), "fast": (0.3, 0.8)}

@@ -286,6 +286,12 @@ def pairs_of(n_dyads, n_sessions, n_features=2, *, seed=0, drift=0.0, growth=0.0
     return values
 
 
+def real_of(pairs):
+    """Values of real partners, [dyad, session, feature]."""
+    real = np.arange(pairs.shape[1])
+    return pairs[:, real, real].swapaxes(0, 1)
+
+
 def test_one_repairing_serves_all_sessions():
     pairs = pairs_of(5, 3)
     pairs[2, 1] = pairs[2, :, 1] = np.nan  # the second dyad was not there in the last session
@@ -521,19 +527,19 @@ def test_words_of_the_other_tests():
 
 
 def test_sessions_of_unlike_length_are_told_of_where_values_are_raw():
-    real = study(noise(8, 3))
+    pairs = pairs_of(8, 3)
+    real = study(real_of(pairs))
     real["valid_fraction"].values[real["session"].values == "ses-02"] = 0.7
     with pytest.warns(RuntimeWarning, match="trusted cells is 0.70 in session 'ses-02' and 0.90 in 'ses-01'"):
         got = plasticity(real, correct=["max"])
     assert "trusted cells" in got.headline
-    pairs = pairs_of(8, 3)
     plasticity(real, null=null_of(pairs, real), correct=["max"])
     plasticity(_tested(pairs, real), correct=["max"])
 
 
 def test_a_saved_result_comes_back_and_is_reported(tmp_path):
-    real = study(noise(9, 3, 3, growth=0.03), groups=["a"] * 4 + ["b"] * 5)
     pairs = pairs_of(9, 3, 3)
+    real = study(real_of(pairs), groups=["a"] * 4 + ["b"] * 5)
     for number, words in enumerate(({"between": "group"}, {"null": null_of(pairs, real)})):
         got = quiet(real, **words)
         again = ibs.load(got.save(tmp_path / f"{number}.h5"))

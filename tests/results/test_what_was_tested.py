@@ -11,7 +11,7 @@ import ibsync as ibs
 from ibsync.inference.p_values import CORRECTIONS
 from ibsync.nulls.hypotheses import REMATCHED, SURROGATES, null_hypothesis
 from ibsync.results.layout import ARRAYS
-from ibsync.study.study import NULL_KINDS
+from ibsync.study.planned import NULL_KINDS
 
 ALPHA = 0.2
 

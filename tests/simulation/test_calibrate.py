@@ -183,7 +183,7 @@ def test_too_few_dyads_are_refused(study, monkeypatch):
 
 
 def test_the_first_pseudo_dyads_share_nobody_and_none_of_them_met(study):
-    found = pseudo_dyads(study.dyads, occasions_of(study.dyads, "common"), ["session"], 0)
+    found = pseudo_dyads(study.dyads, occasions_of(study.dyads), ["session"], 0)
     names = [(first.person_a, second.person_b) for first, second in found]
     assert len(set(names)) == len(names) == 8 * 7
     assert not set(names) & {(row.person_a, row.person_b) for row in study.dyads}
@@ -192,13 +192,13 @@ def test_the_first_pseudo_dyads_share_nobody_and_none_of_them_met(study):
 
 def test_pseudo_dyads_stay_within_a_group_and_leave_out_all_who_met(study):
     rows = [replace(row, group="xy"[k % 2]) for k, row in enumerate(study.dyads)]
-    occasions = occasions_of(rows, "common")
+    occasions = occasions_of(rows)
     found = pseudo_dyads(rows, occasions, ["group"], 0)
     assert len(found) == 2 * 4 * 3
     assert all(first.group == second.group for first, second in found)
     therapist = [replace(row, person_a="therapist") for row in study.dyads]
     with pytest.raises(PlanError, match="never met"):
-        pseudo_dyads(therapist, occasions_of(therapist, "common"), ["session"], 0)
+        pseudo_dyads(therapist, occasions_of(therapist), ["session"], 0)
 
 
 def test_channel_pairs_that_are_bad_in_anybody_are_left_out(study):

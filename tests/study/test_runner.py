@@ -76,7 +76,8 @@ def everything(study, executor):
         yield from (tally.step_down.counts, tally.maxima.values, tally.moments.sums, tally.moments.squares)
     yield null.pooled
     trials = {"one": [(0, 30), (30, 60)]}
-    yield study.null(SPEC, kind="trial", n=70, seed=2, epochs=trials, executor=executor).pooled
+    fast = ibs.WTC(bands={"fast": (0.4, 0.8)}, voices=6)
+    yield study.null(fast, kind="trial", n=70, seed=2, epochs=trials, executor=executor).pooled
 
 
 @pytest.fixture(scope="module")

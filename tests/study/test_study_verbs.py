@@ -17,7 +17,8 @@ from ibsync.questions.group_test import test as group_test
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
 from ibsync.study.channel_pairs import Axes
-from ibsync.study.pair_values import exchangeable, tile_jobs
+from ibsync.study.pair_values import tile_jobs
+from ibsync.study.rows import occasions_of
 from ibsync.study.runner import Worker
 from ibsync.study.study import Study
 
@@ -115,8 +116,8 @@ def test_synchrony_says_where_it_comes_from(study, real):
     assert WTC.from_dict(json.loads(real.attrs["spec"])) == SPEC
     assert real.attrs["study_sha256"] == study.sha256
     assert real.attrs["coherence_definition"] == "magnitude-squared"
-    words = ("accuracy", "preset", "backend", "sfreq", "pairs", "length")
-    assert [real.attrs[w] for w in words] == ["exact", "grinsted", real.attrs["backend"], SFREQ, "all", "common"]
+    words = ("accuracy", "preset", "backend", "sfreq", "pairs")
+    assert [real.attrs[w] for w in words] == ["exact", "grinsted", real.attrs["backend"], SFREQ, "all"]
     assert real.attrs["backend"] in ("numpy", "cuda")
     assert {"ibsync_version", "versions", "created"} <= set(real.attrs)
     assert "seed" not in real.attrs
@@ -266,21 +267,30 @@ def uneven(tmp_path_factory):
     return made(tmp_path_factory.mktemp("uneven") / "s.h5", rows)
 
 
-@pytest.mark.parametrize(("length", "n"), [("common", (240, 240, 240)), ("own", (N, N, 240))])
-def test_recordings_are_cut_to_the_shortest_or_used_in_full(uneven, length, n):
-    found = uneven.synchrony(SPEC, length=length)["coherence"]
-    for k in range(3):
-        engine = Engine(n[k], SFREQ, SPEC)
-        direct = engine.coherence(*(engine.features(signals(k, person, n[k])) for person in (0, 1)))
-        assert_allclose(found[k, 0], direct.coherence[..., 0], atol=1e-6)
+def test_synchrony_uses_each_recording_in_full(uneven):
+    found = uneven.synchrony(SPEC)["coherence"]
+    for k, n in enumerate((N, N, 240)):
+        engine = Engine(n, SFREQ, WTC(SPEC.bands, accuracy="reference"))
+        direct = engine.coherence(*(engine.features(signals(k, person, n)) for person in (0, 1)))
+        assert_allclose(found[k, 0], direct.coherence[..., 0], atol=1e-5)
 
 
-def test_a_null_works_at_the_common_length(uneven):
-    null = uneven.null(SPEC)
-    diagonal = null.pair_values[0, range(3), range(3)].reshape(3, 3, 3, 2)
-    assert_allclose(diagonal, uneven.synchrony(SPEC)["coherence"].sel(epoch="all"), atol=1e-6)
-    own = uneven.synchrony(SPEC, length="own")
-    refusal(PlanError, lambda: group_test(own, null, correct=()), "length", "'own'", "length='common'")
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_a_null_keeps_its_own_real_pairs_cut_like_the_others(uneven):
+    real, null = uneven.synchrony(SPEC), uneven.null(SPEC)
+    found = group_test(real, null, correct=()).dataset
+    engine = Engine(240, SFREQ, WTC(SPEC.bands, accuracy="reference"))
+    for i, j in np.ndindex(3, 3):
+        direct = engine.coherence(engine.features(signals(i, 0, 240)), engine.features(signals(j, 1, 240)))
+        assert_allclose(null.pair_values[0, i, j].reshape(3, 3, 2), direct.coherence[..., 0], atol=1e-5)
+        if i == j:
+            assert_allclose(found["value"][i, 0], direct.coherence[..., 0], atol=1e-5)
+            assert_allclose(found["valid_fraction"][i, 0], direct.valid_fraction[..., 0], atol=1e-6)
+    assert_allclose(found["coherence"], real["coherence"], atol=0)
+    assert np.abs(found["value"] - found["coherence"])[:2].max() > 1e-3
+    assert_allclose(found["value"][2], found["coherence"][2], atol=0)
+    assert "shared length" in found["value"].attrs["long_name"]
+    assert "in full" in found["coherence"].attrs["long_name"]
 
 
 def test_two_rates_are_refused_in_a_null_and_fine_without(tmp_path):
@@ -323,7 +333,7 @@ def test_tiles_of_people_change_nothing(study, null, monkeypatch, budget):
 def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
     """That the smallest budget above really cuts the work."""
     monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", 1)
-    (occasion,) = exchangeable(study.dyads, "common")
+    (occasion,) = occasions_of(study.dyads)
     plan, dyads = occasion.plan(SPEC, None), [row.dyad for row in study.dyads]
     axes = Axes.of(study.dyads, "all")
     jobs = tile_jobs(study, occasion, dyads, np.arange(4), "fixed", axes, "hbo", plan, "coherence", Worker())
@@ -485,7 +495,6 @@ def test_wrong_objects_are_refused_in_one_line(study, real, null):
 def test_what_a_verb_cannot_do_is_refused_in_one_line(study):
     refusal(PlanError, lambda: study.synchrony(WTC()), "bands")
     refusal(PlanError, lambda: study.null(WTC()), "bands")
-    refusal(PlanError, lambda: study.synchrony(SPEC, length="longest"), "'common'", "'longest'")
     refusal(PlanError, lambda: study.null(SPEC, kind="shuffle"), "'shuffle'", "'repair'")
     refusal(PlanError, lambda: study.null(SPEC, within=("sex",)), "'sex'", "'group'")
     refusal(PlanError, lambda: study.null(SPEC, within=("session",)), "'session'", "leave")

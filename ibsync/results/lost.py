@@ -1,0 +1,137 @@
+"""What has no value, or one of less than was asked for: each with its reason and what would keep it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "(all)"
+NO_VALUE, CUT, ALONE = "no value", "cut", "not exchanged"
+
+_MOST_NAMES, _MOST_LINES = 3, 8
+
+
+@dataclass(frozen=True)
+class Loss:
+    """
+    One thing that was asked for and is missing, in whole or in part.
+
+    Attributes
+    ----------
+    dyad, session, task : str
+        The row that lacks it.
+    person : str
+        Whose channel it is; "(all)" for both people.
+    epoch, band, channel : str
+        What is missing; "(all)" for every one.
+    what : {"no value", "cut", "not exchanged"}
+    reason, fix : str
+        Why, and what would keep it.
+    """
+
+    dyad: str
+    session: str = ""
+    task: str = ""
+    person: str = ALL
+    epoch: str = ALL
+    band: str = ALL
+    channel: str = ALL
+    what: str = NO_VALUE
+    reason: str = ""
+    fix: str = ""
+
+    @property
+    def row(self) -> str:
+        """Dyad, session and task in one phrase."""
+        return " / ".join(filter(None, (self.dyad, self.session, self.task)))
+
+
+COLUMNS = tuple(entry.name for entry in fields(Loss))
+
+
+def losses_in(attrs: Mapping[Any, Any]) -> list[Loss]:
+    """The losses that attributes hold; empty if they hold none."""
+    return [Loss(*values) for values in json.loads(str(attrs.get("lost", "[]")))]
+
+
+def encoded(losses: Sequence[Loss]) -> list[tuple[str, ...]]:
+    """Losses as attributes hold them."""
+    return [astuple(loss) for loss in losses]
+
+
+def lost_table(losses: Sequence[Loss]) -> pd.DataFrame:
+    """One row for each loss: dyad, session, task, person, epoch, band, channel, what, reason, fix."""
+    import pandas as pd
+
+    return pd.DataFrame([asdict(loss) for loss in losses], columns=list(COLUMNS))
+
+
+def lost_lines(losses: Sequence[Loss]) -> list[str]:
+    """What is lost, to be read: a line for each kind, with how often, the first names, the reason and the fix."""
+    groups: dict[tuple[str, ...], list[Loss]] = {}
+    for loss in losses:
+        key = (loss.what, loss.epoch, loss.channel != ALL and "channel", loss.reason, loss.fix)
+        groups.setdefault(tuple(map(str, key)), []).append(loss)
+    lines = [_line(group) for group in groups.values()]
+    more = len(lines) - _MOST_LINES
+    if more <= 1:
+        return lines
+    return [*lines[:_MOST_LINES], f"and {more} more of the kind: see the table of what was lost"]
+
+
+def _line(group: Sequence[Loss]) -> str:
+    first = group[0]
+    if first.channel != ALL:
+        channels: dict[str, list[str]] = {}
+        for loss in group:
+            channels.setdefault(loss.channel, []).append(f"{loss.row} ({loss.person})")
+        listed = [f"{channel} in {few(list(dict.fromkeys(rows)))}" for channel, rows in channels.items()]
+        where = "" if first.epoch == ALL else f"{_epoch(first)}: "
+        n = _plural(len(channels), "channel")
+        return f"{where}{n} without a value ({first.reason}): {few(listed, '; ')}: {first.fix}"
+    rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
+    # What is cut is cut in time, for all bands.
+    bands = [band for band in dict.fromkeys(loss.band for loss in group) if band != ALL and first.what != CUT]
+    where = ", ".join([_epoch(first)] * (first.epoch != ALL) + [f"band {few(bands)}"] * bool(bands))
+    fix = f": {first.fix}" if first.fix else ""
+    what = f"{first.what} in {rows}" if rows else first.what
+    return f"{f'{where}: ' if where else ''}{what}: {first.reason}{fix}"
+
+
+def lost_in_a_sentence(losses: Sequence[Loss]) -> str:
+    """How much is lost, in one sentence; empty if nothing is."""
+    parts = []
+    for what, words in ((NO_VALUE, "Without a value"), (CUT, "Cut short"), (ALONE, "Without anybody to exchange")):
+        of_rows = [loss for loss in losses if loss.what == what and loss.channel == ALL]
+        places: dict[str, list[str]] = {}
+        for loss in of_rows:
+            names = [_epoch(loss)] * (loss.epoch != ALL) + [f"band {loss.band}"] * (loss.band != ALL and what != CUT)
+            places.setdefault(", ".join(names), []).append(loss.row)
+        other = "missing samples" if what == CUT else "everything"
+        listed = [f"{place or other} in {few(list(dict.fromkeys(rows)))}" for place, rows in places.items()]
+        parts += [f"{words}: {few(listed, '; ')}"] if listed else []
+    channels = {(loss.channel, loss.row, loss.person) for loss in losses if loss.channel != ALL}
+    if channels:
+        names = sorted({channel for channel, *_ in channels})
+        parts.append(f"Without {_plural(len(names), 'channel')} in some recordings: {few(names)}")
+    return ". ".join(parts) + "." * bool(parts)
+
+
+def _epoch(loss: Loss) -> str:
+    return "whole recording" if loss.epoch == "all" else f"epoch {loss.epoch}"
+
+
+def few(names: Sequence[str], between: str = ", ") -> str:
+    """The first few of some names, and how many more there are."""
+    if len(names) <= _MOST_NAMES + 1:
+        return between.join(names)
+    return f"{between.join(names[:_MOST_NAMES])}{between}and {len(names) - _MOST_NAMES} more"
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -1,0 +1,209 @@
+"""What a request comes to before anything is computed: whose recordings, how long, and what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..coupling.measures import measure_named
+from ..coupling.spec import WTC, PhaseShares
+from ..errors import PlanError, require_known
+from ..nulls.draws import Draws
+from ..nulls.repairing import Repairing
+from ..nulls.surrogate_signals import require_options
+from ..nulls.tails import Tail, check_tail
+from ..recordings.study_file import StudyFile
+from ..results.lost import ALONE, Loss
+from .channel_pairs import Axes, Pairs
+from .engines import EnginePlan
+from .epochs import EpochWords, by_epochs, common_epochs
+from .losses import RowPlan, losses_of, require_values
+from .pair_values import DyadJob, Exchange, exchanges, plan_draws, require_symmetry
+from .rows import recordings_in_full, require_signal, used_rows
+from .runner import People, Worker
+from .surrogate_runs import SURROGATE_KINDS, Request, sources_of, trial_cuts
+
+NULL_KINDS = ("repair", *SURROGATE_KINDS)
+REPAIRINGS, SURROGATES = 10_000, 999
+"""Draws of a null that was not told how many."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """
+    How each dyad row is computed, and what will be lost.
+
+    Parameters
+    ----------
+    axes : Axes
+    rows : tuple of RowPlan
+        In the order of the study's rows.
+    losses : tuple of Loss
+    """
+
+    axes: Axes
+    rows: tuple[RowPlan, ...]
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True)
+class PlannedRepairing(Planned):
+    """
+    The same for re-paired partners.
+
+    Parameters
+    ----------
+    draws : Draws
+    sessions : tuple of str
+        Labels of the occasions.
+    exchanges : tuple of (Exchange, EnginePlan)
+    """
+
+    draws: Draws[Repairing]
+    sessions: tuple[str, ...]
+    exchanges: tuple[tuple[Exchange, EnginePlan], ...]
+
+
+def planned(study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords) -> Planned:
+    """
+    Every dyad with its recordings in full.
+
+    Raises
+    ------
+    PlanError, InputError
+        If the request does not fit the study, or an epoch or a band would have no value in any dyad.
+    """
+    require_spec(spec)
+    rows = used_rows(study)
+    axes = Axes.of(rows, pairs)
+    plans: dict[int, RowPlan] = {}
+    for occasion in recordings_in_full(rows):
+        for chosen, spans in by_epochs(occasion, epochs):
+            plan = occasion.plan(spec, spans)
+            plans |= {id(row): RowPlan(row, plan) for row in chosen}
+    return _with_losses(study, axes, [plans[id(row)] for row in rows], signal)
+
+
+def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
+    """
+    Everybody with everybody's partner, cut to the shortest recording of each session, task and block.
+
+    Raises
+    ------
+    PlanError, InputError
+        As `planned`, and where a study cannot be re-paired.
+    """
+    spec, epochs = request.spec, request.epochs
+    rows = used_rows(study)
+    draws = plan_draws(rows, request.within, request.n, request.seed, request.roles)
+    axes = Axes.of(rows, request.pairs)
+    if request.roles == "interchangeable":
+        require_symmetry(axes, request.measure)
+    sessions, all_exchanges = exchanges(rows, draws.design)
+    pairings, plans = [], dict[int, RowPlan]()
+    for exchange in all_exchanges:
+        occasion = exchange.occasion
+        plan = occasion.plan(spec, common_epochs(occasion, epochs))
+        pairings.append((exchange, plan))
+        plans |= {id(row): RowPlan(row, plan, occasion.rows) for row in occasion.rows}
+    made = _with_losses(study, axes, [plans[id(row)] for row in rows], request.signal)
+    lone = [exchange.occasion.rows[0] for exchange, _ in pairings if len(exchange.occasion.rows) == 1]
+    reason = "alone on this occasion, with nobody to exchange partners"
+    alone = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
+    return PlannedRepairing(axes, made.rows, (*made.losses, *alone), draws, sessions, tuple(pairings))
+
+
+def request_of(
+    spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] = (), roles: str = "fixed",
+    seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
+    tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+) -> Request:  # fmt: skip
+    """
+    What a null is asked for, in the words of `Study.null`.
+
+    Raises
+    ------
+    PlanError
+        If a word is unknown, or does not belong to the kind.
+    """
+    require_known("kind", kind, NULL_KINDS)
+    require_bands(spec)
+    tail = tail or measure_named(measure).tail
+    check_tail(tail)
+    if kind == "repair":
+        for word, value in {"stop_at": stop_at, "options": options}.items():
+            if value is not None:
+                raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
+    elif roles != "fixed":
+        raise PlanError(f"roles is for re-pairing: leave it out with kind={kind!r}")
+    else:
+        require_options(kind, options or {})
+    return Request(
+        spec=spec, kind=kind, n=(REPAIRINGS if kind == "repair" else SURROGATES) if n is None else n, seed=seed,
+        signal=signal, pairs=pairs, epochs=epochs, tail=tail, measure=measure, options=dict(options or {}),
+        stop_at=stop_at, backend=backend, within=within, roles=roles,
+    )  # fmt: skip
+
+
+def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
+    """
+    All of a null but its computation.
+
+    Raises
+    ------
+    PlanError, InputError
+        If the request does not fit the study.
+    """
+    if request.kind == "repair":
+        made: Planned = planned_repairing(study, request)
+        for one in made.rows:
+            if one.plan.computable:
+                worker.engine(one.plan)
+        return made
+    if request.kind == "trial":
+        made = _planned_trials(study, request)
+    else:
+        made = planned(study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs)
+    sources_of(study, request, worker)
+    return made
+
+
+def _planned_trials(study: StudyFile, request: Request) -> Planned:
+    """Every dyad with each trial as a recording of its own."""
+    rows = used_rows(study)
+    trials = [
+        RowPlan(row, EnginePlan(n, row.recording_a.sfreq, request.spec), trials=name)
+        for row in rows
+        for name, (_, n) in trial_cuts(row, request.epochs).items()
+    ]
+    made = _with_losses(study, Axes.of(rows, request.pairs), trials, request.signal)
+    return replace(made, rows=tuple(RowPlan(row, trials[0].plan) for row in rows))
+
+
+def dyad_job(study: StudyFile, one: RowPlan, signal: str, axes: Axes, shares: PhaseShares | None = None) -> DyadJob:
+    """The job of one dyad row."""
+    sides = ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
+    a, b = (People(study, (recording,), signal, names, one.plan.n_samples) for recording, names in sides)
+    return DyadJob(a, b, one.plan, shares)
+
+
+def _with_losses(study: StudyFile, axes: Axes, rows: Sequence[RowPlan], signal: str) -> Planned:
+    require_signal(study, [one.row for one in rows], signal)
+    losses = losses_of(study, rows, axes)
+    require_values(losses, rows)
+    return Planned(axes, tuple(rows), tuple(losses))
+
+
+def require_spec(spec: object) -> None:
+    """Refuse what is no spec."""
+    if not isinstance(spec, WTC):
+        raise PlanError(f"spec is a {type(spec).__name__}; give one such as WTC(bands={{'task': (0.02, 0.1)}})")
+
+
+def require_bands(spec: WTC) -> None:
+    """Refuse a spec without bands."""
+    require_spec(spec)
+    if not spec.bands:
+        raise PlanError("a study needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
