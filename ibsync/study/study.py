@@ -34,7 +34,7 @@ from .epochs import EpochWords, by_epochs, common_epochs, epoch_names, spans_of
 from .pair_values import DyadJob, exchangeable, plan_draws, require_symmetry, tile_jobs
 from .rows import Occasion, labels_of, occasions_of, require_signal, row_coordinates
 from .runner import FEATURE_BYTES, People, Worker, run_jobs
-from .surrogate_runs import SURROGATE_KINDS, Request, Work, begin, resumed, run, sources_of
+from .surrogate_runs import SURROGATE_KINDS, Request, Work, begin, refuse_drifts, resumed, run, sources_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -327,6 +327,7 @@ class Study(StudyFile):
         rows = self._rows()
         worker = Worker(request.backend)
         engine = sources_of(self, request, worker)[1]
+        refuse_drifts(self, request)
         work = Work(self, request, worker, executor)
         attrs = encode_attrs({
             **_attrs(
