@@ -124,6 +124,7 @@ class Wtc(Block, frozen=True):
     preset: Annotated[Preset, about("Smoothing in time: linear, or on a circle as in Grinsted's program.")] = WTC.preset
     accuracy: Annotated[Accuracy, about("1e-6 or 5e-4 per cell, or the definition itself.")] = WTC.accuracy
     coi: Annotated[Cone, about("Whose cone of influence is left out.")] = WTC.coi
+    detrend: Annotated[Literal["linear"] | None, about("What is removed from each recording beside its mean.")] = None
     min_valid: Annotated[Share, about("Means of which less is valid are missing.")] = WTC.min_valid
     period: Annotated[bool, about("Whether bands are periods in s.")] = WTC.period
 

@@ -130,12 +130,12 @@ class Engine:
 
     def _prepared(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
         if not on_a_device(x):
-            return prepare(x, good, seam=seam)
+            return prepare(x, good, seam=seam, detrend=self.spec.detrend)
         if self.device is None:
             raise InputError(
                 f"signals are on a GPU and the backend is {self.backend.name!r}: copy them, or use backend='cuda'"
             )
-        return prepare_on(self.device, x, good, seam)
+        return prepare_on(self.device, x, good, seam, self.spec.detrend)
 
     def coherence(
         self, a: Batch, b: Batch, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False

@@ -151,6 +151,9 @@ class WTC:
         1e-6 or 5e-4 per cell against the definition, or the definition itself in plain float64.
     coi : {"recording", "epoch", "none"}
         Drop cells beyond the recording's cone of influence, beyond each epoch's own cone, or none.
+    detrend : {None, "linear"}
+        Remove the straight line that fits each recording best, from the signals and before surrogates are made of them.
+        Only the mean is removed by default, as in the definition.
     min_valid : float
         Band means whose valid fraction is below this are NaN.
     period : bool
@@ -174,12 +177,15 @@ class WTC:
     preset: str = "grinsted"
     accuracy: str = "exact"
     coi: str = "recording"
+    detrend: str | None = None
     min_valid: float = 0.5
     period: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("preset", PRESETS), ("accuracy", ACCURACIES), ("coi", CONES)):
             require_known(name, getattr(self, name), allowed)
+        if self.detrend is not None:
+            require_known("detrend", self.detrend, ("linear",), "None")
         if self.preset == "grinsted-toolbox" and self.accuracy != "reference":
             raise PlanError(
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "

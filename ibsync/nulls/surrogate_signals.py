@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, require_known
+from ..coupling.transform.signals import drift
+from ..errors import InputError, PlanError, require_known
 from .random_streams import Purpose, Words, integers, normal_pairs, permutations, purpose_word, stream
 
 Floats = NDArray[np.float64]
@@ -47,9 +48,41 @@ LARGEST_AR1 = 0.9999
 LARGEST_ORDER = 30
 """Longest autoregression that is tried."""
 
+MOST_DRIFT = 5.0
+"""A recording that rises by so many of its standard deviations has surrogates unlike it: its two ends do not meet."""
+
 _ANGLES = 1 << 16
 # A hard filter leaves signals that are predicted to the last bit, by a recursion that rounding makes unstable.
 _LEAST_INNOVATION = 1e-12
+
+
+def refuse_drift(where: str, names: Iterable[str], x: NDArray[np.floating]) -> None:
+    """
+    Refuse signals whose surrogates would make any partner look synchronous.
+
+    Parameters
+    ----------
+    where : str
+        Whose signals they are; the message begins with it.
+    names : iterable of str
+        Channels.
+    x : float [channel, sample]
+        NaN marks a gap.
+
+    Raises
+    ------
+    InputError
+        If a channel drifts by `MOST_DRIFT` and more.
+    """
+    drifts = {name: size for name, size in zip(names, drift(x), strict=True) if size >= MOST_DRIFT}
+    if drifts:
+        worst = max(drifts, key=drifts.__getitem__)
+        others = f" (and {len(drifts) - 1} more)" if len(drifts) > 1 else ""
+        raise InputError(
+            f"{where}: channel {worst}{others} drifts by {drifts[worst]:.0f} standard deviations over the recording, "
+            "so surrogates of it are unlike it and everything would be significant; remove the drift with "
+            "detrend='linear'"
+        )
 
 
 @dataclass(frozen=True)

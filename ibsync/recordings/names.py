@@ -8,6 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from unicodedata import normalize
 
+_SIGNALS = {"hbo": "hbo", "hbr": "hbr", "hbt": "hbt", "eeg": "eeg", "hbo2": "hbo", "o2hb": "hbo", "oxyhb": "hbo"}
+_SIGNALS |= {"oxy": "hbo", "hhb": "hbr", "deoxyhb": "hbr", "deoxy": "hbr", "thb": "hbt"}
+_CHANNEL_AND_SIGNAL = re.compile(rf"(.+?)[ _.]\[?({'|'.join(_SIGNALS)})\]?", re.IGNORECASE)
+
 
 def plain(text: str) -> str:
     """The one spelling of a name: Unicode NFC, no blanks around it."""
@@ -17,10 +21,16 @@ def plain(text: str) -> str:
 def channel_and_signal(text: str) -> tuple[str, str]:
     """The channel in its one spelling ("S1-D1" is S1_D1), and the signal at the end of the name, if there is one."""
     name = plain(text)
-    match = re.fullmatch(r"(.+?)[ _.](hbo|hbr|hbt|eeg)", name, re.IGNORECASE)
-    channel, signal = (match[1].strip(), match[2].lower()) if match else (name, "")
+    match = _CHANNEL_AND_SIGNAL.fullmatch(name)
+    channel, signal = (match[1].strip(), signal_named(match[2])) if match else (name, "")
     optodes = re.fullmatch(r"S(\d+)[-_ ]D(\d+)", channel)
     return f"S{optodes[1]}_D{optodes[2]}" if optodes else channel, signal
+
+
+def signal_named(text: str) -> str:
+    """Our word for a signal that programs call "HbO2", "[O2Hb]" or "oxy"; any other text in small letters."""
+    word = plain(text).lower().strip("[]")
+    return _SIGNALS.get(word, word)
 
 
 def path_named(path: Path) -> Path:

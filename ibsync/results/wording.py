@@ -210,7 +210,8 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
-    return f"Coherence was averaged over the {bands} {bands_in_words(dataset)} and {cut}{how}; {cone}{least}."
+    line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
+    return f"Coherence was averaged over the {bands} {bands_in_words(dataset)} and {cut}{how}; {cone}{least}.{line}"
 
 
 def _null_sentence(attrs: Mapping[Any, Any]) -> str:

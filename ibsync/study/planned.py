@@ -22,7 +22,7 @@ from .losses import RowPlan, losses_of, require_values
 from .pair_values import DyadJob, Exchange, exchanges, plan_draws, require_symmetry
 from .rows import recordings_in_full, require_signal, used_rows
 from .runner import People, Worker
-from .surrogate_runs import SURROGATE_KINDS, Request, sources_of, trial_cuts
+from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of, trial_cuts
 
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
 REPAIRINGS, SURROGATES = 10_000, 999
@@ -167,6 +167,7 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
     else:
         made = planned(study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs)
     sources_of(study, request, worker)
+    refuse_drifts(study, request)
     return made
 
 

@@ -17,7 +17,7 @@ from ..coupling.transform.scales import PERIOD_PER_SCALE, Scales
 from ..coupling.transform.signals import FINE, Signals, usable_cells
 from ..errors import PlanError, require_known
 from ..nulls.random_streams import Purpose, entity_id, normal_pairs, purpose_word, stream
-from ..nulls.surrogate_signals import fit_ar1, surrogates
+from ..nulls.surrogate_signals import fit_ar1, refuse_drift, surrogates
 from .pointwise_cells import SparseRows
 
 Floats = NDArray[np.float64]
@@ -199,6 +199,8 @@ def pair_levels(
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise PlanError(f"n must be a whole number of at least 1, got {n!r}; 300 is usual")
     out = np.full((a.n_channels, b.n_channels, rows[1] - rows[0]), np.nan)
+    if kind == "phase":
+        refuse_drift("b", [f"number {k}" for k in range(b.n_channels)], b.x)
     lag_1 = [fit_ar1(signals.x) for signals in (a, b)]
     for i, j in np.argwhere(np.outer(a.status == FINE, b.status == FINE)):
         if kind == "ar1":

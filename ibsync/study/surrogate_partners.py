@@ -49,8 +49,8 @@ class SurrogatePartners:
     ----------
     engine : Engine
     x, y : float [channel, sample]
-        Signals of both people; NaN for gaps and missing channels. Surrogates are made of the signals with gaps filled;
-        gaps stay where they are, or move with the samples around them.
+        Signals of both people; NaN for gaps and missing channels. Surrogates are made of the signals, detrended if the
+        engine's are, with gaps filled; gaps stay where they are, or move with the samples around them.
     kind : str
         One of `nulls.surrogate_signals.FAMILIES`.
     seed : int
@@ -114,7 +114,7 @@ class SurrogatePartners:
         return values[np.arange(len(draws)), np.arange(len(draws))]
 
     def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
-        filled = prepare(x)
+        filled = prepare(x, detrend=self.engine.spec.detrend)
         good = None if filled.bad is None else ~filled.bad
         if draws is None:
             return self.engine.features(filled.x, good)

@@ -22,7 +22,7 @@ from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import PlanError
 from ..nulls.random_streams import entity_ids
 from ..nulls.surrogate_null import Standards, Step, SurrogateNull, observed_values
-from ..nulls.surrogate_signals import FAMILIES
+from ..nulls.surrogate_signals import FAMILIES, MODELS, refuse_drift
 from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
@@ -128,6 +128,27 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
             for row in chosen:
                 made[id(row)] = _surrogates(study, request, axes, plan, row, engines[-1], identity[id(row)], options)
     return [made[id(row)] for row in rows], engines[0]
+
+
+def refuse_drifts(study: StudyFile, request: Request) -> None:
+    """
+    Refuse recordings of which no surrogates should be made.
+
+    Raises
+    ------
+    InputError
+        If a recording drifts too far (`surrogate_signals.refuse_drift`), naming dyad and channel.
+    """
+    if request.spec.detrend or request.kind == "trial":
+        return
+    axes = Axes.of(study.dyads, request.pairs)
+    for row in study.dyads:
+        sides = [(row.person_b, row.recording_b, axes.b)]
+        if request.kind in MODELS:
+            sides.append((row.person_a, row.recording_a, axes.a))
+        for person, recording, names in sides:
+            x = signals_of(study, recording, request.signal, names, recording.n_samples)
+            refuse_drift(f"{study.path}: {row.label}, {person}, {request.signal}", names, x)
 
 
 def _occasion(row: DyadRow) -> str:

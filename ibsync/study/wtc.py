@@ -111,7 +111,7 @@ def wtc(
     ('channel_a', 'channel_b', 'freq', 'time')
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    signals = _pair(a, b, channels_a, channels_b)
+    signals = _pair(a, b, channels_a, channels_b, spec.detrend)
     if spec.bands is not None and grid is None:
         if significance is not None:
             raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
@@ -181,8 +181,8 @@ def partial_wtc(
     >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    signals = _pair(a, b, channels_a, channels_b)
-    third = prepare(np.atleast_2d(np.asarray(unwrapped(controls))))
+    signals = _pair(a, b, channels_a, channels_b, spec.detrend)
+    third = prepare(np.atleast_2d(np.asarray(unwrapped(controls))), detrend=spec.detrend)
     if third.n_samples != signals[0].n_samples:
         raise InputError(
             f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
@@ -221,7 +221,7 @@ def _merged(
 
 
 def _pair(
-    a: ArrayLike, b: ArrayLike, channels_a: Sequence[str] | None, channels_b: Sequence[str] | None
+    a: ArrayLike, b: ArrayLike, channels_a: Sequence[str] | None, channels_b: Sequence[str] | None, detrend: str | None
 ) -> tuple[Signals, Signals]:
     prepared = []
     for name, x, labels in (("a", a, channels_a), ("b", b, channels_b)):
@@ -230,7 +230,7 @@ def _pair(
             raise InputError(f"{name} must be [channel, sample] or [sample], got shape {array.shape}")
         if labels is not None and len(labels) != (1 if array.ndim == 1 else len(array)):
             raise InputError(f"channels_{name} has {len(labels)} labels for an array of shape {array.shape}")
-        prepared.append(prepare(np.atleast_2d(array), names=labels))
+        prepared.append(prepare(np.atleast_2d(array), names=labels, detrend=detrend))
     first, second = prepared
     if first.n_samples != second.n_samples:
         raise InputError(f"a has {first.n_samples} samples, b {second.n_samples}: cut both to the time they share")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ibsync.coupling.transform.signals import CONSTANT, FINE, NO_DATA, REASONS, prepare
+from ibsync.coupling.transform.signals import CONSTANT, FINE, NO_DATA, REASONS, drift, prepare
 from ibsync.errors import InputError
 
 
@@ -42,6 +42,36 @@ def test_float32_stays_float32_and_integers_become_float64():
     assert prepare(noise(2, 50).astype(np.float32)).x.dtype == np.float32
     whole = np.arange(100, dtype=np.int16).reshape(2, 50)
     assert_array_equal(prepare(whole).x, whole.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_detrending_removes_the_straight_line_that_fits_best(dtype):
+    x = noise(3, 200) + np.linspace(-40, 60, 200)
+    x[1, 20:50] = x[2, :] = np.nan
+    signals = prepare(x.astype(dtype), detrend="linear")
+    time = np.arange(200.0)
+    for channel, good in ((0, time >= 0), (1, (time < 20) | (time >= 50))):
+        line = np.polyval(np.polyfit(time[good], x[channel, good], 1), time[good])
+        expected = x[channel, good] - line
+        assert_allclose(signals.x[channel, good], expected, atol=1e-12 if dtype == np.float64 else 1e-5)
+    assert signals.x.dtype == dtype
+    assert_array_equal(signals.status, [FINE, FINE, NO_DATA])
+    assert_array_equal(prepare(np.linspace([1, 5], [2, -7], 99).T.astype(dtype), detrend="linear").status, CONSTANT)
+
+
+def test_drift_is_the_rise_of_the_line_in_standard_deviations_of_the_rest():
+    x = noise(4, 500)
+    x[1] += np.linspace(0, 12, 500)
+    x[2] -= np.linspace(0, 12, 500)
+    x[2, 100:300] = x[3] = np.nan
+    time = np.arange(500.0)
+    for channel in range(3):
+        good = np.isfinite(x[channel])
+        slope, start = np.polyfit(time[good], x[channel, good], 1)
+        rest = x[channel, good] - slope * time[good] - start
+        assert_allclose(drift(x)[channel], abs(slope) * 500 / rest.std(), rtol=1e-9)
+    assert drift(x)[3] == 0
+    assert drift(np.linspace(0, 1, 50)[None]) == 0
 
 
 def test_input_is_not_changed():

@@ -233,11 +233,12 @@ def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype):
     if dtype != np.int16:
         x[1, 2, 30:34] = np.nan
         x[1, 3] = np.nan
-    for flags in (None, good):
-        expected = prepare(x, flags, seam=[[0, 1, 2, 3]] * 2)
-        found = prepare_on(strict, strict.from_host(x), flags, [[0, 1, 2, 3]] * 2)
-        assert_allclose(strict.to_host(found.x), expected.x, rtol=1e-6 if dtype == np.float32 else 1e-13)
-        assert_allclose(found.mean, expected.mean, rtol=1e-6 if dtype == np.float32 else 1e-12)
+    for flags, detrend in ((None, None), (good, None), (None, "linear"), (good, "linear")):
+        expected = prepare(x, flags, seam=[[0, 1, 2, 3]] * 2, detrend=detrend)
+        found = prepare_on(strict, strict.from_host(x), flags, [[0, 1, 2, 3]] * 2, detrend)
+        tiny = 0 if detrend is None else 2e-4 if dtype == np.float32 else 1e-9
+        assert_allclose(strict.to_host(found.x), expected.x, rtol=1e-6 if dtype == np.float32 else 1e-13, atol=tiny)
+        assert_allclose(found.mean, expected.mean, rtol=1e-6 if dtype == np.float32 else 1e-12, atol=tiny)
         assert_allclose(found.gain, expected.gain, rtol=1e-6 if dtype == np.float32 else 1e-12)
         assert_array_equal(found.status, expected.status)
         assert_array_equal(found.seam, expected.seam)

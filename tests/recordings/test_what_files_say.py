@@ -18,7 +18,7 @@ from test_pack import packed, refused, write_table
 
 from ibsync.errors import InputError
 from ibsync.recordings.clock import Clock, moment
-from ibsync.recordings.names import channel_and_signal
+from ibsync.recordings.names import channel_and_signal, signal_named
 from ibsync.recordings.tables import csv_text, number_in, read_table, yes_in
 
 TIMES = np.arange(300) / 5
@@ -214,6 +214,10 @@ def test_one_spelling_of_channels():
     assert channel_and_signal("S1-D12 HbO") == ("S1_D12", "hbo")
     assert channel_and_signal(" Cz ") == ("Cz", "")
     assert channel_and_signal("EEG 001") == ("EEG 001", "")
+    for signal, words in {"hbo": "HbO2 O2Hb [O2Hb] oxy OxyHb", "hbr": "HHb [HHb] deoxy", "hbt": "tHb HbT"}.items():
+        assert {channel_and_signal(f"S1_D2 {word}") for word in words.split()} == {("S1_D2", signal)}
+        assert {signal_named(word) for word in words.split()} == {signal}
+    assert signal_named("HRF HbO") == "hrf hbo"  # an averaged response is no recording
 
 
 def test_channels_table_marks_other_channels_than_optodes(folder, output):

@@ -1,11 +1,13 @@
 """Surrogate nulls of a study, end to end: counts against a slow loop, parts and checkpoints, words, refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import refusal
+from scipy.signal import detrend
 
 import ibsync as ibs
 from ibsync.commands.cli import main
@@ -13,6 +15,7 @@ from ibsync.coupling.engine import Engine
 from ibsync.errors import InputError, PlanError
 from ibsync.nulls.random_streams import entity_id
 from ibsync.nulls.surrogate_signals import surrogates
+from ibsync.recordings.study_file import write_study
 
 SFREQ, DURATION, N_DRAWS = 4.0, 120.0, 39
 SPEC = ibs.WTC(bands={"slow": (0.06, 0.15), "fast": (0.3, 0.6)}, accuracy="fast")
@@ -79,11 +82,54 @@ def test_coupled_channels_stand_out_and_tables_carry_each_dyads_p(real, null):
     assert "phase randomisation" in result.methods()
 
 
+@pytest.fixture(scope="module")
+def drifting(study, tmp_path_factory):
+    """The same study; one channel of the second person of the second dyad rises by 40 standard deviations."""
+    path = tmp_path_factory.mktemp("drifting") / "s.h5"
+    recordings = []
+    for recording in study.recordings:
+        signals = {name: study.signals(recording, name) for name in recording.signal_names}
+        if recording.id == study.dyads[1].recording_b.id:
+            x = signals["hbo"]
+            x[1] += np.float32(40 * x[1].std()) * np.linspace(0, 1, x.shape[1], dtype=np.float32)
+        recordings.append((recording, signals))
+    write_study(path, recordings, {}, study.all_dyads)
+    return ibs.Study.open(path)
+
+
+@pytest.mark.parametrize("kind", ["phase", "iaaft", "shift", "block"])
+def test_surrogates_of_a_recording_that_drifts_are_refused_by_name(drifting, kind):
+    row = drifting.dyads[1]
+    with pytest.raises(InputError, match=r"channel S\d_D\d drifts by \d\d standard dev.*detrend='linear'") as caught:
+        drifting.null(SPEC, kind=kind, n=3, options={"block": 20} if kind == "block" else None)
+    assert row.label in str(caught.value)
+    assert row.person_b in str(caught.value)
+
+
+def test_drift_of_the_person_who_is_not_replaced_does_no_harm(drifting, study):
+    turned = [replace(r, recording_a=r.recording_b, recording_b=r.recording_a, person_a=r.person_b, person_b=r.person_a)
+              for r in drifting.all_dyads]  # fmt: skip
+    replace(drifting, all_dyads=tuple(turned)).null(SPEC, kind="phase", n=2)
+
+
+def test_detrending_treats_real_and_surrogate_alike_and_stands_in_the_methods(drifting):
+    spec = replace(SPEC, detrend="linear")
+    real, null = drifting.synchrony(spec), drifting.null(spec, kind="phase", n=N_DRAWS, seed=9)
+    found = warned_test(real, null)
+    row = drifting.dyads[1]
+    x, y = (detrend(drifting.signals(r, "hbo").astype(float)) for r in (row.recording_a, row.recording_b))
+    engine = Engine(x.shape[1], SFREQ, SPEC)
+    entity = entity_id(f"{row.person_b} | {row.session} | {row.task}")
+    ys = surrogates("phase", y, np.arange(N_DRAWS + 1), seed=9, entity=entity)
+    u = engine.features(x)
+    values = np.stack([engine.coherence(u, engine.features(detrend(z))).coherence[..., 0] for z in ys])
+    at = found.dataset.isel(dyad=1, epoch=0)
+    assert_allclose(at["coherence"], values[0], rtol=0, atol=1e-5)
+    assert_allclose(at["null_mean"], values[1:].mean(axis=0), rtol=0, atol=1e-5)
+    assert "best fitting straight line was removed from every recording" in found.methods()
+
+
 def test_a_draw_of_a_person_does_not_depend_on_who_else_is_in_the_study(study, null, tmp_path):
-    from dataclasses import replace
-
-    from ibsync.recordings.study_file import write_study
-
     kept = study.dyads[1]
     recordings = [(r, {c: study.signals(r, c) for c in r.signal_names}) for r in (kept.recording_a, kept.recording_b)]
     write_study(tmp_path / "one.h5", recordings, {}, [replace(kept, outcomes={})])

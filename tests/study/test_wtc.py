@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.signal import detrend
 
 import ibsync as ibs
 from ibsync.coupling.transform import definition
@@ -12,6 +13,7 @@ from ibsync.coupling.transform.cone import cone_of_influence
 from ibsync.coupling.transform.scales import Scales
 
 SFREQ = 10.0
+BANDS = {"b": (0.1, 0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,20 @@ def test_map_is_the_definition_at_every_sample(pair):
     assert_allclose(ds.period, 1 / ds.freq)
     assert (np.diff(ds.period) > 0).all()
     assert_allclose(ds.coi, cone_of_influence(600) / SFREQ)
+
+
+@pytest.mark.parametrize(
+    "words", [{}, {"bands": {"b": (0.1, 0.5)}}, {"bands": {"b": (0.1, 0.5)}, "accuracy": "reference"}]
+)
+def test_detrended_signals_give_what_signals_without_a_line_give(pair, words):
+    lines = np.linspace(-30, 90, 600), np.linspace(20, -200, 600)
+    found = ibs.wtc(*(x + line for x, line in zip(pair, lines, strict=True)), sfreq=SFREQ, detrend="linear", **words)
+    expected = ibs.wtc(*map(detrend, pair), sfreq=SFREQ, **words)
+    assert_allclose(found.coherence, expected.coherence, atol=1e-6)
+    controls = np.random.default_rng(1).standard_normal(600)
+    part = ibs.partial_wtc(*pair, controls + lines[0], sfreq=SFREQ, detrend="linear", **words)
+    expected = ibs.partial_wtc(*map(detrend, pair), detrend(controls), sfreq=SFREQ, **words)
+    assert_allclose(part.coherence, expected.coherence, atol=1e-6)
 
 
 def test_range_and_grid_cut_the_full_map_without_changing_it(pair):

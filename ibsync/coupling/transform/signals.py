@@ -31,7 +31,7 @@ class Signals:
     Attributes
     ----------
     x : float32 or float64 [channel, sample]
-        As given, gaps filled by straight lines; of the host, or of a device.
+        As given, or without its trend; gaps filled by straight lines; of the host, or of a device.
     shape : tuple of int
         Shape of the caller's array without its sample axis.
     mean, gain : float64 [channel]
@@ -84,6 +84,7 @@ def prepare(
     good: ArrayLike | None = None,
     *,
     seam: ArrayLike | None = None,
+    detrend: str | None = None,
     names: Sequence[str] | None = None,
 ) -> Signals:
     """Channels ready for the transform.
@@ -96,6 +97,8 @@ def prepare(
         False marks samples not to be trusted (motion, saturation).
     seam : int array broadcastable to the channels, optional
         First sample after the place where two ends of a recording were joined; 0 for none.
+    detrend : "linear", optional
+        Remove the straight line that fits the good samples best.
     names : sequence of str, optional
         Channel names for messages.
 
@@ -117,8 +120,64 @@ def prepare(
         name = names[row] if names else f"number {row}"
         raise InputError(f"channel {name} holds infinite values: replace them by NaN to mark a gap")
     bad = _bad_samples(array, flat, good)
+    if detrend:
+        flat = without_trend(np, flat, bad)
     filled = flat if bad is None else _filled(flat, bad)
     return replace(_standardised(filled, array.shape[:-1], bad), seam=seams(seam, array.shape))
+
+
+def without_trend(xp: Any, flat: Any, bad: Any) -> Any:
+    """
+    Channels less the straight line that fits their good samples best, of NumPy or CuPy as `xp` says.
+
+    Parameters
+    ----------
+    flat : float32 or float64 [channel, sample]
+    bad : bool [channel, sample] or None
+        Samples that do not count.
+
+    Returns
+    -------
+    Same type and shape. What is left of a straight line by rounding is 0.
+    """
+    left = _fitted_line(xp, flat, bad)[1]
+    return left.astype(flat.dtype)
+
+
+def drift(x: NDArray[Any]) -> NDArray[np.float64]:
+    """
+    How far the best fitting straight line rises or falls over a recording, in standard deviations of what is left.
+
+    Parameters
+    ----------
+    x : float [channel, sample]
+        NaN marks a gap.
+
+    Returns
+    -------
+    float64 [channel]
+        0 for a channel without data, or without anything beside a line.
+    """
+    bad = np.isnan(x)
+    slope, left = _fitted_line(np, x, bad)
+    square = np.where(bad, 0, left**2).sum(axis=1) / np.maximum((~bad).sum(axis=1), 1)
+    rise: NDArray[np.float64] = np.abs(slope) * x.shape[1] / np.where(square > 0, np.sqrt(square), np.inf)
+    return rise
+
+
+def _fitted_line(xp: Any, flat: Any, bad: Any) -> tuple[Any, Any]:
+    """Slope a sample [channel], and what is left without the line [channel, sample], in float64."""
+    good = xp.ones((1, flat.shape[1])) if bad is None else ~bad * 1.0
+    x = xp.where(good > 0, flat, 0).astype(np.float64)
+    rounding = 8 * np.finfo(flat.dtype).eps * xp.abs(x).max(axis=1)
+    count = xp.maximum(good.sum(axis=1), 1)[:, None]
+    time = xp.arange(flat.shape[1]) * 1.0
+    time = time - (good * time).sum(axis=1)[:, None] / count
+    mean = x.sum(axis=1)[:, None] / count
+    slope = (good * time * x).sum(axis=1) / xp.maximum((good * time * time).sum(axis=1), 1)
+    left = x - mean - slope[:, None] * time
+    straight = xp.abs(good * left).max(axis=1) <= rounding
+    return slope, xp.where(straight[:, None], 0, left)
 
 
 def unwrapped(x: Any) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...errors import IbsyncError, InputError
 from ..clock import Clock
 from ..hdf5 import VettedGroup, open_hdf5
+from ..names import signal_named
 from ..recording import Event
 from ..source import Source, read_channel_marks
 from .source_recording import SignalChoice, SourceRecording, events_of, short_channels
@@ -33,7 +34,6 @@ _KINDS = {
     401: "dcs", 410: "dcs",
 }  # fmt: skip
 _PROCESSED = 99999
-_OTHER_LABELS = {"hbo2": "hbo", "o2hb": "hbo", "hhb": "hbr"}
 _HAEMOGLOBIN = ("hbo", "hbr", "hbt")
 _SECONDS = {"": 1.0, "unknown": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
 _SECONDS |= {"µs": 1e-6, "μs": 1e-6}
@@ -390,8 +390,7 @@ def _channel(data: VettedGroup, entry: Mapping[str, Any], wavelengths: NDArray[n
 
 def _kind(data_type: float, label: str) -> str:
     if data_type == _PROCESSED or np.isnan(data_type):
-        lower = label.lower()
-        return _OTHER_LABELS.get(lower, lower) or "unknown"
+        return signal_named(label) or "unknown"
     return _KINDS.get(int(data_type), f"type {data_type:g}")
 
 

@@ -7,13 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...transform.signals import CONSTANT, CONSTANT_SHARE, FINE, NO_DATA, Signals, masked, prepare, seams, unwrapped
+from ...transform.signals import (
+    CONSTANT,
+    CONSTANT_SHARE,
+    FINE,
+    NO_DATA,
+    Signals,
+    masked,
+    prepare,
+    seams,
+    unwrapped,
+    without_trend,
+)
 from .device import Device
 
 Mask = NDArray[np.bool_]
 
 
-def prepare_on(device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
+def prepare_on(
+    device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike | None, detrend: str | None = None
+) -> Signals:
     """
     Channels ready for the transform.
 
@@ -22,7 +35,7 @@ def prepare_on(device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike |
     device : Device
     x : real array [..., channel, sample] or [sample] of the device
         NaN marks a gap.
-    good, seam
+    good, seam, detrend
         As `signals.prepare`, of the host.
 
     Returns
@@ -45,6 +58,8 @@ def prepare_on(device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike |
     if bool(xp.isnan(flat).any()):
         gaps = device.to_host(xp.isnan(flat))
         bad = gaps if bad is None else bad | gaps
+    if detrend:
+        flat = without_trend(xp, flat, None if bad is None else device.from_host(bad))
     if bad is not None and bad.any():
         flat = _filled(device, flat, bad)
     mean, gain, fine = (device.to_host(part) for part in _scale(xp, flat))
