@@ -492,7 +492,7 @@ def _attrs(
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
     return provenance(
-        spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", signal=signal,
+        spec=spec.to_dict(), **study.origin, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
         coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         lost=encoded(made.losses),
