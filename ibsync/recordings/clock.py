@@ -14,6 +14,7 @@ from ..errors import InputError
 
 GapFill = Literal["interpolate", "nan"]
 _JITTER = 0.01
+_SLOWEST_HZ, _FASTEST_HZ = 1e-3, 1e6
 _GAP = 1.5
 _STOP_FRACTION = 0.8
 _MOMENT = re.compile(
@@ -114,7 +115,9 @@ def _rounding(times: NDArray[np.float64], typical: float) -> float:
 
 
 def _tidy(sfreq: float) -> float:
-    """The rate without the rounding noise of the times (3.9062499999999964 is 3.90625 Hz)."""
+    """The rate without the rounding noise of the times (3.9062499999999964 is 3.90625 Hz); refused if implausible."""
+    if not _SLOWEST_HZ <= sfreq <= _FASTEST_HZ:
+        raise InputError(f"time gives {sfreq:g} Hz, which no recording has; export it again with times in s")
     return float(f"{sfreq:.9g}")
 
 

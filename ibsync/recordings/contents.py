@@ -28,6 +28,7 @@ from .hdf5 import BARE_DIMENSION, Attribute, VettedGroup
 File, Group = h5py.File, h5py.Group
 DIGESTS = "ibsync_digests"
 """Attribute of the root: SHA-256 of each member by name, as JSON text."""
+HOW_TO_ACCEPT = "accept the changes with accept_changes=True (--accept-changes; in a plan accept_changes = true)"
 _MAX_EXPANSION = 2000
 
 
@@ -128,7 +129,7 @@ def refuse_changes(path: Path, changes: tuple[str, ...]) -> None:
     if changes:
         raise InputError(
             f"{path}: was changed after ibsync wrote it ({', '.join(changes)}); take the file as it was written, or "
-            "accept the changes with accept_changes=True (--accept-changes)"
+            f"{HOW_TO_ACCEPT}"
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5, h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from ..errors import InputError
@@ -148,7 +148,9 @@ class VettedGroup:
         n_attributes = h5a.get_num_attrs(member)
         if n_attributes > _MAX_ATTRIBUTES:
             raise self.failure(f"{name} has {n_attributes} attributes; write the file again")
-        attributes = [h5a.open(member, index=k) for k in range(n_attributes)]
+        is_ordered = bool(member.get_create_plist().get_attr_creation_order())
+        order = h5.INDEX_CRT_ORDER if is_ordered else h5.INDEX_NAME
+        attributes = [h5a.open(member, index=k, index_type=order) for k in range(n_attributes)]
         return {
             attribute.name.decode("utf-8", "replace"): _attribute_value(attribute)
             for attribute in attributes

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import IbsyncError, InputError
+from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5, written_hdf5
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
@@ -129,7 +130,7 @@ class StudyFile:
         if signal_digest(samples) != place.digests[recording.signal_names.index(signal)]:
             raise InputError(
                 f"{self.path}: {recording.id}: {signal} was changed after ibsync wrote it or since the study was "
-                "opened; open it again, or accept the changes with accept_changes=True (--accept-changes)"
+                f"opened; open it again, or {HOW_TO_ACCEPT}"
             )
         return samples
 

@@ -180,12 +180,12 @@ def _dataset(contents: Contents, group: str, dims: Mapping[str, Sequence[str]]) 
     import xarray as xr
 
     variables = {}
-    for place, content in contents.items():
+    for place, names in dims.items():
         owner, _, name = place.rpartition("/")
-        if owner == group and content.values is not None:
-            attrs = dict(content.attrs)
-            attrs.pop("_Encoding", None)
-            variables[name] = (list(dims[place]), _joined(content.values, len(dims[place])), attrs)
+        content = contents.get(place)
+        if owner == group and content is not None and content.values is not None:
+            attrs = {word: value for word, value in content.attrs.items() if word != "_Encoding"}
+            variables[name] = (list(names), _joined(content.values, len(names)), attrs)
     attrs = dict(contents[group].attrs)
     coordinates = str(attrs.pop("coordinates", "")).split()
     return xr.Dataset(variables, attrs=attrs).set_coords(coordinates)
