@@ -62,11 +62,12 @@ class Clock:
         if backwards.size:
             raise InputError(f"time does not increase at sample {backwards[0] + 1}; export the recording again")
         t0, n_samples = float(times[0]), times.size
+        sfreq = _tidy((n_samples - 1) / float(times[-1] - t0))
         irregular = _irregularity(times, steps)
         if irregular:
             even = steps[steps <= _GAP * np.median(steps)]
             return cls(t0, _tidy(1 / float(even.mean())), n_samples, irregular, times - t0)
-        return cls(t0, _tidy((n_samples - 1) / float(times[-1] - t0)), n_samples)
+        return cls(t0, sfreq, n_samples)
 
     def elapsed(self) -> NDArray[np.float64]:
         """Times of all samples in s after the first, float64 [time]."""

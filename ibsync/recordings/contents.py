@@ -30,6 +30,7 @@ DIGESTS = "ibsync_digests"
 """Attribute of the root: SHA-256 of each member by name, as JSON text."""
 HOW_TO_ACCEPT = "accept the changes with accept_changes=True (--accept-changes; in a plan accept_changes = true)"
 _MAX_EXPANSION = 2000
+_SHOWN = 6  # names in a message
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def read_contents(
     n_bytes, limit = 0, _MAX_EXPANSION * file.id.get_filesize()
     for group, name in VettedGroup(h5g.open(file.id, b"/"), path, any_text=any_text).every():
         place = "/".join(part for part in (group.name, name) if part and part != ".")
-        values = None if name == "." or is_apart(place) else group.array(name)
-        if name != "." and ((values is None and not is_apart(place)) or group.is_bare_dimension(name)):
+        is_read_now = name != "." and not is_apart(place)
+        values = group.array(name) if is_read_now and not group.is_bare_dimension(name) else None
+        if is_read_now and values is None:
             continue
         contents[place] = Content(values, group.attributes(name))
         n_bytes += 0 if values is None else values.nbytes
@@ -127,8 +129,9 @@ def changes_in(contents: Contents) -> tuple[str, ...]:
 def refuse_changes(path: Path, changes: tuple[str, ...]) -> None:
     """Refuse a file that is not what ibsync wrote."""
     if changes:
+        more = f", ... ({len(changes)} in all)" if len(changes) > _SHOWN else ""
         raise InputError(
-            f"{path}: was changed after ibsync wrote it ({', '.join(changes)}); take the file as it was written, or "
+            f"{path}: was changed after ibsync wrote it ({', '.join(changes[:_SHOWN])}{more}); take it as written, or "
             f"{HOW_TO_ACCEPT}"
         )
 

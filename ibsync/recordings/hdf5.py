@@ -140,6 +140,8 @@ class VettedGroup:
         dataset = self.dataset(name)
         if dataset is None or not _is_readable(dataset.get_type(), any_text=self._any_text):
             return None
+        if not dataset.get_storage_size() and math.prod(dataset.shape):
+            raise self.failure(f"{name} claims values that the file does not hold; write the file again")
         return _plain_values(_read(dataset))
 
     def attributes(self, name: str = ".") -> dict[str, Attribute]:
