@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..coupling.spec import WTC
-from ..errors import IbsyncError, PlanError
+from ..errors import IbsyncError, InputError, PlanError
 from ..inference.attainable import attainable
 from ..inference.settings import TestSettings
 from ..inference.surrogate_test import check_surrogate_corrections

@@ -102,11 +102,11 @@ class Study(StudyFile):
         return super().__new__(cls)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, accept_changes: bool = False) -> Self:
         """The study in a file, as `StudyFile.open`."""
         if not isinstance(path, str | os.PathLike):
             raise InputError(f"Study.open: give the path of a study file, got {path!r}")
-        return super().open(Path(path))
+        return super().open(Path(path), accept_changes=accept_changes)
 
     def check(
         self,
