@@ -441,9 +441,8 @@ def compared(kind: str, before: Values, values: Values) -> tuple[str, str]:
 
 
 def _peak_mb() -> float:
-    """Peak memory of this process and of those that it has waited for."""
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(own, children) / 1024
+    """Peak memory of this process; that which reads recordings has a limit of its own."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @dataclass
@@ -471,7 +470,8 @@ class Worker:
         clock.cancel()
         if line:
             return dict(json.loads(line))
-        code, self.process = process.wait(), None
+        process.communicate()
+        code, self.process = process.returncode, None
         is_hang = too_late or code == -24  # SIGXCPU
         return {"how": "?", "verdict": "hang" if is_hang else "crash", "text": f"ended with {code}"}
 

@@ -228,6 +228,15 @@ def test_a_group_in_place_of_a_column_is_refused(folder, place):
     refused("study.h5", folder)
 
 
+def test_a_member_that_hdf5_cannot_read_is_named(folder):
+    content = bytearray((folder / "study.h5").read_bytes())
+    with h5py.File(folder / "study.h5") as file:
+        start = h5py.h5o.get_info(file["dyads/role_a"].id).addr
+    content[start + 20] ^= 1
+    (folder / "study.h5").write_bytes(content)
+    refused("study.h5", folder, "/dyads: role_a is damaged (")
+
+
 def test_text_of_variable_length_is_not_even_read(folder):
     edit(folder / "null.h5", lambda file: file.attrs.__setitem__("null", "{"))
     refused("null.h5", folder, "attributes")

@@ -23,7 +23,7 @@ from h5py import h5g
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .hdf5 import BARE_DIMENSION, Attribute, VettedGroup
+from .hdf5 import BARE_DIMENSION, HDF5_ERRORS, Attribute, VettedGroup
 
 File, Group = h5py.File, h5py.Group
 DIGESTS = "ibsync_digests"
@@ -75,10 +75,13 @@ def read_contents(
     for group, name in VettedGroup(h5g.open(file.id, b"/"), path, any_text=any_text).every():
         place = "/".join(part for part in (group.name, name) if part and part != ".")
         is_read_now = name != "." and not is_apart(place)
-        values = group.array(name) if is_read_now and not group.is_bare_dimension(name) else None
-        if is_read_now and values is None:
-            continue
-        contents[place] = Content(values, group.attributes(name))
+        try:
+            values = group.array(name) if is_read_now and not group.is_bare_dimension(name) else None
+            if is_read_now and values is None:
+                continue
+            contents[place] = Content(values, group.attributes(name))
+        except HDF5_ERRORS as error:
+            raise group.damage(name, error) from error
         n_bytes += 0 if values is None else values.nbytes
         if n_bytes > limit:
             raise group.failure(f"{name} makes more than {limit} bytes, which the file cannot hold; write it again")

@@ -91,6 +91,10 @@ class VettedGroup:
         """An error that names the file and this group."""
         return InputError(f"{self.path}: {'/' + self.name + ': ' if self.name else ''}{text}")
 
+    def damage(self, name: str, error: Exception) -> InputError:
+        """An error that names a member which HDF5 cannot read."""
+        return self.failure(f"{name} is damaged ({' '.join(str(error).split())}); copy or export the file again")
+
     def at(self, name: str) -> VettedGroup:
         """The group at a relative path; it must exist."""
         group: VettedGroup | None = self
@@ -216,6 +220,8 @@ class VettedGroup:
             return _hard_child(self._identifier, name)
         except InputError as error:
             raise self.failure(str(error)) from None
+        except HDF5_ERRORS as error:
+            raise self.damage(name, error) from error
 
 
 def _is_readable(datatype: h5t.TypeID, *, any_text: bool) -> bool:
