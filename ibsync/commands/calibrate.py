@@ -38,6 +38,7 @@ def calibrate_plan(
     *,
     n_sims: int = 200,
     output: str | Path | None = None,
+    accept_changes: bool = False,
     backend: str = "auto",
     progress: bool = False,
 ) -> list[Calibrated]:
@@ -52,6 +53,8 @@ def calibrate_plan(
         Simulations without interaction.
     output : str or Path, optional
         File to write, in the format of its ending, one of `FORMATS`; with several signal_names one file each.
+    accept_changes : bool
+        Take a study that was changed after ibsync wrote it.
     backend : {"auto", "numpy", "cuda"}
     progress : bool
 
@@ -73,7 +76,7 @@ def calibrate_plan(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
     files = _files(plan.synchrony.signals, (study_path, plan_path), output)
-    study = Study.open(study_path)
+    study = Study.open(study_path, accept_changes=accept_changes)
     found = [
         calibrate(
             study, plan.wtc.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan)

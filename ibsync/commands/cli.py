@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 failed with one line on standard error. Wrong usage raises SystemExit(2), as argparse does.
     """
     _print_in_any_encoding()
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # HDF5, which is loaded later, never loads a library that a file names
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
@@ -164,6 +165,7 @@ def _add_pack(commands: _Commands) -> None:
 def _add_info(commands: _Commands) -> None:
     parser = _add(commands, "info", _info, "Say what a study file or a result file holds")
     parser.add_argument("file")
+    _add_accept_changes(parser)
     _add_json(parser)
 
 
@@ -171,6 +173,7 @@ def _add_check(commands: _Commands) -> None:
     parser = _add(commands, "check", _check, "Say what would go wrong in a run, without running it")
     parser.add_argument("study", metavar="STUDY.h5")
     parser.add_argument("--plan", metavar="PLAN.toml", help="plan to check against; its own study is not read")
+    _add_accept_changes(parser)
     _add_json(parser)
 
 
@@ -198,6 +201,7 @@ def _add_report(commands: _Commands) -> None:
     parser = _add(commands, "report", _report, "Write the HTML report of one result file, or of several on one page")
     parser.add_argument("results", nargs="+", metavar="OUT.h5")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
+    _add_accept_changes(parser)
 
 
 def _add_calibrate(commands: _Commands) -> None:
@@ -206,6 +210,7 @@ def _add_calibrate(commands: _Commands) -> None:
     parser.add_argument("study", metavar="STUDY.h5")
     parser.add_argument("--plan", required=True, metavar="PLAN.toml", help="plan to try; its own study is not read")
     parser.add_argument("--n-sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
+    _add_accept_changes(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
     _add_device(parser)
     _add_json(parser)
@@ -259,6 +264,11 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     _add_progress(parser)
 
 
+def _add_accept_changes(parser: argparse.ArgumentParser) -> None:
+    help_text = "take a study or result that was changed after ibsync wrote it"
+    parser.add_argument("--accept-changes", action="store_true", help=help_text)
+
+
 def _add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", action="store_true", help="show progress even if this is no terminal")
 
@@ -305,13 +315,13 @@ def _pack(arguments: argparse.Namespace) -> int:
 def _info(arguments: argparse.Namespace) -> int:
     from .run import describe
 
-    return _say(arguments, *describe(arguments.file))
+    return _say(arguments, *describe(arguments.file, **_words(arguments, "accept_changes")))
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from .run import check_study
 
-    ready = check_study(arguments.study, arguments.plan)
+    ready = check_study(arguments.study, arguments.plan, **_words(arguments, "accept_changes"))
     problems = ready.problems
     _say(arguments, ready, ready.describe())
     if problems:
@@ -340,7 +350,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from ..results.result import load
 
     check_writable(arguments.output)
-    report([load(path) for path in arguments.results], arguments.output)
+    words = _words(arguments, "accept_changes")
+    report([load(path, **words) for path in arguments.results], arguments.output)
     print(_page(files=[arguments.output]))
     return DONE
 
@@ -348,7 +359,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    names = "n_sims", "output", "backend", "progress"
+    names = "n_sims", "output", "accept_changes", "backend", "progress"
     results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
     return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 

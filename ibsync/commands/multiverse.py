@@ -52,7 +52,7 @@ def run_multiverse(
     curve = picture or plan.picture
     if curve is not None:
         curve = checked_output(Path(curve), (path, plan.study, table), PICTURES)
-    study = Study.open(plan.study)
+    study = Study.open(plan.study, accept_changes=plan.accept_changes)
     try:
         result = multiverse(study, **plan.multiverse.words(), backend=backend, progress=progress)
     except PlanError as error:

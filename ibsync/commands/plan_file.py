@@ -96,6 +96,7 @@ MeasureTail = Annotated[
 ]
 Alpha = Annotated[Level, about("Level of the test: the largest p that counts.")]
 StudyFile = Annotated[Path, about("Study file.", "study.h5")]
+AcceptChanges = Annotated[bool, about("Take a file that was changed after ibsync wrote it; results say so.")]
 
 
 def _path(pattern: str) -> Any:
@@ -269,6 +270,7 @@ class RunPlan(Block, frozen=True):
 
     lists = ("outcome",)
     study: StudyFile
+    accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
     report: Annotated[Path | None, about("HTML report.")] = None
     wtc: Wtc = Wtc()
@@ -412,6 +414,7 @@ class MultiversePlan(Block, frozen=True):
 
     study: StudyFile
     multiverse: Multiverse
+    accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Table, .csv or .json.")] = _path(f"{PLAN}.csv")
     picture: Annotated[Path | None, about("Specification curve, .png, .svg or .pdf.")] = None
 
@@ -438,6 +441,7 @@ class Power(Block, frozen=True):
         Count | Annotated[tuple[Count, ...], Meta(min_length=1)], about("Numbers of sessions, rising.", [4, 6])
     ]
     pilot: Annotated[Path | None, about("Result file whose spreads are taken where the plan gives none.")] = None
+    accept_changes: AcceptChanges = False
     growth: Annotated[float | None, about("Change of coherence per session.")] = None
     growth_sd: Annotated[Spread | None, about("Spread of the dyads' change per session.")] = None
     level_sd: Annotated[Spread | None, about("Spread of the dyads' level.")] = None

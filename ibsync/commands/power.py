@@ -87,7 +87,7 @@ def model_of(asked: Power) -> SynchronyModel:
         model["outcomes"] = {OUTCOME: (asked.tied, asked.correlation)}
     if asked.pilot is None:
         return SynchronyModel(growth=Growth(**course), **model)
-    pilot = SynchronyModel.of_pilot(load(asked.pilot))
+    pilot = SynchronyModel.of_pilot(load(asked.pilot, accept_changes=asked.accept_changes))
     if asked.session_sd is not None and asked.noise_sd is None:
         # What the pilot's lines leave holds both.
         rest = pilot.noise_sd**2 - asked.session_sd**2

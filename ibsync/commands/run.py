@@ -136,7 +136,7 @@ def run_plan(
     states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
     for file in (*_files(plan), *states.values()):
         check_writable(file)
-    study = Study.open(plan.study)
+    study = Study.open(plan.study, accept_changes=plan.accept_changes)
     problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
@@ -154,7 +154,7 @@ def state_file(output: Path) -> Path:
     return output.with_name(f"{output.stem}.null.h5")
 
 
-def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readiness:
+def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_changes: bool = False) -> Readiness:
     """Return what a run would trip over.
 
     Parameters
@@ -163,13 +163,15 @@ def check_study(study_path: str | Path, plan_path: str | Path | None) -> Readine
         Study file.
     plan_path : str or Path, optional
         Plan file; its own study is not read. Without it only the study is checked.
+    accept_changes : bool
+        Take a study that was changed after ibsync wrote it.
 
     Returns
     -------
     Readiness
         Pages to read, and the problems among them.
     """
-    study = Study.open(study_path)
+    study = Study.open(study_path, accept_changes=accept_changes)
     if plan_path is None:
         check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
         return Readiness((str(check),), check.problems, check.losses)
@@ -253,13 +255,15 @@ def _n_pairs(study: Study, pairs: str | tuple[tuple[str, ...], ...]) -> int:
     return sum(first in a and second in b for first, second in pairs)
 
 
-def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
+def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:
     """Return what a study file or a result file holds, as text and as a dictionary for JSON.
 
     Parameters
     ----------
     path : str or Path
         File written by `ibsync pack`, `ibsync run` or their Python counterparts.
+    accept_changes : bool
+        Take a file that was changed after ibsync wrote it.
 
     Returns
     -------
@@ -273,17 +277,16 @@ def describe(path: str | Path) -> tuple[str, dict[str, Any]]:
     InputError
         If the file is neither.
     """
+    from ..recordings.hdf5 import open_hdf5
     from ..recordings.study_file import StudyFile
     from ..results.result import load
 
-    try:
-        study = StudyFile.open(path)
-    except InputError as no_study:
-        try:
-            result = load(path)
-        except InputError:
-            raise no_study from None
+    with open_hdf5(Path(path)) as file:
+        is_result = bool({"format", "kind"} & set(file.attrs))
+    if is_result:
+        result = load(path, accept_changes=accept_changes)
         return str(result), _result_content(result)
+    study = StudyFile.open(path, accept_changes=accept_changes)
     return str(study), study.describe()
 
 

@@ -25,6 +25,7 @@ from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, ROW, refuse_rows_twice
+from ..results.netcdf import accepted_changes
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import settings
@@ -147,6 +148,9 @@ def _tail(tail: Tail | None, null: AnyNull) -> Tail:
 def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSettings) -> list[Result]:
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
+    reals = [
+        real.assign_attrs(accepted_changes(real.attrs, null.attrs)) for real, null in zip(reals, nulls, strict=True)
+    ]
     n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
     for null in of_surrogates:
         if null.tail != asked.tail:

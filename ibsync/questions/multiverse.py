@@ -421,7 +421,7 @@ def _summary(tested: JointTest, alpha: float, n_nulls: int) -> dict[str, Any]:
 
 def _attrs(study: Study, request: _Request) -> dict[str, Any]:
     return provenance(
-        kind="multiverse", study=study.path.name, study_sha256=study.sha256, seed=request.test.seed,
+        kind="multiverse", **study.origin, seed=request.test.seed,
         alpha=request.test.alpha, tail=request.test.tail, within=list(request.within), stream_version=STREAM_VERSION,
         pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
         epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),

@@ -14,6 +14,7 @@ from ..errors import InputError
 
 GapFill = Literal["interpolate", "nan"]
 _JITTER = 0.01
+_SLOWEST_HZ, _FASTEST_HZ = 1e-3, 1e6
 _GAP = 1.5
 _STOP_FRACTION = 0.8
 _MOMENT = re.compile(
@@ -61,11 +62,12 @@ class Clock:
         if backwards.size:
             raise InputError(f"time does not increase at sample {backwards[0] + 1}; export the recording again")
         t0, n_samples = float(times[0]), times.size
+        sfreq = _tidy((n_samples - 1) / float(times[-1] - t0))
         irregular = _irregularity(times, steps)
         if irregular:
             even = steps[steps <= _GAP * np.median(steps)]
             return cls(t0, _tidy(1 / float(even.mean())), n_samples, irregular, times - t0)
-        return cls(t0, _tidy((n_samples - 1) / float(times[-1] - t0)), n_samples)
+        return cls(t0, sfreq, n_samples)
 
     def elapsed(self) -> NDArray[np.float64]:
         """Times of all samples in s after the first, float64 [time]."""
@@ -114,7 +116,9 @@ def _rounding(times: NDArray[np.float64], typical: float) -> float:
 
 
 def _tidy(sfreq: float) -> float:
-    """The rate without the rounding noise of the times (3.9062499999999964 is 3.90625 Hz)."""
+    """The rate without the rounding noise of the times (3.9062499999999964 is 3.90625 Hz); refused if implausible."""
+    if not _SLOWEST_HZ <= sfreq <= _FASTEST_HZ:
+        raise InputError(f"time gives {sfreq:g} Hz, which no recording has; export it again with times in s")
     return float(f"{sfreq:.9g}")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5l, h5o, h5s, h5z
+from h5py import h5, h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from ..errors import InputError
@@ -23,11 +23,20 @@ from .whole_files import check_writable, written_whole
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
 _BUILT_IN_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, 5, 6, h5z.FILTER_LZF}
 _MAX_MEMBERS = 200_000
+_MAX_ATTRIBUTES = 10_000
+_MAX_DEPTH = 16
 _MAX_BYTES = 16 * 2**30
 _MAX_CHUNK_BYTES = 256 * 2**20
 _MAX_EXPANSION = 2000
 _SMALL_BYTES = 2**20
 _SPARE_BYTES = 2**20
+_BOOKKEEPING = {"CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
+BARE_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
+
+HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, MemoryError, AttributeError)
+"""What h5py raises on damaged content."""
+
+Attribute = str | int | float | NDArray[Any]
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -70,14 +79,21 @@ def _why_not_opened(error: OSError) -> str:
 
 
 class VettedGroup:
-    """An HDF5 group read with low-level calls (recordings have hundreds of tiny datasets), every object vetted."""
+    """An HDF5 group read with low-level calls (recordings have hundreds of tiny datasets), every object vetted.
 
-    def __init__(self, identifier: h5g.GroupID, path: Path, name: str = "") -> None:
-        self._identifier, self.path, self.name = identifier, path, name
+    Text of variable length, in which a damaged file can make HDF5 spin or crash, is read only where `any_text` is true.
+    """
+
+    def __init__(self, identifier: h5g.GroupID, path: Path, name: str = "", *, any_text: bool = True) -> None:
+        self._identifier, self.path, self.name, self._any_text = identifier, path, name, any_text
 
     def failure(self, text: str) -> InputError:
         """An error that names the file and this group."""
         return InputError(f"{self.path}: {'/' + self.name + ': ' if self.name else ''}{text}")
+
+    def damage(self, name: str, error: Exception) -> InputError:
+        """An error that names a member which HDF5 cannot read."""
+        return self.failure(f"{name} is damaged ({' '.join(str(error).split())}); copy or export the file again")
 
     def at(self, name: str) -> VettedGroup:
         """The group at a relative path; it must exist."""
@@ -92,7 +108,8 @@ class VettedGroup:
         """The subgroup of that name, or None."""
         member = self._member(name)
         inner = f"{self.name}/{name}".lstrip("/")
-        return VettedGroup(member, self.path, inner) if isinstance(member, h5g.GroupID) else None
+        is_group = isinstance(member, h5g.GroupID)
+        return VettedGroup(member, self.path, inner, any_text=self._any_text) if is_group else None
 
     def numbered(self, stem: str) -> list[str]:
         """Members named `stem` plus digits, in natural order (HDF5 lists 1, 10, 100, 2)."""
@@ -118,9 +135,66 @@ class VettedGroup:
         dataset = self.dataset(name)
         if dataset is None:
             return np.empty(0)
-        values = np.empty(dataset.shape, dataset.dtype)
-        dataset.read(h5s.ALL, h5s.ALL, values)
-        return values.reshape(-1)
+        if not _is_readable(dataset.get_type(), any_text=True):
+            raise self.failure(f"{name} holds neither numbers nor text; export the file again")
+        return _read(dataset).reshape(-1)
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """All values in their shape, text as `str`; None where there are none of a type that ibsync writes."""
+        dataset = self.dataset(name)
+        if dataset is None or not _is_readable(dataset.get_type(), any_text=self._any_text):
+            return None
+        if not dataset.get_storage_size() and math.prod(dataset.shape):
+            raise self.failure(f"{name} claims values that the file does not hold; write the file again")
+        return _plain_values(_read(dataset))
+
+    def attributes(self, name: str = ".") -> dict[str, Attribute]:
+        """Attributes of the group or of a member that are text or numbers, without what HDF5 and netCDF keep there."""
+        member = self._identifier if name == "." else self._member(name)
+        n_attributes = h5a.get_num_attrs(member)
+        if n_attributes > _MAX_ATTRIBUTES:
+            raise self.failure(f"{name} has {n_attributes} attributes; write the file again")
+        is_ordered = bool(member.get_create_plist().get_attr_creation_order())
+        order = h5.INDEX_CRT_ORDER if is_ordered else h5.INDEX_NAME
+        attributes = [h5a.open(member, index=k, index_type=order) for k in range(n_attributes)]
+        return {
+            attribute.name.decode("utf-8", "replace"): _attribute_value(attribute)
+            for attribute in attributes
+            if attribute.name.decode("utf-8", "replace") not in _BOOKKEEPING
+            and _is_readable(attribute.get_type(), any_text=self._any_text)
+            and attribute.get_space().get_simple_extent_type() != h5s.NULL
+        }
+
+    def is_bare_dimension(self, name: str) -> bool:
+        """Whether a member only gives a dimension its length, as netCDF does."""
+        member = self._member(name)
+        if not isinstance(member, h5d.DatasetID) or not h5a.exists(member, b"NAME"):
+            return False
+        title = h5a.open(member, b"NAME")
+        is_text = title.get_type().get_class() == h5t.STRING and _is_readable(title.get_type(), any_text=False)
+        return is_text and str(_attribute_value(title)).startswith(BARE_DIMENSION)
+
+    def every(self) -> Iterator[tuple[VettedGroup, str]]:
+        """Every member of this group and of those below, as its group and name; "." is a group itself.
+
+        An object that can be reached in two ways is refused: a cycle would never end.
+        """
+        yield from self._every(set(), 0)
+
+    def _every(self, seen: set[tuple[int, int]], depth: int) -> Iterator[tuple[VettedGroup, str]]:
+        yield self, "."
+        if self._identifier.get_num_objs() > _MAX_MEMBERS:
+            raise self.failure(f"has more than {_MAX_MEMBERS} members; write the file again")
+        for name in self.members():
+            place = h5o.get_info(self._member(name))
+            if (place.fileno, place.addr) in seen or depth > _MAX_DEPTH:
+                raise self.failure(f"{name} stands in two places; write the file again")
+            seen.add((place.fileno, place.addr))
+            child = self.child(name)
+            if child is None:
+                yield self, name
+            else:
+                yield from child._every(seen, depth + 1)
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """All values as flat float64."""
@@ -146,6 +220,40 @@ class VettedGroup:
             return _hard_child(self._identifier, name)
         except InputError as error:
             raise self.failure(str(error)) from None
+        except HDF5_ERRORS as error:
+            raise self.damage(name, error) from error
+
+
+def _is_readable(datatype: h5t.TypeID, *, any_text: bool) -> bool:
+    """Whether values are numbers or text; enumerations (h5py's booleans) and text of any length are of other files."""
+    kind = datatype.get_class()
+    if kind == h5t.STRING:
+        return any_text or not datatype.is_variable_str()
+    return kind in (h5t.INTEGER, h5t.FLOAT) or (any_text and kind == h5t.ENUM)
+
+
+def _read(dataset: h5d.DatasetID) -> NDArray[Any]:
+    values = np.empty(dataset.shape, dataset.dtype)
+    dataset.read(h5s.ALL, h5s.ALL, values)
+    return values
+
+
+def _attribute_value(attribute: h5a.AttrID) -> Attribute:
+    if math.prod(int(n) for n in attribute.shape) * attribute.get_type().get_size() > _MAX_CHUNK_BYTES:
+        raise InputError(f"an attribute claims more than {_MAX_CHUNK_BYTES} bytes; write the file again")
+    values = np.empty(attribute.shape, attribute.dtype)
+    attribute.read(values)
+    values = _plain_values(values)
+    return values if values.size != 1 else values.item()
+
+
+def _plain_values(values: NDArray[Any]) -> NDArray[Any]:
+    """Numbers in the byte order of this machine; text as `str`, in which bytes that are no UTF-8 stay what they are."""
+    if values.dtype.kind not in "SO":
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+    texts = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+             for value in values.reshape(-1).tolist()]  # fmt: skip
+    return np.array(texts, dtype=str).reshape(values.shape)
 
 
 def _text(value: Any) -> str:

@@ -6,24 +6,23 @@ lies where.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .hdf5 import open_hdf5, written_hdf5
+from ..errors import IbsyncError, InputError
+from .contents import HOW_TO_ACCEPT
+from .hdf5 import HDF5_ERRORS, open_hdf5, written_hdf5
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import check_dyads
-from .study_file_reading import read_study_layout
-from .study_file_writing import Signals, distinct, write_study_layout
+from .study_file_reading import read_signal, read_study_layout
+from .study_file_writing import Place, Signals, distinct, signal_digest, write_study_layout
 
 
 @dataclass(frozen=True)
@@ -40,41 +39,58 @@ class StudyFile:
         Columns of the participants table by person: numbers where the whole column is numeric, text otherwise.
     all_dyads : tuple of DyadRow
         Every dyad row, also those marked as not to be used.
+    sha256 : str
+        SHA-256 of everything the file holds, in hexadecimal: the same after `h5repack`, and for a file that is packed
+        again from the same recordings.
+    accepted_changes : str
+        What was changed after ibsync wrote the file; empty where nothing was.
     """
 
     path: Path
     recordings: tuple[Recording, ...]
     participants: dict[str, dict[str, str | float]]
     all_dyads: tuple[DyadRow, ...]
-    _places: dict[str, tuple[str, int]] = field(repr=False, compare=False)
+    _places: dict[str, Place] = field(repr=False, compare=False)
+    sha256: str = ""
+    accepted_changes: str = ""
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path, *, accept_changes: bool = False) -> Self:
         """The study in a file written by `write_study` or `pack`.
+
+        Parameters
+        ----------
+        path : str or Path
+        accept_changes : bool
+            Take a file that was changed after ibsync wrote it; results say what was changed. All of it is read once.
 
         Raises
         ------
         InputError
-            Where the file is missing, damaged, of another kind, or contradicts itself.
+            Where the file is missing, damaged, changed, of another kind, or contradicts itself.
         """
         path = Path(path)
         with open_hdf5(path) as file:
             try:
-                return cls(path, *read_study_layout(file, path))
-            except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+                layout = read_study_layout(file, path, accept_changes=accept_changes)
+            except IbsyncError:
+                raise
+            except HDF5_ERRORS as error:
                 text = " ".join(str(error).split())
                 raise InputError(f"{path}: the study file is damaged ({text}); pack the recordings again") from error
+        changes = f"{path.name}: {', '.join(layout.changes)}" if layout.changes else ""
+        return cls(path, layout.recordings, layout.participants, layout.dyads, layout.places, layout.sha256, changes)
 
     @property
     def dyads(self) -> tuple[DyadRow, ...]:
         """The dyad rows that are to be used."""
         return tuple(row for row in self.all_dyads if row.use)
 
-    @cached_property
-    def sha256(self) -> str:
-        """SHA-256 of the whole file, in hexadecimal."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Attributes that name the study in what is computed of it."""
+        accepted = {"accepted_changes": self.accepted_changes} if self.accepted_changes else {}
+        return {"study": self.path.name, "study_sha256": self.sha256, **accepted}
 
     def recording(self, name: str) -> Recording:
         """The recording of that id."""
@@ -103,13 +119,19 @@ class StudyFile:
             raise InputError(
                 f"{self.path}: {recording.id} has no {signal!r}; it has {', '.join(recording.signal_names)}"
             )
-        block, row = self._places[recording.id]
-        samples = np.empty((len(recording.channels), recording.n_samples), np.float32)
+        place = self._places[recording.id]
         with open_hdf5(self.path) as file:
             try:
-                file[f"recordings/{block}/{signal}"].read_direct(samples, np.s_[row])
-            except (OSError, KeyError) as error:
+                samples = read_signal(file, place, recording, signal, self.path)
+            except IbsyncError:
+                raise
+            except HDF5_ERRORS as error:
                 raise InputError(f"{self.path}: {recording.id}: {signal} is damaged; pack the study again") from error
+        if signal_digest(samples) != place.digests[recording.signal_names.index(signal)]:
+            raise InputError(
+                f"{self.path}: {recording.id}: {signal} was changed after ibsync wrote it or since the study was "
+                f"opened; open it again, or {HOW_TO_ACCEPT}"
+            )
         return samples
 
     def describe(self) -> dict[str, Any]:

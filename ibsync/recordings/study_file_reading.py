@@ -4,72 +4,152 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5g
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .contents import Contents, changes_in, read_contents, refuse_changes, root_digest
+from .hdf5 import VettedGroup
 from .recording import DyadRow, Event, Recording, check_dyads
-from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT
+from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT, Place, is_signal, signal_digest
 
 Table = dict[str, NDArray[Any]]
+Participants = dict[str, dict[str, str | float]]
+
+_TEXT = {
+    "index": {"recording", "block", "signals", "digests", *RECORDING_TEXT},
+    "events": {"label"},
+    "participants": {"participant"},
+    "dyads": {"dyad", "session", "task", "role_a", "role_b", "group"},
+}
+_FINITE = (np.finfo(np.float64).min, np.finfo(np.float64).max)
+_PLAUSIBLE_HZ = (1e-3, 1e5)
+_COUNT = (0, 2**48)
 
 
-def read_study_layout(
-    file: h5py.File, path: Path
-) -> tuple[tuple[Recording, ...], dict[str, dict[str, str | float]], tuple[DyadRow, ...], dict[str, tuple[str, int]]]:
-    """Recordings, participants, dyads, and the block and row of each recording's signals, all found consistent."""
-    _check_format(file, path)
-    tables = {name: _read_table(file, name, path) for name in COLUMNS}
-    index = tables["index"]
-    recordings = _read_recordings(file, index, tables["events"])
-    places = {
-        str(i): (str(b), int(r)) for i, b, r in zip(index["recording"], index["block"], index["row"], strict=True)
-    }
+@dataclass(frozen=True)
+class StudyLayout:
+    """What a study file holds but for its signals, and where these lie."""
+
+    recordings: tuple[Recording, ...]
+    participants: Participants
+    dyads: tuple[DyadRow, ...]
+    places: dict[str, Place]
+    sha256: str
+    changes: tuple[str, ...]
+
+
+def read_study_layout(file: h5py.File, path: Path, *, accept_changes: bool) -> StudyLayout:
+    """Recordings, participants and dyads, found consistent, and unchanged unless changes are accepted.
+
+    Where they are, every signal is digested here and now, so that what is read later is what was accepted.
+    """
+    _check_kind(file, path)
+    contents = read_contents(file, path, is_signal, any_text=accept_changes)
+    _check_version(contents, path)
+    changes = changes_in(contents)
+    if not accept_changes:
+        refuse_changes(path, changes)
+    tables = {name: _checked_table(contents, name, path) for name in COLUMNS}
+    recordings = _read_recordings(contents, tables["index"], tables["events"], path)
+    places = _places(tables["index"])
     _check_recordings(file, recordings, places, path)
-    dyads = _read_dyads(tables["dyads"], recordings, path)
+    if accept_changes:
+        places, changed_signals = _digested(file, recordings, places, path)
+        changes += changed_signals
+        column = contents["index/digests"]
+        contents["index/digests"] = replace(column, values=np.array([" ".join(p.digests) for p in places.values()]))
+    dyads = _read_dyads(tables["dyads"], recordings)
     check_dyads(dyads, str(path))
-    return recordings, _read_participants(tables["participants"], recordings), dyads, places
+    people = _read_participants(tables["participants"], recordings)
+    return StudyLayout(recordings, people, dyads, places, root_digest(contents), changes)
 
 
-def _check_format(file: h5py.File, path: Path) -> None:
-    kind = file.attrs.get("ibsync_format")
-    if kind != "dataset":
-        if any(name.startswith("nirs") for name in file):
-            raise InputError(
-                f"{path}: a SNIRF file, not a study file; make a study with: ibsync pack {path} -o study.h5"
-            )
-        raise InputError(f"{path}: not an ibsync study file; make one with: ibsync pack FOLDER -o study.h5")
-    version = str(file.attrs.get("ibsync_format_version", ""))
+def _check_kind(file: h5py.File, path: Path) -> None:
+    if "ibsync_format" in file.attrs:
+        return
+    if any(name.startswith("nirs") for name in file):
+        raise InputError(f"{path}: a SNIRF file, not a study file; make a study with: ibsync pack {path} -o study.h5")
+    raise InputError(f"{path}: not an ibsync study file; make one with: ibsync pack FOLDER -o study.h5")
+
+
+def _check_version(contents: Contents, path: Path) -> None:
+    version = str(contents[""].attrs.get("ibsync_format_version", ""))
     major, own = version.split(".")[0], FORMAT_VERSION.split(".")[0]
     if major != own:
         fix = "update ibsync" if major.isdecimal() and int(major) > int(own) else "pack the recordings again"
         raise InputError(f"{path}: study format {version!r}, this ibsync reads {FORMAT_VERSION}; {fix}")
 
 
-def _read_table(file: h5py.File, name: str, path: Path) -> Table:
-    if name not in file:
+def _table(contents: Contents, group: str) -> Table:
+    """Columns of a table by name."""
+    inside = {place.rpartition("/"): content.values for place, content in contents.items()}
+    return {name: values for (owner, _, name), values in inside.items() if owner == group and values is not None}
+
+
+def _checked_table(contents: Contents, name: str, path: Path) -> Table:
+    """A table whose columns are there, alike in length, and of the type and range that ibsync writes."""
+    table = _table(contents, name)
+    if name not in contents:
         raise InputError(f"{path}: the table /{name} is missing; pack the recordings again")
-    table = {key: _read_column(dataset) for key, dataset in file[name].items()}
     missing = [column for column in COLUMNS[name] if column not in table]
     if missing:
         raise InputError(f"{path}: /{name} lacks {', '.join(missing)}; pack the recordings again")
-    lengths = {len(table[column]) for column in COLUMNS[name]}
-    if len(lengths) > 1:
-        raise InputError(f"{path}: the columns of /{name} differ in length; pack the recordings again")
+    numbers = [column for column in table if column.startswith("outcome_") or column == "day"]
+    for column in [*COLUMNS[name], *numbers]:
+        is_text, n_axes = column in _TEXT[name], 2 if column == "channel_good" else 1
+        values = table[column]
+        has_type = values.ndim == n_axes and (values.dtype.kind == "U") == is_text
+        if not has_type or len(values) != len(table[COLUMNS[name][0]]):
+            raise InputError(
+                f"{path}: /{name}/{column} is no column of {'text' if is_text else 'numbers'} as long as the others; "
+                "pack the recordings again"
+            )
+    n_recordings = len(_table(contents, "index").get("recording", ()))
+    for column, (low, high) in _ranges(name, n_recordings).items():
+        is_plausible = (low <= table[column]) & (table[column] <= high)
+        wrong = np.flatnonzero(~is_plausible.all(axis=tuple(range(1, is_plausible.ndim))))
+        if wrong.size:
+            raise InputError(
+                f"{path}: /{name}/{column} is {table[column][wrong[0]]} in row {wrong[0]}, not {low:g} to {high:g}; "
+                "pack the recordings again"
+            )
     return table
 
 
-def _read_column(dataset: h5py.Dataset) -> NDArray[Any]:
-    values: NDArray[Any] = dataset.asstr()[()] if h5py.check_string_dtype(dataset.dtype) else dataset[()]
-    return values
+def _ranges(name: str, n_recordings: int) -> dict[str, tuple[float, float]]:
+    """Least and largest value of the columns of a table."""
+    of_recording = (0, n_recordings - 1)
+    ranges: dict[str, dict[str, tuple[float, float]]] = {
+        "index": {
+            "sampling_frequency": _PLAUSIBLE_HZ, "n_samples": (1, _COUNT[1]), "n_missing": _COUNT, "row": _COUNT,
+            "t0": _FINITE, "channel_good": (-1, 1),
+        },
+        "events": {"recording": of_recording, "onset": _FINITE, "duration": _FINITE},
+        "participants": {},
+        "dyads": {"recording_a": of_recording, "recording_b": of_recording, "use": (0, 1)},
+    }  # fmt: skip
+    return ranges[name]
 
 
-def _read_recordings(file: h5py.File, index: Table, events: Table) -> tuple[Recording, ...]:
-    channels = {name: tuple(_read_column(group["channel"])) for name, group in file["montages"].items()}
+def _places(index: Table) -> dict[str, Place]:
+    rows = zip(index["recording"], index["block"], index["row"], index["digests"], strict=True)
+    return {str(name): Place(str(block), int(row), tuple(str(digests).split())) for name, block, row, digests in rows}
+
+
+def _read_recordings(contents: Contents, index: Table, events: Table, path: Path) -> tuple[Recording, ...]:
+    montages = {str(name): contents.get(f"montages/{name}/channel") for name in index["montage"]}
+    channels: dict[str, tuple[str, ...]] = {}
+    for name, column in montages.items():
+        if column is None or column.values is None or column.values.ndim != 1 or column.values.dtype.kind != "U":
+            raise InputError(f"{path}: /montages/{name} has no channel names; pack the recordings again")
+        channels[name] = tuple(map(str, column.values))
     marks = _read_events(events, len(index["recording"]))
     return tuple(
         Recording(
@@ -105,14 +185,11 @@ def _read_participants(table: Table, recordings: Sequence[Recording]) -> dict[st
     return people
 
 
-def _read_dyads(table: Table, recordings: Sequence[Recording], path: Path) -> tuple[DyadRow, ...]:
+def _read_dyads(table: Table, recordings: Sequence[Recording]) -> tuple[DyadRow, ...]:
     outcomes = [name for name in table if name.startswith("outcome_")]
     rows = []
-    for k, dyad in enumerate(table["dyad"]):
-        pair = [int(table[side][k]) for side in ("recording_a", "recording_b")]
-        if not all(0 <= number < len(recordings) for number in pair):
-            raise InputError(f"{path}: dyad {dyad!r} (row {k}) points to a recording that is not there; pack again")
-        a, b = (recordings[number] for number in pair)
+    for k in range(len(table["dyad"])):
+        a, b = (recordings[int(table[side][k])] for side in ("recording_a", "recording_b"))
         text = {name: str(table[name][k]) for name in ("dyad", "session", "task", "role_a", "role_b", "group")}
         day = float(table["day"][k]) if "day" in table else float("nan")
         scores = {name.removeprefix("outcome_"): float(table[name][k]) for name in outcomes}
@@ -126,20 +203,49 @@ def _read_dyads(table: Table, recordings: Sequence[Recording], path: Path) -> tu
 
 
 def _check_recordings(
-    file: h5py.File, recordings: Sequence[Recording], places: Mapping[str, tuple[str, int]], path: Path
+    file: h5py.File, recordings: Sequence[Recording], places: Mapping[str, Place], path: Path
 ) -> None:
     twice = [name for name, n in Counter(r.id for r in recordings).items() if n > 1]
-    if twice:
-        raise InputError(f"{path}: recording {twice[0]!r} stands in /index twice; pack the recordings again")
+    if twice or not recordings:
+        problem = f"recording {twice[0]!r} stands in /index twice" if twice else "there is no recording in /index"
+        raise InputError(f"{path}: {problem}; pack the recordings again")
     for recording in recordings:
-        block, row = places[recording.id]
+        place, shape = places[recording.id], (len(recording.channels), recording.n_samples)
+        if not len(place.digests) == len(recording.signal_names) > 0 or len(recording.good) != shape[0]:
+            raise InputError(f"{path}: {recording.id}: its signals, digests and marks do not agree; pack again")
         for signal in recording.signal_names:
-            dataset = file.get(f"recordings/{block}/{signal}")
-            shape = (len(recording.channels), recording.n_samples)
-            if (
-                dataset is None
-                or not 0 <= row < len(dataset)
-                or dataset.shape[1:] != shape
-                or dataset.dtype != np.float32
-            ):
-                raise InputError(f"{path}: {recording.id}: its {signal} is missing or of another shape; pack again")
+            dataset = signal_dataset(file, place.block, signal, path)
+            if dataset.shape[1:] != shape or place.row >= dataset.shape[0] or dataset.dtype != np.float32:
+                raise InputError(f"{path}: {recording.id}: its {signal} is of another shape or type; pack again")
+
+
+def signal_dataset(file: h5py.File, block: str, signal: str, path: Path) -> h5d.DatasetID:
+    """The vetted dataset that holds one signal of all recordings of a block."""
+    dataset = VettedGroup(h5g.open(file.id, b"/"), path, any_text=False).at(f"recordings/{block}").dataset(signal)
+    if dataset is None:
+        raise InputError(f"{path}: /recordings/{block} holds no {signal}; pack the recordings again")
+    return dataset
+
+
+def read_signal(file: h5py.File, place: Place, recording: Recording, signal: str, path: Path) -> NDArray[np.float32]:
+    """One signal of one recording, float32 [channel, time]."""
+    samples = np.empty((len(recording.channels), recording.n_samples), np.float32)
+    h5py.Dataset(signal_dataset(file, place.block, signal, path)).read_direct(samples, np.s_[place.row])
+    return samples
+
+
+def _digested(
+    file: h5py.File, recordings: Sequence[Recording], places: Mapping[str, Place], path: Path
+) -> tuple[dict[str, Place], tuple[str, ...]]:
+    """The places with the digests of what is there now, and which signals are not what ibsync wrote."""
+    current: dict[str, Place] = {}
+    changes: list[str] = []
+    for recording in recordings:
+        place = places[recording.id]
+        digests = [
+            signal_digest(read_signal(file, place, recording, signal, path)) for signal in recording.signal_names
+        ]
+        current[recording.id] = replace(place, digests=tuple(digests))
+        pairs = zip(recording.signal_names, digests, place.digests, strict=True)
+        changes += [f"{signal} of {recording.id}" for signal, now, then in pairs if now != then]
+    return current, tuple(changes)

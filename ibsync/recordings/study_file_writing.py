@@ -1,14 +1,16 @@
-"""Hides how a study lies in HDF5: stacked signals, columnar tables, netCDF's dimension scales.
+"""Hides how a study lies in HDF5: stacked signals, columnar tables, netCDF's dimension scales, digests of all of it.
 
 `/index`, `/events`, `/participants` and `/dyads` are tables, one dataset a column. `/recordings/<block>` holds all
 recordings that share channels, sampling rate, length and chromophores, stacked `float32 [recording, channel, time]`.
+The index holds a digest of each recording's signals, the root those of all the rest.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .contents import make_scale, write_array, write_attributes, write_digests
 from .hdf5 import check_free_space
 from .recording import DyadRow, Recording, check_dyads
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "2.0"
 _LONG_NAMES = {
     "hbo": "oxygenated haemoglobin change",
     "hbr": "deoxygenated haemoglobin change",
@@ -30,7 +33,7 @@ _LONG_NAMES = {
 RECORDING_TEXT = ("participant", "session", "task", "run", "montage", "units", "source_file")
 _INDEX_NUMBERS = ("sampling_frequency", "n_samples", "t0", "n_missing", "row", "channel_good")
 COLUMNS = {
-    "index": ("recording", "block", "signals", *RECORDING_TEXT, *_INDEX_NUMBERS),
+    "index": ("recording", "block", "signals", "digests", *RECORDING_TEXT, *_INDEX_NUMBERS),
     "events": ("recording", "onset", "duration", "label", "value"),
     "participants": ("participant",),
     "dyads": ("dyad", "session", "task", "recording_a", "recording_b", "role_a", "role_b", "group", "use"),
@@ -53,19 +56,38 @@ def write_study_layout(
     check_dyads(rows, str(path))
     people = {**{recording.participant: {} for recording in written}, **participants}
     _write_tables(file, written, places, people, rows)
-    file.attrs["Conventions"] = "CF-1.11"
-    file.attrs["ibsync_format"] = "dataset"
-    file.attrs["ibsync_format_version"] = FORMAT_VERSION
-    file.attrs["title"] = f"Study of {len({r.participant for r in written})} people in {len(rows)} dyad rows"
-    file.attrs["history"] = "packed by ibsync"
+    title = f"Study of {len({r.participant for r in written})} people in {len(rows)} dyad rows"
+    kind = {"Conventions": "CF-1.11", "ibsync_format": "dataset", "ibsync_format_version": FORMAT_VERSION}
+    write_attributes(file, {**kind, "title": title, "history": "packed by ibsync"})
+    write_digests(file, path, is_signal)
+
+
+def is_signal(place: str) -> bool:
+    """Whether a dataset, by its path, holds samples, which are digested recording by recording."""
+    group, _, name = place.rpartition("/")
+    return group.startswith("recordings/") and name not in ("recording", "channel", "time")
+
+
+def signal_digest(samples: NDArray[np.float32]) -> str:
+    """SHA-256 of one signal of one recording, float32 [channel, time], in hexadecimal."""
+    return hashlib.sha256(np.ascontiguousarray(samples, "<f4").data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the signals of a recording lie, and the digest of each."""
+
+    block: str
+    row: int
+    digests: tuple[str, ...]
 
 
 def _write_recordings(
     file: h5py.File, recordings: Iterable[tuple[Recording, Signals]], path: Path
-) -> tuple[list[tuple[str, int]], list[Recording]]:
+) -> tuple[list[Place], list[Recording]]:
     """Write the signals block by block; returns each recording's place and the recordings as written."""
-    root, blocks, montages = file.create_group("recordings"), _Blocks(), _Montages(file.create_group("montages"), path)
-    places: list[tuple[str, int]] = []
+    blocks, montages = _Blocks(file.create_group("recordings")), _Montages(file.create_group("montages"), path)
+    places: list[Place] = []
     written: list[Recording] = []
     seen: set[str] = set()
     for recording, signals in recordings:
@@ -76,11 +98,12 @@ def _write_recordings(
         recording = replace(
             recording, montage=montages.name_of(recording), n_missing=_count_missing(recording, samples)
         )
-        places.append(blocks.append(root, recording, samples))
+        places.append(blocks.append(recording, samples))
         written.append(recording)
         seen.add(recording.id)
     if not written:
         raise InputError(f"{path}: there is no recording to write; give at least one")
+    blocks.label()
     return places, written
 
 
@@ -145,49 +168,56 @@ def _write_montage(group: h5py.Group, channels: tuple[str, ...]) -> None:
 class _Blocks:
     """Which block and row the next recording of a given shape goes to."""
 
-    def __init__(self) -> None:
-        self._names: dict[tuple[Any, ...], str] = {}
+    def __init__(self, root: h5py.Group) -> None:
+        self._root = root
+        self._members: dict[tuple[Any, ...], list[Recording]] = {}
 
-    def append(self, root: h5py.Group, recording: Recording, samples: Signals) -> tuple[str, int]:
-        """Write one recording's signals; returns its block and row."""
+    def append(self, recording: Recording, samples: Signals) -> Place:
+        """Write one recording's signals; returns where they lie."""
         key = (recording.montage, recording.sfreq, recording.n_samples, recording.signal_names, recording.units)
-        if key not in self._names:
-            self._names[key] = f"block{len(self._names) + 1}"
-            _make_block(root.create_group(self._names[key]), recording)
-        block = root[self._names[key]]
-        row = len(block["recording"])
-        block["recording"].resize((row + 1,))
-        block["recording"][row] = recording.id
+        members = self._members.setdefault(key, [])
+        name = f"block{list(self._members).index(key) + 1}"
+        if not members:
+            _make_block(self._root.create_group(name), recording)
+        row = len(members)
         for signal, values in samples.items():
-            block[signal].resize(row + 1, axis=0)
-            block[signal][row] = values
-        return self._names[key], row
+            dataset = self._root[name][signal]
+            dataset.resize(row + 1, axis=0)
+            dataset[row] = values
+        members.append(recording)
+        return Place(name, row, tuple(signal_digest(samples[signal]) for signal in recording.signal_names))
+
+    def label(self) -> None:
+        """Name the recordings, channels and times of every block, when all are written."""
+        for number, members in enumerate(self._members.values(), 1):
+            _label_block(self._root[f"block{number}"], members)
 
 
 def _make_block(block: h5py.Group, recording: Recording) -> None:
     block.attrs["sampling_frequency"] = recording.sfreq
-    scales = (
-        block.create_dataset("recording", (0,), h5py.string_dtype(), maxshape=(None,), chunks=(64,)),
-        block.create_dataset("channel", data=list(recording.channels), dtype=h5py.string_dtype()),
-        block.create_dataset("time", data=np.arange(recording.n_samples) / recording.sfreq),
-    )
-    scales[2].attrs["units"] = "s"
-    for scale in scales:
-        scale.make_scale(scale.name.rpartition("/")[2])
-    for signal in recording.signal_names:
-        _make_signal(block, signal, recording, scales)
-
-
-def _make_signal(block: h5py.Group, signal: str, recording: Recording, scales: Sequence[h5py.Dataset]) -> None:
     shape = (len(recording.channels), recording.n_samples)
-    dataset = block.create_dataset(
-        signal, (0, *shape), np.float32, maxshape=(None, *shape), chunks=(1, *shape), fletcher32=True, fillvalue=np.nan
-    )
-    dataset.attrs["long_name"] = _LONG_NAMES.get(signal, signal)
-    if recording.units:
-        dataset.attrs["units"] = recording.units
-    for axis, scale in enumerate(scales):
-        dataset.dims[axis].attach_scale(scale)
+    for signal in recording.signal_names:
+        dataset = block.create_dataset(
+            signal, (0, *shape), np.float32, maxshape=(None, *shape), chunks=(1, *shape), fletcher32=True,
+            fillvalue=np.nan,
+        )  # fmt: skip
+        units = {"units": recording.units} if recording.units else {}
+        write_attributes(dataset, {"long_name": _LONG_NAMES.get(signal, signal), **units})
+
+
+def _label_block(block: h5py.Group, members: Sequence[Recording]) -> None:
+    first = members[0]
+    labels: Columns = {
+        "recording": [recording.id for recording in members],
+        "channel": first.channels,
+        "time": np.arange(first.n_samples) / first.sfreq,
+    }
+    for axis, (name, values) in enumerate(labels.items()):
+        write_array(block, name, values)
+        scale = make_scale(block, name, len(values))
+        for signal in first.signal_names:
+            block[signal].dims[axis].attach_scale(scale)
+    write_attributes(block["time"], {"units": "s"})
 
 
 def _point_to_written(dyads: Sequence[DyadRow], written: Sequence[Recording], path: Path) -> list[DyadRow]:
@@ -204,7 +234,7 @@ def _point_to_written(dyads: Sequence[DyadRow], written: Sequence[Recording], pa
 def _write_tables(
     file: h5py.File,
     recordings: Sequence[Recording],
-    places: Sequence[tuple[str, int]],
+    places: Sequence[Place],
     participants: Mapping[str, Mapping[str, str | float]],
     dyads: Sequence[DyadRow],
 ) -> None:
@@ -212,22 +242,24 @@ def _write_tables(
     _write_table(file.create_group("events"), "event", _event_columns(recordings))
     _write_table(file.create_group("participants"), "participant", _participant_columns(participants))
     _write_table(file.create_group("dyads"), "dyad", _dyad_columns(dyads, [r.id for r in recordings]))
-    file["events/onset"].attrs["units"] = file["events/duration"].attrs["units"] = file["index/t0"].attrs["units"] = "s"
-    file["index/sampling_frequency"].attrs["units"] = "Hz"
+    for name in ("events/onset", "events/duration", "index/t0"):
+        write_attributes(file[name], {"units": "s"})
+    write_attributes(file["index/sampling_frequency"], {"units": "Hz"})
 
 
-def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Sequence[tuple[str, int]]) -> None:
+def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Sequence[Place]) -> None:
     text = {
         "recording": [r.id for r in recordings],
         "signals": [" ".join(r.signal_names) for r in recordings],
-        "block": [block for block, _ in places],
+        "block": [place.block for place in places],
+        "digests": [" ".join(place.digests) for place in places],
     } | {name: [getattr(r, name) for r in recordings] for name in RECORDING_TEXT}
     numbers = {
         "sampling_frequency": np.array([r.sfreq for r in recordings], np.float64),
         "t0": np.array([r.t0 for r in recordings], np.float64),
         "n_samples": np.array([r.n_samples for r in recordings], np.int64),
         "n_missing": np.array([r.n_missing for r in recordings], np.int64),
-        "row": np.array([row for _, row in places], np.int64),
+        "row": np.array([place.row for place in places], np.int64),
     }
     _write_table(group, "recording", {**text, **numbers})
     _write_channel_marks(group, recordings)
@@ -238,10 +270,10 @@ def _write_channel_marks(group: h5py.Group, recordings: Sequence[Recording]) -> 
     for row, recording in zip(marks, recordings, strict=True):
         row[: len(recording.good)] = recording.good
     good = group.create_dataset("channel_good", data=marks)
-    good.attrs["flag_values"] = np.array([-1, 0, 1], np.int8)
-    good.attrs["flag_meanings"] = "no_such_channel bad good"
+    flags = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "no_such_channel bad good"}
+    write_attributes(good, flags)
     good.dims[0].attach_scale(group["recording"])
-    good.dims[1].attach_scale(_bare_dimension(group, "channel_number", marks.shape[1]))
+    good.dims[1].attach_scale(make_scale(group, "channel_number", marks.shape[1]))
 
 
 def _event_columns(recordings: Sequence[Recording]) -> Columns:
@@ -284,24 +316,12 @@ def _dyad_columns(dyads: Sequence[DyadRow], ids: Sequence[str]) -> Columns:
 def _write_table(group: h5py.Group, dimension: str, columns: Columns) -> None:
     """One dataset a column, all along one named dimension, as netCDF has it."""
     for name, values in columns.items():
-        dtype = values.dtype if isinstance(values, np.ndarray) else h5py.string_dtype()
-        data = values if isinstance(values, np.ndarray) else np.array(list(values), object)
-        group.create_dataset(name.replace("/", "_"), data=data, dtype=dtype)
-    if dimension in columns:
-        scale = group[dimension]
-        scale.make_scale(dimension)
-    else:
-        scale = _bare_dimension(group, dimension, len(next(iter(columns.values()))))
+        column = values if isinstance(values, np.ndarray) else np.array(list(values), str)
+        write_array(group, name.replace("/", "_"), column)
+    scale = make_scale(group, dimension, len(next(iter(columns.values()))))
     for name in columns:
         if name != dimension:
             group[name.replace("/", "_")].dims[0].attach_scale(scale)
-
-
-def _bare_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset:
-    """A dimension without coordinate values; the wording of its name is netCDF's own convention."""
-    scale = group.create_dataset(name, (size,), ">f4")
-    scale.make_scale(f"This is a netCDF dimension but not a netCDF variable. {size:9d}")
-    return scale
 
 
 def distinct(values: Iterable[str]) -> list[str]:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Mapping
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import IbsyncError, InputError
+from ..recordings.contents import (
+    DIGESTS,
+    Contents,
+    File,
+    Group,
+    changes_in,
+    hdf5_bytes,
+    make_scale,
+    read_contents,
+    refuse_changes,
+    write_array,
+    write_attributes,
+)
+from ..recordings.hdf5 import HDF5_ERRORS, open_hdf5
 from ..recordings.whole_files import check_writable, write_whole
 
 if TYPE_CHECKING:
@@ -39,8 +53,11 @@ def _jsonable(value: Any) -> object:
     return value.to_dict() if hasattr(value, "to_dict") else str(value)
 
 
-FORMAT = "ibsync 2"
+FORMAT = "ibsync 3"
 """How files are laid out; the attribute `format` of each."""
+ACCEPTED = "accepted_changes"
+_DIMENSIONS = "ibsync_dimensions"
+_COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None) -> Path:
@@ -62,48 +79,52 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.
         The file that was written.
     """
     target = check_writable(path)
-    # Built in memory: a full disk or a kill while HDF5 writes would ruin the file and can end the process.
-    buffer = BytesIO()
-    _write(dataset.assign_attrs(format=FORMAT), buffer, mode="w")
-    if null is not None and null.variables:
-        _write(null, buffer, mode="a", group="null")
-    write_whole(target, buffer.getvalue())
+    write_whole(target, dataset_bytes(dataset, null))
     return target
 
 
-def _write(dataset: xr.Dataset, buffer: BytesIO, **where: Any) -> None:
-    clean = _clean(dataset)
-    clean.to_netcdf(buffer, engine="h5netcdf", encoding=_filters(clean), **where)
+def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None) -> bytes:
+    """A dataset as the content of a netCDF-4 file with a checksum on every array, `null` in a group of that name."""
+    groups = {"": dataset.assign_attrs(format=FORMAT)}
+    if null is not None and null.variables:
+        groups["null"] = null
+
+    def fill(file: File) -> None:
+        dims: dict[str, list[str]] = {}
+        for group, content in groups.items():
+            _write_group(file.create_group(group) if group else file, content)
+            dims |= {f"{group}/{name}".strip("/"): list(map(str, v.dims)) for name, v in content.variables.items()}
+        write_attributes(file, {_DIMENSIONS: json.dumps(dims)})
+
+    return hdf5_bytes(fill)
 
 
-def _clean(dataset: xr.Dataset) -> xr.Dataset:
-    """A copy with attributes that netCDF can hold."""
-    clean = dataset.copy()
-    clean.attrs = dict(encode_attrs(dataset.attrs))
-    for name in clean.variables:
-        clean[name].attrs = dict(encode_attrs(dataset[name].attrs))
-        clean[name].encoding = {}
-    return clean
+def _write_group(group: Group, dataset: xr.Dataset) -> None:
+    """A dataset as netCDF-4 has it: variables along dimension scales, and which of them are coordinates."""
+    for name, variable in dataset.variables.items():
+        values = variable.to_numpy()
+        # HDF5 compresses and checks neither scalars nor empty arrays.
+        options = _COMPRESSION if values.size and values.ndim and values.dtype.kind in "fiub" else {}
+        write_attributes(write_array(group, str(name), values, **options), encode_attrs(variable.attrs))
+    for dim, size in dataset.sizes.items():
+        make_scale(group, str(dim), size)
+    for name, variable in dataset.variables.items():
+        for axis, dim in enumerate(variable.dims if name not in variable.dims else ()):
+            group[str(name)].dims[axis].attach_scale(group[str(dim)])
+    coordinates = " ".join(str(name) for name in dataset.coords if name not in dataset.dims)
+    write_attributes(group, encode_attrs({**dataset.attrs, **({"coordinates": coordinates} if coordinates else {})}))
 
 
-def _filters(dataset: xr.Dataset) -> dict[Hashable, dict[str, object]]:
-    """Compression and a checksum for each array of numbers; HDF5 has neither for scalars, text and empty arrays."""
-    filters = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
-    return {
-        name: dict(filters)
-        for name, variable in dataset.variables.items()
-        if variable.ndim and variable.size and variable.dtype.kind in "fiub"
-    }
-
-
-def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
+def load_datasets(path: str | os.PathLike[str], *, accept_changes: bool = False) -> dict[str, xr.Dataset]:
     """
     Read a netCDF-4 file of ibsync into memory.
 
     Parameters
     ----------
     path : str or path-like
-        A file written by `save_dataset`, or another netCDF-4 file.
+        A file written by `save_dataset`.
+    accept_changes : bool
+        Take a file that was changed after ibsync wrote it. Its attribute `accepted_changes` names what differs.
 
     Returns
     -------
@@ -113,39 +134,66 @@ def load_datasets(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
     Raises
     ------
     InputError
-        If the file is missing, cut short, damaged, or one that another version of ibsync wrote.
+        If the file is missing, cut short, damaged, changed, or one that another version of ibsync wrote.
     """
-    import xarray as xr
+    shown = Path(path)
+    with open_hdf5(shown) as file:
+        try:
+            return _checked_datasets(file, shown, accept_changes)
+        except IbsyncError:
+            raise
+        except HDF5_ERRORS as error:
+            text = " ".join(str(error).split())
+            raise InputError(f"{path}: damaged or cut short ({text}); copy it again or compute it again") from error
 
-    _check_is_hdf5(Path(path), shown=str(path))
-    try:
-        opened = xr.open_groups(path, engine="h5netcdf")
-        groups = {str(name): group.load() for name, group in opened.items()}
-        for group in opened.values():
-            group.close()
-    # A damaged file surfaces as whatever the layer that trips over it raises.
-    except Exception as error:
-        raise InputError(f"{path}: damaged or cut short ({_first_line(error)}); copy it again or rerun") from error
-    written = groups["/"].attrs.pop("format", None)
-    if "kind" in groups["/"].attrs and written != FORMAT:
+
+def _checked_datasets(file: File, path: Path, accept_changes: bool) -> dict[str, xr.Dataset]:
+    if not {"format", "kind"} & set(file.attrs):
+        raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
+    contents = read_contents(file, path, any_text=accept_changes)
+    attrs = contents[""].attrs
+    written = attrs.get("format")
+    if written != FORMAT:
         raise InputError(
             f"{path}: was written by another version of ibsync (format {written or 'unknown'}, not {FORMAT}): "
             "compute it again"
         )
-    return groups
+    changes = changes_in(contents)
+    if not accept_changes:
+        refuse_changes(path, changes)
+    dims = json.loads(str(attrs.pop(_DIMENSIONS)))
+    for name in ("format", DIGESTS):
+        attrs.pop(name, None)
+    datasets = {f"/{name}": _dataset(contents, name, dims) for name, part in contents.items() if part.values is None}
+    if changes:
+        datasets["/"].attrs |= accepted_changes(attrs, {ACCEPTED: f"{path.name}: {', '.join(changes)}"})
+    return datasets
 
 
-def _check_is_hdf5(path: Path, *, shown: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{shown}: is a folder; give a results file")
-    try:
-        with path.open("rb") as stream:
-            signature = stream.read(8)
-    except OSError as error:
-        raise InputError(f"{shown}: cannot be read ({error.strerror}); check the path") from error
-    if signature != b"\x89HDF\r\n\x1a\n":
-        raise InputError(f"{shown}: not a netCDF-4/HDF5 file; give a results file written by ibsync")
+def accepted_changes(*attrs: Mapping[Any, Any]) -> dict[str, str]:
+    """The attribute that says what was changed in the files behind several attributes; none where nothing was."""
+    told = "; ".join(dict.fromkeys(str(one[ACCEPTED]) for one in attrs if ACCEPTED in one))
+    return {ACCEPTED: told} if told else {}
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _dataset(contents: Contents, group: str, dims: Mapping[str, Sequence[str]]) -> xr.Dataset:
+    import xarray as xr
+
+    variables = {}
+    for place, names in dims.items():
+        owner, _, name = place.rpartition("/")
+        content = contents.get(place)
+        if owner == group and content is not None and content.values is not None:
+            attrs = {word: value for word, value in content.attrs.items() if word != "_Encoding"}
+            variables[name] = (list(names), _joined(content.values, len(names)), attrs)
+    attrs = dict(contents[group].attrs)
+    coordinates = str(attrs.pop("coordinates", "")).split()
+    return xr.Dataset(variables, attrs=attrs).set_coords(coordinates)
+
+
+def _joined(values: NDArray[Any], n_dims: int) -> NDArray[Any]:
+    """Text that xarray saved letter by letter, as text."""
+    if values.dtype.kind != "U" or values.ndim != n_dims + 1:
+        return values
+    letters = np.char.encode(values, "utf-8", "surrogateescape").astype("S1")
+    return np.char.decode(np.ascontiguousarray(letters).view(f"S{values.shape[-1]}")[..., 0], "utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError, PlanError
+from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
 from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
@@ -19,7 +19,7 @@ from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
-from .netcdf import encode_attrs, load_datasets, save_dataset
+from .netcdf import accepted_changes, encode_attrs, load_datasets, save_dataset
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,13 +59,15 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) 
     return save_dataset(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null), path)
 
 
-def load_null(path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
+def load_null(path: str | os.PathLike[str], *, accept_changes: bool = False) -> RepairedNull | SurrogateNull:
     """
     Read a null distribution that `save_null` wrote, or the checkpoint of one.
 
     Parameters
     ----------
     path : str or path-like
+    accept_changes : bool
+        Take a file that was changed after ibsync wrote it; results of a test against it say so.
 
     Returns
     -------
@@ -74,13 +76,22 @@ def load_null(path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
     Raises
     ------
     InputError
-        If the file is missing, damaged, no null of ibsync's, or drawn from another stream of random numbers.
+        If the file is missing, damaged, changed, no null of ibsync's, or drawn from another stream of random numbers.
 
     Examples
     --------
     >>> test(real, load_null("null.nc"))  # doctest: +SKIP
     """
-    dataset = load_datasets(path)["/"]
+    dataset = load_datasets(path, accept_changes=accept_changes)["/"]
+    try:
+        return _null(dataset, path)
+    except IbsyncError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(f"{path}: the null is damaged ({' '.join(str(error).split())}); compute it again") from error
+
+
+def _null(dataset: xr.Dataset, path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
     head = dataset.attrs.get("null")
     if dataset.attrs.get("kind") != "null" or head is None:
         raise InputError(f"{path}: not a null distribution of ibsync; give a file written by save_null()")
@@ -90,7 +101,7 @@ def load_null(path: str | os.PathLike[str]) -> RepairedNull | SurrogateNull:
         raise InputError(
             f"{path}: was drawn with random stream version {drawn}, this is version {STREAM_VERSION}: compute it again"
         )
-    attrs = json.loads(str(dataset.attrs["made_with"]))
+    attrs = {**json.loads(str(dataset.attrs["made_with"])), **accepted_changes(dataset.attrs)}
     return (
         _repairing_null(dataset, words, attrs)
         if words["family"] == "repair"

@@ -298,7 +298,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def load(path: str | os.PathLike[str]) -> Result:
+def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Result:
     """
     A Result, or saved real synchrony, read back from its file.
 
@@ -306,6 +306,8 @@ def load(path: str | os.PathLike[str]) -> Result:
     ----------
     path : str or path-like
         A file written by `Result.save` or `save_dataset`.
+    accept_changes : bool
+        Take a file that was changed after ibsync wrote it; `methods()` then says so.
 
     Returns
     -------
@@ -315,13 +317,13 @@ def load(path: str | os.PathLike[str]) -> Result:
     Raises
     ------
     InputError
-        If the file is missing, cut short, damaged, written by another version of ibsync, or not one of ibsync's.
+        If the file is missing, cut short, damaged, changed, written by another version of ibsync, or none of ibsync's.
 
     Examples
     --------
     >>> load("result.nc").to_frame()  # doctest: +SKIP
     """
-    groups = load_datasets(path)
+    groups = load_datasets(path, accept_changes=accept_changes)
     dataset, null = groups["/"], groups.get("/null", _nothing())
     if dataset.attrs.get("kind") not in ("result", "synchrony"):
         raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")

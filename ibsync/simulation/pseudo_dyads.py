@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from itertools import zip_longest
 
 import numpy as np
@@ -42,12 +42,7 @@ class PseudoStudy(Study):
         """The study of some rows."""
         pairs = list(rows)
         give = {name: function for _, functions in pairs for name, function in functions.items()}
-        return cls(study.path, (), {}, tuple(row for row, _ in pairs), {}, give)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Empty, as there is no file."""
-        return ""
+        return cls(study.path, (), {}, tuple(row for row, _ in pairs), {}, give=give)
 
     def signals(self, recording: Recording | str, signal: str = "hbo") -> Signals:
         """Signals of one recording, of the one signal that there is: float32 [channel, sample]."""

@@ -102,11 +102,11 @@ class Study(StudyFile):
         return super().__new__(cls)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, accept_changes: bool = False) -> Self:
         """The study in a file, as `StudyFile.open`."""
         if not isinstance(path, str | os.PathLike):
             raise InputError(f"Study.open: give the path of a study file, got {path!r}")
-        return super().open(Path(path))
+        return super().open(Path(path), accept_changes=accept_changes)
 
     def check(
         self,
@@ -492,7 +492,7 @@ def _attrs(
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
     return provenance(
-        spec=spec.to_dict(), study_sha256=study.sha256, study=study.path.name, kind="synchrony", signal=signal,
+        spec=spec.to_dict(), **study.origin, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
         coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         lost=encoded(made.losses),

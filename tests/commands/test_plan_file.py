@@ -107,7 +107,7 @@ def test_epochs_may_be_labels(plan_file):
     ("text", "message"),
     [
         ('studie = "s.h5"', "unknown key studie; did you mean study?"),
-        ('study = "s.h5"\nzzz = 1', "unknown key zzz; known keys: study, output"),
+        ('study = "s.h5"\nzzz = 1', "unknown key zzz; known keys: study, accept_changes, output"),
         ('study = "s.h5"\n[wtc]\nvoises = 12', "unknown key wtc.voises; did you mean wtc.voices?"),
         ('study = "s.h5"\n[sinchrony]\npairs = "all"', "unknown key sinchrony; did you mean synchrony?"),
         ('study = "s.h5"\n[synchrony]\nsignals = "hbo"', "did you mean synchrony.signal?"),

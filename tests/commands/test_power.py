@@ -446,7 +446,7 @@ def test_every_key_arrives(folder):
         "n_pairs": 2, "dyads": "[9]", "sessions": "[4]", "test": '"outcome"', "tied": '"growth"', "correlation": 0.5,
         "alpha": 0.1, "tail": '"greater"', "target_power": 0.9, "n_sims": 7, "n": 99, "seed": 4,
     }  # fmt: skip
-    assert set(lines) | {"pilot"} == set(Power.__struct_fields__)
+    assert set(lines) | {"pilot", "accept_changes"} == set(Power.__struct_fields__)
     (folder / "plan.toml").write_text("[power]\n" + "\n".join(f"{key} = {value}" for key, value in lines.items()))
     found, files = run_power_plan("plan.toml")
     growth = Growth(0.01, 0.02, 0.03, 0.04, 0.5, 0.07, 0.08)

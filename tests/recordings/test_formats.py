@@ -141,6 +141,24 @@ def test_raw_light_and_epochs_in_fif_are_refused(folder, output):
     refused(folder, output, "ann-epo.fif", "epochs", "continuous")
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_fif_file_that_was_cut_short_is_refused(folder, output, share):
+    mne = pytest.importorskip("mne")
+    for seed, name in enumerate(("ann", "bob")):
+        make_raw(mne, ["hbo", "hbr"], seed).save(folder / f"{name}_raw.fif", verbose="error")
+    content = (folder / "ann_raw.fif").read_bytes()
+    (folder / "ann_raw.fif").write_bytes(content[: int(share * len(content))])
+    refused(folder, output, "ann_raw.fif", "is cut short or damaged at byte")
+
+
+def test_a_csv_file_that_was_cut_short_is_refused(folder, output):
+    for name in ("ann", "bob"):
+        rows = "\n".join(f"{k / 10},{k % 7},{k % 5}" for k in range(300))
+        (folder / f"{name}.csv").write_text(f"time,S1_D1 hbo,S1_D1 hbr\n{rows}\n")
+    (folder / "ann.csv").write_text((folder / "ann.csv").read_text()[:-3])
+    refused(folder, output, "ann.csv", "cut short, its last line has 2 cells, the header 3")
+
+
 def test_fif_without_mne_says_how_to_get_it(folder, output, monkeypatch):
     (folder / "mne.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)

@@ -422,6 +422,51 @@ def test_a_filter_that_needs_a_plugin_is_refused(tmp_path):
     one_line(error, path, "filter 32001", "h5repack")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("sourceIndex", 3, "source 3 and detector 1, but the probe has 2 sources and 2 detectors"),
+        ("sourceIndex", 100663296, "source 100663296"),
+        ("detectorIndex", 65542, "detector 65542"),
+        ("wavelengthIndex", 3, "wavelength 3 of 2"),
+        ("dataType", 77, "dataType 77"),
+    ],
+)
+@pytest.mark.parametrize("described_by", ["Pos2D", "Pos3D", "Labels"])
+def test_a_channel_that_the_probe_does_not_have_is_refused(tmp_path, name, value, word, described_by):
+    columns = (("intensity", 1, 1, 1), ("intensity", 2, 2, 2))
+    path = write_snirf(tmp_path / "x.snirf", Person(columns=columns))
+    with h5py.File(path, "a") as file:
+        for side in ("source", "detector"):
+            values = ["one", "two"] if described_by == "Labels" else np.zeros((2, int(described_by[3])))
+            file[f"nirs/probe/{side}{described_by}"] = values
+    assert read_snirf(path)[0].blocks[0].channels
+    with h5py.File(path, "a") as file:
+        file[f"nirs/data1/measurementList1/{name}"][...] = value
+    with pytest.raises(InputError) as error:
+        read_snirf(path)
+    one_line(error, path, word)
+
+
+@pytest.mark.parametrize("step", [1e300, 1e-300, 5e-324, 1e-9, 1e4])
+def test_an_implausible_clock_is_refused(tmp_path, step):
+    for times in (np.array([0.0, step]), np.arange(200) * step):
+        path = write_snirf(tmp_path / "x.snirf", Person(times=times))
+        with pytest.raises(InputError) as error:
+            read_snirf(path)
+        one_line(error, path, "time")
+
+
+def test_values_that_are_neither_numbers_nor_text_are_refused(tmp_path):
+    path = write_snirf(tmp_path / "x.snirf", Person())
+    with h5py.File(path, "a") as file:
+        del file["nirs/data1/time"]
+        file["nirs/data1/time"] = np.array([(1, b"a")], [("x", "i4"), ("y", "S1")])
+    with pytest.raises(InputError) as error:
+        read_snirf(path)
+    one_line(error, path, "time", "neither numbers nor text")
+
+
 def test_link_in_the_middle_of_a_path_is_refused(tmp_path):
     write_snirf(tmp_path / "real.snirf", Person())
     with h5py.File(tmp_path / "x.snirf", "w") as file:

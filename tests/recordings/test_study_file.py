@@ -18,7 +18,9 @@ from numpy.testing import assert_array_equal
 from snirf_writer import Person, write_snirf
 
 from ibsync.errors import InputError
+from ibsync.recordings.contents import as_fixed_text, write_digests
 from ibsync.recordings.study_file import DyadRow, Event, Recording, StudyFile, write_study
+from ibsync.recordings.study_file_writing import is_signal
 
 CHANNELS = ("S1_D1", "S1_D2", "S10_D3")
 TALK = (Event(1.5, 20.0, "talk", 2.0), Event(30.0, 10.0, "talk"))
@@ -195,7 +197,7 @@ def test_one_study_gives_one_file_and_its_digest(tmp_path, parts):
     one, two = write(tmp_path / "a.h5", parts), write(tmp_path / "b.h5", parts)
     assert one.read_bytes() == two.read_bytes()
     study = StudyFile.open(one)
-    assert study.sha256 == hashlib.sha256(one.read_bytes()).hexdigest()
+    assert study.sha256 == StudyFile.open(two).sha256
     assert repr(pickle.loads(pickle.dumps(study))) == repr(study)
 
 
@@ -298,8 +300,10 @@ def test_output_paths_that_cannot_be_written(tmp_path, parts):
 
 
 def change(path: Path, edit) -> None:
+    """Edit a study, and give it the digests of what it holds then."""
     with h5py.File(path, "a") as file:
         edit(file)
+        write_digests(file, path, is_signal)
 
 
 def repoint(file):
@@ -339,11 +343,11 @@ def other_samples(file):
 
 
 def newer(file):
-    file.attrs["ibsync_format_version"] = "2.0"
+    file.attrs["ibsync_format_version"] = as_fixed_text("3.0")
 
 
 def older(file):
-    file.attrs["ibsync_format_version"] = "0.1"
+    file.attrs["ibsync_format_version"] = as_fixed_text("1.0")
 
 
 def unversioned(file):
@@ -355,7 +359,7 @@ def unmarked(file):
 
 
 def lost_montage(file):
-    file["index/montage"][0] = "nowhere"
+    file["index/montage"][0] = "now"
 
 
 def wrong_event(file):
@@ -365,21 +369,21 @@ def wrong_event(file):
 @pytest.mark.parametrize(
     ("edit", "word"),
     [
-        (repoint, "'t-c1' (row 0) points to a recording that is not there"),
-        (negative, "'t-c1' (row 0) points to a recording that is not there"),
+        (repoint, "/dyads/recording_b is 99 in row 0, not 0 to"),
+        (negative, "/dyads/recording_b is -1 in row 0, not 0 to"),
         (other_length, "120 samples"),
         (drop_table, "/events is missing"),
         (drop_column, "lacks block"),
-        (drop_signal, "hbr is missing"),
-        (rename_block, "missing or of another shape"),
+        (drop_signal, "holds no hbr"),
+        (rename_block, "recordings/block9 is missing"),
         (same_id, "twice"),
         (other_samples, "another shape"),
-        (newer, "study format '2.0', this ibsync reads 1.0; update ibsync"),
-        (older, "study format '0.1', this ibsync reads 1.0; pack the recordings again"),
-        (unversioned, "study format '', this ibsync reads 1.0; pack the recordings again"),
+        (newer, "study format '3.0', this ibsync reads 2.0; update ibsync"),
+        (older, "study format '1.0', this ibsync reads 2.0; pack the recordings again"),
+        (unversioned, "study format '', this ibsync reads 2.0; pack the recordings again"),
         (unmarked, "not an ibsync study file"),
-        (lost_montage, "damaged"),
-        (wrong_event, "damaged"),
+        (lost_montage, "/montages/now has no channel names"),
+        (wrong_event, "/events/recording is 1000 in row 0"),
     ],
 )
 def test_a_study_that_was_tampered_with_is_refused(path, edit, word):

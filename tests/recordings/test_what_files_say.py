@@ -437,6 +437,23 @@ def test_marks_of_the_two_people_that_differ_are_told(folder, output):
     assert study.dyads[0].marks_apart(["rest"]) == ""
 
 
+def test_marks_beyond_the_recording_are_told(folder, output):
+    marks = [
+        [4.0, 5.0, 1.0],
+        [19.0, 5.0, 1.0],
+        [500.0, 5.0, 1.0],
+        [-3.0, 1.0, 1.0],
+        [2.0, -1.0, 1.0],
+        [15.0, 5.05, 1.0],
+    ]
+    for k in (1, 2):
+        write_snirf(folder / f"p{k}.snirf", Person(seed=k, stims={"stim1": ("talk", marks[: 1 + 5 * (k == 2)])}))
+    write_table(folder / "dyads.tsv", "dyad person_a person_b", "d p1 p2")
+    _, notes = packed(folder, output)
+    first = "'talk' at -3 s for 1 s, 'talk' at 2 s for -1 s, 'talk' at 19 s for 5 s, ..."
+    assert f"marks: p2: 4 do not lie within the recording of 20 s: {first}" in notes
+
+
 @pytest.mark.parametrize("n", [3, 10])
 def test_marks_stored_transposed_are_refused(folder, output, n):
     marks = np.array([[2.0 * k, 1.5, 1.0] for k in range(1, n + 1)])

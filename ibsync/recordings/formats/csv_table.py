@@ -63,6 +63,13 @@ def _read_columns(source: Source) -> dict[str, NDArray[np.float64]]:
             f"{source.path}: the lines have more cells than the header; write decimal points, or separate the cells "
             "by semicolons"
         )
+    last = text.rstrip("\r\n ").rpartition("\n")[2]
+    n_cells = last.count(separator) + 1
+    if n_cells < len(header):
+        raise InputError(
+            f"{source.path}: cut short, its last line has {n_cells} cells, the header {len(header)}; copy or export it "
+            "again"
+        )
     check_header(source.path, [name for name in header if name], ())
     if "time" not in header:
         raise InputError(f"{source.path}: the column time (in s) is missing{suggestion('time', header)}; add it")

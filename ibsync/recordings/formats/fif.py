@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,26 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     return [recording]
 
 
+def _require_whole(path: Path) -> None:
+    """Refuse a file whose chain of tags does not reach the end: MNE reads what comes before a damage, and says nothing.
+
+    A tag is four big-endian int32, kind, type, size and next, and its data; next is 0 where the next tag follows at
+    once, and -1 in the last one.
+    """
+    n_bytes, place = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while place != n_bytes:
+            file.seek(place)
+            head = file.read(16)
+            size, following = struct.unpack(">8xii", head) if len(head) == 16 else (-1, 0)
+            if following == -1:
+                return
+            step = 16 + size if following == 0 else following - place
+            if step < 16 or place + step > n_bytes:
+                raise InputError(f"{path}: is cut short or damaged at byte {place}; copy or export it again")
+            place += step
+
+
 def _open_fif(source: Source) -> Any:
     try:
         import mne
@@ -72,9 +94,11 @@ def _open_fif(source: Source) -> Any:
                 f"{source.path}: holds epochs, which are cut apart; give the continuous recording (_raw.fif)"
             )
         try:
-            return mne.io.read_raw_fif(source.path, preload=False, verbose="error")
+            raw = mne.io.read_raw_fif(source.path, preload=False, verbose="error")
         except Exception as error:  # MNE raises whatever a damaged file leads it to
             raise InputError(f"{source.path}: MNE cannot read it ({short(error)}); save it again") from error
+    _require_whole(source.path)
+    return raw
 
 
 def _annotations(raw: Any) -> tuple[Event, ...]:

@@ -23,7 +23,7 @@ from ..hdf5 import VettedGroup, open_hdf5
 from ..names import signal_named
 from ..recording import Event
 from ..source import Source, read_channel_marks
-from .source_recording import SignalChoice, SourceRecording, events_of, short_channels
+from .source_recording import SignalChoice, SourceRecording, events_of, marks_outside, short_channels
 
 MNE_CHAIN = (
     "mne.preprocessing.nirs.optical_density -> temporal_derivative_distribution_repair -> beer_lambert_law, "
@@ -34,6 +34,7 @@ _KINDS = {
     401: "dcs", 410: "dcs",
 }  # fmt: skip
 _PROCESSED = 99999
+_DATA_TYPES = {*_KINDS, 151, 152, 251, 351, _PROCESSED}
 _HAEMOGLOBIN = ("hbo", "hbr", "hbt")
 _SECONDS = {"": 1.0, "unknown": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
 _SECONDS |= {"µs": 1e-6, "μs": 1e-6}
@@ -134,6 +135,15 @@ class Haemoglobin:
     ) -> dict[str, NDArray[Any]]:
         """The signals by chromophore, [channel, time]; NaN rows where a channel lacks that chromophore."""
         return {signal: self.block.read(self.columns[signal], dtype) for signal in signal_names or self.columns}
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Wavelengths in nm, and how many sources and detectors there are (infinitely many where the file is silent)."""
+
+    wavelengths: NDArray[np.float64]
+    n_sources: float
+    n_detectors: float
 
 
 def read_snirf(path: str | Path) -> tuple[SnirfPerson, ...]:
@@ -242,7 +252,7 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
     if not blocks:
         raise nirs.failure("has no data group; export the recording again")
     probe = nirs.child("probe")
-    wavelengths = probe.numbers("wavelengths") if probe else np.empty(0)
+    described = _probe(probe)
     stims = _read_stims(nirs)
     return SnirfPerson(
         path=path,
@@ -253,9 +263,19 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
         tags=tags,
         source_labels=_labels(probe, "sourceLabels"),
         detector_labels=_labels(probe, "detectorLabels"),
-        blocks=tuple(_read_block(block, wavelengths, tags.get("TimeUnit", ""), stims) for block in blocks),
+        blocks=tuple(_read_block(block, described, tags.get("TimeUnit", ""), stims) for block in blocks),
         distances_mm=_distances(probe, _MILLIMETRES.get(tags.get("LengthUnit", ""), np.nan)) if probe else {},
     )
+
+
+def _probe(probe: VettedGroup | None) -> _Probe:
+    if probe is None:
+        return _Probe(np.empty(0), np.inf, np.inf)
+    counts = []
+    for side in ("source", "detector"):
+        n_places = [probe.numbers(f"{side}Pos{n}D").size / n for n in (2, 3)]
+        counts.append(max(*n_places, len(probe.texts(f"{side}Labels"))) or np.inf)
+    return _Probe(probe.numbers("wavelengths"), *counts)
 
 
 def _distances(probe: VettedGroup, unit_mm: float) -> dict[str, float]:
@@ -325,11 +345,11 @@ def _is_transposed(rows: NDArray[np.float64], n_labels: int) -> bool:
     return rows.shape[1] > 4 or is_sorted_across
 
 
-def _read_block(data: VettedGroup, wavelengths: NDArray[np.float64], unit: str, stims: Sequence[Event]) -> SnirfBlock:
+def _read_block(data: VettedGroup, probe: _Probe, unit: str, stims: Sequence[Event]) -> SnirfBlock:
     dataset = data.dataset("dataTimeSeries")
     if dataset is None or not all(dataset.shape):
         raise data.failure("has no samples (dataTimeSeries is missing or empty); export the recording again")
-    channels = _read_channels(data, wavelengths)
+    channels = _read_channels(data, probe)
     n_samples = _count_samples(data, dataset.shape, len(channels))
     clock = _read_clock(data, n_samples, unit)
     events = tuple(Event(e.onset - clock.t0, e.duration, e.label, e.value) for e in stims)
@@ -348,12 +368,12 @@ def _count_samples(data: VettedGroup, shape: tuple[int, ...], n_channels: int) -
     raise data.failure(f"dataTimeSeries is {shape} but {n_channels} channels are described; export the recording again")
 
 
-def _read_channels(data: VettedGroup, wavelengths: NDArray[np.float64]) -> tuple[SnirfChannel, ...]:
+def _read_channels(data: VettedGroup, probe: _Probe) -> tuple[SnirfChannel, ...]:
     columns = _measurement_arrays(data) if data.child("measurementLists") else _measurement_groups(data)
     n = len(columns["sourceIndex"])
     if not n:
         raise data.failure("has no measurementList; export the recording again")
-    return tuple(_channel(data, {name: column[k] for name, column in columns.items()}, wavelengths) for k in range(n))
+    return tuple(_channel(data, {name: column[k] for name, column in columns.items()}, probe) for k in range(n))
 
 
 def _measurement_arrays(data: VettedGroup) -> dict[str, Sequence[Any]]:
@@ -378,14 +398,24 @@ def _measurement_groups(data: VettedGroup) -> dict[str, Sequence[Any]]:
     return dict(columns)
 
 
-def _channel(data: VettedGroup, entry: Mapping[str, Any], wavelengths: NDArray[np.float64]) -> SnirfChannel:
+def _channel(data: VettedGroup, entry: Mapping[str, Any], probe: _Probe) -> SnirfChannel:
     optodes = (entry["sourceIndex"], entry["detectorIndex"])
     if not all(index >= 1 and float(index).is_integer() for index in optodes):
         raise data.failure(f"a channel has source and detector {optodes}; they count from 1: export the file again")
+    if optodes[0] > probe.n_sources or optodes[1] > probe.n_detectors:
+        raise data.failure(
+            f"a channel has source {optodes[0]:.0f} and detector {optodes[1]:.0f}, but the probe has "
+            f"{probe.n_sources:.0f} sources and {probe.n_detectors:.0f} detectors: export the file again"
+        )
+    if not np.isnan(entry["dataType"]) and entry["dataType"] not in _DATA_TYPES:
+        raise data.failure(f"a channel has dataType {entry['dataType']:g}, which SNIRF does not know: export it again")
     kind = _kind(entry["dataType"], entry["dataTypeLabel"])
-    return SnirfChannel(
-        int(optodes[0]), int(optodes[1]), kind, _wavelength(kind, entry, wavelengths), entry["dataUnit"]
-    )
+    if not kind.startswith("hb") and entry["wavelengthIndex"] > (probe.wavelengths.size or np.inf):
+        raise data.failure(
+            f"a channel has wavelength {entry['wavelengthIndex']:g} of {probe.wavelengths.size}: export the file again"
+        )
+    wavelength = _wavelength(kind, entry, probe.wavelengths)
+    return SnirfChannel(int(optodes[0]), int(optodes[1]), kind, wavelength, entry["dataUnit"])
 
 
 def _kind(data_type: float, label: str) -> str:
@@ -481,6 +511,7 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         return replace(bare, refusal=str(error))
     signal_names = choice.of(tuple(signals.columns), person.where)
     marks = read_channel_marks(source, person.source_labels, person.detector_labels)
+    events = events_of(source, signals.block.events)
     return replace(
         bare,
         clock=signals.block.clock,
@@ -488,8 +519,9 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         signal_names=signal_names,
         read=lambda: signals.read(signal_names, np.float64),
         unit=signals.unit,
-        events=events_of(source, signals.block.events),
+        events=events,
         bad=tuple(marks.bad.items()),
         notes=tuple(("not used", note) for note in signals.notes)
-        + short_channels(marks, {name: mm for name, mm in person.distances_mm.items() if name in signals.channels}),
+        + short_channels(marks, {name: mm for name, mm in person.distances_mm.items() if name in signals.channels})
+        + marks_outside(events, signals.block.clock),
     )

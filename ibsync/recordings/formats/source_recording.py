@@ -16,6 +16,7 @@ from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
 
 SIGNALS = ("hbo", "hbr", "hbt", "eeg")
 _SHORT_MM = 15.0
+_SAME_S = 0.1
 
 Signals = dict[str, NDArray[np.float64]]
 Notes = tuple[tuple[str, str], ...]
@@ -93,6 +94,21 @@ def events_of(source: Source, stims: tuple[Event, ...]) -> tuple[Event, ...]:
     return tuple(sorted([*rows, *(mark for mark in stims if mark.is_bad)], key=lambda event: event.onset))
 
 
+def marks_outside(events: Sequence[Event], clock: Clock) -> Notes:
+    """The note on marks that do not lie within the recording, or last for less than nothing."""
+    stop = clock.stop - clock.t0 + 1 / clock.sfreq
+    outside = [e for e in events if not 0 <= e.onset <= e.onset + e.duration <= stop + _SAME_S]
+    if not outside:
+        return ()
+    first = ", ".join(f"{e.label!r} at {e.onset:g} s for {e.duration:g} s" for e in outside[:3])
+    return (
+        (
+            "marks",
+            f"{len(outside)} do not lie within the recording of {stop:g} s: {first}{', ...' * (len(outside) > 3)}",
+        ),
+    )
+
+
 def clock_of(source: Source, times: NDArray[np.float64]) -> Clock:
     """The clock of the times of samples, in s."""
     if times.size < 2:
@@ -154,6 +170,7 @@ def one_person(
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
     marks = read_channel_marks(source, (), ())
+    events = events_of(source, stims)
     return SourceRecording(
         source=source,
         participant=source.participant,
@@ -163,10 +180,10 @@ def one_person(
         read=lambda: _copies(fetch(), signal_names),
         names=(source.path.name.split(".")[0],),
         unit=unit,
-        events=events_of(source, stims),
+        events=events,
         bad=tuple(dict([*bad, *marks.bad.items()]).items()),
         started=started,
-        notes=notes + short_channels(marks, distances_mm or {}),
+        notes=notes + short_channels(marks, distances_mm or {}) + marks_outside(events, clock),
     )
 
 
