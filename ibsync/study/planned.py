@@ -130,6 +130,8 @@ def request_of(
     """
     require_known("kind", kind, NULL_KINDS)
     require_bands(spec)
+    if not isinstance(options, Mapping | None):
+        raise PlanError(f"options={options!r} must be a mapping, such as {{'block': 60}}")
     tail = tail or measure_named(measure).tail
     check_tail(tail)
     if kind == "repair":

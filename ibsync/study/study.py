@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +21,7 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError
+from ..errors import IbsyncError, InputError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
@@ -142,7 +143,7 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words)]
         if null is not None:
-            attempts.append(lambda: rehearsed(self, request_of(spec, **{**words, **null}), Worker()))
+            attempts.append(lambda: rehearsed(self, request_of(spec, **words, **_null_words(null)), Worker()))
         for attempt in attempts:
             try:
                 losses |= dict.fromkeys(attempt().losses)
@@ -323,6 +324,8 @@ class Study(StudyFile):
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
             measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend,
         )  # fmt: skip
+        if not isinstance(checkpoint, str | os.PathLike | None):
+            raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")
         if kind == "repair":
             for word, value in {"draws": draws, "checkpoint": checkpoint}.items():
                 if value is not None:
@@ -424,6 +427,16 @@ class Study(StudyFile):
             if line not in self._told:
                 LOG.warning(line)
                 self._told.add(line)
+
+
+def _null_words(null: object) -> dict[str, Any]:
+    """Words of a null, as `request_of` takes them."""
+    if not isinstance(null, Mapping):
+        raise PlanError(f"null={null!r} must be a mapping of words of Study.null, such as {{'kind': 'repair'}}")
+    known = [word for word in signature(request_of).parameters if word not in ("spec", "signal", "pairs", "epochs")]
+    for word in null:
+        require_known("null", word, known)
+    return dict(null)
 
 
 def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes) -> str:
