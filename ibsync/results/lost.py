@@ -48,6 +48,8 @@ class Loss:
     @property
     def row(self) -> str:
         """Dyad, session and task in one phrase."""
+        if self.dyad == ALL:
+            return "every dyad"
         return " / ".join(filter(None, (self.dyad, self.session, self.task)))
 
 
@@ -89,10 +91,11 @@ def _line(group: Sequence[Loss]) -> str:
     if first.channel != ALL:
         channels: dict[str, list[str]] = {}
         for loss in group:
-            channels.setdefault(loss.channel, []).append(f"{loss.row} ({loss.person})")
+            whose = "" if loss.person == ALL else f" ({loss.person})"
+            channels.setdefault(loss.channel, []).append(f"{loss.row}{whose}")
         listed = [f"{channel} in {few(list(dict.fromkeys(rows)))}" for channel, rows in channels.items()]
         where = "" if first.epoch == ALL else f"{_epoch(first)}: "
-        n = _plural(len(channels), "channel")
+        n = _plural(len(channels), "channel pair" if " - " in first.channel else "channel")
         return f"{where}{n} without a value ({first.reason}): {few(listed, '; ')}: {first.fix}"
     rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
     # What is cut is cut in time, for all bands.

@@ -25,6 +25,7 @@ from .engines import EnginePlan
 
 LOG = logging.getLogger("ibsync")
 
+_OTHER_CHANNELS = "choose other channels, or pack again"
 _STEPS = 400  # tried lengths, at most forty times what there is
 
 
@@ -121,7 +122,8 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
             by_plan[key] = list(_of_epochs(one.plan, one.asked, one.cut_by, trials=bool(one.trials)))
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
     losses += [loss for row in used for loss in _gaps(row)]
-    return losses + [loss for row in used for loss in _bad_channels(row, axes)]
+    losses += [loss for row in used for loss in _bad_channels(row, axes)]
+    return losses + list(_in_no_dyad(used, axes))
 
 
 def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.floating]) -> list[Loss]:
@@ -136,11 +138,7 @@ def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.flo
     """
     losses: list[Loss] = []
     for one, row_values in zip(made, values, strict=True):
-        a, b = (
-            np.array([not _why_bad(recording, name) for name in names])
-            for recording, names in ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
-        )
-        good = axes.mask & a[:, None] & b
+        good = good_pairs(one.row, axes)
         for e, epoch in enumerate(one.asked):
             for k, band in enumerate(one.plan.spec.bands or {}):
                 lost = good & np.isnan(row_values[e, :, :, k])
@@ -240,19 +238,38 @@ def _gaps(row: DyadRow) -> Iterable[Loss]:
             yield _of_row(row, Loss("", what=CUT, reason=reason))
 
 
+def good_pairs(row: DyadRow, axes: Axes) -> NDArray[np.bool_]:
+    """Which of the pairs asked for have two good channels in a row: bool [channel_a, channel_b]."""
+    a, b = (
+        np.array([not reason for reason in _whats_wrong(recording, names)])
+        for recording, names in ((row.recording_a, axes.a), (row.recording_b, axes.b))
+    )
+    return np.asarray(axes.mask & a[:, None] & b)
+
+
 def _bad_channels(row: DyadRow, axes: Axes) -> Iterable[Loss]:
-    asked = np.argwhere(axes.mask).T
-    for recording, names, places in zip((row.recording_a, row.recording_b), (axes.a, axes.b), asked, strict=True):
-        for name in (names[place] for place in np.unique(places)):
-            if reason := _why_bad(recording, name):
-                fix = "choose other channels, or pack again"
-                yield _of_row(row, Loss("", person=recording.participant, channel=name, reason=reason, fix=fix))
+    asked = (axes.mask.any(axis=1, keepdims=True)[:, 0], axes.mask.any(axis=0, keepdims=True)[0])
+    for recording, names, wanted in zip((row.recording_a, row.recording_b), (axes.a, axes.b), asked, strict=True):
+        reasons = _whats_wrong(recording, names)
+        for at in np.flatnonzero(wanted):
+            if reasons[at]:
+                loss = Loss(
+                    "", person=recording.participant, channel=names[at], reason=reasons[at], fix=_OTHER_CHANNELS
+                )
+                yield _of_row(row, loss)
 
 
-def _why_bad(recording: Recording, name: str) -> str:
-    if name not in recording.channels:
-        return "not recorded"
-    return "bad" if name in recording.bad_channels else ""
+def _in_no_dyad(rows: Sequence[DyadRow], axes: Axes) -> Iterable[Loss]:
+    """Pairs that are good in no dyad."""
+    good = np.any([good_pairs(row, axes) for row in rows], axis=0)
+    for a, b in np.argwhere(axes.mask & ~good):
+        yield Loss(ALL, channel=f"{axes.a[a]} - {axes.b[b]}", reason="good in no dyad", fix=_OTHER_CHANNELS)
+
+
+def _whats_wrong(recording: Recording, names: Sequence[str]) -> list[str]:
+    """Why each of some channels cannot be used; empty where it can."""
+    good = dict(zip(recording.channels, recording.good, strict=True))
+    return ["not recorded" if name not in good else "" if good[name] else "bad" for name in names]
 
 
 # --- epochs and bands -------------------------------------------------------------------------------------------------

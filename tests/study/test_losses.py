@@ -269,6 +269,15 @@ def test_everything_that_is_lost_is_in_the_table(broken):
             assert (named.channel.isin([CHANNELS[a], CHANNELS[b]]) & named.band.isin([band, "(all)"])).any()
 
 
+def test_pairs_that_no_dyad_has_are_named(tmp_path):
+    bad = {(0, 0, "S1_D1"), (1, 1, "S2_D2")}
+    study = made(tmp_path, [480, 480], bad=bad)
+    lost = ibs.Result(study.synchrony(SPEC)).lost
+    assert rows_of(lost, dyad="(all)").channel.tolist() == ["S1_D1 - S2_D2"]
+    assert "1 channel pair without a value (good in no dyad): S1_D1 - S2_D2 in every dyad" in str(study.check(SPEC))
+    refusal(InputError, lambda: study.synchrony(SPEC, pairs=[("S1_D1", "S2_D2")]), "s.h5", "good in any dyad")
+
+
 def test_losses_are_told_everywhere(broken, tmp_path):
     broken._told.clear()
     result = ibs.test(broken.synchrony(SPEC), broken.null(SPEC), correct=[])
