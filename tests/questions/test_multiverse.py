@@ -377,7 +377,7 @@ def test_the_function_keeps_its_name():
 def test_specifications_without_a_value_are_named_with_the_reason(study):
     words = {"signal": "hbo", "pairs": "same", "seed": 3}
     epochs = {"talk": (10, 110), "start": (0, 6)}
-    many = ibs.multiverse(study, bands={"task": (0.1, 0.3), "low": (0.03, 0.1)}, epochs=epochs, **words)
+    many = ibs.multiverse(study, bands={"task": (0.1, 0.3), "low": (0.025, 0.04)}, epochs=epochs, **words)
     one = ibs.multiverse(study, bands={"task": (0.1, 0.3)}, epochs={"talk": (10, 110)}, **words)
     assert many.summary["repair"]["n_specifications"] == one.summary["repair"]["n_specifications"] == 1
     tested = many.table[np.isfinite(many.table["p"])]
