@@ -32,7 +32,7 @@ from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
-from ..study.planned import NULL_KINDS, REPAIRINGS, require_bands
+from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
 from ..study.rows import used_rows
 from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
@@ -116,6 +116,7 @@ def calibrate(
         epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
+    planned(study, spec, signal=signal, pairs=pairs, epochs=epochs)
     tests: _Tests
     if kind == "repair":
         tests = RepairedStudies(study, design, progress=progress)

@@ -22,6 +22,7 @@ from .lost_epochs import Cut, epoch_losses
 LOG = logging.getLogger("ibsync")
 
 _OTHER_CHANNELS = "choose other channels, or pack again"
+_NO_PAIR = Loss("", reason="no channel pair that is asked for is good", fix=_OTHER_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
     losses += [loss for row in used for loss in _gaps(row)]
     losses += [loss for row in used for loss in _bad_channels(row, axes)]
+    losses += [_of_row(row, _NO_PAIR) for row in used if not good_pairs(row, axes).any()]
     return losses + list(_in_no_dyad(used, axes))
 
 

@@ -1,5 +1,6 @@
 """What is lost: named before anything is computed, kept with the result, and refused where nothing is left."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ibsync.coupling.spec import WTC
 from ibsync.errors import InputError, PlanError
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
-from ibsync.results.lost import COLUMNS, Loss, losses_in, lost_in_a_sentence, lost_lines
+from ibsync.results.lost import COLUMNS, Loss, encoded, losses_in, lost_in_a_sentence, lost_lines
 
 SFREQ, N = 4.0, 480  # 120 s
 CHANNELS = ("S1_D1", "S2_D2")
@@ -367,6 +368,40 @@ def test_wrong_objects_are_refused_in_one_line(tmp_path):
     refusal(PlanError, lambda: ibs.merge_nulls([]), "parts")
     refusal(PlanError, lambda: ibs.plasticity(real, kind="sign_flip", null=null), "null and kind='sign_flip'")
     assert "'knid' is unknown" in study.check(SPEC, null={"knid": "repair"}, estimate=False).problems[0]
+
+
+def test_sessions_are_listed_by_their_numbers_or_as_they_come(tmp_path):
+    for sessions, listed in ((("1", "10", "2"), ["1", "2", "10"]), (("pre", "post"), ["pre", "post"])):
+        study = made(tmp_path, [(480,) * len(sessions)] * 2, sessions=sessions)
+        assert study.describe()["sessions"] == listed
+        assert f"sessions      {', '.join(listed)}" in str(study)
+
+
+def test_a_dyad_without_a_good_channel_is_named(tmp_path):
+    study = made(tmp_path, [480, 480], bad={(0, 1, name) for name in CHANNELS})
+    lost = ibs.Result(study.synchrony(SPEC)).lost
+    assert "no channel pair that is asked for is good" in rows_of(lost, dyad="d0", channel="(all)").reason.tolist()
+    assert "everything in d0 / 1" in lost_in_a_sentence(losses_in(study.synchrony(SPEC).attrs))
+
+
+def test_nulls_come_back_with_what_they_lost(tmp_path):
+    study = made(tmp_path, [480, 480, 400])
+    real, null = study.synchrony(SPEC), study.null(SPEC)
+    ibs.save_null(null, tmp_path / "null.h5")
+    again = ibs.test(real, ibs.load_null(tmp_path / "null.h5"), correct=[])
+    result = ibs.test(real, null, correct=[])
+    pd.testing.assert_frame_equal(again.lost, result.lost)
+    for name in ("value", "valid_fraction", "p"):
+        assert_allclose(again.dataset[name], result.dataset[name], atol=0)
+    assert (result.dataset["valid_fraction"] < real["valid_fraction"])[:2].all()
+
+
+def test_a_long_table_is_saved(tmp_path):
+    study = made(tmp_path, [480, 480])
+    real = study.synchrony(SPEC)
+    losses = [Loss(f"d{k}", "1", channel=f"S{k}_D1", reason="bad" * 20) for k in range(5000)]
+    result = ibs.Result(real.assign_attrs(lost=json.dumps(encoded(losses))))
+    pd.testing.assert_frame_equal(ibs.load(result.save(tmp_path / "r.h5")).lost, result.lost)
 
 
 def test_nulls_are_shown_in_a_line(tmp_path):
