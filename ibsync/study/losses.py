@@ -175,7 +175,7 @@ def _of_row(row: DyadRow, loss: Loss) -> Loss:
     return replace(loss, dyad=row.dyad, session=row.session, task=row.task)
 
 
-# --- rows that are not there ------------------------------------------------------------------------------------------
+# --- rows that are missing --------------------------------------------------------------------------------------------
 
 
 def _not_used(study: StudyFile) -> Iterable[Loss]:
@@ -187,10 +187,10 @@ def _not_used(study: StudyFile) -> Iterable[Loss]:
 def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
     """Sessions and tasks that other dyads have."""
     occasions = list(dict.fromkeys((row.session, row.task) for row in rows))
-    there = {(row.dyad, row.session, row.task) for row in rows}
+    present = {(row.dyad, row.session, row.task) for row in rows}
     for dyad in dict.fromkeys(row.dyad for row in rows):
         for session, task in occasions:
-            if (dyad, session, task) not in there:
+            if (dyad, session, task) not in present:
                 yield Loss(dyad, session, task, reason="no recording that is used, though other dyads have one")
 
 

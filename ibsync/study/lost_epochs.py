@@ -92,15 +92,15 @@ def epoch_losses(
 
 def _outside(plan: EnginePlan, parts: Parts, cut: Cut | None) -> tuple[str, str] | None:
     """Why an epoch lies in part or wholly outside the recording, and what would help; None if it lies inside."""
-    n_asked, n_there = length(parts), length(within(parts, plan.n_samples))
-    if n_there == n_asked:
+    n_asked, n_inside = length(parts), length(within(parts, plan.n_samples))
+    if n_inside == n_asked:
         return None
     seconds = f"{plan.n_samples / plan.sfreq:g} s"
     end = f"the recording ends at {seconds}"
     if parts[-1][1] <= plan.n_samples:
         end = "the rest lies before the recording begins"
-    if n_there:
-        reason = f"{n_there / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
+    if n_inside:
+        reason = f"{n_inside / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
         fix = f"let the epoch lie within 0 and {seconds}, or record longer"
     else:
         reason = f"it begins at {parts[0][0] / plan.sfreq:g} s and holds no sample"

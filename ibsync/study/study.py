@@ -227,7 +227,7 @@ class Study(StudyFile):
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
-        made = self._found(made, values.coherence)
+        made = self._with_empty_pairs(made, values.coherence)
         used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
@@ -373,7 +373,7 @@ class Study(StudyFile):
         values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
         sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
         if request.roles == "fixed":
-            made = self._found(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
+            made = self._with_empty_pairs(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
         attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
         if request.roles != "fixed":
             attrs["roles"] = request.roles
@@ -404,11 +404,11 @@ class Study(StudyFile):
         label = occasion_label(one.row.session, one.row.task)
         return made.sessions.index(label), made.draws.design.dyads.index(one.row.dyad)
 
-    def _found(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
+    def _with_empty_pairs(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
         """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""
-        found = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
-        self._tell(found)
-        return found
+        whole = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
+        self._tell(whole)
+        return whole
 
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
@@ -417,16 +417,16 @@ class Study(StudyFile):
         return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
 
     @cached_property
-    def _told(self) -> set[str]:
+    def _logged(self) -> set[str]:
         """What has been logged of this study."""
         return set()
 
     def _tell(self, made: Planned) -> None:
         """Log what is lost, each thing once."""
         for line in lost_lines(made.losses):
-            if line not in self._told:
+            if line not in self._logged:
                 LOG.warning(line)
-                self._told.add(line)
+                self._logged.add(line)
 
 
 def _null_words(null: object) -> dict[str, Any]:

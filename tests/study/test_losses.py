@@ -279,8 +279,8 @@ def test_pairs_that_no_dyad_has_are_named(tmp_path):
     refusal(InputError, lambda: study.synchrony(SPEC, pairs=[("S1_D1", "S2_D2")]), "s.h5", "good in any dyad")
 
 
-def test_losses_are_told_everywhere(broken, tmp_path):
-    broken._told.clear()
+def test_losses_are_logged_everywhere(broken, tmp_path):
+    broken._logged.clear()
     result = ibs.test(broken.synchrony(SPEC), broken.null(SPEC), correct=[])
     page = ibs.report(result, tmp_path / "page.html").read_text(encoding="utf-8")
     for text in (result.headline, str(result), result.methods(), page):
@@ -296,7 +296,7 @@ def test_losses_are_told_everywhere(broken, tmp_path):
 
 
 def test_losses_are_logged_once(broken, caplog):
-    broken._told.clear()
+    broken._logged.clear()
     with caplog.at_level(logging.WARNING, "ibsync"):
         broken.synchrony(SPEC)
         first = len(caplog.records)
@@ -334,7 +334,10 @@ def test_many_losses_are_a_few_lines():
     ]
     assert len(lost_in_a_sentence(many)) < 250
     unlike = [Loss("d", "1", epoch="e", band="b", reason=f"{k}") for k in range(100)]
-    assert len(lost_lines(unlike)) == 9
+    (line,) = lost_lines(unlike)
+    assert line == "epoch e, band b: no value in d / 1: 100 reasons, of d / 1 for example: 0"
+    kinds = [Loss("d", "1", epoch=f"e{k}", band="b", reason="r") for k in range(100)]
+    assert len(lost_lines([*unlike, *kinds])) == 11
 
 
 # --- objects that do not belong ---------------------------------------------------------------------------------------
