@@ -68,7 +68,6 @@ def test_the_verbs_of_a_study_refuse_unknown_words(study):
         ({"within": ["grop"]}, "did you mean 'group'?"),
         ({"within": "group"}, "write within=['group']"),
         ({"pairs": "al"}, "did you mean 'all'?"),
-        ({"length": "comon"}, "did you mean 'common'?"),
         ({"measure": "coherense"}, "did you mean 'coherence'?"),
         ({"kind": "phase", "tail": "greter"}, "did you mean 'greater'?"),
         ({"roles": "fixe"}, "did you mean 'fixed'?"),

@@ -225,6 +225,10 @@ def asked_samples(epochs: Epochs | None, n_samples: int, sfreq: float) -> dict[s
     """
     if epochs is None:
         return {"all": [(0, n_samples)]}
+    if not isinstance(epochs, Mapping):
+        raise PlanError(
+            f"epochs={epochs!r} must be a mapping of name to (start, stop) in s, such as {{'talk': (60, 240)}}"
+        )
     if not epochs:
         raise PlanError("epochs is empty: name at least one epoch, or leave epochs out for the whole recording")
     spans = {}

@@ -429,7 +429,7 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
     cut = np.zeros(shape, bool) if valid is None else np.isfinite(valid).reshape(shape)
     if null.design.roles == "fixed" and (measure.needs != "shares" or "share_above" in real):
         computed = measure_values(real, measure.name).transpose(*ROW).to_numpy()
-        _refuse_changed(real, computed, held, cut)
+        _refuse_changed(real, computed, np.where(cut, computed, held))
         held = np.where(cut | np.isnan(computed), held, computed)
     told = dict(real["valid_fraction"].attrs)
     of_real = real["valid_fraction"].transpose(*ROW).to_numpy()
@@ -442,11 +442,12 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
     return rows.assign_attrs(lost=null.attrs["lost"]) if "lost" in null.attrs else rows
 
 
-def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats, cut: NDArray[np.bool_]) -> None:
+def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats) -> None:
+    """Refuse values of a row and feature that differ from those of the null."""
     valid = real["valid_fraction"].transpose(*ROW).to_numpy()
     borderline = np.abs(valid - float(settings(real.attrs, "spec").get("min_valid", 0.5))) < _ROUNDING
     emptied = np.isnan(computed) & np.isfinite(held) & ~borderline
-    changed = ~cut & (emptied | (np.abs(computed - held) > _ROUNDING))
+    changed = emptied | (np.abs(computed - held) > _ROUNDING)
     if changed.any():
         row = int(np.flatnonzero(changed.reshape(len(changed), -1).any(axis=1))[0])
         raise PlanError(
@@ -470,7 +471,9 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
     for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.test.corrections), strict=True):
         arrays = {**found, "value": null.observed, "n_dyads": _n_dyads(real, null.observed)}
         if null.kind != "trial" and record.measure == "coherence":
-            arrays["value"] = real["coherence"].transpose(*ROW).to_numpy()
+            computed = real["coherence"].transpose(*ROW).to_numpy()
+            _refuse_changed(real, computed, null.observed.reshape(computed.shape))
+            arrays["value"] = computed
         # Trials are transformed one by one, which is another estimate than that of `real`.
         rows = real[["valid_fraction"]] if null.kind == "trial" else real
         if null.kind == "trial" and "lost" in null.attrs:

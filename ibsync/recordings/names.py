@@ -13,6 +13,14 @@ _SIGNALS |= {"oxy": "hbo", "hhb": "hbr", "deoxyhb": "hbr", "deoxy": "hbr", "thb"
 _CHANNEL_AND_SIGNAL = re.compile(rf"(.+?)[ _.]\[?({'|'.join(_SIGNALS)})\]?", re.IGNORECASE)
 
 
+def natural_order(labels: Iterable[str]) -> list[str]:
+    """Labels by the numbers in them, 2 before 10; as they are where one has no number."""
+    parts = {label: re.split(r"([0-9]+)", label) for label in labels}
+    if not all(len(some) > 1 for some in parts.values()):
+        return list(parts)
+    return sorted(parts, key=lambda label: [int(part) if part.isdecimal() else part for part in parts[label]])
+
+
 def plain(text: str) -> str:
     """The one spelling of a name: Unicode NFC, no blanks around it."""
     return normalize("NFC", text).strip()

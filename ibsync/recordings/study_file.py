@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import IbsyncError, InputError
 from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5, written_hdf5
+from .names import natural_order
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
@@ -141,7 +142,7 @@ class StudyFile:
             "sha256": self.sha256,
             "people": sorted(self.participants),
             "dyads": [_describe_dyad(row) for row in self.all_dyads],
-            "sessions": distinct(row.session for row in self.all_dyads),
+            "sessions": natural_order(distinct(row.session for row in self.all_dyads)),
             "tasks": distinct(row.task for row in self.all_dyads),
             "groups": distinct(row.group for row in self.all_dyads),
             "outcomes": distinct(name for row in self.all_dyads for name in row.outcomes),
@@ -224,7 +225,7 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     if unused:
         yield f"  not used      {unused} dyad rows are marked use=0"
     for name, values in (("sessions", "session"), ("tasks", "task"), ("groups", "group")):
-        labels = distinct(getattr(row, values) for row in dyads)
+        labels = natural_order(distinct(getattr(row, values) for row in dyads))
         if labels:
             yield f"  {name:<13} {_some(labels)}"
     yield f"  recordings    {len(recordings)}, {min(durations):.1f} to {max(durations):.1f} s"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+
+from ..recordings.names import natural_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 ALL = "(all)"
 NO_VALUE, CUT, ALONE = "no value", "cut", "not exchanged"
 
-_MOST_NAMES, _MOST_LINES = 3, 8
+_MOST_NAMES, _MOST_REASONS, _MOST_LINES = 3, 4, 10
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Loss:
     @property
     def row(self) -> str:
         """Dyad, session and task in one phrase."""
+        if self.dyad == ALL:
+            return "every dyad"
         return " / ".join(filter(None, (self.dyad, self.session, self.task)))
 
 
@@ -73,15 +77,24 @@ def lost_table(losses: Sequence[Loss]) -> pd.DataFrame:
 
 def lost_lines(losses: Sequence[Loss]) -> list[str]:
     """What is lost, to be read: a line for each kind, with how often, the first names, the reason and the fix."""
-    groups: dict[tuple[str, ...], list[Loss]] = {}
+    kinds: dict[tuple[str, str, bool], list[Loss]] = {}
     for loss in losses:
-        key = (loss.what, loss.epoch, loss.channel != ALL and "channel", loss.reason, loss.fix)
-        groups.setdefault(tuple(map(str, key)), []).append(loss)
-    lines = [_line(group) for group in groups.values()]
+        kinds.setdefault((loss.what, loss.epoch, loss.channel != ALL), []).append(loss)
+    lines = [line for kind in kinds.values() for line in _lines_of_kind(kind)]
     more = len(lines) - _MOST_LINES
-    if more <= 1:
-        return lines
-    return [*lines[:_MOST_LINES], f"and {more} more of the kind: see the table of what was lost"]
+    return lines if more <= 1 else [*lines[:_MOST_LINES], f"and {more} more kinds: see the table of what was lost"]
+
+
+def _lines_of_kind(kind: Sequence[Loss]) -> list[str]:
+    """A line for each reason, or one with an example where there are many."""
+    by_reason: dict[tuple[str, str], list[Loss]] = {}
+    for loss in kind:
+        by_reason.setdefault((loss.reason, loss.fix), []).append(loss)
+    if len(by_reason) <= _MOST_REASONS:
+        return [_line(group) for group in by_reason.values()]
+    example = kind[0]
+    reason = f"{len(by_reason)} reasons, of {example.row} for example: {example.reason}"
+    return [_line([replace(loss, reason=reason, fix=example.fix) for loss in kind])]
 
 
 def _line(group: Sequence[Loss]) -> str:
@@ -89,10 +102,11 @@ def _line(group: Sequence[Loss]) -> str:
     if first.channel != ALL:
         channels: dict[str, list[str]] = {}
         for loss in group:
-            channels.setdefault(loss.channel, []).append(f"{loss.row} ({loss.person})")
+            whose = "" if loss.person == ALL else f" ({loss.person})"
+            channels.setdefault(loss.channel, []).append(f"{loss.row}{whose}")
         listed = [f"{channel} in {few(list(dict.fromkeys(rows)))}" for channel, rows in channels.items()]
         where = "" if first.epoch == ALL else f"{_epoch(first)}: "
-        n = _plural(len(channels), "channel")
+        n = _plural(len(channels), "channel pair" if " - " in first.channel else "channel")
         return f"{where}{n} without a value ({first.reason}): {few(listed, '; ')}: {first.fix}"
     rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
     # What is cut is cut in time, for all bands.
@@ -117,7 +131,7 @@ def lost_in_a_sentence(losses: Sequence[Loss]) -> str:
         parts += [f"{words}: {few(listed, '; ')}"] if listed else []
     channels = {(loss.channel, loss.row, loss.person) for loss in losses if loss.channel != ALL}
     if channels:
-        names = sorted({channel for channel, *_ in channels})
+        names = natural_order({channel for channel, *_ in channels})
         parts.append(f"Without {_plural(len(names), 'channel')} in some recordings: {few(names)}")
     return ". ".join(parts) + "." * bool(parts)
 

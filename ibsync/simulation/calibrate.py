@@ -32,7 +32,8 @@ from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
 from ..study.pair_values import require_within
-from ..study.planned import NULL_KINDS, REPAIRINGS
+from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
+from ..study.rows import used_rows
 from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
 from .common_causes import common_bursts, group_difference, shared_physiology
@@ -107,12 +108,15 @@ def calibrate(
     --------
     >>> calibrate(study, spec, kind="repair", n_sims=200).verdict  # doctest: +SKIP
     """
+    require_bands(spec)
+    used_rows(study)
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     design = Design(
         spec=spec, kind=kind, n_draws=few if n is None else n, alpha=alpha, signal=signal, pairs=pairs,
         epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
+    planned(study, spec, signal=signal, pairs=pairs, epochs=epochs)
     tests: _Tests
     if kind == "repair":
         tests = RepairedStudies(study, design, progress=progress)
@@ -140,8 +144,6 @@ def calibrate(
 
 def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
     require_known("kind", design.kind, NULL_KINDS)
-    if not design.spec.bands:
-        raise PlanError("calibration needs bands: name them, such as WTC(bands={'task': (0.02, 0.1)})")
     if measure_named(design.measure).signed:
         raise PlanError(
             f"measure {design.measure!r} has a sign and is tested in both tails; calibration tries tests of the upper "

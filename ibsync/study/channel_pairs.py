@@ -44,7 +44,8 @@ class Axes:
 def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:
     listed = list(pairs) if isinstance(pairs, Iterable) else [pairs]
     for pair in listed:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        named = isinstance(pair, Sequence) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        if isinstance(pair, str) or not named:
             raise PlanError(f"pairs must be 'all', 'same' or a list of (channel_a, channel_b), got {pair!r} in it")
     return listed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,8 @@ class EnginePlan:
             return self
         if not epochs.any():
             return None
-        names = [name for name, there in zip(self.spec.bands or {}, bands, strict=True) if there]
-        spec = replace(self.spec, bands={name: (self.spec.bands or {})[name] for name in names})
-        if self.epochs is None:
-            return replace(self, spec=spec)
-        chosen = zip(self.epochs.items(), epochs, strict=True)
-        return replace(self, spec=spec, epochs=dict(item for item, there in chosen if there))
+        spec = replace(self.spec, bands=dict(compress((self.spec.bands or {}).items(), bands)))
+        return replace(self, spec=spec, epochs=self.epochs and dict(compress(self.epochs.items(), epochs)))
 
     def whole(self, values: Any, epoch: int, band: int, xp: Any = np, missing: float = np.nan) -> Any:
         """
@@ -90,5 +87,5 @@ class EnginePlan:
     @property
     def _having_cells(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which epochs have a cell in any band, and which bands in any epoch: bool [epoch], bool [band]."""
-        there = self.shares > 0
-        return np.any(there, axis=1, keepdims=True)[:, 0], np.any(there, axis=0, keepdims=True)[0]
+        has_cells = self.shares > 0
+        return np.any(has_cells, axis=1, keepdims=True)[:, 0], np.any(has_cells, axis=0, keepdims=True)[0]

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.band_rows import band_rows
-from ..coupling.plan import asked_samples, length, trusted_shares, within
-from ..coupling.spec import Band
-from ..coupling.transform.scales import textbook_scales
+from ..coupling.plan import asked_samples
 from ..errors import PlanError
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
-from ..results.lost import ALL, CUT, NO_VALUE, Loss, few
+from ..results.lost import ALL, CUT, NO_VALUE, Loss
 from .channel_pairs import Axes
 from .engines import EnginePlan
+from .lost_epochs import Cut, epoch_losses
 
 LOG = logging.getLogger("ibsync")
 
-_STEPS = 400  # tried lengths, at most forty times what there is
+_OTHER_CHANNELS = "choose other channels, or pack again"
+_NO_PAIR = Loss("", reason="no channel pair that is asked for is good", fix=_OTHER_CHANNELS)
 
 
 @dataclass(frozen=True)
@@ -70,36 +67,6 @@ class RowPlan:
         return Cut(shortest, min(row.recording_a.n_samples for row in self.together if row not in shortest))
 
 
-@dataclass(frozen=True)
-class Cut:
-    """
-    Why recordings of an occasion are cut.
-
-    Parameters
-    ----------
-    shortest : tuple of DyadRow
-        Those that all others are cut to.
-    n_others : int
-        Samples that would be left without them.
-    """
-
-    shortest: tuple[DyadRow, ...]
-    n_others: int
-
-    @property
-    def reason(self) -> str:
-        """Whom to blame, in words."""
-        named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in self.shortest])
-        has = "have" if len(self.shortest) > 1 else "has"
-        return f"because {named} {has} {self.shortest[0].recording_a.duration_s:g} s"
-
-    def fix(self, parts: Sequence[tuple[int, int]]) -> str:
-        """What keeps more of an epoch, in words."""
-        recording = self.shortest[0].recording_a
-        kept = length(within(parts, self.n_others)) / recording.sfreq
-        return f"mark {few([row.dyad for row in self.shortest])} use=0 to keep {kept:g} s"
-
-
 def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Loss]:
     """
     Everything that some dyads of a study, or some of their epochs, bands and channels, will lack.
@@ -118,10 +85,12 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
     for one in rows:
         key = (one.plan.key, one.trials, one.row.recording_a.n_samples, one.cut_by and one.cut_by.reason)
         if key not in by_plan:
-            by_plan[key] = list(_of_epochs(one.plan, one.asked, one.cut_by, trials=bool(one.trials)))
+            by_plan[key] = list(epoch_losses(one.plan, one.asked, one.cut_by, trials=bool(one.trials)))
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
     losses += [loss for row in used for loss in _gaps(row)]
-    return losses + [loss for row in used for loss in _bad_channels(row, axes)]
+    losses += [loss for row in used for loss in _bad_channels(row, axes)]
+    losses += [_of_row(row, _NO_PAIR) for row in used if not good_pairs(row, axes).any()]
+    return losses + list(_in_no_dyad(used, axes))
 
 
 def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.floating]) -> list[Loss]:
@@ -136,11 +105,7 @@ def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.flo
     """
     losses: list[Loss] = []
     for one, row_values in zip(made, values, strict=True):
-        a, b = (
-            np.array([not _why_bad(recording, name) for name in names])
-            for recording, names in ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
-        )
-        good = axes.mask & a[:, None] & b
+        good = good_pairs(one.row, axes)
         for e, epoch in enumerate(one.asked):
             for k, band in enumerate(one.plan.spec.bands or {}):
                 lost = good & np.isnan(row_values[e, :, :, k])
@@ -210,7 +175,7 @@ def _of_row(row: DyadRow, loss: Loss) -> Loss:
     return replace(loss, dyad=row.dyad, session=row.session, task=row.task)
 
 
-# --- rows that are not there ------------------------------------------------------------------------------------------
+# --- rows that are missing --------------------------------------------------------------------------------------------
 
 
 def _not_used(study: StudyFile) -> Iterable[Loss]:
@@ -222,10 +187,10 @@ def _not_used(study: StudyFile) -> Iterable[Loss]:
 def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
     """Sessions and tasks that other dyads have."""
     occasions = list(dict.fromkeys((row.session, row.task) for row in rows))
-    there = {(row.dyad, row.session, row.task) for row in rows}
+    present = {(row.dyad, row.session, row.task) for row in rows}
     for dyad in dict.fromkeys(row.dyad for row in rows):
         for session, task in occasions:
-            if (dyad, session, task) not in there:
+            if (dyad, session, task) not in present:
                 yield Loss(dyad, session, task, reason="no recording that is used, though other dyads have one")
 
 
@@ -240,123 +205,35 @@ def _gaps(row: DyadRow) -> Iterable[Loss]:
             yield _of_row(row, Loss("", what=CUT, reason=reason))
 
 
+def good_pairs(row: DyadRow, axes: Axes) -> NDArray[np.bool_]:
+    """Which of the pairs asked for have two good channels in a row: bool [channel_a, channel_b]."""
+    a, b = (
+        np.array([not reason for reason in _whats_wrong(recording, names)])
+        for recording, names in ((row.recording_a, axes.a), (row.recording_b, axes.b))
+    )
+    return np.asarray(axes.mask & a[:, None] & b)
+
+
 def _bad_channels(row: DyadRow, axes: Axes) -> Iterable[Loss]:
     asked = np.argwhere(axes.mask).T
     for recording, names, places in zip((row.recording_a, row.recording_b), (axes.a, axes.b), asked, strict=True):
-        for name in (names[place] for place in np.unique(places)):
-            if reason := _why_bad(recording, name):
-                fix = "choose other channels, or pack again"
-                yield _of_row(row, Loss("", person=recording.participant, channel=name, reason=reason, fix=fix))
+        reasons, person = _whats_wrong(recording, names), recording.participant
+        for at in np.unique(places).tolist():
+            if reasons[at]:
+                loss = Loss("", person=person, channel=names[at], reason=reasons[at], fix=_OTHER_CHANNELS)
+                yield _of_row(row, loss)
 
 
-def _why_bad(recording: Recording, name: str) -> str:
-    if name not in recording.channels:
-        return "not recorded"
-    return "bad" if name in recording.bad_channels else ""
+def _in_no_dyad(rows: Sequence[DyadRow], axes: Axes) -> Iterable[Loss]:
+    """Pairs that are good in no dyad."""
+    good = np.zeros_like(axes.mask)
+    for row in rows:
+        good |= good_pairs(row, axes)
+    for a, b in np.argwhere(axes.mask & ~good):
+        yield Loss(ALL, channel=f"{axes.a[a]} - {axes.b[b]}", reason="good in no dyad", fix=_OTHER_CHANNELS)
 
 
-# --- epochs and bands -------------------------------------------------------------------------------------------------
-
-
-def losses_of_recording(plan: EnginePlan) -> list[Loss]:
-    """What a recording of its own lacks of each epoch and band."""
-    return list(_of_epochs(plan, asked_samples(plan.epochs, plan.n_samples, plan.sfreq), None))
-
-
-def _of_epochs(
-    plan: EnginePlan, asked: Mapping[str, list[tuple[int, int]]], cut: Cut | None, *, trials: bool = False
-) -> Iterable[Loss]:
-    """What a row lacks of each epoch and band."""
-    for e, (epoch, parts) in enumerate(asked.items()):
-        n_asked, n_there = length(parts), length(within(parts, plan.n_samples))
-        span = f"{n_there / plan.sfreq:g} of {n_asked / plan.sfreq:g} s"
-        end = cut.reason if cut else _ends(parts, plan)
-        keep = cut.fix(parts) if cut else ""
-        for b, band in enumerate(plan.spec.bands or {}):
-            if plan.enough[e, b]:
-                if n_there < n_asked:
-                    yield Loss("", epoch=epoch, band=band, what=CUT, reason=f"{span}, {end}", fix=keep or _end_it(plan))
-                continue
-            reason = _edges(plan, e, b, band)
-            if trials:
-                reason = f"a trial of {plan.n_samples / plan.sfreq:g} s: {reason}"
-            if not n_there:
-                begins = f"it begins at {parts[0][0] / plan.sfreq:g} s and holds no sample"
-                reason, fix = f"{begins}, {end}", keep or "correct its start and stop, or leave the epoch out"
-            elif n_there < n_asked:
-                reason, fix = f"{span}, {end}; {reason}", keep or _end_it(plan)
-            else:
-                fix = _remedies(plan, epoch, band, "let a trial last" if trials else "record")
-            yield Loss("", epoch=epoch, band=band, reason=reason, fix=fix)
-
-
-def _ends(parts: Sequence[tuple[int, int]], plan: EnginePlan) -> str:
-    if parts[-1][1] > plan.n_samples:
-        return f"the recording ends at {plan.n_samples / plan.sfreq:g} s"
-    return "the rest lies before the recording begins"
-
-
-def _end_it(plan: EnginePlan) -> str:
-    return f"let the epoch lie within 0 and {plan.n_samples / plan.sfreq:g} s, or record longer"
-
-
-def _edges(plan: EnginePlan, e: int, b: int, band: str) -> str:
-    """Why an epoch has too few cells of a band."""
-    if not plan.shares[:, b].any():
-        try:
-            scales = textbook_scales(plan.n_samples, plan.spec.voices)
-            band_rows(band, (plan.spec.bands or {})[band], scales, plan.sfreq)
-        except PlanError as error:
-            return str(error)
-    share, needed = math.floor(100 * plan.shares[e, b]), f"{100 * plan.spec.min_valid:.3g} % are needed"
-    return f"{share} % of its cells are free of edge effects, {needed}"
-
-
-def _remedies(plan: EnginePlan, epoch: str, band: str, record: str) -> str:
-    """What would give an epoch a value in a band."""
-    edges = (plan.spec.bands or {})[band]
-    low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges, record)
-    words = [f"raise the lower limit to {low:g} Hz"] if low else []
-    words += [longer] if longer else []
-    return ", or ".join(words) or "leave the epoch or the band out, or lower min_valid"
-
-
-def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -> bool:
-    """Whether one epoch has enough cells of a band."""
-    spec = replace(plan.spec, bands={"band": band})
-    epochs: Any = None if plan.epochs is None else {epoch: parts or plan.epochs[epoch]}
-    return bool(trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)[0, 0] >= plan.spec.min_valid)
-
-
-def _lower_limit(plan: EnginePlan, epoch: str, band: Band) -> float | None:
-    """The lowest limit in Hz, in two digits, above which a band has enough cells; None if there is none."""
-    step = _digit(band.low_hz)
-    for k in range(math.floor(band.low_hz / step) + 1, math.ceil(band.high_hz / step)):
-        low = round(k * step, 12)
-        if _has_value(plan, epoch, Band(low, band.high_hz, exclude=band.exclude_hz)):
-            return low
-    return None
-
-
-def _longer(plan: EnginePlan, epoch: str, band: Band, record: str) -> str:
-    """How much longer the epoch or the recording must be, in words; empty if that does not help."""
-    asked = asked_samples(plan.epochs, plan.n_samples, plan.sfreq)
-    (start, stop), *others = asked["all" if plan.epochs is None else epoch]
-    if others:
-        return ""
-    step = _digit(stop / plan.sfreq)
-    first = math.floor(stop / plan.sfreq / step) + 1
-    for k in range(first, first + _STEPS):
-        seconds = round(k * step, 9)
-        end = round(seconds * plan.sfreq)
-        tried = replace(plan, n_samples=end if plan.epochs is None else max(end, plan.n_samples))
-        if _has_value(tried, epoch, band, [(start / plan.sfreq, seconds)]):
-            if plan.epochs is None:
-                return f"{record} {seconds:g} s"
-            return f"{'record until' if end > plan.n_samples else 'let it last until'} {seconds:g} s"
-    return ""
-
-
-def _digit(value: float) -> float:
-    """Size of the second digit of a number."""
-    return float(10 ** (math.floor(math.log10(value)) - 1))
+def _whats_wrong(recording: Recording, names: Sequence[str]) -> list[str]:
+    """Why each of some channels cannot be used; empty where it can."""
+    good = dict(zip(recording.channels, recording.good, strict=True))
+    return ["not recorded" if name not in good else "" if good[name] else "bad" for name in names]

@@ -63,11 +63,11 @@ class DyadJob:
         """Means [channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
         a, b = (engine.features(worker.signals(person)[0]) for person in self.people)
-        found = engine.coherence(a, b, shares=self.shares or False)
-        arrays = {entry.name: getattr(found, entry.name) for entry in fields(found)}
+        means = engine.coherence(a, b, shares=self.shares or False)
+        arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
         whole = {name: self.plan.whole(x, 3, 2, missing=missing[name]) for name, x in arrays.items() if x is not None}
-        return replace(found, **whole)
+        return replace(means, **whole)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC, PhaseShares
-from ..errors import PlanError, require_known
+from ..errors import InputError, PlanError, require_known
 from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_signals import require_options
@@ -18,7 +18,7 @@ from ..results.lost import ALONE, Loss
 from .channel_pairs import Axes, Pairs
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, common_epochs
-from .losses import RowPlan, losses_of, require_values
+from .losses import RowPlan, good_pairs, losses_of, require_values
 from .pair_values import DyadJob, Exchange, exchanges, plan_draws, require_symmetry
 from .rows import recordings_in_full, require_signal, used_rows
 from .runner import People, Worker
@@ -130,6 +130,8 @@ def request_of(
     """
     require_known("kind", kind, NULL_KINDS)
     require_bands(spec)
+    if not isinstance(options, Mapping | None):
+        raise PlanError(f"options={options!r} must be a mapping, such as {{'block': 60}}")
     tail = tail or measure_named(measure).tail
     check_tail(tail)
     if kind == "repair":
@@ -192,6 +194,8 @@ def dyad_job(study: StudyFile, one: RowPlan, signal: str, axes: Axes, shares: Ph
 
 def _with_losses(study: StudyFile, axes: Axes, rows: Sequence[RowPlan], signal: str) -> Planned:
     require_signal(study, [one.row for one in rows], signal)
+    if not any(good_pairs(one.row, axes).any() for one in rows):
+        raise InputError(f"{study.path}: no channel pair that is asked for is good in any dyad: choose other channels")
     losses = losses_of(study, rows, axes)
     require_values(losses, rows)
     return Planned(axes, tuple(rows), tuple(losses))

@@ -71,8 +71,10 @@ def used_rows(study: StudyFile) -> tuple[DyadRow, ...]:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or this is no study.
     """
+    if not isinstance(study, StudyFile):
+        raise InputError(f"give a study, such as Study.open('study.h5'), not {type(study).__name__}")
     if not study.dyads:
         raise InputError(f"{study.path}: no dyad is marked for use: set use to 1 in the dyads table")
     return study.dyads

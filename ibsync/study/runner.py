@@ -90,6 +90,8 @@ class Worker:
     """
 
     def __init__(self, backend: str = "auto") -> None:
+        if not isinstance(backend, str):
+            raise PlanError(f"backend={backend!r} must be 'auto', 'numpy' or 'cuda'")
         self.backend = backend
         self._kept: dict[object, Any] = {}
         self._features: OrderedDict[tuple[str, object], tuple[Any, float]] = OrderedDict()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -20,7 +21,7 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError
+from ..errors import IbsyncError, InputError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
@@ -142,7 +143,7 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words)]
         if null is not None:
-            attempts.append(lambda: rehearsed(self, request_of(spec, **{**words, **null}), Worker()))
+            attempts.append(lambda: rehearsed(self, request_of(spec, **words, **_null_words(null)), Worker()))
         for attempt in attempts:
             try:
                 losses |= dict.fromkeys(attempt().losses)
@@ -226,7 +227,7 @@ class Study(StudyFile):
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
-        made = self._found(made, values.coherence)
+        made = self._with_empty_pairs(made, values.coherence)
         used = worker.engine(jobs[0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
@@ -323,6 +324,8 @@ class Study(StudyFile):
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
             measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend,
         )  # fmt: skip
+        if not isinstance(checkpoint, str | os.PathLike | None):
+            raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")
         if kind == "repair":
             for word, value in {"draws": draws, "checkpoint": checkpoint}.items():
                 if value is not None:
@@ -370,7 +373,7 @@ class Study(StudyFile):
         values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
         sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
         if request.roles == "fixed":
-            made = self._found(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
+            made = self._with_empty_pairs(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
         attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
         if request.roles != "fixed":
             attrs["roles"] = request.roles
@@ -401,11 +404,11 @@ class Study(StudyFile):
         label = occasion_label(one.row.session, one.row.task)
         return made.sessions.index(label), made.draws.design.dyads.index(one.row.dyad)
 
-    def _found(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
+    def _with_empty_pairs(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
         """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""
-        found = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
-        self._tell(found)
-        return found
+        whole = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
+        self._tell(whole)
+        return whole
 
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
@@ -414,16 +417,26 @@ class Study(StudyFile):
         return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
 
     @cached_property
-    def _told(self) -> set[str]:
+    def _logged(self) -> set[str]:
         """What has been logged of this study."""
         return set()
 
     def _tell(self, made: Planned) -> None:
         """Log what is lost, each thing once."""
         for line in lost_lines(made.losses):
-            if line not in self._told:
+            if line not in self._logged:
                 LOG.warning(line)
-                self._told.add(line)
+                self._logged.add(line)
+
+
+def _null_words(null: object) -> dict[str, Any]:
+    """Words of a null, as `request_of` takes them."""
+    if not isinstance(null, Mapping):
+        raise PlanError(f"null={null!r} must be a mapping of words of Study.null, such as {{'kind': 'repair'}}")
+    known = [word for word in signature(request_of).parameters if word not in ("spec", "signal", "pairs", "epochs")]
+    for word in null:
+        require_known("null", word, known)
+    return dict(null)
 
 
 def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes) -> str:

@@ -22,7 +22,8 @@ from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from ..results.lost import lost_lines
 from .engines import EnginePlan
-from .losses import LOG, losses_of_recording
+from .losses import LOG
+from .lost_epochs import losses_of_recording
 from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ import pytest
 
 import ibsync
 from ibsync.commands.cli import main
+from ibsync.recordings.study_file import write_study
 from ibsync.simulation.simulate import simulate
+from ibsync.study.study import Study
 
 PLAN = """
 study = "study.h5"
@@ -334,7 +337,82 @@ def test_check_needs_no_plan(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ('pairs = "same"', 'pairs = [["S1_D1", "X"]]', "no channel 'X'"),
+        ('epochs = ["talk"]', 'epochs = ["tlk"]', "did you mean 'talk'"),
+        ('epochs = ["talk"]', "epochs = { talk = [10, 2400] }", "110 of 2390 s"),
+        ('epochs = ["talk"]', "epochs = { talk = [20, 100], rest = [0, 5] }", "'rest', band 'task' has no value"),
+        ("n = 23", 'kind = "block"\nblock = 90', "fewer than two blocks"),
+        ("n = 23", 'kind = "trial"', "single trial"),
+        ("n = 23", 'within = "group"', ""),
+        ("n = 23", "n = 23\nstop_at = 3", "stop_at is for surrogates"),
+        ("n = 23", 'measure = "a_leads"\nroles = "interchangeable"', "a_leads"),
+        ('output = "out.h5"', 'output = "missing/out.h5"', "missing"),
+        ('study = "study.h5"', 'study = "other.h5"', "other.h5"),
+    ],
+)
+def test_check_refuses_what_run_refuses(folder, capsys, old, new, part):
+    replace_in_plan(folder, old, new)
+    checked = main(["check", "study.h5", "--plan", "plan.toml"])
+    told = capsys.readouterr().err
+    assert main(["run", "plan.toml"]) == checked == (1 if part else 0)
+    if part:
+        assert_one_line(told, part)
+        assert told.count("study.h5") == 1
+        assert_one_line(capsys.readouterr().err, part)
+
+
+def test_the_plan_of_the_readme_works_on_recordings_of_its_length(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    plan = text.split("```toml\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    simulate("study.h5", n_dyads=6, n_channels=1, duration=300.0, sfreq=2.0)
+    Path("plan.toml").write_text(plan, encoding="utf-8")
+    assert main(["check", "study.h5", "--plan", "plan.toml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lost"] == []
+    Path("plan.toml").write_text(plan.replace("rest = [0, 90]", "rest = [0, 60]"), encoding="utf-8")
+    assert main(["run", "plan.toml"]) == 1
+    assert_one_line(
+        capsys.readouterr().err, "plan.toml: epoch 'rest', band 'task' has no value", "let it last until 70 s"
+    )
+
+
 # run, report
+
+
+def test_what_is_lost_is_in_the_json_of_check_and_run(folder, capsys):
+    whole = Study.open("study.h5")
+    length = {r.id: 320 if r.participant.startswith("p05") else 480 for r in whole.recordings}
+    cut = [
+        (replace(r, n_samples=length[r.id]), {c: whole.signals(r, c)[:, : length[r.id]] for c in r.signal_names})
+        for r in whole.recordings
+    ]
+    by_id = {r.id: r for r, _ in cut}
+    rows = [
+        replace(row, recording_a=by_id[row.recording_a.id], recording_b=by_id[row.recording_b.id])
+        for row in whole.dyads
+    ]
+    write_study("study.h5", cut, {}, rows)
+    replace_in_plan(folder, 'epochs = ["talk"]', "epochs = { talk = [10, 110] }")
+    for command in (["check", "study.h5", "--plan", "plan.toml"], ["run", "plan.toml"]):
+        assert main([*command, "--json"]) == 0
+        content = json.loads(capsys.readouterr().out)
+        lost = (content if isinstance(content, dict) else content[0])["lost"]
+        assert {(loss["dyad"], loss["what"]) for loss in lost} >= {(f"d0{k}", "cut") for k in range(1, 5)}
+        assert any(loss["reason"] == "70 of 100 s, because d05 (p05a, p05b) has 80 s" for loss in lost)
+    assert main(["run", "plan.toml"]) == 0
+    for text in (capsys.readouterr().out, (folder / "out.html").read_text(encoding="utf-8")):
+        assert "70 of 100 s, because d05 (p05a, p05b) has 80 s" in text
+
+
+def test_a_run_that_tests_nothing_fails_and_says_why(folder, monkeypatch, capsys):
+    gone = Study.signals
+    monkeypatch.setattr(Study, "signals", lambda *words: np.full_like(gone(*words), np.nan))
+    assert main(["run", "plan.toml"]) == 1
+    assert_one_line(capsys.readouterr().err, "plan.toml: hbo: nothing could be tested", "samples are missing")
+    assert names(folder) == ["plan.toml", "study.h5"]
 
 
 def test_run_does_the_whole_job(folder, capsys):

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal as refusal
 
 from ibsync.coupling.engine import Engine
-from ibsync.coupling.plan import GROUPS_PER_OCTAVE, full_resolution_weights, make_plan
+from ibsync.coupling.plan import GROUPS_PER_OCTAVE, full_resolution_weights, make_plan, trusted_shares
 from ibsync.coupling.spec import WTC, Band
 from ibsync.coupling.transform.scales import PERIOD_PER_SCALE
 
@@ -51,6 +51,39 @@ def test_the_weights_of_a_mean_add_up_to_the_samples_that_enter(coi):
     for segment in plan.segments:
         rows = slice(segment.first_row, segment.first_row + segment.n_rows)
         assert_allclose(segment.weights.sum(axis=1), full[:, rows], atol=1e-6)
+
+
+BEYOND = {"late": (30, 100), "early": (-20, 40), "parts": [(10, 20), (50, 70), (90, 95)]}
+
+
+@pytest.mark.parametrize("coi", ["recording", "epoch", "none"])
+def test_the_share_of_cells_is_of_the_epoch_as_it_was_asked_for(coi):
+    plan = make_plan(N, SFREQ, WTC(BANDS, coi=coi), BEYOND)
+    inside = cells_that_enter(plan, coi).sum(axis=2).reshape(2, 3, -1)
+    freq = SFREQ / (PERIOD_PER_SCALE * plan.scale)
+    asked_s = (70, 60, 35)
+    expected = [
+        [
+            inside[b, e].sum() / (band.contains(freq).sum() * asked_s[e] * SFREQ)
+            for b, band in enumerate(plan.bands.values())
+        ]
+        for e in range(3)
+    ]
+    assert_allclose(trusted_shares(N, SFREQ, WTC(BANDS, coi=coi), BEYOND), expected, rtol=1e-12)
+    engine = Engine(N, SFREQ, WTC(BANDS, coi=coi, min_valid=0), epochs=BEYOND)
+    x = engine.features(np.random.default_rng(0).standard_normal((1, N)))
+    assert_allclose(engine.coherence(x, x).valid_fraction[0, 0].T, expected, rtol=1e-6)
+
+
+def test_a_band_that_only_some_epochs_hold_is_missing_in_the_others():
+    epochs = {"short": (0, 5), "long": (0, 60)}
+    engine = Engine(N, SFREQ, WTC(BANDS, min_valid=0), epochs=epochs)
+    x = engine.features(np.random.default_rng(0).standard_normal((1, N)))
+    found = engine.coherence(x, x)
+    assert_array_equal(np.isfinite(found.coherence[0, 0]), [[False, True], [True, True]])
+    refusal(lambda: Engine(N, SFREQ, WTC(BANDS), epochs={"short": (0, 5)}), "'short'", "'slow'")
+    refusal(lambda: Engine(N, SFREQ, WTC(BANDS), epochs={"e": (60, 90), "long": (0, 60)}), "'e'", "no sample", "60 s")
+    refusal(lambda: Engine(N, SFREQ, WTC(BANDS), epochs=["talk"]), "mapping")
 
 
 @pytest.mark.parametrize("coi", ["recording", "epoch", "none"])

@@ -29,7 +29,7 @@ ONE_PLACE = {
     "cluster_masses": {"inference/clusters.py"},
     "tfce": {"inference/clusters.py"},
     "permutations_of_rank": {"nulls/draws.py", "nulls/relabelling.py", "nulls/repairing.py"},
-    "check_tail": {"nulls/tails.py", "inference/settings.py", "study/study.py"},
+    "check_tail": {"nulls/tails.py", "inference/settings.py", "study/planned.py"},
     "check_corrections": {"inference/p_values.py", "inference/settings.py", "inference/surrogate_test.py"},
     "check_draws": {"nulls/draws.py", "inference/settings.py"},
 }

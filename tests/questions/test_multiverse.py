@@ -374,6 +374,25 @@ def test_the_function_keeps_its_name():
     assert ibs.Multiverse is Multiverse
 
 
+def test_specifications_without_a_value_are_named_with_the_reason(study):
+    words = {"signal": "hbo", "pairs": "same", "seed": 3}
+    epochs = {"talk": (10, 110), "start": (0, 6)}
+    many = ibs.multiverse(study, bands={"task": (0.1, 0.3), "low": (0.025, 0.04)}, epochs=epochs, **words)
+    one = ibs.multiverse(study, bands={"task": (0.1, 0.3)}, epochs={"talk": (10, 110)}, **words)
+    assert many.summary["repair"]["n_specifications"] == one.summary["repair"]["n_specifications"] == 1
+    tested = many.table[np.isfinite(many.table["p"])]
+    assert (tested[["band", "epoch"]].to_numpy() == [["task", "talk"]]).all()
+    assert tested["p"].to_numpy() == one.table["p"].to_numpy()
+    lost = many.attrs["lost"]
+    assert len(lost) == 3
+    for band, epoch in (("task", "start"), ("low", "start"), ("low", "talk")):
+        (line,) = (line for line in lost if f"band {band}, epoch {epoch}" in line)
+        assert "free of edge effects" in line
+        assert line in str(many)
+    with pytest.raises(PlanError, match="no specification has a value"):
+        ibs.multiverse(study, bands={"low": (0.02, 0.1)}, epochs={"start": (0, 6)}, **words)
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 

@@ -271,6 +271,25 @@ def test_a_feature_without_spread_or_without_enough_dyads_is_no_finding():
     assert np.isnan(got["p"].values.ravel()[1])
 
 
+@pytest.mark.parametrize(
+    ("sessions", "days", "offered"),
+    [
+        (["post", "pre"], None, "time={'pre': 0, 'post': 1}"),
+        (["Post", "Mid", "Baseline"], None, "time={'Baseline': 0, 'Mid': 1, 'Post': 2}"),
+        (["follow-up", "post", "pre"], None, "time={'pre': 0, 'post': 1, 'follow-up': 2}"),
+        (["a", "b"], [20.0, 3.0], "time={'b': 0, 'a': 1}"),
+        (["a", "b"], [3.0, 3.0], "time={'a': ..., 'b': ...}"),
+        (["summer", "autumn"], None, "time={'summer': ..., 'autumn': ...}"),
+        (["pre", "baseline"], None, "time={'pre': ..., 'baseline': ...}"),
+    ],
+)
+def test_an_order_of_sessions_is_offered_only_where_it_is_known(sessions, days, offered):
+    real = study(noise(4, len(sessions)), sessions=sessions)
+    if days:
+        real = real.assign_coords(day=("dyad", np.repeat(days, 4)))
+    plan_refusal(lambda: plasticity(real), offered)
+
+
 # --- partners ---------------------------------------------------------------------------------------------------------
 
 

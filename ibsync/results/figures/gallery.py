@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...recordings.names import natural_order
 from ..findings import Criterion, is_tested
 from ..layout import tested_values
 from ..wording import statistic_in_words, value_in_words
@@ -191,9 +191,8 @@ def session_slopes(
 
 
 def session_labels(ds: xr.Dataset) -> list[str]:
-    """Labels of the sessions in natural order: 2 before 10."""
-    labels = {str(label) for label in ds["session"].values} if "session" in ds.coords else set()
-    return sorted(labels, key=lambda label: [int(t) if t.isdecimal() else t for t in re.split(r"([0-9]+)", label)])
+    """Labels of the sessions by the numbers in them, 2 before 10, or as they appear."""
+    return natural_order(str(label) for label in ds["session"].values) if "session" in ds.coords else []
 
 
 def _by_session(values: xr.DataArray, sessions: list[str]) -> np.ndarray[Any, Any]:
