@@ -111,8 +111,8 @@ class Output:
             raise PlanError(f"{self.path}: lies among the inputs and is not {self.kind.name}; choose another name")
         if not self.overwrite:
             raise InputError(
-                f"{self.path}: exists and is not {self.kind.name}; choose another name, or replace it with --overwrite "
-                "(in Python overwrite=True)"
+                f"{self.path}: exists and is not {self.kind.name}; choose another name, remove the file, or replace "
+                "it with --overwrite (in Python overwrite=True)"
             )
 
     def _is_of_kind(self, target: Path) -> bool:
@@ -137,9 +137,9 @@ def outputs_differ(outputs: Sequence[Output]) -> None:
 
 def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
     """Whether two paths lead to one file: through links, by another spelling, or once it is written."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         return Path(one).samefile(other)
-    return _folded(one) == _folded(other)
+    return not Path(one).exists() and not Path(other).exists() and _folded(one) == _folded(other)
 
 
 def _folded(path: str | os.PathLike[str]) -> str:

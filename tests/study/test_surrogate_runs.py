@@ -439,3 +439,36 @@ def test_a_run_with_autoregressive_noise_says_so_in_one_line(study, tmp_path, mo
     (tmp_path / "plan.toml").write_text(PLAN.replace('"phase"', '"ar1"'), encoding="utf-8")
     assert main(["run", "plan.toml"]) == 0
     assert "Warning: autoregressive noise is no calibrated null" in capsys.readouterr().out
+
+
+# --- parts from several processors ------------------------------------------------------------------------------------
+
+
+def shifted(part, by):
+    """A part whose observed values another processor has rounded otherwise."""
+    for tally in [*part.by_row, part.together]:
+        tally.standard.statistic = tally.standard.statistic + by
+    return part
+
+
+def test_parts_whose_observed_values_differ_by_rounding_are_merged(study, null):
+    first, other = (study.null(SPEC, kind="phase", n=N_DRAWS, seed=9, draws=d) for d in ((1, 21), (21, N_DRAWS + 1)))
+    observed = first.observed
+    first.attrs, other.attrs = {**first.attrs, "blas": "one"}, {**other.attrs, "blas": "other"}
+    merged = ibs.merge_nulls([first, shifted(other, 5e-7)])
+    assert merged.attrs["blas"] == "one; other"
+    assert_array_equal(merged.observed, observed)
+    same_counts(merged, null)
+
+
+def test_parts_that_differ_by_more_or_come_from_another_version_are_refused(study):
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9}
+    first = study.null(SPEC, draws=(1, 21), **words)
+    other = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    refusal(PlanError, lambda: ibs.merge_nulls([first, shifted(other, 2e-6)]), "different observed values")
+    missing = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    missing.by_row[0].standard.statistic[0] = np.nan
+    refusal(PlanError, lambda: ibs.merge_nulls([first, missing]), "different observed values")
+    old = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    old.attrs = {**old.attrs, "ibsync_version": "0.0.1"}
+    refusal(PlanError, lambda: ibs.merge_nulls([first, old]), "ibsync_version", "0.0.1")
