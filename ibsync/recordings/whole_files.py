@@ -107,13 +107,13 @@ class Output:
             raise PlanError(f"{self.path}: would replace an input of this run; give the output another name")
         if not target.stat().st_size or self._is_of_kind(target):
             return
-        if any(source.is_dir() and target.is_relative_to(source.resolve()) for source in self.inputs):
-            raise PlanError(f"{self.path}: lies among the inputs and is not {self.kind.name}; choose another name")
         if not self.overwrite:
             raise InputError(
                 f"{self.path}: exists and is not {self.kind.name}; choose another name, remove the file, or replace "
                 "it with --overwrite (in Python overwrite=True)"
             )
+        if any(source.is_dir() and target.is_relative_to(source.resolve()) for source in self.inputs):
+            raise PlanError(f"{self.path}: lies among the inputs and is not {self.kind.name}; choose another name")
 
     def _is_of_kind(self, target: Path) -> bool:
         with suppress(OSError):
@@ -315,7 +315,8 @@ def _temporary(target: Path) -> Iterator[FileIO]:
         yield stream
     finally:
         stream.close()
-        Path(stream.name).unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be removed is swept later; a file that has its name is no failure
+            Path(stream.name).unlink()
 
 
 def _temporary_name(target: Path) -> Path:

@@ -19,7 +19,8 @@ from ibsync.commands import run as running
 from ibsync.commands.cli import main
 from ibsync.commands.run import run_plan, state_file
 from ibsync.errors import InputError
-from ibsync.recordings.output_kinds import NULL, PAGE, PICTURE, RESULT, STUDY, csv_bytes, json_kind, table_kind
+from ibsync.recordings.output_kinds import NULL, PAGE, PICTURE, RESULT, STUDY, json_kind, table_kind
+from ibsync.recordings.tables import csv_text
 from ibsync.recordings.whole_files import Output
 from ibsync.results.figures.drawing import bytes_of
 from ibsync.results.result import save_dataset
@@ -442,7 +443,7 @@ def test_csv_of_other_columns_is_another_kind(folder):
 
     table = pd.DataFrame({"dyad": ["a"], "p": [0.5]})
     output = Output(folder / "t.csv", table_kind(["dyad", "p"]))
-    output.write(csv_bytes(table))
-    output.write(csv_bytes(table))
+    output.write(csv_text(table).encode())
+    output.write(csv_text(table).encode())
     with pytest.raises(InputError, match="same columns"):
         Output(folder / "t.csv", table_kind(["p", "dyad"])).check()

@@ -139,6 +139,18 @@ def test_a_set_that_cannot_be_written_is_kept(folders, monkeypatch, step, code, 
     assert files_in(folders) == sorted(path.relative_to(folders).as_posix() for path in [*paths, *kept])
 
 
+def test_a_file_that_has_its_name_is_written_whatever_else_fails(folders, monkeypatch):
+    def failing(path, **_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    output = note(folders / "out" / "a.txt")
+    with monkeypatch.context() as patched:
+        patched.setattr(whole_files, "_check_folder_takes_files", lambda *_, **__: None)
+        patched.setattr(whole_files.Path, "unlink", failing)
+        write_together([(output, NEW)])
+    assert output.path.read_bytes() == NEW
+
+
 def test_where_a_result_is_kept(folders):
     output = note(folders / "out" / "a.txt")
     (folders / "out").rmdir()
