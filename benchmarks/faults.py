@@ -56,8 +56,16 @@ MULTIVERSE = (
 )
 MINE = {"notes.txt": b"mine", "r.null.h5": b"mine too", ".r.h5.backup": b"mine as well", "thesis.tmp": b"years of work"}
 # States are written at every step, so that kills meet them; a run of minutes has the same steps further apart.
-PROGRAM = "import sys; from ibsync.study import surrogate_runs as s; s._CHECKPOINT_SECONDS = 0.05\n"
-PROGRAM += "from ibsync.__main__ import main; sys.exit(main())"
+PROGRAM = """
+import sys
+try:
+    from ibsync.study import surrogate_runs
+    surrogate_runs._CHECKPOINT_SECONDS = 0.05
+    from ibsync.__main__ import main
+except KeyboardInterrupt:
+    sys.exit(1)
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,9 @@ class Trial:
         problems += self.spoiled()
         if name != "SIGKILL":
             problems += [f"left {path.name}" for path in self.folder.rglob("*.tmp") if path.name not in MINE]
-            if struck and (len(err.splitlines()) > 1 or "Traceback" in err):
+            if (
+                struck and (len(err.splitlines()) > 1 or "Traceback" in err) and "ibsync" in err
+            ):  # not Python's own start
                 problems.append(f"said {err[-300:]!r}")
         if not struck and self.verb.name == "run --resume":
             problems += [f"{file} is not the result of a run left alone" for file in self.others()]
