@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_in_any_encoding()
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # HDF5, which is loaded later, never loads a library that a file names
     n_written = len(written_files)
+    arguments = _parser().parse_args(argv)
     with _interruptible() as signals:
-        arguments = _parser().parse_args(argv)
         try:
             code: int = arguments.command(arguments)
             sys.stdout.flush()

@@ -308,7 +308,7 @@ def _blas() -> str:
 
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     words = (f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}".strip() for pool in pools)
-    return ", ".join(dict.fromkeys(words)) or "unknown"
+    return ", ".join(sorted(set(words))) or "unknown"
 
 
 def _version(package: str) -> str:

@@ -476,3 +476,13 @@ def test_files_of_another_version_are_refused_by_name(result, tmp_path):
     with pytest.raises(InputError, match=r"old\.h5: was written by another version .* compute it again") as error:
         load(path)
     assert is_one_line(error)
+
+
+def test_linear_algebra_is_named_alike_in_whatever_order_it_was_loaded(monkeypatch):
+    pools = [
+        {"user_api": "blas", "internal_api": "openblas", "version": version, "architecture": "Haswell"}
+        for version in ("0.3.31", "0.3.30")
+    ]
+    for order in (pools, pools[::-1]):
+        monkeypatch.setattr("threadpoolctl.threadpool_info", lambda order=order: [*order, {"user_api": "openmp"}])
+        assert provenance()["blas"] == "openblas 0.3.30 Haswell, openblas 0.3.31 Haswell"
