@@ -108,7 +108,7 @@ class Row:
     @property
     def survived(self) -> int:
         """Faults after which all was well."""
-        return self.struck - len(self.problems)
+        return max(0, self.struck - len(self.problems))
 
 
 # --- what is in a file ------------------------------------------------------------------------------------------------
