@@ -31,7 +31,7 @@ ORDER = (
 # The ground floor: it knows signals, and nothing of files, draws, tests or labels.
 COUPLING_KNOWS = {"errors"}
 CUDA = "coupling/backends/cuda/"
-H5PY_OWNERS = {"hdf5", "contents", "snirf", "study_file_writing", "study_file_reading"}
+H5PY_OWNERS = {"hdf5", "hdf5_writing", "contents", "snirf", "study_file_writing", "study_file_reading"}
 HEAVY = (
     "scipy.stats",
     "statsmodels",

@@ -73,4 +73,4 @@ def test_the_wheel_holds_nothing_beside_the_package(wheel):
 
 def test_the_command_is_declared(wheel):
     (entry_points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    assert "ibsync = ibsync.commands.cli:main" in wheel.read(entry_points).decode()
+    assert "ibsync = ibsync.__main__:main" in wheel.read(entry_points).decode()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError, PlanError
-from ..recordings.whole_files import check_writable
+from ..recordings.output_kinds import MARK, json_kind
+from ..recordings.whole_files import Output
 from .machine import forget_peak_rss, gpu_facts, machine_facts, peak_rss_bytes, pool_bytes, timed
 from .workloads import PERIODS_S, VOICES, WORKLOADS, Workload, write_workload
 
@@ -98,7 +99,7 @@ class Speed:
     def describe(self) -> dict[str, Any]:
         """For a script, as a dictionary that JSON can carry."""
         rates = {stage.name: stage.maps_per_s for stage in (*self.verbs, *self.stages) if stage.n_maps is not None}
-        return {**asdict(self), "wall_s": self.wall_s, "maps_per_s": rates}
+        return {MARK: "bench", **asdict(self), "wall_s": self.wall_s, "maps_per_s": rates}
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), "", *self._table(), "", *self._foot()])
@@ -145,6 +146,7 @@ def run_bench(
     share: float = 1.0,
     accuracy: str = "exact",
     output: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Speed:
     """Simulate a study of a named size in a temporary folder, run it, and say what it took.
 
@@ -157,6 +159,8 @@ def run_bench(
     accuracy : {"exact", "fast"}
     output : str or Path, optional
         JSON file to write.
+    overwrite : bool
+        Replace a file that is not of this kind.
 
     Returns
     -------
@@ -175,7 +179,9 @@ def run_bench(
     if workload not in WORKLOADS:
         raise PlanError(f"workload {workload!r} is not known; there are {', '.join(WORKLOADS)}")
     size = WORKLOADS[workload].part(share)
-    target = None if output is None else check_writable(output)
+    target = None if output is None else Output(Path(output), json_kind("bench"), overwrite=overwrite)
+    if target is not None:
+        target.check()
     engine = _engine(size, accuracy, backend)
     with tempfile.TemporaryDirectory(prefix="ibsync-bench-") as name:
         folder = Path(name)
@@ -183,7 +189,7 @@ def run_bench(
         write_workload(size, folder / "study.h5")
         speed = _measured(workload, size, share, engine, folder)
     if target is not None:
-        target.write_text(json.dumps(speed.describe(), indent=1) + "\n", encoding="utf-8")
+        target.write((json.dumps(speed.describe(), indent=1) + "\n").encode())
     return speed
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PlanError
-from ..recordings.whole_files import write_whole
+from ..recordings.output_kinds import PAGE, PICTURE, json_kind
+from ..recordings.whole_files import Output, write_together
 from ..results.calibration_result import Calibration
+from ..results.figures.drawing import FORMATS as PICTURES
 from ..simulation.calibrate import calibrate
 from ..study.study import Study
 from .plan_file import RunPlan, checked_output, read_plan, with_signal
 
-FORMATS = (".png", ".svg", ".pdf", ".html", ".json")
+KINDS = {**dict.fromkeys(PICTURES, PICTURE), ".html": PAGE, ".json": json_kind(Calibration.json_name)}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def calibrate_plan(
     output: str | Path | None = None,
     accept_changes: bool = False,
     backend: str = "auto",
+    overwrite: bool = False,
     progress: bool = False,
 ) -> list[Calibrated]:
     """
@@ -52,10 +55,12 @@ def calibrate_plan(
     n_sims : int
         Simulations without interaction.
     output : str or Path, optional
-        File to write, in the format of its ending, one of `FORMATS`; with several signal_names one file each.
+        File to write, in the format of its ending, one of `KINDS`; with several signal_names one file each.
     accept_changes : bool
         Take a study that was changed after ibsync wrote it.
     backend : {"auto", "numpy", "cuda"}
+    overwrite : bool
+        Replace files that are not of the kind that is written; never the plan or a study.
     progress : bool
 
     Returns
@@ -75,7 +80,7 @@ def calibrate_plan(
         raise PlanError(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
-    files = _files(plan.synchrony.signals, (study_path, plan_path), output)
+    outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)
     study = Study.open(study_path, accept_changes=accept_changes)
     found = [
         calibrate(
@@ -83,11 +88,9 @@ def calibrate_plan(
         )
         for signal in plan.synchrony.signals
     ]
-    contents = [b"" if file is None else _content(one, file) for one, file in zip(found, files, strict=True)]
-    for content, file in zip(contents, files, strict=True):
-        if file is not None:
-            write_whole(file, content)
-    return [Calibrated(one, file) for one, file in zip(found, files, strict=True)]
+    write_together([(output, _content(one, output.path)) for one, output in zip(found, outputs, strict=False)])
+    files = dict(zip(plan.synchrony.signals, (output.path for output in outputs), strict=False))
+    return [Calibrated(one, files.get(one.signal)) for one in found]
 
 
 def _words(plan: RunPlan) -> dict[str, Any]:
@@ -96,11 +99,13 @@ def _words(plan: RunPlan) -> dict[str, Any]:
     return {**plan.synchrony.words(), **kept, "alpha": plan.test.alpha}
 
 
-def _files(signals: Sequence[str], inputs: Sequence[str | Path], output: str | Path | None) -> Sequence[Path | None]:
-    """File of each signal, known to be writable and no input."""
-    if output is None:
-        return [None] * len(signals)
-    return [checked_output(with_signal(Path(output), signal, signals), inputs, FORMATS) for signal in signals]
+def _outputs(
+    plan: RunPlan, inputs: Sequence[str | Path], output: str | Path | None, overwrite: bool
+) -> Sequence[Output]:
+    """The file of each signal, known to be writable; none where no output is asked for."""
+    signals = plan.synchrony.signals
+    files = [] if output is None else [with_signal(Path(output), signal, signals) for signal in signals]
+    return [checked_output(file, KINDS, inputs, overwrite) for file in files]
 
 
 def _content(found: Calibration, file: Path) -> bytes:

@@ -8,12 +8,17 @@ import io
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import IbsyncError
 from ..recordings.formats.table import FORMAT_NAMES
+from ..recordings.whole_files import written_files
 
 DONE, FAILED = 0, 1
 _SUBSTITUTES = {"≤": "<=", "≥": ">=", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "±": "+/-", "²": "2", "µ": "u"}
@@ -32,25 +37,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done, 1 failed with one line on standard error. Wrong usage raises SystemExit(2), as argparse does.
+        0 done, 1 failed with one line on standard error, also after Ctrl-C; 143 after SIGTERM, as shells expect. Wrong
+        usage raises SystemExit(2), as argparse does.
     """
     _print_in_any_encoding()
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # HDF5, which is loaded later, never loads a library that a file names
+    n_written = len(written_files)
     arguments = _parser().parse_args(argv)
-    try:
-        code: int = arguments.command(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of a pipe has gone; without this the interpreter complains once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return _fail("interrupted; no result was written")
-    except Exception as error:
-        if arguments.debug:
-            raise
-        return _fail(_one_line(error))
+    with _interruptible() as signals:
+        try:
+            code: int = arguments.command(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader of a pipe has gone; without this the interpreter complains once more when it closes the stream.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except KeyboardInterrupt:
+            return _interrupted(signals, n_written)
+        except Exception as error:
+            if signals:  # an import that is interrupted may end in any error
+                return _interrupted(signals, n_written)
+            if arguments.debug:
+                raise
+            return _fail(_one_line(error))
     return code
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Let SIGTERM end a command as Ctrl-C does; gives the signals that came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    heeded = []
+    if threading.current_thread() is threading.main_thread():
+        ignored = (signal.SIG_IGN, None)  # by whoever started this process, such as nohup
+        heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) not in ignored]
+    before = {number: signal.signal(number, interrupt) for number in heeded}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(signals: Sequence[int], n_written: int) -> int:
+    """Say what an interrupted command has written."""
+    files = ", ".join(dict.fromkeys(str(path) for path in written_files[n_written:] if path.exists()))
+    code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}")
+    return 128 + signal.SIGTERM if signal.SIGTERM in signals else code
 
 
 def _print_in_any_encoding() -> None:
@@ -140,7 +178,7 @@ def _add(
 def _add_demo(commands: _Commands) -> None:
     parser = _add(commands, "demo", _demo, "Simulate a small study, analyse it, and write a report")
     parser.add_argument("-o", "--output", default="ibsync-demo", metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--force", action="store_true", help="replace files that are not an earlier demo")
+    _add_overwrite(parser)
     _add_device(parser)
 
 
@@ -158,6 +196,7 @@ def _add_pack(commands: _Commands) -> None:
         "--on-gap", choices=("error", "interpolate", "nan"), default="error", help="default: %(default)s"
     )
     parser.add_argument("--allow-dod", action="store_true", help="take optical density where there is no haemoglobin")
+    _add_overwrite(parser)
     _add_progress(parser)
     _add_json(parser)
 
@@ -184,6 +223,7 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
     help_text = "keep the state of a long surrogate null beside the output, and go on from it"
     parser.add_argument("--resume", action="store_true", help=help_text)
+    _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
 
@@ -193,6 +233,7 @@ def _add_multiverse(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.csv", help="table, .csv or .json, instead of the plan's")
     parser.add_argument("--picture", metavar="OUT.png", help="specification curve, .png, .svg or .pdf")
+    _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
 
@@ -202,6 +243,7 @@ def _add_report(commands: _Commands) -> None:
     parser.add_argument("results", nargs="+", metavar="OUT.h5")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
     _add_accept_changes(parser)
+    _add_overwrite(parser)
 
 
 def _add_calibrate(commands: _Commands) -> None:
@@ -212,6 +254,7 @@ def _add_calibrate(commands: _Commands) -> None:
     parser.add_argument("--n-sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
     _add_accept_changes(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
+    _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
 
@@ -222,6 +265,7 @@ def _add_power(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("--n-sims", type=int, metavar="N", help="studies for each number, instead of the plan's")
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
+    _add_overwrite(parser)
     _add_progress(parser)
     _add_json(parser)
 
@@ -242,6 +286,7 @@ def _add_bench(commands: _Commands) -> None:
     parser.add_argument("--accuracy", choices=("exact", "fast"), default="exact", help="default: %(default)s")
     parser.add_argument("--backend", type=_backend, default="auto", help=_BACKENDS)
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON too")
+    _add_overwrite(parser)
 
 
 def _add_doctor(commands: _Commands) -> None:
@@ -267,6 +312,11 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _add_accept_changes(parser: argparse.ArgumentParser) -> None:
     help_text = "take a study or result that was changed after ibsync wrote it"
     parser.add_argument("--accept-changes", action="store_true", help=help_text)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    help_text = "replace a file of another kind too, never an input; without, only one of the kind that is written"
+    parser.add_argument("--overwrite", action="store_true", help=help_text)
 
 
 def _add_progress(parser: argparse.ArgumentParser) -> None:
@@ -299,7 +349,7 @@ def _page(*parts: object, files: Iterable[object] = ()) -> str:
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    print(run_demo(arguments.output, **_words(arguments, "force", "backend", "progress")))
+    print(run_demo(arguments.output, **_words(arguments, "overwrite", "backend", "progress")))
     return DONE
 
 
@@ -307,7 +357,18 @@ def _pack(arguments: argparse.Namespace) -> int:
     from ..recordings.pack import pack
 
     sources = arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources
-    names = "dyads", "participants", "outcomes", "signal", "crop", "resample", "on_gap", "allow_dod", "progress"
+    names = (
+        "dyads",
+        "participants",
+        "outcomes",
+        "signal",
+        "crop",
+        "resample",
+        "on_gap",
+        "allow_dod",
+        "overwrite",
+        "progress",
+    )
     report = pack(sources, arguments.output, **_words(arguments, *names))
     return _say(arguments, _page(report, files=[report.output]), report.describe())
 
@@ -333,33 +394,39 @@ def _check(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from .run import run_plan
 
-    outcomes = run_plan(arguments.plan, **_words(arguments, "output", "report", "backend", "resume", "progress"))
+    outcomes = run_plan(
+        arguments.plan, **_words(arguments, "output", "report", "backend", "resume", "overwrite", "progress")
+    )
     return _say(arguments, "\n\n".join(map(str, outcomes)), [outcome.describe() for outcome in outcomes])
 
 
 def _multiverse(arguments: argparse.Namespace) -> int:
     from .multiverse import run_multiverse
 
-    result, files = run_multiverse(arguments.plan, **_words(arguments, "output", "picture", "backend", "progress"))
+    result, files = run_multiverse(
+        arguments.plan, **_words(arguments, "output", "picture", "backend", "overwrite", "progress")
+    )
     return _say(arguments, _page(result, "", files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..recordings.whole_files import check_writable
-    from ..results.report import report
+    from ..recordings.output_kinds import PAGE
+    from ..recordings.whole_files import Output
+    from ..results.report import page_bytes
     from ..results.result import load
 
-    check_writable(arguments.output)
+    results = tuple(map(Path, arguments.results))
+    output = Output(Path(arguments.output), PAGE, results, arguments.overwrite)
+    output.check()
     words = _words(arguments, "accept_changes")
-    report([load(path, **words) for path in arguments.results], arguments.output)
-    print(_page(files=[arguments.output]))
+    print(_page(files=[output.write(page_bytes([load(path, **words) for path in results]))]))
     return DONE
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    names = "n_sims", "output", "accept_changes", "backend", "progress"
+    names = "n_sims", "output", "accept_changes", "backend", "overwrite", "progress"
     results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
     return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 
@@ -367,7 +434,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> int:
     from .power import run_power_plan
 
-    result, files = run_power_plan(arguments.plan, **_words(arguments, "n_sims", "output", "progress"))
+    result, files = run_power_plan(arguments.plan, **_words(arguments, "n_sims", "output", "overwrite", "progress"))
     return _say(arguments, _page(result, files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 
@@ -386,7 +453,8 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     from .bench import run_bench
 
-    speed = run_bench(arguments.workload, output=arguments.json, **_words(arguments, "backend", "share", "accuracy"))
+    words = _words(arguments, "backend", "share", "accuracy", "overwrite")
+    speed = run_bench(arguments.workload, output=arguments.json, **words)
     print(_page(speed, files=[arguments.json] if arguments.json else []))
     return DONE
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..recordings.whole_files import check_writable
+from ..recordings.whole_files import Kind, Output, check_writable, write_together
 from ..results.findings import Criterion
 from ..simulation.simulate import simulate
 from .run import run_plan
@@ -23,7 +24,7 @@ TALK, REST = "talk", "rest"
 EPOCHS = ((REST, 0.0, 120.0), (TALK, 120.0, 300.0))
 
 STUDY, PLAN, RESULT, REPORT = "study.h5", "plan.toml", "result.h5", "report.html"
-FILES = (STUDY, PLAN, RESULT, REPORT)
+FILES = (PLAN, STUDY, RESULT, REPORT)  # the plan first: it says that the others are a demo's
 MARK = "# Made by `ibsync demo`."
 PLAN_TEXT = f"""{MARK} Run it again with: ibsync run plan.toml
 study = "{STUDY}"
@@ -113,7 +114,7 @@ class DemoOutcome:
 
 
 def run_demo(
-    folder: str | Path = "ibsync-demo", *, force: bool = False, backend: str = "auto", progress: bool = False
+    folder: str | Path = "ibsync-demo", *, overwrite: bool = False, backend: str = "auto", progress: bool = False
 ) -> DemoOutcome:
     """Simulate a small study, run the main job on it, and return what was simulated and what was found.
 
@@ -122,7 +123,7 @@ def run_demo(
     folder : str or Path
         Folder for the study, the plan, the result and the report; made if it is missing. Its files appear together,
         at the end.
-    force : bool
+    overwrite : bool
         Whether to replace files of these names that are not an earlier demo's.
     backend : {"auto", "numpy", "cuda"}
         Where to compute.
@@ -141,15 +142,15 @@ def run_demo(
     """
     started = time.perf_counter()
     folder = Path(folder)
-    _check_folder(folder, force)
-    with tempfile.TemporaryDirectory(prefix=".ibsync-demo-", dir=folder.resolve().parent) as name:
+    outputs = [Output(folder / name, _OF_A_DEMO, overwrite=overwrite) for name in FILES]
+    _check(folder, outputs)
+    with tempfile.TemporaryDirectory(prefix="ibsync-demo-") as name:
         scratch = Path(name)
         coupled = _simulated(scratch / STUDY)
         (scratch / PLAN).write_text(PLAN_TEXT, encoding="utf-8")
         (outcome,) = run_plan(scratch / PLAN, backend=backend, progress=progress)
         folder.mkdir(exist_ok=True)
-        for file in FILES:
-            (scratch / file).replace(folder / file)
+        write_together([(output, (scratch / output.path.name).read_bytes()) for output in outputs])
     dataset = outcome.result.dataset
     n_hits, n_false = _count(dataset, coupled)
     return DemoOutcome(
@@ -164,18 +165,23 @@ def run_demo(
     )
 
 
-def _check_folder(folder: Path, force: bool) -> None:
+def _check(folder: Path, outputs: Sequence[Output]) -> None:
     """Refuse a folder that cannot be used, before the work."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder with -o")
-    check_writable(folder / STUDY if folder.is_dir() else folder)
-    taken = [name for name in FILES if (folder / name).exists()]
-    if taken and not force and not _is_demo(folder / PLAN):
-        raise InputError(f"{folder / taken[0]}: exists and is not a demo's; choose another folder with -o, or --force")
+    if folder.is_dir():
+        for output in outputs:
+            output.check()
+    else:
+        check_writable(folder)
 
 
-def _is_demo(plan: Path) -> bool:
-    return plan.is_file() and plan.read_text(encoding="utf-8", errors="replace").startswith(MARK)
+def _is_demo(path: Path) -> bool:
+    """Whether a file lies beside the plan of a demo."""
+    return path.with_name(PLAN).read_text(encoding="utf-8", errors="replace").startswith(MARK)
+
+
+_OF_A_DEMO = Kind("a demo's", _is_demo)
 
 
 def _simulated(path: Path) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def _result_files() -> str:
 
 
 def _table_cache() -> str | Finding:
-    from ..coupling.transform.feature_cache import cache_dir
+    from ..coupling.transform.feature_cache import cache_dir, cache_limit, cached_files
 
     folder = cache_dir()
     try:
@@ -147,7 +147,9 @@ def _table_cache() -> str | Finding:
     except OSError as error:
         fix = "tables are built anew in every run; set IBSYNC_CACHE_DIR to a folder that can be written"
         return Finding("table cache", "absent", f"{folder} cannot be written ({error.strerror}); {fix}")
-    return f"{folder} can be written"
+    sizes = [size for _, size, _ in cached_files()]
+    room = f"{sum(sizes) / 1e9:.2f} GB of at most {cache_limit() / 1e9:g} GB (IBSYNC_CACHE_GB)"
+    return f"{folder} can be written; {len(sizes)} files, {room}"
 
 
 def _numpy_backend() -> str:

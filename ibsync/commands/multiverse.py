@@ -6,14 +6,15 @@ from pathlib import Path
 
 from ..errors import PlanError
 from ..questions.multiverse import multiverse
-from ..recordings.whole_files import write_whole
+from ..recordings.output_kinds import PICTURE, json_kind, table_kind
+from ..recordings.whole_files import outputs_differ, write_together
 from ..results.figures.drawing import FORMATS as PICTURES
-from ..results.multiverse_result import Multiverse
+from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..study.study import Study
 from .plan_file import MultiversePlan, checked_output
 from .plan_reader import read
 
-TABLES = (".csv", ".json")
+TABLES = {".csv": table_kind([*CHOICES, *NUMBERS]), ".json": json_kind(Multiverse.json_name)}
 
 
 def run_multiverse(
@@ -22,6 +23,7 @@ def run_multiverse(
     output: str | Path | None = None,
     picture: str | Path | None = None,
     backend: str = "auto",
+    overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[Multiverse, tuple[Path, ...]]:
     """Run a plan file; nothing is written before everything has been computed and drawn.
@@ -33,6 +35,8 @@ def run_multiverse(
     output, picture : str or Path, optional
         Files to write instead of the plan's.
     backend : {"auto", "numpy", "cuda"}
+    overwrite : bool
+        Replace files that are not of the kind that is written; never the plan or the study.
     progress : bool
         Whether to show progress on standard error.
 
@@ -48,21 +52,24 @@ def run_multiverse(
         Before any work: if the plan, the study or the files to write will not do.
     """
     plan = read(path, MultiversePlan)
-    table = checked_output(Path(output or plan.output), (path, plan.study), TABLES)
+    inputs = (path, plan.study)
+    outputs = [checked_output(Path(output or plan.output), TABLES, inputs, overwrite)]
     curve = picture or plan.picture
     if curve is not None:
-        curve = checked_output(Path(curve), (path, plan.study, table), PICTURES)
+        outputs.append(checked_output(Path(curve), dict.fromkeys(PICTURES, PICTURE), inputs, overwrite))
+    outputs_differ(outputs)
     study = Study.open(plan.study, accept_changes=plan.accept_changes)
     try:
         result = multiverse(study, **plan.multiverse.words(), backend=backend, progress=progress)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
-    drawn = None if curve is None else _drawn(result, curve.suffix)
-    result.save(table)
-    if curve is None or drawn is None:
-        return result, (table,)
-    write_whole(curve, drawn)
-    return result, (table, curve)
+    payloads = [_content(result, output.path.suffix) for output in outputs]
+    write_together(list(zip(outputs, payloads, strict=True)))
+    return result, tuple(output.path for output in outputs)
+
+
+def _content(result: Multiverse, suffix: str) -> bytes:
+    return result.to_bytes(suffix) if suffix in TABLES else _drawn(result, suffix)
 
 
 def _drawn(result: Multiverse, suffix: str) -> bytes:

@@ -17,8 +17,11 @@ from ..errors import PlanError
 from ..inference.p_values import CORRECTIONS, SINGLE_FEATURE
 from ..nulls.surrogate_signals import FAMILY_OPTIONS
 from ..nulls.tails import Tail
+from ..questions import mixed_model
 from ..questions.outcome_sample import OutcomeLevel
-from ..recordings.whole_files import check_writable
+from ..questions.predict_outcome import Prediction
+from ..recordings.output_kinds import PAGE, RESULT, json_kind, table_kind
+from ..recordings.whole_files import Kind, Output, same_file
 from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
 from ..study.pair_values import DESIGNS
@@ -258,9 +261,9 @@ class Outcome(Block, frozen=True):
     alpha: Alpha = 0.05
 
     def file_name(self, what: str, level: str | None = None) -> str:
-        """Such as "outcome_symptoms_slope"; letters that a file name may not have are turned into "_"."""
+        """Such as "outcome_symptoms_slope"."""
         level = self.level if level is None else level
-        words = [what, re.sub(r"[^\w.-]", "_", self.name), *[level] * (level != "mean")]
+        words = [what, _in_file_name(self.name), *[level] * (level != "mean")]
         words += [self.outcome_level] * (self.outcome_level != "mean") + [f"ahead{self.ahead}"] * (self.ahead > 0)
         return "_".join(words)
 
@@ -298,27 +301,35 @@ class RunPlan(Block, frozen=True):
         """HTML report of one signal, named likewise."""
         return None if self.report is None else with_signal(self.report, signal, self.synchrony.signals)
 
-    def further_of(self, signal: str) -> list[Path]:
-        """Files of one signal beside its result: those of changes and outcomes, and their reports."""
-        output, report = self.output_of(signal), self.report_of(signal)
-        names = list(self._names())
-        files = [named_beside(output, name, ending or output.suffix) for name, ending in names]
-        return files + [named_beside(report, name, report.suffix) for name, ending in names if report and not ending]
+    def files_of(self, signal: str) -> dict[str, list[tuple[Path, Kind]]]:
+        """All files of one signal, by what they are: its result, its report, and those of changes and outcomes."""
+        output, report, further = self.output_of(signal), self.report_of(signal), self._further()
+        beside = [(named_beside(output, name, ending or output.suffix), kind) for name, ending, kind in further]
+        if report is not None:
+            beside += [(named_beside(report, name, report.suffix), PAGE) for name, _, kind in further if kind is RESULT]
+        pages = [] if report is None else [(report, PAGE)]
+        return {"output": [(output, RESULT)], "report": pages, "a further result": beside}
 
-    def _names(self) -> Sequence[tuple[str, str]]:
-        """Name and ending of each file beside the result, "" for that of a result."""
-        names = [] if self.plasticity is None else [("plasticity", "")]
-        names += [("mixed_model", ".csv")] * (self.plasticity is not None and self.plasticity.mixed_model)
+    def _further(self) -> list[tuple[str, str, Kind]]:
+        """Name, ending and kind of each file beside the result; a result has the ending of the first."""
+        names = [] if self.plasticity is None else [("plasticity", "", RESULT)]
+        if self.plasticity is not None and self.plasticity.mixed_model:
+            names.append(("mixed_model", ".csv", table_kind(mixed_model.COLUMNS)))
         for asked in self.outcomes:
             levels = ("between", "within") if asked.level == "parts" else (asked.level,)
-            names += [(asked.file_name("outcome", level), "") for level in levels]
-            names += [(asked.file_name("prediction"), ".json")] * asked.predict
+            names += [(asked.file_name("outcome", level), "", RESULT) for level in levels]
+            names += [(asked.file_name("prediction"), ".json", json_kind(Prediction.json_name))] * asked.predict
         return names
 
 
 def with_signal(path: Path, signal: str, signals: Sequence[str]) -> Path:
     """`out.h5` for the only signal, `out_hbr.h5` for one of several."""
-    return path if len(signals) == 1 else path.with_name(f"{path.stem}_{signal}{path.suffix}")
+    return path if len(signals) == 1 else path.with_name(f"{path.stem}_{_in_file_name(signal)}{path.suffix}")
+
+
+def _in_file_name(text: str) -> str:
+    """The text, with "_" for what a file name may not have."""
+    return re.sub(r"[^\w.-]", "_", text)
 
 
 def named_beside(output: Path, name: str, ending: str) -> Path:
@@ -326,14 +337,15 @@ def named_beside(output: Path, name: str, ending: str) -> Path:
     return output.with_name(f"{output.stem}_{name}{ending}")
 
 
-def checked_output(file: Path, taken: Sequence[str | Path], endings: Sequence[str]) -> Path:
-    """The file itself, if it has one of the endings, can be written, and is none of those that are taken."""
-    if file.suffix not in endings:
-        raise PlanError(f"{file}: the ending says the format; it must be one of {', '.join(endings)}")
-    if file.resolve() in [Path(path).resolve() for path in taken]:
-        raise PlanError(f"{file}: would replace an input or another output; give it another name")
-    check_writable(file)
-    return file
+def checked_output(
+    file: Path, kinds: Mapping[str, Kind], inputs: Sequence[str | Path], overwrite: bool = False
+) -> Output:
+    """The file as an output of the kind that its ending says, if it can be written."""
+    if file.suffix not in kinds:
+        raise PlanError(f"{file}: the ending says the format; it must be one of {', '.join(kinds)}")
+    output = Output(file, kinds[file.suffix], tuple(map(Path, inputs)), overwrite)
+    output.check()
+    return output
 
 
 def read_plan(path: str | Path, output: str | Path | None = None, report: str | Path | None = None) -> RunPlan:
@@ -363,18 +375,14 @@ def read_plan(path: str | Path, output: str | Path | None = None, report: str | 
 
 def _check_files_differ(path: Path, plan: RunPlan) -> None:
     """Refuse a plan whose outputs would overwrite its inputs or one another; the files need not exist."""
-    files = [("the plan itself", path), ("study", plan.study)]
+    seen = [("the plan itself", path), ("study", plan.study)]
     for signal in plan.synchrony.signals:
-        files.append(("output", plan.output_of(signal)))
-        report = plan.report_of(signal)
-        files += [] if report is None else [("report", report)]
-        files += [("a further result", file) for file in plan.further_of(signal)]
-    seen: dict[Path, str] = {}
-    for key, file in files:
-        resolved = file.resolve()
-        if resolved in seen:
-            raise PlanError(f"{path}: {key} and {seen[resolved]} are one file, {file}; give them different names")
-        seen[resolved] = key
+        for key, files in plan.files_of(signal).items():
+            for file, _ in files:
+                other = next((name for name, taken in seen if same_file(file, taken)), None)
+                if other is not None:
+                    raise PlanError(f"{path}: {key} and {other} are one file, {file}; give them different names")
+                seen.append((key, file))
 
 
 # --- ibsync multiverse ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import InputError, PlanError
 
+_LONGEST = 600  # characters of an error
 PLAN = "PLAN"  # in the default of a path: the name of the plan without its ending
 
 
@@ -76,7 +77,7 @@ def read(path: str | Path, document: type[B]) -> B:
     try:
         return msgspec.convert(words, document, dec_hook=_path_from(path.parent))
     except msgspec.ValidationError:
-        raise PlanError(f"{path}: {_fault_in_table('', words, document)}") from None
+        raise PlanError(f"{path}: {_clipped(_fault_in_table('', words, document))}") from None
 
 
 def parsed_toml(path: Path) -> dict[str, Any]:
@@ -88,12 +89,19 @@ def parsed_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not TOML, not even text; give the plan file, saved as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not TOML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path}: is not TOML: {_clipped(' '.join(str(error).split()))}") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path}: holds brackets or digits beyond measure; correct the plan") from error
+
+
+def _clipped(text: str) -> str:
+    """Text of at most a few lines; its end says what is right."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
 
 
 def _path_from(folder: Path) -> Any:
     def path(kind: type, value: object) -> Path:
-        if kind is not Path or not isinstance(value, str) or not value:
+        if kind is not Path or not isinstance(value, str) or not value or "\0" in value:
             raise ValueError
         return folder / Path(value).expanduser()
 

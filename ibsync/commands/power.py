@@ -10,7 +10,8 @@ import numpy as np
 from msgspec.structs import asdict
 
 from ..errors import PlanError
-from ..recordings.whole_files import write_whole
+from ..recordings.output_kinds import PICTURE, json_kind
+from ..recordings.whole_files import Output
 from ..results.figures.drawing import FORMATS as PICTURES
 from ..results.result import load
 from ..simulation.courses import Growth
@@ -19,7 +20,7 @@ from ..simulation.study_power import StudyPower, study_power
 from .plan_file import Power, PowerPlan, checked_output
 from .plan_reader import read
 
-FORMATS = (*PICTURES, ".json")
+KINDS = {**dict.fromkeys(PICTURES, PICTURE), ".json": json_kind(StudyPower.json_name)}
 OUTCOME = "outcome"
 _GROWTH = {"growth": "mean", "growth_sd": "sd"}
 """Keys that `Growth` has by another name."""
@@ -29,7 +30,12 @@ _OF_TEST = ("dyads", "sessions", "test", "alpha", "tail", "target_power", "n_sim
 
 
 def run_power_plan(
-    path: str | Path, *, n_sims: int | None = None, output: str | Path | None = None, progress: bool = False
+    path: str | Path,
+    *,
+    n_sims: int | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> tuple[StudyPower, tuple[Path, ...]]:
     """Run a plan file; nothing is written before everything has been computed.
 
@@ -40,7 +46,9 @@ def run_power_plan(
     n_sims : int, optional
         Studies for each number of dyads and sessions, instead of the plan's.
     output : str or Path, optional
-        File to write, in the format of its ending, one of `FORMATS`.
+        File to write, in the format of its ending, one of `KINDS`.
+    overwrite : bool
+        Replace a file that is not of the kind that is written; never the plan or the pilot.
     progress : bool
         Whether to show progress on standard error.
 
@@ -56,9 +64,10 @@ def run_power_plan(
         Before any work: if the plan, the pilot or the output path will not do.
     """
     asked = read(path, PowerPlan).power
-    file = None
+    file: Output | None = None
     if output is not None:
-        file = checked_output(Path(output), (path, *([] if asked.pilot is None else [asked.pilot])), FORMATS)
+        inputs = (path, *([] if asked.pilot is None else [asked.pilot]))
+        file = checked_output(Path(output), KINDS, inputs, overwrite)
     words: dict[str, Any] = {name: getattr(asked, name) for name in _OF_TEST}
     if n_sims is not None:
         words["n_sims"] = n_sims
@@ -68,8 +77,7 @@ def run_power_plan(
         raise PlanError(f"{path}: {error}") from error
     if file is None:
         return result, ()
-    write_whole(file, _content(result, file.suffix))
-    return result, (file,)
+    return result, (file.write(_content(result, file.path.suffix)),)
 
 
 def model_of(asked: Power) -> SynchronyModel:

@@ -7,6 +7,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,22 @@ from ..inference.settings import TestSettings
 from ..inference.surrogate_test import check_surrogate_corrections
 from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
-from ..questions.group_test import test_together
-from ..recordings.whole_files import check_writable, write_whole
+from ..questions.group_test import AnyNull, test_together
+from ..recordings.output_kinds import NULL
+from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
+from ..results.result import Result, load
+from ..results.result_set import set_words
 from ..study.pair_values import plan_draws
 from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.study import Study
+from ..study.surrogate_runs import forget_state
 from .plan_file import RunPlan, named_beside, read_plan
-from .run_questions import Followup, follow_up
+from .run_questions import Followup, follow_up, payload_of
 from .run_questions import problems as followup_problems
 
 if TYPE_CHECKING:
-    from ..results.result import Result
+    from .run_questions import Content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +106,13 @@ def run_plan(
     report: str | Path | None = None,
     backend: str = "auto",
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> list[Outcome]:
     """Run a plan file, and return what came out for each of its signals.
 
-    Nothing is written before everything has been computed, and each file is written whole or not at all.
+    Nothing is written before everything has been computed. All files are complete before the first takes its name; if
+    they cannot be written, they are kept elsewhere, and the error says where.
 
     Parameters
     ----------
@@ -117,6 +124,8 @@ def run_plan(
         Where to compute.
     resume : bool
         Keep the state of a surrogate null beside the output while it is computed, and take up one that is there.
+    overwrite : bool
+        Replace files that are not of the kind that is written; never the plan or the study.
     progress : bool
         Whether to show progress on standard error.
 
@@ -133,25 +142,34 @@ def run_plan(
     plan = read_plan(path, output, report)
     if resume and plan.null.kind == "repair":
         raise PlanError(f"{path}: re-pairings are computed in one go; leave --resume out")
+    outputs = _outputs(path, plan, overwrite)
     states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
-    for file in (*_files(plan), *states.values()):
-        check_writable(file)
+    for file in (*outputs.values(), *(Output(state, NULL, (plan.study,)) for state in states.values())):
+        file.check()
     study = Study.open(plan.study, accept_changes=plan.accept_changes)
     problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{path}: {problems[0]}{more}")
-    computed = _computed(study, plan, backend, states, progress)
-    _refuse_nothing(path, computed)
-    outcomes = _written(plan, computed)
-    for file in states.values():
-        file.unlink(missing_ok=True)
+    outcomes, nulls = _computed(study, plan, backend, states, progress)
+    _refuse_nothing(path, outcomes)
+    outcomes = _written(plan, outcomes, outputs)
+    for signal, null in zip(plan.synchrony.signals, nulls, strict=True):
+        if signal in states:
+            forget_state(states[signal], null)
     return outcomes
 
 
+def _outputs(path: str | Path, plan: RunPlan, overwrite: bool = False) -> dict[Path, Output]:
+    """Everything that a run writes, by path."""
+    inputs = (Path(path), plan.study)
+    files = [file for signal in plan.synchrony.signals for file in chain(*plan.files_of(signal).values())]
+    return {file: Output(file, kind, inputs, overwrite) for file, kind in files}
+
+
 def state_file(output: Path) -> Path:
-    """Where the state of an unfinished null is kept: out.h5 -> out.null.h5."""
-    return output.with_name(f"{output.stem}.null.h5")
+    """Where the state of an unfinished null is kept: out.h5 -> .out.h5.state."""
+    return output.with_name(f".{output.name}.state")
 
 
 def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_changes: bool = False) -> Readiness:
@@ -177,15 +195,15 @@ def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_
         return Readiness((str(check),), check.problems, check.losses)
     plan = read_plan(plan_path)
     ready = readiness(study, plan)
-    return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan)))
+    return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan_path, plan)))
 
 
-def _path_problems(plan: RunPlan) -> list[str]:
+def _path_problems(path: str | Path, plan: RunPlan) -> list[str]:
     """Files of a plan that a run could not read or write."""
     problems = [] if plan.study.exists() else [f"{plan.study}: the study that the plan names is not there"]
-    for file in _files(plan):
+    for output in _outputs(path, plan).values():
         try:
-            check_writable(file)
+            output.check()
         except IbsyncError as error:
             problems.append(str(error))
     return problems
@@ -279,7 +297,6 @@ def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, di
     """
     from ..recordings.hdf5 import open_hdf5
     from ..recordings.study_file import StudyFile
-    from ..results.result import load
 
     with open_hdf5(Path(path)) as file:
         is_result = bool({"format", "kind"} & set(file.attrs))
@@ -306,14 +323,10 @@ def _parsed(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _files(plan: RunPlan) -> list[Path]:
-    signals = plan.synchrony.signals
-    named = [file for signal in signals for file in (plan.output_of(signal), plan.report_of(signal))]
-    return [file for file in named if file is not None] + [file for c in signals for file in plan.further_of(c)]
-
-
-def _computed(study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool) -> list[Outcome]:
-    """The results of all signals, corrected together and not written yet."""
+def _computed(
+    study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool
+) -> tuple[list[Outcome], list[AnyNull]]:
+    """The results of all signals, corrected together and not written yet, and the nulls behind them."""
     started = time.perf_counter()
     words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
     null_words: dict[str, Any] = {**plan.null.words(), "tail": plan.tail, **words}
@@ -326,7 +339,8 @@ def _computed(study: Study, plan: RunPlan, backend: str, states: Mapping[str, Pa
         results = test_together(reals, nulls, **plan.test.words())
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
-    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
+    outcomes = [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
+    return outcomes, nulls
 
 
 def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:
@@ -339,33 +353,45 @@ def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:
             raise InputError(f"{path}: {outcome.signal}: nothing could be tested, every value is missing: {why}")
 
 
-def _written(plan: RunPlan, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes with their files; pages are drawn before the first file is written."""
+def _written(plan: RunPlan, outcomes: Sequence[Outcome], outputs: Mapping[Path, Output]) -> list[Outcome]:
+    """The outcomes with their files; everything is drawn and complete before the first file takes its name."""
+    placed = [_placed(plan, outcome) for outcome in outcomes]
+    results = {
+        path: content for contents in placed for path, content in contents.items() if isinstance(content, Result)
+    }
+    words = set_words([path.name for path in results], [result.dataset.attrs for result in results.values()])
+    for result in results.values():
+        result.dataset.attrs.update(words)
     pages = [_pages(plan, outcome) for outcome in outcomes]
-    written = []
-    for outcome, texts in zip(outcomes, pages, strict=True):
-        output = plan.output_of(outcome.signal)
-        outcome.result.save(output)
-        further = [
-            dataclasses.replace(found, files=(found.save(found.file_beside(output)),)) for found in outcome.further
-        ]
-        for path, text in texts.items():
-            write_whole(path, text.encode())
-        files = (output, *(path for found in further for path in found.files), *texts)
-        written.append(dataclasses.replace(outcome, files=files, further=tuple(further)))
-    return written
+    payloads = {path: payload_of(content) for contents in placed for path, content in contents.items()}
+    payloads |= {path: text for texts in pages for path, text in texts.items()}
+    write_together([(outputs[path], payload) for path, payload in payloads.items()])
+    return [
+        dataclasses.replace(outcome, files=(*contents, *texts), further=_with_files(outcome.further, contents))
+        for outcome, contents, texts in zip(outcomes, placed, pages, strict=True)
+    ]
 
 
-def _pages(plan: RunPlan, outcome: Outcome) -> dict[Path, str]:
+def _placed(plan: RunPlan, outcome: Outcome) -> dict[Path, Content]:
+    """What is written of one signal beside its pages, by path."""
+    output = plan.output_of(outcome.signal)
+    return {output: outcome.result} | {further.file_beside(output): further.content for further in outcome.further}
+
+
+def _with_files(further: Sequence[Followup], contents: Mapping[Path, Content]) -> tuple[Followup, ...]:
+    _, *files = contents
+    return tuple(dataclasses.replace(one, files=(file,)) for one, file in zip(further, files, strict=True))
+
+
+def _pages(plan: RunPlan, outcome: Outcome) -> dict[Path, bytes]:
     """The HTML reports of one signal by their paths: that of the test, and one for each further result."""
-    from ..results.report import html_page
-    from ..results.result import Result
+    from ..results.report import page_bytes
 
     report = plan.report_of(outcome.signal)
     if report is None:
         return {}
-    pages = {report: html_page(outcome.result)}
+    pages = {report: page_bytes(outcome.result)}
     for found in outcome.further:
         if isinstance(found.content, Result):
-            pages[named_beside(report, found.name, report.suffix)] = html_page(found.content)
+            pages[named_beside(report, found.name, report.suffix)] = page_bytes(found.content)
     return pages

@@ -17,7 +17,6 @@ from ..nulls.repaired_null import RepairedNull
 from ..questions.group_test import AnyNull
 from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.tables import csv_text
-from ..recordings.whole_files import write_whole
 from ..results.layout import FEATURE, ROW
 from ..results.result import Result
 from ..study.rows import row_coordinates
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..study.study import Study
+
+    Content = Result | Prediction | pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Followup:
     """
 
     name: str
-    content: Result | Prediction | pd.DataFrame
+    content: Content
     files: tuple[Path, ...] = ()
 
     def describe(self) -> dict[str, Any]:
@@ -69,13 +70,12 @@ class Followup:
         ending = {Result: output.suffix, Prediction: ".json"}.get(type(self.content), ".csv")
         return named_beside(output, self.name, ending)
 
-    def save(self, path: Path) -> Path:
-        """Write it, whole or not at all."""
-        if isinstance(self.content, Result | Prediction):
-            self.content.save(path)
-        else:
-            write_whole(path, csv_text(self.content).encode())
-        return path
+
+def payload_of(content: Content) -> bytes:
+    """What is written of a result, as the content of its file."""
+    if isinstance(content, Result):
+        return content.to_bytes()
+    return content.to_json().encode() if isinstance(content, Prediction) else csv_text(content).encode()
 
 
 def problems(study: Study, plan: RunPlan) -> list[str]:

@@ -117,6 +117,12 @@ class Standard(Observed):
         counted.reached[order] = step_down.counts
         return replace(counted, largest=largest)
 
+    def agrees(self, other: Standard) -> bool:
+        """Whether another processor may have computed the other: equal within the tolerance for ties."""
+        differences = np.abs(self.statistic - other.statistic)
+        same_missing = np.array_equal(np.isnan(self.statistic), np.isnan(other.statistic))
+        return same_missing and not (differences > self.tolerance).any()
+
     def _count_there(self, device: Device, values: Any, tail: Tail) -> Counted:
         """The same integers from values that stay where they are."""
         order = self.order(tail)
@@ -352,7 +358,7 @@ class SurrogateNull:
 
     def merge(self, other: SurrogateNull) -> None:
         """
-        Add the counts of other draws.
+        Add the counts of other draws; the observed values stay those of this part.
 
         Raises
         ------
@@ -365,7 +371,7 @@ class SurrogateNull:
                 raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
         if self.stop_at is not None:
             raise PlanError("a sequential null (stop_at) counts its draws in order and cannot be merged from parts")
-        if not np.array_equal(self.observed, other.observed, equal_nan=True):
+        if not all(mine.standard.agrees(its.standard) for mine, its in zip(self.by_row, other.by_row, strict=True)):
             raise PlanError("parts of a null have different observed values: compute them from one study, alike")
         for start, stop in other.done:
             self._require_new(start, stop)

@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 
 NUMBERS = ("estimate", "se", "z", "p", "low", "high", "n_dyads", "n_sessions", "converged", "note")
 """Columns of the table, after those that name the feature and the term."""
+COLUMNS = (*FEATURE, "term", *NUMBERS)
 
 CAUTION = (
     "z and p of a mixed model take dyads to be independent and many, residuals to be normal and unrelated from session "
@@ -104,7 +105,7 @@ def _require_statsmodels() -> None:
 def _table(dyads: Dyads, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
-    table = pd.DataFrame(rows, columns=[*FEATURE, "term", *NUMBERS])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     shared = f"; dyads share a person, which this model ignores: {dyads.blocks.shared}" if dyads.blocks.shared else ""
     table.attrs = {"caution": CAUTION + shared, "left_out": dyads.left_out, "entered": dyads.entered}
     return table

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -20,9 +17,8 @@ from ..inference.settings import TestSettings
 from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.relabelling import Permutations
+from ..recordings.output_kinds import MARK, TableFile
 from ..recordings.study_file import StudyFile
-from ..recordings.tables import csv_text
-from ..recordings.whole_files import require_ending, write_whole
 from ..results.findings import number
 from ..results.result import Result, provenance
 from .group_test import refuse_or_warn
@@ -43,7 +39,7 @@ LEAST_DYADS = 6
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(TableFile):
     """
     How well the outcome of a dyad is predicted from synchrony by the other dyads.
 
@@ -69,6 +65,8 @@ class Prediction:
     --------
     >>> predict_outcome(result, "symptoms", study=study).r2  # doctest: +SKIP
     """
+
+    json_name = "prediction"
 
     table: pd.DataFrame
     r2: float
@@ -131,37 +129,10 @@ class Prediction:
         """Plain JSON-able form."""
         numbers = {name: getattr(self, name) for name in ("r2", "p", "p_low", "p_high", "correlation")}
         return {
-            "headline": self.headline, "hypothesis": self.hypothesis, "methods": self.methods(),
+            MARK: self.json_name, "headline": self.headline, "hypothesis": self.hypothesis, "methods": self.methods(),
             **{name: float(value) if np.isfinite(value) else None for name, value in numbers.items()},
             "attrs": dict(self.attrs), "table": self.table.to_dict("records"), "null_r2": self.null_r2.tolist(),
         }  # fmt: skip
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """
-        Write the table as CSV, or everything as JSON; whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            Ends in .csv or .json.
-
-        Returns
-        -------
-        pathlib.Path
-            The file that was written.
-
-        Raises
-        ------
-        PlanError
-            If it ends otherwise.
-        InputError
-            If it cannot be written.
-        """
-        require_ending(path, (".csv", ".json"))
-        as_table = Path(path).suffix == ".csv"
-        text = csv_text(self.table) if as_table else json.dumps(self.to_dict(), indent=2, allow_nan=False)
-        write_whole(path, text.encode())
-        return Path(path)
 
 
 def predict_outcome(

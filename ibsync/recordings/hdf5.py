@@ -1,12 +1,10 @@
-"""Hides how HDF5 files are opened, vetted against hostile or damaged content, and written whole or not at all."""
+"""Hides how HDF5 files are opened, and vetted against hostile or damaged content."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .names import plain
-from .whole_files import check_writable, written_whole
 
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, 524}
 _BUILT_IN_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, 5, 6, h5z.FILTER_LZF}
@@ -29,7 +26,6 @@ _MAX_BYTES = 16 * 2**30
 _MAX_CHUNK_BYTES = 256 * 2**20
 _MAX_EXPANSION = 2000
 _SMALL_BYTES = 2**20
-_SPARE_BYTES = 2**20
 _BOOKKEEPING = {"CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
 BARE_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
@@ -300,40 +296,3 @@ def _vet_chunks(creation: h5py.h5p.PropDCID, item_bytes: int, name: str) -> None
         code = creation.get_filter(k)[0]
         if code not in _BUILT_IN_FILTERS:
             raise InputError(f"{name} needs compression filter {code}; rewrite the file with h5repack -f GZIP=4")
-
-
-def check_output(path: Path) -> Path:
-    """The resolved path, if a study can be written there; refused before any work is done."""
-    target = check_writable(path)
-    if target.exists() and target.stat().st_size and not _is_study(target):
-        raise InputError(f"{path}: exists and is not an ibsync study; choose another output name or remove it first")
-    return target
-
-
-def _is_study(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r") as file:
-            return "ibsync_format" in file.attrs
-    except OSError:
-        return False
-
-
-def check_free_space(path: Path, n_bytes: int) -> None:
-    """Refuse to start on what the disk cannot hold: HDF5 does not survive a full disk."""
-    free = shutil.disk_usage(path.parent).free
-    if n_bytes + _SPARE_BYTES > free:
-        raise InputError(
-            f"{path}: needs {n_bytes + _SPARE_BYTES} bytes, {free} are free; make room or choose another disk"
-        )
-
-
-@contextlib.contextmanager
-def written_hdf5(path: Path) -> Iterator[h5py.File]:
-    """A new study file that takes the name `path` only when the block ends well; an exception leaves nothing behind."""
-    check_output(path)
-    # v110 keeps the file readable by MATLAB, R and older h5py.
-    with (
-        written_whole(path) as temporary,
-        h5py.File(temporary, "x", libver=("v110", "v110"), track_order=True) as file,
-    ):
-        yield file

@@ -22,13 +22,15 @@ from .dyad_tables import typed_columns
 from .find_files import SourceFiles, find_sources
 from .formats.reader_process import ReaderProcess
 from .formats.source_recording import SignalChoice, Signals, SourceRecording
-from .hdf5 import check_free_space, check_output
+from .hdf5_writing import check_free_space
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
+from .output_kinds import STUDY
 from .progress import with_bar
 from .quality import Copies, usable_signals
 from .recording import DyadRow, Recording, check_dyads
 from .source import Source
 from .study_file import write_study
+from .whole_files import Output
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def pack(
     resample: float | None = None,
     on_gap: OnGap = "error",
     allow_dod: bool = False,
+    overwrite: bool = False,
     progress: bool = False,
 ) -> PackReport:
     """Pack recordings into a study file; returns what was written, changed and left out.
@@ -91,7 +94,7 @@ def pack(
         A BIDS folder (with derivatives; processed recordings go before raw ones), a folder or list of recordings
         (SNIRF, MNE, MATLAB or CSV: `ibsync.recordings.formats`) with a dyads table, or a SNIRF file of two persons.
     output : path
-        Study file to write; it appears whole or not at all.
+        Study file to write; it appears whole or not at all, and replaces an older study.
     dyads, participants, outcomes : path, optional
         Tables as `ibsync.recordings.dyad_tables` describes; by default those in the folder or, within a BIDS dataset,
         above it.
@@ -106,6 +109,8 @@ def pack(
         with missing samples there. With `resample`, "error" means "interpolate".
     allow_dod : bool
         Take optical density where there is no haemoglobin.
+    overwrite : bool
+        Replace a file that is no study; never a recording or a table of `sources`.
     progress : bool
         Show a progress bar on standard error.
 
@@ -124,17 +129,23 @@ def pack(
     >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
-    report = PackReport(check_output(Path(output)))
+    folders = [sources] if isinstance(sources, str | Path) else sources
+    tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
+    target = Output(Path(output), STUDY, tuple(map(Path, [*folders, *tables_given])), overwrite)
+    report = PackReport(target.check())
     files = find_sources(sources)
     for note in files.notes:
         report.add("not used", str(sources), note)
     tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
     cohort = read_cohort(files, tables, has_own_table=dyads is not None, say=report.add)
     everything = [*files.sources, *named_files(cohort.pairs, files.sources)]
+    read = [*(source.path for source in everything), *tables.values()]
+    target = replace(target, inputs=(*target.inputs, *read))
+    target.require_replaceable()
     with ReaderProcess(SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)) as reader:
         rows = match(cohort, _read_all(everything, reader, report), report.add)
         fits = fit_recordings(rows, wish, report.add)
-        _write(rows, fits, cohort, reader, report, progress=progress)
+        _write(target, rows, fits, cohort, reader, report, progress=progress)
     return report
 
 
@@ -180,6 +191,7 @@ def _read_processed_first(
 
 
 def _write(
+    target: Output,
     rows: Sequence[MatchedRow],
     fits: Mapping[str, Fit],
     cohort: Cohort,
@@ -205,7 +217,7 @@ def _write(
     signals = reader.signals_of(originals[name][0] for name in plans)
     read = with_bar(zip(plans.items(), signals, strict=True), "recordings", "recording", progress, len(plans))
     recordings = (_filled(originals[name][0], x, plan, fits[name], copies, report) for (name, plan), x in read)
-    write_study(report.output, recordings, people, dyads)
+    write_study(target, recordings, people, dyads)
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 
 

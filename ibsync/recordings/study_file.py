@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +17,17 @@ from numpy.typing import NDArray
 
 from ..errors import IbsyncError, InputError
 from .contents import HOW_TO_ACCEPT
-from .hdf5 import HDF5_ERRORS, open_hdf5, written_hdf5
+from .hdf5 import HDF5_ERRORS, open_hdf5
+from .hdf5_writing import write_hdf5
 from .names import natural_order
+from .output_kinds import STUDY
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import check_dyads
 from .study_file_reading import read_signal, read_study_layout
 from .study_file_writing import Place, Signals, distinct, signal_digest, write_study_layout
+from .whole_files import Output
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class StudyFile:
 
 
 def write_study(
-    path: str | Path,
+    path: str | Path | Output,
     recordings: Iterable[tuple[Recording, Signals]],
     participants: Mapping[str, Mapping[str, str | float]],
     dyads: Sequence[DyadRow],
@@ -164,8 +168,8 @@ def write_study(
 
     Parameters
     ----------
-    path : str or Path
-        The file to make; an older study of that name is replaced at the end.
+    path : str, Path or Output
+        The file to make; an older study of that name is replaced at the end. An Output says what else may be.
     recordings : iterable of (Recording, {signal: float32 [channel, time]})
         Taken one at a time, so that a generator never holds more than one recording in memory.
     participants : mapping
@@ -178,10 +182,10 @@ def write_study(
     InputError
         Where the parts contradict each other, or the file cannot be written.
     """
-    path = Path(path)
-    check_dyads(dyads, str(path))
-    with written_hdf5(path) as file:
-        write_study_layout(file, recordings, participants, dyads, path)
+    output = path if isinstance(path, Output) else Output(Path(path), STUDY)
+    check_dyads(dyads, str(output.path))
+    write = partial(write_study_layout, participants=participants, dyads=dyads, path=output.path)
+    write_hdf5(output, recordings, write)
 
 
 def _some(values: Iterable[str], limit: int = 6) -> str:

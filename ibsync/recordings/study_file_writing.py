@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .contents import make_scale, write_array, write_attributes, write_digests
-from .hdf5 import check_free_space
+from .hdf5_writing import check_free_space
 from .recording import DyadRow, Recording, check_dyads
 
 FORMAT_VERSION = "2.0"

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..inference.p_values import clopper_pearson
 from ..nulls.surrogate_signals import MODELS
-from ..recordings.whole_files import JsonFile
+from ..recordings.output_kinds import MARK, JsonFile
 
 Limits = tuple[float, float]
 TARGET_POWER = 0.8
@@ -55,6 +55,8 @@ class Calibration(JsonFile):
     --------
     >>> print(calibrate(study, spec))  # doctest: +SKIP
     """
+
+    json_name = "calibration"
 
     kind: str
     alpha: float
@@ -148,7 +150,7 @@ class Calibration(JsonFile):
             *("power", "power_limits", "detectable_coupling", "verdict"),
         )
         derived = {name: getattr(self, name) for name in names}
-        return {name: _plain(value) for name, value in {**stored, **derived}.items()}
+        return {MARK: self.json_name} | {name: _plain(value) for name, value in {**stored, **derived}.items()}
 
     def __str__(self) -> str:
         title = f"Calibration of kind={self.kind!r}, {self.signal}, bands {', '.join(self.bands)}"

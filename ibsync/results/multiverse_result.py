@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..nulls.tails import Tail
-from ..recordings.tables import csv_text
-from ..recordings.whole_files import require_ending, write_whole
+from ..recordings.output_kinds import MARK, TableFile
 from .findings import number
 from .record import COMPARED
 
@@ -27,7 +23,7 @@ NUMBERS = ("statistic", "null_mean", "null_sd", "effect", "z", "p", "p_max", "n_
 
 
 @dataclass(frozen=True)
-class Multiverse:
+class Multiverse(TableFile):
     """What came out for every specification, and for all of them together.
 
     Attributes
@@ -52,6 +48,8 @@ class Multiverse:
     >>> multiverse(study, bands=bands).save("specifications.csv")  # doctest: +SKIP
     """
 
+    json_name = "multiverse"
+
     table: pd.DataFrame
     summary: dict[str, dict[str, Any]]
     alpha: float
@@ -73,35 +71,13 @@ class Multiverse:
         untested = ["", f"Not tested, {len(lost)} of {n}:", *(f"  {line}" for line in lost)] if lost else []
         return "\n".join([f"{title} {names}", "", self.hypothesis, *untested])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as CSV, or the table, the summary and the sentences as JSON; whole or not at all.
-
-        Parameters
-        ----------
-        path : path-like
-            Ends in .csv or .json.
-
-        Raises
-        ------
-        PlanError
-            If it ends otherwise.
-        InputError
-            If it cannot be written.
-        """
-        require_ending(path, (".csv", ".json"))
-        if Path(path).suffix == ".csv":
-            text = csv_text(self.table)
-        else:
-            text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_whole(path, text.encode())
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form; None where a number is missing."""
         rows = [{name: _jsonable(v) for name, v in row.items()} for row in self.table.to_dict("records")]
         summary = {kind: {name: _jsonable(v) for name, v in words.items()} for kind, words in self.summary.items()}
         return {
-            "alpha": self.alpha, "tail": self.tail, "attrs": dict(self.attrs), "hypothesis": self.hypothesis,
-            "summary": summary, "table": rows,
+            MARK: self.json_name, "alpha": self.alpha, "tail": self.tail, "attrs": dict(self.attrs),
+            "hypothesis": self.hypothesis, "summary": summary, "table": rows,
         }  # fmt: skip
 
 

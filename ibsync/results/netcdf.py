@@ -1,4 +1,4 @@
-"""Files written whole or not at all, paths refused before any work is done, datasets as netCDF-4."""
+"""Datasets as netCDF-4 files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from ..recordings.contents import (
     write_attributes,
 )
 from ..recordings.hdf5 import HDF5_ERRORS, open_hdf5
-from ..recordings.whole_files import check_writable, write_whole
+from ..recordings.output_kinds import RESULT
+from ..recordings.whole_files import Output
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -60,27 +61,37 @@ _DIMENSIONS = "ibsync_dimensions"
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 
 
-def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None) -> Path:
+def save_dataset(
+    dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None, overwrite: bool = False
+) -> Path:
     """
-    Write a dataset as netCDF-4 with a checksum on every array, whole or not at all.
+    Write a dataset as netCDF-4, whole or not at all; it is kept elsewhere where its folder is gone or full.
 
     Parameters
     ----------
     dataset : xarray.Dataset
         A result, or the output of `Study.synchrony`; not changed.
     path : str or path-like
-        The file; replaced if it exists.
+        The file; an older result is replaced.
     null : xarray.Dataset, optional
         What goes into the group "null" of the file.
+    overwrite : bool
+        Replace a file that is no result of ibsync's.
 
     Returns
     -------
     pathlib.Path
         The file that was written.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, and where it is kept then; or if the path holds something else.
     """
-    target = check_writable(path)
-    write_whole(target, dataset_bytes(dataset, null))
-    return target
+    output = Output(Path(path), RESULT, overwrite=overwrite)
+    output.require_replaceable()
+    output.write(dataset_bytes(dataset, null))
+    return output.path
 
 
 def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None) -> bytes:

@@ -19,7 +19,9 @@ from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
-from .netcdf import accepted_changes, encode_attrs, load_datasets, save_dataset
+from ..recordings.output_kinds import NULL
+from ..recordings.whole_files import Output, write_whole
+from .netcdf import accepted_changes, dataset_bytes, encode_attrs, load_datasets
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,8 +32,14 @@ _FEATURE_COUNTS = {
     "moments": tuple(entry.name for entry in fields(FixedPointSums)),
 }
 
+SAME_IN_PARTS = (
+    "study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options", "ibsync_version",
+    "stream_version",
+)  # fmt: skip
+"""Attributes that two parts, or a state and the run that goes on from it, must share."""
 
-def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) -> Path:
+
+def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """
     Write a null distribution, finished or not, to a netCDF-4 file: whole or not at all.
 
@@ -40,7 +48,9 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) 
     null : RepairedNull or SurrogateNull
         From `Study.null`.
     path : str or path-like
-        The file; replaced if it exists.
+        The file; an older null distribution is replaced.
+    overwrite : bool
+        Replace a file that is no null distribution of ibsync's.
 
     Returns
     -------
@@ -50,13 +60,22 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str]) 
     Raises
     ------
     InputError
-        If the file cannot be written there.
+        If the file cannot be written there, and where it is kept then; or if something else has its name.
 
     Examples
     --------
     >>> save_null(study.null(spec, n=10_000), "null.nc")  # doctest: +SKIP
     """
-    return save_dataset(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null), path)
+    return Output(Path(path), NULL, overwrite=overwrite).write(_null_bytes(null))
+
+
+def save_state(null: SurrogateNull, state: Output) -> None:
+    """Write the state of a null that is being computed; where that fails, nothing is kept elsewhere."""
+    write_whole(state, _null_bytes(null))
+
+
+def _null_bytes(null: RepairedNull | SurrogateNull) -> bytes:
+    return dataset_bytes(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null))
 
 
 def load_null(path: str | os.PathLike[str], *, accept_changes: bool = False) -> RepairedNull | SurrogateNull:
@@ -126,7 +145,8 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     Raises
     ------
     PlanError
-        If the parts belong to different nulls, or a draw is in two of them.
+        If the parts belong to different nulls or come from different versions of ibsync, or a draw is in two of them.
+        Parts from different processors fit together: their values differ by less than the tolerance for ties.
 
     Examples
     --------
@@ -136,12 +156,18 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
         raise PlanError("give a list of the parts of a null, each from Study.null(..., draws=(start, stop))")
     first = parts[0]
     for part in parts[1:]:
-        for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options"):
+        for name in SAME_IN_PARTS:
             ours, theirs = first.attrs.get(name), part.attrs.get(name)
             if ours != theirs:
                 raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
         first.merge(part)
+    first.attrs = {**first.attrs, "blas": blas_of(*(part.attrs for part in parts))}
     return first
+
+
+def blas_of(*attrs: Mapping[str, Any]) -> str:
+    """The linear algebra that any of several parts were computed with."""
+    return "; ".join(dict.fromkeys(word for part in attrs for word in str(part.get("blas", "unknown")).split("; ")))
 
 
 def _head(words: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import PlanError
-from ..recordings.whole_files import check_writable, write_whole
+from ..recordings.output_kinds import PAGE
+from ..recordings.whole_files import Output
 from . import wording
 from .findings import is_tested
 from .report_figures import Picture, pictures
@@ -69,6 +70,7 @@ _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="ibsync">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>Inter-brain synchrony: report</title>
@@ -116,7 +118,7 @@ $inputs
 </section>""")
 
 
-def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str]) -> Path:
+def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """
     Write one HTML page about a result, or about several that belong together, whole or not at all.
 
@@ -126,7 +128,9 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str]) 
         A result, or saved real synchrony (then without null and tests). Several, such as a test, the change over
         sessions and its relation to an outcome, stand below each other, with a table of contents.
     out_html : str or path-like
-        The page; replaced if it exists. It needs no other file and no network.
+        The page; an older page is replaced. It needs no other file and no network.
+    overwrite : bool
+        Replace a file that is no page of ibsync's.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str]) 
     Raises
     ------
     InputError
-        If the page cannot be written there.
+        If the page cannot be written there, or something else has its name.
     PlanError
         If there is no result.
 
@@ -144,9 +148,14 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str]) 
     --------
     >>> report(result, "report.html")  # doctest: +SKIP
     """
-    target = check_writable(out_html)
-    write_whole(target, html_page(result).encode("utf-8", errors="replace"))
-    return target
+    output = Output(Path(out_html), PAGE, overwrite=overwrite)
+    output.check()
+    return output.write(page_bytes(result))
+
+
+def page_bytes(result: Result | Sequence[Result]) -> bytes:
+    """The page as the content of a file."""
+    return html_page(result).encode("utf-8", errors="replace")
 
 
 def html_page(result: Result | Sequence[Result]) -> str:

@@ -27,7 +27,7 @@ _PLACE_HEAD = ("epoch", "a", "b", "band")
 _OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
-    "not_excluded", "procedure", "statistic", "references", "null_name", "lost",
+    "not_excluded", "procedure", "statistic", "references", "null_name", "lost", "blas", "set_id", "set_files",
 }  # fmt: skip
 
 
@@ -153,6 +153,7 @@ def inputs(ds: xr.Dataset) -> str:
         ["computed", str(attrs.get("created", "not stored"))],
         ["ibsync", str(attrs.get("ibsync_version", "not stored"))],
         *([str(name), str(value)] for name, value in settings_in(attrs, "versions").items()),
+        ["linear algebra", str(attrs.get("blas", "not stored"))],
     ]
     return _table(["input or program", "value"], rows, n_text=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,13 +17,13 @@ import numpy as np
 from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
-from ..recordings.whole_files import check_writable as check_writable
 from . import wording
 from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, VALUE
 from .lost import losses_in, lost_table
-from .netcdf import encode_attrs, load_datasets
+from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
 from .record import SETTINGS, Record
+from .result_set import mixed_set
 from .tidy_table import tidy_table
 
 if TYPE_CHECKING:
@@ -106,14 +107,19 @@ class Result:
         """
         return tidy_table(self.dataset)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """
         Write a netCDF-4 file that plain xarray opens, whole or not at all; the null is its group "null".
+
+        Where the folder is gone or full, the file is kept beside the path under another name, else in the working
+        folder, else in the temporary folder, and the error says where.
 
         Parameters
         ----------
         path : str or path-like
-            The file; replaced if it exists.
+            The file; an older result is replaced.
+        overwrite : bool
+            Replace a file that is no result of ibsync's.
 
         Returns
         -------
@@ -123,9 +129,13 @@ class Result:
         Raises
         ------
         InputError
-            If the file cannot be written there.
+            If the file cannot be written there, or something else has its name.
         """
-        return save_dataset(self.dataset, path, null=self.null)
+        return save_dataset(self.dataset, path, null=self.null, overwrite=overwrite)
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes."""
+        return dataset_bytes(self.dataset, self.null)
 
     def __str__(self) -> str:
         return wording.summary(self.dataset)
@@ -275,7 +285,8 @@ def provenance(
     Returns
     -------
     dict of str to (str, int or float)
-        With ibsync_version, versions (JSON) and created (ISO 8601, UTC) besides the above.
+        With ibsync_version, versions (JSON), blas (linear algebra, with the kernel that it chose for the processor)
+        and created (ISO 8601, UTC) besides the above.
     """
     versions = {name: _version(name) for name in ("numpy", "scipy", "h5py", "xarray")}
     attrs: dict[str, object] = {
@@ -283,12 +294,21 @@ def provenance(
         "versions": {"python": python_version(), **versions},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "study_sha256": study_sha256,
+        "blas": _blas(),
     }
     if spec is not None:
         attrs["spec"] = spec
     if seed is not None:
         attrs["seed"] = seed
     return encode_attrs({**attrs, **more})
+
+
+def _blas() -> str:
+    from threadpoolctl import threadpool_info
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    words = (f"{pool['internal_api']} {pool['version']} {pool.get('architecture') or ''}".strip() for pool in pools)
+    return ", ".join(sorted(set(words))) or "unknown"
 
 
 def _version(package: str) -> str:
@@ -319,6 +339,11 @@ def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Resul
     InputError
         If the file is missing, cut short, damaged, changed, written by another version of ibsync, or none of ibsync's.
 
+    Warns
+    -----
+    RuntimeWarning
+        If a file that was written together with this one is now of another run.
+
     Examples
     --------
     >>> load("result.nc").to_frame()  # doctest: +SKIP
@@ -327,4 +352,7 @@ def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Resul
     dataset, null = groups["/"], groups.get("/null", _nothing())
     if dataset.attrs.get("kind") not in ("result", "synchrony"):
         raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
+    if mixed := mixed_set(path, dataset.attrs):
+        warnings.warn(mixed, RuntimeWarning, stacklevel=2)
+        dataset.attrs["warning"] = "; ".join(filter(None, [dataset.attrs.get("warning"), mixed]))
     return Result(dataset, null)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..recordings.output_kinds import STUDY
 from ..recordings.recording import DyadRow, Event, Recording
+from ..recordings.whole_files import Output
 from .checks import fraction, is_whole, number, positive_fraction, whole
 from .courses import Courses, Growth, Normals, Roster, Tie, attended, check_outcomes, courses_of, outcomes_of
 from .haemoglobin import ATTENDANCE, DYADS, LENGTHS, OUTCOMES, SESSIONS, THERAPISTS, Design, Meeting, recorded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..study.study import Study
 
 EpochSpan = tuple[str, float, float]
@@ -103,6 +104,7 @@ def simulate(  # type: ignore[misc]
     shortest: float = 1.0,
     motion: float = 0.0,
     seed: int = 0,
+    overwrite: bool = False,
 ) -> Simulation | Study:
     """Return a study whose coupling is known, as arrays or as a study file.
 
@@ -112,7 +114,7 @@ def simulate(  # type: ignore[misc]
     Parameters
     ----------
     path : str or Path, optional
-        Study file to write, whole or not at all. Without it the arrays are returned.
+        Study file to write, whole or not at all; it replaces an older study. Without it the arrays are returned.
     n_dyads, n_sessions, n_channels : int
         Size of the study; each dyad has two persons of its own, but for `therapists`.
     duration : float or sequence of float
@@ -163,6 +165,8 @@ def simulate(  # type: ignore[misc]
         4 standard deviations, in all channels at once.
     seed : int
         Seed of everything random.
+    overwrite : bool
+        Replace a file that is no study.
 
     Returns
     -------
@@ -222,7 +226,7 @@ def simulate(  # type: ignore[misc]
     )
     if course.max() + design.shared_stimulus > 1 + 1e-12:
         raise PlanError("simulate: coupling + shared_stimulus exceeds 1; lower one of them")
-    return _arrays(study) if path is None else _study_file(path, study)
+    return _arrays(study) if path is None else _study_file(Output(Path(path), STUDY, overwrite=overwrite), study)
 
 
 # --- the truth --------------------------------------------------------------------------------------------------------
@@ -419,14 +423,14 @@ def _arrays(study: _Study) -> Simulation:
     )
 
 
-def _study_file(path: str | Path, study: _Study) -> Study:
+def _study_file(output: Output, study: _Study) -> Study:
     from ..recordings.study_file import write_study
     from ..study.study import Study
 
     sessions = list(_sessions(study))
     rows = [session.row for session in sessions]
-    write_study(path, _recordings(study.design, sessions), _participants(rows), rows)
-    return Study.open(path)
+    write_study(output, _recordings(study.design, sessions), _participants(rows), rows)
+    return Study.open(output.path)
 
 
 def _recordings(

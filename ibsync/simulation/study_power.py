@@ -20,8 +20,8 @@ from ..inference.slopes import slopes
 from ..nulls.draws import D, Draws
 from ..nulls.relabelling import LEAST_UNITS, Permutations, Variants
 from ..nulls.tails import Tail, n_sides
+from ..recordings.output_kinds import MARK, JsonFile
 from ..recordings.progress import with_bar
-from ..recordings.whole_files import JsonFile
 from ..results.calibration_result import TARGET_POWER
 from .checks import is_whole, whole
 from .courses import TIES
@@ -65,6 +65,8 @@ class StudyPower(JsonFile):
     --------
     >>> print(study_power(model, [8, 12, 20], [4, 6]))  # doctest: +SKIP
     """
+
+    json_name = "power"
 
     test: str
     level: str
@@ -132,8 +134,8 @@ class StudyPower(JsonFile):
         low, high = self.limits
         derived = {"power": self.power.tolist(), "low": low.tolist(), "high": high.tolist()}
         return {
-            **stored, "model": asdict(self.model), **derived, "enough": {str(s): n for s, n in self.enough.items()},
-            "sentences": list(self.sentences),
+            MARK: self.json_name, **stored, "model": asdict(self.model), **derived,
+            "enough": {str(s): n for s, n in self.enough.items()}, "sentences": list(self.sentences),
         }  # fmt: skip
 
     def __str__(self) -> str:

@@ -28,9 +28,10 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
+from ..recordings.output_kinds import NULL
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
-from ..recordings.whole_files import check_writable
+from ..recordings.whole_files import Output
 from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
@@ -346,10 +347,11 @@ class Study(StudyFile):
         work = Work(self, request, worker, executor)
         attrs = self._attrs_of_null(request, made, sources_of(self, request, worker)[1])
         attrs |= encode_attrs({"options": dict(request.options)})
-        null = None if checkpoint is None else resumed(check_writable(checkpoint), request, attrs)
+        state = None if checkpoint is None else Output(Path(checkpoint), NULL, (self.path,))
+        null = None if state is None else resumed(state.check(), request, attrs)
         if null is None:
             null = begin(work, attrs)
-        return run(null, work, draws, checkpoint=checkpoint, progress=progress)
+        return run(null, work, draws, state=state, progress=progress)
 
     def _repairing(
         self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool

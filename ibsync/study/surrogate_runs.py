@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,15 +20,16 @@ from ..coupling.engine import Engine
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import REACH
 from ..coupling.transform.scales import PERIOD_PER_SCALE
-from ..errors import PlanError
+from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.random_streams import entity_ids
+from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import Standards, Step, SurrogateNull, observed_values
 from ..nulls.surrogate_signals import FAMILIES, MODELS, refuse_drift
 from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
-from ..recordings.whole_files import check_writable
-from ..results.null_files import load_null, save_null
+from ..recordings.whole_files import Output
+from ..results.null_files import SAME_IN_PARTS, blas_of, load_null, save_state
 from .channel_pairs import Axes, Pairs
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
@@ -345,12 +347,28 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     )
 
 
+@dataclass
+class _State:
+    """Where the state of a null is kept while it is computed; a disk that does not take it does not end the run."""
+
+    output: Output
+    has_failed: bool = False
+
+    def save(self, null: SurrogateNull) -> None:
+        try:
+            save_state(null, self.output)
+        except InputError as error:
+            if not self.has_failed:
+                warnings.warn(f"{error}; the computation goes on, but could not be resumed", UserWarning, stacklevel=2)
+            self.has_failed = True
+
+
 def run(
     null: SurrogateNull,
     work: Work,
     draws: tuple[int, int] | None,
     *,
-    checkpoint: str | os.PathLike[str] | None = None,
+    state: Output | None = None,
     progress: bool = False,
 ) -> SurrogateNull:
     """
@@ -362,7 +380,7 @@ def run(
     work : Work
     draws : (start, stop) or None
         Draws `start` to `stop` - 1, of 1 to n.
-    checkpoint : path-like, optional
+    state : Output, optional
         File to which the state is written now and then, whole each time.
     progress : bool
         Show a bar on standard error.
@@ -371,16 +389,21 @@ def run(
     -------
     SurrogateNull
         The null that was given.
+
+    Warns
+    -----
+    UserWarning
+        Once, if the state cannot be written.
     """
-    target = None if checkpoint is None else check_writable(checkpoint)
+    kept = None if state is None else _State(state)
     written = time.monotonic()
     for start, stop in missing(null, draws):
         for _ in _bar(work.count(null, start, stop), stop - start, null.kind, progress):
-            if target is not None and time.monotonic() - written > _CHECKPOINT_SECONDS:
-                save_null(null, target)
+            if kept is not None and time.monotonic() - written > _CHECKPOINT_SECONDS:
+                kept.save(null)
                 written = time.monotonic()
-    if target is not None:
-        save_null(null, target)
+    if kept is not None:
+        kept.save(null)
     return null
 
 
@@ -418,25 +441,42 @@ def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[in
     return out
 
 
+_ASKED_FOR = ("kind", "n", "seed", "tail", "stop_at")
+
+
+def _identity(asked: Request | SurrogateNull, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """What two states must share to be of one null: the request, the study, the version and the random stream."""
+    return {name: getattr(asked, name) for name in _ASKED_FOR} | {name: attrs.get(name) for name in SAME_IN_PARTS}
+
+
 def resumed(path: Path, request: Request, attrs: Mapping[str, Any]) -> SurrogateNull | None:
-    """The null in a checkpoint file, if there is one; refused if it is of another request."""
-    if not path.exists():
+    """
+    The null in a state file, if there is one; refused if it is of another request, study or version.
+
+    The state of another kind of processor is taken: its values differ by less than the tolerance for ties.
+    """
+    if not path.exists() or not path.stat().st_size:
         return None
     null = load_null(path)
     if not isinstance(null, SurrogateNull):
         raise PlanError(f"{path}: holds another kind of null: give another file as checkpoint")
-    for name in ("kind", "n", "seed", "tail", "stop_at"):
-        value = getattr(request, name)
-        if getattr(null, name) != value:
+    begun = _identity(null, null.attrs)
+    for name, value in _identity(request, attrs).items():
+        if begun[name] != value:
             raise PlanError(
-                f"{path}: was begun with {name}={getattr(null, name)!r}, now {value!r} is asked for: give another file "
-                "as checkpoint, or the same words"
+                f"{path}: was begun with another {name}: {name}={begun[name]!r}, now {value!r}; remove the file to "
+                "begin anew, or ask for the same"
             )
-    for name in ("study_sha256", "spec", "signal", "pairs", "epochs", "backend", "measure", "options",
-                 "stream_version"):  # fmt: skip
-        if null.attrs.get(name) != attrs.get(name):
-            raise PlanError(
-                f"{path}: was begun with another {name} ({null.attrs.get(name)!r}, now {attrs.get(name)!r}): give "
-                "another file as checkpoint"
-            )
+    null.attrs = {**null.attrs, "blas": blas_of(null.attrs, attrs)}
     return null
+
+
+def _is_state_of(state: RepairedNull | SurrogateNull, null: SurrogateNull) -> bool:
+    return isinstance(state, SurrogateNull) and _identity(state, state.attrs) == _identity(null, null.attrs)
+
+
+def forget_state(path: Path, null: RepairedNull | SurrogateNull) -> None:
+    """Remove the state of a null that is complete; one of another request, study or version stays."""
+    with suppress(IbsyncError, OSError):
+        if isinstance(null, SurrogateNull) and _is_state_of(load_null(path), null):
+            path.unlink()

@@ -264,12 +264,13 @@ def _as_from_a_terminal():
 
 
 def test_an_interrupt_while_it_works_leaves_nothing(tmp_path):
+    (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
-        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=ENVIRONMENT,
-        preexec_fn=_as_from_a_terminal,
+        [*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env={**ENVIRONMENT, "TMPDIR": str(tmp_path / "temporary")}, preexec_fn=_as_from_a_terminal,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("*/study.h5")) and time.monotonic() < deadline and process.poll() is None:
+    while not list(tmp_path.glob("temporary/*/study.h5")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
     # Python drops an interrupt that meets a destructor or a callback of the import system: a person asks again.
     while process.poll() is None and time.monotonic() < deadline:
@@ -281,7 +282,7 @@ def test_an_interrupt_while_it_works_leaves_nothing(tmp_path):
     assert process.returncode in (1, -signal.SIGINT)
     assert out == ""
     assert "interrupted; no result was written\n" in err
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["temporary"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
@@ -562,7 +563,7 @@ def test_a_demo_replaces_a_demo_but_no_other_file(demo, capsys, monkeypatch, tmp
     (tmp_path / "mine" / "study.h5").write_bytes(b"years of work")
     capsys.readouterr()
     assert main(["demo", "-o", "mine"]) == 1
-    assert_one_line(capsys.readouterr().err, "study.h5", "--force")
+    assert_one_line(capsys.readouterr().err, "study.h5", "--overwrite")
     assert (tmp_path / "mine" / "study.h5").read_bytes() == b"years of work"
     assert names(tmp_path) == ["mine", "mine/study.h5"]
 

@@ -190,3 +190,33 @@ def test_a_binary_file_and_a_missing_file_are_refused(tmp_path):
         with pytest.raises(IbsyncError, match=r"is not TOML|cannot be read") as caught:
             read_plan(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["study = " + "[" * 500 + "]" * 500, "study = " + "[" * 50_000, "study = " + "9" * 100_000, 'study = "a\\u0000b"',
+     f'study = "{"x" * 1_000_000}"\nwtc = 3', f"{'k' * 1_000_000} = 1"],
+)  # fmt: skip
+def test_what_is_beyond_measure_is_refused_in_a_short_line(tmp_path, text):
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(IbsyncError) as error:
+        read_plan(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_signals_stand_in_file_names_without_leaving_the_folder(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'study = "s.h5"\noutput = "y.h5"\n[wtc]\nbands = { t = [0.1, 0.4] }\n'
+        '[synchrony]\nsignal = ["../../x", "a/b", "a\\u0000b"]\n', encoding="utf-8",
+    )  # fmt: skip
+    with pytest.raises(PlanError, match="are one file"):
+        read_plan(path)
+    path.write_text(path.read_text(encoding="utf-8").replace(', "a\\u0000b"', ""), encoding="utf-8")
+    plan = read_plan(path)
+    assert [plan.output_of(signal) for signal in plan.synchrony.signals] == [
+        tmp_path / "y_.._.._x.h5",
+        tmp_path / "y_a_b.h5",
+    ]

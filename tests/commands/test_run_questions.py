@@ -105,7 +105,7 @@ ahead = 1
     assert (plan.plasticity.between, plan.plasticity.tail) == (("a", "b"), "greater")
     assert plan.plasticity.words()["block"] is None
     assert (plan.outcomes[0].time, plan.outcomes[0].ahead) == (("pre", "post"), 1)
-    assert read_plan(plan_of(tmp_path, "")).further_of("hbo") == []
+    assert read_plan(plan_of(tmp_path, "")).files_of("hbo")["a further result"] == []
 
 
 @pytest.mark.parametrize(

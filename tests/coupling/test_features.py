@@ -1,6 +1,7 @@
 """Tables: checked when built, the same every time, and a cache that can be lost or damaged but not be wrong."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,54 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("LOCALAPPDATA", raising=False)
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
     assert cache_dir() == tmp_path / "home" / ".cache" / "ibsync"
+
+
+def test_tables_of_another_request_are_not_taken(folder):
+    built = loaded_anew()
+    (path,) = folder.iterdir()
+    cache.load_group.cache_clear()
+    cache.load_group(Scales(121, 12), FIRST, N_ROWS, EXACT)
+    (other,) = set(folder.iterdir()) - {path}
+    whole = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    assert_same(loaded_anew(), built)
+    assert path.read_bytes() == whole
+
+
+def test_the_cache_forgets_what_was_used_longest_ago(folder, monkeypatch):
+    requests = [(Scales(n, 12), FIRST, N_ROWS, EXACT) for n in (120, 121, 122)]
+    paths = []
+    for request in requests[:2]:
+        cache.load_group.cache_clear()
+        cache.load_group(*request)
+        paths.append(folder / f"{cache._key(*request)}.tables")
+    for age, path in enumerate(reversed(paths), 1):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    cache.load_group.cache_clear()
+    cache.load_group(*requests[0])  # read again, and so the second is the oldest
+    abandoned = folder / "killed.part"
+    abandoned.touch()
+    os.utime(abandoned, (1e9, 1e9))
+    size = paths[0].stat().st_size
+    monkeypatch.setenv("IBSYNC_CACHE_GB", str(2.5 * size / 1e9))
+    cache.load_group(*requests[2])
+    newest = folder / f"{cache._key(*requests[2])}.tables"
+    assert {path for path, _, _ in cache.cached_files()} == {paths[0], newest}
+    monkeypatch.setenv("IBSYNC_CACHE_GB", "0")
+    cache.load_group.cache_clear()
+    cache.load_group(*requests[1])
+    assert [path for path, _, _ in cache.cached_files()] == [paths[1]], "the one in use stays"
+
+
+def test_another_process_may_forget_at_the_same_time(folder, monkeypatch):
+    loaded_anew()
+    monkeypatch.setattr(cache, "cached_files", lambda: [(folder / "gone.tables", 10**12, 0.0)])
+    cache.load_group.cache_clear()
+    cache.load_group(Scales(121, 12), FIRST, N_ROWS, EXACT)
+
+
+@pytest.mark.parametrize("words", ["much", "-1", "nan", "inf"])
+def test_a_limit_that_is_none_is_refused(monkeypatch, words):
+    monkeypatch.setenv("IBSYNC_CACHE_GB", words)
+    with pytest.raises(PlanError, match="IBSYNC_CACHE_GB"):
+        cache.cache_limit()

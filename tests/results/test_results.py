@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import stat
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -13,8 +14,9 @@ from fake_results import BANDS, CHANNELS, COUPLED, built, make_real, make_result
 
 from ibsync.errors import InputError
 from ibsync.nulls.hypotheses import SURROGATES
+from ibsync.recordings.whole_files import check_writable
 from ibsync.results import netcdf as storage
-from ibsync.results.result import Result, check_writable, load, provenance, save_dataset
+from ibsync.results.result import Result, load, provenance, save_dataset
 
 LABELS = ["dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band"]
 NUMBERS = ["value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction"]
@@ -89,8 +91,11 @@ def test_labels_of_any_script_survive(tmp_path):
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "interrupt"])
 def test_failed_write_leaves_the_old_file_and_nothing_else(result, tmp_path, monkeypatch, call):
-    path = tmp_path / "out.h5"
-    path.write_bytes(b"old")
+    path = result.save(tmp_path / "out.h5")
+    old = path.read_bytes()
+    (tmp_path / "none").mkdir()
+    monkeypatch.chdir(tmp_path / "none")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -106,8 +111,8 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(result, tmp_path, mon
     if call != "interrupt":
         assert is_one_line(error)
         assert "free some space" in str(error.value)
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["out.h5"]
+    assert path.read_bytes() == old
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["none", "out.h5"]
 
 
 def test_disk_that_fills_up_midway_leaves_nothing(result, tmp_path):
@@ -142,7 +147,7 @@ def test_check_writable_accepts_new_and_old_files_and_leaves_no_trace(tmp_path):
 
 
 def test_check_writable_follows_a_link(result, tmp_path):
-    (tmp_path / "real.h5").write_bytes(b"old")
+    save_dataset(make_real(3), tmp_path / "real.h5")
     (tmp_path / "link.h5").symlink_to("real.h5")
     result.save(tmp_path / "link.h5")
     assert (tmp_path / "link.h5").is_symlink()
@@ -471,3 +476,13 @@ def test_files_of_another_version_are_refused_by_name(result, tmp_path):
     with pytest.raises(InputError, match=r"old\.h5: was written by another version .* compute it again") as error:
         load(path)
     assert is_one_line(error)
+
+
+def test_linear_algebra_is_named_alike_in_whatever_order_it_was_loaded(monkeypatch):
+    pools = [
+        {"user_api": "blas", "internal_api": "openblas", "version": version, "architecture": "Haswell"}
+        for version in ("0.3.31", "0.3.30")
+    ]
+    for order in (pools, pools[::-1]):
+        monkeypatch.setattr("threadpoolctl.threadpool_info", lambda order=order: [*order, {"user_api": "openmp"}])
+        assert provenance()["blas"] == "openblas 0.3.30 Haswell, openblas 0.3.31 Haswell"

@@ -11,6 +11,7 @@ from scipy.signal import detrend
 
 import ibsync as ibs
 from ibsync.commands.cli import main
+from ibsync.commands.run import state_file
 from ibsync.coupling.engine import Engine
 from ibsync.errors import InputError, PlanError
 from ibsync.nulls.random_streams import entity_id
@@ -246,6 +247,7 @@ def test_a_checkpoint_is_taken_up_and_a_strange_one_refused(study, null, tmp_pat
 
 
 def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monkeypatch):
+    from ibsync.results.null_files import save_state
     from ibsync.study import surrogate_runs
 
     monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
@@ -256,11 +258,11 @@ def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monk
         if len(saved) == 2:
             raise KeyboardInterrupt
         saved.append(path)
-        return ibs.save_null(state, path)
+        return save_state(state, path)
 
     words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": tmp_path / "null.h5"}
     with monkeypatch.context() as patched:
-        patched.setattr(surrogate_runs, "save_null", save_twice)
+        patched.setattr(surrogate_runs, "save_state", save_twice)
         with pytest.raises(KeyboardInterrupt):
             study.null(SPEC, **words)
     assert ibs.load_null(tmp_path / "null.h5").done == [(1, 17)]
@@ -415,7 +417,7 @@ def test_an_unfinished_run_is_taken_up_and_leaves_nothing_behind(study, tmp_path
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
     unfinished = study.null(ibs.WTC(bands={"slow": (0.06, 0.15)}, accuracy="fast"), kind="phase", n=39, seed=9,
                             pairs="same", draws=(1, 20))  # fmt: skip
-    ibs.save_null(unfinished, tmp_path / "out.null.h5")
+    ibs.save_null(unfinished, state_file(tmp_path / "out.h5"))
     with monkeypatch.context() as patched:
         patched.setattr("ibsync.study.surrogate_runs.begin", lambda *_, **__: pytest.fail("began anew"))
         patched.setattr("ibsync.study.study.begin", lambda *_, **__: pytest.fail("began anew"))
@@ -437,3 +439,36 @@ def test_a_run_with_autoregressive_noise_says_so_in_one_line(study, tmp_path, mo
     (tmp_path / "plan.toml").write_text(PLAN.replace('"phase"', '"ar1"'), encoding="utf-8")
     assert main(["run", "plan.toml"]) == 0
     assert "Warning: autoregressive noise is no calibrated null" in capsys.readouterr().out
+
+
+# --- parts from several processors ------------------------------------------------------------------------------------
+
+
+def shifted(part, by):
+    """A part whose observed values another processor has rounded otherwise."""
+    for tally in [*part.by_row, part.together]:
+        tally.standard.statistic = tally.standard.statistic + by
+    return part
+
+
+def test_parts_whose_observed_values_differ_by_rounding_are_merged(study, null):
+    first, other = (study.null(SPEC, kind="phase", n=N_DRAWS, seed=9, draws=d) for d in ((1, 21), (21, N_DRAWS + 1)))
+    observed = first.observed
+    first.attrs, other.attrs = {**first.attrs, "blas": "one"}, {**other.attrs, "blas": "other"}
+    merged = ibs.merge_nulls([first, shifted(other, 5e-7)])
+    assert merged.attrs["blas"] == "one; other"
+    assert_array_equal(merged.observed, observed)
+    same_counts(merged, null)
+
+
+def test_parts_that_differ_by_more_or_come_from_another_version_are_refused(study):
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9}
+    first = study.null(SPEC, draws=(1, 21), **words)
+    other = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    refusal(PlanError, lambda: ibs.merge_nulls([first, shifted(other, 2e-6)]), "different observed values")
+    missing = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    missing.by_row[0].standard.statistic[0] = np.nan
+    refusal(PlanError, lambda: ibs.merge_nulls([first, missing]), "different observed values")
+    old = study.null(SPEC, draws=(21, N_DRAWS + 1), **words)
+    old.attrs = {**old.attrs, "ibsync_version": "0.0.1"}
+    refusal(PlanError, lambda: ibs.merge_nulls([first, old]), "ibsync_version", "0.0.1")

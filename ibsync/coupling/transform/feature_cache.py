@@ -1,4 +1,4 @@
-"""Feature tables kept on disk: built once, checked when read."""
+"""Feature tables kept on disk: built once, checked when read, the oldest forgotten when they take too much room."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import math
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from ...errors import PlanError
 from .features import FORMAT, GAUSSIAN_REACH, SPECTRAL_REACH, WAVELET_REACH, Group, Rank, build_group
 from .scales import MORLET_OMEGA0, PERIOD_PER_SCALE, Scales
 
 _ARRAYS = ("times", "kernels", "mixing", "end_filters", "end_mixing")
 _NUMBERS = ("first_row", "n_rows", "n_padded", "n_bins", "n_circle", "half_steps", "frame_first", "on_circle")
 _MAGIC = b"ibsync-tables\n"
+_PART_SECONDS = 3600.0  # a table is built in minutes
 _ALIGN = 64  # bytes; arrays are used where they were read
 
 
@@ -40,25 +44,67 @@ def load_group(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> Group
 
     A cache that cannot be written costs time, not the result.
     """
+    request = _request(scales, first_row, n_rows, rank)
     path = cache_dir() / f"{_key(scales, first_row, n_rows, rank)}.tables"
-    group = _read(path)
+    group = _read(path, request)
     if group is None:
         # One BLAS thread: matrices are small, and idle BLAS threads that spin would hold up the pool's.
         with ThreadpoolController().limit(limits=1, user_api="blas"):
             group = build_group(scales, first_row, n_rows, rank)
-        _write(path, group)
+        _write(path, request, group)
+        _forget_oldest(path)
     return group
 
 
-def _key(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
+def _request(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
+    """Everything that the tables depend on."""
     reaches = (SPECTRAL_REACH, WAVELET_REACH, GAUSSIAN_REACH, MORLET_OMEGA0, PERIOD_PER_SCALE)
-    everything = (FORMAT, scales.n_samples, scales.voices, scales.n_rows, first_row, n_rows, rank, reaches)
-    return hashlib.sha256(repr(everything).encode()).hexdigest()[:32]
+    return repr((FORMAT, scales.n_samples, scales.voices, scales.n_rows, first_row, n_rows, rank, reaches))
 
 
-def _write(path: Path, group: Group) -> None:
+def _key(scales: Scales, first_row: int, n_rows: int, rank: Rank) -> str:
+    return hashlib.sha256(_request(scales, first_row, n_rows, rank).encode()).hexdigest()[:32]
+
+
+def cache_limit() -> int:
+    """Bytes that the tables may take: $IBSYNC_CACHE_GB, in 10^9 bytes, else 2."""
+    words = os.environ.get("IBSYNC_CACHE_GB") or "2"
+    try:
+        limit = float(words)
+    except ValueError:
+        limit = math.nan
+    if not 0 <= limit < math.inf:
+        raise PlanError(f"IBSYNC_CACHE_GB={words!r} is no size; give a number of gigabytes, such as 2")
+    return round(limit * 1e9)
+
+
+def cached_files() -> list[tuple[Path, int, float]]:
+    """Each file of the cache with its size in bytes and when it was last used, the latest first."""
+    files = []
+    with suppress(OSError):
+        for path in cache_dir().iterdir():
+            with suppress(OSError):  # another process may remove it just now
+                if path.suffix in (".tables", ".part"):
+                    files.append((path, path.stat().st_size, path.stat().st_mtime))
+    return sorted(files, key=lambda file: file[2], reverse=True)
+
+
+def _forget_oldest(newest: Path) -> None:
+    """Remove the tables that were not used for longest, until the others fit; and what killed processes left."""
+    total, limit = 0, cache_limit()
+    for path, size, used in cached_files():
+        total += size
+        is_abandoned = path.suffix == ".part" and time.time() - used > _PART_SECONDS
+        if is_abandoned or (total > limit and path != newest):
+            with suppress(OSError):
+                path.unlink()
+                total -= size
+
+
+def _write(path: Path, request: str, group: Group) -> None:
     arrays = {name: np.ascontiguousarray(getattr(group, name)) for name in _ARRAYS}
     header = {
+        "request": request,
         "numbers": {name: getattr(group, name) for name in _NUMBERS},
         "arrays": {name: [array.dtype.str, array.shape] for name, array in arrays.items()},
     }
@@ -82,8 +128,8 @@ def _write(path: Path, group: Group) -> None:
         raise
 
 
-def _read(path: Path) -> Group | None:
-    """A stored group, or None if it is missing, cut short or damaged in any byte."""
+def _read(path: Path, request: str) -> Group | None:
+    """A stored group, or None if it is missing, cut short, damaged in any byte, or of another request."""
     try:
         raw = memoryview(np.fromfile(path, np.uint8).data)
     except OSError:
@@ -95,6 +141,10 @@ def _read(path: Path) -> Group | None:
         return None
     length = int.from_bytes(content[:8], "little")
     header = json.loads(bytes(content[8 : 8 + length]))
+    if header.get("request") != request:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # used just now
     words: dict[str, Any] = {**header["numbers"], **dict(_arrays(header["arrays"], content[8 + length :]))}
     return Group(**words)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import PlanError
+from ...recordings.output_kinds import MARK
 from ..findings import Criterion, number, top_findings
 
 if TYPE_CHECKING:
@@ -226,9 +227,16 @@ def bytes_of(draw: Callable[[], Figure], suffix: str) -> bytes:
 
 def saved(figure: Figure, suffix: str, *, dpi: int) -> bytes:
     """A figure as the content of an undated file."""
+    import matplotlib as mpl
+
     buffer = io.BytesIO()
-    undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(suffix)
-    figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata=undated)
+    program = f"{MARK}, Matplotlib {mpl.__version__}"
+    undated = {
+        ".png": {"Software": program},
+        ".pdf": {"Creator": program, "CreationDate": None},
+        ".svg": {"Creator": program, "Date": None},
+    }
+    figure.savefig(buffer, format=suffix[1:], dpi=dpi, metadata=undated[suffix])
     return buffer.getvalue()
 
 
