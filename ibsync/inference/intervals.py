@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ..nulls.draws import D, Draws, Integers
 from ..nulls.relabelling import Variants
-from .slopes import GroupDifference
 
 Floats = NDArray[np.float64]
 Limits = tuple[Floats, Floats]
@@ -30,6 +29,13 @@ DRAWN = 9_999
 
 _BLOCK_VALUES = 1 << 22
 _CHUNK_VALUES = 1 << 21
+
+
+def draws_of_interval(draws: Draws[D], n_features: int) -> Draws[D]:
+    """The draws of the test; where they are too many for its features, some drawn anew."""
+    if draws.n * n_features > MOST_VALUES and draws.n > DRAWN:
+        return Draws(draws.design, DRAWN, draws.seed, exact=False)
+    return draws
 
 
 def inverted(turning: Turning, draws: Draws[D], n_features: int, *, alpha: float, n_units: int = 1) -> Limits:
@@ -57,8 +63,7 @@ def inverted(turning: Turning, draws: Draws[D], n_features: int, *, alpha: float
     low, high : float64 [feature]
         Infinite where so few draws can reject nothing.
     """
-    if draws.n * n_features > MOST_VALUES and draws.n > DRAWN:
-        draws = Draws(draws.design, DRAWN, draws.seed, exact=False)
+    draws = draws_of_interval(draws, n_features)
     n = draws.n
     k = int(alpha / 2 * (n + 1) * (1 + 1e-12))
     low, high = np.full(n_features, -np.inf), np.full(n_features, np.inf)
@@ -108,39 +113,6 @@ def sign_flip_interval(sums: Floats, counts: Integers, draws: Draws[Variants], *
 
     low, high = inverted(turning, draws, sums.shape[1], alpha=alpha)
     enough = (counts > 0).sum(axis=0) >= 2
-    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
-
-
-def group_interval(test: GroupDifference, first: NDArray[np.bool_], *, alpha: float = 0.05) -> Limits:
-    """
-    Interval of the difference of two groups, from exchanges of groups.
-
-    Parameters
-    ----------
-    test : GroupDifference
-    first : bool [dyad]
-        Which dyads are in the first group.
-    alpha : float
-        1 less the coverage.
-
-    Returns
-    -------
-    low, high : float64 [feature]
-        As `inverted`; NaN where a group has no value.
-    """
-    values, observed = test.of_dyads, test.drawn(0, 1)[0]
-    shift = np.where(np.isfinite(values), first[:, None].astype(np.float64), np.nan)
-
-    def turning(exchanges: NDArray[np.bool_], features: slice) -> Floats:
-        """Shift of the first group from which on the draw reaches the observed difference."""
-        drawn = test.difference(values[:, features], exchanges)
-        share = 1.0 - test.difference(shift[:, features], exchanges)
-        at = np.divide(observed[features] - drawn, share, out=np.full(share.shape, np.nan), where=share > 1e-9)
-        # A draw in which a group has no value reaches it for no shift.
-        return np.where(np.isnan(drawn), np.inf, at)
-
-    low, high = inverted(turning, test.draws, values.shape[1], alpha=alpha)
-    enough = np.isfinite(observed)
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 

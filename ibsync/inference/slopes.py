@@ -1,4 +1,4 @@
-"""Slopes over sessions: of a dyad, their mean over dyads, and the difference of the means of two groups."""
+"""Slopes over sessions: of a dyad, and their mean over dyads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nulls.draws import Draws, Integers
-from ..nulls.relabelling import GroupLabels, SessionOrders
+from ..nulls.relabelling import SessionOrders
 from .permutation_test import DrawnStatistic
 
 Flags = NDArray[np.bool_]
@@ -100,36 +100,6 @@ def _slopes_in_order(values: Floats, times: Floats, order: Integers) -> Floats:
     square = (t**2) @ mass - np.divide((t @ mass) ** 2, n, out=np.zeros((len(t), len(n))), where=n > 0)
     slope: Floats = np.divide(t @ y, square, out=np.zeros_like(square), where=np.broadcast_to(enough, square.shape))
     return slope
-
-
-class GroupDifference(DrawnStatistic):
-    """
-    Difference of the means of two groups of dyads, first minus second, when whole units change groups.
-
-    Parameters
-    ----------
-    values : float64 [dyad, feature]
-        NaN leaves a dyad out of that feature.
-    draws : Draws of GroupLabels
-    unit : int64 [dyad], optional
-        Unit of each dyad, where units are blocks of dyads. Default: dyads are units.
-    """
-
-    def __init__(self, values: Floats, draws: Draws[GroupLabels], unit: Integers | None = None) -> None:
-        self.of_dyads, self.draws = values, draws
-        self._unit = np.arange(len(values)) if unit is None else unit
-
-    def values(self, exchanges: Flags) -> Floats:
-        """Difference of each draw, float64 [draw, feature]; NaN where a group has no value."""
-        return self.difference(self.of_dyads, exchanges)
-
-    def difference(self, values: Floats, members: Flags) -> Floats:
-        """The difference of other values [dyad, feature], from the units in the first group, bool [draw, unit]."""
-        first = members[:, self._unit].astype(np.float64)
-        present = np.isfinite(values)
-        filled, mass = np.where(present, values, 0.0), present.astype(np.float64)
-        means = [_ratio(group @ filled, group @ mass) for group in (first, 1.0 - first)]
-        return means[0] - means[1]
 
 
 def _ratio(total: Floats, n: Floats) -> Floats:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_in
 from ..errors import PlanError, require_known
 from ..inference.attainable import attainable, n_tested
-from ..inference.intervals import group_interval, sign_flip_interval, student_interval
+from ..inference.group_difference import LEAST_UNITS, GroupDifference
+from ..inference.intervals import sign_flip_interval, student_interval
 from ..inference.permutation_test import DrawnStatistic, permutation_test
 from ..inference.repaired_test import dyad_summary, repair_test
 from ..inference.settings import TestSettings
 from ..inference.signflip import exchange_test
-from ..inference.slopes import GroupDifference, MeanSlope, slopes
+from ..inference.slopes import MeanSlope, slopes
 from ..nulls.draws import D, Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
@@ -343,22 +344,22 @@ def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
 
 def _exchange_groups(dyads: Dyads, groups: Sequence[str], asked: TestSettings) -> _Plan:
     first, found = in_first(dyads, groups), dyads.slopes
-    for name, members in zip(groups, (first, ~first), strict=True):
-        n = int(members.sum())
-        if n < 2:
-            raise PlanError(
-                f"group {name!r} has {n} dyad{'s' * (n != 1)} with two sessions; the mean of a group needs two"
-            )
-    present = np.isfinite(found)
-    enough = (present[first].sum(axis=0) >= 2) & (present[~first].sum(axis=0) >= 2)
-    tested = np.where(enough, found, np.nan)
     design, unit = _units_of_groups(dyads, first, groups)
+    present = np.isfinite(found)
+    units = [np.stack([present[members & (unit == u)].any(axis=0) for u in range(len(design))]).sum(axis=0)
+             for members in (first, ~first)]  # fmt: skip
+    for name, n in zip(groups, units, strict=True):
+        if n.max() < LEAST_UNITS:
+            raise PlanError(
+                f"group {name!r} has {n.max()} {dyads.units} with two sessions; its mean and scatter need {LEAST_UNITS}"
+            )
+    tested = np.where(np.minimum(*units) >= LEAST_UNITS, found, np.nan)
     draws = _planned(design, asked)
     _refuse_few_blocks(dyads, draws, asked)
     test = GroupDifference(tested, draws, unit)
 
     def interval() -> Arrays:
-        low, high = group_interval(test, first, alpha=asked.alpha)
+        low, high = test.interval(first, alpha=asked.alpha)
         limits = _welch(tested, first, dyads.blocks, asked.alpha)
         if design.strata:
             limits = (np.full(low.shape, np.nan),) * 2

@@ -8,12 +8,13 @@ from fake_results import make_real, make_result
 from numpy.testing import assert_allclose, assert_array_equal
 from permuted import p_of_draws
 from refusals import plan_refusal
-from scipy.stats import binom, false_discovery_control, permutation_test
+from scipy.stats import binom, false_discovery_control, permutation_test, ttest_ind
 from sessions import fitted, noise, quiet, study
 
 import ibsync as ibs
 from ibsync.errors import PlanError
-from ibsync.inference.slopes import GroupDifference, MeanSlope, slopes
+from ibsync.inference.group_difference import GroupDifference
+from ibsync.inference.slopes import MeanSlope, slopes
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.relabelling import GroupLabels, SessionOrders
 from ibsync.nulls.rematching import Matchings
@@ -164,11 +165,13 @@ def test_groups_are_compared_as_scipy_does(tail):
     slope = fitted(values, np.arange(3))
     for feature in range(2):
         oracle = permutation_test(
-            (slope[4:, feature], slope[:4, feature]), lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+            (slope[4:, feature], slope[:4, feature]),
+            lambda x, y, axis: ttest_ind(x, y, axis=axis, equal_var=False).statistic,
             n_resamples=np.inf, alternative=tail, vectorized=True,
         )  # fmt: skip
         assert_allclose(got["p"].values.ravel()[feature], oracle.pvalue, rtol=1e-12)
-        assert_allclose(got["group_statistic"].values.ravel()[feature], oracle.statistic, rtol=1e-10)
+        assert_allclose(got["group_z"].values.ravel()[feature], oracle.statistic, rtol=1e-9)
+    assert_allclose(got["group_statistic"].values.ravel(), slope[4:].mean(axis=0) - slope[:4].mean(axis=0), rtol=1e-9)
     assert got.attrs["n"] == 125
     assert_array_equal(got["between"], ["wait", "train"])
     assert_allclose(got["slope_mean"].values.reshape(2, 2), [slope[4:].mean(axis=0), slope[:4].mean(axis=0)])
@@ -182,9 +185,8 @@ def test_corrections_over_features_are_those_of_a_slow_loop():
         study(values, groups=["a" if one else "b" for one in first]), between="group", tail="greater", correct=["max"]
     )
     slope = fitted(values, np.arange(3))
-    every = [slope[list(c)].mean(0) - np.delete(slope, list(c), axis=0).mean(0) for c in combinations(range(8), 4)]
-    every = np.array(every)  # the first division is the observed one
-    z = (every - every.mean(axis=0)) / every.std(axis=0)
+    divisions = [list(some) for some in combinations(range(8), 4)]  # the first is the observed one
+    z = np.array([ttest_ind(slope[c], np.delete(slope, c, axis=0), equal_var=False).statistic for c in divisions])
     order = np.argsort(z[0])
     running = np.maximum.accumulate(z[:, order], axis=1)
     step_down = np.maximum.accumulate((running >= running[0] * 0 + z[0, order] - 1e-9).mean(axis=0)[::-1])[::-1]
@@ -195,6 +197,9 @@ def test_corrections_over_features_are_those_of_a_slow_loop():
     assert_allclose(got.dataset["p_max_single"].values.ravel(), single, rtol=1e-12)
     assert_allclose(np.sort(got.null["null_max"]), np.sort(z[1:].max(axis=1)), rtol=1e-5)
     assert_allclose(got.dataset["group_z"].values.ravel(), z[0], rtol=1e-9)
+    difference = slope[:4].mean(axis=0) - slope[4:].mean(axis=0)
+    assert_allclose(got.dataset["group_statistic"].values.ravel(), difference, rtol=1e-9)
+    assert_allclose(got.dataset["group_null_sd"].values.ravel(), difference / z[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("tail", ["greater", "less", "two-sided"])
@@ -615,9 +620,10 @@ def test_too_few_dyads_are_said_or_refused():
         plasticity(study(values))
     with pytest.raises(PlanError, match="4 dyads allow only 16 exchanges"):
         plasticity(study(values), correct=["max"])
-    groups = study(values, groups=list("aabb"))
+    few, groups = study(values, groups=list("aabb")), study(noise(6, 3), groups=list("aaabbb"))
+    plan_refusal(lambda: plasticity(few, between="group"), "group 'a' has 2 dyads with two sessions", "need 3")
     plan_refusal(
-        lambda: plasticity(groups, between="group", correct=["max"]), "4 dyads allow only 6 divisions into groups"
+        lambda: plasticity(groups, between="group", correct=["max"]), "6 dyads allow only 20 divisions into groups"
     )
     pairs = pairs_of(3, 3)
     real = study(pairs[:, np.arange(3), np.arange(3)].swapaxes(0, 1))
@@ -629,8 +635,8 @@ def test_too_few_dyads_are_said_or_refused():
 
 
 def test_words_that_do_not_go_together_are_refused():
-    real = study(noise(6, 3), groups=["train", "train", "wait", "wait", "wait", "free"])
-    pairs = pairs_of(6, 3)
+    real = study(noise(7, 3), groups=["train", "train", "train", "wait", "wait", "wait", "free"])
+    pairs = pairs_of(7, 3)
     null = null_of(pairs, real)
     plan_refusal(lambda: plasticity(real, kind="order"), "kind='order' is unknown")
     plan_refusal(lambda: plasticity(real, tail="up"), "tail='up' is unknown")
@@ -640,10 +646,10 @@ def test_words_that_do_not_go_together_are_refused():
     plan_refusal(lambda: plasticity(real, between="group"), "there are 'free', 'train', 'wait'; name two")
     plan_refusal(lambda: plasticity(real, between=("trian", "wait")), "no group 'trian'; did you mean 'train'?")
     plan_refusal(lambda: plasticity(real, between=("wait", "wait")), "two different groups")
-    plan_refusal(lambda: plasticity(real, between=("wait", "free")), "group 'free' has 1 dyad with two sessions")
+    plan_refusal(lambda: plasticity(real, between=("wait", "free")), "group 'free' has 1 dyads with two sessions")
     plan_refusal(lambda: plasticity(real, correct=["bonferroni"]), "correct='bonferroni' is unknown")
     plan_refusal(lambda: plasticity(real.assign_attrs(spec="x"), null=null), "real and null differ in spec")
-    mixed = real.assign_coords(group=("dyad", ["train"] * 9 + ["wait"] * 9))
+    mixed = real.assign_coords(group=("dyad", ["train"] * 10 + ["wait"] * 11))
     plan_refusal(lambda: plasticity(mixed, between="group"), "dyad 'd04' is in groups 'train' and 'wait'")
     change = quiet(real)
     plan_refusal(lambda: plasticity(change), "there are no sessions to change over")
