@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,25 +13,22 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_in
 from ..errors import PlanError, require_known
 from ..inference.attainable import attainable, n_tested
-from ..inference.group_difference import LEAST_UNITS, GroupDifference
-from ..inference.intervals import sign_flip_interval, student_interval
 from ..inference.permutation_test import DrawnStatistic, permutation_test
 from ..inference.repaired_test import dyad_summary, repair_test
 from ..inference.settings import TestSettings
-from ..inference.signflip import exchange_test
 from ..inference.slopes import MeanSlope, slopes
-from ..nulls.draws import D, Draws, list_up_to
+from ..nulls.draws import Draws
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import GroupLabels, SessionOrders, Variants
+from ..nulls.relabelling import SessionOrders
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
+from .exchanges import Plan, exchange_groups, flip_signs, planned
 from .group_test import (
     draws_of_repairing,
-    epoch_and_band,
     neighbour_graph,
     real_pairs,
     refuse_or_warn,
@@ -39,7 +36,6 @@ from .group_test import (
 )
 from .outcome_table import mean
 from .session_times import Dyads, Source, disorder, in_first, two_groups
-from .shared_people import Blocks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -173,9 +169,12 @@ def plasticity(
     if null is not None:
         plan = _exchange_partners(null, dyads, asked)
     elif groups is not None:
-        plan = _exchange_groups(dyads, groups, asked)
+        first = in_first(dyads, groups)
+        plan = _Plan(**vars(exchange_groups(dyads.slopes, first, groups, dyads.units, _GROUPS, asked)))
+    elif kind == "sign_flip":
+        plan = _Plan(**vars(flip_signs(dyads.slopes, dyads.units, _SLOPES, asked)))
     else:
-        plan = _flip_signs(dyads, asked) if kind == "sign_flip" else _exchange_sessions(dyads, asked)
+        plan = _exchange_sessions(dyads, asked)
     unlike = _unlike_sessions(dyads) if null is None else ""
     warning = "; ".join(filter(None, [disorder(dyads, time), unlike, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
@@ -250,85 +249,23 @@ def _check_words(kind: str | None, null: RepairedNull | None, between: object) -
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Plan(Plan):
     """
-    A test that is ready to run.
+    A test of slopes over the span of the study that is ready to run.
 
     Parameters
     ----------
-    slopes : float64 [dyad, feature]
-        Over the span of the study.
-    draws : NullDraws
-    run : callable
-    caution, warning : str
-        What it cannot find, and what it may find wrongly; empty if nothing.
+    warning : str
+        What it may find wrongly; empty if nothing.
     of_rows : mapping of str to array
         What is known of single dyads.
-    interval : callable
-        Confidence limits of the statistic.
     of_sessions : sequence of float64 [session, feature]
         What was compared in the sessions of each dyad, if not the values of the dyads.
     """
 
-    slopes: Floats
-    draws: NullDraws
-    run: Callable[..., Arrays]
-    caution: str
     warning: str = ""
     of_rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    interval: Callable[[], Arrays] = dict
     of_sessions: Sequence[Floats] = ()
-
-
-def _flip_signs(dyads: Dyads, asked: TestSettings) -> _Plan:
-    found, blocks = dyads.slopes, dyads.blocks
-    if len(blocks) < 2:
-        raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
-    draws = _planned(Variants(blocks.labels), asked)
-    _refuse_few_blocks(dyads, draws, asked)
-    counts = blocks.sums(np.isfinite(found).astype(np.float64)).astype(np.int64)
-    sums = blocks.sums(np.nan_to_num(found))
-    caution = attainable(asked, n_tested(found), draws, units=f"{len(blocks)} {dyads.units}")
-    there = np.where(counts > 0, sums, np.nan)
-    words: dict[str, Any] = {"groups": epoch_and_band(dyads.shape), "counts": counts}
-    run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
-
-    def interval() -> Arrays:
-        low, high = sign_flip_interval(sums, counts, draws, alpha=asked.alpha)
-        limits = student_interval(*_mean_and_error(sums, counts), alpha=asked.alpha)
-        return _named_limits(low, high, *limits)
-
-    return _Plan(found, NullDraws.of(_SLOPES, draws, asked), run, caution, interval=interval)
-
-
-def _planned(design: D, asked: TestSettings) -> Draws[D]:
-    return Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
-
-
-def _refuse_few_blocks(dyads: Dyads, draws: Draws[Any], asked: TestSettings) -> None:
-    """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
-    lowest = asked.min_p(draws.n + 1)
-    if dyads.blocks.shared and draws.exact and lowest > asked.alpha:
-        raise PlanError(
-            f"{len(dyads.names)} dyads make only {len(dyads.blocks)} blocks that can be exchanged, so no p falls below "
-            f"{lowest:.3g}, above alpha={asked.alpha:g}: {dyads.blocks.shared}; record dyads of more people"
-        )
-
-
-def _mean_and_error(sums: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
-    """Mean over dyads, its standard error from the residual sums of blocks, degrees of freedom: [feature] each."""
-    n, n_blocks = counts.sum(axis=0), (counts > 0).sum(axis=0)
-    enough = n_blocks >= 2
-    mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
-    square = ((sums - counts * np.nan_to_num(mean)) ** 2).sum(axis=0)
-    factor = np.divide(n_blocks, (n_blocks - 1) * n**2, out=np.full(n.shape, np.nan), where=enough)
-    return mean, np.sqrt(square * factor), (n_blocks - 1).astype(np.float64)
-
-
-def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: Floats) -> Arrays:
-    return {
-        "statistic_low": low, "statistic_high": high, "student_low": student_low, "student_high": student_high,
-    }  # fmt: skip
 
 
 def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
@@ -337,80 +274,9 @@ def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
             f"({dyads.blocks.shared}): use kind='sign_flip'"
         )
-    draws = _planned(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
+    draws = planned(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
     test = MeanSlope(dyads.values, dyads.times, draws)
     return replace(_of_labels(test, _ORDER, dyads.slopes, asked), warning=ORDER_WARNING)
-
-
-def _exchange_groups(dyads: Dyads, groups: Sequence[str], asked: TestSettings) -> _Plan:
-    first, found = in_first(dyads, groups), dyads.slopes
-    design, unit = _units_of_groups(dyads, first, groups)
-    present = np.isfinite(found)
-    units = [np.stack([present[members & (unit == u)].any(axis=0) for u in range(len(design))]).sum(axis=0)
-             for members in (first, ~first)]  # fmt: skip
-    for name, n in zip(groups, units, strict=True):
-        if n.max() < LEAST_UNITS:
-            raise PlanError(
-                f"group {name!r} has {n.max()} {dyads.units} with two sessions; its mean and scatter need {LEAST_UNITS}"
-            )
-    tested = np.where(np.minimum(*units) >= LEAST_UNITS, found, np.nan)
-    draws = _planned(design, asked)
-    _refuse_few_blocks(dyads, draws, asked)
-    test = GroupDifference(tested, draws, unit)
-
-    def interval() -> Arrays:
-        low, high = test.interval(first, alpha=asked.alpha)
-        limits = _welch(tested, first, dyads.blocks, asked.alpha)
-        if design.strata:
-            limits = (np.full(low.shape, np.nan),) * 2
-        return _named_limits(low, high, *limits)
-
-    return replace(_of_labels(test, _GROUPS, tested, asked), slopes=found, interval=interval)
-
-
-def _units_of_groups(
-    dyads: Dyads, first: NDArray[np.bool_], groups: Sequence[str]
-) -> tuple[GroupLabels, NDArray[np.int64]]:
-    """
-    What may change groups, and to which unit each dyad belongs, int64 [dyad].
-
-    Whole blocks, or the dyads of each block where every block is in both groups.
-    """
-    blocks = dyads.blocks
-    several = [np.flatnonzero(blocks.number == at) for at in range(len(blocks))]
-    several = [rows for rows in several if len(rows) > 1]
-    mixed = [rows for rows in several if 0 < first[rows].sum() < len(rows)]
-    if not mixed:
-        of_block = tuple(bool(first[blocks.number == at][0]) for at in range(len(blocks)))
-        return GroupLabels(blocks.labels, of_block), blocks.number
-    whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
-    if whole:
-        one, other = (", ".join(repr(dyads.names[row]) for row in rows[0]) for rows in (mixed, whole))
-        raise PlanError(
-            f"dyads {one} share a person in both groups, dyads {other} in one of {groups[0]!r} and {groups[1]!r} only, "
-            "so neither whole blocks nor dyads within blocks can be exchanged: test one kind of them"
-        )
-    strata = [""] * len(dyads.names)
-    for rows in mixed:
-        for row in rows:
-            strata[row] = blocks.labels[blocks.number[row]]
-    return GroupLabels(tuple(dyads.names), tuple(first.tolist()), tuple(strata)), np.arange(len(first))
-
-
-def _welch(slopes: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: float) -> tuple[Floats, Floats]:
-    """Interval of the difference of two means by Welch's t, with blocks as the units of either group."""
-    mean, square, freedom = [], [], []
-    for members in (first, ~first):
-        here = np.where(members[:, None], slopes, np.nan)
-        sums, counts = blocks.sums(np.nan_to_num(here)), blocks.sums(np.isfinite(here).astype(np.float64))
-        m, se, df = _mean_and_error(sums, counts.astype(np.int64))
-        mean.append(m)
-        square.append(se**2)
-        freedom.append(df)
-    total = square[0] + square[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = total**2 / (square[0] ** 2 / freedom[0] + square[1] ** 2 / freedom[1])
-    return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
 
 
 def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked: TestSettings) -> _Plan:
@@ -525,7 +391,7 @@ def _unlike_sessions(dyads: Dyads) -> str:
 
 def _rows(dyads: Dyads, plan: _Plan, groups: Sequence[str] | None, words: Words, measure: str) -> xr.Dataset:
     """One row per dyad, with its slope per unit of time, and what was measured in its sessions."""
-    real, per_time = dyads.source.dataset, (plan.slopes / dyads.span).reshape(-1, *dyads.shape)
+    real, per_time = dyads.source.dataset, (plan.values / dyads.span).reshape(-1, *dyads.shape)
     coords, over = shared_labels(real, dyads.rows), _mean_and_sd(per_time)
     dims: tuple[str, ...] = FEATURE
     if groups is not None:

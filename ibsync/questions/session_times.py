@@ -18,6 +18,7 @@ from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
 from ..results.wording import null_in_words
+from .exchanges import Units
 from .shared_people import Blocks, members_of
 
 if TYPE_CHECKING:
@@ -176,9 +177,9 @@ class Dyads:
         return f"{len(self.names)} dyads with {sum(self.n_sessions)} sessions"
 
     @property
-    def units(self) -> str:
-        """What is exchanged as a whole, in words."""
-        return "blocks of dyads that share a person" if self.blocks.shared else "dyads"
+    def units(self) -> Units:
+        """Dyads as they may be exchanged."""
+        return Units(self.names, self.blocks, self.shape, " with two sessions")
 
     @property
     def slopes(self) -> Floats:

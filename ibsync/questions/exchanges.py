@@ -1,0 +1,235 @@
+"""What is exchanged between dyads: signs, or membership of two groups. Dyads that share a person move together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.attainable import attainable, n_tested
+from ..inference.group_difference import LEAST_UNITS, GroupDifference
+from ..inference.intervals import sign_flip_interval, student_interval
+from ..inference.permutation_test import permutation_test
+from ..inference.settings import TestSettings
+from ..inference.signflip import exchange_test
+from ..nulls.draws import D, Draws, list_up_to
+from ..nulls.hypotheses import NullHypothesis
+from ..nulls.relabelling import GroupLabels, Variants
+from ..results.record import NullDraws
+from .group_test import epoch_and_band
+from .shared_people import Blocks
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    A test that is ready to run.
+
+    Parameters
+    ----------
+    values : float64 [dyad, feature]
+        What is tested of each dyad.
+    draws : NullDraws
+    run : callable
+    caution : str
+        What it cannot find; empty if nothing.
+    interval : callable
+        Confidence limits of the statistic.
+    """
+
+    values: Floats
+    draws: NullDraws
+    run: Callable[..., Arrays]
+    caution: str
+    interval: Callable[[], Arrays] = dict
+
+
+@dataclass(frozen=True)
+class Units:
+    """
+    Dyads as they may be exchanged.
+
+    Parameters
+    ----------
+    dyads : sequence of str
+    blocks : Blocks
+        Dyads that are not independent of each other.
+    shape : sequence of int
+        Features: (epoch, channel_a, channel_b, band).
+    needs : str
+        What a dyad must have to be counted, for messages, such as "with two sessions".
+    """
+
+    dyads: Sequence[str]
+    blocks: Blocks
+    shape: Sequence[int]
+    needs: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What is exchanged as a whole, in words."""
+        return "blocks of dyads that share a person" if self.blocks.shared else "dyads"
+
+
+def planned(design: D, asked: TestSettings) -> Draws[D]:
+    """The draws of a design, listed where they are few."""
+    return Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
+
+
+def flip_signs(values: Floats, units: Units, null: NullHypothesis, asked: TestSettings) -> Plan:
+    """
+    Test of the mean over dyads, by flips of the sign of whole blocks.
+
+    Raises
+    ------
+    PlanError
+        If there is one block only, or so few that no p could reach alpha.
+    """
+    blocks = units.blocks
+    if len(blocks) < 2:
+        raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
+    draws = planned(Variants(blocks.labels), asked)
+    _refuse_few_blocks(units, draws, asked)
+    counts = blocks.sums(np.isfinite(values).astype(np.float64)).astype(np.int64)
+    sums = blocks.sums(np.nan_to_num(values))
+    caution = attainable(asked, n_tested(values), draws, units=f"{len(blocks)} {units.noun}")
+    there = np.where(counts > 0, sums, np.nan)
+    words: dict[str, Any] = {"groups": epoch_and_band(units.shape), "counts": counts}
+    run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
+
+    def interval() -> Arrays:
+        low, high = sign_flip_interval(sums, counts, draws, alpha=asked.alpha)
+        return _named_limits(low, high, *student_interval(*_mean_and_error(sums, counts), alpha=asked.alpha))
+
+    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval)
+
+
+def exchange_groups(
+    values: Floats, first: NDArray[np.bool_], groups: Sequence[str], units: Units, null: NullHypothesis,
+    asked: TestSettings,
+) -> Plan:  # fmt: skip
+    """
+    Test of the difference of the means of two groups, by exchange of whole blocks between them.
+
+    Parameters
+    ----------
+    values : float64 [dyad, feature]
+    first : bool [dyad]
+        Which dyads are in the first group.
+    groups : sequence of str
+        Names of the two.
+    units, null, asked
+        Who is exchanged, under which hypothesis, with which settings.
+
+    Raises
+    ------
+    PlanError
+        If a group has fewer than three units, blocks lie partly in one group and partly in both, or so few can be
+        exchanged that no p could reach alpha.
+    """
+    design, unit = _units_of_groups(units, first, groups)
+    present = np.isfinite(values)
+    n_units = [
+        np.stack([present[members & (unit == u)].any(axis=0) for u in range(len(design))]).sum(axis=0)
+        for members in (first, ~first)
+    ]
+    for name, n in zip(groups, n_units, strict=True):
+        if n.max() < LEAST_UNITS:
+            raise PlanError(
+                f"group {name!r} has {n.max()} {units.noun}{units.needs}; its mean and scatter need {LEAST_UNITS}"
+            )
+    tested = np.where(np.minimum(*n_units) >= LEAST_UNITS, values, np.nan)
+    draws = planned(design, asked)
+    _refuse_few_blocks(units, draws, asked)
+    test = GroupDifference(tested, draws, unit)
+
+    def run(asked: TestSettings, **words: Any) -> Arrays:
+        return permutation_test(test, asked, **words)
+
+    def interval() -> Arrays:
+        low, high = test.interval(first, alpha=asked.alpha)
+        limits = _welch(tested, first, units.blocks, asked.alpha)
+        if design.strata:
+            limits = (np.full(low.shape, np.nan),) * 2
+        return _named_limits(low, high, *limits)
+
+    caution = attainable(asked, n_tested(tested), draws, units=f"{len(values)} dyads")
+    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval)
+
+
+def _refuse_few_blocks(units: Units, draws: Draws[Any], asked: TestSettings) -> None:
+    """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
+    lowest = asked.min_p(draws.n + 1)
+    if units.blocks.shared and draws.exact and lowest > asked.alpha:
+        raise PlanError(
+            f"{len(units.dyads)} dyads make only {len(units.blocks)} blocks that can be exchanged, so no p falls below "
+            f"{lowest:.3g}, above alpha={asked.alpha:g}: {units.blocks.shared}; record dyads of more people"
+        )
+
+
+def _units_of_groups(units: Units, first: NDArray[np.bool_], groups: Sequence[str]) -> tuple[GroupLabels, Integers]:
+    """
+    What may change groups, and to which unit each dyad belongs, int64 [dyad].
+
+    Whole blocks, or the dyads of each block where every block is in both groups.
+    """
+    blocks = units.blocks
+    several = [np.flatnonzero(blocks.number == at) for at in range(len(blocks))]
+    several = [rows for rows in several if len(rows) > 1]
+    mixed = [rows for rows in several if 0 < first[rows].sum() < len(rows)]
+    if not mixed:
+        of_block = tuple(bool(first[blocks.number == at][0]) for at in range(len(blocks)))
+        return GroupLabels(blocks.labels, of_block), blocks.number
+    whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
+    if whole:
+        one, other = (", ".join(repr(units.dyads[row]) for row in rows[0]) for rows in (mixed, whole))
+        raise PlanError(
+            f"dyads {one} share a person in both groups, dyads {other} in one of {groups[0]!r} and {groups[1]!r} only, "
+            "so neither whole blocks nor dyads within blocks can be exchanged: test one kind of them"
+        )
+    strata = [""] * len(units.dyads)
+    for rows in mixed:
+        for row in rows.tolist():
+            strata[row] = blocks.labels[blocks.number[row]]
+    return GroupLabels(tuple(units.dyads), tuple(first.tolist()), tuple(strata)), np.arange(len(first))
+
+
+def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: Floats) -> Arrays:
+    return {
+        "statistic_low": low, "statistic_high": high, "student_low": student_low, "student_high": student_high,
+    }  # fmt: skip
+
+
+def _mean_and_error(sums: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
+    """Mean over dyads, its standard error from the residual sums of blocks, degrees of freedom: [feature] each."""
+    n, n_blocks = counts.sum(axis=0), (counts > 0).sum(axis=0)
+    enough = n_blocks >= 2
+    mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    square = ((sums - counts * np.nan_to_num(mean)) ** 2).sum(axis=0)
+    factor = np.divide(n_blocks, (n_blocks - 1) * n**2, out=np.full(n.shape, np.nan), where=enough)
+    return mean, np.sqrt(square * factor), (n_blocks - 1).astype(np.float64)
+
+
+def _welch(values: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: float) -> tuple[Floats, Floats]:
+    """Interval of the difference of two means by Welch's t, with blocks as the units of either group."""
+    mean, square, freedom = [], [], []
+    for members in (first, ~first):
+        here = np.where(members[:, None], values, np.nan)
+        sums, counts = blocks.sums(np.nan_to_num(here)), blocks.sums(np.isfinite(here).astype(np.float64))
+        m, se, df = _mean_and_error(sums, counts.astype(np.int64))
+        mean.append(m)
+        square.append(se**2)
+        freedom.append(df)
+    total = square[0] + square[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = total**2 / (square[0] ** 2 / freedom[0] + square[1] ** 2 / freedom[1])
+    return student_interval(mean[0] - mean[1], np.sqrt(total), np.nan_to_num(df), alpha=alpha)
