@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..nulls.counts import Observed, tie_tolerance
 from ..nulls.draws import Draws, Integers
 from ..nulls.relabelling import GroupLabels
+from ..nulls.tails import Tail, n_sides
 from .intervals import Limits, draws_of_interval
 from .permutation_test import Arrays, DrawnStatistic
 
@@ -33,7 +34,8 @@ class GroupDifference(DrawnStatistic):
 
     Draws are compared by Welch's t (Welch 1947, *Biometrika* 34:28; Janssen 1997, *Stat. Probab. Lett.* 36:9), so that
     a group that scatters more does not pass for one that differs. The error of a mean comes from the sums over its
-    units. `statistic` is the difference.
+    units. In both tails draws are compared by the size of t, because with groups of unequal size one tail is longer
+    than the other and twice the smaller p rejects too often.
 
     Parameters
     ----------
@@ -42,10 +44,13 @@ class GroupDifference(DrawnStatistic):
     draws : Draws of GroupLabels
     unit : int64 [dyad], optional
         Unit of each dyad, where units are blocks of dyads. Default: dyads are units.
+    tail : {"greater", "less", "two-sided"}
     """
 
-    def __init__(self, values: Floats, draws: Draws[GroupLabels], unit: Integers | None = None) -> None:
-        self.of_dyads, self.draws = values, draws
+    def __init__(
+        self, values: Floats, draws: Draws[GroupLabels], unit: Integers | None = None, *, tail: Tail = "two-sided"
+    ) -> None:
+        self.of_dyads, self.draws, self._by_size = values, draws, n_sides(tail) == 2
         self._unit = np.arange(len(values)) if unit is None else unit
         present = np.isfinite(values)
         n = present.sum(axis=0)
@@ -83,14 +88,26 @@ class GroupDifference(DrawnStatistic):
     @cached_property
     def observed(self) -> Observed:
         """As `Statistic.observed`: t is its own z."""
-        t = self.drawn(0, 1)[0]
+        t = self.z(self.drawn(0, 1))[0]
         return Observed(t, np.where(np.isnan(t), np.nan, 0.0), np.ones(len(t)), tie_tolerance(t, np.dtype(np.float64)))
+
+    def tail(self, asked: Tail) -> Tail:
+        """As `Statistic.tail`: in both tails the size of t is large."""
+        return "greater" if self._by_size else asked
+
+    def z(self, drawn: Floats) -> Floats:
+        """As `Statistic.z`: t, or its size."""
+        return np.abs(drawn) if self._by_size else drawn
+
+    def maps(self, drawn: Floats) -> Floats:
+        """As `Statistic.maps`: t with its sign."""
+        return drawn
 
     def described(self) -> Arrays:
         """The difference, 0 and its standard error as what it is compared with, and t; dyads behind each feature."""
         return {
             "group_statistic": self.difference, "group_null_mean": self.observed.mean, "group_null_sd": self.error,
-            "group_z": self.observed.statistic, "n_dyads": np.isfinite(self.of_dyads).sum(axis=0),
+            "group_z": self.drawn(0, 1)[0], "n_dyads": np.isfinite(self.of_dyads).sum(axis=0),
         }  # fmt: skip
 
     def interval(self, first: Flags, *, alpha: float = 0.05) -> Limits:
@@ -114,7 +131,7 @@ class GroupDifference(DrawnStatistic):
         """
         n_features = self.of_dyads.shape[1]
         draws = draws_of_interval(self.draws, n_features)
-        least = int(alpha / 2 * (draws.n + 1) * (1 + 1e-12))
+        least = int(alpha * (draws.n + 1) * (1 + 1e-12))
         low, high = np.full((2, n_features), np.nan)
         exchanges = draws.take(1, draws.n + 1)
         width = max(1, _CHUNK_VALUES // draws.n)
@@ -175,8 +192,8 @@ class _Shifted:
         both = _moments_of(sums + moved, counts, exchanges)[1]  # of a sum the square is v + 2 c + w
         return cls(d, s, v, (both - v - w) / 2, w, test.difference[part], test.error[part])
 
-    def reaching(self, shift: Floats, side: float) -> Integers:
-        """Draws whose t reaches the observed one on a side, by shift [feature]: int64 [feature]."""
+    def reaching(self, shift: Floats) -> Integers:
+        """Draws whose t has the size of the observed one, by shift [feature]: int64 [feature]."""
         square = np.maximum(self.v - 2 * shift * self.c + shift**2 * self.w, 0.0)
         drawn = self.d - shift * self.s
         error = np.sqrt(np.maximum(square, 1e-12 * drawn**2))
@@ -184,23 +201,23 @@ class _Shifted:
         own = self.difference - shift
         observed = own / np.maximum(self.error, 1e-6 * np.abs(own))
         tolerance = tie_tolerance(observed, np.dtype(np.float64))
-        reached: Integers = (-side * t >= -side * observed - tolerance).sum(axis=0)
+        reached: Integers = (np.abs(t) >= np.abs(observed) - tolerance).sum(axis=0)
         return reached
 
     def limit(self, side: float, least: int) -> Floats:
-        """The end of the interval on a side: where `least` draws begin to reach the observed t."""
+        """The end of the interval on a side: where `least` draws begin to have the size of the observed t."""
         tested = np.isfinite(self.difference) & (self.error > 0)
         inside, step = self.difference.copy(), np.where(tested, self.error, 0.0)
         outside = inside + side * step
         for _ in range(_HALVINGS):
-            open_ended = self.reaching(outside, side) >= least
+            open_ended = self.reaching(outside) >= least
             if not (open_ended & tested).any():
                 break
             inside, step = np.where(open_ended, outside, inside), 2 * step
             outside = np.where(open_ended, inside + side * step, outside)
-        endless = self.reaching(outside, side) >= least
+        endless = self.reaching(outside) >= least
         for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
-            reached = self.reaching(middle, side) >= least
+            reached = self.reaching(middle) >= least
             inside, outside = np.where(reached, middle, inside), np.where(reached, outside, middle)
         return np.where(tested, np.where(endless, side * np.inf, inside), np.nan)

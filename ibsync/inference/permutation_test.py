@@ -87,6 +87,10 @@ class Statistic(ABC):
         """Statistic of each group of features, float64 [draw, group]; none without groups."""
         return np.empty((len(drawn), 0))
 
+    def tail(self, asked: Tail) -> Tail:
+        """In which direction z is evidence, by the tail that is asked for."""
+        return asked
+
     def maps(self, drawn: NDArray[Any]) -> Floats | None:  # noqa: ARG002
         """In what clusters are sought, float64 [draw, feature]; None: in z."""
         return None
@@ -274,6 +278,8 @@ class _Test:
     ----------
     z, tolerance, evidence : float64 [feature]
         Observed z, NaN where nothing is tested; its tie tolerance; z turned so that large is evidence.
+    tail : {"greater", "less", "two-sided"}
+        In which direction z is evidence.
     order : int64 [tested feature]
         Tested features, ascending by their evidence.
     """
@@ -282,7 +288,8 @@ class _Test:
         self.statistic, self.settings = statistic, settings
         observed = statistic.observed
         self.z, self.tolerance = observed.z(observed.statistic), observed.z_tolerance
-        self.evidence, self.order = oriented(self.z, settings.tail), observed.order(settings.tail)
+        self.tail = statistic.tail(settings.tail)
+        self.evidence, self.order = oriented(self.z, self.tail), observed.order(self.tail)
         self._first = statistic.drawn(0, 1)
         self._pooled = statistic.pooled(self._first)[0]
         self._neighbours = self._neighbours_in(graph)
@@ -311,7 +318,7 @@ class _Test:
             self.evidence, self.tolerance, at_least, at_most, near_ties, self.statistic.n, self.statistic.exact,
             counts.maxima.values, stepped,
         )  # fmt: skip
-        found = self.statistic.described() | p_values(counted, self.settings.tail, self.settings.corrections)
+        found = self.statistic.described() | p_values(counted, self.tail, self.settings.corrections)
         found["null_max"] = counts.maxima.values.astype(np.float32)
         return found | self._of_groups(counts) | self._of_neighbours(counts)
 
@@ -351,7 +358,7 @@ class _Test:
         for rows in _blocks(len(drawn), len(members)):
             of_draws = z_of(drawn[rows])
             exceedances.add(of_draws, z - tolerance, z + tolerance)
-            step_down.add(oriented(of_draws, self.settings.tail), evidence - tolerance, largest[rows])
+            step_down.add(oriented(of_draws, self.tail), evidence - tolerance, largest[rows])
         out.exceedances.place(place, exceedances)
         out.step_down.counts[place] += step_down.counts
 

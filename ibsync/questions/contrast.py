@@ -1,14 +1,13 @@
-"""Contrasts of conditions, such as talk minus rest: of each dyad one number per feature, tested over dyads."""
+"""Contrasts of conditions, such as talk minus rest, and of groups: of each dyad one number per feature."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import permutations
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,26 @@ from ..errors import PlanError
 from ..inference.attainable import attainable, n_tested
 from ..inference.repaired_test import repair_test
 from ..inference.settings import TestSettings
-from ..inference.signflip import exchange_test
-from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import Variants
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
-from ..results.layout import FEATURE, mean_valid, refuse_rows_twice, shared_labels, tested_values, unit_rows
-from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
+from ..results.layout import (
+    FEATURE,
+    finite_mean,
+    refuse_rows_twice,
+    require_dataset,
+    shared_labels,
+    tested_values,
+    unit_rows,
+)
+from ..results.record import COMPARED, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
+from ..results.wording import null_in_words
+from ..study.rows import occasion_label
+from .exchanges import Plan, Units, exchange_groups, flip_signs
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
+from .session_times import two_groups
+from .shared_people import Blocks, members_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,29 +44,34 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Weights = Mapping[str, float] | tuple[str, str]
 
-MOST_CONDITIONS = 5
-"""The labels of so many conditions have 120 orders, each of which is computed for each dyad."""
+UNEQUAL = 1.1
+"""Ratio of lengths from which raw values are not compared."""
 
+_OTHER_CAUSES = "(stimuli, physiology, movement, signal power)"
 _CONDITIONS = (
-    "whatever else differs between the conditions and acts on both persons (stimuli, physiology, movement, signal "
-    "power), nor does it show that the difference is specific to real partners"
+    f"whatever else differs between the conditions and acts on both persons {_OTHER_CAUSES}, nor does it show that the "
+    "difference is specific to real partners"
 )
 _SIGN_FLIP = NullHypothesis(
     "sign_flip", "sign flips over dyads",
-    "the two conditions do not differ: each dyad's difference is as likely to have the other sign", _CONDITIONS,
+    "the conditions do not differ: each dyad's contrast is as likely to have the other sign", _CONDITIONS,
 )  # fmt: skip
-_CONDITION_LABELS = NullHypothesis(
-    "condition_labels", "exchange of condition labels within dyads",
-    "none of the conditions differ: the labels of each dyad's conditions may be exchanged", _CONDITIONS,
+_GROUPS = NullHypothesis(
+    "group_labels", "exchange of groups among dyads",
+    "the groups do not differ: any dyad could as well have been in the other group",
+    f"whatever else differs between the groups and acts on both persons {_OTHER_CAUSES}, nor does it show that the "
+    "difference is specific to real partners",
 )  # fmt: skip
 
 
 def contrast(
-    real: xr.Dataset,
-    weights: Weights,
+    real: xr.Dataset | Result,
+    weights: Weights | None = None,
     *,
+    between: str | tuple[str, str] | None = None,
     null: RepairedNull | None = None,
     measure: str | None = None,
+    block: str | None = "person",
     n: int = 10_000,
     seed: int = 0,
     tail: Tail = "two-sided",
@@ -65,33 +79,39 @@ def contrast(
     alpha: float = 0.05,
     neighbours: Sequence[tuple[str, str]] | None = None,
 ) -> Result:
-    """Test of a contrast of conditions over dyads.
+    """Test of a contrast of conditions over dyads, of two groups of dyads, or of both (the interaction).
 
-    The contrast of a dyad is the weighted sum of its coherence over epochs, averaged over the sessions that hold all
-    of them. Under the hypothesis that the conditions do not differ, the labels of each dyad's conditions may be
-    exchanged; for two conditions that flips the sign of the dyad's difference (Nichols and Holmes 2002, *Hum. Brain
-    Mapp.* 15:1). With `null` the hypothesis is another: that the contrast is not specific to real partners.
+    The contrast of a dyad is the weighted sum of its coherence over conditions, averaged over the sessions that hold
+    all of them. Under the hypothesis that the conditions do not differ, it is as likely to have the other sign
+    (Nichols and Holmes 2002, *Hum. Brain Mapp.* 15:1). Two groups are compared by Welch's t, when dyads exchange groups
+    (Janssen 1997, *Stat. Probab. Lett.* 36:9). Dyads that share a person change sign or group together. With `null`
+    the hypothesis is another: that the contrast is not specific to real partners.
 
     Parameters
     ----------
-    real : xarray.Dataset
-        From `Study.synchrony`, with the conditions as epochs. Conditions of unequal length are comparable, as they
-        are cut from the transform of the whole recording.
-    weights : mapping of epoch to weight, or (epoch, epoch)
-        Weights that sum to 0, such as ``{"talk": 1, "rest": -1}``, for which ``("talk", "rest")`` is short. The labels
-        of all named conditions are exchanged, also of one with weight 0.
+    real : xarray.Dataset or Result
+        From `Study.synchrony`; or a Result of `ibs.test`, of whose coherence the mean of each row's own null is
+        subtracted. The conditions are epochs of one recording, or tasks that were recorded as files of their own.
+    weights : mapping of condition to weight, or (condition, condition), optional
+        Weights that sum to 0, such as ``{"talk": 1, "rest": -1}``, for which ``("talk", "rest")`` is short. May be left
+        out with `between`: then each dyad's coherence is compared, of every epoch.
+    between : "group" or (group, group), optional
+        Test the difference of two groups, first minus second. "group" takes the two that there are, by their names.
     null : RepairedNull, optional
         Re-pairing null of the same study, spec and epochs, from `Study.null`: partners are exchanged in place of
-        conditions, one exchange for all of them.
+        conditions, one exchange for all of them. Not with `between`.
     measure : str, optional
         What is contrasted, one of those that `Study.null` knows; by default that of the null, else coherence.
+    block : "person", str or None
+        Dyads that are not independent: those that share a person, those of one label in another column (such as
+        "site"), or none.
     n, seed : int
-        Exchanges of conditions to be drawn, and their seed; all are listed where they are few. Without effect with
-        `null`, which has its own.
+        Exchanges to be drawn, and their seed; all are listed where they are few. Without effect with `null`, which has
+        its own.
     tail : {"greater", "less", "two-sided"}
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
-        Corrections over all channel pairs x bands. One that is named must be able to find something at `alpha`.
-        Default: "fdr" and "max", with a warning where they cannot.
+        Corrections over all channel pairs x bands (x epochs). One that is named must be able to find something at
+        `alpha`. Default: "fdr" and "max", with a warning where they cannot.
     alpha : float
         Level at which a finding is wanted.
     neighbours : sequence of (channel, channel), optional
@@ -100,14 +120,18 @@ def contrast(
     Returns
     -------
     Result
-        With one row per dyad and one epoch, named like "talk - rest", whose `value` is the contrast (-1..1 for
-        weights 1 and -1). Attribute `left_out` names the dyads and sessions that lack a condition.
+        With one row per dyad; its epoch is named like "talk - rest". `value` is the contrast (-1..1 for weights 1 and
+        -1) or, without weights, the dyad's mean over sessions. `statistic_low` and `statistic_high` hold the values of
+        the mean contrast (or difference of groups) that the test does not reject at `alpha`, in both tails (not for
+        `null`), `student_low` and `student_high` those of Student's or Welch's t. Attribute `left_out` names the dyads
+        and sessions that lack a condition, `blocks` the dyads that moved together.
 
     Raises
     ------
     PlanError
-        If an epoch does not exist, weights do not sum to 0, fewer than two dyads have all conditions, or the draws
-        are too few for a correction that was named.
+        If a condition or group does not exist, weights do not sum to 0, fewer than two dyads (three blocks of a group)
+        have all conditions, raw values of recordings of unlike lengths are compared, several tasks would be averaged,
+        settings do not go together, or the draws are too few for a correction that was named.
 
     Warns
     -----
@@ -117,40 +141,66 @@ def contrast(
     Examples
     --------
     >>> contrast(real, ("talk", "rest"), correct=["fdr", "max"]).headline  # doctest: +SKIP
+    >>> contrast(real, ("talk", "rest"), between=("training", "waiting"))  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
-    refuse_rows_twice(real)
-    chosen = _checked_weights(real, weights)
-    of_null = measure_in(null.attrs if isinstance(null, RepairedNull) else {}).name
-    measure = measure or of_null
+    source = _Source.of(real, null, measure)
+    groups = None if between is None else two_groups(source.dataset, between)
+    _check_words(weights, groups, null)
+    source = source if groups is None else source.only(groups)
+    conditions = None if weights is None else _Conditions.of(source.dataset, weights)
+    dyads = _Dyads.of(source, conditions, None if null is not None else block)
+    if not source.null_words and null is None:
+        _refuse_unequal_lengths(source.dataset, conditions, groups)
     if null is not None:
-        if measure != of_null:
-            raise PlanError(f"the contrast is of {measure!r}, the null of {of_null!r}: give both one measure")
-        _require_partners(real, null)
-        real = real_pairs(real, null)
-    dyads = _Dyads.of(real, measure_values(real, measure) if null is None else real["value"], chosen)
-    plan = _exchange_conditions(dyads, asked) if null is None else _exchange_partners(real, null, dyads, asked)
+        plan = _exchange_partners(source.dataset, null, conditions, dyads, asked)
+    elif groups is not None:
+        plan = exchange_groups(dyads.values, dyads.in_group(groups[0]), groups, dyads.units, _GROUPS, asked)
+    else:
+        plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
-    rows = _rows(real, dyads)
+    words = _words(conditions, groups, source, tail, partners=null is not None)
+    told = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
     record = Record(
-        "contrast", plan.draws, _words(chosen, MEASURES[measure].words, tail, partners=null is not None), asked,
-        measure, {"contrast": chosen}, caution=plan.caution, left_out=dyads.left_out,
+        "contrast", plan.draws, words, asked, source.measure, told, caution=plan.caution, left_out=dyads.left_out,
+        blocks=dyads.units.blocks.shared,
     )  # fmt: skip
-    return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)), record)
+    rows = dyads.rows()
+    return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)) | plan.interval(), record)
 
 
-def _words(weights: Mapping[str, float], measure: str, tail: Tail, *, partners: bool) -> Words:
-    """The sentences of the test, of conditions or of partners."""
-    named = weights_in_words(weights)
+def _check_words(weights: object, groups: object, null: RepairedNull | None) -> None:
+    if weights is None and groups is None:
+        raise PlanError("name what to compare: two conditions, contrast(real, ('talk', 'rest')), or between=('a', 'b')")
+    if null is not None and groups is not None:
+        raise PlanError(
+            "null and between are different tests: compare groups of values less their own null mean, "
+            "contrast(ibs.test(real, null), ..., between=...)"
+        )
+
+
+def _words(
+    conditions: _Conditions | None, groups: Sequence[str] | None, source: _Source, tail: Tail, *, partners: bool
+) -> Words:
+    """The sentences of the test, of conditions, groups or partners."""
+    measure = MEASURES[source.measure].words
+    named = f"contrast {conditions.words}" if conditions else measure
+    whole = f"difference {' - '.join(groups)} in {named}" if groups else named
     compared_with = "that of re-paired ones" if partners else "zero"
-    tested = f"contrast {named} of real partners {COMPARED[tail]} {compared_with}"
+    tested = f"{whole} of real partners {COMPARED[tail]} {compared_with}"
+    less = f", less the mean of its null ({source.null_words})," if source.null_words else ""
+    mean = f"The mean {measure} over dyads was compared with the same mean"
+    if groups:
+        mean = (
+            f"The mean of group {groups[0]} minus that of group {groups[1]} was compared, by Welch's t, with the same "
+        )
+        mean += "difference"
     return Words(
-        subject=f"contrast {named}",
+        subject=", ".join(filter(None, [named if conditions else "", " and ".join(groups or ())])),
         tested=tested,
         finding=f"the {tested}",
-        procedure=f"Of each dyad the contrast {named} was taken, as the mean over its sessions. The mean {measure} "
-        "over dyads was compared with the same mean under the null",
-        value=Quantity(f"{measure}, {named}"),
+        procedure=f"Of each dyad the {named}{less} was taken, as the mean over its sessions. {mean} under the null",
+        value=Quantity(f"{measure}, {conditions.words}" if conditions else measure),
         statistic=Quantity(f"difference of {measure}"),
         name=f"difference of {measure}",
     )
@@ -166,30 +216,132 @@ def weights_in_words(weights: Mapping[str, float]) -> str:
     return words
 
 
-# --- which conditions -------------------------------------------------------------------------------------------------
+# --- what is given ----------------------------------------------------------------------------------------------------
 
 
-def _checked_weights(real: xr.Dataset, weights: Weights) -> dict[str, float]:
-    """Weight of each condition, in the order they were given."""
-    if not isinstance(weights, Mapping):
-        if isinstance(weights, str) or len(weights) != 2 or weights[0] == weights[1]:
-            raise PlanError(f"weights must be two different epochs or a mapping of epoch to weight, got {weights!r}")
-        weights = {weights[0]: 1.0, weights[1]: -1.0}
-    chosen = {str(name): float(weight) for name, weight in weights.items()}
-    known = [str(label) for label in real["epoch"].values]
-    for name in chosen:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise PlanError(f"there is no epoch {name!r}; {hint}there are {', '.join(map(repr, known))}")
-    sizes = [abs(weight) for weight in chosen.values()]
-    if not all(map(isfinite, sizes)) or not any(sizes) or abs(sum(chosen.values())) > 1e-9 * sum(sizes):
-        raise PlanError(
-            f"the weights of a contrast sum to 0 and are not all 0, got {chosen}; write {{'a': 1, 'b': -1}}"
-        )
-    if len(chosen) > MOST_CONDITIONS:
-        raise PlanError(f"a contrast takes at most {MOST_CONDITIONS} conditions, got {len(chosen)}; name fewer")
-    return chosen
+@dataclass(frozen=True)
+class _Source:
+    """
+    What was measured of each dyad, session and task.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+    values : float64 [row, epoch, channel_a, channel_b, band]
+        Less the null mean where there is one.
+    measure : str
+    null_words : str
+        The null whose mean was subtracted; empty for raw values.
+    """
+
+    dataset: xr.Dataset
+    values: Floats
+    measure: str
+    null_words: str
+
+    @classmethod
+    def of(cls, real: xr.Dataset | Result, null: RepairedNull | None, measure: str | None) -> _Source:
+        """From real synchrony, from its test, or as a null holds it."""
+        dataset = real.dataset if isinstance(real, Result) else real
+        require_dataset(dataset)
+        refuse_rows_twice(dataset)
+        if null is None and "null_mean" not in dataset:
+            name = measure or "coherence"
+            return cls(dataset, _array(measure_values(dataset, name)), name, "")
+        held = measure_in((dataset if null is None else _partners(dataset, null)).attrs).name
+        if measure not in (None, held):
+            what = "null" if null is not None else "result"
+            raise PlanError(f"the contrast is of {measure!r}, the {what} of {held!r}: give both one measure")
+        if null is not None:
+            dataset = real_pairs(dataset, null)
+            return cls(dataset, _array(dataset["value"]), held, "")
+        values = _array(tested_values(dataset)) - _array(dataset["null_mean"])
+        return cls(dataset, values, held, null_in_words(dataset.attrs))
+
+    def only(self, groups: Sequence[str]) -> _Source:
+        """The dyads of some groups."""
+        rows = np.isin(self.labels("group"), list(groups))
+        return replace(self, dataset=self.dataset.isel(dyad=rows), values=self.values[rows])
+
+    def labels(self, name: str) -> NDArray[np.str_]:
+        """A property of each row; empty text where the data have none."""
+        rows = self.dataset.sizes["dyad"]
+        return self.dataset[name].values.astype(str) if name in self.dataset.coords else np.full(rows, "")
+
+
+def _array(values: xr.DataArray) -> Floats:
+    return values.transpose("dyad", *FEATURE).to_numpy().astype(np.float64)
+
+
+def _partners(real: xr.Dataset, null: RepairedNull) -> RepairedNull:
+    if not isinstance(null, RepairedNull):
+        raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
+    if null.design.roles != "fixed":
+        raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
+    require_match(real, null)
+    return null
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """
+    What is weighed against each other.
+
+    Parameters
+    ----------
+    dim : {"epoch", "task"}
+        Whether conditions are epochs of a recording or recordings of their own.
+    weights : mapping of str to float
+        In the order they were given.
+    """
+
+    dim: str
+    weights: Mapping[str, float]
+
+    @classmethod
+    def of(cls, real: xr.Dataset, weights: Weights) -> _Conditions:
+        """Checked against the epochs and tasks that there are."""
+        if not isinstance(weights, Mapping):
+            if isinstance(weights, str) or len(weights) != 2 or weights[0] == weights[1]:
+                raise PlanError(f"weights must be two different conditions or map conditions to weights: {weights!r}")
+            weights = {weights[0]: 1.0, weights[1]: -1.0}
+        chosen = {str(name): _number(name, weight) for name, weight in weights.items()}
+        epochs = [str(label) for label in real["epoch"].values]
+        tasks = sorted(set(real["task"].values.astype(str).tolist()) - {""}) if "task" in real.coords else []
+        of_tasks = len(tasks) > 1 and all(name in tasks for name in chosen)
+        if of_tasks and all(name in epochs for name in chosen):
+            both = ", ".join(map(repr, chosen))
+            raise PlanError(f"{both} are epochs and tasks: rename the epochs, or choose one task")
+        for name in () if of_tasks else chosen:
+            if name not in epochs:
+                near = difflib.get_close_matches(name, [*epochs, *tasks], 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
+                raise PlanError(f"there is no condition {name!r}; {hint}{listed}")
+        sizes = [abs(weight) for weight in chosen.values()]
+        if not all(map(isfinite, sizes)) or not any(sizes) or abs(sum(chosen.values())) > 1e-9 * sum(sizes):
+            raise PlanError(
+                f"the weights of a contrast sum to 0 and are not all 0, got {chosen}; write {{'a': 1, 'b': -1}}"
+            )
+        return cls("task" if of_tasks else "epoch", chosen)
+
+    @property
+    def words(self) -> str:
+        """The weighted sum."""
+        return weights_in_words(self.weights)
+
+    def labels(self, epochs: Sequence[str]) -> list[str]:
+        """Epochs of the contrast."""
+        if self.dim == "epoch" or len(epochs) == 1:
+            return [self.words]
+        return [f"{self.words}, {epoch}" for epoch in epochs]
+
+
+def _number(name: object, weight: object) -> float:
+    try:
+        return float(weight)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise PlanError(f"the weight of {name!r} is {weight!r}; give a number, such as {{'a': 1, 'b': -1}}") from None
 
 
 @dataclass(frozen=True)
@@ -199,133 +351,188 @@ class _Dyads:
 
     Parameters
     ----------
-    names : tuple of str
-    rows : tuple of int64 [row]
-        Rows of each dyad in the real synchrony.
-    variants : float64 [dyad, variant, feature]
-        The contrast, and the contrast under each other order of the conditions' labels.
-    weights : mapping of str to float
-        Weight of each condition.
-    shape : tuple of int
-        Features: (1, channel_a, channel_b, band).
+    source : _Source
+    units : Units
+        Names, people in common, shape of the features.
+    of_rows : tuple of int64 [row]
+        Rows of each dyad.
+    values, valid : float64 [dyad, feature]
+        The contrast, and the mean share of trusted cells behind it.
+    epochs : tuple of str
     left_out : str
-        Which dyads lack what; empty if none does.
+        Which dyads and sessions lack what; empty if none does.
     """
 
-    names: tuple[str, ...]
-    rows: tuple[NDArray[np.int64], ...]
-    variants: Floats
-    weights: Mapping[str, float]
-    shape: tuple[int, ...]
+    source: _Source
+    units: Units
+    of_rows: tuple[NDArray[np.int64], ...]
+    values: Floats
+    valid: Floats
+    epochs: tuple[str, ...]
     left_out: str
 
     @classmethod
-    def of(cls, real: xr.Dataset, measured: xr.DataArray, weights: Mapping[str, float]) -> _Dyads:
+    def of(cls, source: _Source, conditions: _Conditions | None, block: str | None) -> _Dyads:
         """
-        From real synchrony, and the measure of it that is contrasted.
+        The contrast of every dyad.
 
         Raises
         ------
         PlanError
-            If fewer than two dyads have all conditions.
+            If fewer than two dyads have all conditions, or several tasks would be averaged.
         """
-        values = measured.sel(epoch=list(weights)).transpose("dyad", *FEATURE).to_numpy()
-        shape = (1, *values.shape[2:])
-        values = values.reshape(*values.shape[:2], -1)
-        labels = real["dyad"].values.astype(str)
-        rows = {str(name): np.flatnonzero(labels == name) for name in dict.fromkeys(labels)}
-        means = {name: _mean_of_complete(values[mine]) for name, mine in rows.items()}
-        kept = [name for name, mean in means.items() if np.isfinite(mean).any()]
-        lacking = [_lack(name, values[rows[name]], list(weights)) for name in rows if name not in kept]
-        lacking += [_lack_of_session(real, int(row), list(weights)) for name in kept for row in rows[name]]
-        left_out = "; ".join(filter(None, lacking))
+        if conditions is None or conditions.dim == "epoch":
+            _refuse_tasks(source)
+        epochs = [str(label) for label in source.dataset["epoch"].values]
+        labels, wanted = source.labels("dyad"), list(conditions.weights) if conditions else epochs
+        means, of_rows, out, empty = {}, {}, list[str](), list[str]()
+        for name in dict.fromkeys(labels.tolist()):
+            rows = np.flatnonzero(labels == name)
+            sessions = list(_sessions(source, rows, conditions))
+            contrasts = [_contrast(held, conditions) for _, held in sessions]
+            mean = finite_mean(np.stack(contrasts))
+            if not np.isfinite(mean).any():
+                out.append(_lack(name, sessions, conditions, wanted))
+                continue
+            means[name], of_rows[name] = mean, rows
+            lacking = [s for (s, _), value in zip(sessions, contrasts, strict=True) if not np.isfinite(value).any()]
+            empty += [_lack_of_session(name, session, wanted) for session in lacking]
+        kept = list(means)
         if len(kept) < 2:
             only = f"only {kept[0]!r} has" if kept else "none has"
-            wanted = ", ".join(map(repr, weights))
-            raise PlanError(f"a contrast is tested over dyads and needs two with all of {wanted}: {only} them")
-        orders = np.array(list(dict.fromkeys(permutations(weights.values()))))
-        variants = np.einsum("vc,dcf->dvf", orders, np.stack([means[name] for name in kept]))
-        return cls(tuple(kept), tuple(rows[name] for name in kept), variants, weights, shape, left_out)
+            named = ", ".join(map(repr, wanted))
+            raise PlanError(f"a contrast is tested over dyads and needs two with all of {named}: {only} them")
+        values = np.stack([means[name] for name in kept])
+        units = Units(kept, Blocks.of(kept, members_of(source.dataset, kept, block)), values.shape[1:], " with a value")
+        valid = np.stack([_valid(source, of_rows[name], conditions) for name in kept])
+        return cls(
+            source, units, tuple(of_rows[name] for name in kept), values.reshape(len(kept), -1), valid,
+            tuple(conditions.labels(epochs) if conditions else epochs), "; ".join(out + empty),
+        )  # fmt: skip
+
+    def in_group(self, name: str) -> NDArray[np.bool_]:
+        """Which dyads are in a group: bool [dyad]."""
+        labels = self.source.labels("group")
+        return np.array([labels[rows[0]] == name for rows in self.of_rows])
+
+    def rows(self) -> xr.Dataset:
+        """One row per dyad."""
+        coords = shared_labels(self.source.dataset, self.of_rows) | {"epoch": list(self.epochs)}
+        return unit_rows(self.source.dataset, coords, self.units.dyads, self.values, self.valid)
 
 
-def _mean_of_complete(values: Floats) -> Floats:
-    """Mean [condition, feature] of [session, condition, feature] over the sessions with all conditions of a feature."""
-    complete = np.isfinite(values).all(axis=1, keepdims=True)
-    n = np.broadcast_to(complete, values.shape).sum(axis=0)
-    total = np.where(complete, values, 0.0).sum(axis=0)
-    mean: Floats = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
-    return mean
+def _sessions(source: _Source, rows: NDArray[np.int64], conditions: _Conditions | None) -> list[tuple[str, Floats]]:
+    """Name and values [condition, epoch, channel_a, channel_b, band] of each session of a dyad."""
+    of_session = source.labels("session")[rows]
+    if conditions is None:
+        return [(session, source.values[row][None]) for row, session in zip(rows, of_session.tolist(), strict=True)]
+    if conditions.dim == "epoch":
+        epochs = source.dataset["epoch"].values.astype(str).tolist()
+        at = [epochs.index(name) for name in conditions.weights]
+        return [(s, source.values[row, at][:, None]) for row, s in zip(rows, of_session.tolist(), strict=True)]
+    of_task, missing = source.labels("task")[rows], np.full(source.values.shape[1:], np.nan)
+    sessions = []
+    for session in dict.fromkeys(of_session.tolist()):
+        mine = of_session == session
+        here = dict(zip(of_task[mine].tolist(), source.values[rows[mine]], strict=True))
+        sessions.append((session, np.stack([here.get(name, missing) for name in conditions.weights])))
+    return sessions
 
 
-def _lack(dyad: str, values: Floats, conditions: Sequence[str]) -> str:
+def _contrast(values: Floats, conditions: _Conditions | None) -> Floats:
+    """Weighted sum over conditions, NaN where one of them has no value."""
+    weights = np.ones(1) if conditions is None else np.array(list(conditions.weights.values()))
+    return np.asarray(np.tensordot(weights, values, 1))
+
+
+def _valid(source: _Source, rows: NDArray[np.int64], conditions: _Conditions | None) -> Floats:
+    """Mean share of trusted cells over the rows and conditions behind a dyad's value."""
+    valid = source.dataset["valid_fraction"].isel(dyad=rows)
+    if conditions is not None and conditions.dim == "task":
+        valid = valid.isel(dyad=np.isin(valid["task"].values.astype(str), list(conditions.weights)))
+    array = valid.transpose("dyad", *FEATURE).to_numpy()
+    if conditions is not None and conditions.dim == "epoch":
+        at = [valid["epoch"].values.astype(str).tolist().index(name) for name in conditions.weights]
+        array = array[:, at].mean(axis=1, keepdims=True)
+    return finite_mean(array)
+
+
+def _lack(
+    dyad: str, sessions: Sequence[tuple[str, Floats]], conditions: _Conditions | None, wanted: Sequence[str]
+) -> str:
     """What keeps a dyad out, in words."""
-    absent = [name for at, name in enumerate(conditions) if not np.isfinite(values[:, at]).any()]
+    if conditions is None:
+        return f"dyad {dyad!r} is left out, it has no value"
+    held = np.stack([values for _, values in sessions])
+    absent = [name for at, name in enumerate(wanted) if not np.isfinite(held[:, at]).any()]
     if absent:
         return f"dyad {dyad!r} is left out, it has no value in {' and '.join(map(repr, absent))}"
-    return f"dyad {dyad!r} is left out, it has no channel pair with values in all of {', '.join(map(repr, conditions))}"
+    if conditions.dim == "task" and not any(np.isfinite(v).any(axis=(1, 2, 3, 4)).all() for _, v in sessions):
+        return f"dyad {dyad!r} is left out, it has no session with all of {', '.join(map(repr, wanted))}"
+    return f"dyad {dyad!r} is left out, it has no channel pair with values in all of {', '.join(map(repr, wanted))}"
 
 
-def _lack_of_session(real: xr.Dataset, row: int, conditions: Sequence[str]) -> str:
-    """What keeps a session of a dyad that is tested out, in words; empty if nothing does."""
-    values = tested_values(real).sel(epoch=conditions).isel(dyad=row).transpose(*FEATURE).to_numpy()
-    if np.isfinite(values).all(axis=0).any():
-        return ""
-    dyad, session = str(real["dyad"].values[row]), str(real["session"].values[row])
-    listed = ", ".join(map(repr, conditions))
+def _lack_of_session(dyad: str, session: str, wanted: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, wanted))
     return f"session {session!r} of dyad {dyad!r} is left out, it has no channel pair with values in all of {listed}"
 
 
-# --- what is exchanged ------------------------------------------------------------------------------------------------
+# --- what may not be compared -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A test that is ready to run: what it cannot find, what it draws, and how it is run."""
-
-    caution: str
-    draws: NullDraws
-    run: Callable[..., dict[str, NDArray[Any]]]
-
-
-def _exchange_conditions(dyads: _Dyads, asked: TestSettings) -> _Plan:
-    design = Variants(dyads.names, dyads.variants.shape[1])
-    draws = Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
-    hypothesis = _SIGN_FLIP if len(dyads.weights) == 2 else _CONDITION_LABELS
-    caution = attainable(asked, n_tested(dyads.variants[:, 0]), draws)
-    bands = np.broadcast_to(np.arange(dyads.shape[-1]), dyads.shape).reshape(-1)
-    run = partial(exchange_test, dyads.variants, draws, groups=bands)
-    return _Plan(caution, NullDraws.of(hypothesis, draws, asked), run)
+def _refuse_tasks(source: _Source) -> None:
+    tasks = list(dict.fromkeys(source.labels("task").tolist()))
+    if len(tasks) > 1:
+        raise PlanError(
+            f"tasks are conditions and are never averaged: compare {' and '.join(map(repr, tasks))}, or choose one, "
+            f"real.isel(dyad=real.task.values == {tasks[0]!r})"
+        )
 
 
-def _exchange_partners(real: xr.Dataset, null: RepairedNull, dyads: _Dyads, asked: TestSettings) -> _Plan:
-    repaired = replace(null, pair_values=_contrast_of_pairs(real, null, dyads.weights))
-    caution = attainable(asked, n_tested(dyads.variants[:, 0]), null.draws)
-    return _Plan(caution, draws_of_repairing(null, asked), partial(repair_test, repaired))
+def _refuse_unequal_lengths(real: xr.Dataset, conditions: _Conditions | None, groups: Sequence[str] | None) -> None:
+    """Refuse raw values of recordings of unlike lengths: how much of them lies near the ends moves coherence."""
+    if "duration" not in real.coords:
+        return
+    seconds = real["duration"].values.astype(float)
+    for column, names in (("task", list(conditions.weights) if conditions and conditions.dim == "task" else []),
+                          ("group", list(groups or ()))):  # fmt: skip
+        labels = real[column].values.astype(str) if names else np.empty(0)
+        means = {name: float(seconds[labels == name].mean()) for name in names if (labels == name).any()}
+        if means and max(means.values()) > UNEQUAL * min(means.values()):
+            least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+            raise PlanError(
+                f"recordings of {column} {most!r} last {means[most]:.0f} s, those of {least!r} {means[least]:.0f} s, "
+                "which changes raw coherence by itself: take a null off first, contrast(ibs.test(real, null), ...), or "
+                f"compare one length, study.select(duration={means[least]:.0f})"
+            )
 
 
-def _require_partners(real: xr.Dataset, null: RepairedNull) -> None:
-    if not isinstance(null, RepairedNull):
-        raise PlanError("a contrast takes a re-pairing null (kind='repair'), or none: leave null out to flip signs")
-    if null.design.roles != "fixed":
-        raise PlanError(f"roles={null.design.roles!r} is not offered for contrasts yet: compute the null without it")
-    require_match(real, null)
+# --- partners ---------------------------------------------------------------------------------------------------------
 
 
-def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, weights: Mapping[str, float]) -> NDArray[np.floating]:
-    """The contrast of every permitted pair, in the precision of its values: [session, person_a, person_b, feature]."""
-    known = [str(label) for label in real["epoch"].values]
-    by_epoch = null.pair_values.reshape(*null.pair_values.shape[:3], len(known), -1)
-    out = np.zeros((*by_epoch.shape[:3], by_epoch.shape[4]))
-    for name, weight in weights.items():
-        out += weight * by_epoch[..., known.index(name), :]
-    return out.astype(null.pair_values.dtype)
+def _exchange_partners(
+    real: xr.Dataset, null: RepairedNull, conditions: _Conditions | None, dyads: _Dyads, asked: TestSettings
+) -> Plan:
+    assert conditions is not None
+    repaired = _contrast_of_pairs(real, null, conditions)
+    caution = attainable(asked, n_tested(dyads.values), null.draws)
+    return Plan(dyads.values, draws_of_repairing(null, asked), partial(repair_test, repaired), caution)
 
 
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-def _rows(real: xr.Dataset, dyads: _Dyads) -> xr.Dataset:
-    """One row per dyad, and the contrast as its only epoch."""
-    valid = mean_valid(real.sel(epoch=list(dyads.weights)), dyads.rows).mean(axis=1)
-    coords = shared_labels(real, dyads.rows) | {"epoch": [weights_in_words(dyads.weights)]}
-    return unit_rows(real, coords, dyads.names, dyads.variants[:, 0], valid)
+def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, conditions: _Conditions) -> RepairedNull:
+    """The contrast of every permitted pair, in the precision of its values, as a null of its own."""
+    n_epochs = real.sizes["epoch"]
+    by_epoch = null.pair_values.reshape(*null.pair_values.shape[:3], n_epochs, -1)
+    if conditions.dim == "epoch":
+        known = [str(label) for label in real["epoch"].values]
+        parts = {name: by_epoch[..., [known.index(name)], :] for name in conditions.weights}
+        sessions = null.sessions
+    else:
+        labels = zip(real["session"].values.astype(str), real["task"].values.astype(str), strict=True)
+        place = {(s, task): null.sessions.index(occasion_label(s, task)) for s, task in labels}
+        sessions = tuple(dict.fromkeys(s for s, _ in place))
+        sessions = tuple(s for s in sessions if all((s, name) in place for name in conditions.weights))
+        parts = {name: by_epoch[[place[s, name] for s in sessions]] for name in conditions.weights}
+    total = sum(weight * parts[name].astype(np.float64) for name, weight in conditions.weights.items())
+    values = np.asarray(total).astype(null.pair_values.dtype)
+    return replace(null, pair_values=values.reshape(*values.shape[:3], -1), sessions=sessions, valid_fraction=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -149,8 +149,11 @@ def exchange_groups(
             )
     tested = np.where(np.minimum(*n_units) >= LEAST_UNITS, values, np.nan)
     draws = planned(design, asked)
-    _refuse_few_blocks(units, draws, asked)
-    test = GroupDifference(tested, draws, unit)
+    test = GroupDifference(tested, draws, unit, tail=asked.tail)
+    # Groups that change places turn the sign of t; only where they are of one size is that another division.
+    floor = asked if sum(design.first) * 2 == len(design) or design.strata else replace(asked, tail="greater")
+
+    _refuse_few_blocks(units, draws, floor)
 
     def run(asked: TestSettings, **words: Any) -> Arrays:
         return permutation_test(test, asked, **words)
@@ -162,8 +165,8 @@ def exchange_groups(
             limits = (np.full(low.shape, np.nan),) * 2
         return _named_limits(low, high, *limits)
 
-    caution = attainable(asked, n_tested(tested), draws, units=f"{len(values)} dyads")
-    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval)
+    caution = attainable(floor, n_tested(tested), draws, units=f"{len(values)} dyads")
+    return Plan(values, NullDraws.of(null, draws, floor), run, caution, interval)
 
 
 def _refuse_few_blocks(units: Units, draws: Draws[Any], asked: TestSettings) -> None:
@@ -191,7 +194,7 @@ def _units_of_groups(units: Units, first: NDArray[np.bool_], groups: Sequence[st
         return GroupLabels(blocks.labels, of_block), blocks.number
     whole = [rows for rows in several if not 0 < first[rows].sum() < len(rows)]
     if whole:
-        one, other = (", ".join(repr(units.dyads[row]) for row in rows[0]) for rows in (mixed, whole))
+        one, other = (", ".join(repr(units.dyads[row]) for row in rows[0].tolist()) for rows in (mixed, whole))
         raise PlanError(
             f"dyads {one} share a person in both groups, dyads {other} in one of {groups[0]!r} and {groups[1]!r} only, "
             "so neither whole blocks nor dyads within blocks can be exchanged: test one kind of them"

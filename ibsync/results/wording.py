@@ -221,7 +221,8 @@ def _null_sentence(attrs: Mapping[Any, Any]) -> str:
         rule = "p is the exact share of them, the real one included, that reach the observed value"
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
-    rule += ", twice that of the smaller tail" if attrs["tail"] == "two-sided" else ""
+    if attrs["tail"] == "two-sided":
+        rule += " in size" if attrs["null_kind"] == "group_labels" else ", twice that of the smaller tail"
     rule += f", no smaller than {number(float(attrs['min_p']))}"
     more = f" {attrs['entered']} entered." if attrs["entered"] else ""
     more += f" Not independent, and exchanged as blocks: {attrs['blocks']}." if attrs["blocks"] else ""

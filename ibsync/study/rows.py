@@ -24,9 +24,10 @@ def occasion_label(session: object, task: object) -> str:
 
 
 def row_coordinates(rows: Sequence[DyadRow]) -> dict[str, Any]:
-    """Coordinates of a dataset with one row per dyad, session and task: people, roles, group, day, outcomes."""
+    """Coordinates of a dataset with one row per dyad, session and task: people, group, duration (s), day, outcomes."""
     names = ("session", "task", "person_a", "person_b", "role_a", "role_b", "group")
     of_rows: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in names}
+    of_rows["duration"] = [row.recording_a.duration_s for row in rows]
     if any(np.isfinite(row.day) for row in rows):
         of_rows["day"] = [row.day for row in rows]
     outcomes = dict.fromkeys(name for row in rows for name in row.outcomes)
