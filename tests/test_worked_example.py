@@ -1,4 +1,4 @@
-"""The worked example of the docs: its code runs as it stands there, at a small size, and finds what was simulated."""
+"""The worked examples of the docs: their code runs as it stands there, and finds what was simulated."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+import ibsync
 from ibsync.commands.cli import main
 
 PAGE = Path(__file__).parents[1] / "docs" / "therapy-trial.md"
@@ -39,25 +40,45 @@ def small(text):
     return text
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    """Everything that the page computes, by name, and the folder it was computed in."""
-    folder = tmp_path_factory.mktemp("trial")
+def run(text, folder):
+    """Everything that a page computes, by name, in a folder."""
     names: dict[str, object] = {}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.chdir(folder)
         warnings.simplefilter("ignore", RuntimeWarning)  # so few dyads and draws cannot find much, and say so
-        for kind, code in blocks(small(PAGE.read_text(encoding="utf-8"))):
+        for kind, code in blocks(text):
             if kind == "toml":
+                assert len(code.splitlines()) <= 30
                 Path("plan.toml").write_text(code, encoding="utf-8")
             elif kind == "bash":
                 for line in code.splitlines():
                     program, *arguments = shlex.split(line)
                     assert (program, main(arguments)) == ("ibsync", 0), line
             else:
-                exec(compile(code, PAGE.name, "exec"), names)
+                exec(compile(code, "page", "exec"), names)
     plt.close("all")
-    return names, folder
+    return names
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """What the page of the trial computes, and the folder it was computed in."""
+    folder = tmp_path_factory.mktemp("trial")
+    return run(small(PAGE.read_text(encoding="utf-8")), folder), folder
+
+
+def test_ten_couples_from_files_to_report(tmp_path):
+    names = run((PAGE.parent / "couples.md").read_text(encoding="utf-8"), tmp_path)
+    talk, interaction, groups = (names[name].dataset for name in ("talk", "interaction", "groups"))
+    assert (talk["statistic_low"] > 0).any()
+    assert talk.sizes["dyad"] == 10
+    assert interaction.attrs["n"] == 251
+    for name in ("couples_contrast_talk_rest.html", "couples_contrast_talk_rest_training_waiting.html"):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "contrast talk - rest" in page
+    saved = ibsync.load(tmp_path / "couples_result_contrast_talk_rest_training_waiting.h5")
+    assert "group training minus that of group waiting" in saved.methods()
+    assert groups["epoch"].item() == "all"
 
 
 def test_the_first_trial_grows_where_it_was_simulated(page):

@@ -240,6 +240,53 @@ class Plasticity(Block, frozen=True):
         return {**super().words(), "block": None if self.block == "none" else self.block}
 
 
+class Contrast(Block, frozen=True):
+    """Conditions, groups or both compared, in the words of `ibs.contrast`; `[[contrast]]` for several."""
+
+    lists = ("correct",)
+    weights: Annotated[
+        Pair | Annotated[dict[str, float], Meta(min_length=2)] | None,
+        Meta(title="a list of two conditions, or a table such as { talk = 1, rest = -1 }"),
+        about("Epochs or tasks that are compared; less its own null mean each value."),
+    ] = None
+    between: Annotated[
+        Literal["group"] | Pair | None,
+        Meta(title='"group" or a list of two groups'),
+        about("Groups that are compared."),
+    ] = None
+    kind: Annotated[
+        Literal["dyads", "partners"], about("What is exchanged: dyads' signs or groups, or partners as in the null.")
+    ] = "dyads"
+    block: Annotated[
+        Name,
+        Meta(title='"person", "none" or the name of a label of dyads'),
+        about("Dyads that are not independent: those that share a person or a label."),
+    ] = "person"
+    n: Draws = 10_000
+    seed: Seed = 0
+    tail: TestTail = "two-sided"
+    correct: Annotated[Corrections | None, about("Corrections for many tests. Without: fdr and max.")] = None
+    alpha: Alpha = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is None and self.between is None:
+            raise ValueError('weights is missing, and between too; name two conditions, weights = ["talk", "rest"]')
+        if self.kind == "partners" and (self.between is not None or self.weights is None):
+            raise ValueError('kind = "partners" goes with weights and without between')
+
+    def words(self) -> dict[str, Any]:
+        """Keywords of `ibs.contrast`, and `kind`."""
+        weights = self.weights if isinstance(self.weights, dict | None) else tuple(self.weights)
+        return {**super().words(), "weights": weights, "block": None if self.block == "none" else self.block}
+
+    @property
+    def file_name(self) -> str:
+        """Such as "contrast_talk_rest_training_waiting"."""
+        groups = [self.between] if isinstance(self.between, str) else list(self.between or ())
+        return "_".join(re.sub(r"[^\w.-]", "_", word) for word in ("contrast", *(self.weights or ()), *groups))
+
+
 class Outcome(Block, frozen=True):
     """Association of synchrony with one outcome, in the words of `ibs.outcome`; `[[outcome]]` for several."""
 
@@ -271,7 +318,7 @@ class Outcome(Block, frozen=True):
 class RunPlan(Block, frozen=True):
     """A study, what is computed of it, and how it is tested: `ibsync run`, `check` and `calibrate`."""
 
-    lists = ("outcome",)
+    lists = ("contrast", "outcome")
     study: StudyFile
     accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
@@ -280,6 +327,7 @@ class RunPlan(Block, frozen=True):
     synchrony: Synchrony = Synchrony()
     null: Null = Null()
     test: Test = Test()
+    contrast: Contrast | tuple[Contrast, ...] = ()
     plasticity: Plasticity | None = None
     outcome: Outcome | tuple[Outcome, ...] = ()
 
@@ -287,6 +335,11 @@ class RunPlan(Block, frozen=True):
     def tail(self) -> Tail:
         """Direction of the test, that of the measure where none is asked for."""
         return self.test.tail or measure_named(self.null.measure).tail
+
+    @property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The contrasts as a list."""
+        return (self.contrast,) if isinstance(self.contrast, Contrast) else self.contrast
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -312,7 +365,8 @@ class RunPlan(Block, frozen=True):
 
     def _further(self) -> list[tuple[str, str, Kind]]:
         """Name, ending and kind of each file beside the result; a result has the ending of the first."""
-        names = [] if self.plasticity is None else [("plasticity", "", RESULT)]
+        names = [(asked.file_name, "", RESULT) for asked in self.contrasts]
+        names += [] if self.plasticity is None else [("plasticity", "", RESULT)]
         if self.plasticity is not None and self.plasticity.mixed_model:
             names.append(("mixed_model", ".csv", table_kind(mixed_model.COLUMNS)))
         for asked in self.outcomes:

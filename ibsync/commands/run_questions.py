@@ -1,9 +1,9 @@
-"""What a plan asks of its results beyond the test: change over sessions, association with outcomes, prediction."""
+"""What a plan asks of its results beyond the test: contrasts, change over sessions, outcomes, prediction."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,9 @@ from ..questions.predict_outcome import Prediction, predict_outcome
 from ..recordings.tables import csv_text
 from ..results.layout import FEATURE, ROW
 from ..results.result import Result
+from ..study.epochs import epoch_names
 from ..study.rows import row_coordinates
-from .plan_file import Outcome, Plasticity, RunPlan, named_beside
+from .plan_file import Contrast, Outcome, Plasticity, RunPlan, named_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,10 +90,16 @@ def problems(study: Study, plan: RunPlan) -> list[str]:
         if plan.null.kind != "repair":
             return ["plasticity.kind = 'partners' needs null.kind = 'repair'"]
         plasticity = replace(plasticity, kind="sign_flip", block="none")
-    if not study.dyads or (plasticity is None and not plan.outcomes):
+    if any(asked.kind == "partners" for asked in plan.contrasts) and plan.null.kind != "repair":
+        return ["contrast.kind = 'partners' needs null.kind = 'repair'"]
+    if not study.dyads or (plasticity is None and not plan.contrasts and not plan.outcomes):
         return []
     made_up = Result(_made_up(study))
     attempts: list[tuple[str, Callable[[], object]]] = []
+    by_epoch = Result(_made_up(study, epoch_names(plan.synchrony.epochs)))
+    for contrast in plan.contrasts:
+        short_contrast = replace(contrast, n=99, correct=(), kind="dyads")
+        attempts.append((contrast.file_name, partial(_contrasts, by_epoch, by_epoch.dataset, None, short_contrast)))
     if plasticity is not None:
         short = replace(plasticity, n=99, correct=())
         attempts.append(("plasticity", partial(_changes, made_up, made_up.dataset, None, short)))
@@ -110,13 +117,13 @@ def problems(study: Study, plan: RunPlan) -> list[str]:
     return refused
 
 
-def _made_up(study: Study) -> xr.Dataset:
-    """Values that mean nothing, of one feature, with the coordinates of the study's rows."""
+def _made_up(study: Study, epochs: Sequence[str] = ("made up",)) -> xr.Dataset:
+    """Values that mean nothing, of one pair and band, with the coordinates of the study's rows."""
     import xarray as xr
 
     rows = row_coordinates(study.dyads)
-    values = np.random.default_rng(0).uniform(0.2, 0.5, (len(study.dyads), 1, 1, 1, 1))
-    features: dict[str, Any] = {name: ["made up"] for name in FEATURE}
+    values = np.random.default_rng(0).uniform(0.2, 0.5, (len(study.dyads), len(epochs), 1, 1, 1))
+    features: dict[str, Any] = {name: ["made up"] for name in FEATURE} | {"epoch": list(epochs)}
     variables = dict.fromkeys(("coherence", "valid_fraction"), (ROW, values))
     return xr.Dataset(variables, {**rows, **features, "signal": "made up"})
 
@@ -137,8 +144,20 @@ def follow_up(study: Study, tested: Result, real: xr.Dataset, null: AnyNull, pla
     # The results carry their warnings, and the caller says them.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        changes = [] if plan.plasticity is None else _changes(tested, real, null, plan.plasticity)
+        changes = [_contrasts(tested, real, null, asked) for asked in plan.contrasts]
+        changes += [] if plan.plasticity is None else _changes(tested, real, null, plan.plasticity)
         return changes + [result for asked in plan.outcomes for result in _associations(study, tested, asked)]
+
+
+def _contrasts(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Contrast) -> Followup:
+    from ..questions.contrast import contrast
+
+    words = asked.words()
+    if words.pop("kind") == "partners":
+        if not isinstance(null, RepairedNull):
+            raise PlanError("contrast.kind = 'partners' needs null.kind = 'repair'")
+        return Followup(asked.file_name, contrast(real, **words, null=null))
+    return Followup(asked.file_name, contrast(tested, **words))
 
 
 def _changes(tested: Result, real: xr.Dataset, null: AnyNull | None, asked: Plasticity) -> list[Followup]:
