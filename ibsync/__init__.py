@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .questions.plasticity import plasticity
     from .questions.predict_outcome import Prediction, predict_outcome
     from .questions.relations import relations
+    from .questions.reliability import reliability
     from .questions.transfer import transfer
     from .recordings.pack import pack
     from .results.calibration_result import Calibration
@@ -73,6 +74,7 @@ __all__ = [
     "plot",
     "predict_outcome",
     "relations",
+    "reliability",
     "report",
     "save_null",
     "simulate",
@@ -117,6 +119,7 @@ _HOME = {
     "plasticity": "questions.plasticity",
     "predict_outcome": "questions.predict_outcome",
     "relations": "questions.relations",
+    "reliability": "questions.reliability",
     "report": "results.report",
     "save_null": "results.null_files",
     "simulate": "simulation.simulate",
