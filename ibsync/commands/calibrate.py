@@ -81,7 +81,7 @@ def calibrate_plan(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
     outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)
-    study = Study.open(study_path, accept_changes=accept_changes)
+    study = Study.open(study_path, accept_changes=accept_changes).select(**plan.select.words())
     found = [
         calibrate(
             study, plan.wtc.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan)

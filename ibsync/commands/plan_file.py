@@ -144,6 +144,19 @@ class Wtc(Block, frozen=True):
         return WTC(**self.words())
 
 
+class Select(Block, frozen=True):
+    """The part of the study that is used, in the words of `Study.select`."""
+
+    lists = ("dyad", "session", "task", "group")
+    dyad: Annotated[Names | None, about("Dyads to use. Without: all.")] = None
+    session: Annotated[Names | None, about("Sessions to use.")] = None
+    task: Annotated[Names | None, about("Tasks to use.")] = None
+    group: Annotated[Names | None, about("Groups to use.")] = None
+    duration: Annotated[
+        Annotated[float, Meta(gt=0)] | None, about("Use the first so many seconds of each recording only.")
+    ] = None
+
+
 class Synchrony(Block, frozen=True):
     """What is computed for every dyad, in the words of `Study.synchrony`."""
 
@@ -323,6 +336,7 @@ class RunPlan(Block, frozen=True):
     accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
     report: Annotated[Path | None, about("HTML report.")] = None
+    select: Select = Select()
     wtc: Wtc = Wtc()
     synchrony: Synchrony = Synchrony()
     null: Null = Null()

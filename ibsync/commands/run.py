@@ -146,7 +146,7 @@ def run_plan(
     states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
     for file in (*outputs.values(), *(Output(state, NULL, (plan.study,)) for state in states.values())):
         file.check()
-    study = Study.open(plan.study, accept_changes=plan.accept_changes)
+    study = Study.open(plan.study, accept_changes=plan.accept_changes).select(**plan.select.words())
     problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
@@ -194,7 +194,7 @@ def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_
         check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
         return Readiness((str(check),), check.problems, check.losses)
     plan = read_plan(plan_path)
-    ready = readiness(study, plan)
+    ready = readiness(study.select(**plan.select.words()), plan)
     return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan_path, plan)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, nan
+from math import inf, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ def intraclass(y: Floats, unit: Integers, *, alpha: float = 0.05) -> Intraclass:
     means = np.bincount(place, y) / n
     within = float(((y - means[place]) ** 2).sum())
     freedom = n_units - 1, n_values - n_units
-    least = -1 / n.max()
+    least = -1 / float(n.max())
 
     def between(ratio: float) -> float:
         weights = n / (1 + ratio * n)
@@ -91,7 +91,7 @@ def intraclass(y: Floats, unit: Integers, *, alpha: float = 0.05) -> Intraclass:
             return inf
         for _ in range(_HALVINGS):
             # Ratios may span many powers of ten above the least one.
-            middle = least + float(np.sqrt((low - least) * (high - least)))
+            middle = least + sqrt((low - least) * (high - least))
             low, high = (middle, high) if between(middle) > target else (low, middle)
         return low
 

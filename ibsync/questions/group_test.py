@@ -39,7 +39,7 @@ AnyNull = RepairedNull | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
-_SAME = ("study_sha256", "spec", "signal", "pairs", "epochs", "backend")
+_SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "backend")
 _ROUNDING = 1e-3
 """More than values of one pair can differ by when they are computed twice."""
 

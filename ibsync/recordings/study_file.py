@@ -7,7 +7,7 @@ lies where.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +19,7 @@ from ..errors import IbsyncError, InputError
 from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
-from .names import natural_order
+from .names import natural_order, plain, suggestion
 from .output_kinds import STUDY
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
@@ -49,6 +49,8 @@ class StudyFile:
         again from the same recordings.
     accepted_changes : str
         What was changed after ibsync wrote the file; empty where nothing was.
+    selected : str
+        What was chosen of it by `select`, in words; empty for all.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class StudyFile:
     _places: dict[str, Place] = field(repr=False, compare=False)
     sha256: str = ""
     accepted_changes: str = ""
+    selected: str = ""
 
     @classmethod
     def open(cls, path: str | Path, *, accept_changes: bool = False) -> Self:
@@ -94,8 +97,65 @@ class StudyFile:
     @property
     def origin(self) -> dict[str, Any]:
         """Attributes that name the study in what is computed of it."""
-        accepted = {"accepted_changes": self.accepted_changes} if self.accepted_changes else {}
-        return {"study": self.path.name, "study_sha256": self.sha256, **accepted}
+        told = {"accepted_changes": self.accepted_changes, "selected": self.selected}
+        return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in told.items() if text}}
+
+    def select(
+        self,
+        *,
+        dyad: str | Sequence[str] | None = None,
+        session: str | Sequence[str] | None = None,
+        task: str | Sequence[str] | None = None,
+        group: str | Sequence[str] | None = None,
+        duration: float | None = None,
+    ) -> Self:
+        """A part of the study, of which everything can be asked that can be asked of the whole.
+
+        Parameters
+        ----------
+        dyad, session, task, group : str or sequence of str, optional
+            Labels of the dyad rows to keep; all by default.
+        duration : float, optional
+            Use the first so many seconds of each recording only, as if no more had been recorded. Nothing is cut of a
+            recording that is shorter.
+
+        Raises
+        ------
+        InputError
+            If nobody has such a label, nothing is left, or the duration is no length.
+
+        Examples
+        --------
+        >>> study.select(task="talk", session=["1", "2"], duration=300)  # doctest: +SKIP
+        """
+        rows, words = self.all_dyads, [self.selected] if self.selected else []
+        for name, wanted in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
+            if wanted is not None:
+                labels = [plain(str(label)) for label in ([wanted] if isinstance(wanted, str) else wanted)]
+                self._require_known(name, labels)
+                rows = tuple(row for row in rows if getattr(row, name) in labels)
+                words.append(f"{name} {', '.join(labels)}")
+        if not rows:
+            raise InputError(f"{self.path}: no dyad row has {' and '.join(words)} at once; select less")
+        recordings = self.recordings
+        if duration is not None:
+            if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < float("inf"):
+                raise InputError(f"{self.path}: duration={duration!r} is no length; give seconds")
+            recordings = tuple(recording.first(duration) for recording in recordings)
+            words.append(f"the first {duration:g} s")
+        by_id = {recording.id: recording for recording in recordings}
+        rows = tuple(
+            replace(row, recording_a=by_id[row.recording_a.id], recording_b=by_id[row.recording_b.id]) for row in rows
+        )
+        return replace(self, recordings=recordings, all_dyads=rows, selected="; ".join(words))
+
+    def _require_known(self, name: str, labels: Sequence[str]) -> None:
+        known = distinct(getattr(row, name) for row in self.all_dyads)
+        for label in labels:
+            if label not in known:
+                raise InputError(
+                    f"{self.path}: no {name} {label!r}{suggestion(label, known)}; there are {_some(known) or 'none'}"
+                )
 
     def recording(self, name: str) -> Recording:
         """The recording of that id."""
@@ -127,7 +187,7 @@ class StudyFile:
         place = self._places[recording.id]
         with open_hdf5(self.path) as file:
             try:
-                samples = read_signal(file, place, recording, signal, self.path)
+                samples = read_signal(file, place, signal, self.path)
             except IbsyncError:
                 raise
             except HDF5_ERRORS as error:
@@ -137,7 +197,7 @@ class StudyFile:
                 f"{self.path}: {recording.id}: {signal} was changed after ibsync wrote it or since the study was "
                 f"opened; open it again, or {HOW_TO_ACCEPT}"
             )
-        return samples
+        return samples[:, : recording.n_samples]
 
     def describe(self) -> dict[str, Any]:
         """What the study holds, as a dictionary that JSON can carry."""
@@ -223,6 +283,8 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     durations = [r.duration_s for r in recordings]
     unused = sum(not row.use for row in dyads)
     yield f"Study {study.path.name}"
+    if study.selected:
+        yield f"  selected      {study.selected}"
     yield f"  people        {len(study.participants)}: {_some(study.participants)}"
     names = distinct(row.dyad for row in dyads)
     yield f"  dyads         {len(names)} in {len(dyads)} rows: {_some(names)}"

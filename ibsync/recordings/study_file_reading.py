@@ -227,10 +227,11 @@ def signal_dataset(file: h5py.File, block: str, signal: str, path: Path) -> h5d.
     return dataset
 
 
-def read_signal(file: h5py.File, place: Place, recording: Recording, signal: str, path: Path) -> NDArray[np.float32]:
-    """One signal of one recording, float32 [channel, time]."""
-    samples = np.empty((len(recording.channels), recording.n_samples), np.float32)
-    h5py.Dataset(signal_dataset(file, place.block, signal, path)).read_direct(samples, np.s_[place.row])
+def read_signal(file: h5py.File, place: Place, signal: str, path: Path) -> NDArray[np.float32]:
+    """One signal of one recording in full, float32 [channel, time]."""
+    dataset = h5py.Dataset(signal_dataset(file, place.block, signal, path))
+    samples = np.empty(dataset.shape[1:], np.float32)
+    dataset.read_direct(samples, np.s_[place.row])
     return samples
 
 
@@ -242,9 +243,7 @@ def _digested(
     changes: list[str] = []
     for recording in recordings:
         place = places[recording.id]
-        digests = [
-            signal_digest(read_signal(file, place, recording, signal, path)) for signal in recording.signal_names
-        ]
+        digests = [signal_digest(read_signal(file, place, signal, path)) for signal in recording.signal_names]
         current[recording.id] = replace(place, digests=tuple(digests))
         pairs = zip(recording.signal_names, digests, place.digests, strict=True)
         changes += [f"{signal} of {recording.id}" for signal, now, then in pairs if now != then]

@@ -180,6 +180,7 @@ def methods(dataset: xr.Dataset) -> str:
         cited += [_REFERENCES["phipson"]] * (not int(attrs["exact"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
     sentences += [f"Lost: {'; '.join(lost)}."] if (lost := lost_lines(losses_in(attrs))) else []
+    sentences += [f"Of the study {attrs['selected']} was used."] if attrs.get("selected") else []
     if "accepted_changes" in attrs:
         sentences.append(f"Accepted although changed after ibsync wrote it: {attrs['accepted_changes']}.")
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
