@@ -198,7 +198,7 @@ def test_changed_byte_in_an_array_is_noticed(result, tmp_path):
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset + chunk.size // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged or cut short"):
+    with pytest.raises(InputError, match="coherence is damaged"):
         load(path)
 
 
