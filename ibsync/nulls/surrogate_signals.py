@@ -48,7 +48,7 @@ LARGEST_AR1 = 0.9999
 LARGEST_ORDER = 30
 """Longest autoregression that is tried."""
 
-MOST_DRIFT = 5.0
+MOST_DRIFT = 4.0
 """A recording that rises by so many of its standard deviations has surrogates unlike it: its two ends do not meet."""
 
 _ANGLES = 1 << 16
