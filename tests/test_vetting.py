@@ -336,3 +336,12 @@ def test_what_ibsync_writes_is_checked_by_hdf5_and_holds_no_text_of_variable_len
             check("/", file)
             file.visititems(check)
             assert json.loads(file.attrs[DIGESTS])
+
+
+@pytest.mark.parametrize("opened", [ibs.Study.open, ibs.load, ibs.load_null, lambda path: ibs.pack(path, "x.h5")])
+def test_what_is_no_file_name_is_one_line(opened):
+    for name in ("a" * 300, "nul\0byte"):
+        with pytest.raises(InputError):
+            opened(name)
+    with pytest.raises(InputError, match=r"give|no recording"):
+        opened(3)

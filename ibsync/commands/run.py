@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,7 @@ def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_
 
 def _path_problems(path: str | Path, plan: RunPlan) -> list[str]:
     """Files of a plan that a run could not read or write."""
-    problems = [] if plan.study.exists() else [f"{plan.study}: the study that the plan names is not there"]
+    problems = [] if exists(plan.study) else [f"{plan.study}: the study that the plan names is not there"]
     for output in _outputs(path, plan).values():
         try:
             output.check()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import exists, isdir, isfile, islink
 from pathlib import Path
 
 from ..errors import InputError
 from .formats.table import ENDINGS, FORMATS
-from .names import path_named, plain, suggestion
+from .names import as_path, path_named, plain, suggestion
 from .source import Source
 
 _TABLES = ("participants", "dyads", "outcomes")
@@ -35,13 +36,13 @@ def find_sources(where: str | Path | Sequence[str | Path]) -> SourceFiles:
     InputError
         Where a path does not exist or holds no recording.
     """
-    if not isinstance(where, str | Path):
-        paths = [Path(path) for path in where]
+    if isinstance(where, Sequence) and not isinstance(where, str):
+        paths = [as_path(path) for path in where]
         if not paths:
             raise InputError("no recording is given; name a folder or files")
         return SourceFiles(tuple(describe_file(path) for path in paths), _tables_near(paths[0].parent), False)
-    path = Path(where)
-    if path.is_dir():
+    path = as_path(where)
+    if isdir(path):
         return _search(path)
     return SourceFiles((describe_file(path),), _tables_near(path.parent), False)
 
@@ -71,11 +72,11 @@ def describe_file(path: Path) -> Source:
 
 def _is_listed(path: Path) -> bool:
     """Whether there is such a file, or a link to one that may be elsewhere: that must be told, not passed over."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
+    return isfile(path) or (islink(path) and not exists(path))
 
 
 def _names_in(folder: Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return [entry.name for entry in folder.iterdir()] if isdir(folder) else []
 
 
 def _search(folder: Path) -> SourceFiles:

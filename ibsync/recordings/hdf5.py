@@ -6,6 +6,7 @@ import errno
 import math
 import re
 from collections.abc import Iterator
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def open_hdf5(path: Path) -> h5py.File:
     InputError
         Where there is no file, or it is a folder, is not HDF5, or is cut short.
     """
-    if not path.is_file():
-        problem = "is a folder, not a file" if path.is_dir() else "no such file"
+    if not isfile(path):
+        problem = "is a folder, not a file" if isdir(path) else "no such file"
         raise InputError(f"{path}: {problem}; check the name")
     try:
         return _open_with_or_without_lock(path)

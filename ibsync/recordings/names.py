@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from os import PathLike
+from os.path import exists, isdir
 from pathlib import Path
 from unicodedata import normalize
+
+from ..errors import InputError
 
 _SIGNALS = {"hbo": "hbo", "hbr": "hbr", "hbt": "hbt", "eeg": "eeg", "hbo2": "hbo", "o2hb": "hbo", "oxyhb": "hbo"}
 _SIGNALS |= {"oxy": "hbo", "hhb": "hbr", "deoxyhb": "hbr", "deoxy": "hbr", "thb": "hbt"}
@@ -41,9 +45,16 @@ def signal_named(text: str) -> str:
     return _SIGNALS.get(word, word)
 
 
+def as_path(path: object) -> Path:
+    """The path of a file; anything else is refused."""
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"give the path of a file, got {path!r}")
+    return Path(path)
+
+
 def path_named(path: Path) -> Path:
     """The file at `path`, or its neighbour whose name is the same in another spelling."""
-    if path.exists() or not path.parent.is_dir():
+    if exists(path) or not isdir(path.parent):
         return path
     return next((other for other in path.parent.iterdir() if plain(other.name) == plain(path.name)), path)
 

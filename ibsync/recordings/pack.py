@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,11 @@ def pack(
     >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
-    folders = [sources] if isinstance(sources, str | Path) else sources
+    files = find_sources(sources)
+    folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
     target = Output(Path(output), STUDY, tuple(map(Path, [*folders, *tables_given])), overwrite)
     report = PackReport(target.check())
-    files = find_sources(sources)
     for note in files.notes:
         report.add("not used", str(sources), note)
     tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
@@ -159,7 +160,7 @@ def _tables(files: SourceFiles, **paths: str | Path | None) -> dict[str, Path]:
     """The tables by path, else those that lie with the recordings."""
     tables = dict(files.tables)
     for name, path in paths.items():
-        if path is not None and not Path(path).is_file():
+        if path is not None and not isfile(path):
             raise InputError(f"{path}: no such {name} table; check the name")
         if path is not None:
             tables[name] = Path(path)

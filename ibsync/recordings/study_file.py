@@ -19,7 +19,7 @@ from ..errors import IbsyncError, InputError
 from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
-from .names import natural_order, plain, suggestion
+from .names import as_path, natural_order, plain, suggestion
 from .output_kinds import STUDY
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
@@ -77,7 +77,7 @@ class StudyFile:
         InputError
             Where the file is missing, damaged, changed, of another kind, or contradicts itself.
         """
-        path = Path(path)
+        path = as_path(path)
         with open_hdf5(path) as file:
             try:
                 layout = read_study_layout(file, path, accept_changes=accept_changes)

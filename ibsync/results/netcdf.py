@@ -26,6 +26,7 @@ from ..recordings.contents import (
     write_attributes,
 )
 from ..recordings.hdf5 import HDF5_ERRORS, open_hdf5
+from ..recordings.names import as_path
 from ..recordings.output_kinds import RESULT
 from ..recordings.whole_files import Output
 
@@ -147,7 +148,7 @@ def load_datasets(path: str | os.PathLike[str], *, accept_changes: bool = False)
     InputError
         If the file is missing, cut short, damaged, changed, or one that another version of ibsync wrote.
     """
-    shown = Path(path)
+    shown = as_path(path)
     with open_hdf5(shown) as file:
         try:
             return _checked_datasets(file, shown, accept_changes)

@@ -21,7 +21,7 @@ from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import IbsyncError, InputError, PlanError, require_known
+from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
@@ -102,13 +102,6 @@ class Study(StudyFile):
         if len(args) == 1 and not words:
             raise PlanError(f"Study({args[0]!r}) opens nothing: write Study.open(path)")
         return super().__new__(cls)
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], *, accept_changes: bool = False) -> Self:
-        """The study in a file, as `StudyFile.open`."""
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(f"Study.open: give the path of a study file, got {path!r}")
-        return super().open(Path(path), accept_changes=accept_changes)
 
     def check(
         self,
