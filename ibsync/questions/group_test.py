@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES, Measure, measure_in
 from ..errors import PlanError
+from ..inference.alike import alike_within_groups
 from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
 from ..inference.repaired_test import dyad_summary, repair_test
@@ -40,6 +41,9 @@ Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 _SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "backend")
+SELDOM = 0.01
+"""Level of a warning that an assumption fails."""
+
 _ROUNDING = 1e-3
 """More than values of one pair can differ by when they are computed twice."""
 
@@ -85,8 +89,8 @@ def test(
     Warns
     -----
     RuntimeWarning
-        If the draws are too few for a single finding to survive the default corrections; the result carries the
-        sentence as ``caution``.
+        If the draws are too few for a single finding to survive the default corrections (the result carries the
+        sentence as ``caution``), or if partners were exchanged between groups that differ (``warning``).
 
     Examples
     --------
@@ -162,16 +166,32 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
     if of_surrogates and asked.correct is None and of_surrogates[0].stop_at is not None:
         test = replace(asked, correct=("fdr",))
     caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
-    refuse_or_warn(caution, asked.correct, stacklevel=4)
+    alike = "" if of_surrogates else _alike(reals[0], of_repairings[0])
+    refuse_or_warn(caution, asked.correct, alike, stacklevel=4)
     measure = measure_in(nulls[0].attrs)
     record = Record(
         "test", _draws(nulls[0], test), _words(measure, nulls[0].kind, test.tail), test, measure.name,
-        _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else "",
+        _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else alike,
         corrected_over=[str(real["signal"].item()) for real in reals],
     )  # fmt: skip
     if of_repairings:
         return _repaired(reals, of_repairings, record)
     return _surrogated(reals, of_surrogates, record)
+
+
+def _alike(real: xr.Dataset, null: RepairedNull) -> str:
+    """Why partners should not be exchanged between groups, in words; empty if nothing speaks against it."""
+    if "group" not in real.coords:
+        return ""
+    groups = dict(zip(real["dyad"].values.astype(str).tolist(), real["group"].values.astype(str).tolist(), strict=True))
+    p = alike_within_groups(null, groups)
+    if not p <= SELDOM:
+        return ""
+    return (
+        f"pseudo-dyads of one group are more coherent than those of two (p = {p:.3g}), so real pairs, always of one "
+        "group, would be above most re-paired ones without any interaction: exchange within groups, "
+        "study.null(..., within=['group'])"
+    )
 
 
 def _draws(null: AnyNull, test: TestSettings) -> NullDraws:

@@ -29,6 +29,7 @@ from ..results.result import Result, build_result
 from ..study.rows import occasion_label
 from .exchanges import Plan, exchange_groups, flip_signs, planned
 from .group_test import (
+    SELDOM,
     draws_of_repairing,
     neighbour_graph,
     real_pairs,
@@ -45,9 +46,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 Kind = Literal["sign_flip", "session_order"]
-
-SELDOM = 0.01
-"""Level of a warning that an assumption fails."""
 
 UNEVEN = 0.05
 """Difference between sessions in the share of trusted cells from which raw values call for a null."""
@@ -403,7 +401,7 @@ def _dropout(dyads: Dyads) -> str:
     return (
         f"dyads that stop early had {side} values in their last session than those that went on (p = {p:.3g} over all "
         "pairs, bands and epochs); slopes of short courses then lean to one side, and the test of their mean rejects "
-        "too often: mixed_model allows for it, or take only dyads with all sessions"
+        "far too often: mixed_model is misled much less"
     )
 
 

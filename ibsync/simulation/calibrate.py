@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC
 from ..errors import PlanError, require_known
+from ..inference.alike import alike_within_groups
 from ..inference.settings import TestSettings
 from ..nulls.surrogate_signals import require_options
 from ..recordings.progress import with_bar
@@ -36,7 +37,7 @@ from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
 from ..study.rows import used_rows
 from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
-from .common_causes import common_bursts, group_difference, shared_physiology
+from .common_causes import common_bursts, shared_physiology
 
 REPAIR_DRAWS, SURROGATE_DRAWS = 999, 39
 """Draws of a simulated test that was not told how many."""
@@ -187,7 +188,7 @@ def _warnings(study: Study, design: Design, tests: _Tests, physiology: Mapping[s
         yield f"{n_dyads} dyads are few: what they do says little about others."
     yield from _burst_words(study, design)
     if isinstance(tests, RepairedStudies) and "group" not in design.within:
-        p = group_difference(tests.null, {row.dyad: row.group for row in study.dyads}, design.seed)
+        p = alike_within_groups(tests.null, {row.dyad: row.group for row in study.dyads}, design.seed)
         if p <= design.alpha:
             yield (
                 "People of one group are more coherent with each other than with those of another although they never "

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..inference.p_values import p_value
 from ..inference.repaired_test import repair_test
 from ..inference.settings import TestSettings
-from ..nulls.random_streams import Purpose, entity_id, integers, permutations, purpose_word, stream
+from ..nulls.random_streams import Purpose, entity_id, integers, purpose_word, stream
 from ..nulls.repaired_null import RepairedNull
 from ..recordings.recording import DyadRow
 from ..study.rows import Occasion, occasions_of, signals_of
@@ -29,7 +29,7 @@ N_DRAWS = 999
 FEWEST_BINS = 16
 """An envelope of fewer values says nothing."""
 
-_TURN, _LABELS = 16, 17  # variants of the stream of simulations
+_TURN = 16  # variant of the stream of simulations
 
 
 def common_bursts(study: Study, bands: Mapping[str, Band], signal: str, seed: int) -> dict[str, tuple[float, float]]:
@@ -111,42 +111,6 @@ def _level(x: NDArray[np.floating]) -> Floats:
     """Channels less the straight line between their ends, which keeps drift out of the bands."""
     line = np.linspace(x[:, 0].astype(np.float64), x[:, -1].astype(np.float64), x.shape[1], axis=1)
     return np.asarray(x - line)
-
-
-def group_difference(null: RepairedNull, groups: Mapping[str, str], seed: int) -> float:
-    """
-    P of the hypothesis that people who never met are as coherent across groups as within.
-
-    The labels of whole dyads are exchanged, and the contrast of re-paired values within and across groups is counted
-    (Mantel 1967, *Cancer Research* 27:209); real partners are left out. NaN where the dyads, by name in `groups`, are
-    not in one block, or there are no two groups of two.
-    """
-    label = np.unique([groups[dyad] for dyad in null.design.dyads], return_inverse=True)[1]
-    n = len(label)
-    if len(null.design.blocks) > 1 or len(set(label.tolist())) < 2 or np.bincount(label).min() < 2:
-        return float("nan")
-    off = ~np.eye(n, dtype=bool)
-    matrix = np.zeros((n, n))
-    matrix[off] = _standardised_mean(null.pair_values[:, off].astype(np.float64))
-    purpose = purpose_word(Purpose.SIMULATION, _LABELS)
-    order = permutations(seed, np.arange(N_DRAWS + 1), n, entity=0, purpose=purpose)
-    contrast = np.array([_within_less_across(matrix, label[one], off) for one in order])
-    return float(p_value(np.array((contrast[1:] >= contrast[0] - 1e-12).sum()), N_DRAWS))
-
-
-def _standardised_mean(values: Floats) -> Floats:
-    """Mean over sessions and features of values in units of their spread over pairs: [session, pair, feature]."""
-    present = np.isfinite(values)
-    n = np.maximum(present.sum(axis=1, keepdims=True), 1)
-    centred = np.where(present, values - np.where(present, values, 0).sum(axis=1, keepdims=True) / n, 0)
-    spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / n)
-    z = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
-    return np.asarray(z.sum(axis=(0, 2)) / np.maximum(present.sum(axis=(0, 2)), 1))
-
-
-def _within_less_across(matrix: Floats, label: NDArray[np.int64], off: NDArray[np.bool_]) -> float:
-    same = label[:, None] == label
-    return float(matrix[same & off].mean() - matrix[~same].mean())
 
 
 def shared_physiology(

@@ -427,3 +427,18 @@ def test_clients_of_one_therapist_change_sign_together():
     plan_refusal(
         lambda: contrast(real.assign_coords(person_a=("dyad", ["t"] * 9)), ("talk", "rest")), "all dyads share a person"
     )
+
+
+def test_partners_exchanged_between_groups_that_are_not_alike_are_warned_of():
+    """Persons of one group share a rhythm that others lack: any two of them are more coherent."""
+    real = grouped(make_real(10), 5).assign_coords(group=("dyad", ["a", "b"] * 5))
+    null = null_of(real, 10)
+    label = np.arange(10) % 2
+    same = (label[:, None] == label)[None, :, :, None]
+    unlike = RepairedNull(null.pair_values + np.float32(0.2) * same, null.draws, null.sessions, "repair", null.attrs)
+    held = unlike.real_pairs(np.zeros(10, int), np.arange(10))[0].reshape(real["coherence"].shape)
+    shifted = real.assign(coherence=(real["coherence"].dims, held))
+    with pytest.warns(RuntimeWarning, match=r"of one group are more coherent than those of two .*within=\['group'\]"):
+        result = ibsync.test(shifted, unlike, correct=["max"])
+    assert "exchange within groups" in result.dataset.attrs["warning"]
+    assert not ibsync.test(real, null, correct=["max"]).dataset.attrs.get("warning")

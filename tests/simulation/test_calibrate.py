@@ -14,6 +14,7 @@ import ibsync as ibs
 from ibsync.commands.cli import main
 from ibsync.coupling.spec import WTC, Band
 from ibsync.errors import InputError, PlanError
+from ibsync.inference.alike import alike_within_groups
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
@@ -22,7 +23,7 @@ from ibsync.results.calibration_result import Calibration
 from ibsync.results.figures.calibration import html_page, picture_bytes
 from ibsync.simulation.calibrate import calibrate
 from ibsync.simulation.calibrated_tests import Design, RepairedStudies, SurrogateDyads, largest_p, usable_pairs
-from ibsync.simulation.common_causes import common_bursts, group_difference
+from ibsync.simulation.common_causes import common_bursts
 from ibsync.simulation.pseudo_dyads import Injection, pseudo_dyads
 from ibsync.study.rows import occasions_of
 
@@ -301,10 +302,10 @@ def paired_values(shift: float, n: int = 8) -> tuple[RepairedNull, dict[str, str
 
 
 def test_groups_that_are_not_exchangeable_are_noticed():
-    assert group_difference(*paired_values(1.5), 0) <= 0.05
-    assert group_difference(*paired_values(0.0), 0) > 0.05
+    assert alike_within_groups(*paired_values(1.5), 0) <= 0.05
+    assert alike_within_groups(*paired_values(0.0), 0) > 0.05
     null, groups = paired_values(0.0)
-    assert np.isnan(group_difference(null, dict.fromkeys(groups, "one"), 0))
+    assert np.isnan(alike_within_groups(null, dict.fromkeys(groups, "one"), 0))
 
 
 def test_physiology_of_real_partners_is_compared_with_that_of_others(study):
