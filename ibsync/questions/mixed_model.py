@@ -30,7 +30,8 @@ COLUMNS = (*FEATURE, "term", *NUMBERS)
 
 CAUTION = (
     "z and p of a mixed model take dyads to be independent and many, residuals to be normal and unrelated from session "
-    "to session; with 10 to 20 dyads, or where sessions close in time are alike, p is too small: test with plasticity"
+    "to session; with 10 to 20 dyads, or where sessions close in time are alike, p is too small: test with plasticity; "
+    "only where therapies end after low or high synchrony is the model misled less"
 )
 
 
