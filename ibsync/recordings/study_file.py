@@ -26,7 +26,7 @@ from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import check_dyads
 from .study_file_reading import read_signal, read_study_layout
-from .study_file_writing import Place, Signals, distinct, signal_digest, write_study_layout
+from .study_file_writing import Place, Signals, count_missing, distinct, signal_digest, write_study_layout
 from .whole_files import Output
 
 
@@ -129,29 +129,43 @@ class StudyFile:
         >>> study.select(task="talk", session=["1", "2"], duration=300)  # doctest: +SKIP
         """
         rows, words = self.all_dyads, [self.selected] if self.selected else []
-        for name, wanted in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
-            if wanted is not None:
-                labels = [plain(str(label)) for label in ([wanted] if isinstance(wanted, str) else wanted)]
+        for name, chosen in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
+            if chosen is not None:
+                listed = chosen if isinstance(chosen, Iterable) and not isinstance(chosen, str) else [chosen]
+                labels = [plain(str(label)) for label in listed]
                 self._require_known(name, labels)
                 rows = tuple(row for row in rows if getattr(row, name) in labels)
                 words.append(f"{name} {', '.join(labels)}")
         if not rows:
             raise InputError(f"{self.path}: no dyad row has {' and '.join(words)} at once; select less")
-        recordings = self.recordings
+        recordings, people = self.recordings, self.participants
+        if len(rows) < len(self.all_dyads):
+            ids = {recording.id for row in rows for recording in (row.recording_a, row.recording_b)}
+            recordings = tuple(recording for recording in recordings if recording.id in ids)
+            people = {recording.participant: people[recording.participant] for recording in recordings}
         if duration is not None:
-            if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < float("inf"):
+            is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
+            if not is_number or not 1 <= duration * min(r.sfreq for r in recordings) < float("inf"):
                 raise InputError(f"{self.path}: duration={duration!r} is no length; give seconds")
-            recordings = tuple(recording.first(duration) for recording in recordings)
+            recordings = tuple(self._first_seconds(recording, duration) for recording in recordings)
             words.append(f"the first {duration:g} s")
         by_id = {recording.id: recording for recording in recordings}
         rows = tuple(
             replace(row, recording_a=by_id[row.recording_a.id], recording_b=by_id[row.recording_b.id]) for row in rows
         )
-        return replace(self, recordings=recordings, all_dyads=rows, selected="; ".join(words))
+        return replace(self, recordings=recordings, participants=people, all_dyads=rows, selected="; ".join(words))
+
+    def _first_seconds(self, recording: Recording, duration: float) -> Recording:
+        """The recording as if it had ended after so many seconds; itself where it is shorter."""
+        short = replace(recording, n_samples=min(recording.n_samples, round(duration * recording.sfreq)))
+        if not recording.n_missing:
+            return short
+        signals = {signal: self.signals(short, signal) for signal in short.signal_names}
+        return replace(short, n_missing=count_missing(short, signals))
 
     def _require_known(self, name: str, labels: Sequence[str]) -> None:
         known = distinct(getattr(row, name) for row in self.all_dyads)
-        for label in labels:
+        for label in labels or [""]:
             if label not in known:
                 raise InputError(
                     f"{self.path}: no {name} {label!r}{suggestion(label, known)}; there are {_some(known) or 'none'}"
