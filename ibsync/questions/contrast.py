@@ -159,9 +159,9 @@ def contrast(
         plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     words = _words(conditions, groups, source, tail, partners=null is not None)
-    told = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
+    settings = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
     record = Record(
-        "contrast", plan.draws, words, asked, source.measure, told, caution=plan.caution, left_out=dyads.left_out,
+        "contrast", plan.draws, words, asked, source.measure, settings, caution=plan.caution, left_out=dyads.left_out,
         blocks=dyads.units.blocks.shared,
     )  # fmt: skip
     rows = dyads.rows()
