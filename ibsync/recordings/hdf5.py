@@ -157,9 +157,9 @@ class VettedGroup:
         attributes = (h5a.open(member, index=k, index_type=order) for k in range(n_attributes))
         named = ((attribute.name.decode("utf-8", "replace"), attribute) for attribute in attributes)
         return {
-            name: _attribute_value(attribute)
-            for name, attribute in named
-            if name not in _BOOKKEEPING
+            title: self._attribute(name, attribute)
+            for title, attribute in named
+            if title not in _BOOKKEEPING
             and _is_readable(attribute.get_type(), any_text=self._any_text)
             and attribute.get_space().get_simple_extent_type() != h5s.NULL
         }
@@ -171,7 +171,7 @@ class VettedGroup:
             return False
         title = h5a.open(member, b"NAME")
         is_text = title.get_type().get_class() == h5t.STRING and _is_readable(title.get_type(), any_text=False)
-        return is_text and str(_attribute_value(title)).startswith(BARE_DIMENSION)
+        return is_text and str(self._attribute(name, title)).startswith(BARE_DIMENSION)
 
     def every(self) -> Iterator[tuple[VettedGroup, str]]:
         """Every member of this group and of those below, as its group and name; "." is a group itself.
@@ -216,6 +216,15 @@ class VettedGroup:
         """Names of all members."""
         return [key.decode("utf-8", "replace") for key in self._identifier]
 
+    def _attribute(self, name: str, attribute: h5a.AttrID) -> Attribute:
+        n_bytes = math.prod(int(n) for n in attribute.shape) * attribute.get_type().get_size()
+        if n_bytes > _MAX_CHUNK_BYTES:
+            raise self.failure(f"an attribute of {name} claims {n_bytes} bytes; write the file again")
+        values = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(values)
+        values = _plain_values(values)
+        return values if values.size != 1 else values.item()
+
     def _member(self, name: str) -> Any:
         try:
             return _hard_child(self._identifier, name)
@@ -237,15 +246,6 @@ def _read(dataset: h5d.DatasetID) -> NDArray[Any]:
     values = np.empty(dataset.shape, dataset.dtype)
     dataset.read(h5s.ALL, h5s.ALL, values)
     return values
-
-
-def _attribute_value(attribute: h5a.AttrID) -> Attribute:
-    if math.prod(int(n) for n in attribute.shape) * attribute.get_type().get_size() > _MAX_CHUNK_BYTES:
-        raise InputError(f"an attribute claims more than {_MAX_CHUNK_BYTES} bytes; write the file again")
-    values = np.empty(attribute.shape, attribute.dtype)
-    attribute.read(values)
-    values = _plain_values(values)
-    return values if values.size != 1 else values.item()
 
 
 def _plain_values(values: NDArray[Any]) -> NDArray[Any]:
