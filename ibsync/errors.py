@@ -25,9 +25,11 @@ def require_known(name: str, value: object, known: Iterable[str], *others: str) 
     words = list(known)
     if not isinstance(value, str) or value not in words:
         valid = ", ".join([*map(repr, words), *others])
-        raise PlanError(f"{name}={value!r} is unknown; valid are {valid}{_nearest(value, words)}")
+        parts = [f"{name}={value!r} is unknown", f"valid are {valid}", did_you_mean(value, words)]
+        raise PlanError("; ".join(filter(None, parts)))
 
 
-def _nearest(value: object, words: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), words, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def did_you_mean(value: object, known: Iterable[str]) -> str:
+    """A question that names the known word most like an unknown one; empty if none is."""
+    near = difflib.get_close_matches(str(value), known, 1)
+    return f"did you mean {near[0]!r}?" if near else ""

@@ -175,13 +175,17 @@ def cycle(file, place):
     file[f"{place}/again"] = file["/"]
 
 
+def deep(file, place):
+    file.create_group("/".join("abcdefghijklmnopqrstu"))
+
+
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         (soft_link, "link"), (external_link, "link"), (external_storage, "other files"), (virtual, "other files"),
         (bomb, "more than the file can hold"), (many_small_bombs, "that the file does not hold"),
-        (plugin, "filter 32001"), (cycle, "two places"),
+        (plugin, "filter 32001"), (cycle, "two places"), (deep, "groups deep"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("accept_changes", [False, True])

@@ -55,7 +55,7 @@ def calibrate_plan(
     n_sims : int
         Simulations without interaction.
     output : str or Path, optional
-        File to write, in the format of its ending, one of `KINDS`; with several signal_names one file each.
+        File to write, in the format of its ending, one of `KINDS`; with several signals one file each.
     accept_changes : bool
         Take a study that was changed after ibsync wrote it.
     backend : {"auto", "numpy", "cuda"}
@@ -66,7 +66,7 @@ def calibrate_plan(
     Returns
     -------
     list of Calibrated
-        In the order of the plan's signal_names.
+        In the order of the plan's signals.
 
     Raises
     ------

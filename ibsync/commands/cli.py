@@ -357,18 +357,8 @@ def _pack(arguments: argparse.Namespace) -> int:
     from ..recordings.pack import pack
 
     sources = arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources
-    names = (
-        "dyads",
-        "participants",
-        "outcomes",
-        "signal",
-        "crop",
-        "resample",
-        "on_gap",
-        "allow_dod",
-        "overwrite",
-        "progress",
-    )
+    tables = ("dyads", "participants", "outcomes")
+    names = (*tables, "signal", "crop", "resample", "on_gap", "allow_dod", "overwrite", "progress")
     report = pack(sources, arguments.output, **_words(arguments, *names))
     return _say(arguments, _page(report, files=[report.output]), report.describe())
 

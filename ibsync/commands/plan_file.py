@@ -295,9 +295,10 @@ class Contrast(Block, frozen=True):
 
     @property
     def file_name(self) -> str:
-        """Such as "contrast_talk_rest_training_waiting"."""
+        """Such as "contrast_talk_rest_training_waiting" or "contrast_talk_rest_partners"."""
         groups = [self.between] if isinstance(self.between, str) else list(self.between or ())
-        return "_".join(re.sub(r"[^\w.-]", "_", word) for word in ("contrast", *(self.weights or ()), *groups))
+        groups += ["partners"] * (self.kind == "partners")
+        return "_".join(map(_in_file_name, ("contrast", *(self.weights or ()), *groups)))
 
 
 class Outcome(Block, frozen=True):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, 
 
 import msgspec
 
-from ..errors import InputError, PlanError
+from ..errors import InputError, PlanError, did_you_mean
 
 _LONGEST = 600  # characters of an error
 PLAN = "PLAN"  # in the default of a path: the name of the plan without its ending
@@ -190,8 +190,8 @@ def _fault(key: str, value: object, kind: Any) -> str:
         if wrong:
             return _fault(*wrong, inside)
     known = [word for plain, _ in _alternatives(kind) if get_origin(plain) is Literal for word in get_args(plain)]
-    near = difflib.get_close_matches(value, known, 1) if isinstance(value, str) else []
-    return f"{key} = {value!r} must be {valid(kind, key)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = did_you_mean(value, known) if isinstance(value, str) else ""
+    return "; ".join(filter(None, [f"{key} = {value!r} must be {valid(kind, key)}", near]))
 
 
 def _fault_in_table(key: str, words: Mapping[str, Any], block: type[Block]) -> str:

@@ -133,7 +133,7 @@ def run_plan(
     Returns
     -------
     list of Outcome
-        In the order of the plan's signal_names.
+        In the order of the plan's signals.
 
     Raises
     ------

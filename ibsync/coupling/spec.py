@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, require_known
+from ..errors import PlanError, did_you_mean, require_known
 
 PRESETS = ("grinsted", "grinsted-toolbox")
 ACCURACIES = ("reference", "exact", "fast")
@@ -229,9 +228,8 @@ class WTC:
         known = [f.name for f in fields(cls)]
         for word in words:
             if word not in known:
-                near = difflib.get_close_matches(word, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-                raise PlanError(f"unknown setting {word!r}{hint}")
+                hint = did_you_mean(word, known) or f"known: {', '.join(known)}"
+                raise PlanError(f"unknown setting {word!r}; {hint}")
         return cls(**words)
 
 

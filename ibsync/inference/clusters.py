@@ -5,7 +5,6 @@ cluster is there at all, not where it begins or ends (Maris and Oostenveld 2007,
 Sassenhagen and Draschkow 2019, *Psychophysiology* 56:e13335).
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..nulls.tails import Tail, n_sides, oriented
 
 if TYPE_CHECKING:
@@ -160,8 +159,7 @@ def _listed_neighbours(names: list[str], neighbours: Iterable[tuple[str, str]]) 
     for pair in neighbours:
         for name in pair:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+                hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
                 raise PlanError(f"neighbours name a channel {name!r} that does not exist; {hint}")
         i, j = (names.index(name) for name in pair)
         out[i, j] = out[j, i] = i != j

@@ -23,7 +23,8 @@ class Intraclass:
     Attributes
     ----------
     single, low, high : float
-        ICC(1,1) and its interval; NaN where there are fewer than two units or no unit has two values.
+        ICC(1,1) and its interval; NaN where there are fewer than two units, no unit has two values, or all values
+        are the same.
     mean, mean_low, mean_high : float
         ICC(1,k).
     k : float
@@ -68,7 +69,7 @@ def intraclass(y: Floats, unit: Integers, *, alpha: float = 0.05) -> Intraclass:
     n = np.unique(unit, return_counts=True)[1].astype(np.float64)
     place = np.unique(unit, return_inverse=True)[1]
     n_units, n_values = len(n), len(y)
-    if n_units < 2 or n_values == n_units:
+    if n_units < 2 or n_values == n_units or np.ptp(y) == 0:
         return Intraclass(nan, nan, nan, nan, nan, nan, nan, n_units, n_values)
     means = np.bincount(place, y) / n
     within = float(((y - means[place]) ** 2).sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES, measure_in
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..inference.attainable import attainable, n_tested
 from ..inference.repaired_test import repair_test
 from ..inference.settings import TestSettings
@@ -160,9 +159,9 @@ def contrast(
         plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     words = _words(conditions, groups, source, tail, partners=null is not None)
-    told = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
+    settings = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
     record = Record(
-        "contrast", plan.draws, words, asked, source.measure, told, caution=plan.caution, left_out=dyads.left_out,
+        "contrast", plan.draws, words, asked, source.measure, settings, caution=plan.caution, left_out=dyads.left_out,
         blocks=dyads.units.blocks.shared,
     )  # fmt: skip
     rows = dyads.rows()
@@ -314,10 +313,9 @@ class _Conditions:
             raise PlanError(f"{both} are epochs and tasks: rename the epochs, or choose one task")
         for name in () if of_tasks else chosen:
             if name not in epochs:
-                near = difflib.get_close_matches(name, [*epochs, *tasks], 1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
                 listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
-                raise PlanError(f"there is no condition {name!r}; {hint}{listed}")
+                hints = filter(None, (did_you_mean(name, [*epochs, *tasks]), listed))
+                raise PlanError(f"there is no condition {name!r}; {' '.join(hints)}")
         sizes = [abs(weight) for weight in chosen.values()]
         if not all(map(isfinite, sizes)) or not any(sizes) or abs(sum(chosen.values())) > 1e-9 * sum(sizes):
             raise PlanError(

@@ -80,7 +80,7 @@ class Units:
         return "blocks of dyads that share a person" if self.blocks.shared else "dyads"
 
 
-def planned(design: D, asked: TestSettings) -> Draws[D]:
+def draws_of(design: D, asked: TestSettings) -> Draws[D]:
     """The draws of a design, listed where they are few."""
     return Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
 
@@ -97,7 +97,7 @@ def flip_signs(values: Floats, units: Units, null: NullHypothesis, asked: TestSe
     blocks = units.blocks
     if len(blocks) < 2:
         raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
-    draws = planned(Variants(blocks.labels), asked)
+    draws = draws_of(Variants(blocks.labels), asked)
     _refuse_few_blocks(units, draws, asked)
     counts = blocks.sums(np.isfinite(values).astype(np.float64)).astype(np.int64)
     sums = blocks.sums(np.nan_to_num(values))
@@ -148,7 +148,7 @@ def exchange_groups(
                 f"group {name!r} has {n.max()} {units.noun}{units.needs}; its mean and scatter need {LEAST_UNITS}"
             )
     tested = np.where(np.minimum(*n_units) >= LEAST_UNITS, values, np.nan)
-    draws = planned(design, asked)
+    draws = draws_of(design, asked)
     test = GroupDifference(tested, draws, unit, tail=asked.tail)
     # Groups that change places turn the sign of t; only where they are of one size is that another division.
     floor = asked if sum(design.first) * 2 == len(design) or design.strata else replace(asked, tail="greater")

@@ -168,13 +168,8 @@ def multiverse(
         summary[kind] = {**words[kind], **_summary(tested, alpha, len(found))}
     import pandas as pd
 
-    return Multiverse(
-        pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS]),
-        summary,
-        alpha,
-        tail,
-        {**_attrs(study, request), "lost": [line for one in reduced.values() for line in one.lost]},
-    )
+    table = pd.DataFrame(rows, columns=[*CHOICES, *NUMBERS])
+    return Multiverse(table, summary, alpha, tail, {**_attrs(study, request), "lost": lost})
 
 
 def _grid(bands: BandWords, signal: Words, preset: Words, coi: Words, measure: Words, kind: Words) -> list[_Run]:

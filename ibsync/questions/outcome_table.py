@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..recordings.study_file import StudyFile
 from ..results.layout import FEATURE, refuse_rows_twice, tested_values
 
@@ -101,11 +100,8 @@ class Lookup:
         if name in self.real.coords and self.real[name].dims == ("dyad",):
             raise PlanError(f"{role} {name!r} holds text; give numbers by dyad, such as 0 and 1")
         known = [*coordinates, *stored]
-        near = difflib.get_close_matches(name, known, 1)
-        if near:
-            raise PlanError(f"there is no {role} {name!r}; did you mean {near[0]!r}?")
-        there = f"there are {', '.join(map(repr, known))}" if known else "give study=, or values by dyad"
-        raise PlanError(f"there is no {role} {name!r}; {there}")
+        listed = f"there are {', '.join(map(repr, known))}" if known else "give study=, or values by dyad"
+        raise PlanError(f"there is no {role} {name!r}; {did_you_mean(name, known) or listed}")
 
     def _coordinates(self) -> dict[str, str]:
         """Coordinates of dyads that hold numbers, by their names without the prefix that a study gives them."""

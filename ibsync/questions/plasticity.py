@@ -27,7 +27,7 @@ from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dat
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
-from .exchanges import Plan, exchange_groups, flip_signs, planned
+from .exchanges import Plan, draws_of, exchange_groups, flip_signs
 from .group_test import (
     SELDOM,
     draws_of_repairing,
@@ -276,7 +276,7 @@ def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
             f"({dyads.blocks.shared}): use kind='sign_flip'"
         )
-    draws = planned(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
+    draws = draws_of(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
     test = MeanSlope(dyads.values, dyads.times, draws)
     return replace(_of_labels(test, _ORDER, dyads.slopes, asked), warning=ORDER_WARNING)
 

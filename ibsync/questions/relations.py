@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
-from ..errors import PlanError, require_known
+from ..errors import PlanError, did_you_mean, require_known
 from ..inference.attainable import attainable
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
@@ -32,7 +32,7 @@ from ..results.result import Result, build_result
 from ..study.rows import occasion_label
 from .group_test import neighbour_graph, refuse_or_warn
 from .session_times import Source
-from .transfer_persons import Meeting, Turned, near_name
+from .transfer_persons import Meeting, Turned
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -258,7 +258,7 @@ def _met(source: Source, role: str | None) -> list[Meeting]:
     known = sorted({*roles[0], *roles[1]} - {""})
     if role is not None and role not in known:
         listed = ", ".join(map(repr, known)) or "none"
-        raise PlanError(f"persons={role!r} is no role; {near_name(role, known) or f'there are {listed}'}")
+        raise PlanError(f"persons={role!r} is no role; {did_you_mean(role, known) or f'there are {listed}'}")
     of_two = len(known) == 2 and all(one != other for one, other in zip(*roles, strict=True))
     first = role if role is not None else roles[0][0]
     if role is not None and not of_two:

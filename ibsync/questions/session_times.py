@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
@@ -348,9 +347,7 @@ def two_groups(dataset: xr.Dataset, between: str | tuple[str, str]) -> tuple[str
         raise PlanError(f"between must be 'group' or two different groups, got {between!r}")
     for name in between:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
-            raise PlanError(f"there is no group {name!r}; {hint}")
+            raise PlanError(f"there is no group {name!r}; {did_you_mean(name, known) or f'there are {listed}'}")
     return between[0], between[1]
 
 

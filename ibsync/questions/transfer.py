@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import Measure, measure_in
-from ..errors import PlanError, require_known
+from ..errors import PlanError, did_you_mean, require_known
 from ..inference.associations import Associations
 from ..inference.attainable import attainable, n_tested
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
@@ -29,7 +29,7 @@ from .group_test import epoch_and_band, neighbour_graph, refuse_or_warn
 from .outcome import FREEDMAN_LANE
 from .outcome_table import mean, named, number_of
 from .session_times import Source
-from .transfer_persons import Gain, Persons, Which, meetings_of, near_name
+from .transfer_persons import Gain, Persons, Which, meetings_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -260,13 +260,13 @@ def _covariate(source: Source, persons: Persons, name: str, values: str | Values
         if at is None:
             known = [key.removeprefix("outcome_") for key in numeric]
             listed = f"there are {', '.join(map(repr, known))}" if known else "give values by person"
-            raise PlanError(f"there is no covariate {values!r}; {near_name(values, known) or listed}")
+            raise PlanError(f"there is no covariate {values!r}; {did_you_mean(values, known) or listed}")
         of_row = source.dataset[at].to_numpy().astype(np.float64)
         return name, np.array([float(mean(of_row[rows["trained"]], 0)) for rows in persons.rows])
     given = {str(key): number_of(value, key, name) for key, value in dict(values).items()}
     strange = [key for key in given if key not in persons.names]
     if strange:
-        near = near_name(strange[0], persons.names) or "give values by person"
+        near = did_you_mean(strange[0], persons.names) or "give values by person"
         raise PlanError(f"covariate {name!r} has a value of {strange[0]!r}, who is no person of the test; {near}")
     return name, np.array([given.get(person, np.nan) for person in persons.names])
 

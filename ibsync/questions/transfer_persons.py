@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.measures import measure_in
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..inference.slopes import slopes
 from ..results.layout import FEATURE, ROW
 from .outcome_table import mean
@@ -86,12 +85,13 @@ def _sides_of(source: Source, which: Which, word: str) -> dict[int, list[int]]:
             return {row: [0, 1] for row, group in enumerate(groups) if group == which}
         known = sorted({*roles[0], *roles[1], *groups} - {""})
         listed = ", ".join(map(repr, known)) or "none"
-        raise PlanError(f"{word}={which!r} is no role and no group; {near_name(which, known) or f'there are {listed}'}")
+        raise PlanError(
+            f"{word}={which!r} is no role and no group; {did_you_mean(which, known) or f'there are {listed}'}"
+        )
     for name in which:
         if str(name) not in dyads:
-            raise PlanError(
-                f"{word} names dyad {str(name)!r}, which is not there; {near_name(str(name), dyads) or 'leave it out'}"
-            )
+            hint = did_you_mean(name, dyads) or "leave it out"
+            raise PlanError(f"{word} names dyad {str(name)!r}, which is not there; {hint}")
     return {row: [0, 1] for row, dyad in enumerate(dyads) if dyad in [str(name) for name in which]}
 
 
@@ -99,12 +99,6 @@ def _other_side(dyad: str, role: str, is_partner: Sequence[bool]) -> list[int]:
     if all(is_partner):
         raise PlanError(f"dyad {dyad!r}: both persons have the role {role!r}; give them roles that tell them apart")
     return [1 if is_partner[0] else 0]
-
-
-def near_name(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like one that is not, as a question; empty if none is."""
-    near = difflib.get_close_matches(name, sorted(set(known)), 1)
-    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def _refuse_each_other(meetings: Sequence[Meeting]) -> None:

@@ -3,8 +3,8 @@
 A file is read whole, vetted and digested before anything in it is believed; only the samples of a study are left for
 later. Digests are of what a file says, not of its bytes: names, types, shapes, values and attributes of one member of
 the root each. They stand in an attribute of the root, so that `h5repack` changes nothing and a change of a value is
-told with the name of its table. Text has a fixed length and the file the newest layout that others read, in which HDF5
-itself keeps a checksum of everything but values: a flipped bit is found by one or the other.
+reported with the name of its table. Text has a fixed length and the file the newest layout that others read, in which
+HDF5 itself keeps a checksum of everything but values: a flipped bit is found by one or the other.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from h5py import h5g
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .hdf5 import BARE_DIMENSION, HDF5_ERRORS, Attribute, VettedGroup
+from .hdf5 import BARE_DIMENSION, HDF5_ERRORS, MAX_EXPANSION, Attribute, VettedGroup
+from .names import first_of
 
 File, Group = h5py.File, h5py.Group
 DIGESTS = "ibsync_digests"
 """Attribute of the root: SHA-256 of each member by name, as JSON text."""
 HOW_TO_ACCEPT = "accept the changes with accept_changes=True (--accept-changes; in a plan accept_changes = true)"
-_MAX_EXPANSION = 2000
-_SHOWN = 6  # names in a message
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def read_contents(
         Where something leads to other files, needs a plugin, or claims more than the file can hold.
     """
     contents: Contents = {}
-    n_bytes, limit = 0, _MAX_EXPANSION * file.id.get_filesize()
+    n_bytes, limit = 0, MAX_EXPANSION * file.id.get_filesize()
     for group, name in VettedGroup(h5g.open(file.id, b"/"), path, any_text=any_text).every():
         place = "/".join(part for part in (group.name, name) if part and part != ".")
         is_read_now = name != "." and not is_apart(place)
@@ -132,10 +131,8 @@ def changes_in(contents: Contents) -> tuple[str, ...]:
 def refuse_changes(path: Path, changes: tuple[str, ...]) -> None:
     """Refuse a file that is not what ibsync wrote."""
     if changes:
-        more = f", ... ({len(changes)} in all)" if len(changes) > _SHOWN else ""
         raise InputError(
-            f"{path}: was changed after ibsync wrote it ({', '.join(changes[:_SHOWN])}{more}); take it as written, or "
-            f"{HOW_TO_ACCEPT}"
+            f"{path}: was changed after ibsync wrote it ({first_of(changes)}); take it as written, or {HOW_TO_ACCEPT}"
         )
 
 

@@ -25,9 +25,10 @@ _MAX_ATTRIBUTES = 10_000
 _MAX_DEPTH = 16
 _MAX_BYTES = 16 * 2**30
 _MAX_CHUNK_BYTES = 256 * 2**20
-_MAX_EXPANSION = 2000
 _SMALL_BYTES = 2**20
 _BOOKKEEPING = {"CLASS", "NAME", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}
+MAX_EXPANSION = 2000
+"""Most bytes that a byte of compressed samples makes."""
 BARE_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
 HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, MemoryError, AttributeError)
@@ -153,11 +154,12 @@ class VettedGroup:
             raise self.failure(f"{name} has {n_attributes} attributes; write the file again")
         is_ordered = bool(member.get_create_plist().get_attr_creation_order())
         order = h5.INDEX_CRT_ORDER if is_ordered else h5.INDEX_NAME
-        attributes = [h5a.open(member, index=k, index_type=order) for k in range(n_attributes)]
+        attributes = (h5a.open(member, index=k, index_type=order) for k in range(n_attributes))
+        named = ((attribute.name.decode("utf-8", "replace"), attribute) for attribute in attributes)
         return {
-            attribute.name.decode("utf-8", "replace"): _attribute_value(attribute)
-            for attribute in attributes
-            if attribute.name.decode("utf-8", "replace") not in _BOOKKEEPING
+            title: self._attribute(name, attribute)
+            for title, attribute in named
+            if title not in _BOOKKEEPING
             and _is_readable(attribute.get_type(), any_text=self._any_text)
             and attribute.get_space().get_simple_extent_type() != h5s.NULL
         }
@@ -169,7 +171,7 @@ class VettedGroup:
             return False
         title = h5a.open(member, b"NAME")
         is_text = title.get_type().get_class() == h5t.STRING and _is_readable(title.get_type(), any_text=False)
-        return is_text and str(_attribute_value(title)).startswith(BARE_DIMENSION)
+        return is_text and str(self._attribute(name, title)).startswith(BARE_DIMENSION)
 
     def every(self) -> Iterator[tuple[VettedGroup, str]]:
         """Every member of this group and of those below, as its group and name; "." is a group itself.
@@ -184,7 +186,9 @@ class VettedGroup:
             raise self.failure(f"has more than {_MAX_MEMBERS} members; write the file again")
         for name in self.members():
             place = h5o.get_info(self._member(name))
-            if (place.fileno, place.addr) in seen or depth > _MAX_DEPTH:
+            if depth > _MAX_DEPTH:
+                raise self.failure(f"{name} lies more than {_MAX_DEPTH} groups deep; write the file again")
+            if (place.fileno, place.addr) in seen:
                 raise self.failure(f"{name} stands in two places; write the file again")
             seen.add((place.fileno, place.addr))
             child = self.child(name)
@@ -212,6 +216,15 @@ class VettedGroup:
         """Names of all members."""
         return [key.decode("utf-8", "replace") for key in self._identifier]
 
+    def _attribute(self, name: str, attribute: h5a.AttrID) -> Attribute:
+        n_bytes = math.prod(int(n) for n in attribute.shape) * attribute.get_type().get_size()
+        if n_bytes > _MAX_CHUNK_BYTES:
+            raise self.failure(f"an attribute of {name} claims {n_bytes} bytes; write the file again")
+        values = np.empty(attribute.shape, attribute.dtype)
+        attribute.read(values)
+        values = _plain_values(values)
+        return values if values.size != 1 else values.item()
+
     def _member(self, name: str) -> Any:
         try:
             return _hard_child(self._identifier, name)
@@ -233,15 +246,6 @@ def _read(dataset: h5d.DatasetID) -> NDArray[Any]:
     values = np.empty(dataset.shape, dataset.dtype)
     dataset.read(h5s.ALL, h5s.ALL, values)
     return values
-
-
-def _attribute_value(attribute: h5a.AttrID) -> Attribute:
-    if math.prod(int(n) for n in attribute.shape) * attribute.get_type().get_size() > _MAX_CHUNK_BYTES:
-        raise InputError(f"an attribute claims more than {_MAX_CHUNK_BYTES} bytes; write the file again")
-    values = np.empty(attribute.shape, attribute.dtype)
-    attribute.read(values)
-    values = _plain_values(values)
-    return values if values.size != 1 else values.item()
 
 
 def _plain_values(values: NDArray[Any]) -> NDArray[Any]:
@@ -286,7 +290,7 @@ def _vet_size(dataset: h5d.DatasetID, name: str) -> None:
     declared = math.prod(int(n) for n in dataset.shape or (0,)) * int(dataset.get_type().get_size())
     if declared <= _SMALL_BYTES:
         return
-    if declared > _MAX_BYTES or declared > _MAX_EXPANSION * dataset.get_storage_size():
+    if declared > _MAX_BYTES or declared > MAX_EXPANSION * dataset.get_storage_size():
         raise InputError(f"{name} claims {declared} bytes, more than the file can hold; export the file again")
 
 

@@ -14,13 +14,14 @@ from ..errors import InputError
 
 _SIGNALS = {"hbo": "hbo", "hbr": "hbr", "hbt": "hbt", "eeg": "eeg", "hbo2": "hbo", "o2hb": "hbo", "oxyhb": "hbo"}
 _SIGNALS |= {"oxy": "hbo", "hhb": "hbr", "deoxyhb": "hbr", "deoxy": "hbr", "thb": "hbt"}
+_MOST_NAMES = 6  # in a line
 _CHANNEL_AND_SIGNAL = re.compile(rf"(.+?)[ _.]\[?({'|'.join(_SIGNALS)})\]?", re.IGNORECASE)
 
 
 def natural_order(labels: Iterable[str]) -> list[str]:
     """Labels by the numbers in them, 2 before 10; as they are where one has no number."""
     parts = {label: re.split(r"([0-9]+)", label) for label in labels}
-    if not all(len(some) > 1 for some in parts.values()):
+    if not all(len(words) > 1 for words in parts.values()):
         return list(parts)
     return sorted(parts, key=lambda label: [int(part) if part.isdecimal() else part for part in parts[label]])
 
@@ -57,6 +58,13 @@ def path_named(path: Path) -> Path:
     if exists(path) or not isdir(path.parent):
         return path
     return next((other for other in path.parent.iterdir() if plain(other.name) == plain(path.name)), path)
+
+
+def first_of(names: Iterable[str]) -> str:
+    """The first few names, and how many there are."""
+    listed = list(names)
+    more = f", ... ({len(listed)} in all)" if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

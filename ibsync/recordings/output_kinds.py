@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARK = "ibsync"
 """Stands in the head of every page, in the first key of every JSON file, and names the program of a picture."""
-_LOOKED_AT = 4096  # bytes at either end of a file
+_LOOKED_AT = 16384  # bytes at either end of a file
 _PICTURE = re.compile(rb"Software\0ibsync|<dc:title>ibsync|/Creator \(ibsync")
 
 

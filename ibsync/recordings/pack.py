@@ -25,6 +25,7 @@ from .formats.reader_process import ReaderProcess
 from .formats.source_recording import SignalChoice, Signals, SourceRecording
 from .hdf5_writing import check_free_space
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
+from .names import as_path
 from .output_kinds import STUDY
 from .progress import with_bar
 from .quality import Copies, usable_signals
@@ -130,11 +131,11 @@ def pack(
     >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
-    files = find_sources(sources)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
-    target = Output(Path(output), STUDY, tuple(map(Path, [*folders, *tables_given])), overwrite)
+    target = Output(as_path(output), STUDY, tuple(map(as_path, [*folders, *tables_given])), overwrite)
     report = PackReport(target.check())
+    files = find_sources(sources)
     for note in files.notes:
         report.add("not used", str(sources), note)
     tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)

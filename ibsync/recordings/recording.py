@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
 
 from ..errors import InputError
 
@@ -81,11 +80,6 @@ class Recording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sfreq
-
-    def first(self, duration: float) -> Self:
-        """The recording as if it had ended after so many seconds; itself where it is shorter."""
-        n = min(self.n_samples, round(duration * self.sfreq))
-        return replace(self, n_samples=n, n_missing=min(self.n_missing, n))
 
     @property
     def bad_channels(self) -> tuple[str, ...]:

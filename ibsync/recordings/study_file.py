@@ -19,14 +19,14 @@ from ..errors import IbsyncError, InputError
 from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
-from .names import as_path, natural_order, plain, suggestion
+from .names import as_path, first_of, natural_order, plain, suggestion
 from .output_kinds import STUDY
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
 from .recording import check_dyads
 from .study_file_reading import read_signal, read_study_layout
-from .study_file_writing import Place, Signals, distinct, signal_digest, write_study_layout
+from .study_file_writing import Place, Signals, count_missing, distinct, signal_digest, write_study_layout
 from .whole_files import Output
 
 
@@ -97,8 +97,8 @@ class StudyFile:
     @property
     def origin(self) -> dict[str, Any]:
         """Attributes that name the study in what is computed of it."""
-        told = {"accepted_changes": self.accepted_changes, "selected": self.selected}
-        return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in told.items() if text}}
+        notes = {"accepted_changes": self.accepted_changes, "selected": self.selected}
+        return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in notes.items() if text}}
 
     def select(
         self,
@@ -129,32 +129,46 @@ class StudyFile:
         >>> study.select(task="talk", session=["1", "2"], duration=300)  # doctest: +SKIP
         """
         rows, words = self.all_dyads, [self.selected] if self.selected else []
-        for name, wanted in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
-            if wanted is not None:
-                labels = [plain(str(label)) for label in ([wanted] if isinstance(wanted, str) else wanted)]
+        for name, chosen in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
+            if chosen is not None:
+                listed = chosen if isinstance(chosen, Iterable) and not isinstance(chosen, str) else [chosen]
+                labels = [plain(str(label)) for label in listed]
                 self._require_known(name, labels)
                 rows = tuple(row for row in rows if getattr(row, name) in labels)
                 words.append(f"{name} {', '.join(labels)}")
         if not rows:
             raise InputError(f"{self.path}: no dyad row has {' and '.join(words)} at once; select less")
-        recordings = self.recordings
+        recordings, people = self.recordings, self.participants
+        if len(rows) < len(self.all_dyads):
+            ids = {recording.id for row in rows for recording in (row.recording_a, row.recording_b)}
+            recordings = tuple(recording for recording in recordings if recording.id in ids)
+            people = {recording.participant: people[recording.participant] for recording in recordings}
         if duration is not None:
-            if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < float("inf"):
+            is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
+            if not is_number or not 1 <= duration * min(r.sfreq for r in recordings) < float("inf"):
                 raise InputError(f"{self.path}: duration={duration!r} is no length; give seconds")
-            recordings = tuple(recording.first(duration) for recording in recordings)
+            recordings = tuple(self._first_seconds(recording, duration) for recording in recordings)
             words.append(f"the first {duration:g} s")
         by_id = {recording.id: recording for recording in recordings}
         rows = tuple(
             replace(row, recording_a=by_id[row.recording_a.id], recording_b=by_id[row.recording_b.id]) for row in rows
         )
-        return replace(self, recordings=recordings, all_dyads=rows, selected="; ".join(words))
+        return replace(self, recordings=recordings, participants=people, all_dyads=rows, selected="; ".join(words))
+
+    def _first_seconds(self, recording: Recording, duration: float) -> Recording:
+        """The recording as if it had ended after so many seconds; itself where it is shorter."""
+        short = replace(recording, n_samples=min(recording.n_samples, round(duration * recording.sfreq)))
+        if not recording.n_missing:
+            return short
+        signals = {signal: self.signals(short, signal) for signal in short.signal_names}
+        return replace(short, n_missing=count_missing(short, signals))
 
     def _require_known(self, name: str, labels: Sequence[str]) -> None:
         known = distinct(getattr(row, name) for row in self.all_dyads)
-        for label in labels:
+        for label in labels or [""]:
             if label not in known:
                 raise InputError(
-                    f"{self.path}: no {name} {label!r}{suggestion(label, known)}; there are {_some(known) or 'none'}"
+                    f"{self.path}: no {name} {label!r}{suggestion(label, known)}; there are {first_of(known) or 'none'}"
                 )
 
     def recording(self, name: str) -> Recording:
@@ -162,7 +176,7 @@ class StudyFile:
         for recording in self.recordings:
             if recording.id == name:
                 return recording
-        raise InputError(f"{self.path}: no recording {name!r}; there are {_some(r.id for r in self.recordings)}")
+        raise InputError(f"{self.path}: no recording {name!r}; there are {first_of(r.id for r in self.recordings)}")
 
     def signals(self, recording: Recording | str, signal: str = "hbo") -> NDArray[np.float32]:
         """One recording's signals of one chromophore.
@@ -248,13 +262,6 @@ def write_study(
     write_hdf5(output, recordings, write)
 
 
-def _some(values: Iterable[str], limit: int = 6) -> str:
-    """The first few values, and how many more there are."""
-    names = list(values)
-    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
-
-
 def _describe_dyad(row: DyadRow) -> dict[str, Any]:
     names = ("dyad", "session", "task", "group", "person_a", "person_b", "role_a", "role_b")
     return {name: getattr(row, name) for name in names} | {
@@ -285,31 +292,31 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     yield f"Study {study.path.name}"
     if study.selected:
         yield f"  selected      {study.selected}"
-    yield f"  people        {len(study.participants)}: {_some(study.participants)}"
+    yield f"  people        {len(study.participants)}: {first_of(study.participants)}"
     names = distinct(row.dyad for row in dyads)
-    yield f"  dyads         {len(names)} in {len(dyads)} rows: {_some(names)}"
+    yield f"  dyads         {len(names)} in {len(dyads)} rows: {first_of(names)}"
     if unused:
         yield f"  not used      {unused} dyad rows are marked use=0"
     for name, values in (("sessions", "session"), ("tasks", "task"), ("groups", "group")):
         labels = natural_order(distinct(getattr(row, values) for row in dyads))
         if labels:
-            yield f"  {name:<13} {_some(labels)}"
+            yield f"  {name:<13} {first_of(labels)}"
     yield f"  recordings    {len(recordings)}, {min(durations):.1f} to {max(durations):.1f} s"
-    yield f"  rates         {_some(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
-    yield f"  signals       {_some(distinct(c for r in recordings for c in r.signal_names))}"
-    yield f"  channels      {_some(distinct(c for r in recordings for c in r.channels))}"
+    yield f"  rates         {first_of(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
+    yield f"  signals       {first_of(distinct(c for r in recordings for c in r.signal_names))}"
+    yield f"  channels      {first_of(distinct(c for r in recordings for c in r.channels))}"
     yield from _attention_lines(study)
 
 
 def _attention_lines(study: StudyFile) -> Iterator[str]:
     labels = distinct(event.label for r in study.recordings for event in r.events)
     outcomes = distinct(name for row in study.all_dyads for name in row.outcomes)
-    yield f"  events        {_some(labels) if labels else 'none'}"
-    yield f"  outcomes      {_some(outcomes) if outcomes else 'none'}"
+    yield f"  events        {first_of(labels) if labels else 'none'}"
+    yield f"  outcomes      {first_of(outcomes) if outcomes else 'none'}"
     bad = [r for r in study.recordings if r.bad_channels]
     yield f"  bad channels  {'none' if not bad else f'in {len(bad)} of {len(study.recordings)} recordings'}"
     for r in bad:
-        yield f"    {r.id}: {len(r.bad_channels)} of {len(r.channels)}: {_some(r.bad_channels)}"
+        yield f"    {r.id}: {len(r.bad_channels)} of {len(r.channels)}: {first_of(r.bad_channels)}"
     gaps = [r for r in study.recordings if r.n_missing]
     yield f"  gaps          {'none' if not gaps else f'in {len(gaps)} of {len(study.recordings)} recordings'}"
     for r in gaps:

@@ -95,9 +95,7 @@ def _write_recordings(
         if recording.id in seen:
             raise InputError(f"{path}: recording {recording.id!r} is given twice; keep one")
         check_free_space(path, sum(x.nbytes for x in samples.values()))
-        recording = replace(
-            recording, montage=montages.name_of(recording), n_missing=_count_missing(recording, samples)
-        )
+        recording = replace(recording, montage=montages.name_of(recording), n_missing=count_missing(recording, samples))
         places.append(blocks.append(recording, samples))
         written.append(recording)
         seen.add(recording.id)
@@ -125,7 +123,8 @@ def _checked_signals(recording: Recording, signals: Signals, path: Path) -> dict
     return {signal: np.ascontiguousarray(signals[signal], np.float32) for signal in recording.signal_names}
 
 
-def _count_missing(recording: Recording, samples: Signals) -> int:
+def count_missing(recording: Recording, samples: Signals) -> int:
+    """Samples that are missing in at least one good channel."""
     good = np.array(recording.good, bool)
     missing = [np.isnan(x[good]).any(axis=0) for x in samples.values()]
     return int(np.logical_or.reduce(missing).sum())

@@ -43,7 +43,7 @@ class Kind:
     name : str
         In words, such as "an ibsync study".
     recognises : callable
-        Whether a file that exists is one. An OSError means that it cannot be told.
+        Whether a file that exists is one. One that raises an OSError is taken for another kind.
     """
 
     name: str

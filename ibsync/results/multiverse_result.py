@@ -68,7 +68,7 @@ class Multiverse(TableFile):
             f"Multiverse of {n} specification{'s' * (n != 1)}, tail {self.tail}, null{'s' * (len(self.summary) > 1)}"
         )
         lost = self.attrs.get("lost", [])
-        untested = ["", f"Not tested, {len(lost)} of {n}:", *(f"  {line}" for line in lost)] if lost else []
+        untested = ["", f"Not tested, {len(lost)} in all:", *(f"  {line}" for line in lost)] if lost else []
         return "\n".join([f"{title} {names}", "", self.hypothesis, *untested])
 
     def to_dict(self) -> dict[str, Any]:

@@ -89,10 +89,7 @@ def save_dataset(
     InputError
         If the file cannot be written, and where it is kept then; or if the path holds something else.
     """
-    output = Output(Path(path), RESULT, overwrite=overwrite)
-    output.require_replaceable()
-    output.write(dataset_bytes(dataset, null))
-    return output.path
+    return Output(Path(path), RESULT, overwrite=overwrite).write(dataset_bytes(dataset, null))
 
 
 def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None) -> bytes:
@@ -184,8 +181,8 @@ def _checked_datasets(file: File, path: Path, accept_changes: bool) -> dict[str,
 
 def accepted_changes(*attrs: Mapping[Any, Any]) -> dict[str, str]:
     """The attribute that says what was changed in the files behind several attributes; none where nothing was."""
-    told = "; ".join(dict.fromkeys(str(one[ACCEPTED]) for one in attrs if ACCEPTED in one))
-    return {ACCEPTED: told} if told else {}
+    changes = "; ".join(dict.fromkeys(str(one[ACCEPTED]) for one in attrs if ACCEPTED in one))
+    return {ACCEPTED: changes} if changes else {}
 
 
 def _dataset(contents: Contents, group: str, dims: Mapping[str, Sequence[str]]) -> xr.Dataset:

@@ -26,8 +26,8 @@ def set_words(names: Sequence[str], attrs: Sequence[Mapping[Any, Any]]) -> dict[
     """
     if len(names) < 2:
         return {}
-    told = [{str(name): str(value) for name, value in each.items() if name != "created"} for each in attrs]
-    identity = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    shared = [{str(name): str(value) for name, value in each.items() if name != "created"} for each in attrs]
+    identity = hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:16]
     return encode_attrs({"set_id": identity, "set_files": list(names)})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PlanError, require_known
+from ..errors import PlanError, did_you_mean, require_known
 from ..recordings.recording import DyadRow
 
 Pairs = str | Sequence[tuple[str, str]]
@@ -52,8 +51,6 @@ def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:
 
 def _position(name: str, names: tuple[str, ...]) -> int:
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        raise PlanError(
-            f"no channel {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}")
-        )
+        hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
+        raise PlanError(f"no channel {name!r}; {hint}")
     return names.index(name)

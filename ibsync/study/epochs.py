@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.spec import as_pairs
-from ..errors import PlanError
+from ..errors import PlanError, did_you_mean
 from ..recordings.names import plain
 from ..recordings.recording import DyadRow
 from .rows import Occasion
@@ -58,9 +57,8 @@ def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:
                 f"{row.label}: the events {name!r} have no duration; give the epoch as name = [start, stop] in s"
             )
         if not spans[name]:
-            near = difflib.get_close_matches(name, labels, 1)
-            known = f"did you mean {near[0]!r}?" if near else f"its events are {', '.join(map(repr, labels)) or 'none'}"
-            raise PlanError(f"{row.label}: no event {name!r} with a duration; {known}")
+            hint = did_you_mean(name, labels) or f"its events are {', '.join(map(repr, labels)) or 'none'}"
+            raise PlanError(f"{row.label}: no event {name!r} with a duration; {hint}")
     return spans
 
 

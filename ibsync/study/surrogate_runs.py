@@ -196,9 +196,9 @@ def _trials(
     study: StudyFile, request: Request, axes: Axes, occasion: Occasion, row: DyadRow, worker: Worker
 ) -> tuple[_Row, list[Engine]]:
     cuts = trial_cuts(row, request.epochs)
-    planned = [
-        _trial_engine(request, occasion, length, worker, f"{row.label}, epoch {name!r}")
-        for name, (_, length) in cuts.items()
+    plans = [EnginePlan(length, occasion.sfreq, request.spec) for _, length in cuts.values()]
+    engines = [
+        _trial_engine(plan, worker, f"{row.label}, epoch {name!r}") for name, plan in zip(cuts, plans, strict=True)
     ]
     entities = entity_ids([f"{row.dyad} | {_occasion(row)} | {name}" for name in cuts]).tolist()
     kept: list[TrialPartners] = []
@@ -208,13 +208,13 @@ def _trials(
             x = signals_of(study, row.recording_a, request.signal, axes.a, occasion.n_samples)
             y = signals_of(study, row.recording_b, request.signal, axes.b, occasion.n_samples)
             tables = [
-                trial_table(engine, x, y, starts, request.measure)
-                for engine, (starts, _) in zip(planned, cuts.values(), strict=True)
+                plan.whole(trial_table(engine, x, y, starts, request.measure)[..., None], 5, 4)[..., 0]
+                for plan, engine, (starts, _) in zip(plans, engines, cuts.values(), strict=True)
             ]
             kept.append(TrialPartners(tables, request.seed, entities))
         return kept[0]
 
-    return _Row(make, 64, ~axes.mask), planned
+    return _Row(make, 64, ~axes.mask), engines
 
 
 def trial_cuts(row: DyadRow, epochs: EpochWords) -> dict[str, tuple[list[int], int]]:
@@ -254,11 +254,11 @@ def _cuts(row: DyadRow, name: str, parts: Sequence[tuple[float, float]]) -> tupl
     return starts, n
 
 
-def _trial_engine(request: Request, occasion: Occasion, n_samples: int, worker: Worker, where: str) -> Engine:
+def _trial_engine(plan: EnginePlan, worker: Worker, where: str) -> Engine:
     try:
-        return worker.engine(EnginePlan(n_samples, occasion.sfreq, request.spec))
+        return worker.engine(plan)
     except PlanError as error:
-        raise PlanError(f"{where}: a trial of {n_samples / occasion.sfreq:g} s will not do: {error}") from error
+        raise PlanError(f"{where}: a trial of {plan.n_samples / plan.sfreq:g} s will not do: {error}") from error
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------

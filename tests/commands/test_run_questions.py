@@ -206,6 +206,28 @@ def test_slopes_of_partners_and_the_printed_page(folder, capsys):
     assert ibsync.load("out_plasticity.h5").dataset.attrs["null_kind"] == "repair"
 
 
+def test_a_contrast_of_dyads_and_one_of_partners(folder):
+    """Both of the same conditions, each in a file of its own, as the functions compute them."""
+    contrasts = "".join(
+        f"[[contrast]]\nweights = ['early', 'late']\nkind = '{kind}'\nn = 99\ncorrect = []\n"
+        for kind in ("dyads", "partners")
+    )
+    text = PLAN.replace('pairs = "same"', 'pairs = "same"\nepochs = { early = [0, 30], late = [30, 60] }')
+    (folder / "plan.toml").write_text(text + contrasts)
+    assert main(["run", "plan.toml"]) == 0
+    tested, study = ibsync.load("out.h5"), ibsync.Study.open("study.h5")
+    epochs = {"early": (0, 30), "late": (30, 60)}
+    words = {"pairs": "same", "epochs": epochs}
+    spec = ibsync.WTC(bands={"task": (0.1, 0.3)}, voices=6)
+    null = study.null(spec, n=99, **words)
+    of_dyads = ibsync.contrast(tested, ("early", "late"), n=99, correct=[])
+    of_partners = ibsync.contrast(study.synchrony(spec, **words), ("early", "late"), null=null, correct=[])
+    for name, expected in (("early_late", of_dyads), ("early_late_partners", of_partners)):
+        found = ibsync.load(f"out_contrast_{name}.h5").dataset
+        np.testing.assert_array_equal(found["p"], expected.dataset["p"])
+        assert np.isfinite(found["p"]).all()
+
+
 def test_the_page_does_not_say_that_nothing_stands_in_the_way_of_a_plan_that_is_refused(folder, capsys):
     plan_of(folder, "[outcome]\nname = 'skill'\ncovariates = ['age']")
     assert main(["check", "study.h5", "--plan", "plan.toml"]) == 1

@@ -25,6 +25,7 @@ from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.questions import multiverse as multiverses
+from ibsync.recordings.study_file import write_study
 from ibsync.results.multiverse_result import CHOICES, NUMBERS, Multiverse
 
 BANDS = {"planted": (0.1, 0.3), "other": (0.6, 1.2)}
@@ -391,6 +392,23 @@ def test_specifications_without_a_value_are_named_with_the_reason(study):
         assert line in str(many)
     with pytest.raises(PlanError, match="no specification has a value"):
         ibs.multiverse(study, bands={"low": (0.02, 0.1)}, epochs={"start": (0, 6)}, **words)
+
+
+def test_a_specification_that_only_signals_leave_without_a_value_is_named(study, tmp_path):
+    recordings = []
+    for recording in study.recordings:
+        signals = {name: study.signals(recording, name).copy() for name in recording.signal_names}
+        for samples in signals.values():
+            samples[:, 40:240] = np.nan
+        recordings.append((recording, signals))
+    write_study(tmp_path / "gaps.h5", recordings, {}, study.all_dyads)
+    epochs = {"gap": (10, 60), "whole": (60, 120)}
+    words = {"bands": {"task": (0.2, 0.4)}, "signal": "hbo", "pairs": "same", "epochs": epochs}
+    many = ibs.multiverse(ibs.Study.open(tmp_path / "gaps.h5"), **words)
+    (line,) = many.attrs["lost"]
+    assert line.startswith("band task, epoch gap, null repair, hbo")
+    assert "too few of its cells are valid" in line
+    assert np.isfinite(many.table["p"]).tolist() == [False, True]
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

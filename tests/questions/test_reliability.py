@@ -58,6 +58,7 @@ def test_intervals_cover_as_often_as_they_say(counts):
 
 def test_what_cannot_be_estimated_is_missing_and_what_does_not_scatter_is_one():
     assert np.isnan(intraclass(np.arange(4.0), np.arange(4)).single)
+    assert np.isnan(intraclass(np.full(6, 0.3), np.repeat(np.arange(3), 2)).single)
     assert np.isnan(intraclass(np.arange(4.0), np.zeros(4, int)).single)
     repeated = intraclass(np.repeat([1.0, 2, 3], 2), np.repeat(np.arange(3), 2))
     assert (repeated.single, repeated.mean) == (1, 1)

@@ -104,6 +104,23 @@ def test_a_crash_is_one_line_and_the_next_file_is_read(csv, silent):
         assert next(reader.signals_of(described))["hbo"].shape == (1, 100)
 
 
+@unix_only
+def test_a_crash_while_two_recordings_are_asked_for(csv):
+    """The answer to the second request is never taken for that to the first."""
+    with ReaderProcess(SignalChoice(), Limits(clock_s=5)) as reader:
+        (recording,) = reader.describe(describe_file(csv))
+
+        def recordings():
+            yield recording
+            reader._process.kill()
+            reader._process.wait()
+            yield recording
+
+        with pytest.raises(InputError, match=r"ann\.csv: reading it ended the program that reads it \(Killed\)"):
+            list(reader.signals_of(recordings()))
+        assert len(list(reader.signals_of([recording, recording]))) == 2
+
+
 def test_nothing_is_left_running(csv):
     with ReaderProcess(SignalChoice()) as reader:
         reader.describe(describe_file(csv))

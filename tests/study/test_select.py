@@ -77,6 +77,28 @@ def test_the_first_seconds_are_those_of_a_recording_that_ended_there(study, tmp_
     assert "selected      the first 60 s" in str(short)
 
 
+def test_gaps_are_those_of_the_first_seconds(study, tmp_path):
+    recordings = []
+    for recording, start in zip(study.recordings, (400, 200, 230), strict=False):
+        signals = {s: study.signals(recording, s).copy() for s in recording.signal_names}
+        signals["hbr"][0, start : start + 20] = np.nan
+        recordings.append((recording, signals))
+    rows = [row for row in study.all_dyads if {row.recording_a, row.recording_b} <= {r for r, _ in recordings}]
+    write_study(tmp_path / "gaps.h5", recordings, {}, rows)
+    whole = ibs.Study.open(tmp_path / "gaps.h5")
+    assert [recording.n_missing for recording in whole.recordings] == [20, 20, 20]
+    short = whole.select(duration=60)
+    assert [recording.n_missing for recording in short.recordings] == [0, 20, 10]
+
+
+def test_the_page_is_of_the_part(study):
+    row = study.dyads[0]
+    part = study.select(dyad=row.dyad, session=1)
+    assert set(part.participants) == {row.person_a, row.person_b}
+    assert len(part.recordings) == 4
+    assert "people        2:" in str(part)
+
+
 def test_tasks_of_unequal_length_are_compared_at_one_length_or_less_their_null(study):
     real = study.synchrony(SPEC)
     plan_refusal(lambda: ibs.contrast(real, ("talk", "rest")), "'talk' last 120 s", "study.select(duration=60)")
@@ -102,7 +124,10 @@ def test_parts_that_differ_do_not_go_together(study):
         ({"task": "tlak"}, ["no task 'tlak' (did you mean talk?)", "there are talk, rest"]),
         ({"dyad": ["nobody"]}, ["no dyad 'nobody'"]),
         ({"group": "c"}, ["no group 'c'", "there are a, b"]),
+        ({"dyad": []}, ["no dyad ''; there are"]),
+        ({"session": 3}, ["no session '3'"]),
         ({"duration": 0}, ["duration=0 is no length"]),
+        ({"duration": 0.1}, ["duration=0.1 is no length"]),
         ({"duration": "60"}, ["duration='60' is no length"]),
         ({"duration": True}, ["duration=True is no length"]),
     ],

@@ -202,6 +202,22 @@ def test_trials_are_exchanged_within_each_dyad(study):
     assert "trial" in result.hypothesis
 
 
+def test_a_band_that_only_long_trials_hold_has_a_value_in_these(study):
+    """The values of either epoch are those that it has alone."""
+    long, short = [(0, 58), (60, 118)], [(0, 20), (30, 50), (60, 80)]
+    words = {"kind": "trial", "n": 19, "seed": 3}
+    spec = ibs.WTC(bands={"slow": (0.08, 0.15), "fast": (0.3, 0.6)}, accuracy="fast")
+    both = study.null(spec, epochs={"long": long, "short": short}, **words).observed
+    both = both.reshape(3, 2, 2, 2, 2)  # [row, epoch, channel_a, channel_b, band]
+    alone = study.null(spec, epochs={"long": long}, **words).observed
+    assert_array_equal(both[:, 0], alone.reshape(3, 2, 2, 2))
+    assert np.isfinite(alone).all()
+    fast = ibs.WTC(bands={"fast": (0.3, 0.6)}, accuracy="fast")
+    alone = study.null(fast, epochs={"short": short}, **words).observed
+    assert_allclose(both[:, 1, ..., 1], alone.reshape(3, 2, 2), rtol=0, atol=1e-12)
+    assert np.isnan(both[:, 1, ..., 0]).all()
+
+
 def test_trials_that_cannot_be_exchanged_are_refused(study):
     spec = ibs.WTC(bands={"fast": (0.3, 0.6)})
     refusal(PlanError, lambda: study.null(spec, kind="trial"), "name the epochs")

@@ -118,14 +118,12 @@ def _write(path: Path, request: str, group: Group) -> None:
     except OSError:
         return
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC + zlib.crc32(content).to_bytes(8, "little") + content)
-        Path(temporary).replace(path)
-    except OSError:
+        with suppress(OSError):
+            with os.fdopen(handle, "wb") as file:
+                file.write(_MAGIC + zlib.crc32(content).to_bytes(8, "little") + content)
+            Path(temporary).replace(path)
+    finally:
         Path(temporary).unlink(missing_ok=True)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path, request: str) -> Group | None:

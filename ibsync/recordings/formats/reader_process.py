@@ -104,11 +104,13 @@ class ReaderProcess:
         InputError
             Where the file cannot be read, or reading it crashes or takes more than its limits.
         """
+        self._start_again_if_ended()
         recordings: list[SourceRecording] = self._answer(self._ask(source))
         return recordings
 
     def signals_of(self, recordings: Iterable[SourceRecording]) -> Iterator[Signals]:
         """The signals of each recording, {signal: float64 [channel, time]}; the next ones are read meanwhile."""
+        self._start_again_if_ended()
         waiting: list[_Request] = []
         try:
             for recording in recordings:
@@ -121,11 +123,14 @@ class ReaderProcess:
             if waiting:  # an answer that nobody takes would be taken for the next one
                 self._end()
 
-    def _ask(self, source: Source, place: int | None = None) -> _Request:
-        request = _Request(source, _size(source.path), place)
+    def _start_again_if_ended(self) -> None:
+        """Only while no answer is awaited: that to the next request would be taken for it."""
         if self._process.poll() is not None:
             self._end()
             self._process = _started(*self._words)
+
+    def _ask(self, source: Source, place: int | None = None) -> _Request:
+        request = _Request(source, _size(source.path), place)
         with contextlib.suppress(OSError):  # a process that has just died shows when its answer is missing
             _send(self._process.stdin, request)
         return request
