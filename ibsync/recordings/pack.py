@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from os.path import isfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from .formats.reader_process import ReaderProcess
 from .formats.source_recording import SignalChoice, Signals, SourceRecording
 from .hdf5_writing import check_free_space
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
+from .names import as_path
 from .output_kinds import STUDY
 from .progress import with_bar
 from .quality import Copies, usable_signals
@@ -129,11 +131,13 @@ def pack(
     --------
     >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
+    if on_gap not in get_args(OnGap):
+        raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
     files = find_sources(sources)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
-    target = Output(Path(output), STUDY, tuple(map(Path, [*folders, *tables_given])), overwrite)
+    target = Output(as_path(output), STUDY, tuple(map(as_path, [*folders, *tables_given])), overwrite)
     report = PackReport(target.check())
     for note in files.notes:
         report.add("not used", str(sources), note)
@@ -151,7 +155,7 @@ def pack(
 
 
 def _checked_rate(rate: float | None) -> float | None:
-    if rate is not None and not 0 < rate < float("inf"):
+    if rate is not None and (not isinstance(rate, Real) or not 0 < rate < float("inf")):
         raise InputError(f"resample = {rate!r} is not a rate; give a positive number of Hz")
     return None if rate is None else float(rate)
 

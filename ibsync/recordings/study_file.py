@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,7 +132,7 @@ class StudyFile:
         rows, words = self.all_dyads, [self.selected] if self.selected else []
         for name, wanted in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
             if wanted is not None:
-                labels = [plain(str(label)) for label in ([wanted] if isinstance(wanted, str) else wanted)]
+                labels = [plain(str(label)) for label in _as_list(name, wanted)]
                 self._require_known(name, labels)
                 rows = tuple(row for row in rows if getattr(row, name) in labels)
                 words.append(f"{name} {', '.join(labels)}")
@@ -139,15 +140,24 @@ class StudyFile:
             raise InputError(f"{self.path}: no dyad row has {' and '.join(words)} at once; select less")
         recordings = self.recordings
         if duration is not None:
-            if isinstance(duration, bool) or not isinstance(duration, int | float) or not 0 < duration < float("inf"):
+            if isinstance(duration, bool) or not isinstance(duration, Real) or not 0 < duration < float("inf"):
                 raise InputError(f"{self.path}: duration={duration!r} is no length; give seconds")
-            recordings = tuple(recording.first(duration) for recording in recordings)
+            recordings = tuple(self._first(recording, float(duration)) for recording in recordings)
             words.append(f"the first {duration:g} s")
         by_id = {recording.id: recording for recording in recordings}
         rows = tuple(
             replace(row, recording_a=by_id[row.recording_a.id], recording_b=by_id[row.recording_b.id]) for row in rows
         )
         return replace(self, recordings=recordings, all_dyads=rows, selected="; ".join(words))
+
+    def _first(self, recording: Recording, duration: float) -> Recording:
+        """The first seconds of a recording; the gaps that they hold are counted anew."""
+        first = recording.first(duration)
+        if not first.n_missing or first.n_samples == recording.n_samples:
+            return first
+        good = np.array(recording.good)
+        missing = [np.isnan(self.signals(first, signal)[good]).any(axis=0) for signal in recording.signal_names]
+        return replace(first, n_missing=int(np.any(missing, axis=0).sum()))
 
     def _require_known(self, name: str, labels: Sequence[str]) -> None:
         known = distinct(getattr(row, name) for row in self.all_dyads)
@@ -242,10 +252,18 @@ def write_study(
     InputError
         Where the parts contradict each other, or the file cannot be written.
     """
-    output = path if isinstance(path, Output) else Output(Path(path), STUDY)
+    output = path if isinstance(path, Output) else Output(as_path(path), STUDY)
     check_dyads(dyads, str(output.path))
     write = partial(write_study_layout, participants=participants, dyads=dyads, path=output.path)
     write_hdf5(output, recordings, write)
+
+
+def _as_list(name: str, wanted: object) -> list[object]:
+    """Labels that are asked for, one or several; a number is the label that it reads like."""
+    labels = [wanted] if isinstance(wanted, str | int) else list(wanted) if isinstance(wanted, Iterable) else []
+    if not labels or isinstance(wanted, bool | bytes | Mapping):
+        raise InputError(f"{name}={wanted!r} names nothing; give a label or a list of labels")
+    return labels
 
 
 def _some(values: Iterable[str], limit: int = 6) -> str:

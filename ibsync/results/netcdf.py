@@ -89,7 +89,7 @@ def save_dataset(
     InputError
         If the file cannot be written, and where it is kept then; or if the path holds something else.
     """
-    output = Output(Path(path), RESULT, overwrite=overwrite)
+    output = Output(as_path(path), RESULT, overwrite=overwrite)
     output.require_replaceable()
     output.write(dataset_bytes(dataset, null))
     return output.path
