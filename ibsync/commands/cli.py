@@ -94,6 +94,9 @@ def _interrupted(signals: Sequence[int], n_written: int) -> int:
 def _print_in_any_encoding() -> None:
     """Print something like it for a character that the terminal or a log file of Windows cannot hold."""
     codecs.register_error("ibsync", _substitute)
+    # A stream that is closed is None; what is said of files that are written must not fail for want of a reader.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="ibsync")

@@ -244,6 +244,8 @@ class _Source:
         dataset = real.dataset if isinstance(real, Result) else real
         require_dataset(dataset)
         refuse_rows_twice(dataset)
+        if "coherence" not in dataset and "null_mean" not in dataset:
+            raise PlanError("nothing here can be contrasted: give real synchrony, or the result of ibs.test on it")
         if null is None and "null_mean" not in dataset:
             name = measure or "coherence"
             return cls(dataset, _array(measure_values(dataset, name)), name, "")
@@ -301,7 +303,7 @@ class _Conditions:
     def of(cls, real: xr.Dataset, weights: Weights) -> _Conditions:
         """Checked against the epochs and tasks that there are."""
         if not isinstance(weights, Mapping):
-            if isinstance(weights, str) or len(weights) != 2 or weights[0] == weights[1]:
+            if not isinstance(weights, list | tuple) or len(weights) != 2 or weights[0] == weights[1]:
                 raise PlanError(f"weights must be two different conditions or map conditions to weights: {weights!r}")
             weights = {weights[0]: 1.0, weights[1]: -1.0}
         chosen = {str(name): _number(name, weight) for name, weight in weights.items()}

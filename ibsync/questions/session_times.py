@@ -209,7 +209,7 @@ def times_of(source: Source, time: str | Mapping[str, float]) -> Floats:
         fix = "add it to time"
     elif time == "session":
         known, fix = dict(numbers_of(sessions)), _example(source, sessions)
-    elif time in source.dataset.coords and source.dataset[time].dims == ("dyad",):
+    elif isinstance(time, str) and time in source.dataset.coords and source.dataset[time].dims == ("dyad",):
         return _of_coordinate(source, time)
     else:
         raise PlanError(
@@ -343,7 +343,7 @@ def two_groups(dataset: xr.Dataset, between: str | tuple[str, str]) -> tuple[str
         if len(known) != 2:
             raise PlanError(f"between='group' compares two groups, there are {listed}; name two: between=('a', 'b')")
         return known[0], known[1]
-    if isinstance(between, str) or len(between) != 2 or between[0] == between[1]:
+    if not isinstance(between, list | tuple) or len(between) != 2 or between[0] == between[1]:
         raise PlanError(f"between must be 'group' or two different groups, got {between!r}")
     for name in between:
         if name not in known:

@@ -56,9 +56,9 @@ class Pair:
 
 def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
     """The pairs of a dyads table, and notes on columns that mean nothing here."""
-    by_file = "file_a" in next(iter(read_table(path).values()), {})
+    by_file = "file_a" in next(iter(read_table(path, others=_KNOWN).values()), {})
     sides = ("file_a", "file_b") if by_file else ("person_a", "person_b")
-    rows = read_table(path, ("dyad", *sides))
+    rows = read_table(path, ("dyad", *sides), _KNOWN)
     if not rows:
         raise InputError(f"{path}: the table has no dyad; add one row per dyad")
     pairs = [_pair(path, f"{path}: line {number}", row, sides, by_file) for number, row in rows.items()]
@@ -129,7 +129,7 @@ def _check_no_repeat(pairs: Sequence[Pair]) -> None:
 def read_participants(path: Path) -> dict[str, Row]:
     """The rows of a participants table by person."""
     people: dict[str, Row] = {}
-    for number, row in read_table(path, ("participant_id",)).items():
+    for number, row in read_table(path, ("participant_id",), _LABELS).items():
         name = row.pop("participant_id")
         if not name:
             raise InputError(f"{path}: line {number}: participant_id is empty; fill it in or remove the line")
@@ -139,8 +139,9 @@ def read_participants(path: Path) -> dict[str, Row]:
 
 
 def row_of(people: Mapping[str, Row], name: str) -> Row:
-    """What the participants table says of a person, whose name may lack `sub-` there; empty where it is silent."""
-    return people.get(name) or people.get(name.removeprefix("sub-"), {})
+    """What the participants table says of a person, whose name may lack `sub-` on either side; empty if nothing."""
+    bare = name.removeprefix("sub-")
+    return next((people[other] for other in (name, bare, f"sub-{bare}") if other in people), {})
 
 
 def pairs_of_participants(path: Path, people: Mapping[str, Row]) -> list[Pair]:
@@ -163,7 +164,7 @@ def read_outcomes(path: Path, known: Iterable[str]) -> list[tuple[str, dict[str,
     """For every row of an outcomes table: where it stands, what it applies to, and its numbers."""
     dyads = set(known)
     scores = []
-    for number, row in read_table(path, ("dyad",)).items():
+    for number, row in read_table(path, _TARGET[:1], _TARGET).items():
         where = f"{path}: line {number}"
         if row["dyad"] not in dyads:
             near = suggestion(row["dyad"], dyads)

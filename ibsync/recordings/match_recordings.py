@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
 from ..errors import InputError
@@ -15,6 +15,7 @@ from .dyad_tables import (
     read_outcomes,
     read_pairs,
     read_participants,
+    row_of,
     with_roles,
 )
 from .find_files import SourceFiles, describe_file
@@ -95,7 +96,17 @@ def match(cohort: Cohort, recordings: Sequence[SourceRecording], say: Say) -> li
     rows = [
         replace(row, pair=with_roles(row.pair, cohort.people, (row.a.participant, row.b.participant))) for row in rows
     ]
+    if cohort.people:
+        _tell_unlisted(rows, cohort, say)
     return _with_outcomes(rows, cohort.tables["outcomes"]) if "outcomes" in cohort.tables else rows
+
+
+def _tell_unlisted(rows: Sequence[MatchedRow], cohort: Cohort, say: Say) -> None:
+    """Note people of whom the participants table says nothing, neither group nor role."""
+    people = dict.fromkeys(x.participant for row in rows for x in (row.a, row.b))
+    names = [f"{name}{suggestion(name, cohort.people)}" for name in people if not row_of(cohort.people, name)]
+    if names:
+        say("participants", str(cohort.tables["participants"]), f"does not list {', '.join(names)}")
 
 
 def _pairs_within_files(recordings: Sequence[SourceRecording]) -> list[Pair]:
@@ -295,8 +306,10 @@ def _with_outcomes(rows: Sequence[MatchedRow], path: Path) -> list[MatchedRow]:
                 f"{where}: dyad {target['dyad']!r} has no such session or task; correct or remove the line"
             )
         for k in hits:
-            outcomes = {**result[k].pair.outcomes, **numbers}
-            result[k] = replace(result[k], pair=replace(result[k].pair, outcomes=outcomes))
+            outcomes = result[k].pair.outcomes
+            for name in (name for name in numbers if not isnan(outcomes.get(name, nan))):
+                raise InputError(f"{where}: {name} of {result[k].label} is given already; keep one of the two")
+            result[k] = replace(result[k], pair=replace(result[k].pair, outcomes={**outcomes, **numbers}))
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .hdf5_writing import root_attributes
+from .names import as_path
 from .tables import csv_text
 from .whole_files import Kind, Output, require_ending
 
@@ -96,7 +97,7 @@ class JsonFile:
         InputError
             If the file cannot be written, or holds something else.
         """
-        return Output(Path(path), json_kind(self.json_name), overwrite=overwrite).write(self.to_json().encode())
+        return Output(as_path(path), json_kind(self.json_name), overwrite=overwrite).write(self.to_json().encode())
 
 
 class TableFile(JsonFile):
@@ -127,7 +128,7 @@ class TableFile(JsonFile):
         InputError
             If it cannot be written, or holds something else.
         """
-        path = Path(path)
+        path = as_path(path)
         require_ending(path, (".csv", ".json"))
         kind = table_kind(list(self.table.columns)) if path.suffix == ".csv" else json_kind(self.json_name)
         return Output(path, kind, overwrite=overwrite).write(self.to_bytes(path.suffix))

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from os.path import isfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +131,8 @@ def pack(
     --------
     >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
     """
+    if on_gap not in get_args(OnGap):
+        raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
@@ -152,7 +155,7 @@ def pack(
 
 
 def _checked_rate(rate: float | None) -> float | None:
-    if rate is not None and not 0 < rate < float("inf"):
+    if rate is not None and (not isinstance(rate, Real) or not 0 < rate < float("inf")):
         raise InputError(f"resample = {rate!r} is not a rate; give a positive number of Hz")
     return None if rate is None else float(rate)
 

@@ -58,7 +58,10 @@ def usable_signals(
         flat[signal] = _leave_out_flat(samples, usable, original.clock.sfreq)
         bad |= {name: f"constant {signal} in every part" for k, name in usable if np.isnan(samples[k]).all()}
     marker = (original.source.channels or original.path).name
-    bad |= {channel: f"marked bad in {marker}" for channel, _ in original.bad}
+    bad |= {channel: f"marked bad in {marker}" for channel, _ in original.bad if channel in channels}
+    unknown = [f"{name}{spellings.get(name.lower(), '')}" for name, _ in original.bad if name not in original.channels]
+    if unknown:
+        say("channels", original.id, f"{marker} marks channels bad that the file lacks: {', '.join(unknown)}")
     good = [(k, name) for k, name in enumerate(original.channels) if name not in bad]
     _report_bad(original, bad, say)
     for signal, samples in signals.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,8 +22,8 @@ class Event:
 
     @property
     def is_bad(self) -> bool:
-        """Whether it marks samples that are not data, as MNE's annotations such as "BAD_motion" do."""
-        return self.label.startswith(("bad_", "BAD"))
+        """Whether it marks samples that are not data: "BAD" and whatever follows, or the word bad in any letters."""
+        return self.label.startswith("BAD") or re.match(r"bad(?![a-z])", self.label, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from .names import channel_and_signal
 from .tables import Row, number_in, read_table, yes_in
 
 _STATUS = ("", "good", "bad")
+_CHANNEL_COLUMNS = ("name", "source", "detector", "status", "status_description", "short_channel")
+_EVENT_COLUMNS = ("duration", "trial_type", "value")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def read_channel_marks(source: Source, source_labels: Sequence[str], detector_la
     numbers = _optode_numbers("S", source_labels) | _optode_numbers("D", detector_labels)
     bad: dict[str, str] = {}
     short: list[str] = []
-    for line, row in read_table(source.channels).items():
+    for line, row in read_table(source.channels, others=_CHANNEL_COLUMNS).items():
         name, where = _channel_name(row, numbers), f"{source.channels}: line {line}"
         status = row.get("status", "").lower()
         if status not in _STATUS:
@@ -83,7 +85,7 @@ def read_bids_events(source: Source) -> list[tuple[float, float, str, float]]:
     """Onset, duration (both s), label and value of every row of the BIDS events table, if there is one."""
     if source.events is None:
         return []
-    rows = read_table(source.events, ("onset",))
+    rows = read_table(source.events, ("onset",), _EVENT_COLUMNS)
     return [_event(f"{source.events}: line {line}", row) for line, row in rows.items()]
 
 

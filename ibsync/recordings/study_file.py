@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,8 +132,7 @@ class StudyFile:
         rows, words = self.all_dyads, [self.selected] if self.selected else []
         for name, chosen in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
             if chosen is not None:
-                listed = chosen if isinstance(chosen, Iterable) and not isinstance(chosen, str) else [chosen]
-                labels = [plain(str(label)) for label in listed]
+                labels = [plain(str(label)) for label in _as_list(name, chosen)]
                 self._require_known(name, labels)
                 rows = tuple(row for row in rows if getattr(row, name) in labels)
                 words.append(f"{name} {', '.join(labels)}")
@@ -144,10 +144,15 @@ class StudyFile:
             recordings = tuple(recording for recording in recordings if recording.id in ids)
             people = {recording.participant: people[recording.participant] for recording in recordings}
         if duration is not None:
-            is_number = isinstance(duration, int | float) and not isinstance(duration, bool)
-            if not is_number or not 1 <= duration * min(r.sfreq for r in recordings) < float("inf"):
+            rates, longest = [r.sfreq for r in recordings], max(r.duration_s for r in recordings)
+            is_number = isinstance(duration, Real) and not isinstance(duration, bool)
+            if not is_number or not 1 <= duration * min(rates) < float("inf"):
                 raise InputError(f"{self.path}: duration={duration!r} is no length; give seconds")
-            recordings = tuple(self._first_seconds(recording, duration) for recording in recordings)
+            if duration > longest:
+                raise InputError(
+                    f"{self.path}: duration={duration:g}: the longest recording has {longest:g} s; leave duration out"
+                )
+            recordings = tuple(self._first_seconds(recording, float(duration)) for recording in recordings)
             words.append(f"the first {duration:g} s")
         by_id = {recording.id: recording for recording in recordings}
         rows = tuple(
@@ -256,10 +261,18 @@ def write_study(
     InputError
         Where the parts contradict each other, or the file cannot be written.
     """
-    output = path if isinstance(path, Output) else Output(Path(path), STUDY)
+    output = path if isinstance(path, Output) else Output(as_path(path), STUDY)
     check_dyads(dyads, str(output.path))
     write = partial(write_study_layout, participants=participants, dyads=dyads, path=output.path)
     write_hdf5(output, recordings, write)
+
+
+def _as_list(name: str, chosen: object) -> list[object]:
+    """Labels that are asked for, one or several; a number is the label that it reads like."""
+    labels = [chosen] if isinstance(chosen, str | int) else list(chosen) if isinstance(chosen, Iterable) else []
+    if not labels or isinstance(chosen, bool | bytes | Mapping):
+        raise InputError(f"{name}={chosen!r} names nothing; give a label or a list of labels")
+    return labels
 
 
 def _describe_dyad(row: DyadRow) -> dict[str, Any]:

@@ -25,8 +25,10 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 Row = dict[str, str]
 
 
-def read_table(path: Path, required: Iterable[str] = ()) -> dict[int, Row]:
+def read_table(path: Path, required: Iterable[str] = (), others: Iterable[str] = ()) -> dict[int, Row]:
     """The rows of a .tsv or .csv table by line; a cell that is empty or `n/a` is empty text, any other what it says.
+
+    The columns that are `required`, and `others` that mean something, may be written in any letters, as "Status".
 
     Raises
     ------
@@ -37,7 +39,9 @@ def read_table(path: Path, required: Iterable[str] = ()) -> dict[int, Row]:
     separator, decimal = separators(text) if path.suffix.lower() == ".csv" else ("\t", ".")
     lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip(f" {separator}")}
     rows = {number: _cells(f"{path}: line {number}", line, separator) for number, line in lines.items()}
+    spellings = {name.lower(): name for name in (*required, *others)}
     header = [_without_apostrophe(cell) for cell in rows.pop(min(rows))] if rows else []
+    header = [spellings.get(name.lower(), name) for name in header]
     check_header(path, header, required)
     for number, row in rows.items():
         if len(row) > len(header):

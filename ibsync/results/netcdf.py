@@ -89,7 +89,7 @@ def save_dataset(
     InputError
         If the file cannot be written, and where it is kept then; or if the path holds something else.
     """
-    return Output(Path(path), RESULT, overwrite=overwrite).write(dataset_bytes(dataset, null))
+    return Output(as_path(path), RESULT, overwrite=overwrite).write(dataset_bytes(dataset, null))
 
 
 def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None) -> bytes:

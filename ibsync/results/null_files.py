@@ -19,6 +19,7 @@ from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
+from ..recordings.names import as_path
 from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_whole
 from .netcdf import accepted_changes, dataset_bytes, encode_attrs, load_datasets
@@ -66,7 +67,9 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str], 
     --------
     >>> save_null(study.null(spec, n=10_000), "null.nc")  # doctest: +SKIP
     """
-    return Output(Path(path), NULL, overwrite=overwrite).write(_null_bytes(null))
+    if not isinstance(null, RepairedNull | SurrogateNull):
+        raise PlanError(f"give a null of Study.null, not {type(null).__name__}")
+    return Output(as_path(path), NULL, overwrite=overwrite).write(_null_bytes(null))
 
 
 def save_state(null: SurrogateNull, state: Output) -> None:

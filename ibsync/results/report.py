@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import PlanError
+from ..recordings.names import as_path
 from ..recordings.output_kinds import PAGE
 from ..recordings.whole_files import Output
 from . import wording
@@ -148,7 +149,7 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], 
     --------
     >>> report(result, "report.html")  # doctest: +SKIP
     """
-    output = Output(Path(out_html), PAGE, overwrite=overwrite)
+    output = Output(as_path(out_html), PAGE, overwrite=overwrite)
     output.check()
     return output.write(page_bytes(result))
 
@@ -160,7 +161,10 @@ def page_bytes(result: Result | Sequence[Result]) -> bytes:
 
 def html_page(result: Result | Sequence[Result]) -> str:
     """The page as text; equal results give equal pages."""
-    results = [result] if isinstance(result, Result) else list(result)
+    given: list[Any] = list(result) if isinstance(result, list | tuple) else [result]
+    results = [one for one in given if isinstance(one, Result)]
+    if len(results) < len(given):
+        raise PlanError("report: give results, such as ibs.load(path) or Result(real), and nothing else")
     if not results:
         raise PlanError("report: there is no result; give at least one")
     if len(results) > 1:

@@ -37,6 +37,7 @@ from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
 from ..study.rows import used_rows
 from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
+from .checks import is_whole
 from .common_causes import common_bursts, shared_physiology
 
 REPAIR_DRAWS, SURROGATE_DRAWS = 999, 39
@@ -153,7 +154,7 @@ def _check(design: Design, n_sims: int, couplings: Sequence[float]) -> None:
     TestSettings(design.n_draws, design.seed, "greater", ("max",), design.alpha)
     require_within(design.within)
     require_options(design.kind, design.options)
-    if n_sims < 1:
+    if not is_whole(n_sims, 1):
         raise PlanError(f"n_sims must be at least 1, got {n_sims!r}: 200 are usual")
     if design.n_draws > REPAIRINGS:
         raise PlanError(f"n must lie between 1 and {REPAIRINGS}, got {design.n_draws!r}")

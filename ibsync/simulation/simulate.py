@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..recordings.names import as_path
 from ..recordings.output_kinds import STUDY
 from ..recordings.recording import DyadRow, Event, Recording
 from ..recordings.whole_files import Output
@@ -226,7 +227,7 @@ def simulate(  # type: ignore[misc]
     )
     if course.max() + design.shared_stimulus > 1 + 1e-12:
         raise PlanError("simulate: coupling + shared_stimulus exceeds 1; lower one of them")
-    return _arrays(study) if path is None else _study_file(Output(Path(path), STUDY, overwrite=overwrite), study)
+    return _arrays(study) if path is None else _study_file(Output(as_path(path), STUDY, overwrite=overwrite), study)
 
 
 # --- the truth --------------------------------------------------------------------------------------------------------

@@ -36,6 +36,9 @@ def _require_words(epochs: object) -> None:
             f"epochs={epochs!r} must be a list of event labels such as ['talk'], or a mapping such as "
             "{'talk': (60, 240)} in s"
         )
+    for name in epochs:
+        if [*epochs].count(name) > 1:
+            raise PlanError(f"epochs={epochs!r} names {name!r} twice: name each epoch once")
 
 
 def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:

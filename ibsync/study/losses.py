@@ -163,6 +163,9 @@ def require_values(losses: Sequence[Loss], rows: Sequence[RowPlan]) -> None:
         With the reason, and what would keep it.
     """
     valued = set[tuple[str, str]]().union(*(one.has_value for one in rows))
+    # Of a row that others cut the reason says who did; the row that cuts them knows of its own end only.
+    cut = {(one.row.dyad, one.row.session, one.row.task) for one in rows if one.cut_by}
+    losses = sorted(losses, key=lambda loss: (loss.dyad, loss.session, loss.task) not in cut)
     lost = {(loss.epoch, loss.band): loss for loss in reversed(losses) if loss.epoch != ALL and loss.what == NO_VALUE}
     lost = {place: loss for place, loss in reversed(lost.items()) if place not in valued}
     epochs = {epoch for epoch, _ in lost} - {epoch for epoch, _ in valued}

@@ -37,7 +37,7 @@ from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
 from .channel_pairs import Axes, Pairs
 from .epochs import EpochWords, epoch_names, spans_of
-from .losses import LOG, RowPlan, losses_of_values
+from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
 from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
 from .rows import Occasion, labels_of, occasion_label, occasions_of, row_coordinates
@@ -367,8 +367,12 @@ class Study(StudyFile):
             jobs[number].put(values[sessions[number]], tile)
         values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
         sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
-        if request.roles == "fixed":
-            made = self._with_empty_pairs(made, values[sessions_of_rows, dyads, dyads].reshape(-1, *shape))
+        partners = dyads if request.roles == "fixed" else len(design) + dyads
+        of_rows = values[sessions_of_rows, dyads, partners].reshape(-1, *shape)
+        if request.roles != "fixed":  # a channel that is bad in the other person is told of that one
+            for one, x in zip(made.rows, of_rows, strict=True):
+                x[:, ~good_pairs(one.row, axes).T] = 0.0
+        made = self._with_empty_pairs(made, of_rows)
         attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
         if request.roles != "fixed":
             attrs["roles"] = request.roles

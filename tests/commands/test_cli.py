@@ -92,6 +92,13 @@ def assert_one_line(text: str, *parts: str) -> None:
 # Usage
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the shell closes streams here")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(tmp_path, closed):
+    command = " ".join([*COMMAND, "schema", closed])
+    assert subprocess.run(["bash", "-c", command], env=ENVIRONMENT, cwd=tmp_path, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -615,3 +616,15 @@ def test_days_that_are_wrong(tmp_path, output):
     refused(folder, output, "line 2", "day is 'late', not a number")
     write_table(folder / "dyads.tsv", f"{head} day date", "d1 01 02 1 4 2026-03-31")
     refused(folder, output, "line 2", "both day and date")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"sources": None}, {"sources": 3}, {"sources": [None]}, {"output": None}, {"dyads": 3}, {"resample": "5"},
+     {"on_gap": "zero"}],
+)  # fmt: skip
+def test_wrong_objects_are_refused_in_one_line(pair, output, words):
+    (value,) = words.values()
+    with pytest.raises(InputError, match=re.escape(repr(value[0] if isinstance(value, list) else value))):
+        pack(**{"sources": pair, "output": output, **words})
+    assert list(output.parent.iterdir()) == []

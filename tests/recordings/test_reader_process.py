@@ -91,7 +91,7 @@ def test_content_that_would_fill_the_memory(tmp_path):
         data["time"] = [0, 1 / 8]
         data.create_dataset("dataTimeSeries", (2_000_000, n_columns), "f8", chunks=(10_000, n_columns), compression=9)
         data["dataTimeSeries"][::1000] = 1.0
-    assert "MiB of memory, far more than its size accounts for" in refusal(path, Limits(memory_bytes=50 * 2**20))
+    assert "MiB of memory, far more than its size accounts for" in refusal(path, Limits(memory_bytes=45 * 2**20))
 
 
 @unix_only
@@ -145,6 +145,28 @@ def test_the_process_ends_with_the_one_that_asks(csv):
             return
         time.sleep(0.1)
     pytest.fail("the reading process outlived the one that asks")
+
+
+def test_libraries_lie_where_the_program_that_asks_found_them(tmp_path, csv):
+    """The Python below a virtual environment, whose script names the places itself."""
+    csv.with_name("bob.csv").write_text(TABLE)
+    csv.with_name("csv.py").write_text("raise SystemExit('the wrong csv')")
+    csv.with_name("dyads.tsv").write_text("dyad\tperson_a\tperson_b\nd\tann\tbob\n")
+    script = (
+        f"import sys\nsys.path += {[path for path in sys.path if path]!r} + [{str(tmp_path)!r}]\n"
+        f"import ibsync as ibs\nprint(ibs.pack({str(tmp_path)!r}, 'study.h5').dyads)\n"
+    )
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    (tmp_path / "run").mkdir()
+    program = [getattr(sys, "_base_executable", sys.executable), "-P", "-c", script]
+    told = subprocess.run(program, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path / "run")
+    assert told.stdout == "1\n", told.stderr
+
+
+def test_a_python_that_cannot_be_started_is_one_line(csv, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(InputError, match="read in a process of their own, and 'Python' cannot be started"):
+        ReaderProcess(SignalChoice())
 
 
 @pytest.mark.parametrize("way", ["file", "standard input"])

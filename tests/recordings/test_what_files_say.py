@@ -82,6 +82,29 @@ def test_what_is_neither_yes_nor_no_is_refused(folder, output):
         yes_in("t", "x", "perhaps", True)
 
 
+@pytest.mark.parametrize(
+    ("table", "lines"),
+    [
+        ("dyads.tsv", ("Dyad Person_A Person_B USE", "d ann bob no")),
+        ("ann_channels.tsv", ("Name Status", "S1_D1 bad")),
+        ("participants.tsv", ("Participant_ID Group", "ann x", "bob x")),
+        ("outcomes.tsv", ("DYAD y", "d 3")),
+        ("ann_events.tsv", ("Onset Duration Trial_Type", "2 1 talk")),
+    ],
+)
+def test_columns_may_be_named_in_any_letters(table, lines, folder, output):
+    write_table(couple(folder, samples=NOISE[:2]) / table, *lines)
+    study, _ = packed(folder, output)
+    (row,) = study.all_dyads
+    events = [(event.onset, event.label) for event in study.recording("ann").events]
+    told = {"dyads": row.use, "ann_channels": study.recording("ann").bad_channels, "participants": row.group,
+            "outcomes": dict(row.outcomes), "ann_events": events}  # fmt: skip
+    expected = {"dyads": False, "ann_channels": ("S1_D1",), "participants": "x", "outcomes": {"y": 3.0},
+                "ann_events": [(2.0, "talk")]}  # fmt: skip
+    name = table.removesuffix(".tsv")
+    assert told[name] == expected[name]
+
+
 def test_a_quotation_mark_of_a_tsv_is_text_and_ends_with_its_cell(folder, output):
     lines = ("dyad\tperson_a\tperson_b\tgroup", 'd1\tp0\tp1\t"ADHD', 'd2\tp2\tp3\t"a ""b"""')
     study, _ = packed(two_couples(folder, *lines), output)
@@ -174,6 +197,32 @@ def test_people_of_a_participants_table_need_no_prefix(folder, output):
     assert (study.dyads[0].person_a, study.dyads[0].role_a) == ("sub-02", "a")
     assert study.participants["sub-01"]["age"] == 31.0
     assert np.isnan(study.participants["sub-02"]["age"])
+
+
+def test_people_of_a_participants_table_may_have_a_prefix_that_files_lack(folder, output):
+    write_table(couple(folder) / "participants.tsv", "participant_id group", "sub-ann x", "bob x")
+    study, notes = packed(folder, output)
+    assert study.dyads[0].group == "x"
+    assert not notes
+
+
+def test_people_whom_the_participants_table_lacks_are_told(folder, output):
+    write_table(couple(folder) / "participants.tsv", "participant_id group", "Ann x", "bob x")
+    _, notes = packed(folder, output)
+    assert any(note.endswith("does not list ann (did you mean Ann?)") for note in notes)
+
+
+@pytest.mark.parametrize("lines", [("d 1 3", "d n/a 4"), ("d n/a 4", "d 1 3")])
+def test_two_numbers_for_one_outcome_are_refused(lines, folder, output):
+    write_table(couple(folder) / "outcomes.tsv", "dyad session y", *lines)
+    refused(folder, output, "outcomes.tsv: line 3", "y of", "is given already")
+
+
+def test_an_outcome_in_two_tables_is_refused_and_a_missing_one_changes_nothing(folder, output):
+    couple(folder)
+    write_table(folder / "dyads.tsv", "dyad person_a person_b outcome_y", "d ann bob 3")
+    write_table(folder / "outcomes.tsv", "dyad y", "d 4")
+    refused(folder, output, "outcomes.tsv: line 2", "y of", "is given already")
 
 
 # --- channels ---------------------------------------------------------------------------------------------------------
@@ -424,6 +473,22 @@ def test_bad_segments_of_an_events_table_are_missing(folder, output):
     study, notes = packed(folder, output)
     assert_array_equal(np.flatnonzero(np.isnan(study.signals(study.recordings[0])[0])), range(10, 16))
     assert any("BAD_jump 2 to 3 s" in note for note in notes)
+
+
+@pytest.mark.parametrize("label", ["bad", "Bad", "Bad_motion", "bad motion", "BAD segment", "bad-2"])
+def test_bad_segments_are_bad_in_any_letters(label, folder, output):
+    (couple(folder) / "ann_events.tsv").write_text(f"onset\tduration\ttrial_type\n2\t1\t{label}\n")
+    study, _ = packed(folder, output)
+    assert study.recording("ann").n_missing == 6
+
+
+def test_bad_channels_that_a_file_lacks_are_told(folder, output):
+    write_table(couple(folder) / "ann_channels.tsv", "name status", "s1_d1 bad", "S9_D9 bad")
+    study, notes = packed(folder, output)
+    assert study.recording("ann").bad_channels == ()
+    assert (
+        "channels: ann: ann_channels.tsv marks channels bad that the file lacks: s1_d1, which has S1_D1, S9_D9" in notes
+    )
 
 
 def test_marks_of_the_two_people_that_differ_are_told(folder, output):

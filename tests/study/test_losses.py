@@ -173,6 +173,21 @@ def test_an_epoch_that_one_recording_lacks_is_missing_there_and_named(tmp_path):
     refusal(PlanError, lambda: study.null(fast, epochs=epochs), refused, "d2 (p2a, p2b) has 60 s", "to keep 40 s")
 
 
+def test_who_cuts_everybody_is_named_wherever_it_stands(tmp_path):
+    study = made(tmp_path, [240, 480, 480])
+    spec = WTC({"fast": (0.2, 0.4)})
+    refusal(PlanError, lambda: study.null(spec, epochs={"last": (70, 110)}), "d0 (p0a, p0b) has 60 s", "to keep 40 s")
+
+
+def test_gaps_are_told_where_roles_are_interchangeable(tmp_path):
+    """A channel that is bad in the second person is missing both ways, and told once, as bad."""
+    study = made(tmp_path, [480] * 3, bad=[(1, 1, "S2_D2")], gaps=[(0, 0, "S1_D1", 0, 400), (0, 0, "S2_D2", 0, 400)])
+    null = study.null(WTC({"fast": (0.2, 0.4)}), roles="interchangeable")
+    lost = losses_in(null.attrs)
+    assert [loss.dyad for loss in lost if loss.what == "no value" and loss.channel == "(all)"] == ["d0"]
+    assert [(loss.dyad, loss.channel) for loss in lost if loss.channel != "(all)"] == [("d1", "S2_D2")]
+
+
 def test_a_band_that_one_recording_does_not_support_is_missing_there(tmp_path):
     study = made(tmp_path, [480, 100])
     real = study.synchrony(SPEC)
@@ -413,3 +428,36 @@ def test_nulls_are_shown_in_a_line(tmp_path):
     assert shown == "RepairedNull(all 1 re-pairings of 2 dyads, 1 sessions, 8 features, seed 3)"
     shown = repr(study.null(SPEC, kind="phase", n=19))
     assert shown == "SurrogateNull('phase', 19 of 19 draws of 2 rows, 8 features, seed 0)"
+
+
+def test_gaps_beyond_what_is_selected_are_not_told(tmp_path):
+    study = made(
+        tmp_path, [480] * 2, gaps=[(0, 0, "S1_D1", 300, 320), (1, 0, "S1_D1", 100, 120), (1, 0, "S1_D1", 400, 480)]
+    )
+    lost = study.select(duration=60).synchrony(WTC({"fast": (0.2, 0.4)})).attrs
+    assert [(loss.dyad, loss.reason) for loss in losses_in(lost)] == [
+        ("d1", "5.0 s missing in at least one good channel of p1a")
+    ]
+
+
+def test_an_epoch_that_is_named_twice_is_refused(tmp_path):
+    study = made(tmp_path, [480] * 2, events=(Event(10.0, 60.0, "talk"),))
+    refusal(PlanError, lambda: study.synchrony(SPEC, epochs=["talk", "talk"]), "'talk' twice")
+
+
+def test_objects_of_other_kinds_are_refused_in_one_line(tmp_path):
+    study = made(tmp_path, [480] * 4)
+    real = study.synchrony(SPEC)
+    for call in (
+        lambda: ibs.contrast(real, 3),
+        lambda: ibs.contrast(real, between=3),
+        lambda: ibs.contrast(real[["valid_fraction"]], ("a", "b")),
+        lambda: ibs.plasticity(real, [1, 2]),
+        lambda: ibs.report("result.h5", tmp_path / "page.html"),
+        lambda: ibs.report(None, tmp_path / "page.html"),
+        lambda: ibs.save_null(real, tmp_path / "null.h5"),
+        lambda: ibs.calibrate(study, SPEC, n_sims="5"),
+    ):
+        refusal(PlanError, call)
+    for call in (lambda: ibs.load(None), lambda: ibs.load_null(3), lambda: ibs.Result(real).save(None)):
+        refusal(InputError, call, "give the path of a file")

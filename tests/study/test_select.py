@@ -158,3 +158,10 @@ def test_a_plan_selects(study, tmp_path, capsys):
     (tmp_path / "plan.toml").write_text(text)
     assert main(["run", str(tmp_path / "plan.toml")]) == 1
     assert "no task 'tlak'" in capsys.readouterr().err
+
+
+def test_labels_may_be_numbers_and_other_objects_are_refused(study):
+    assert {row.session for row in study.select(session=2).dyads} == {"2"}
+    assert study.select(session=np.array(["1", "2"]), duration=np.int64(60)).recordings[0].duration_s == 60
+    for words in ({"dyad": len}, {"dyad": b"d1"}, {"session": True}, {"task": []}, {"group": {"a": 1}}):
+        refusal(InputError, lambda words=words: study.select(**words), next(iter(words)), "give a label")

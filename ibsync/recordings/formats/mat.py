@@ -78,9 +78,9 @@ def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -
     names = tuple(channel_and_signal(str(np.ravel(cell)[0]))[0] if np.size(cell) else "" for cell in cells)
     if not names:
         return tuple(f"ch{k}" for k in range(1, n_channels + 1))
-    if len(names) != n_channels or len(set(names)) != n_channels:
+    if len(names) != n_channels or len({*names} - {""}) != n_channels:
         raise InputError(
-            f"{source.path}: channels has {len(set(names))} names for {n_channels} channels; name each once"
+            f"{source.path}: channels has {len({*names} - {''})} names for {n_channels} channels; name each once"
         )
     return names
 

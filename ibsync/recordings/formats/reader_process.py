@@ -1,8 +1,8 @@
 """Hides the process in which recordings from elsewhere are read.
 
 HDF5, MNE and pandas meet bytes of unknown origin there. A damaged file can make them loop where Ctrl-C has no effect,
-end the process or claim all memory; here that is one line about the file. One process, started with `python -m`, serves
-a whole `pack`; the next one starts after a failure.
+end the process or claim all memory; here that is one line about the file. One process, a Python of its own, serves a
+whole `pack`; the next one starts after a failure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import os
 import pickle
 import signal
-import site
 import subprocess
 import sys
 import threading
@@ -33,7 +32,16 @@ try:
 except ImportError:  # Windows has no such limits
     resource = None
 
-_ROOT = Path(__file__).parents[3]
+# ibsync and its libraries lie where they lie for the process that asks, whatever was done to its `sys.path`.
+_PROGRAM = """
+import sys
+root, *others = sys.argv[1:]
+sys.path.insert(0, root)
+import ibsync
+sys.path[:] = [*sys.path[1:], *others]
+from ibsync.recordings.formats.reader_process import main
+main()
+"""
 
 
 @dataclass(frozen=True)
@@ -168,25 +176,26 @@ def _why_ended(code: int, limits: Limits, n_bytes: int, *, too_late: bool) -> st
 
 
 def _started(choice: SignalChoice, limits: Limits) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(  # noqa: S603 - this module
-        [sys.executable, "-P", "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
+    places = [str(Path(__file__).parents[3]), *filter(None, sys.path)]
+    # One thread: what a file may take is counted in time of computing, and BLAS reserves memory for each thread.
+    words = {"HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this module
+            [sys.executable, "-P", "-c", _PROGRAM, *places],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **words},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError as error:
+        raise InputError(
+            f"recordings are read in a process of their own, and {sys.executable or 'Python'!r} cannot be started "
+            f"({error.strerror}); run ibsync with Python itself"
+        ) from error
     with contextlib.suppress(OSError):
         _send(process.stdin, (choice, limits))
     return process
-
-
-def _environment() -> dict[str, str]:
-    # One thread: what a file may take is counted in time of computing, and BLAS reserves memory for each thread.
-    words = {"HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    if str(_ROOT) not in {*site.getsitepackages(), site.getusersitepackages()}:
-        words["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(_ROOT)])
-    return {**os.environ, **words}
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -266,7 +275,3 @@ def main() -> None:
         reader = _Reader(*pickle.load(requests))  # noqa: S301 - written by this module
         while True:
             _send(answers, reader.answer(pickle.load(requests)))  # noqa: S301 - as above
-
-
-if __name__ == "__main__":
-    main()
