@@ -170,7 +170,7 @@ class StudyFile:
 
     def _require_known(self, name: str, labels: Sequence[str]) -> None:
         known = distinct(getattr(row, name) for row in self.all_dyads)
-        for label in labels or [""]:
+        for label in labels:
             if label not in known:
                 raise InputError(
                     f"{self.path}: no {name} {label!r}{suggestion(label, known)}; there are {first_of(known) or 'none'}"
