@@ -87,9 +87,10 @@ class _Nothing:
     """A row that has no value."""
 
     shape: tuple[int, ...]
+    xp: Any
 
-    def values(self, draws: NDArray[np.int64]) -> Floats:
-        return np.full((len(draws), *self.shape), np.nan)
+    def values(self, draws: NDArray[np.int64]) -> Any:
+        return self.xp.full((len(draws), *self.shape), np.nan)
 
 
 def sources_of(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
@@ -122,14 +123,16 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
         for chosen, spans in by_epochs(occasion, request.epochs):
             plan = occasion.plan(request.spec, spans)
             if plan.computable is None:
-                shape = (len(plan.shares), *axes.mask.shape, len(plan.shares.T))
-                made |= {id(row): _Row(partial(_Nothing, shape), 64, ~axes.mask) for row in chosen}
                 continue
             engines.append(worker.engine(plan))
             options = _options(request, occasion)
             for row in chosen:
                 made[id(row)] = _surrogates(study, request, axes, plan, row, engines[-1], identity[id(row)], options)
-    return [made[id(row)] for row in rows], engines[0]
+    # On the device of all others, as the values of all rows are added up there.
+    device = engines[0].device
+    shape = (len(epoch_names(request.epochs)), *axes.mask.shape, len(request.spec.bands or {}))
+    nothing = _Row(partial(_Nothing, shape, np if device is None else device.xp), 64, ~axes.mask, device)
+    return [made.get(id(row), nothing) for row in rows], engines[0]
 
 
 def refuse_drifts(study: StudyFile, request: Request) -> None:

@@ -67,6 +67,18 @@ def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, stud
         ibs.test(real, study.null(SPEC, n=23, seed=3, backend="numpy", **WORDS))
 
 
+@pytest.mark.parametrize("seconds", [(8.0, 60.0), (60.0, 8.0)])
+def test_a_recording_too_short_for_every_band_is_left_out_on_the_gpu_too(gpu, tmp_path, seconds):
+    """The values that it lacks lie where those of the others do."""
+    study = ibs.simulate(
+        tmp_path / "two.h5", n_dyads=1, n_sessions=2, n_channels=1, duration=seconds, sfreq=2.0,
+        coupled_band=(0.2, 0.5), seed=1,
+    )  # fmt: skip
+    nulls = [study.null(SPEC, kind="phase", n=3, seed=5, backend=name) for name in ("cuda", "numpy")]
+    assert_allclose(nulls[0].observed, nulls[1].observed, rtol=0, atol=2e-6)
+    assert np.isnan(nulls[0].observed).all(axis=1).tolist() == [second < 10 for second in seconds]
+
+
 @pytest.mark.slow
 def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 4 * 120)

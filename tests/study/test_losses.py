@@ -380,7 +380,7 @@ def test_wrong_objects_are_refused_in_one_line(tmp_path):
     refusal(PlanError, lambda: study.null(SPEC, kind="block", options=3), "options=3")
     refusal(PlanError, lambda: study.null(SPEC, kind="phase", checkpoint=3), "checkpoint=3")
     refusal(PlanError, lambda: ibs.Study("x"), "Study.open")
-    refusal(InputError, lambda: ibs.Study.open(3), "Study.open")
+    refusal(InputError, lambda: ibs.Study.open(3), "give the path of a file, got 3")
     refusal(PlanError, lambda: ibs.calibrate(study, None), "spec is a NoneType")
     refusal(InputError, lambda: ibs.calibrate(None, SPEC), "Study.open")
     refusal(PlanError, lambda: ibs.merge_nulls([]), "parts")
