@@ -134,11 +134,11 @@ def pack(
     if on_gap not in get_args(OnGap):
         raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
-    files = find_sources(sources)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
     tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
     target = Output(as_path(output), STUDY, tuple(map(as_path, [*folders, *tables_given])), overwrite)
     report = PackReport(target.check())
+    files = find_sources(sources)
     for note in files.notes:
         report.add("not used", str(sources), note)
     tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
