@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +159,9 @@ def contrast(
         plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
     words = _words(conditions, groups, source, tail, partners=null is not None)
-    settings = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
+    settings: dict[str, Any] = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
+    if conditions is not None and conditions.dim == "task":
+        settings["tasks"] = source.dataset["epoch"].values.astype(str).tolist()
     record = Record(
         "contrast", plan.draws, words, asked, source.measure, settings, caution=plan.caution, left_out=dyads.left_out,
         blocks=dyads.units.blocks.shared,
@@ -313,11 +315,13 @@ class _Conditions:
         if of_tasks and all(name in epochs for name in chosen):
             both = ", ".join(map(repr, chosen))
             raise PlanError(f"{both} are epochs and tasks: rename the epochs, or choose one task")
-        for name in () if of_tasks else chosen:
-            if name not in epochs:
-                listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
+        listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
+        for name in chosen:
+            if name not in (*epochs, *(tasks if len(tasks) > 1 else ())):
                 hints = filter(None, (did_you_mean(name, [*epochs, *tasks]), listed))
                 raise PlanError(f"there is no condition {name!r}; {' '.join(hints)}")
+        if not of_tasks and not all(name in epochs for name in chosen):
+            raise PlanError(f"compare epochs with epochs, or tasks with tasks; {listed}")
         sizes = [abs(weight) for weight in chosen.values()]
         if not all(map(isfinite, sizes)) or not any(sizes) or abs(sum(chosen.values())) > 1e-9 * sum(sizes):
             raise PlanError(
@@ -494,17 +498,27 @@ def _refuse_unequal_lengths(real: xr.Dataset, conditions: _Conditions | None, gr
     if "duration" not in real.coords:
         return
     seconds = real["duration"].values.astype(float)
-    for column, names in (("task", list(conditions.weights) if conditions and conditions.dim == "task" else []),
-                          ("group", list(groups or ()))):  # fmt: skip
-        labels = real[column].values.astype(str) if names else np.empty(0)
-        means = {name: float(seconds[labels == name].mean()) for name in names if (labels == name).any()}
-        if means and max(means.values()) > UNEQUAL * min(means.values()):
-            least, most = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-            raise PlanError(
-                f"recordings of {column} {most!r} last {means[most]:.0f} s, those of {least!r} {means[least]:.0f} s, "
-                "which changes raw coherence by itself: take a null off first, contrast(ibs.test(real, null), ...), or "
-                f"compare one length, study.select(duration={means[least]:.0f})"
-            )
+    if conditions is not None and conditions.dim == "task":
+        rows = np.isin(real["task"].values.astype(str), list(conditions.weights))
+        names = zip(*(real[name].values.astype(str).tolist() for name in ("dyad", "session")), strict=True)
+        meetings = np.array([f"dyad {dyad!r} in session {session!r}" for dyad, session in names])
+        for meeting in dict.fromkeys(meetings[rows].tolist()):
+            own = seconds[rows & (meetings == meeting)]
+            if own.max() > UNEQUAL * own.min():
+                _refuse_lengths(f"the tasks of {meeting} last {own.min():.0f} and {own.max():.0f} s", seconds[rows])
+    if groups:
+        labels = real["group"].values.astype(str)
+        first, second = (float(seconds[labels == name].mean()) for name in groups)
+        if max(first, second) > UNEQUAL * min(first, second):
+            means = f"those of {groups[0]!r} last {first:.0f} s on average, those of {groups[1]!r} {second:.0f} s"
+            _refuse_lengths(f"recordings of the groups differ, {means}", seconds)
+
+
+def _refuse_lengths(what: str, seconds: Floats) -> None:
+    raise PlanError(
+        f"{what}, which changes raw coherence by itself: take a null off first, contrast(ibs.test(real, null), ...), "
+        f"compare one length, study.select(duration={seconds.min():g}), or leave the short ones out"
+    )
 
 
 # --- partners ---------------------------------------------------------------------------------------------------------

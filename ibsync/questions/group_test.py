@@ -172,11 +172,17 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
     record = Record(
         "test", _draws(nulls[0], test), _words(measure, nulls[0].kind, test.tail), test, measure.name,
         _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else alike,
-        corrected_over=[str(real["signal"].item()) for real in reals],
+        corrected_over=[str(real["signal"].item()) for real in reals], entered=_averaged(reals[0]),
     )  # fmt: skip
     if of_repairings:
         return _repaired(reals, of_repairings, record)
     return _surrogated(reals, of_surrogates, record)
+
+
+def _averaged(real: xr.Dataset) -> str:
+    """That tasks are averaged, in words; empty where there is one."""
+    tasks = list(dict.fromkeys(real["task"].values.astype(str).tolist())) if "task" in real.coords else []
+    return f"{real.sizes['dyad']} dyad rows, the mean over the tasks {', '.join(tasks)}" if len(tasks) > 1 else ""
 
 
 def _alike(real: xr.Dataset, null: RepairedNull) -> str:

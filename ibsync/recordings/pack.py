@@ -148,7 +148,12 @@ def pack(
     target = replace(target, inputs=(*target.inputs, *read))
     target.require_replaceable()
     with ReaderProcess(SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)) as reader:
-        rows = match(cohort, _read_all(everything, reader, report), report.add)
+        recordings = _read_all(everything, reader, report)
+        rows = match(cohort, recordings, report.add)
+        used = {recording.id for row in rows for recording in (row.a, row.b)}
+        for recording in recordings:
+            if recording.id not in used:
+                report.add("not used", recording.path.name, f"no dyad row takes {recording.id}")
         fits = fit_recordings(rows, wish, report.add)
         _write(target, rows, fits, cohort, reader, report, progress=progress)
     return report

@@ -132,7 +132,7 @@ class StudyFile:
         rows, words = self.all_dyads, [self.selected] if self.selected else []
         for name, chosen in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):
             if chosen is not None:
-                labels = [plain(str(label)) for label in _as_list(name, chosen)]
+                labels = [plain(str(label)) for label in self._labels(name, chosen)]
                 self._require_known(name, labels)
                 rows = tuple(row for row in rows if getattr(row, name) in labels)
                 words.append(f"{name} {', '.join(labels)}")
@@ -167,6 +167,13 @@ class StudyFile:
             return short
         signals = {signal: self.signals(short, signal) for signal in short.signal_names}
         return replace(short, n_missing=count_missing(short, signals))
+
+    def _labels(self, name: str, chosen: object) -> list[object]:
+        """Labels that are asked for, one or several; a number is the label that it reads like."""
+        labels = [chosen] if isinstance(chosen, str | int) else list(chosen) if isinstance(chosen, Iterable) else []
+        if not labels or isinstance(chosen, bool | bytes | Mapping):
+            raise InputError(f"{self.path}: {name}={chosen!r} names nothing; give a label or a list of labels")
+        return labels
 
     def _require_known(self, name: str, labels: Sequence[str]) -> None:
         known = distinct(getattr(row, name) for row in self.all_dyads)
@@ -265,14 +272,6 @@ def write_study(
     check_dyads(dyads, str(output.path))
     write = partial(write_study_layout, participants=participants, dyads=dyads, path=output.path)
     write_hdf5(output, recordings, write)
-
-
-def _as_list(name: str, chosen: object) -> list[object]:
-    """Labels that are asked for, one or several; a number is the label that it reads like."""
-    labels = [chosen] if isinstance(chosen, str | int) else list(chosen) if isinstance(chosen, Iterable) else []
-    if not labels or isinstance(chosen, bool | bytes | Mapping):
-        raise InputError(f"{name}={chosen!r} names nothing; give a label or a list of labels")
-    return labels
 
 
 def _describe_dyad(row: DyadRow) -> dict[str, Any]:

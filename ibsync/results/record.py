@@ -18,8 +18,8 @@ ASSOCIATED: dict[Tail, str] = {"greater": "a positive", "less": "a negative", "t
 """Tails, to be followed by "association"."""
 
 SETTINGS = (
-    "warning", "stop_at", "roles", "contrast", "change", "outcome", "covariates", "level", "outcome_level", "ahead",
-    "less_null_mean", "shared_persons", "transfer", "relations",
+    "warning", "stop_at", "roles", "contrast", "between", "tasks", "change", "outcome", "covariates", "level",
+    "outcome_level", "ahead", "less_null_mean", "shared_persons", "transfer", "relations",
 )  # fmt: skip
 """Attributes that only some tests have; those of an earlier test say nothing of the next."""
 

@@ -203,13 +203,15 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
 
 def _epoch_sentence(dataset: xr.Dataset) -> str:
     spec = settings(dataset.attrs, "spec")
-    epochs = list(settings(dataset.attrs, "contrast")) or [str(label) for label in dataset["epoch"].values]
+    compared, of_tasks = list(settings(dataset.attrs, "contrast")), names_in(dataset.attrs, "tasks")
+    epochs = of_tasks or compared or [str(label) for label in dataset["epoch"].values]
     cut = (
         "over the whole recording"
         if epochs == ["all"]
         else f"over the {'epochs' if len(epochs) > 1 else 'epoch'} {', '.join(epochs)}"
     )
     how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
+    how += f", of the tasks {', '.join(compared)}, each recorded by itself" if of_tasks else ""
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"

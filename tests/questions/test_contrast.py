@@ -294,6 +294,8 @@ def test_tasks_as_files_are_compared_as_epochs_are():
     for name in ("value", "p", "p_max", "statistic_low", "valid_fraction"):
         assert_allclose(of_tasks[name].values, of_epochs[name].values, rtol=1e-12, err_msg=name)
     assert_array_equal(of_tasks["epoch"], ["talk - rest"])
+    text = contrast(tasks_of(real), ("talk", "rest"), correct=["max"]).methods()
+    assert "over the whole recording, of the tasks talk, rest, each recorded by itself" in text
     two = xr.concat([tasks_of(real).assign_coords(epoch=[name]) for name in ("first", "last")], "epoch")
     found = contrast(two, ("talk", "rest"), correct=[]).dataset
     assert_array_equal(found["epoch"], ["talk - rest, first", "talk - rest, last"])
@@ -332,7 +334,7 @@ def test_tasks_are_never_averaged_and_unequal_ones_not_compared_raw():
     plan_refusal(lambda: contrast(both, between="group"), "never averaged: compare 'talk' and 'rest', or choose one")
     unequal = tasks_of(make_real(6), (120.0, 600.0))
     plan_refusal(
-        lambda: contrast(unequal, ("talk", "rest")), "recordings of task 'rest' last 600 s, those of 'talk' 120 s",
+        lambda: contrast(unequal, ("talk", "rest")), "tasks of dyad 'dyad01' in session 'ses-1' last 120 and 600 s",
         "contrast(ibs.test(real, null), ...)", "study.select(duration=120)",
     )  # fmt: skip
     named = real.assign_coords(epoch=["talk"])
@@ -399,7 +401,7 @@ def test_raw_values_of_groups_of_unequal_lengths_are_not_compared():
     seconds = np.where(real["group"].values == "train", 300.0, 500.0)
     refused = real.assign_coords(duration=("dyad", seconds))
     plan_refusal(
-        lambda: contrast(refused, between="group"), "recordings of group 'wait' last 500 s, those of 'train' 300"
+        lambda: contrast(refused, between="group"), "those of 'train' last 300 s on average, those of 'wait' 500 s"
     )
     few = grouped(make_real(8), 2)
     plan_refusal(lambda: contrast(few, between="group"), "group 'train' has 2 dyads with a value", "need 3")

@@ -628,3 +628,10 @@ def test_wrong_objects_are_refused_in_one_line(pair, output, words):
     with pytest.raises(InputError, match=re.escape(repr(value[0] if isinstance(value, list) else value))):
         pack(**{"sources": pair, "output": output, **words})
     assert list(output.parent.iterdir()) == []
+
+
+def test_recordings_that_no_dyad_takes_are_told(pair, tmp_path):
+    other = next(path for path in pair.iterdir() if path.suffix == ".snirf")
+    (pair / "third.snirf").write_bytes(other.read_bytes())
+    report = pack(pair, tmp_path / "s.h5")
+    assert "not used: third.snirf: no dyad row takes " in str(report)
