@@ -92,8 +92,9 @@ def check_header(path: Path, header: Sequence[str], required: Iterable[str]) -> 
     for name in required:
         if name not in header:
             near = suggestion(name, header)
+            fix = "; part the columns by tabs" if len(header) == 1 and name in header[0].split() else ""
             raise InputError(
-                f"{path}: the column {name} is missing{near}; the columns are {', '.join(header) or 'none'}"
+                f"{path}: the column {name} is missing{near}; the columns are {', '.join(header) or 'none'}{fix}"
             )
 
 

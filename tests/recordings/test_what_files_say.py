@@ -603,3 +603,10 @@ def test_labels_that_do_not_meet_are_listed(folder, output):
         csv_of(folder / f"{name}.csv", NOISE[k : k + 1])
     write_table(folder / "dyads.tsv", "dyad person_a person_b session", "d 1 2 1")
     refused(folder, output, "no recording of session 1", "sub-1_ses-01", "sub-2_ses-01")
+
+
+def test_columns_parted_by_blanks_are_told(tmp_path):
+    path = tmp_path / "dyads.tsv"
+    path.write_text("dyad person_a person_b\nd a b\n")
+    with pytest.raises(InputError, match=r"the column dyad is missing; .*; part the columns by tabs$"):
+        read_table(path, ["dyad"])
