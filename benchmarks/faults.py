@@ -128,7 +128,9 @@ def digest(path: Path) -> str:
         for name in names:
             item = file[name]
             sha.update(name.encode())
-            for key in sorted(set(item.attrs) - {"created", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid"}):
+            for key in sorted(
+                set(item.attrs) - {"created", "ibsync_digests", "REFERENCE_LIST", "DIMENSION_LIST", "_Netcdf4Dimid"}
+            ):
                 sha.update(f"{key}={item.attrs[key]!r}".encode())
             if isinstance(item, h5py.Dataset):
                 values = np.asarray(item[()])
