@@ -407,6 +407,8 @@ def serve(folder: Path) -> None:
         # A folder for each: the process that reads recordings knows a file again by its path.
         damaged = Path(tempfile.mkdtemp(dir=folder)) / name
         how = mutate(original.read_bytes(), damaged, rng)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S, resource.RLIM_INFINITY))
         answer = {"how": how, **verdict(kind, damaged, before[original])}
         shutil.rmtree(damaged.parent)
         print(json.dumps(answer), file=answers, flush=True)
@@ -414,8 +416,6 @@ def serve(folder: Path) -> None:
 
 def verdict(kind: str, damaged: Path, before: Values) -> dict[str, Any]:
     """What reading a damaged file comes to."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S, resource.RLIM_INFINITY))
     peak = _peak_mb()
     try:
         values = KINDS[kind](damaged)

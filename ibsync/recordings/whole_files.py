@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
+from os.path import exists
 from pathlib import Path
 
 from ..errors import IbsyncError, InputError, PlanError
@@ -139,7 +140,7 @@ def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> boo
     """Whether two paths lead to one file: through links, by another spelling, or once it is written."""
     with suppress(OSError, ValueError):
         return Path(one).samefile(other)
-    return not Path(one).exists() and not Path(other).exists() and _folded(one) == _folded(other)
+    return not exists(one) and not exists(other) and _folded(one) == _folded(other)
 
 
 def _folded(path: str | os.PathLike[str]) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import msgspec
 import pytest
 
+from ibsync.commands.cli import main
 from ibsync.commands.plan_file import Null, Test, Wtc, read_plan
 from ibsync.coupling.spec import WTC, Band
 from ibsync.errors import IbsyncError, InputError, PlanError
@@ -220,3 +221,9 @@ def test_signals_stand_in_file_names_without_leaving_the_folder(tmp_path):
         tmp_path / "y_.._.._x.h5",
         tmp_path / "y_a_b.h5",
     ]
+
+
+def test_a_path_that_no_system_has_is_one_line(tmp_path, capsys):
+    (tmp_path / "plan.toml").write_text(f'study = "{"a" * 300}/x.h5"\n[wtc]\nbands = {{ a = [0.1, 0.2] }}\n')
+    assert main(["run", str(tmp_path / "plan.toml")]) == 1
+    assert "no such file" in capsys.readouterr().err
