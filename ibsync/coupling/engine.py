@@ -128,14 +128,18 @@ class Engine:
         with self.active():
             return self.kind.features(self.backend, signals, self.plan)
 
+    @property
+    def _detrend(self) -> str | None:
+        return getattr(self.spec, "detrend", None)  # not every kind of coupling has the word
+
     def _prepared(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> Signals:
         if not on_a_device(x):
-            return prepare(x, good, seam=seam, detrend=self.spec.detrend)
+            return prepare(x, good, seam=seam, detrend=self._detrend)
         if self.device is None:
             raise InputError(
                 f"signals are on a GPU and the backend is {self.backend.name!r}: copy them, or use backend='cuda'"
             )
-        return prepare_on(self.device, x, good, seam, self.spec.detrend)
+        return prepare_on(self.device, x, good, seam, self._detrend)
 
     def coherence(
         self, a: Batch, b: Batch, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False

@@ -337,6 +337,15 @@ def test_a_state_that_cannot_be_written_warns_once_and_the_run_goes_on(folder, m
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal has it: a job in the background is started with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("n_renamed", [0, 1, 4])
 def test_a_signal_ends_in_one_line_that_is_true(folder, capsys, monkeypatch, number, code, n_renamed):
@@ -363,6 +372,7 @@ def test_a_signal_ends_in_one_line_that_is_true(folder, capsys, monkeypatch, num
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_import_that_is_interrupted_is_no_internal_error(folder, capsys, monkeypatch):
     def importing(*_, **__):
         with contextlib.suppress(KeyboardInterrupt):
