@@ -189,4 +189,4 @@ def test_a_format_of_the_table_is_found_and_read(folder, monkeypatch):
         write_csv(folder / f"{name}.tab", "time,S1_D1 hbo", [TIMES, x[:, 0]])
     ann = next(source for source in find_sources(folder).sources if source.path.stem == "ann")
     (recording,) = read_recordings(ann, SignalChoice())
-    assert_array_equal(recording.read()["hbo"][0], VALUES[0][:, 0])
+    assert_allclose(recording.read()["hbo"][0], VALUES[0][:, 0], rtol=1e-13)  # pandas 2 parses to the last bit but one
