@@ -184,6 +184,11 @@ def flat(name: str, value: Any, into: Values) -> Values:
     return into
 
 
+def without_folder(path: Path, values: Values) -> Values:
+    """The same, wherever the file lies: rows of tables say where they stand."""
+    return {name: text.replace(str(path.parent), "") for name, text in values.items()}
+
+
 def study_values(path: Path) -> Values:
     study = ibs.Study.open(path)
     values = flat("study", study, {})
@@ -210,7 +215,7 @@ def null_values(path: Path) -> Values:
 def plan_values(path: Path) -> Values:
     documents = {"multiverse": MultiversePlan, "power": PowerPlan}
     plan = read_document(path, documents[path.stem]) if path.stem in documents else read_plan(path)
-    return flat("plan", repr(plan).replace(str(path.parent), ""), {})
+    return without_folder(path, flat("plan", repr(plan), {}))
 
 
 def people_values(path: Path) -> Values:
@@ -243,8 +248,8 @@ def recording_reader(kept: list[ReaderProcess] = []) -> ReaderProcess:  # noqa: 
 
 KINDS: dict[str, Callable[[Path], Values]] = {
     "study": study_values, "result": result_values, "null": null_values, "state": null_values, "plan": plan_values,
-    "dyads": lambda path: flat("pairs", read_pairs(path), {}),
-    "outcomes": lambda path: flat("outcomes", read_outcomes(path, ["d1", "d2"]), {}),
+    "dyads": lambda path: without_folder(path, flat("pairs", read_pairs(path), {})),
+    "outcomes": lambda path: without_folder(path, flat("outcomes", read_outcomes(path, ["d1", "d2"]), {})),
     "participants": people_values, "channels": channel_values,
     "events": lambda path: flat("events", read_bids_events(Source(path, "p1", events=path)), {}),
     "snirf": recording_values, "mat": recording_values, "csv": recording_values, "fif": recording_values,
