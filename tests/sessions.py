@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import brentq
 
 from ibsync.questions.plasticity import plasticity
 
@@ -59,6 +60,34 @@ def fitted(values, times):
         if there.sum() >= 2:
             out[dyad, feature] = np.polyfit(np.asarray(times, float)[there], y[there], 1)[0]
     return out
+
+
+def precisions(values, times, lengths=None, value=0.0):
+    """Slopes, and the weights of their mean, one line and one root at a time: [dyad, feature] each."""
+    times, shape = np.asarray(times, float), (len(values), values.shape[2])
+    slope, square, residual, freedom = np.full((4, *shape), np.nan)
+    for dyad, feature in np.ndindex(shape):
+        there = np.isfinite(values[dyad, :, feature])
+        if there.sum() < 2:
+            continue
+        t, y = times[there], values[dyad, there, feature]
+        w = np.ones(len(t)) if lengths is None else lengths[dyad, there]
+        slope[dyad, feature], start = np.polyfit(t, y, 1, w=np.sqrt(w))
+        square[dyad, feature] = np.sum(w * (t - np.average(t, weights=w)) ** 2)
+        residual[dyad, feature] = np.sum(w * (y - start - slope[dyad, feature] * t) ** 2)
+        freedom[dyad, feature] = len(t) - 2
+    variance = np.nansum(residual, axis=0) / np.nansum(freedom, axis=0) / square
+    weights = np.zeros(shape)
+    for feature in range(shape[1]):
+        own = np.isfinite(slope[:, feature])
+        b, v = slope[own, feature] - value, variance[own, feature]
+
+        def excess(spread, b=b, v=v):
+            return np.sum(b**2 / (spread + v)) - len(b)
+
+        spread = 0.0 if excess(0.0) <= 0 else brentq(excess, 0.0, 1e6 * np.max(b**2), xtol=1e-18, rtol=1e-14)
+        weights[own, feature] = 1 / (spread + v)
+    return slope, weights
 
 
 def quiet(*args, **words):

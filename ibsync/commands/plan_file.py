@@ -241,6 +241,9 @@ class Plasticity(Block, frozen=True):
         Meta(title='"person", "none" or the name of a label of dyads'),
         about("Dyads that are not independent: those that share a person or a label."),
     ] = "person"
+    weights: Annotated[
+        Literal["precision", "equal"] | None, about("How dyads count in the mean slope. Without: by their precision.")
+    ] = None
     mixed_model: Annotated[bool, about("Whether a table of mixed models is written too.")] = False
     n: Draws = 10_000
     seed: Seed = 0

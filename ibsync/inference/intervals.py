@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nulls.draws import D, Draws, Integers
-from ..nulls.relabelling import Variants
+from ..nulls.relabelling import Signs
 
 Floats = NDArray[np.float64]
 Limits = tuple[Floats, Floats]
@@ -26,6 +26,9 @@ MOST_VALUES = 1 << 26
 
 DRAWN = 9_999
 """Draws for the interval where all would be too many."""
+
+CONVERGED, MOST_SUBSTITUTIONS = 1e-5, 20
+"""Share of an interval's width by which a limit may be off where weights depend on it; turns in which it is sought."""
 
 _BLOCK_VALUES = 1 << 22
 _CHUNK_VALUES = 1 << 21
@@ -83,18 +86,18 @@ def inverted(turning: Turning, draws: Draws[D], n_features: int, *, alpha: float
     return low, high
 
 
-def sign_flip_interval(sums: Floats, counts: Integers, draws: Draws[Variants], *, alpha: float = 0.05) -> Limits:
+def sign_flip_interval(sums: Floats, weights: Floats, draws: Draws[Signs], *, alpha: float = 0.05) -> Limits:
     """
-    Interval of a mean over dyads, from flips of sign.
+    Interval of a weighted mean over dyads, from flips of sign, with the same weights for every value that is tested.
 
     Parameters
     ----------
     sums : float64 [unit, feature]
-        Of the dyads of each unit; 0 where it has none.
-    counts : int64 [unit, feature]
-        Dyads behind each sum.
-    draws : Draws of Variants
-        Of the test, two variants per unit.
+        Weighted values of the dyads of each unit; 0 where it has none.
+    weights : float64 [unit, feature]
+        Weights behind each sum; of dyads that count alike their number.
+    draws : Draws of Signs
+        Of the test.
     alpha : float
         1 less the coverage.
 
@@ -107,13 +110,45 @@ def sign_flip_interval(sums: Floats, counts: Integers, draws: Draws[Variants], *
     def turning(exchanges: Integers, features: slice) -> Floats:
         """Mean over the flipped units; where none is, the draw is the observed one for every value."""
         flipped = exchanges.astype(np.float64)
-        n = flipped @ counts[:, features]
-        mean: Floats = np.divide(flipped @ sums[:, features], n, out=np.full(n.shape, np.nan), where=n > 0.5)
+        mass = flipped @ weights[:, features]
+        mean: Floats = np.divide(flipped @ sums[:, features], mass, out=np.full(mass.shape, np.nan), where=mass > 0)
         return mean
 
     low, high = inverted(turning, draws, sums.shape[1], alpha=alpha)
-    enough = (counts > 0).sum(axis=0) >= 2
+    enough = (weights > 0).sum(axis=0) >= 2
     return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+
+
+def reweighted(limits: Callable[[Floats], Limits], start: Floats) -> Limits:
+    """
+    Interval of a test whose weights depend on the value that is tested.
+
+    A limit is where the interval with the weights of that value ends at the value itself, which repeated substitution
+    finds.
+
+    Parameters
+    ----------
+    limits : callable
+        ``limits(value)`` gives both limits with the weights of `value`, float64 [feature].
+    start : float64 [feature]
+        First value.
+
+    Returns
+    -------
+    low, high : float64 [feature]
+    """
+    first = limits(start)
+    width = np.where(np.isfinite(first[1] - first[0]), first[1] - first[0], 0.0)
+    found = []
+    for side in range(2):
+        value, limit = start, first[side]
+        for _ in range(MOST_SUBSTITUTIONS):
+            if not (np.abs(limit - value) > CONVERGED * width).any():
+                break
+            value = np.where(np.isfinite(limit), limit, start)
+            limit = limits(value)[side]
+        found.append(limit)
+    return found[0], found[1]
 
 
 def student_interval(mean: Floats, se: Floats, freedom: Floats, *, alpha: float = 0.05) -> tuple[Floats, Floats]:

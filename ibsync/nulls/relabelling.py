@@ -1,4 +1,4 @@
-"""Labels that may change hands: conditions, times of sessions, groups of dyads, and values of any units."""
+"""Labels that may change hands: signs, times of sessions, groups of dyads, and values of any units."""
 
 from __future__ import annotations
 
@@ -25,19 +25,14 @@ _ORDER = 1
 
 
 @dataclass(frozen=True)
-class Variants:
+class Signs:
     """
-    Which variant of its contrast each unit shows: int64 [draw, unit], 0 being the observed one.
-
-    Under the hypothesis that conditions do not differ, every dyad could as well have shown any other variant: for two
-    conditions the contrast and its negative, for more those with the labels of the conditions exchanged.
+    Which units show the other sign: int64 [draw, unit], 1 for those that do.
 
     Parameters
     ----------
     labels : tuple of str
-        One label per unit (dyad); the variants of a unit depend on its label alone.
-    n_variants : int
-        Variants per unit, 2 for sign flips.
+        One label per unit (dyad, or block of dyads); the signs of a unit depend on its label alone.
 
     Raises
     ------
@@ -46,7 +41,6 @@ class Variants:
     """
 
     labels: tuple[str, ...]
-    n_variants: int = 2
     noun: ClassVar[str] = "exchanges"
 
     def __post_init__(self) -> None:
@@ -61,20 +55,20 @@ class Variants:
 
     @property
     def n_ways(self) -> int:
-        """Combinations of variants, the observed one included."""
-        return prod([self.n_variants] * len(self))
+        """Combinations of signs, the observed one included."""
+        return 1 << len(self)
 
     def listed(self, k: Integers) -> Integers:
         """Combinations by their number; the unit that is first by label turns fastest."""
         out = np.empty((k.size, len(self)), np.int64)
-        out[:, np.argsort(self.labels)[::-1]] = np.transpose(digits(k, [self.n_variants] * len(self)))
+        out[:, np.argsort(self.labels)[::-1]] = np.transpose(digits(k, [2] * len(self)))
         return out
 
     def drawn(self, k: Integers, seed: int) -> Integers:
-        """One word of each unit's own stream chooses its variant."""
+        """One word of each unit's own stream chooses its sign."""
         purpose = purpose_word(Purpose.SIGN_FLIP)
         words = [stream(seed, k, 1, entity=int(e), purpose=purpose)[0] for e in self._entities]
-        out = integers(np.stack(words, axis=1), self.n_variants).astype(np.int64)
+        out = integers(np.stack(words, axis=1), 2).astype(np.int64)
         out[k == 0] = 0
         return out
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,13 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from ..inference.attainable import attainable, n_tested
 from ..inference.group_difference import LEAST_UNITS, GroupDifference
-from ..inference.intervals import sign_flip_interval, student_interval
+from ..inference.intervals import reweighted, sign_flip_interval, student_interval
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
-from ..inference.signflip import exchange_test
+from ..inference.signflip import sign_flip_test
 from ..nulls.draws import D, Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import GroupLabels, Variants
+from ..nulls.relabelling import GroupLabels, Signs
 from ..results.record import NullDraws
 from .group_test import epoch_and_band
 from .shared_people import Blocks
@@ -27,6 +26,7 @@ from .shared_people import Blocks
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
+Weigh = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Plan:
         What it cannot find; empty if nothing.
     interval : callable
         Confidence limits of the statistic.
+    weights : float64 [dyad, feature], optional
+        Of the dyads in the mean, where they do not count alike.
     """
 
     values: Floats
@@ -51,6 +53,7 @@ class Plan:
     run: Callable[..., Arrays]
     caution: str
     interval: Callable[[], Arrays] = dict
+    weights: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,20 @@ def draws_of(design: D, asked: TestSettings) -> Draws[D]:
     return Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
 
 
-def flip_signs(values: Floats, units: Units, null: NullHypothesis, asked: TestSettings) -> Plan:
+def flip_signs(
+    values: Floats, units: Units, null: NullHypothesis, asked: TestSettings, weigh: Weigh | None = None
+) -> Plan:
     """
     Test of the mean over dyads, by flips of the sign of whole blocks.
+
+    Parameters
+    ----------
+    values : float64 [dyad, feature]
+    units, null, asked
+        Who is exchanged, under which hypothesis, with which settings.
+    weigh : callable, optional
+        ``weigh(value)`` gives the weights of the dyads where `value` is the mean that is tested, float64 [dyad,
+        feature]; they must not depend on the signs of what is left. Default: dyads count alike.
 
     Raises
     ------
@@ -97,20 +111,36 @@ def flip_signs(values: Floats, units: Units, null: NullHypothesis, asked: TestSe
     blocks = units.blocks
     if len(blocks) < 2:
         raise PlanError(f"all dyads share a person, so their signs cannot be flipped one by one: {blocks.shared}")
-    draws = draws_of(Variants(blocks.labels), asked)
+    draws = draws_of(Signs(blocks.labels), asked)
     _refuse_few_blocks(units, draws, asked)
-    counts = blocks.sums(np.isfinite(values).astype(np.float64)).astype(np.int64)
-    sums = blocks.sums(np.nan_to_num(values))
+    present = np.isfinite(values)
+
+    def weights(value: Floats) -> Floats:
+        return present.astype(np.float64) if weigh is None else weigh(value)
+
+    def of_blocks(weights: Floats) -> tuple[Floats, Floats]:
+        return blocks.sums(weights * np.nan_to_num(values)), blocks.sums(weights)
+
+    observed = weights(np.zeros(values.shape[1]))
+    sums, mass = of_blocks(observed)
     caution = attainable(asked, n_tested(values), draws, units=f"{len(blocks)} {units.noun}")
-    there = np.where(counts > 0, sums, np.nan)
-    words: dict[str, Any] = {"groups": epoch_and_band(units.shape), "counts": counts}
-    run = partial(exchange_test, np.stack([there, -there], axis=1), draws, **words)
+
+    def run(asked: TestSettings, **words: Any) -> Arrays:
+        there = np.where(mass > 0, sums, np.nan)
+        groups = epoch_and_band(units.shape)
+        found = sign_flip_test(there, draws, asked, groups=groups, weights=mass, **words)
+        return found | {"n_dyads": present.sum(axis=0)}
 
     def interval() -> Arrays:
-        low, high = sign_flip_interval(sums, counts, draws, alpha=asked.alpha)
-        return _named_limits(low, high, *student_interval(*_mean_and_error(sums, counts), alpha=asked.alpha))
+        def limits(value: Floats) -> tuple[Floats, Floats]:
+            return sign_flip_interval(*of_blocks(weights(value)), draws, alpha=asked.alpha)
 
-    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval)
+        mean, *scatter = _mean_and_error(sums, mass)
+        return _named_limits(
+            *reweighted(limits, np.nan_to_num(mean)), *student_interval(mean, *scatter, alpha=asked.alpha)
+        )
+
+    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval, None if weigh is None else observed)
 
 
 def exchange_groups(
@@ -212,12 +242,12 @@ def _named_limits(low: Floats, high: Floats, student_low: Floats, student_high: 
     }  # fmt: skip
 
 
-def _mean_and_error(sums: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
+def _mean_and_error(sums: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean over dyads, its standard error from the residual sums of blocks, degrees of freedom: [feature] each."""
-    n, n_blocks = counts.sum(axis=0), (counts > 0).sum(axis=0)
+    n, n_blocks = weights.sum(axis=0), (weights > 0).sum(axis=0)
     enough = n_blocks >= 2
     mean = np.divide(sums.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
-    square = ((sums - counts * np.nan_to_num(mean)) ** 2).sum(axis=0)
+    square = ((sums - weights * np.nan_to_num(mean)) ** 2).sum(axis=0)
     factor = np.divide(n_blocks, (n_blocks - 1) * n**2, out=np.full(n.shape, np.nan), where=enough)
     return mean, np.sqrt(square * factor), (n_blocks - 1).astype(np.float64)
 
@@ -228,7 +258,7 @@ def _welch(values: Floats, first: NDArray[np.bool_], blocks: Blocks, alpha: floa
     for members in (first, ~first):
         here = np.where(members[:, None], values, np.nan)
         sums, counts = blocks.sums(np.nan_to_num(here)), blocks.sums(np.isfinite(here).astype(np.float64))
-        m, se, df = _mean_and_error(sums, counts.astype(np.int64))
+        m, se, df = _mean_and_error(sums, counts)
         mean.append(m)
         square.append(se**2)
         freedom.append(df)

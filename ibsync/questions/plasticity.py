@@ -46,6 +46,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 Kind = Literal["sign_flip", "session_order"]
+Weights = Literal["precision", "equal"]
 
 UNEVEN = 0.05
 """Difference between sessions in the share of trusted cells from which raw values call for a null."""
@@ -85,6 +86,7 @@ def plasticity(
     null: RepairedNull | None = None,
     between: str | tuple[str, str] | None = None,
     block: str | None = "person",
+    weights: Weights | None = None,
     n: int = 10_000,
     seed: int = 0,
     tail: Tail = "two-sided",
@@ -95,9 +97,9 @@ def plasticity(
     """Test of a change of synchrony over sessions.
 
     Of each dyad and feature the least-squares slope over time is taken, over the sessions that are there. The test is
-    of the mean slope over dyads; dyads count alike, however many sessions they have. By default each slope may change
-    its sign (exact if slopes are symmetric about 0 under the hypothesis, whatever links the sessions of a dyad). Dyads
-    that share a person, such as the clients of one therapist, change it together.
+    of the mean slope over dyads. By default each slope may change its sign (exact if slopes are symmetric about 0 under
+    the hypothesis, whatever links the sessions of a dyad), and counts by its precision. Dyads that share a person, such
+    as the clients of one therapist, change it together.
 
     Parameters
     ----------
@@ -120,6 +122,13 @@ def plasticity(
     block : "person", str or None
         Dyads that are not independent: those that share a person, those of one label in another column (such as
         "site"), or none.
+    weights : {"precision", "equal"}, optional
+        How dyads count in the mean slope, for flips of sign. "precision", the default there: by ``1 / (tau**2 + s**2 /
+        Sxx)``, with Sxx the squared distances of a dyad's sessions from their mean, s**2 the scatter about the lines,
+        pooled over dyads, and tau**2 the variance of true slopes (Paule and Mandel 1982, *J. Res. Natl. Bur. Stand.*
+        87:377), so that dyads with many sessions count more; in each line sessions count by the trusted length of their
+        recordings. "equal": dyads and sessions count alike, as they always do with `between`, `null` and
+        "session_order".
     n, seed : int
         Draws and their seed; all are listed where they are few. Without effect with `null`, which has its own.
     tail : {"greater", "less", "two-sided"}
@@ -135,7 +144,8 @@ def plasticity(
     -------
     Result
         With one row per dyad. `value` is its slope, per unit of time; `n_sessions` int64 [dyad] the sessions behind it;
-        `slope_mean` and `slope_sd` are those over dyads, for each group with `between`. The slopes are those of
+        `slope_mean` and `slope_sd` are those over dyads that count alike, for each group with `between`; `weight` is
+        the share of a dyad in the mean that was tested. The slopes are those of
         `session_value` over `session_time`, [dyad, nth_session] in the order of time, NaN after the last.
         `statistic_low` and `statistic_high` hold the values of the mean slope (or difference) that the test does not
         reject at `alpha`, in both tails (Hartigan 1969, *J. Am. Stat. Assoc.* 64:1303; not for `null` or
@@ -162,27 +172,31 @@ def plasticity(
     >>> plasticity(result, time="session").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
-    _check_words(kind, null, between)
+    _check_words(kind, null, between, weights)
     kind = kind or "sign_flip"
+    by_precision = kind == "sign_flip" and null is None and between is None and weights != "equal"
     source = Source.of(real) if null is None else _of_null(real, null)
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
+    lines = dyads.lines(by_length=by_precision)
     if null is not None:
         plan = _exchange_partners(null, dyads, asked)
     elif groups is not None:
         first = in_first(dyads, groups)
-        plan = _Plan(**vars(exchange_groups(dyads.slopes, first, groups, dyads.units, _GROUPS, asked)))
+        plan = _Plan(**vars(exchange_groups(lines.slope, first, groups, dyads.units, _GROUPS, asked)))
     elif kind == "sign_flip":
-        plan = _Plan(**vars(flip_signs(dyads.slopes, dyads.units, _SLOPES, asked)))
+        weigh = lines.weights if by_precision else None
+        plan = _Plan(**vars(flip_signs(lines.slope, dyads.units, _SLOPES, asked, weigh)))
     else:
-        plan = _exchange_sessions(dyads, asked)
+        plan = _exchange_sessions(dyads, lines.slope, asked)
     misleading = [_unlike_sessions(dyads), _dropout(dyads)] if null is None else []
     warning = "; ".join(filter(None, [disorder(dyads, time), *misleading, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
         "per": time if time in ("session", "day") else "unit of time", "between": list(groups or ()),
         "taken_off": "" if null is not None else source.null_kind,
+        "weights": "precision" if by_precision else "equal",
         "null": "" if null is not None else source.null_words,
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs if null is None else null.attrs)
@@ -207,7 +221,8 @@ def _words(measure: str, change: Mapping[str, Any], plan: _Plan, tail: Tail, *, 
     compared_with = "that of re-paired ones" if partners else "zero"
     tested = f"{whole} of real partners {COMPARED[tail]} {compared_with}"
     taken_off = f", in each less the mean of its null ({change['null']})" if change["null"] else ""
-    mean = "The mean slope over dyads was compared with the same mean"
+    weighted = ", weighted by their precision," if change["weights"] == "precision" else ""
+    mean = f"The mean slope over dyads{weighted} was compared with the same mean"
     if between:
         mean = f"The mean slope of group {between[0]} minus that of group {between[1]} was compared with the same "
         mean += "difference"
@@ -234,7 +249,7 @@ def _leaves_open(null: NullHypothesis, taken_off: str) -> str:
     return f"{null.not_excluded}, {more.get(taken_off, specific)}"
 
 
-def _check_words(kind: str | None, null: RepairedNull | None, between: object) -> None:
+def _check_words(kind: str | None, null: RepairedNull | None, between: object, weights: str | None) -> None:
     if kind == "partners" and null is None:
         raise PlanError("kind='partners' is what null= does: give a re-pairing null, and leave kind out")
     if kind is not None:
@@ -245,6 +260,10 @@ def _check_words(kind: str | None, null: RepairedNull | None, between: object) -
     named += [f"kind={kind!r}"] * (kind == "session_order" or (kind is not None and null is not None))
     if len(named) > 1:
         raise PlanError(f"{' and '.join(named)} are different tests: choose one of them")
+    if weights is not None:
+        require_known("weights", weights, get_args(Weights))
+    if weights == "precision" and named:
+        raise PlanError(f"weights='precision' is for flips of sign: leave it out with {named[0]}")
 
 
 # --- what is exchanged ------------------------------------------------------------------------------------------------
@@ -270,7 +289,7 @@ class _Plan(Plan):
     of_sessions: Sequence[Floats] = ()
 
 
-def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
+def _exchange_sessions(dyads: Dyads, slope: Floats, asked: TestSettings) -> _Plan:
     if dyads.blocks.shared:
         raise PlanError(
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
@@ -278,7 +297,7 @@ def _exchange_sessions(dyads: Dyads, asked: TestSettings) -> _Plan:
         )
     draws = draws_of(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
     test = MeanSlope(dyads.values, dyads.times, draws)
-    return replace(_of_labels(test, _ORDER, dyads.slopes, asked), warning=ORDER_WARNING)
+    return replace(_of_labels(test, _ORDER, slope, asked), warning=ORDER_WARNING)
 
 
 def _of_labels(test: DrawnStatistic, null: NullHypothesis, found: Floats, asked: TestSettings) -> _Plan:
@@ -422,6 +441,10 @@ def _rows(dyads: Dyads, plan: _Plan, groups: Sequence[str] | None, words: Words,
         slope_mean=(dims, over[0], {"units": words.value.unit, "long_name": "mean of value over dyads"}),
         slope_sd=(dims, over[1], {"units": words.value.unit, "long_name": "standard deviation of value over dyads"}),
     )
+    if plan.weights is not None:
+        share = plan.weights / np.maximum(plan.weights.sum(axis=0), 1e-300)
+        told = {"units": "1", "long_name": "share of the dyad in the mean that was tested"}
+        rows = rows.assign(weight=(ROW, share.reshape(-1, *dyads.shape), told))
     return rows.assign(_of_sessions(dyads, plan, measure))
 
 

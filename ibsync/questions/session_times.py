@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError, did_you_mean
-from ..inference.slopes import slopes
+from ..inference.slopes import Lines
 from ..results.layout import FEATURE, ROW, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
 from ..results.wording import null_in_words
@@ -84,6 +84,20 @@ class Source:
         of_rows = zip(self.labels("dyad"), self.labels("group"), strict=True)
         others = dict.fromkeys(repr(dyad) for dyad, group in of_rows if group not in groups)
         return f" (without {', '.join(others)}, of other groups)" if others else ""
+
+    @property
+    def lengths(self) -> Floats:
+        """
+        Trusted length behind each value, as a share of the longest: float64 [row, feature].
+
+        Recordings in full differ in length; of epochs, which are of one length, the share of trusted cells differs.
+        """
+        valid = self.dataset["valid_fraction"].transpose(*ROW).to_numpy().reshape(self.values.shape)
+        whole = self.dataset.attrs.get("epochs") == "all" and "duration" in self.dataset.coords
+        seconds = self.dataset["duration"].values.astype(np.float64) if whole else np.ones(len(valid))
+        lengths = np.where(np.isfinite(self.values), np.nan_to_num(valid) * seconds[:, None], 0.0)
+        most = lengths.max(initial=0.0)
+        return lengths / most if most > 0 else np.isfinite(self.values).astype(np.float64)
 
     def labels(self, name: str) -> list[str]:
         """A property of each row; empty text where the data have none."""
@@ -180,10 +194,11 @@ class Dyads:
         """Dyads as they may be exchanged."""
         return Units(self.names, self.blocks, self.shape, " with two sessions")
 
-    @property
-    def slopes(self) -> Floats:
-        """Slope over the span of the study, float64 [dyad, feature]."""
-        return np.stack([slopes(v, t) for v, t in zip(self.values, self.times, strict=True)])
+    def lines(self, *, by_length: bool) -> Lines:
+        """Lines over the span of the study, [dyad, feature]; sessions count alike or by the length of recordings."""
+        lengths = self.source.lengths if by_length else np.ones_like(self.source.values)
+        parts = zip(self.values, self.times, self.rows, strict=True)
+        return Lines.stacked([Lines.of(values, times, lengths[rows]) for values, times, rows in parts])
 
 
 def _lack(source: Source, dyad: str, rows: Integers) -> str:

@@ -17,10 +17,10 @@ from ..inference.attainable import attainable, n_tested
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
-from ..inference.signflip import exchange_test
+from ..inference.signflip import sign_flip_test
 from ..nulls.draws import Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import Permutations, Variants
+from ..nulls.relabelling import Permutations, Signs
 from ..nulls.tails import Tail
 from ..results.layout import ROW, unit_rows
 from ..results.record import ASSOCIATED, COMPARED, NullDraws, Quantity, Record, Words
@@ -346,11 +346,11 @@ def _changes(persons: Persons, held: Sequence[tuple[str, Floats]], asked: TestSe
         why = f"all persons share probe partners ({shared}), whose own change cannot be told from theirs"
         raise PlanError(f"a mean change needs two units: {why if kept else _lacking(persons, present)}")
     values = np.stack([mean(goal[kept][unit], 0) for unit in units])
-    design = Variants(tuple(min(chosen.names[k] for k in unit) for unit in units))
+    design = Signs(tuple(min(chosen.names[k] for k in unit) for unit in units))
     draws = Draws.plan(design, asked.n, asked.seed, list_up_to=list_up_to(asked.corrections))
     caution = attainable(asked, n_tested(values), draws, units=f"{len(units)} persons")
     groups = epoch_and_band(persons.turned.shape)
-    run = partial(exchange_test, np.stack([values, -values], axis=1), draws, groups=groups)
+    run = partial(sign_flip_test, values, draws, groups=groups)
     facts = {"n_units": len(units), "shared": int(len(units) < len(kept))} | _counts(chosen, asked)
     drawn = NullDraws.of(_CHANGE, draws, asked)
     return _Plan(chosen, goal[kept], run, drawn, facts, caution, _left_out(persons, present))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..inference.slopes import Lines
 from ..results.layout import ROW, refuse_rows_twice, tested_values
 from ..results.result import Result, provenance
 from .checks import fraction, number, positive_fraction, whole
@@ -249,6 +250,7 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
         "role_a": [roles[0]] * len(at),
         "role_b": [roles[1]] * len(at),
         "group": [model.roster.group(int(dyad)) for dyad in dyads],
+        "duration": _FULL_LENGTH * drawn.shares[dyads, sessions],
         **{f"outcome_{name}": values[dyads, sessions] for name, values in outcomes.items()},
     }
     coords = {
@@ -262,6 +264,9 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
         "valid_fraction": (ROW, np.ones(coherence.shape), {"units": "1"}),
     }
     return xr.Dataset(variables, coords, dict(_attrs()))
+
+
+_FULL_LENGTH = 600.0  # s
 
 
 @cache
@@ -283,35 +288,6 @@ class _Spread(NamedTuple):
     noise: float
 
 
-class _Lines(NamedTuple):
-    """Straight lines through the sessions of dyads, float64 [feature] of one or [dyad, feature].
-
-    `square` and `residual` are sums of squares, of time about its mean and about the line; `start` is at time 0.
-    """
-
-    n: Floats
-    mean_time: Floats
-    square: Floats
-    slope: Floats
-    start: Floats
-    residual: Floats
-
-
-def _line(values: Floats, times: Floats) -> _Lines:
-    """Least squares over the values [session, feature] that are present, for times [session]."""
-    present = np.isfinite(values)
-    n = present.sum(axis=0).astype(np.float64)
-    at_least_one = np.maximum(n, 1)
-    mean_time = np.where(present, times[:, None], 0.0).sum(axis=0) / at_least_one
-    t = np.where(present, times[:, None] - mean_time, 0.0)
-    mean = np.where(present, values, 0.0).sum(axis=0) / at_least_one
-    y = np.where(present, values - mean, 0.0)
-    square = (t**2).sum(axis=0)
-    slope = np.divide((t * y).sum(axis=0), square, out=np.full(square.shape, np.nan), where=square > 0)
-    residual = (np.where(present, y - slope * t, 0.0) ** 2).sum(axis=0)
-    return _Lines(n, mean_time, square, slope, mean - slope * mean_time, residual)
-
-
 def _spread_of(pilot: Result | xr.Dataset) -> tuple[float, _Spread]:
     """Mean of all values, and components of variance by moments, averaged over features before roots are taken."""
     dataset = pilot.dataset if isinstance(pilot, Result) else pilot
@@ -322,15 +298,14 @@ def _spread_of(pilot: Result | xr.Dataset) -> tuple[float, _Spread]:
     values = values - dataset["null_mean"] if "null_mean" in dataset else values
     array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
     names, times = dataset["dyad"].values.astype(str), _times([str(label) for label in dataset["session"].values])
-    of_dyads = [_line(array[names == name], times[names == name]) for name in dict.fromkeys(names)]
-    lines = _Lines(*map(np.stack, zip(*of_dyads, strict=True)))
+    lines = Lines.stacked([Lines.of(array[names == name], times[names == name]) for name in dict.fromkeys(names)])
     usable = np.isfinite(lines.slope).sum(axis=0) >= 2
     if not usable.any():
         raise PlanError("the pilot has fewer than two dyads with two sessions, so it does not tell how they change")
-    return float(np.nanmean(array)), _components(_Lines(*(part[:, usable] for part in lines)))
+    return float(np.nanmean(array)), _components(lines.only(usable))
 
 
-def _components(of: _Lines) -> _Spread:
+def _components(of: Lines) -> _Spread:
     """From lines, of which each feature has two at least."""
     has = np.isfinite(of.slope)
     n_dyads = has.sum(axis=0)
@@ -342,7 +317,7 @@ def _components(of: _Lines) -> _Spread:
         return np.asarray(np.where(has, (part - mean(part)) ** 2, 0.0).sum(axis=0) / (n_dyads - 1))
 
     square = np.where(has, of.square, 1.0)
-    freedom = np.where(has, of.n - 2, 0.0).sum(axis=0)
+    freedom = of.freedom.sum(axis=0)
     if freedom.any():
         noise = float(np.where(has, of.residual, 0.0)[:, freedom > 0].sum(axis=0).dot(1 / freedom[freedom > 0]))
         noise /= int((freedom > 0).sum())

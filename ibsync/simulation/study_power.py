@@ -15,10 +15,10 @@ from ..inference.partial_correlation import LEAST_UNITS as LEAST_OF_OUTCOME
 from ..inference.partial_correlation import FreedmanLane
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
-from ..inference.signflip import exchange_test
-from ..inference.slopes import slopes
+from ..inference.signflip import sign_flip_test
+from ..inference.slopes import Lines
 from ..nulls.draws import D, Draws
-from ..nulls.relabelling import LEAST_UNITS, Permutations, Variants
+from ..nulls.relabelling import LEAST_UNITS, Permutations, Signs
 from ..nulls.tails import Tail, n_sides
 from ..recordings.output_kinds import MARK, JsonFile
 from ..recordings.progress import with_bar
@@ -191,7 +191,7 @@ def _least_p(n_dyads: int, of: StudyPower) -> float:
     n_units = len({of.model.roster.names(dyad)[2] for dyad in range(n_dyads)})
     if n_units < LEAST_UNITS:
         return 1.0
-    draws = Draws.plan(Variants(tuple(_labels(n_units))), of.n, of.seed, list_up_to=of.n)
+    draws = Draws.plan(Signs(tuple(_labels(n_units))), of.n, of.seed, list_up_to=of.n)
     return min(1.0, n_sides(of.tail) * draws.min_p)
 
 
@@ -300,16 +300,16 @@ class _Tested:
 
     def _plasticity(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.plasticity`: signs of slopes, clients of one therapist together."""
-        change = _slopes(drawn.coherence)
-        dyads = np.flatnonzero(np.isfinite(change).any(axis=1))
+        lines = _lines(drawn, drawn.shares)
+        dyads = np.flatnonzero(np.isfinite(lines.slope).any(axis=1))
         of_dyads = [name or f"d{dyad}" for dyad, name in zip(dyads, therapist_labels(self.model, dyads), strict=True)]
         names = list(dict.fromkeys(of_dyads))
         if len(names) < LEAST_UNITS:
             return 1.0
-        # Every sum holds all its dyads in each pair, so that the mean over blocks is in proportion to that over dyads.
-        sums = np.array([[own == name for own in of_dyads] for name in names], np.float64) @ change[dyads]
-        draws = self._drawn(Variants(tuple(names)), seed)
-        return self._first(exchange_test(np.stack([sums, -sums], 1), draws, self.asked))
+        member = np.array([[own == name for own in of_dyads] for name in names], np.float64)
+        weights = lines.weights()[dyads]
+        sums, mass = member @ (weights * np.nan_to_num(lines.slope[dyads])), member @ weights
+        return self._first(sign_flip_test(sums, self._drawn(Signs(tuple(names)), seed), self.asked, weights=mass))
 
     def _outcome(self, drawn: Drawn, seed: int) -> float:
         """The p of `ibs.outcome`."""
@@ -368,10 +368,11 @@ def _labels(n_dyads: int) -> list[str]:
     return [f"d{dyad + 1:02d}" for dyad in range(n_dyads)]
 
 
-def _slopes(coherence: Floats) -> Floats:
-    """Change per session of each dyad, float64 [dyad, pair]."""
-    by_session = np.moveaxis(coherence, 1, 0)
-    return slopes(by_session, np.arange(len(by_session), dtype=np.float64))
+def _lines(drawn: Drawn, lengths: Floats) -> Lines:
+    """Change per session of each dyad, its sessions weighted by `lengths` [dyad, session]: [dyad, pair]."""
+    times = np.arange(drawn.coherence.shape[1], dtype=np.float64)
+    rows = zip(drawn.coherence, lengths, strict=True)
+    return Lines.stacked([Lines.of(values, times, of_session[:, None]) for values, of_session in rows])
 
 
 def _related(
@@ -387,7 +388,7 @@ def _related(
         return drawn.coherence[dyads, sessions], outcome[dyads, sessions], [str(s) for s in sessions], strata
     n = present.sum(axis=1)
     mean = np.where(present[..., None], drawn.coherence, 0.0).sum(axis=1) / n[:, None]
-    values = mean if level == "mean" else _slopes(drawn.coherence)
+    values = mean if level == "mean" else _lines(drawn, np.ones_like(drawn.shares)).slope
     dyads = np.flatnonzero(np.isfinite(values).all(axis=1))
     of_dyads = np.where(present, outcome, 0.0).sum(axis=1) / n
     return values[dyads], of_dyads[dyads], [labels[dyad] for dyad in dyads], therapist_labels(model, dyads)

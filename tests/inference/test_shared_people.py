@@ -8,11 +8,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal
 from scipy.stats import binom, t
-from sessions import fitted, noise, quiet, study
+from sessions import fitted, noise, precisions, quiet, study
 
 from ibsync.inference.intervals import sign_flip_interval, student_interval
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.relabelling import Variants
+from ibsync.nulls.relabelling import Signs
 from ibsync.questions.shared_people import Blocks, components
 
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}
@@ -171,15 +171,21 @@ def slow_p(slope, signs):
 
 @pytest.mark.parametrize("therapists", [[f"t{k}" for k in range(9)], ["t1", "t1", "t2", "t3", *"abcde"]])
 @pytest.mark.parametrize("alpha", [0.05, 0.2])
-def test_limits_of_the_mean_are_where_the_test_begins_to_reject(therapists, alpha):
+@pytest.mark.parametrize("weights", ["equal", "precision"])
+def test_limits_of_the_mean_are_where_the_test_begins_to_reject(therapists, alpha, weights):
     values = noise(9, 4, 6, growth=0.02, missing=0.2)
-    got = quiet(treated(values, therapists), alpha=alpha, correct=[]).dataset
+    got = quiet(treated(values, therapists), alpha=alpha, correct=[], weights=weights).dataset
     signs = np.array(list(block_signs(therapists)))
     for feature, slope in enumerate(fitted(values, np.arange(4)).T):
         low, high = (got[name].values.ravel()[feature] for name in ("statistic_low", "statistic_high"))
-        step = 1e-7
-        assert slow_p(slope - (low - step), signs) <= alpha < slow_p(slope - (low + step), signs)
-        assert slow_p(slope - (high + step), signs) <= alpha < slow_p(slope - (high - step), signs)
+        step = 1e-4 * (high - low) if weights == "precision" else 1e-7
+
+        def p_of(value, slope=slope, feature=feature):
+            at = precisions(values[..., [feature]], np.arange(4), value=value)[1][:, 0] if weights != "equal" else 1.0
+            return slow_p(at * (slope - value), signs)
+
+        assert p_of(low - step) <= alpha < p_of(low + step)
+        assert p_of(high + step) <= alpha < p_of(high - step)
         assert low < got["group_statistic"].values.ravel()[feature] < high
 
 
@@ -258,7 +264,7 @@ def test_many_features_take_a_part_of_the_exchanges(monkeypatch):
     values = noise(16, 3, 3, growth=0.01)
     slope = fitted(values, np.arange(3))
     ones = np.ones(slope.shape, np.int64)
-    draws = Draws.plan(Variants(tuple(str(k) for k in range(16))), 100, 1)
+    draws = Draws.plan(Signs(tuple(str(k) for k in range(16))), 100, 1)
     low, high = sign_flip_interval(slope, ones, draws)
     monkeypatch.setattr("ibsync.inference.intervals.MOST_VALUES", 1000)
     near_low, near_high = sign_flip_interval(slope, ones, draws)

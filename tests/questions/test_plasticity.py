@@ -37,7 +37,7 @@ def null_of(pairs, real, *, roles=Repairing, n=500, seed=3):
 def test_slopes_are_those_of_polyfit_over_the_sessions_that_are_there():
     values = noise(6, 5, 3, missing=0.4)
     values[0, 1:, 2] = np.nan  # one value has no slope
-    got = plasticity(study(values), tail="greater", correct=[]).dataset
+    got = plasticity(study(values), tail="greater", correct=[], weights="equal").dataset
     expected = fitted(values, np.arange(1, 6))
     assert_allclose(got["value"].values.reshape(6, 3), expected, rtol=1e-11)
     assert_array_equal(got["n_sessions"], np.isfinite(values).any(axis=2).sum(axis=1))
@@ -145,7 +145,7 @@ def test_slopes_of_any_shape():
 @pytest.mark.parametrize("tail", ["greater", "less", "two-sided"])
 def test_sign_flips_are_those_of_scipy(tail):
     values = noise(8, 4, growth=0.01, missing=0.2)
-    got = quiet(study(values), tail=tail).dataset
+    got = quiet(study(values), tail=tail, weights="equal").dataset
     for feature, slope in enumerate(fitted(values, np.arange(4)).T):
         oracle = permutation_test(
             (slope,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", n_resamples=np.inf,
@@ -521,7 +521,7 @@ def test_words_say_what_changed_and_what_was_left_out():
     text = got.methods()
     for words in (
         "Of each dyad the least-squares slope of coherence per session was taken over the sessions present.",
-        "The mean slope over dyads was compared with the same mean under the null (sign flips of slopes over dyads",
+        "The mean slope over dyads, weighted by their precision, was compared with the same mean under the null (sign",
         "Left out: dyad 'd04'",
     ):
         assert words in text
