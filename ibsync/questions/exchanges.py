@@ -21,7 +21,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import GroupLabels, Signs
 from ..results.record import NullDraws
 from .group_test import epoch_and_band
-from .shared_people import Blocks
+from .shared_people import Blocks, speaking_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -140,7 +140,14 @@ def flip_signs(
             *reweighted(limits, np.nan_to_num(mean)), *student_interval(mean, *scatter, alpha=asked.alpha)
         )
 
-    return Plan(values, NullDraws.of(null, draws, asked), run, caution, interval, None if weigh is None else observed)
+    return Plan(
+        values,
+        NullDraws.of(speaking_of(null, units.blocks.common), draws, asked),
+        run,
+        caution,
+        interval,
+        None if weigh is None else observed,
+    )
 
 
 def exchange_groups(
@@ -196,7 +203,7 @@ def exchange_groups(
         return _named_limits(low, high, *limits)
 
     caution = attainable(floor, n_tested(tested), draws, units=f"{len(values)} dyads")
-    return Plan(values, NullDraws.of(null, draws, floor), run, caution, interval)
+    return Plan(values, NullDraws.of(speaking_of(null, units.blocks.common), draws, floor), run, caution, interval)
 
 
 def _refuse_few_blocks(units: Units, draws: Draws[Any], asked: TestSettings) -> None:

@@ -36,6 +36,7 @@ from .outcome_sample import (
     varying_covariates,
 )
 from .outcome_table import Covariates, Lookup, Table, Values, named
+from .shared_people import speaking_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -249,7 +250,7 @@ def _tested(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related
         "ahead": related.ahead, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
     }  # fmt: skip
     record = Record(
-        "outcome", NullDraws.of(OUTCOME_NULL, draws, asked, test.n_ways),
+        "outcome", NullDraws.of(speaking_of(OUTCOME_NULL, sample.common), draws, asked, test.n_ways),
         _sentences(dataset, table, sample, related, asked.tail), asked, measure_in(dataset.attrs).name, settings,
         caution=caution, left_out=sample.left_out, entered=sample.entered,
     )  # fmt: skip

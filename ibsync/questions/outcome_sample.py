@@ -14,7 +14,7 @@ from ..errors import PlanError, require_known
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
 from ..inference.slopes import slopes
 from .outcome_table import Table, mean
-from .shared_people import components
+from .shared_people import components, in_all
 
 Floats = NDArray[np.float64]
 Level = Literal["mean", "between", "slope", "within"]
@@ -46,6 +46,8 @@ class Sample:
         What lacks something and is not used, in words.
     within : bool
         Whether units are the sessions of dyads.
+    common : str
+        Who is in every dyad; empty if nobody is.
     """
 
     units: list[str]
@@ -58,6 +60,7 @@ class Sample:
     outcome_name: str
     left_out: str
     within: bool = False
+    common: str = ""
 
     @property
     def n_dyads(self) -> int:
@@ -120,7 +123,8 @@ def sample_of(table: Table, level: Level, outcome_level: OutcomeLevel = "mean", 
         sample = _of_pairs(table, ahead)
     else:
         sample = _of_dyads(table, level, outcome_level)
-    return replace(sample, left_out=_joined(sample.left_out, *table.notes))
+    common = in_all([table.persons[dyad] for dyad, _ in sample.places])
+    return replace(sample, left_out=_joined(sample.left_out, *table.notes), common="" if sample.within else common)
 
 
 def exchangeable(sample: Sample) -> Sample:

@@ -145,7 +145,8 @@ def plasticity(
     Result
         With one row per dyad. `value` is its slope, per unit of time; `n_sessions` int64 [dyad] the sessions behind it;
         `slope_mean` and `slope_sd` are those over dyads that count alike, for each group with `between`; `weight` is
-        the share of a dyad in the mean that was tested. The slopes are those of
+        the share of a dyad in the mean that was tested, `session_weight` that of a session in the dyad's line. The
+        slopes are those of
         `session_value` over `session_time`, [dyad, nth_session] in the order of time, NaN after the last.
         `statistic_low` and `statistic_high` hold the values of the mean slope (or difference) that the test does not
         reject at `alpha`, in both tails (Hartigan 1969, *J. Am. Stat. Assoc.* 64:1303; not for `null` or
@@ -191,6 +192,7 @@ def plasticity(
     else:
         plan = _exchange_sessions(dyads, lines.slope, asked)
     misleading = [_unlike_sessions(dyads), _dropout(dyads)] if null is None else []
+    misleading += [_own_change(dyads)] if null is None and block == "person" else []
     warning = "; ".join(filter(None, [disorder(dyads, time), *misleading, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
@@ -290,10 +292,11 @@ class _Plan(Plan):
 
 
 def _exchange_sessions(dyads: Dyads, slope: Floats, asked: TestSettings) -> _Plan:
-    if dyads.blocks.shared:
+    blocks = dyads.blocks
+    if blocks.shared or blocks.common:
         raise PlanError(
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
-            f"({dyads.blocks.shared}): use kind='sign_flip'"
+            f"({blocks.shared or f'{blocks.common} in every dyad'}): use kind='sign_flip'"
         )
     draws = draws_of(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
     test = MeanSlope(dyads.values, dyads.times, draws)
@@ -407,6 +410,17 @@ def _unlike_sessions(dyads: Dyads) -> str:
     )
 
 
+def _own_change(dyads: Dyads) -> str:
+    """That the change of a person who is in every dyad is part of each slope, in words; empty where nobody is."""
+    who = dyads.blocks.common
+    if not who or dyads.source.null_kind == "repair":
+        return ""
+    return (
+        f"{who} is in every dyad, so that this person's own change is in every slope: take the same meetings with "
+        "other partners off, plasticity(ibs.test(real, study.null(spec)))"
+    )
+
+
 def _dropout(dyads: Dyads) -> str:
     """Whether dyads stop early that differ in what is measured, in words; empty if nothing speaks for it."""
     times = sorted({time for own in dyads.times for time in own.tolist()})
@@ -444,7 +458,12 @@ def _rows(dyads: Dyads, plan: _Plan, groups: Sequence[str] | None, words: Words,
     if plan.weights is not None:
         share = plan.weights / np.maximum(plan.weights.sum(axis=0), 1e-300)
         told = {"units": "1", "long_name": "share of the dyad in the mean that was tested"}
-        rows = rows.assign(weight=(ROW, share.reshape(-1, *dyads.shape), told))
+        lengths = _by_session(dyads, [dyads.source.lengths[own] for own in dyads.rows])
+        of_session = {"units": "1", "long_name": "weight of the session in its dyad's line"}
+        rows = rows.assign(
+            weight=(ROW, share.reshape(-1, *dyads.shape), told),
+            session_weight=(("dyad", "nth_session", *FEATURE), lengths, of_session),
+        )
     return rows.assign(_of_sessions(dyads, plan, measure))
 
 

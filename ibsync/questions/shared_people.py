@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..nulls.hypotheses import NullHypothesis
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,6 +40,17 @@ def components(members: Sequence[set[str]]) -> list[list[int]]:
     return [[at for at, other in enumerate(part) if other == number] for number in dict.fromkeys(part)]
 
 
+def in_all(members: Sequence[set[str]]) -> str:
+    """Who is in every one of several dyads, in words; empty if nobody is."""
+    return " and ".join(map(repr, sorted(set.intersection(*members)))) if len(members) > 1 else ""
+
+
+def speaking_of(null: NullHypothesis, common: str) -> NullHypothesis:
+    """The hypothesis, with whom it speaks of where one person is in every dyad."""
+    whom = f"; this speaks of the dyads of {common} only, not of other people's" if common else ""
+    return replace(null, statement=null.statement + whom)
+
+
 @dataclass(frozen=True)
 class Blocks:
     """
@@ -52,16 +64,21 @@ class Blocks:
         Block of each dyad.
     shared : str
         What is shared by which dyads, in words; empty if nothing is.
+    common : str
+        Who is in every dyad, such as the one therapist of a study; empty if nobody is. Dyads are then blocks of their
+        own, as all that can be said is said of this person's partners.
     """
 
     labels: tuple[str, ...]
     number: NDArray[np.int64]
     shared: str
+    common: str = ""
 
     @classmethod
     def of(cls, dyads: Sequence[str], members: Sequence[set[str]]) -> Blocks:
         """From the people of each dyad."""
-        parts = components(members)
+        common = in_all(members)
+        parts = components([set() for _ in members] if common else members)
         number = np.empty(len(dyads), np.int64)
         for place, part in enumerate(parts):
             number[part] = place
@@ -69,7 +86,7 @@ class Blocks:
         for part in (part for part in parts if len(part) > 1):
             ties = sorted({name for one, two in combinations(part, 2) for name in members[one] & members[two]})
             told.append(f"{', '.join(map(repr, ties))} in dyads {', '.join(repr(dyads[at]) for at in part)}")
-        return cls(tuple(min(dyads[at] for at in part) for part in parts), number, "; ".join(told))
+        return cls(tuple(min(dyads[at] for at in part) for part in parts), number, "; ".join(told), common)
 
     def __len__(self) -> int:
         return len(self.labels)

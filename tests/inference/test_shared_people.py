@@ -150,7 +150,8 @@ def test_what_blocks_make_untestable_is_refused_by_name():
     few = treated(values, ["t1"] * 3 + ["t2"] * 3 + ["t3", "t4"])
     plan_refusal(lambda: quiet(few), "8 dyads make only 4 blocks", "below 0.125", "'t1' in dyads 'd01', 'd02', 'd03'")
     plan_refusal(lambda: quiet(few, tail="greater"), "below 0.0625")
-    plan_refusal(lambda: quiet(treated(values, ["t1"] * 8)), "all dyads share a person", "'t1' in dyads")
+    ring = study(values).assign_coords(person_b=("dyad", [f"d{k % 8 + 1:02d}-a" for k in range(1, 9)] * 3))
+    plan_refusal(lambda: quiet(ring), "all dyads share a person", "'d02-a'")
     order = partial(quiet, few, kind="session_order")
     plan_refusal(order, "order of sessions cannot be exchanged", "'t1' in", "kind='sign_flip'")
     both = treated(values, ["t1", "t2", "t1", "t2", "t2", "t1", "t3", "t3"], groups=list("aabbaabb"))
@@ -158,6 +159,19 @@ def test_what_blocks_make_untestable_is_refused_by_name():
     plan_refusal(lambda: quiet(few, block="sight"), "block='sight' is no label of dyads; write 'person', None")
     moved = few.assign_coords(site=("dyad", np.arange(24).astype(str)))
     plan_refusal(lambda: quiet(moved, block="site"), "dyad 'd01' needs one 'site' to be in a block, it has '0' and")
+
+
+def test_one_therapist_speaks_of_this_therapists_dyads():
+    values = noise(8, 4, growth=0.01)
+    alone, apart = quiet(treated(values, ["t1"] * 8), correct=[]), quiet(study(values), correct=[])
+    assert_array_equal(alone.dataset["p"], apart.dataset["p"])
+    assert_array_equal(alone.dataset["statistic_low"], apart.dataset["statistic_low"])
+    assert "this speaks of the dyads of 't1' only" in alone.hypothesis
+    assert "'t1' is in every dyad, so that this person's own change is in every slope" in alone.headline
+    assert "speaks of" not in apart.hypothesis
+    assert "is in every dyad" not in apart.headline
+    order = partial(quiet, treated(values, ["t1"] * 8), kind="session_order")
+    plan_refusal(order, "order of sessions cannot be exchanged", "'t1' in every dyad")
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------

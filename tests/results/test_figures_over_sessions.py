@@ -95,6 +95,7 @@ def title(ax):
 def test_growth_draws_every_dyads_values_and_its_least_squares_line(ax, growth, tested):
     plot.growth(growth, ax, **AT)
     measured = (tested.dataset["coherence"] - tested.dataset["null_mean"]).isel(FEATURE)
+    valid = tested.dataset["valid_fraction"].isel(FEATURE)
     when = {"ses-1": 0, "ses-2": 1, "ses-3": 4, "ses-4": 9}
     raw, fitted = lines_of(ax, 0.6), lines_of(ax, 1.0)
     assert len(raw) == len(fitted) == 8
@@ -103,7 +104,7 @@ def test_growth_draws_every_dyads_values_and_its_least_squares_line(ax, growth, 
         times = [when[session] for session in tested.dataset["session"].values[rows]]
         assert_array_equal(values.get_xdata(), times)
         assert_array_equal(values.get_ydata(), measured.values[rows])
-        expected = np.polynomial.Polynomial.fit(times, measured.values[rows], 1)
+        expected = np.polynomial.Polynomial.fit(times, measured.values[rows], 1, w=np.sqrt(valid.values[rows]))
         assert_allclose(line.get_ydata(), expected(line.get_xdata()), rtol=1e-10)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "1", "4", "9"]
     assert "less the mean of its null" in ax.get_ylabel()
@@ -113,10 +114,10 @@ def test_growth_draws_the_mean_of_the_lines_and_the_slopes_of_the_null(ax, growt
     plot.growth(growth, ax, **AT)
     ds = growth.dataset.isel(FEATURE)
     (mean,) = lines_of(ax, 3.2)
-    assert_allclose(slope_of(mean), ds["slope_mean"], rtol=1e-10)
+    assert_allclose(slope_of(mean), ds["group_statistic"], rtol=1e-10)
     fitted = [np.polynomial.Polynomial.fit(line.get_xdata(), line.get_ydata(), 1) for line in lines_of(ax, 1.0)]
     for time, height in zip(mean.get_xdata(), mean.get_ydata(), strict=True):
-        assert_allclose(height, np.mean([line(time) for line in fitted]), rtol=1e-10)
+        assert_allclose(height, np.average([line(time) for line in fitted], weights=ds["weight"]), rtol=1e-10)
     (fan,) = (c for c in ax.collections if isinstance(c, PolyCollection))
     corners = fan.get_paths()[0].vertices
     ends = sorted(corners[corners[:, 0] == 9][:, 1])

@@ -76,8 +76,11 @@ def growth(
     feature = Feature.strongest(ds, epoch, band, pair)
     when, values = ds["session_time"].to_numpy(), feature.of(ds["session_value"])
     slopes = feature.of(ds["value"])
+    lengths = feature.of(ds["session_weight"]) if "session_weight" in ds else np.ones_like(values)
+    shares = feature.of(ds["weight"]) if "weight" in ds else np.ones_like(slopes)
     groups = _groups(ds)
-    means = [_draw_courses(ax, when[group.rows], values[group.rows], slopes[group.rows], group) for group in groups]
+    lines = list(_lines(when, values, slopes, lengths, shares))
+    means = [_draw_courses(ax, when, values, [lines[row] for row in group.rows], group) for group in groups]
     low, high = _null_range(ds, feature, means[-1].slope if len(groups) > 1 else 0.0)
     _draw_fan(ax, means[-1], low, high, _null_words(groups))
     _name_times(ax, ds)
@@ -88,65 +91,70 @@ def growth(
 
 @dataclass(frozen=True)
 class _Group:
-    """Dyads of one colour; `rows` bool [dyad]."""
+    """Dyads of one colour; `rows` int64 [dyad]."""
 
     name: str
-    rows: np.ndarray[Any, np.dtype[np.bool_]]
+    rows: np.ndarray[Any, np.dtype[np.int64]]
     color: str
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A straight line: its value at a time, its slope, and from when to when it is drawn."""
+    """A straight line: its value at a time, its slope, from when to when it is drawn, how much it counts in a mean."""
 
     time: float
     value: float
     slope: float
     ends: Floats
+    share: float = 1.0
 
     def at(self, slope: float) -> Floats:
         """Values at the ends of a line of another slope through the same point."""
         return self.value + slope * (self.ends - self.time)
 
 
-def _draw_courses(ax: Axes, when: Floats, values: Floats, slopes: Floats, group: _Group) -> _Line:
-    """Values and lines of the dyads, and their mean line; when, values: [dyad, session]."""
+def _draw_courses(ax: Axes, when: Floats, values: Floats, lines: list[_Line | None], group: _Group) -> _Line:
+    """Values and lines of a group's dyads, and their mean line; when, values: [dyad, session] of all dyads."""
     from matplotlib.patheffects import Normal, Stroke
 
-    faint = 1.0 if len(values) <= 12 else 0.5
-    for times, measured in zip(when, values, strict=True):
+    faint = 1.0 if len(lines) <= 12 else 0.5
+    for times, measured in zip(when[group.rows], values[group.rows], strict=True):
         there = np.isfinite(measured)
         ax.plot(
             times[there], measured[there], color=group.color, lw=0.6, alpha=0.25 * faint, marker="o", markersize=2.5
         )
-    lines = list(_lines(when, values, slopes))
-    for line in lines:
+    drawn = [line for line in lines if line is not None]
+    for line in drawn:
         ax.plot(line.ends, line.at(line.slope), color=group.color, linewidth=1.0, alpha=0.6 * faint)
-    mean = _mean_line(lines)
+    mean = _mean_line(drawn)
     name = f"{plain(group.name)}: " if group.name else ""
-    label = f"{name}mean of {len(lines)} dyads' lines"
+    label = f"{name}mean of {len(drawn)} dyads' lines"
     halo = [Stroke(linewidth=6.0, foreground="white"), Normal()]
     ax.plot(mean.ends, mean.at(mean.slope), color=group.color, linewidth=3.2, label=label, zorder=4, path_effects=halo)
     return mean
 
 
-def _lines(when: Floats, values: Floats, slopes: Floats) -> Iterator[_Line]:
-    """The least-squares line of each dyad that has a slope: it goes through the dyad's means."""
-    for times, measured, slope in zip(when, values, slopes, strict=True):
+def _lines(when: Floats, values: Floats, slopes: Floats, lengths: Floats, shares: Floats) -> Iterator[_Line | None]:
+    """The least-squares line of each dyad that has a slope: it goes through the dyad's weighted means."""
+    for times, measured, slope, weights, share in zip(when, values, slopes, lengths, shares, strict=True):
         there = np.isfinite(measured) & np.isfinite(times)
-        if np.isfinite(slope) and there.any():
-            ends = np.array([times[there].min(), times[there].max()])
-            yield _Line(float(times[there].mean()), float(measured[there].mean()), float(slope), ends)
+        if not np.isfinite(slope) or not there.any():
+            yield None
+            continue
+        ends = np.array([times[there].min(), times[there].max()])
+        middle = (float(np.average(x[there], weights=weights[there])) for x in (times, measured))
+        yield _Line(*middle, float(slope), ends, float(share))
 
 
 def _mean_line(lines: list[_Line]) -> _Line:
-    """The mean of lines, each continued over all times."""
+    """The mean of lines, each continued over all times and counted by its share."""
     if not lines:
         return _Line(np.nan, np.nan, np.nan, np.array([np.nan, np.nan]))
+    shares = [line.share for line in lines]
     middle = float(np.mean([line.time for line in lines]))
-    value = float(np.mean([line.value + line.slope * (middle - line.time) for line in lines]))
+    value = float(np.average([line.value + line.slope * (middle - line.time) for line in lines], weights=shares))
     ends = np.array([min(line.ends[0] for line in lines), max(line.ends[1] for line in lines)])
-    return _Line(middle, value, float(np.mean([line.slope for line in lines])), ends)
+    return _Line(middle, value, float(np.average([line.slope for line in lines], weights=shares)), ends)
 
 
 def _draw_fan(ax: Axes, line: _Line, low: float, high: float, words: str) -> None:
@@ -173,9 +181,9 @@ def _groups(ds: xr.Dataset) -> list[_Group]:
     """The two groups that were compared, or all dyads as one."""
     compared = settings(ds.attrs, "change").get("between") or []
     if not compared:
-        return [_Group("", np.ones(ds.sizes["dyad"], bool), GROUPS[0])]
+        return [_Group("", np.arange(ds.sizes["dyad"]), GROUPS[0])]
     of_dyad = ds["group"].values.astype(str)
-    return [_Group(name, of_dyad == name, color) for name, color in zip(compared, GROUPS, strict=False)]
+    return [_Group(name, np.flatnonzero(of_dyad == name), color) for name, color in zip(compared, GROUPS, strict=False)]
 
 
 def _found(ds: xr.Dataset, feature: Feature) -> str:
