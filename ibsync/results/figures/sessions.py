@@ -142,8 +142,8 @@ def _lines(when: Floats, values: Floats, slopes: Floats, lengths: Floats, shares
             yield None
             continue
         ends = np.array([times[there].min(), times[there].max()])
-        middle = (float(np.average(x[there], weights=weights[there])) for x in (times, measured))
-        yield _Line(*middle, float(slope), ends, float(share))
+        time, value = (float(np.average(x[there], weights=weights[there])) for x in (times, measured))
+        yield _Line(time, value, float(slope), ends, float(share))
 
 
 def _mean_line(lines: list[_Line]) -> _Line:
@@ -254,7 +254,7 @@ def dyad_slopes(
 
 def _draw_slopes(ax: Axes, slopes: Floats, order: list[np.intp], group: _Group) -> None:
     """The slopes of a group at their places, and its mean as a line across."""
-    mine = [(slopes[row], place) for place, row in enumerate(order) if group.rows[row]]
+    mine = [(slopes[row], place) for place, row in enumerate(order) if row in group.rows]
     if not mine:
         return
     values, places = zip(*mine, strict=True)
