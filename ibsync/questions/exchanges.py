@@ -78,6 +78,11 @@ class Units:
     needs: str = ""
 
     @property
+    def block_of_dyad(self) -> list[str]:
+        """Label of each dyad's block."""
+        return [self.blocks.labels[number] for number in self.blocks.number]
+
+    @property
     def noun(self) -> str:
         """What is exchanged as a whole, in words."""
         return "blocks of dyads that share a person" if self.blocks.shared else "dyads"

@@ -17,10 +17,11 @@ from ..inference.dropout import dropout_test
 from ..inference.permutation_test import DrawnStatistic, permutation_test
 from ..inference.repaired_test import dyad_summary, repair_test
 from ..inference.settings import TestSettings
-from ..inference.slopes import MeanSlope, slopes
+from ..inference.slope_assumptions import session_effects_test, skew_test
+from ..inference.slopes import Lines, MeanSlope, slopes
 from ..nulls.draws import Draws
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import SessionOrders
+from ..nulls.relabelling import LEAST_UNITS, SessionOrders
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
@@ -164,9 +165,11 @@ def plasticity(
     Warns
     -----
     RuntimeWarning
-        If a dyad is left out, no single finding could survive the default corrections, raw values of sessions with
-        unlike shares of trusted cells are compared, dyads that stop early differ from those that go on, labels of
-        sessions contradict their days, or the order of sessions is exchanged.
+        If a dyad is left out, no single finding could survive the default corrections, labels of sessions contradict
+        their days, or the order of sessions is exchanged; and where an assumption fails on these data, by one test over
+        all pairs, bands and epochs at .01: raw values of sessions with unlike shares of trusted cells are compared,
+        dyads that stop early differ from those that go on, sessions move all dyads alike, one person's own change is in
+        every slope, or slopes are skewed.
 
     Examples
     --------
@@ -191,8 +194,8 @@ def plasticity(
         plan = _Plan(**vars(flip_signs(lines.slope, dyads.units, _SLOPES, asked, weigh)))
     else:
         plan = _exchange_sessions(dyads, lines.slope, asked)
-    misleading = [_unlike_sessions(dyads), _dropout(dyads)] if null is None else []
-    misleading += [_own_change(dyads)] if null is None and block == "person" else []
+    misleading = _misleading(dyads, lines, block) if null is None else []
+    misleading += [_skew(dyads, lines)] if plan.weights is not None else []
     warning = "; ".join(filter(None, [disorder(dyads, time), *misleading, plan.warning]))
     refuse_or_warn(plan.caution, correct, dyads.left_out, warning)
     change = {
@@ -387,6 +390,14 @@ def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:
 # --- what may mislead -------------------------------------------------------------------------------------------------
 
 
+def _misleading(dyads: Dyads, lines: Lines, block: str | None) -> list[str]:
+    """Why the slopes of single dyads may change for another reason than synchrony, in words; some empty."""
+    return [
+        _unlike_sessions(dyads), _dropout(dyads), _session_effects(dyads, lines),
+        _own_change(dyads) if block == "person" else "",
+    ]  # fmt: skip
+
+
 def _unlike_sessions(dyads: Dyads) -> str:
     """Why raw values of these sessions are not comparable, in words; empty if nothing speaks against it."""
     source = dyads.source
@@ -407,6 +418,39 @@ def _unlike_sessions(dyads: Dyads) -> str:
         f"the share of trusted cells is {shares[least]:.2f} in session {least!r} and {shares[most]:.2f} in {most!r}, "
         "as where recordings differ in length or gaps, which changes raw coherence by itself: take a null off first, "
         "plasticity(test(real, null))"
+    )
+
+
+def _session_effects(dyads: Dyads, lines: Lines) -> str:
+    """Whether sessions act on all dyads alike, in words; empty if nothing speaks for it or a null took it away."""
+    labels = np.array(dyads.source.labels("session"))
+    sessions = list(dict.fromkeys(labels.tolist()))
+    left = np.full((len(dyads.names), len(sessions), int(np.prod(dyads.shape))), np.nan)
+    for dyad, (rows, values, times) in enumerate(zip(dyads.rows, dyads.values, dyads.times, strict=True)):
+        line = lines.start[dyad] + lines.slope[dyad] * times[:, None]
+        left[dyad, [sessions.index(label) for label in labels[rows]]] = values - line
+    units = dyads.units
+    if dyads.source.null_kind == "repair" or len(units.blocks) < LEAST_UNITS:
+        return ""
+    p = session_effects_test(left, units.block_of_dyad)
+    if p > SELDOM:
+        return ""
+    return (
+        f"sessions move all dyads alike beside the lines (p = {p:.3g} over all pairs, bands and epochs), as a room, a "
+        "device or a task does; the test takes such effects for growth and rejects too often: take the same sessions "
+        "with other partners off, plasticity(ibs.test(real, study.null(spec)))"
+    )
+
+
+def _skew(dyads: Dyads, lines: Lines) -> str:
+    """Whether slopes are not symmetric about their mean, in words; empty if nothing speaks for it."""
+    p = skew_test(lines.slope, lines.weights(), dyads.units.block_of_dyad)
+    if p > SELDOM:
+        return ""
+    return (
+        f"slopes are skewed (p = {p:.3g} over all pairs, bands and epochs): flips of sign take them for symmetric, and "
+        "reject too often where a few dyads change much; look at the slopes of the dyads, "
+        "ibs.plot.dyad_slopes(result), and say how many grow"
     )
 
 
