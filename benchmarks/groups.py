@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ibsync.inference.settings import TestSettings
 from ibsync.nulls.hypotheses import NullHypothesis
-from ibsync.questions.exchanges import Units, exchange_groups, flip_signs
+from ibsync.questions.exchanges import Units, exchange_groups, exchange_residuals, flip_signs
 from ibsync.questions.shared_people import Blocks
 
 Floats = NDArray[np.float64]
@@ -113,7 +113,26 @@ def designs(n: int, seed: int) -> list[tuple[str, str, bool, Floats]]:
     name = "3 conditions, the first scatters 3 times as much"
     rows.append((name, "signs of the weighted sum", True, signs()(summed)))
     rows.append((name, "exchange of labels", False, labels(weights)(three)))
+    for n_first, n_second, scatter in ((10, 10, 1), (10, 10, 3), (5, 15, 1), (5, 15, 3)):
+        name = f"age behind group and synchrony, {n_first} against {n_second}, deviation {scatter} : 1"
+        plain, given = confounded(rng, n_first, n_second, scatter, n)
+        rows.append((name, "given age", True, given))
+        rows.append((name, "Welch's t without age", False, plain))
     return rows
+
+
+def confounded(rng: np.random.Generator, n_first: int, n_second: int, scatter: float, n: int) -> tuple[Floats, Floats]:
+    """p without and with the age, which differs between groups and moves synchrony; 50 studies with one set of ages."""
+    plain, given = [], []
+    for _ in range(-(-n // 50)):
+        first = np.arange(n_first + n_second) < n_first
+        age = rng.standard_normal(len(first)) + first
+        values = age[:, None] + rng.standard_normal((len(first), 50)) * np.where(first, scatter, 1.0)[:, None]
+        who = of_features(values, units(len(values)))
+        plain.append(welch(n_first)(values))
+        plan = exchange_residuals(values, first, ("a", "b"), age[:, None], who, HYPOTHESIS, ASKED)
+        given.append(np.asarray(plan.run(ASKED)["p"]))
+    return np.concatenate(plain), np.concatenate(given)
 
 
 def main() -> None:

@@ -259,7 +259,7 @@ class Plasticity(Block, frozen=True):
 class Contrast(Block, frozen=True):
     """Conditions, groups or both compared, in the words of `ibs.contrast`; `[[contrast]]` for several."""
 
-    lists = ("correct",)
+    lists = ("covariates", "correct")
     weights: Annotated[
         Pair | Annotated[dict[str, float], Meta(min_length=2)] | None,
         Meta(title="a list of two conditions, or a table such as { talk = 1, rest = -1 }"),
@@ -278,6 +278,9 @@ class Contrast(Block, frozen=True):
         Meta(title='"person", "none" or the name of a label of dyads'),
         about("Dyads that are not independent: those that share a person or a label."),
     ] = "person"
+    covariates: Annotated[
+        Name | tuple[Name, ...], about("Outcomes or labels of dyads that are held constant between groups.")
+    ] = ()
     n: Draws = 10_000
     seed: Seed = 0
     tail: TestTail = "two-sided"

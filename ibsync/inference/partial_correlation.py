@@ -84,7 +84,7 @@ def slopes_of(r: Floats, lengths: tuple[Floats, Floats], degrees_of_freedom: Flo
 
 
 @dataclass(frozen=True)
-class _Pattern:
+class Pattern:
     """
     Features that have values in the same units.
 
@@ -105,6 +105,11 @@ class _Pattern:
     features: Integers
     directions: Floats
     lengths: Floats
+
+    @property
+    def left(self) -> Floats:
+        """What the nuisance variables leave of the features, float64 [unit, feature]."""
+        return self.directions * self.lengths
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -178,7 +183,7 @@ class FreedmanLane(Statistic):
         self._n_features, self._groups = values.shape[1], groups
         self.residual = residuals(outcome, basis_of(nuisance))
         self.n_units: Integers = np.isfinite(values).sum(axis=0)
-        self._patterns = tuple(_patterns(values, nuisance))
+        self._patterns = tuple(patterns(values, nuisance))
 
     @cached_property
     def observed(self) -> Observed:
@@ -261,7 +266,7 @@ class FreedmanLane(Statistic):
         y = self.residual[:, None]
         for pattern in (pattern for pattern in self._patterns if len(pattern.units) == len(y)):
 
-            def turning(orders: Integers, features: slice, pattern: _Pattern = pattern) -> Floats:
+            def turning(orders: Integers, features: slice, pattern: Pattern = pattern) -> Floats:
                 return crossings(pattern.directions[:, features], y, orders) / pattern.lengths[features]
 
             n_units = len(pattern.units)
@@ -302,7 +307,7 @@ class FreedmanLane(Statistic):
         return np.asarray(member / np.maximum(member.sum(axis=0), 1))
 
 
-def _patterns(values: Floats, nuisance: Floats) -> Iterator[_Pattern]:
+def patterns(values: Floats, nuisance: Floats) -> Iterator[Pattern]:
     """Features by the units in which they have values; without those that cannot be tested."""
     present, which = np.unique(np.isfinite(values), axis=1, return_inverse=True)
     for number, flags in enumerate(present.T):
@@ -316,4 +321,4 @@ def _patterns(values: Floats, nuisance: Floats) -> Iterator[_Pattern]:
         lengths = np.linalg.norm(left, axis=0)
         varies = lengths > NOTHING * np.linalg.norm(here, axis=0)
         if varies.any():
-            yield _Pattern(units, basis, features[varies], left[:, varies] / lengths[varies], lengths[varies])
+            yield Pattern(units, basis, features[varies], left[:, varies] / lengths[varies], lengths[varies])

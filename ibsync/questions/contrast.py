@@ -19,6 +19,7 @@ from ..inference.settings import TestSettings
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
+from ..recordings.study_file import StudyFile
 from ..results.layout import (
     FEATURE,
     finite_mean,
@@ -32,8 +33,9 @@ from ..results.record import COMPARED, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import null_in_words
 from ..study.rows import occasion_label
-from .exchanges import Plan, Units, exchange_groups, flip_signs
+from .exchanges import Plan, Units, exchange_groups, exchange_residuals, flip_signs
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
+from .outcome_table import Column, Covariates, Lookup
 from .session_times import two_groups
 from .shared_people import Blocks, members_of
 
@@ -63,6 +65,12 @@ _GROUPS = NullHypothesis(
 )  # fmt: skip
 
 
+_ADJUSTED = replace(
+    _GROUPS, kind="group_residuals", name="permutation of what the covariates leave of the group",
+    statement="the groups do not differ given the covariates: what these leave of the group goes with any dyad alike",
+)  # fmt: skip
+
+
 def contrast(
     real: xr.Dataset | Result,
     weights: Weights | None = None,
@@ -71,6 +79,8 @@ def contrast(
     null: RepairedNull | None = None,
     measure: str | None = None,
     block: str | None = "person",
+    covariates: Covariates = (),
+    study: StudyFile | None = None,
     n: int = 10_000,
     seed: int = 0,
     tail: Tail = "two-sided",
@@ -104,6 +114,12 @@ def contrast(
     block : "person", str or None
         Dyads that are not independent: those that share a person, those of one label in another column (such as
         "site"), or none.
+    covariates : sequence of str, or mapping of name to values, optional
+        With `between`: what is held constant, such as age or a label of dyads (a site), as in `ibs.outcome`. What they
+        leave of the group is then permuted (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), and t has the
+        standard error HC2 (MacKinnon and White 1985, *J. Econom.* 29:305), which without covariates is Welch's.
+    study : Study, optional
+        Holds the covariates that are named.
     n, seed : int
         Exchanges to be drawn, and their seed; all are listed where they are few. Without effect with `null`, which has
         its own.
@@ -145,21 +161,28 @@ def contrast(
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     source = _Source.of(real, null, measure)
     groups = None if between is None else two_groups(source.dataset, between)
-    _check_words(weights, groups, null)
+    _check_words(weights, groups, null, covariates)
     source = source if groups is None else source.only(groups)
     conditions = None if weights is None else _Conditions.of(source.dataset, weights)
     dyads = _Dyads.of(source, conditions, None if null is not None else block)
     if not source.null_words and null is None:
         _refuse_unequal_lengths(source.dataset, conditions, groups)
+    held: list[str] = []
     if null is not None:
         plan = _exchange_partners(source.dataset, null, conditions, dyads, asked)
+    elif groups is not None and covariates:
+        dyads, held, table = dyads.with_covariates(Lookup(source.dataset, study).covariates(covariates))
+        first = dyads.in_group(groups[0])
+        plan = exchange_residuals(dyads.values, first, groups, table, dyads.units, _ADJUSTED, asked)
     elif groups is not None:
         plan = exchange_groups(dyads.values, dyads.in_group(groups[0]), groups, dyads.units, _GROUPS, asked)
     else:
         plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
-    words = _words(conditions, groups, source, tail, partners=null is not None)
+    words = _words(conditions, groups, source, tail, held, partners=null is not None)
     settings: dict[str, Any] = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
+    if held:
+        settings["covariates"] = held
     if conditions is not None and conditions.dim == "task":
         settings["tasks"] = source.dataset["epoch"].values.astype(str).tolist()
     record = Record(
@@ -170,9 +193,11 @@ def contrast(
     return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)) | plan.interval(), record)
 
 
-def _check_words(weights: object, groups: object, null: RepairedNull | None) -> None:
+def _check_words(weights: object, groups: object, null: RepairedNull | None, covariates: Covariates) -> None:
     if weights is None and groups is None:
         raise PlanError("name what to compare: two conditions, contrast(real, ('talk', 'rest')), or between=('a', 'b')")
+    if covariates and groups is None:
+        raise PlanError("covariates are held constant between groups: name two, between=('a', 'b')")
     if null is not None and groups is not None:
         raise PlanError(
             "null and between are different tests: compare groups of values less their own null mean, "
@@ -181,8 +206,9 @@ def _check_words(weights: object, groups: object, null: RepairedNull | None) -> 
 
 
 def _words(
-    conditions: _Conditions | None, groups: Sequence[str] | None, source: _Source, tail: Tail, *, partners: bool
-) -> Words:
+    conditions: _Conditions | None, groups: Sequence[str] | None, source: _Source, tail: Tail, held: Sequence[str], *,
+    partners: bool,
+) -> Words:  # fmt: skip
     """The sentences of the test, of conditions, groups or partners."""
     measure = MEASURES[source.measure].words
     named = f"contrast {conditions.words}" if conditions else measure
@@ -195,6 +221,11 @@ def _words(
         mean = (
             f"The mean of group {groups[0]} minus that of group {groups[1]} was compared, by Welch's t, with the same "
         )
+        if held:
+            mean = (
+                f"The difference of group {groups[0]} minus group {groups[1]} given {' and '.join(map(repr, held))} "
+                "(least squares, t with the standard error HC2) was compared with the same "
+            )
         mean += "difference"
     return Words(
         subject=", ".join(filter(None, [named if conditions else "", " and ".join(groups or ())])),
@@ -418,6 +449,40 @@ class _Dyads:
         """Which dyads are in a group: bool [dyad]."""
         labels = self.source.labels("group")
         return np.array([labels[rows[0]] == name for rows in self.of_rows])
+
+    def with_covariates(self, columns: Sequence[Column]) -> tuple[_Dyads, list[str], Floats]:
+        """
+        The dyads that have all covariates, their names, and their means over sessions: float64 [dyad, covariate].
+
+        Raises
+        ------
+        PlanError
+            If fewer than two dyads have them, or one is the same in all.
+        """
+        sessions = list(dict.fromkeys(self.source.labels("session").tolist()))
+        table = np.column_stack([finite_mean(column.on(self.units.dyads, sessions).T) for column in columns])
+        present = np.isfinite(table)
+        out = [
+            f"dyad {dyad!r} is left out, without a value of {columns[int(np.argmin(has))].name!r}"
+            for dyad, has in zip(self.units.dyads, present, strict=True)
+            if not has.all()
+        ]
+        notes = [note for column in columns if (note := column.unknown_dyads(self.units.dyads))]
+        keep = np.flatnonzero(present.all(axis=1))
+        if len(keep) < 2:
+            raise PlanError(f"fewer than two dyads have all covariates: {out[0]}")
+        for column, values in zip(columns, table[keep].T, strict=True):
+            if np.ptp(values) == 0:
+                raise PlanError(f"covariate {column.name!r} is {values[0]:g} in all dyads; leave it out")
+        kept = replace(self, left_out="; ".join(filter(None, (self.left_out, *out, *notes))))
+        return kept.only(keep), [column.name for column in columns], table[keep]
+
+    def only(self, keep: NDArray[np.int64]) -> _Dyads:
+        """Some of the dyads."""
+        return replace(
+            self, units=self.units.only(keep), of_rows=tuple(self.of_rows[at] for at in keep),
+            values=self.values[keep], valid=self.valid[keep],
+        )  # fmt: skip
 
     def rows(self) -> xr.Dataset:
         """One row per dyad."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.attainable import attainable, n_tested
-from ..inference.group_difference import LEAST_UNITS, GroupDifference
+from ..inference.group_difference import LEAST_UNITS, AdjustedDifference, GroupDifference
 from ..inference.intervals import reweighted, sign_flip_interval, student_interval
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
 from ..inference.signflip import sign_flip_test
 from ..nulls.draws import D, Draws, list_up_to
 from ..nulls.hypotheses import NullHypothesis
-from ..nulls.relabelling import GroupLabels, Signs
+from ..nulls.relabelling import GroupLabels, Permutations, Signs
 from ..results.record import NullDraws
 from .group_test import epoch_and_band
 from .shared_people import Blocks, speaking_of
@@ -76,6 +76,10 @@ class Units:
     blocks: Blocks
     shape: Sequence[int]
     needs: str = ""
+
+    def only(self, dyads: NDArray[np.int64]) -> Units:
+        """Some of the dyads."""
+        return replace(self, dyads=[self.dyads[at] for at in dyads], blocks=self.blocks.only(dyads))
 
     @property
     def block_of_dyad(self) -> list[str]:
@@ -209,6 +213,55 @@ def exchange_groups(
 
     caution = attainable(floor, n_tested(tested), draws, units=f"{len(values)} dyads")
     return Plan(values, NullDraws.of(speaking_of(null, units.blocks.common), draws, floor), run, caution, interval)
+
+
+def exchange_residuals(
+    values: Floats, first: NDArray[np.bool_], groups: Sequence[str], covariates: Floats, units: Units,
+    null: NullHypothesis, asked: TestSettings,
+) -> Plan:  # fmt: skip
+    """
+    Test of the difference of two groups beside covariates, by permutation of what these leave of the group.
+
+    Parameters
+    ----------
+    values, first, groups, units, null, asked
+        As `exchange_groups`.
+    covariates : float64 [dyad, covariate]
+
+    Raises
+    ------
+    PlanError
+        If a group has fewer than three dyads, dyads share a person, covariates explain the group, or there are too few
+        dyads beside them.
+    """
+    if units.blocks.shared:
+        raise PlanError(
+            f"dyads share a person ({units.blocks.shared}), so what covariates leave of the group cannot be exchanged "
+            "dyad by dyad: leave covariates out, or one dyad of each person in"
+        )
+    for name, members in zip(groups, (first, ~first), strict=True):
+        if members.sum() < LEAST_UNITS:
+            raise PlanError(f"group {name!r} has {members.sum()} dyads{units.needs}; its mean and scatter need 3")
+    draws = draws_of(Permutations(tuple(units.dyads), ("",) * len(first)), asked)
+    test = AdjustedDifference(values, first, covariates, draws, tail=asked.tail)
+    if not np.isfinite(test.difference).any():
+        raise PlanError(
+            f"{covariates.shape[1]} covariates and {len(first)} dyads leave nothing of the groups to compare: the "
+            "covariates explain the group, or there are too many of them"
+        )
+
+    def run(asked: TestSettings, **words: Any) -> Arrays:
+        return permutation_test(test, asked, **words)
+
+    def interval() -> Arrays:
+        low, high = test.interval(first, alpha=asked.alpha)
+        freedom = np.full(low.shape, len(first) - covariates.shape[1] - 2.0)
+        student = student_interval(test.difference, test.error, freedom, alpha=asked.alpha)
+        return _named_limits(low, high, *student)
+
+    by_size = replace(asked, tail="greater")
+    caution = attainable(by_size, n_tested(values), draws, units=f"{len(values)} dyads")
+    return Plan(values, NullDraws.of(speaking_of(null, units.blocks.common), draws, by_size), run, caution, interval)
 
 
 def _refuse_few_blocks(units: Units, draws: Draws[Any], asked: TestSettings) -> None:

@@ -35,7 +35,7 @@ from .outcome_sample import (
     sample_of,
     varying_covariates,
 )
-from .outcome_table import Covariates, Lookup, Table, Values, named
+from .outcome_table import Covariates, Lookup, Table, Values
 from .shared_people import speaking_of
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def table_of(
     require_dataset(dataset)
     lookup = Lookup(dataset, study)
     wanted = lookup.column(outcome, "outcome")
-    others = [lookup.column(values, name) for name, values in named(covariates)]
+    others = lookup.covariates(covariates)
     return Table.of(dataset, wanted, others, time, needs_time=needs_time)
 
 

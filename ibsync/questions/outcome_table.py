@@ -86,6 +86,27 @@ class Lookup:
             raise PlanError(f"{name} has two values for one dyad, such as 1 and '1'; give one for each")
         return Column(name, values, given=True)
 
+    def covariates(self, covariates: Covariates) -> list[Column]:
+        """Covariates; a label of dyads, such as a site, becomes a column of 0 and 1 for each label but the first."""
+        return [column for name, what in named(covariates) for column in self._columns(name, what)]
+
+    def _columns(self, name: str, what: str | Values) -> list[Column]:
+        labelled = isinstance(what, str) and what not in (TIME, "dyad") and what in self.real.coords
+        column = self.real[name] if labelled else None
+        if column is None or column.dims != ("dyad",) or column.dtype.kind not in "UOT":
+            return [self.column(what, name)]
+        of_dyad: dict[str, str] = {}
+        for dyad, label in zip(labels(self.real)[0], column.to_numpy().astype(str).tolist(), strict=True):
+            if of_dyad.setdefault(dyad, label) != label:
+                raise PlanError(f"dyad {dyad!r} has {name!r} {of_dyad[dyad]!r} and {label!r}; give it one")
+        others = sorted(set(of_dyad.values()))[1:]
+        if not others:
+            raise PlanError(f"all dyads have one {name!r}; leave this covariate out")
+        return [
+            Column(f"{name} {other}", {(dyad, None): float(own == other) for dyad, own in of_dyad.items()})
+            for other in others
+        ]
+
     def _by_name(self, name: str, role: str) -> Column:
         if name == TIME or (name == BASELINE and role == "covariate" and name not in self._coordinates()):
             return Column(name, {})

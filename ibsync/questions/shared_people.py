@@ -91,6 +91,11 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def only(self, dyads: NDArray[np.int64]) -> Blocks:
+        """The blocks of some dyads, whose words stay those of all."""
+        blocks, number = np.unique(self.number[dyads], return_inverse=True)
+        return replace(self, labels=tuple(self.labels[block] for block in blocks), number=number.astype(np.int64))
+
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum over the dyads of each block: float64 [block, ...] from float64 [dyad, ...], which has no NaN."""
         out = np.zeros((len(self), *values.shape[1:]))

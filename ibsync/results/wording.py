@@ -225,7 +225,11 @@ def _null_sentence(attrs: Mapping[Any, Any]) -> str:
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if attrs["tail"] == "two-sided":
-        rule += " in size" if attrs["null_kind"] == "group_labels" else ", twice that of the smaller tail"
+        rule += (
+            " in size"
+            if attrs["null_kind"] in ("group_labels", "group_residuals")
+            else ", twice that of the smaller tail"
+        )
     rule += f", no smaller than {number(float(attrs['min_p']))}"
     more = f" {attrs['entered']} entered." if attrs["entered"] else ""
     more += f" Not independent, and exchanged as blocks: {attrs['blocks']}." if attrs["blocks"] else ""
