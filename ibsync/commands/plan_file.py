@@ -250,6 +250,9 @@ class Plasticity(Block, frozen=True):
     tail: TestTail = "two-sided"
     correct: Annotated[Corrections | None, about("Corrections for many tests. Without: fdr and max.")] = None
     alpha: Alpha = 0.05
+    margin: Annotated[
+        Annotated[float, Meta(gt=0)] | None, about("Largest statistic that does not matter, for equivalence.")
+    ] = None
 
     def words(self) -> dict[str, Any]:
         """Keywords of `ibs.plasticity`, and `mixed_model`."""
@@ -286,6 +289,9 @@ class Contrast(Block, frozen=True):
     tail: TestTail = "two-sided"
     correct: Annotated[Corrections | None, about("Corrections for many tests. Without: fdr and max.")] = None
     alpha: Alpha = 0.05
+    margin: Annotated[
+        Annotated[float, Meta(gt=0)] | None, about("Largest statistic that does not matter, for equivalence.")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

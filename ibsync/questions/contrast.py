@@ -33,7 +33,7 @@ from ..results.record import COMPARED, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import null_in_words
 from ..study.rows import occasion_label
-from .exchanges import Plan, Units, exchange_groups, exchange_residuals, flip_signs
+from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
 from .outcome_table import Column, Covariates, Lookup
 from .session_times import two_groups
@@ -86,6 +86,7 @@ def contrast(
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
+    margin: float | None = None,
     neighbours: Sequence[tuple[str, str]] | None = None,
 ) -> Result:
     """Test of a contrast of conditions over dyads, of two groups of dyads, or of both (the interaction).
@@ -129,6 +130,10 @@ def contrast(
         `alpha`. Default: "fdr" and "max", with a warning where they cannot.
     alpha : float
         Level at which a finding is wanted.
+    margin : float, optional
+        Statistics within -margin to margin are too small to matter, which is to be decided before the data are seen.
+        Those whose interval at ``1 - 2 alpha`` lies inside are called equivalent to none (two one-sided tests,
+        Schuirmann 1987, *J. Pharmacokinet. Biopharm.* 15:657), each by itself.
     neighbours : sequence of (channel, channel), optional
         For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
 
@@ -159,6 +164,7 @@ def contrast(
     >>> contrast(real, ("talk", "rest"), between=("training", "waiting"))  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
+    check_margin(margin, alpha)
     source = _Source.of(real, null, measure)
     groups = None if between is None else two_groups(source.dataset, between)
     _check_words(weights, groups, null, covariates)
@@ -183,6 +189,8 @@ def contrast(
     settings: dict[str, Any] = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
     if held:
         settings["covariates"] = held
+    if margin is not None:
+        settings["margin"] = margin
     if conditions is not None and conditions.dim == "task":
         settings["tasks"] = source.dataset["epoch"].values.astype(str).tolist()
     record = Record(
@@ -190,7 +198,9 @@ def contrast(
         blocks=dyads.units.blocks.shared,
     )  # fmt: skip
     rows = dyads.rows()
-    return build_result(rows, plan.run(asked, graph=neighbour_graph([rows], asked)) | plan.interval(), record)
+    return build_result(
+        rows, plan.run(asked, graph=neighbour_graph([rows], asked)) | limits(plan, asked, margin), record
+    )
 
 
 def _check_words(weights: object, groups: object, null: RepairedNull | None, covariates: Covariates) -> None:

@@ -43,7 +43,7 @@ class Plan:
     caution : str
         What it cannot find; empty if nothing.
     interval : callable
-        Confidence limits of the statistic.
+        ``interval(alpha)`` gives confidence limits of the statistic; nothing where there are none.
     weights : float64 [dyad, feature], optional
         Of the dyads in the mean, where they do not count alike.
     """
@@ -52,8 +52,36 @@ class Plan:
     draws: NullDraws
     run: Callable[..., Arrays]
     caution: str
-    interval: Callable[[], Arrays] = dict
+    interval: Callable[[float], Arrays] = lambda _: {}
     weights: Floats | None = None
+
+
+def limits(plan: Plan, asked: TestSettings, margin: float | None) -> Arrays:
+    """
+    Confidence limits at the level of the test, and those at twice alpha by which equivalence within a margin is judged.
+
+    Raises
+    ------
+    PlanError
+        If the test has no interval.
+    """
+    found = plan.interval(asked.alpha)
+    if margin is None:
+        return found
+    if not found:
+        raise PlanError("margin is for tests that have an interval: leave it out, or exchange signs or groups of dyads")
+    wide = plan.interval(2 * asked.alpha)
+    return found | {f"equivalence_{end}": wide[f"statistic_{end}"] for end in ("low", "high")}
+
+
+def check_margin(margin: float | None, alpha: float) -> None:
+    """Refuse a margin that is no number above 0, or a level at which no interval is left."""
+    if margin is None:
+        return
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < np.inf:
+        raise PlanError(f"margin={margin!r} must be a number above 0, in the unit of the statistic")
+    if alpha >= 0.5:
+        raise PlanError(f"margin takes the interval at 1 - 2 alpha: give an alpha below 0.5, not {alpha:g}")
 
 
 @dataclass(frozen=True)
@@ -140,14 +168,12 @@ def flip_signs(
         found = sign_flip_test(there, draws, asked, groups=groups, weights=mass, **words)
         return found | {"n_dyads": present.sum(axis=0)}
 
-    def interval() -> Arrays:
+    def interval(alpha: float) -> Arrays:
         def limits(value: Floats) -> tuple[Floats, Floats]:
-            return sign_flip_interval(*of_blocks(weights(value)), draws, alpha=asked.alpha)
+            return sign_flip_interval(*of_blocks(weights(value)), draws, alpha=alpha)
 
         mean, *scatter = _mean_and_error(sums, mass)
-        return _named_limits(
-            *reweighted(limits, np.nan_to_num(mean)), *student_interval(mean, *scatter, alpha=asked.alpha)
-        )
+        return _named_limits(*reweighted(limits, np.nan_to_num(mean)), *student_interval(mean, *scatter, alpha=alpha))
 
     return Plan(
         values,
@@ -204,9 +230,9 @@ def exchange_groups(
     def run(asked: TestSettings, **words: Any) -> Arrays:
         return permutation_test(test, asked, **words)
 
-    def interval() -> Arrays:
-        low, high = test.interval(first, alpha=asked.alpha)
-        limits = _welch(tested, first, units.blocks, asked.alpha)
+    def interval(alpha: float) -> Arrays:
+        low, high = test.interval(first, alpha=alpha)
+        limits = _welch(tested, first, units.blocks, alpha)
         if design.strata:
             limits = (np.full(low.shape, np.nan),) * 2
         return _named_limits(low, high, *limits)
@@ -253,10 +279,10 @@ def exchange_residuals(
     def run(asked: TestSettings, **words: Any) -> Arrays:
         return permutation_test(test, asked, **words)
 
-    def interval() -> Arrays:
-        low, high = test.interval(first, alpha=asked.alpha)
+    def interval(alpha: float) -> Arrays:
+        low, high = test.interval(first, alpha=alpha)
         freedom = np.full(low.shape, len(first) - covariates.shape[1] - 2.0)
-        student = student_interval(test.difference, test.error, freedom, alpha=asked.alpha)
+        student = student_interval(test.difference, test.error, freedom, alpha=alpha)
         return _named_limits(low, high, *student)
 
     by_size = replace(asked, tail="greater")

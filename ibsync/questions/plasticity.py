@@ -28,7 +28,7 @@ from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dat
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
 from ..study.rows import occasion_label
-from .exchanges import Plan, draws_of, exchange_groups, flip_signs
+from .exchanges import Plan, check_margin, draws_of, exchange_groups, flip_signs, limits
 from .group_test import (
     SELDOM,
     draws_of_repairing,
@@ -93,6 +93,7 @@ def plasticity(
     tail: Tail = "two-sided",
     correct: Sequence[str] | None = None,
     alpha: float = 0.05,
+    margin: float | None = None,
     neighbours: Sequence[tuple[str, str]] | None = None,
 ) -> Result:
     """Test of a change of synchrony over sessions.
@@ -138,6 +139,10 @@ def plasticity(
         `alpha`. Default: "fdr" and "max", with a warning where they cannot.
     alpha : float
         Level at which a finding is wanted.
+    margin : float, optional
+        Statistics within -margin to margin are too small to matter, which is to be decided before the data are seen.
+        Those whose interval at ``1 - 2 alpha`` lies inside are called equivalent to none (two one-sided tests,
+        Schuirmann 1987, *J. Pharmacokinet. Biopharm.* 15:657), each by itself.
     neighbours : sequence of (channel, channel), optional
         For "cluster" and "tfce": channels that lie side by side, instead of what their names say.
 
@@ -176,6 +181,7 @@ def plasticity(
     >>> plasticity(result, time="session").headline  # doctest: +SKIP
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
+    check_margin(margin, alpha)
     _check_words(kind, null, between, weights)
     kind = kind or "sign_flip"
     by_precision = kind == "sign_flip" and null is None and between is None and weights != "equal"
@@ -206,13 +212,14 @@ def plasticity(
     }  # fmt: skip
     measure = measure_in(source.dataset.attrs if null is None else null.attrs)
     words = _words(measure.words, change, plan, tail, partners=null is not None)
-    settings = {"change": change} | ({} if null is None else {"roles": null.design.roles})
+    settings: dict[str, Any] = {"change": change} | ({} if null is None else {"roles": null.design.roles})
+    settings |= {} if margin is None else {"margin": margin}
     record = Record(
         "plasticity", plan.draws, words, asked, measure.name, settings, caution=plan.caution, warning=warning,
         left_out=dyads.left_out, entered=dyads.entered + others, blocks=dyads.blocks.shared,
     )  # fmt: skip
     rows = _rows(dyads, plan, groups, words, measure.words)
-    found = plan.run(asked, graph=neighbour_graph([rows], asked)) | plan.interval()
+    found = plan.run(asked, graph=neighbour_graph([rows], asked)) | limits(plan, asked, margin)
     # The test counts time from 0 to 1 over the span of the study.
     per_time = {name: array / dyads.span if name in OF_STATISTIC else array for name, array in found.items()}
     return build_result(rows, per_time | dict(plan.of_rows), record)

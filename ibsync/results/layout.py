@@ -43,6 +43,8 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "statistic_high": (FEATURE, STATISTIC, "upper end of the confidence interval of group_statistic"),
     "student_low": (FEATURE, STATISTIC, "lower end of its interval by Student's t, which takes values to be normal"),
     "student_high": (FEATURE, STATISTIC, "upper end of its interval by Student's t"),
+    "equivalence_low": (FEATURE, STATISTIC, "lower end of its interval at 1 - 2 alpha, which is held against margin"),
+    "equivalence_high": (FEATURE, STATISTIC, "upper end of its interval at 1 - 2 alpha, which is held against margin"),
     "slope": (FEATURE, SLOPE, "slope of the regression that was tested"),
     "slope_low": (FEATURE, SLOPE, "lower end of the confidence interval of slope, by inversion of the test"),
     "slope_high": (FEATURE, SLOPE, "upper end of the confidence interval of slope, by inversion of the test"),

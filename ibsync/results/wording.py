@@ -116,7 +116,9 @@ def headline(dataset: xr.Dataset) -> str:
     subject = "No test shows" if not passed else f"{passed} of {tested} tests show{'s' * (passed == 1)}"
     warning = f"Warning: {attrs['warning']}." if "warning" in attrs else ""
     tested_words = f"{subject} {attrs['finding']} ({criterion}); {strongest}."
-    sentences = [tested_words, dyad_by_dyad(dataset), warning, lost_in_a_sentence(losses_in(attrs))]
+    sentences = [
+        tested_words, _equivalence(dataset), dyad_by_dyad(dataset), warning, lost_in_a_sentence(losses_in(attrs)),
+    ]  # fmt: skip
     return " ".join(filter(None, sentences))
 
 
@@ -125,6 +127,20 @@ def _strongest(dataset: xr.Dataset, criterion: Criterion) -> str:
     statistic = f"{statistic_in_words(dataset)} {finding.text('group_statistic')}"
     p = number(finding.values[criterion.name])
     return f"{finding.place}: {statistic} against {finding.text('group_null_mean')}, {criterion.name} = {p}"
+
+
+def _equivalence(dataset: xr.Dataset) -> str:
+    """How many statistics are within the margin that was named; empty where none was."""
+    attrs = dataset.attrs
+    if "margin" not in attrs:
+        return ""
+    margin, level = float(attrs["margin"]), 100 * (1 - 2 * float(attrs["alpha"]))
+    low, high = dataset["equivalence_low"], dataset["equivalence_high"]
+    inside = int(((low > -margin) & (high < margin)).sum())
+    return (
+        f"{inside} of {int(np.isfinite(dataset['p']).sum())} lie within \u00b1{margin:g}, by their {level:g} % intervals "
+        "(equivalence, each by itself)."
+    )
 
 
 def dyad_by_dyad(dataset: xr.Dataset) -> str:
@@ -179,6 +195,11 @@ def methods(dataset: xr.Dataset) -> str:
         sentences += [_null_sentence(attrs), _correction_sentence(corrections, names_in(attrs, "corrected_over"))]
         cited += [_REFERENCES["phipson"]] * (not int(attrs["exact"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
+        if "margin" in attrs:
+            sentences.append(
+                f"Equivalence was judged by two one-sided tests (Schuirmann 1987): {_equivalence(dataset)}"
+            )
+            cited.append("Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657")
     sentences += [f"Lost: {'; '.join(lost)}."] if (lost := lost_lines(losses_in(attrs))) else []
     sentences += [f"Of the study {attrs['selected']} was used."] if attrs.get("selected") else []
     if "accepted_changes" in attrs:
