@@ -136,11 +136,8 @@ def _equivalence(dataset: xr.Dataset) -> str:
         return ""
     margin, level = float(attrs["margin"]), 100 * (1 - 2 * float(attrs["alpha"]))
     low, high = dataset["equivalence_low"], dataset["equivalence_high"]
-    inside = int(((low > -margin) & (high < margin)).sum())
-    return (
-        f"{inside} of {int(np.isfinite(dataset['p']).sum())} lie within \u00b1{margin:g}, by their {level:g} % intervals "
-        "(equivalence, each by itself)."
-    )
+    inside, n = int(((low > -margin) & (high < margin)).sum()), int(np.isfinite(dataset["p"]).sum())
+    return f"{inside} of {n} lie within \u00b1{margin:g}, by their {level:g} % intervals (equivalence, each by itself)."
 
 
 def dyad_by_dyad(dataset: xr.Dataset) -> str:
