@@ -107,7 +107,7 @@ def _table(dyads: Dyads, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    shared = f"; dyads share a person, which this model ignores: {dyads.blocks.shared}" if dyads.blocks.shared else ""
+    shared = f"; dyads share a person, which this model ignores: {dyads.blocks.ties}" if dyads.blocks.ties else ""
     table.attrs = {"caution": CAUTION + shared, "left_out": dyads.left_out, "entered": dyads.entered}
     return table
 

@@ -302,11 +302,10 @@ class _Plan(Plan):
 
 
 def _exchange_sessions(dyads: Dyads, slope: Floats, asked: TestSettings) -> _Plan:
-    blocks = dyads.blocks
-    if blocks.shared or blocks.common:
+    if dyads.blocks.ties:
         raise PlanError(
             "the order of sessions cannot be exchanged dyad by dyad where dyads share a person "
-            f"({blocks.shared or f'{blocks.common} in every dyad'}): use kind='sign_flip'"
+            f"({dyads.blocks.ties}): use kind='sign_flip'"
         )
     draws = draws_of(SessionOrders(tuple(dyads.names), tuple(map(len, dyads.times))), asked)
     test = MeanSlope(dyads.values, dyads.times, draws)

@@ -85,7 +85,7 @@ def reliability(real: xr.Dataset | Result, *, alpha: float = 0.05) -> pd.DataFra
             found = intraclass(y[there], number[there], alpha=alpha)
             rows.append((*place, *vars(found).values()))
     table = pd.DataFrame(rows, columns=[*FEATURE, *COLUMNS])
-    shared = Blocks.of(dyads.tolist(), members_of(source.dataset, dyads.tolist(), "person")).shared
+    shared = Blocks.of(dyads.tolist(), members_of(source.dataset, dyads.tolist(), "person")).ties
     caution = "intervals take dyads to be independent and values to be normal"
     table.attrs = {
         "entered": f"{len(dyads)} dyads with {len(names)} sessions",

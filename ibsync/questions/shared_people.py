@@ -91,6 +91,11 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def ties(self) -> str:
+        """What links dyads, exchanged together or not, in words; empty if nothing does."""
+        return self.shared or (f"{self.common} in every dyad" if self.common else "")
+
     def only(self, dyads: NDArray[np.int64]) -> Blocks:
         """The blocks of some dyads, whose words stay those of all."""
         blocks, number = np.unique(self.number[dyads], return_inverse=True)

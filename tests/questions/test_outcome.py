@@ -501,7 +501,7 @@ def test_what_cannot_be_tested_is_refused_by_name(real, symptoms):
     plan_refusal(partial(ask, covariates=twice), "covariate 'y' is a weighted sum of the others")
     plan_refusal(partial(ask, covariates={"copy": of_dyads(2 * symptoms)}), "explain outcome 'outcome' entirely")
     plan_refusal(partial(ask, covariates="age"), "give a list, ['age']")
-    plan_refusal(partial(ask, covariates=["group"]), "covariate 'group' holds text")
+    plan_refusal(partial(ask, covariates=["group"]), "all dyads have one 'group'; leave this covariate out")
     plan_refusal(partial(ask, covariates=["age"]), "there is no covariate 'age'; give study=")
     plan_refusal(partial(ask, level="beside"), "level='beside' is unknown; valid are 'mean'")
     plan_refusal(partial(ask, ahead=-1), "ahead=-1")

@@ -78,7 +78,7 @@ def test_a_table_of_features():
     assert table.iloc[0]["n_sessions"] == 23
     assert table.attrs["entered"] == "8 dyads with 24 sessions"
     shared = real.assign_coords(person_b=("dyad", ["t"] * 24))
-    assert "dyads share a person: 't' in dyads" in ibsync.reliability(shared).attrs["caution"]
+    assert "dyads share a person: 't' in every dyad" in ibsync.reliability(shared).attrs["caution"]
 
 
 def test_of_a_result_the_null_mean_is_taken_off():
