@@ -148,7 +148,7 @@ def _benjamini_hochberg(p):
 def record(n_draws=999, *, exact=False, min_p=0.001, alpha=0.05, tail="greater", correct=("fdr", "max")):
     """What is kept of a re-pairing test of coherence."""
     draws = NullDraws(REPAIRED, n_draws, exact, min_p, 7)
-    words = group_test._words(MEASURES["coherence"], "repair", tail)
+    words = group_test._words(MEASURES["coherence"], REPAIRED, tail)
     return Record("test", draws, words, TestSettings(tail=tail, correct=correct, alpha=alpha), "coherence")
 
 

@@ -96,7 +96,7 @@ def test_what_is_no_data_and_no_null_is_refused_by_name(study):
         (partial(ibs.plasticity, None), ["Study.synchrony", "NoneType"]),
         (partial(ibs.plasticity, real, kind="partners"), ["null="]),
         (partial(ibs.outcome, None, "x"), ["Study.synchrony", "NoneType"]),
-        (partial(study.null, spec, within=None), ["within=None is not a list"]),
+        (partial(study.null, spec, within=1), ["within=1 is not a list"]),
         (partial(study.null, spec, kind="phase", n=True), ["True draws"]),
         (partial(study.null, spec, kind="phase", n=1.5), ["1.5 draws"]),
     ):

@@ -24,12 +24,13 @@ from ..recordings.output_kinds import PAGE, RESULT, json_kind, table_kind
 from ..recordings.whole_files import Kind, Output, same_file
 from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
-from ..study.pair_values import DESIGNS
 from ..study.planned import NULL_KINDS
+from ..study.repairing_plan import DESIGNS, WITHIN
 from .plan_reader import PLAN, Block, about, read, toml
 
 if TYPE_CHECKING:
     Accuracy = str
+    Agreement = str
     Cone = str
     Correction = str
     Measure = str
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     Roles = str
     Tie = str
 else:
-    Accuracy, Cone, Correction, Measure, NullKind, Preset, Roles, Tie = (
-        Literal[*words] for words in (ACCURACIES, CONES, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
+    Accuracy, Agreement, Cone, Correction, Measure, NullKind, Preset, Roles, Tie = (
+        Literal[*words]
+        for words in (ACCURACIES, WITHIN, CONES, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
     )
     OutcomeCorrection = Literal[*SINGLE_FEATURE]
     PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
@@ -83,10 +85,12 @@ Pairs = Annotated[
     Meta(title='"all", "same" or a list of pairs such as [["S1_D1", "S2_D1"]]', description="Channel pairs."),
 ]
 Within = Annotated[
-    Literal["group"] | tuple[Literal["group"], ...],
+    Agreement | tuple[Agreement, ...] | None,
     Meta(
-        title='"group", or left out: partners are exchanged within session, task and epoch anyway',
-        description="What must agree, beside session, task and epoch, for two dyads to exchange partners.",
+        title='"group", "person", "attendance", a list of these, or left out: partners are exchanged within session, '
+        "task and epoch anyway",
+        description='What must agree for two dyads to exchange partners. Without: "person" where dyads share a person, '
+        "else nothing; [] exchanges over all.",
     ),
 ]
 Corrections = Correction | tuple[Correction, ...]
@@ -185,7 +189,7 @@ class Null(Block, frozen=True):
     lists = ("within",)
     kind: Annotated[NullKind, about("Re-pairing of partners, or a family of surrogates.")] = "repair"
     n: Annotated[Count | None, about("Draws. Without: 10 000 re-pairings or 999 surrogates.")] = None
-    within: Within = ()
+    within: Within = None
     roles: Annotated[Roles, about("Whether first persons stay first, for re-pairing.")] = "fixed"
     seed: Seed = 0
     measure: Annotated[Measure, about("Which number of the coupling is tested.")] = "coherence"
@@ -490,7 +494,7 @@ class Multiverse(Block, frozen=True):
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0
     tail: MeasureTail = None
-    within: Within = ()
+    within: Within = None
     alpha: Alpha = 0.05
 
     def __post_init__(self) -> None:

@@ -25,8 +25,8 @@ from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
 from ..results.result import Result, load
 from ..results.result_set import set_words
-from ..study.pair_values import plan_draws
 from ..study.planned import REPAIRINGS, SURROGATES
+from ..study.repairing_plan import plan_draws
 from ..study.study import Study
 from ..study.surrogate_runs import forget_state
 from .plan_file import RunPlan, named_beside, read_plan
@@ -253,12 +253,14 @@ def _caution(study: Study, plan: RunPlan) -> str:
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
     n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
     names = test.words()["correct"]
+    settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
     draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
-        draws = plan_draws(study.dyads, null.words()["within"], null.n or REPAIRINGS, null.seed, null.roles)
+        draws = plan_draws(
+            study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=test.alpha / settings.n_sides
+        )
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
-    settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
     caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")

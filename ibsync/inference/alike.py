@@ -1,14 +1,15 @@
-"""Whether people of one group are more alike than people of two: what re-pairing across groups takes for granted."""
+"""Whether people of one group, or partners of one person, are more alike: what re-pairing across them denies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.repaired_null import RepairedNull
+from ..nulls.shared_partners import SharedPartners
 from .p_values import p_value
 
 Floats = NDArray[np.float64]
@@ -23,21 +24,56 @@ def alike_within_groups(null: RepairedNull, groups: Mapping[str, str], seed: int
 
     The labels of whole dyads are exchanged, and the contrast of re-paired values within and across groups is counted
     (Mantel 1967, *Cancer Research* 27:209); real partners are left out. NaN where the dyads, by name in `groups`, are
-    not in one block, there are no two groups of two, or nobody is first.
+    not in one block, share people, there are no two groups of two, or nobody is first.
     """
-    if null.design.roles != "fixed":
+    if null.design.roles != "fixed" or null.design.shares_people:
         return float("nan")
     label = np.unique([groups[dyad] for dyad in null.design.dyads], return_inverse=True)[1]
     n = len(label)
     if len(null.design.blocks) > 1 or len(set(label.tolist())) < 2 or np.bincount(label).min() < 2:
         return float("nan")
     off = ~np.eye(n, dtype=bool)
-    matrix = np.zeros((n, n))
-    matrix[off] = _standardised_mean(null.pair_values[:, off].astype(np.float64))
+    matrix = _standardised_matrix(null, off)
+    return _share_of_orders(n, seed, lambda one: _within_less_across(matrix, label[one], label[one], off))
+
+
+def alike_within_persons(null: RepairedNull, seed: int = 0) -> float:
+    """
+    P of the hypothesis that partners of one person are no more coherent with that person than those of others are.
+
+    Values of a person's meetings with partners of the same person's other meetings are contrasted with those of
+    partners of others; the partners are exchanged, the meetings stay, as they share the person. Real partners are left
+    out, and the means of meetings and partners taken off. NaN where nobody has two meetings, or not all dyads are in
+    one block.
+    """
+    design = null.design
+    if len(design.blocks) > 1 or not design.shares_people or design.within_person:
+        return float("nan")
+    shared = SharedPartners.of(design.dyads, design.persons_a, design.persons_b)
+    label, unit = (np.unique(labels, return_inverse=True)[1] for labels in (shared.persons, design.units))
+    off = unit[:, None] != unit
+    if not (off & (label[:, None] == label)).any():
+        return float("nan")
+    matrix = _standardised_matrix(null, off)
+    if "second" in shared.roles:
+        matrix = matrix.T
+    for axis in (1, 0):
+        matrix = np.where(off, matrix - matrix.sum(axis, keepdims=True) / off.sum(axis, keepdims=True), 0)
+    return _share_of_orders(len(label), seed, lambda one: _within_less_across(matrix, label, label[one], off))
+
+
+def _share_of_orders(n: int, seed: int, contrast: Callable[[NDArray[np.int32]], float]) -> float:
+    """P of the contrast among those of random orders of the units; order 0 is the observed one."""
     purpose = purpose_word(Purpose.SIMULATION, _LABELS)
-    order = permutations(seed, np.arange(N_DRAWS + 1), n, entity=0, purpose=purpose)
-    contrast = np.array([_within_less_across(matrix, label[one], off) for one in order])
-    return float(p_value(np.array((contrast[1:] >= contrast[0] - 1e-12).sum()), N_DRAWS))
+    orders = permutations(seed, np.arange(N_DRAWS + 1), n, entity=0, purpose=purpose)
+    values = np.array([contrast(order) for order in orders])
+    return float(p_value(np.array((values[1:] >= values[0] - 1e-12).sum()), N_DRAWS))
+
+
+def _standardised_matrix(null: RepairedNull, off: NDArray[np.bool_]) -> Floats:
+    matrix = np.zeros(off.shape)
+    matrix[off] = _standardised_mean(null.pair_values[:, off].astype(np.float64))
+    return matrix
 
 
 def _standardised_mean(values: Floats) -> Floats:
@@ -50,6 +86,8 @@ def _standardised_mean(values: Floats) -> Floats:
     return np.asarray(z.sum(axis=(0, 2)) / np.maximum(present.sum(axis=(0, 2)), 1))
 
 
-def _within_less_across(matrix: Floats, label: NDArray[np.int64], off: NDArray[np.bool_]) -> float:
-    same = label[:, None] == label
-    return float(matrix[same & off].mean() - matrix[~same].mean())
+def _within_less_across(
+    matrix: Floats, of_rows: NDArray[np.int64], of_columns: NDArray[np.int64], off: NDArray[np.bool_]
+) -> float:
+    same = of_rows[:, None] == of_columns
+    return float(matrix[same & off].mean() - matrix[~same & off].mean())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from .repairing import Repairing
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,18 @@ class NullHypothesis:
         What holds under the null; follows "the hypothesis that".
     not_excluded : str
         What a small p leaves open; follows "does not exclude".
+    others : str
+        With what real partners are compared.
+    holds : bool
+        Whether what is exchanged is exchangeable under the hypothesis; else the test is approximate.
     """
 
     kind: str
     name: str
     statement: str
     not_excluded: str
+    others: str = "the null"
+    holds: bool = True
 
 
 _INDEPENDENT = "shared stimuli, shared physiology, and power or motion locked to the conditions"
@@ -37,10 +45,23 @@ _NOT_NEURAL = (
 REPAIRED = NullHypothesis(
     "repair", "re-pairing of partners",
     "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm", _NOT_NEURAL,
+    "re-paired partners",
+)  # fmt: skip
+WITHIN_PERSON = NullHypothesis(
+    "repair", "re-pairing of partners within the person whom they share",
+    "nothing ties the two recordings of a meeting beyond what ties them to that person's meetings with other partners",
+    _NOT_NEURAL, "re-paired partners of the same person",
+)  # fmt: skip
+OVER_PERSONS = NullHypothesis(
+    "repair", "re-pairing of partners over all persons whom they share",
+    "nothing ties the two recordings of a meeting beyond what ties them to any meeting in the same paradigm, and any "
+    "partner could have met any of the shared persons",
+    _NOT_NEURAL, "re-paired partners of all persons",
 )  # fmt: skip
 REMATCHED = NullHypothesis(
     "repair", "re-matching of all persons, values averaged over both orders of the two",
     "nothing ties two partners to each other beyond what ties any two persons in the same paradigm", _NOT_NEURAL,
+    "re-paired partners",
 )  # fmt: skip
 
 # kind: name, hypothesis, what a small p leaves open
@@ -84,8 +105,13 @@ AR_WARNING = (
 )
 
 
-def null_hypothesis(kind: str, roles: str = "fixed") -> NullHypothesis:
-    """The hypothesis of a null of `Study.null`, by its kind and, for re-pairing, its roles."""
-    if kind == "repair":
-        return REMATCHED if roles == "interchangeable" else REPAIRED
-    return SURROGATES[kind]
+def repairing_hypothesis(design: Repairing) -> NullHypothesis:
+    """The hypothesis of a re-pairing: who is exchanged, and whether those have the same occasions."""
+    null = REMATCHED if design.roles == "interchangeable" else REPAIRED
+    if design.shares_people:
+        null = WITHIN_PERSON if design.within_person else OVER_PERSONS
+    if any(units.shape[1] > 1 for units in design.moves):
+        null = replace(null, name=f"{null.name}, dyads that share a recording moving together")
+    if not design.same_attendance:
+        null = replace(null, statement=f"{null.statement} (approximate where persons missed sessions)", holds=False)
+    return null

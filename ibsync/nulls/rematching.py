@@ -5,6 +5,8 @@ matchings of the 2N people of a block, ``(2N - 1)!! = 1 * 3 * ... * (2N - 1)`` o
 not depend on who is called first.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from typing import ClassVar
@@ -12,9 +14,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PlanError
 from .draws import Indices, Integers, digits
 from .random_streams import Purpose, permutations, purpose_word
 from .repairing import Repairing
+from .shared_partners import SharedPartners, named
 
 Floats = NDArray[np.float64]
 
@@ -33,9 +37,21 @@ class Matchings(Repairing):
     roles: ClassVar[str] = "interchangeable"
 
     @staticmethod
-    def ways(n_dyads: int) -> int:
+    def ways(n_units: int) -> int:
         """Number of perfect matchings of twice as many people, the real one included."""
-        return prod(range(1, 2 * n_dyads, 2))
+        return prod(range(1, 2 * n_units, 2))
+
+    @staticmethod
+    def _shared(dyads: Sequence[str], persons_a: Sequence[str], persons_b: Sequence[str]) -> SharedPartners:
+        """Nobody, or a refusal: without roles nothing tells whose meetings stay and who is exchanged."""
+        for person, n in Counter([*persons_a, *persons_b]).items():
+            if n > 1:
+                own = [dyad for dyad, *pair in zip(dyads, persons_a, persons_b, strict=True) if person in pair]
+                raise PlanError(
+                    f"person {person!r} is in dyads {named(own)}: of dyads that share a person one role stays and the "
+                    "other is exchanged, which needs roles='fixed'"
+                )
+        return SharedPartners.of(dyads, persons_a, persons_b)
 
     @property
     def n_people(self) -> int:

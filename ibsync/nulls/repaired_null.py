@@ -110,6 +110,11 @@ class RepairedNull:
         return self.draws.design
 
     @property
+    def exact(self) -> bool:
+        """Whether all re-pairings are listed, of people who were recorded on the same occasions."""
+        return self.draws.exact and self.design.same_attendance
+
+    @property
     def n_features(self) -> int:
         """Number of features tested together."""
         return int(self.pair_values.shape[3])

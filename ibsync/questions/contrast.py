@@ -185,7 +185,7 @@ def contrast(
     else:
         plan = flip_signs(dyads.values, dyads.units, _SIGN_FLIP, asked)
     refuse_or_warn(plan.caution, correct, dyads.left_out)
-    words = _words(conditions, groups, source, tail, held, partners=null is not None)
+    words = _words(conditions, groups, source, tail, held, None if null is None else plan.draws.null)
     settings: dict[str, Any] = {"contrast": conditions.weights if conditions else {}, "between": list(groups or ())}
     if held:
         settings["covariates"] = held
@@ -216,14 +216,14 @@ def _check_words(weights: object, groups: object, null: RepairedNull | None, cov
 
 
 def _words(
-    conditions: _Conditions | None, groups: Sequence[str] | None, source: _Source, tail: Tail, held: Sequence[str], *,
-    partners: bool,
+    conditions: _Conditions | None, groups: Sequence[str] | None, source: _Source, tail: Tail, held: Sequence[str],
+    partners: NullHypothesis | None,
 ) -> Words:  # fmt: skip
     """The sentences of the test, of conditions, groups or partners."""
     measure = MEASURES[source.measure].words
     named = f"contrast {conditions.words}" if conditions else measure
     whole = f"difference {' - '.join(groups)} in {named}" if groups else named
-    compared_with = "that of re-paired ones" if partners else "zero"
+    compared_with = "zero" if partners is None else f"that of {partners.others}"
     tested = f"{whole} of real partners {COMPARED[tail]} {compared_with}"
     less = f", less the mean of its null ({source.null_words})," if source.null_words else ""
     mean = f"The mean {measure} over dyads was compared with the same mean"

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import MEASURES, Measure, measure_in
 from ..errors import PlanError
-from ..inference.alike import alike_within_groups
+from ..inference.alike import alike_within_groups, alike_within_persons
 from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
 from ..inference.repaired_test import dyad_summary, repair_test
 from ..inference.settings import TestSettings
 from ..inference.surrogate_test import surrogate_test
-from ..nulls.hypotheses import AR_WARNING, null_hypothesis
+from ..nulls.hypotheses import AR_WARNING, SURROGATES, NullHypothesis, repairing_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
@@ -90,7 +90,7 @@ def test(
     -----
     RuntimeWarning
         If the draws are too few for a single finding to survive the default corrections (the result carries the
-        sentence as ``caution``), or if partners were exchanged between groups that differ (``warning``).
+        sentence as ``caution``), or if partners were exchanged between groups or persons that differ (``warning``).
 
     Examples
     --------
@@ -169,8 +169,9 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
     alike = "" if of_surrogates else _alike(reals[0], of_repairings[0])
     refuse_or_warn(caution, asked.correct, alike, stacklevel=4)
     measure = measure_in(nulls[0].attrs)
+    draws = _draws(nulls[0], test)
     record = Record(
-        "test", _draws(nulls[0], test), _words(measure, nulls[0].kind, test.tail), test, measure.name,
+        "test", draws, _words(measure, draws.null, test.tail), test, measure.name,
         _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else alike,
         corrected_over=[str(real["signal"].item()) for real in reals], entered=_averaged(reals[0]),
     )  # fmt: skip
@@ -186,7 +187,14 @@ def _averaged(real: xr.Dataset) -> str:
 
 
 def _alike(real: xr.Dataset, null: RepairedNull) -> str:
-    """Why partners should not be exchanged between groups, in words; empty if nothing speaks against it."""
+    """Why partners should not be exchanged between groups or persons, in words; empty if nothing speaks against it."""
+    p = alike_within_persons(null)
+    if p <= SELDOM:
+        return (
+            f"partners of one person are more coherent with that person's other meetings than partners of others are "
+            f"(p = {p:.3g}), so real pairs would be above most re-paired ones without any interaction: exchange within "
+            "the shared person, study.null(..., within=['person'])"
+        )
     if "group" not in real.coords:
         return ""
     groups = dict(zip(real["dyad"].values.astype(str).tolist(), real["group"].values.astype(str).tolist(), strict=True))
@@ -202,13 +210,13 @@ def _alike(real: xr.Dataset, null: RepairedNull) -> str:
 
 def _draws(null: AnyNull, test: TestSettings) -> NullDraws:
     if isinstance(null, SurrogateNull):
-        return NullDraws(null_hypothesis(null.kind), null.n, False, test.min_p(null.n + 1), null.seed)
+        return NullDraws(SURROGATES[null.kind], null.n, False, test.min_p(null.n + 1), null.seed)
     return draws_of_repairing(null, test)
 
 
 def draws_of_repairing(null: RepairedNull, test: TestSettings) -> NullDraws:
     """The draws of a re-pairing null, as a result keeps them."""
-    return NullDraws.of(null_hypothesis(null.kind, null.design.roles), null.draws, test)
+    return NullDraws.of(repairing_hypothesis(null.design), null.draws, test)
 
 
 def _settings(null: AnyNull) -> dict[str, Any]:
@@ -223,14 +231,13 @@ _MORE_COHERENT = {"greater": "more coherent than", "less": "less coherent than",
 _LARGER = {"greater": "a larger", "less": "a smaller", "two-sided": "another"}
 
 
-def _words(measure: Measure, kind: str, tail: Tail) -> Words:
+def _words(measure: Measure, null: NullHypothesis, tail: Tail) -> Words:
     """The sentences of the test."""
-    partners = "re-paired partners" if kind == "repair" else "the null"
-    larger = f"{_LARGER[tail]} {measure.words} of real partners than {partners}"
+    larger = f"{_LARGER[tail]} {measure.words} of real partners than {null.others}"
     return Words(
         subject="wavelet transform coherence",
         tested=f"{measure.words} of real partners {_ABOVE_NULL[tail]}",
-        finding=f"real partners {_MORE_COHERENT[tail]} {partners}" if measure.name == "coherence" else larger,
+        finding=f"real partners {_MORE_COHERENT[tail]} {null.others}" if measure.name == "coherence" else larger,
         procedure=f"The mean {measure.words} over dyads was compared with the same mean under the null",
         value=Quantity(measure.words, measure.unit),
         statistic=Quantity(measure.words, measure.unit),

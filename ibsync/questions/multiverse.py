@@ -15,7 +15,8 @@ from ..coupling.spec import CONES, WTC, Band
 from ..errors import PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
 from ..inference.settings import TestSettings
-from ..nulls.hypotheses import null_hypothesis
+from ..nulls.hypotheses import SURROGATES as SURROGATE_HYPOTHESES
+from ..nulls.hypotheses import repairing_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
@@ -27,8 +28,8 @@ from ..results.result import provenance
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords, epoch_names
 from ..study.losses import NoValueError
-from ..study.pair_values import plan_draws, require_within
 from ..study.planned import NULL_KINDS, REPAIRINGS, SURROGATES, rehearsed, request_of
+from ..study.repairing_plan import plan_draws, require_within
 from ..study.rows import used_rows
 from ..study.runner import Worker
 from ..study.study import Study
@@ -60,7 +61,7 @@ class _Request:
     epochs: EpochWords
     n: int | None
     test: TestSettings
-    within: tuple[str, ...]
+    within: tuple[str, ...] | None
     backend: str
 
     def n_of(self, null: str) -> int:
@@ -82,7 +83,7 @@ def multiverse(
     n: int | None = None,
     seed: int = 0,
     tail: Tail | None = None,
-    within: Sequence[str] = (),
+    within: Sequence[str] | None = None,
     alpha: float = 0.05,
     backend: str = "auto",
     progress: bool = False,
@@ -136,7 +137,7 @@ def multiverse(
     runs = _grid(bands, signal, preset, coi, measure, kind)
     tail = tail or _tail_of({run.measure for run in runs})
     asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
-    request = _Request(pairs, epochs, n, asked, tuple(within), backend)
+    request = _Request(pairs, epochs, n, asked, within if within is None else tuple(within), backend)
     _check_words(request)
     reduced = _rehearse(study, runs, request)
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
@@ -347,7 +348,7 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
     test, wanted = request.test, request.n_of(kind)
     needed = int(np.ceil(test.n_sides / test.alpha * (1 - 1e-12)))
     if kind == "repair":
-        draws = plan_draws(study.dyads, request.within, wanted, test.seed)
+        draws = plan_draws(study.dyads, request.within, wanted, test.seed, alpha=test.alpha / test.n_sides)
         if draws.exact and draws.n + 1 < needed:
             raise PlanError(
                 f"null 'repair': {len(draws.design)} dyads can be paired in {draws.n + 1} ways, so that no p is below "
@@ -366,12 +367,16 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
 
 def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, Any]:
     """How a null was drawn; the same for all runs of its kind."""
-    hypothesis = null_hypothesis(null.kind)
+    if isinstance(null, SurrogateNull):
+        hypothesis = SURROGATE_HYPOTHESES[null.kind]
+    else:
+        hypothesis = repairing_hypothesis(null.design)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
-        drawn = {"n": null.n, "exact": False, "seed": null.seed}
+        drawn = {"n": null.n, "listed": False, "exact": False, "seed": null.seed}
     else:
-        drawn = {"n": null.draws.n, "exact": null.draws.exact, "seed": null.draws.seed}
+        draws = null.draws
+        drawn = {"n": draws.n, "listed": draws.exact, "exact": draws.exact and hypothesis.holds, "seed": draws.seed}
     return words | drawn | {"min_p": test.min_p(drawn["n"] + 1)}
 
 
@@ -417,7 +422,8 @@ def _summary(tested: JointTest, alpha: float, n_nulls: int) -> dict[str, Any]:
 def _attrs(study: Study, request: _Request) -> dict[str, Any]:
     return provenance(
         kind="multiverse", **study.origin, seed=request.test.seed,
-        alpha=request.test.alpha, tail=request.test.tail, within=list(request.within), stream_version=STREAM_VERSION,
+        alpha=request.test.alpha, tail=request.test.tail, stream_version=STREAM_VERSION,
+        within="" if request.within is None else list(request.within),
         pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
         epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),
     )  # fmt: skip

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..errors import PlanError, require_known
 from ..inference.partial_correlation import LEAST_UNITS, basis_of, residuals
 from ..inference.slopes import slopes
+from ..nulls.shared_partners import components
 from .outcome_table import Table, mean
-from .shared_people import components, in_all
+from .shared_people import in_all
 
 Floats = NDArray[np.float64]
 Level = Literal["mean", "between", "slope", "within"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -230,7 +230,7 @@ def _words(measure: str, change: Mapping[str, Any], plan: _Plan, tail: Tail, *, 
     between, per = change["between"], change["per"]
     of_dyad = f"change of {measure} per {per}"
     whole = f"difference {' - '.join(between)} in {of_dyad}" if between else of_dyad
-    compared_with = "that of re-paired ones" if partners else "zero"
+    compared_with = f"that of {plan.draws.null.others}" if partners else "zero"
     tested = f"{whole} of real partners {COMPARED[tail]} {compared_with}"
     taken_off = f", in each less the mean of its null ({change['null']})" if change["null"] else ""
     weighted = ", weighted by their precision," if change["weights"] == "precision" else ""
@@ -385,7 +385,7 @@ def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:
     keep = [row for row, name in enumerate(design.dyads) if name in names]
     if len(keep) == len(design):
         return replace(null, valid_fraction=None)
-    columns = ("dyads", "persons_a", "persons_b", "strata")
+    columns = [entry.name for entry in fields(design)]
     fewer = replace(design, **{name: tuple(getattr(design, name)[row] for row in keep) for name in columns})
     people = [row + start for start in range(0, design.n_people, len(design)) for row in keep]
     values = null.pair_values[:, people][:, :, people]

@@ -17,6 +17,7 @@ from ..inference.settings import TestSettings
 from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.relabelling import Permutations
+from ..nulls.shared_partners import components
 from ..recordings.output_kinds import MARK, TableFile
 from ..recordings.study_file import StudyFile
 from ..results.findings import number
@@ -25,7 +26,6 @@ from .group_test import refuse_or_warn
 from .outcome import association_in_words, table_of
 from .outcome_sample import Level, OutcomeLevel, Sample, check_levels, refuse_unusable, sample_of
 from .outcome_table import Covariates, Table, Values
-from .shared_people import components
 
 if TYPE_CHECKING:
     import pandas as pd

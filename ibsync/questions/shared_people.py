@@ -12,32 +12,12 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..nulls.hypotheses import NullHypothesis
+from ..nulls.shared_partners import components
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PERSONS = ("person_a", "person_b")
-
-
-def components(members: Sequence[set[str]]) -> list[list[int]]:
-    """
-    Sets that are linked by a common element, directly or through others.
-
-    Parameters
-    ----------
-    members : sequence of set of str
-        Of each dyad what it may share: its people.
-
-    Returns
-    -------
-    list of list of int
-        Indices, each once, in the order of the first of each component.
-    """
-    part = list(range(len(members)))
-    for one, other in combinations(range(len(members)), 2):
-        if members[one] & members[other]:
-            part = [part[one] if number == part[other] else number for number in part]
-    return [[at for at, other in enumerate(part) if other == number] for number in dict.fromkeys(part)]
 
 
 def in_all(members: Sequence[set[str]]) -> str:

@@ -95,7 +95,7 @@ def _of_all(found: Multiverse, kind: str) -> str:
     """The one test of all specifications."""
     words = found.summary[kind]
     n, shown = words["n_specifications"], words["p"] <= found.alpha
-    drawn = f"{'all ' * words['exact']}{words['n']} draws besides the observed one"
+    drawn = f"{'all ' * words['listed']}{words['n']} draws besides the observed one"
     verdict = (
         f"taken together the specifications lie {COMPARED[found.tail]} the null"
         if shown

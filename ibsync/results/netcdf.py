@@ -55,7 +55,7 @@ def _jsonable(value: Any) -> object:
     return value.to_dict() if hasattr(value, "to_dict") else str(value)
 
 
-FORMAT = "ibsync 3"
+FORMAT = "ibsync 4"
 """How files are laid out; the attribute `format` of each."""
 ACCEPTED = "accepted_changes"
 _DIMENSIONS = "ibsync_dimensions"

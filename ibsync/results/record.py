@@ -75,7 +75,7 @@ class NullDraws:
 
     null: NullHypothesis
     n: int
-    exact: bool
+    listed: bool
     min_p: float
     seed: int
 
@@ -136,7 +136,8 @@ class Record:
             **self.settings, **plain, "tail": self.test.tail, "correct": list(self.test.corrections),
             "alpha": self.test.alpha,
             "corrected_over": list(self.corrected_over) or [signal],
-            "null_kind": draws.null.kind, "null_name": draws.null.name, "n": draws.n, "exact": int(draws.exact),
+            "null_kind": draws.null.kind, "null_name": draws.null.name, "n": draws.n,
+            "listed": int(draws.listed), "exact": int(draws.listed and draws.null.holds),
             "min_p": draws.min_p, "seed": draws.seed, "subject": words.subject,
             "finding": words.finding or words.tested,
             "hypothesis": f"Tested: {words.tested}, against the hypothesis that {draws.null.statement}",

@@ -50,7 +50,7 @@ def _bare(sentence: object) -> str:
 def null_in_words(attrs: Mapping[Any, Any]) -> str:
     """Name and size of the null, with the seed."""
     n = int(attrs["n"])
-    if int(attrs["exact"]):
+    if int(attrs["listed"]):
         return f"{attrs['null_name']}, all {n} besides the real one"
     ended = f", counts ended at {attrs['stop_at']} draws that reach the observed value" if attrs.get("stop_at") else ""
     return f"{attrs['null_name']}, {n} draws, seed {attrs['seed']}{ended}"
@@ -190,7 +190,7 @@ def methods(dataset: xr.Dataset) -> str:
     if is_tested(dataset):
         corrections = _corrections(dataset)
         sentences += [_null_sentence(attrs), _correction_sentence(corrections, names_in(attrs, "corrected_over"))]
-        cited += [_REFERENCES["phipson"]] * (not int(attrs["exact"])) + [made.reference for made in corrections]
+        cited += [_REFERENCES["phipson"]] * (not int(attrs["listed"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
         if "margin" in attrs:
             sentences.append(
@@ -238,8 +238,8 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
 
 
 def _null_sentence(attrs: Mapping[Any, Any]) -> str:
-    if int(attrs["exact"]):
-        rule = "p is the exact share of them, the real one included, that reach the observed value"
+    if int(attrs["listed"]):
+        rule = "p is the share of them, the real one included, that reach the observed value"
     else:
         rule = "p = (b + 1)/(m + 1) with b of m draws reaching the observed value (Phipson & Smyth 2010)"
     if attrs["tail"] == "two-sided":

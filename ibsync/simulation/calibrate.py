@@ -32,8 +32,8 @@ from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
 from ..study.epochs import EpochWords
-from ..study.pair_values import require_within
 from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
+from ..study.repairing_plan import require_within
 from ..study.rows import used_rows
 from ..study.study import Study
 from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
@@ -64,7 +64,7 @@ def calibrate(
     signal: str = "hbo",
     pairs: Pairs = "same",
     epochs: EpochWords = None,
-    within: Sequence[str] = (),
+    within: Sequence[str] | None = None,
     measure: str = "coherence",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -115,7 +115,8 @@ def calibrate(
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     design = Design(
         spec=spec, kind=kind, n_draws=few if n is None else n, alpha=alpha, signal=signal, pairs=pairs,
-        epochs=epochs, within=tuple(within), measure=measure, seed=seed, backend=backend, options=dict(options or {}),
+        epochs=epochs, within=within if within is None else tuple(within), measure=measure, seed=seed,
+        backend=backend, options=dict(options or {}),
     )  # fmt: skip
     _check(design, n_sims, couplings)
     planned(study, spec, signal=signal, pairs=pairs, epochs=epochs)
@@ -188,12 +189,12 @@ def _warnings(study: Study, design: Design, tests: _Tests, physiology: Mapping[s
     if n_dyads < _FEW_DYADS:
         yield f"{n_dyads} dyads are few: what they do says little about others."
     yield from _burst_words(study, design)
-    if isinstance(tests, RepairedStudies) and "group" not in design.within:
+    if isinstance(tests, RepairedStudies) and "group" not in (design.within or ()):
         p = alike_within_groups(tests.null, {row.dyad: row.group for row in study.dyads}, design.seed)
         if p <= design.alpha:
             yield (
                 "People of one group are more coherent with each other than with those of another although they never "
-                f"met (p = {p:.2g}): they are not exchangeable; use within=['session', 'group']."
+                f"met (p = {p:.2g}): they are not exchangeable; use within=['group']."
             )
     if physiology is not None:
         p = shared_physiology(

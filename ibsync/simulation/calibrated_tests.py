@@ -18,10 +18,11 @@ from ..nulls.draws import Draws
 from ..nulls.random_streams import entity_id
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
+from ..nulls.shared_partners import named
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
 from ..study.epochs import EpochWords, common_epochs, epoch_names
-from ..study.pair_values import plan_draws
+from ..study.repairing_plan import plan_draws
 from ..study.rows import require_signal
 from ..study.runner import Worker
 from ..study.study import Study
@@ -61,7 +62,7 @@ class Design:
     signal: str
     pairs: Pairs
     epochs: EpochWords
-    within: Sequence[str]
+    within: Sequence[str] | None
     measure: str
     seed: int
     backend: str
@@ -99,9 +100,10 @@ class RepairedStudies:
         self.level_unit = f"studies of {halved} dyads"
         self.power_unit = f"studies of {len(whole)} dyads"
         n_pairs = min(MOST_PAIRS, len(self._pairs))
+        apart = "from other meetings" if whole.shares_people else "who never met"
         self.page = (
             f"Level: the {len(whole)} dyads were split into halves at random, and first persons of one half put "
-            f"together with second persons of the other, who never met: studies of {halved} dyads with p-values no "
+            f"together with second persons of the other, {apart}: studies of {halved} dyads with p-values no "
             f"smaller than {1 / (self.n_draws + 1):.2g}, over all channel pairs asked for (re-pairings of all "
             f"{len(whole)} dyads allow {1 / whole.n_ways:.2g}). As partners are put together at random, such a "
             "test is at its level whoever the people are: what this shows is how fine its p-values are. Power: studies "
@@ -161,7 +163,10 @@ class RepairedStudies:
                 if name in row_of and other in row_of:
                     entity = entity_id(f"{name} | {occasion.label}")
                     shared = Injection(coupling, design.bands, design.seed, simulation, entity)
-                    rows.append(self._pseudo_dyads.row(name, row_of[name], row_of[other], pairs, shared))
+                    row, give = self._pseudo_dyads.row(name, row_of[name], row_of[other], pairs, shared)
+                    # Under their own names, as who is shared decides who is exchanged.
+                    row = replace(row, person_a=row_of[name].person_a, person_b=row_of[other].person_b)
+                    rows.append((row, give))
         return PseudoStudy.of(self._pseudo_dyads.study, rows)
 
 
@@ -238,8 +243,14 @@ class SurrogateDyads:
 
 
 def _check_blocks(study: Study, design: Design) -> None:
-    """Refuse, before anything is computed, a study that has no block of four dyads."""
-    planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed)
+    """Refuse, before anything is computed, a study that has no block of four dyads, or dyads that share a recording."""
+    planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed, alpha=design.alpha)
+    together = next((unit for units in planned.design.moves for unit in units if len(unit) > 1), None)
+    if together is not None:
+        raise PlanError(
+            f"dyads {named([planned.design.dyads[dyad] for dyad in together])} share a recording, which calibration "
+            "cannot take apart: calibrate with one dyad of each such set, study.select(dyad=[...])"
+        )
     largest = max(len(block) for block in planned.design.blocks)
     if largest < SMALLEST_BLOCK:
         raise PlanError(

@@ -119,7 +119,7 @@ def shared_physiology(
     spec: WTC,
     *,
     epochs: Any,
-    within: Sequence[str],
+    within: Sequence[str] | None,
     seed: int,
     backend: str,
 ) -> float:

@@ -165,7 +165,7 @@ def drawn_seed(seed: int, draw: int) -> int:
 
 
 def pseudo_dyads(
-    rows: Sequence[DyadRow], occasions: Sequence[Occasion], within: Sequence[str], seed: int
+    rows: Sequence[DyadRow], occasions: Sequence[Occasion], within: Sequence[str] | None, seed: int
 ) -> list[tuple[DyadRow, DyadRow]]:
     """
     All first and second persons who never met, by their rows, of one session and task; with "group" of one group only.
@@ -178,11 +178,12 @@ def pseudo_dyads(
     PlanError
         If everybody of a session met everybody.
     """
+    by_group = "group" in (within or ())
     met = {frozenset((row.person_a, row.person_b)) for row in rows}
     rounds = []
     for occasion in occasions:
-        for label in sorted({row.group for row in occasion.rows} if "group" in within else {""}):
-            members = [row for row in occasion.rows if "group" not in within or row.group == label]
+        for label in sorted({row.group for row in occasion.rows} if by_group else {""}):
+            members = [row for row in occasion.rows if not by_group or row.group == label]
             rounds.append(list(_rounds(members, f"{occasion.label} | {label}", seed)))
     pairs = [
         (first, second)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
 from ..coupling.wavelet_coherence import Coherence
-from ..errors import InputError, PlanError, require_known
-from ..nulls.draws import Draws
-from ..nulls.rematching import Matchings
+from ..errors import PlanError
 from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
@@ -22,12 +20,6 @@ from .channel_pairs import Axes
 from .engines import EnginePlan
 from .rows import Occasion, occasions_of
 from .runner import People, Worker
-
-WITHIN = ("group",)
-"""What may be asked to agree for two dyads to exchange partners."""
-
-DESIGNS = {"fixed": Repairing, "interchangeable": Matchings}
-"""Re-pairing by whether the roles of a dyad's two people may be exchanged."""
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 
@@ -235,47 +227,6 @@ def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ..
         for block in design.blocks
         if {design.dyads[place] for place in block} & set(occasion.by_dyad)
     ]
-
-
-def plan_draws(
-    rows: Sequence[DyadRow], within: Sequence[str], n: int, seed: int, roles: str = "fixed"
-) -> Draws[Repairing]:
-    """The re-pairings of a study's dyads, before anything is computed.
-
-    Parameters
-    ----------
-    rows : sequence of DyadRow
-    within, n, seed, roles
-        As `Study.null`.
-
-    Raises
-    ------
-    PlanError, InputError
-        If fewer than two dyads can exchange partners, a person is in several dyads, a dyad changes its people, or
-        `roles` is unknown.
-    """
-    require_within(within)
-    require_known("roles", roles, DESIGNS)
-    people: dict[str, tuple[str, str, str]] = {}
-    for row in rows:
-        mine = (row.person_a, row.person_b, row.group)
-        if people.setdefault(row.dyad, mine) != mine:
-            raise InputError(
-                f"dyad {row.dyad!r} has other people or another group in session {row.session!r}: give it its own label"
-            )
-    a, b, group = (list(column) for column in zip(*people.values(), strict=True))
-    strata = {"group": group} if "group" in within else None
-    return Draws.plan(DESIGNS[roles].of(list(people), a, b, strata), n, seed)
-
-
-def require_within(within: Sequence[str]) -> None:
-    """Refuse a word that would change nothing."""
-    if isinstance(within, str) or not isinstance(within, Iterable):
-        raise PlanError(f"within={within!r} is not a list; write within=['group'], or leave it out")
-    for word in within:
-        if word in ("session", "epoch", "task"):
-            raise PlanError(f"within={word!r}: partners are always exchanged within a {word}; leave {word!r} out")
-        require_known("within", word, WITHIN)
 
 
 def require_symmetry(axes: Axes, measure: str) -> None:

@@ -19,7 +19,8 @@ from .channel_pairs import Axes, Pairs
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, common_epochs
 from .losses import RowPlan, good_pairs, losses_of, require_values
-from .pair_values import DyadJob, Exchange, exchanges, plan_draws, require_symmetry
+from .pair_values import DyadJob, Exchange, exchanges, require_symmetry
+from .repairing_plan import LEVEL, plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
 from .runner import People, Worker
 from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of, trial_cuts
@@ -96,7 +97,8 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     """
     spec, epochs = request.spec, request.epochs
     rows = used_rows(study)
-    draws = plan_draws(rows, request.within, request.n, request.seed, request.roles)
+    alpha = LEVEL / (2 if request.tail == "two-sided" else 1)
+    draws = plan_draws(rows, request.within, request.n, request.seed, request.roles, alpha=alpha)
     axes = Axes.of(rows, request.pairs)
     if request.roles == "interchangeable":
         require_symmetry(axes, request.measure)
@@ -115,7 +117,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
 
 
 def request_of(
-    spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] = (), roles: str = "fixed",
+    spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] | None = None, roles: str = "fixed",
     seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
     tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
     backend: str = "auto",

@@ -234,7 +234,7 @@ class Study(StudyFile):
         *,
         kind: str = "repair",
         n: int | None = None,
-        within: Sequence[str] = (),
+        within: Sequence[str] | None = None,
         roles: str = "fixed",
         seed: int = 0,
         signal: str = "hbo",
@@ -267,9 +267,12 @@ class Study(StudyFile):
         n : int, optional
             Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
             than a million.
-        within : sequence of {"group"}
+        within : sequence of {"group", "person", "attendance"}, optional
             For "repair": what must agree for two dyads to exchange partners, beside session, task and epoch, which
-            always do; with "group" only dyads of one group exchange.
+            always do: their group, the person whom they share, or the occasions on which they were recorded. Default:
+            nothing, or "person" where somebody is in several dyads. Then whoever that person met is exchanged over the
+            person's meetings; ``within=[]`` exchanges over all, which needs partners who could have met any of these
+            persons. Without "attendance" the test is approximate where dyads missed sessions.
         roles : {"fixed", "interchangeable"}
             For "repair": whether first persons stay first, or anybody may be put together with anybody, as friends
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
@@ -301,9 +304,10 @@ class Study(StudyFile):
         Raises
         ------
         PlanError, InputError
-            If fewer than two dyads can exchange partners, a person is in several dyads, epochs differ in timing, a
-            word does not belong to the kind, or interchangeable roles meet a measure with a direction or people of
-            different channels.
+            If fewer than two dyads can exchange partners, dyads share both first and second persons or all share one
+            recording, so few re-pairings are left within a shared person that no p could reach 0.05, epochs differ in
+            timing, a word does not belong to the kind, or interchangeable roles meet shared persons, a measure with a
+            direction or people of different channels.
 
         Warns
         -----

@@ -59,7 +59,7 @@ class Request:
     options: Mapping[str, Any]
     stop_at: int | None
     backend: str
-    within: Sequence[str] = ()
+    within: Sequence[str] | None = None
     roles: str = "fixed"
 
 

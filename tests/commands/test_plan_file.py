@@ -73,7 +73,7 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
     assert plan.wtc.spec == WTC()
     assert msgspec.structs.astuple(plan.synchrony) == (("hbo",), "all", None)
     assert plan.null.words() == {
-        "kind": "repair", "n": None, "within": (), "roles": "fixed", "seed": 0, "measure": "coherence",
+        "kind": "repair", "n": None, "within": None, "roles": "fixed", "seed": 0, "measure": "coherence",
         "stop_at": None, "options": None,
     }  # fmt: skip
     assert plan.test.words() == {"correct": None, "tail": None, "alpha": 0.05}
@@ -152,7 +152,7 @@ def test_epochs_may_be_labels(plan_file):
         ('study = "s.h5"\n[null]\nseed = -1', "null.seed = -1"),
         ('study = "s.h5"\n[null]\nkind = "repare"', "did you mean 'repair'?"),
         ('study = "s.h5"\n[null]\nwithin = "groups"', "did you mean 'group'?"),
-        ('study = "s.h5"\n[null]\nwithin = "session"', "null.within = 'session' must be \"group\", or left out"),
+        ('study = "s.h5"\n[null]\nwithin = "session"', 'null.within = \'session\' must be "group", "person", "attend'),
         ('study = "s.h5"\n[null]\nwithin = ["group", "task"]', "or left out: partners are exchanged within session"),
         ('study = "s.h5"\n[test]\ncorrect = ["fwe"]', "test.correct = 'fwe' must be one of 'fdr', 'fdr_by', 'max'"),
         ('study = "s.h5"\n[test]\ntail = "right"', "test.tail = 'right' must be one of"),

@@ -13,7 +13,8 @@ from sessions import fitted, noise, precisions, quiet, study
 from ibsync.inference.intervals import sign_flip_interval, student_interval
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.relabelling import Signs
-from ibsync.questions.shared_people import Blocks, components
+from ibsync.nulls.shared_partners import components
+from ibsync.questions.shared_people import Blocks
 
 ORIENT = {"greater": lambda x: x, "less": np.negative, "two-sided": np.abs}
 

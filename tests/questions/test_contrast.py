@@ -175,7 +175,7 @@ def test_words_name_the_contrast_and_what_it_is_compared_with(result):
     assert "different from zero" in two_sided.hypothesis
     real = make_real(8)
     repaired = contrast(real, ("talk", "rest"), null=null_of(real, 8), tail="greater")
-    assert "contrast talk - rest of real partners above that of re-paired ones" in repaired.hypothesis
+    assert "contrast talk - rest of real partners above that of re-paired partners" in repaired.hypothesis
     assert "any partner in the same paradigm" in repaired.hypothesis
 
 

@@ -255,7 +255,7 @@ def test_kinds_are_named_by_role_by_group_or_by_dyads(planted):
 
 def test_a_result_is_taken_less_the_mean_of_its_null(planted):
     shifted = planted.assign(null_mean=planted["coherence"] * 0.25).assign_attrs(
-        null_kind="phase", null_name=SURROGATES["phase"].name, n=99, exact=0, seed=1
+        null_kind="phase", null_name=SURROGATES["phase"].name, n=99, listed=0, seed=1
     )
     got = transfer(ibsync.Result(shifted), "therapist", "stranger", n=50, correct=[])
     raw = transfer(planted, "therapist", "stranger", n=50, correct=[])

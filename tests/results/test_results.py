@@ -385,7 +385,7 @@ def test_methods_tell_what_a_reader_needs(result):
 
 
 def test_methods_cite_only_what_was_used(result):
-    exact = Result(result.dataset.drop_vars("p_max").assign_attrs(exact=1, n=720))
+    exact = Result(result.dataset.drop_vars("p_max").assign_attrs(listed=1, n=720))
     text = exact.methods()
     assert "all 720 besides the real one" in text
     assert "Westfall" not in text

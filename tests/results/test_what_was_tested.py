@@ -9,7 +9,8 @@ from meetings_made import made_meetings
 
 import ibsync as ibs
 from ibsync.inference.p_values import CORRECTIONS
-from ibsync.nulls.hypotheses import REMATCHED, SURROGATES, null_hypothesis
+from ibsync.nulls.hypotheses import OVER_PERSONS, REMATCHED, REPAIRED, SURROGATES, WITHIN_PERSON, repairing_hypothesis
+from ibsync.nulls.rematching import Matchings
 from ibsync.results.layout import ARRAYS
 from ibsync.study.planned import NULL_KINDS
 
@@ -102,11 +103,12 @@ def test_tables_hold_no_draws(asked):
 
 
 def test_every_null_of_a_study_has_a_hypothesis_of_its_own():
-    nulls = [null_hypothesis(kind) for kind in NULL_KINDS]
-    assert [null.kind for null in nulls] == list(NULL_KINDS)
-    assert set(SURROGATES) == set(NULL_KINDS) - {"repair"}
-    assert len({null.statement for null in [*nulls, REMATCHED]}) == len(NULL_KINDS) + 1
-    assert null_hypothesis("repair", "interchangeable") is REMATCHED
+    repairings = [REPAIRED, REMATCHED, WITHIN_PERSON, OVER_PERSONS]
+    nulls = [REPAIRED, *SURROGATES.values()]
+    assert {null.kind for null in nulls} == set(NULL_KINDS)
+    assert {null.kind for null in repairings} == {"repair"}
+    assert len({null.statement for null in [*SURROGATES.values(), *repairings]}) == len(SURROGATES) + 4
+    assert repairing_hypothesis(Matchings.of(["d1", "d2"], ["a", "b"], ["c", "d"])) is REMATCHED
 
 
 def test_every_correction_has_an_array_in_the_layout():

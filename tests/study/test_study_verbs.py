@@ -502,7 +502,7 @@ def test_what_a_verb_cannot_do_is_refused_in_one_line(study):
     refusal(PlanError, lambda: study.synchrony(WTC({"vlf": (0.005, 0.1)})), "'vlf'", "record longer")
 
 
-def test_a_person_in_two_dyads_is_refused_in_a_null(tmp_path):
+def test_dyads_that_share_people_in_both_roles_are_refused_in_a_null(tmp_path):
     rows = rows_of(3)
     rows.append(row(rows[0].recording_a, rows[2].recording_b, "mixed"))
     write_rows = {r.recording_a.id: r.recording_a for r in rows} | {r.recording_b.id: r.recording_b for r in rows}
@@ -514,7 +514,7 @@ def test_a_person_in_two_dyads_is_refused_in_a_null(tmp_path):
     )
     study = Study.open(tmp_path / "s.h5")
     assert study.synchrony(SPEC).sizes["dyad"] == 4
-    refusal(PlanError, lambda: study.null(SPEC), "'p0a'", "'d0', 'mixed'", "subset")
+    refusal(PlanError, lambda: study.null(SPEC), "'d0', 'd2', 'mixed' are linked by 'p0a', 'p2b'", "relations")
 
 
 def test_a_lone_dyad_is_refused_in_a_null(tmp_path):
