@@ -81,6 +81,17 @@ def test_ten_couples_from_files_to_report(tmp_path):
     assert groups["epoch"].item() == "all"
 
 
+def test_one_therapist_from_files_to_report(tmp_path):
+    names = run((PAGE.parent / "therapist.md").read_text(encoding="utf-8"), tmp_path)
+    result, null = names["result"], names["null"]
+    assert (result.dataset["p_max"].max() <= 0.05).item()
+    assert "re-paired partners of the same person" in result.headline
+    assert (null.exact, null.draws.n) == (False, 40319)
+    saved = ibsync.load(tmp_path / "therapist_result.h5")
+    assert saved.hypothesis == result.hypothesis
+    assert "approximate where persons missed sessions" in (tmp_path / "therapist.html").read_text(encoding="utf-8")
+
+
 def test_the_first_trial_grows_where_it_was_simulated(page):
     names, folder = page
     slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()

@@ -113,5 +113,8 @@ def repairing_hypothesis(design: Repairing) -> NullHypothesis:
     if any(units.shape[1] > 1 for units in design.moves):
         null = replace(null, name=f"{null.name}, dyads that share a recording moving together")
     if not design.same_attendance:
-        null = replace(null, statement=f"{null.statement} (approximate where persons missed sessions)", holds=False)
+        null = replace(
+            null, name=f"{null.name}, approximate where persons missed sessions", holds=False,
+            statement=f"{null.statement} (approximate where persons missed sessions)",
+        )  # fmt: skip
     return null

@@ -58,20 +58,20 @@ class SharedPartners:
         """
         people = [{a, b} for a, b in zip(persons_a, persons_b, strict=True)]
         persons, roles = list(persons_a), [""] * len(dyads)
-        hindering, ties = list[str](), list[str]()
+        hindering = dict[str, str]()
         for members in (part for part in components(people) if len(part) > 1):
             shared = {p for one, other in combinations(members, 2) for p in people[one] & people[other]}
             sides = [name for name, side in (("first", persons_a), ("second", persons_b)) if _on(side, members, shared)]
             if len(sides) > 1:
-                hindering += [dyads[at] for at in members]
-                ties += sorted(shared)
+                own = [dyads[at] for at in members]
+                hindering |= dict.fromkeys(own, f"dyads {named(own)} are linked by {named(sorted(shared))}")
                 continue
             for at in members:
                 persons[at], roles[at] = next(iter(shared)), sides[0]
         if hindering:
             raise PlanError(
-                f"dyads {named(hindering)} are linked by {named(ties)}, shared in both roles, so that neither "
-                "first nor second persons can be exchanged: take ibs.relations, or a null of single dyads such as "
+                f"{'; '.join(dict.fromkeys(hindering.values()))}, shared in both roles, so that neither first nor "
+                "second persons can be exchanged: take ibs.relations, or a null of single dyads such as "
                 f"kind='phase'{or_select(dyads, hindering)}"
             )
         return cls(tuple(persons), tuple(roles))
