@@ -51,7 +51,7 @@ def attainable(
     named = " or ".join(map(repr, filter(None, short)))
     head = f"no single finding could pass {named}".rstrip()
     tests = f"{n_features} features tested with {named or 'no correction'} at alpha={settings.alpha:g}"
-    if isinstance(draws, int) or not draws.exact:
+    if isinstance(draws, int) or not draws.listed:
         return (
             f"{head}: {tests} need n={least - 1} draws, {n_draws} were asked for; ask for more, test fewer features, "
             "or correct with 'max'"

@@ -37,7 +37,7 @@ _CHUNK_VALUES = 1 << 21
 def draws_of_interval(draws: Draws[D], n_features: int) -> Draws[D]:
     """The draws of the test; where they are too many for its features, some drawn anew."""
     if draws.n * n_features > MOST_VALUES and draws.n > DRAWN:
-        return Draws(draws.design, DRAWN, draws.seed, exact=False)
+        return Draws(draws.design, DRAWN, draws.seed, listed=False)
     return draws
 
 

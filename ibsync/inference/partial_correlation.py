@@ -179,7 +179,7 @@ class FreedmanLane(Statistic):
         assert len(values) == len(outcome) == len(nuisance) == len(draws.design)
         assert np.isfinite(outcome).all()
         assert np.isfinite(nuisance).all()
-        self.draws, self.n, self.exact = draws, draws.n, draws.exact
+        self.draws, self.n, self.exact = draws, draws.n, draws.listed
         self._n_features, self._groups = values.shape[1], groups
         self.residual = residuals(outcome, basis_of(nuisance))
         self.n_units: Integers = np.isfinite(values).sum(axis=0)

@@ -135,7 +135,7 @@ class DrawnStatistic(Statistic):
     @property
     def exact(self) -> bool:  # type: ignore[override]
         """Whether these are all there are."""
-        return self.draws.exact
+        return self.draws.listed
 
     def drawn(self, start: int, stop: int) -> Floats:
         """Statistics of draws `start` to `stop` - 1, float64 [draw, feature]."""

@@ -185,7 +185,7 @@ class RepairedMean(Statistic):
             raise PlanError(
                 f"groups has shape {groups.shape} for {null.n_features} features; give one group per feature"
             )
-        self.null, self.n, self.exact = null, null.draws.n, null.draws.exact
+        self.null, self.n, self.exact = null, null.draws.n, null.draws.listed
         self.span = measure_in(null.attrs).range
         self._width = max(32, _TILE_BYTES // (8 * len(null.design.pairs)))
         self.features, self._pooled = _look(null, groups, self._width)

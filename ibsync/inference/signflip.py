@@ -86,7 +86,7 @@ class FlippedMean(Statistic):
             raise PlanError(
                 f"groups has shape {groups.shape} for {values.shape[1]} features; give one group per feature"
             )
-        self.draws, self.n, self.exact = draws, draws.n, draws.exact
+        self.draws, self.n, self.exact = draws, draws.n, draws.listed
         present = np.isfinite(values)
         self._n_units: Integers = present.sum(axis=0).astype(np.int64)
         self._tested = self._n_units >= LEAST_UNITS

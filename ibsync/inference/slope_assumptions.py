@@ -86,7 +86,7 @@ def skew_test(slopes: Floats, weights: Floats, labels: Sequence[str], *, seed: i
 def _signs(labels: Sequence[str], seed: int) -> Floats:
     """Signs of the dyads in each draw, those observed first: float64 [draw, dyad]."""
     blocks, number = np.unique(np.array(labels), return_inverse=True)
-    draws = Draws(Signs(tuple(blocks.tolist())), N_DRAWS, seed, exact=False)
+    draws = Draws(Signs(tuple(blocks.tolist())), N_DRAWS, seed, listed=False)
     return 1.0 - 2.0 * draws.take(0, N_DRAWS + 1)[:, number]
 
 

@@ -59,17 +59,17 @@ class Draws(Generic[D]):
     ----------
     design : Design
     n : int
-        Draws beside the observed one. When the draws are exact these are all the other exchanges, each once.
+        Draws beside the observed one. When they are listed these are all the other exchanges, each once.
     seed : int
-        The user's seed; without effect on exact draws.
-    exact : bool
+        The user's seed; without effect on listed draws.
+    listed : bool
         Whether all exchanges are listed.
     """
 
     design: D
     n: int
     seed: int
-    exact: bool
+    listed: bool
 
     @classmethod
     def plan(cls, design: D, n: int, seed: int, *, list_up_to: int = LIST_UP_TO) -> Draws[D]:
@@ -84,8 +84,8 @@ class Draws(Generic[D]):
         check_draws(n, seed)
         if design.n_ways == 1:
             raise PlanError("no two units may be exchanged, so there is nothing to test; add dyads or sessions")
-        exact = design.n_ways <= max(n, list_up_to)
-        return cls(design, design.n_ways - 1 if exact else n, seed, exact)
+        listed = design.n_ways <= max(n, list_up_to)
+        return cls(design, design.n_ways - 1 if listed else n, seed, listed)
 
     @property
     def min_p(self) -> float:
@@ -95,7 +95,7 @@ class Draws(Generic[D]):
     def take(self, start: int, stop: int) -> NDArray[Any]:
         """Exchanges `start` to `stop` - 1, [draw, ...]; the same whatever the range."""
         k = np.arange(start, stop, dtype=np.int64)
-        return self.design.listed(k) if self.exact else self.design.drawn(k, self.seed)
+        return self.design.listed(k) if self.listed else self.design.drawn(k, self.seed)
 
 
 def check_draws(n: int, seed: int) -> None:

@@ -86,7 +86,7 @@ class RepairedNull:
 
     def __repr__(self) -> str:
         names = f"{len(self.design)} dyads, {len(self.sessions)} sessions, {self.n_features} features"
-        every = "all " if self.draws.exact else ""
+        every = "all " if self.draws.listed else ""
         return f"RepairedNull({every}{self.draws.n} {self.design.noun} of {names}, seed {self.draws.seed})"
 
     def real_pairs(self, sessions: Integers, dyads: Integers) -> tuple[Floats, Floats | None]:
@@ -112,7 +112,7 @@ class RepairedNull:
     @property
     def exact(self) -> bool:
         """Whether all re-pairings are listed, of people who were recorded on the same occasions."""
-        return self.draws.exact and self.design.same_attendance
+        return self.draws.listed and self.design.same_attendance
 
     @property
     def n_features(self) -> int:

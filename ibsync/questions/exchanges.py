@@ -293,7 +293,7 @@ def exchange_residuals(
 def _refuse_few_blocks(units: Units, draws: Draws[Any], asked: TestSettings) -> None:
     """Refuse what no p can show only because dyads go together; without blocks that is a warning."""
     lowest = asked.min_p(draws.n + 1)
-    if units.blocks.shared and draws.exact and lowest > asked.alpha:
+    if units.blocks.shared and draws.listed and lowest > asked.alpha:
         raise PlanError(
             f"{len(units.dyads)} dyads make only {len(units.blocks)} blocks that can be exchanged, so no p falls below "
             f"{lowest:.3g}, above alpha={asked.alpha:g}: {units.blocks.shared}; record dyads of more people"

@@ -349,13 +349,13 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
     needed = int(np.ceil(test.n_sides / test.alpha * (1 - 1e-12)))
     if kind == "repair":
         draws = plan_draws(study.dyads, request.within, wanted, test.seed, alpha=test.alpha / test.n_sides)
-        if draws.exact and draws.n + 1 < needed:
+        if draws.listed and draws.n + 1 < needed:
             raise PlanError(
                 f"null 'repair': {len(draws.design)} dyads can be paired in {draws.n + 1} ways, so that no p is below "
                 f"{test.min_p(draws.n + 1):.3g}, and alpha={test.alpha:g} is asked for: record more dyads or leave "
                 "this null out"
             )
-    if wanted + 1 < needed and not (kind == "repair" and draws.exact):
+    if wanted + 1 < needed and not (kind == "repair" and draws.listed):
         raise PlanError(
             f"null {kind!r}: with n={wanted} draws no p is below {test.min_p(wanted + 1):.3g}, and "
             f"alpha={test.alpha:g} is asked for: ask for n={needed - 1} or more"
@@ -376,7 +376,7 @@ def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, 
         drawn = {"n": null.n, "listed": False, "exact": False, "seed": null.seed}
     else:
         draws = null.draws
-        drawn = {"n": draws.n, "listed": draws.exact, "exact": draws.exact and hypothesis.holds, "seed": draws.seed}
+        drawn = {"n": draws.n, "listed": draws.listed, "exact": draws.listed and hypothesis.holds, "seed": draws.seed}
     return words | drawn | {"min_p": test.min_p(drawn["n"] + 1)}
 
 

@@ -221,7 +221,7 @@ def predict_outcome(
     attrs |= {
         "outcome": table.outcome_name, "covariates": table.names, "level": level, "outcome_level": outcome_level,
         "ahead": ahead, "model": model, "top": top or 0, "penalties": list(used), "n_features": values.shape[1],
-        "n_dyads": len(sample.units), "n_folds": len(folds), "n": draws.n, "exact": int(draws.exact),
+        "n_dyads": len(sample.units), "n_folds": len(folds), "n": draws.n, "exact": int(draws.listed),
         "seed": seed, "alpha": alpha, "left_out": left_out, "entered": sample.entered,
         "shared_persons": int(sample.shared), "less_null_mean": int("null_mean" in dataset),
         "stream_version": STREAM_VERSION,
@@ -276,7 +276,7 @@ def _predicted(
     left = residuals(y, basis_of(np.column_stack([np.ones(len(y)), sample.covariates])))
     r2 = held_out.r_squared(np.vstack([y, y - left + left[draws.take(1, draws.n + 1)]]))
     tolerance = 1e-10 * np.maximum(1.0, np.abs(r2[:1]))
-    found = permutation_test(ListedStatistic(r2[:, None], exact=draws.exact, tolerance=tolerance), asked)
+    found = permutation_test(ListedStatistic(r2[:, None], exact=draws.listed, tolerance=tolerance), asked)
     p, low, high = (float(found[name][0]) for name in ("p", "p_low", "p_high"))
     of_fold = np.empty(len(y), np.int64)
     for place, held in enumerate(held_out.folds):

@@ -377,7 +377,7 @@ def _test(table: _Table, part: Part, asked: TestSettings) -> RelabelledSessions 
 def _n_ways(design: Block | RoundRobin, part: Part, draws: Draws[Any]) -> int:
     """Draws that differ, the observed one included: people under other names have the same variance."""
     alike = {"relationship": 1, "person": factorial(design.n_persons), "partner": factorial(design.n_partners)}[part]
-    return (draws.n + 1) // (alike if draws.exact else 1)
+    return (draws.n + 1) // (alike if draws.listed else 1)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Multiverse(TableFile):
         null_low to null_high, which hold 95 % of the draws.
     summary : dict of str to dict
         For each kind of null: its hypothesis (null), and what a small p leaves open (not_excluded);
-        n_specifications, n, exact, min_p, seed; n_passing (p_max <= alpha) and smallest_p_max;
+        n_specifications, n, listed, exact, min_p, seed; n_passing (p_max <= alpha) and smallest_p_max;
         median_effect; the one test of all specifications, median_z with its p; share of specifications with p <= alpha
         and its share_p; p_bonferroni, which is p times the number of nulls.
     alpha : float

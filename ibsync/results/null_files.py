@@ -190,7 +190,7 @@ def _repairing_dataset(null: RepairedNull) -> xr.Dataset:
 
     design, draws = null.design, null.draws
     words = {
-        "family": null.kind, "n": draws.n, "seed": draws.seed, "exact": draws.exact, "sessions": null.sessions,
+        "family": null.kind, "n": draws.n, "seed": draws.seed, "listed": draws.listed, "sessions": null.sessions,
         "dyads": design.dyads, "persons_a": design.persons_a, "persons_b": design.persons_b, "strata": design.strata,
         "units": design.units, "attendance": design.attendance, "roles": design.roles,
     }  # fmt: skip
@@ -204,7 +204,7 @@ def _repairing_dataset(null: RepairedNull) -> xr.Dataset:
 def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> RepairedNull:
     kind = Matchings if words.get("roles") == Matchings.roles else Repairing
     design = kind(*(tuple(words[entry.name]) for entry in fields(kind)))
-    draws = Draws(design, words["n"], words["seed"], words["exact"])
+    draws = Draws(design, words["n"], words["seed"], words["listed"])
     valid = dataset["valid_fraction"].to_numpy() if "valid_fraction" in dataset else None
     return RepairedNull(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)
 

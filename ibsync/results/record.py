@@ -82,7 +82,7 @@ class NullDraws:
     @classmethod
     def of(cls, null: NullHypothesis, draws: Draws[Any], test: TestSettings, n_ways: int | None = None) -> NullDraws:
         """From the draws of a test, of which `n_ways` differ (by default all)."""
-        return cls(null, draws.n, draws.exact, test.min_p(n_ways or draws.n + 1), draws.seed)
+        return cls(null, draws.n, draws.listed, test.min_p(n_ways or draws.n + 1), draws.seed)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def plan_draws(
         attendance=labels["attendance"],
     )  # fmt: skip
     draws = Draws.plan(design, n, seed)
-    if within is None and is_shared and draws.exact and draws.min_p > alpha:
+    if within is None and is_shared and draws.listed and draws.min_p > alpha:
         _refuse_few(rows, draws, alpha)
     return draws
 

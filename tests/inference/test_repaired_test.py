@@ -164,7 +164,7 @@ def test_monte_carlo_agrees_with_the_exact_test():
     values = random_values(6, 20, gain=0.03, seed=8)
     exact = repair_test(null_of(values))
     null = null_of(values)
-    drawn = repair_test(RepairedNull(values, Draws(null.design, 20_000, 3, exact=False), ("s0",)))
+    drawn = repair_test(RepairedNull(values, Draws(null.design, 20_000, 3, listed=False), ("s0",)))
     error = np.sqrt(exact["p"] * (1 - exact["p"]) / 20_000)
     assert (np.abs(drawn["p"] - exact["p"]) < 4.5 * error + 1 / 20_000).all()
     assert exact["p"].min() < 0.1

@@ -283,7 +283,7 @@ def test_many_features_take_a_part_of_the_exchanges(monkeypatch):
     low, high = sign_flip_interval(slope, ones, draws)
     monkeypatch.setattr("ibsync.inference.intervals.MOST_VALUES", 1000)
     near_low, near_high = sign_flip_interval(slope, ones, draws)
-    few = sign_flip_interval(slope, ones, Draws(draws.design, 9_999, 1, exact=False))
+    few = sign_flip_interval(slope, ones, Draws(draws.design, 9_999, 1, listed=False))
     assert_array_equal([near_low, near_high], few)
     assert_allclose([near_low, near_high], [low, high], atol=0.1 * (high - low).min())
 

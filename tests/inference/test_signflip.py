@@ -181,7 +181,7 @@ def test_p_lies_on_the_lattice_and_is_never_zero():
 def test_monte_carlo_agrees_with_the_exact_test():
     values = random_values(10, 20, gain=0.3)
     exact = sign_flip_test(values, names(10), tail="greater")
-    draws = Draws(Signs(tuple(names(10))), 20_000, 3, exact=False)
+    draws = Draws(Signs(tuple(names(10))), 20_000, 3, listed=False)
     drawn = p_of_draws(FlippedMean(values, draws), tail="greater")
     error = np.sqrt(exact["p"] * (1 - exact["p"]) / 20_000)
     assert (np.abs(drawn["p"] - exact["p"]) < 4.5 * error + 1 / 20_000).all()
@@ -285,7 +285,7 @@ def test_nothing_to_test_is_no_error():
 
 
 def test_a_flip_is_one_bit_of_the_dyads_own_stream():
-    draws = Draws(Signs(("b", "a")), 500, 7, exact=False)
+    draws = Draws(Signs(("b", "a")), 500, 7, listed=False)
     got = draws.take(0, 501)
     for unit, label in enumerate("ba"):
         words = stream(7, np.arange(501), 1, entity=entity_id(label), purpose=purpose_word(Purpose.SIGN_FLIP))[0]
@@ -293,14 +293,14 @@ def test_a_flip_is_one_bit_of_the_dyads_own_stream():
     assert_array_equal(got[0], [0, 0])
     assert 200 < got[:, 0].sum() < 300
     assert_array_equal(draws.take(100, 200), got[100:200])
-    more = Draws(Signs(("a", "c", "b")), 500, 7, exact=False).take(0, 501)
+    more = Draws(Signs(("a", "c", "b")), 500, 7, listed=False).take(0, 501)
     assert_array_equal(more[:, [2, 0]], got)
-    assert (Draws(Signs(("b", "a")), 500, 8, exact=False).take(0, 501) != got).mean() > 0.4
+    assert (Draws(Signs(("b", "a")), 500, 8, listed=False).take(0, 501) != got).mean() > 0.4
 
 
 def test_every_combination_is_listed_once_the_observed_one_first():
     draws = Draws.plan(Signs(("b", "a", "c")), 10, 0)
-    assert draws.exact
+    assert draws.listed
     assert draws.n == 2**3 - 1
     listed = draws.take(0, draws.n + 1)
     assert_array_equal(listed[0], 0)

@@ -91,7 +91,7 @@ def test_every_matching_is_listed_once_the_real_one_first(n, count):
     design = design_of(n)
     draws = Draws.plan(design, 10, seed=0)
     listed = draws.take(0, draws.n + 1)
-    assert draws.exact
+    assert draws.listed
     assert draws.n + 1 == design.n_ways == count == Matchings.ways(n)
     assert draws.min_p == 1 / count
     assert_array_equal(listed[0], [*range(n, 2 * n), *range(n)])
@@ -114,21 +114,21 @@ def test_blocks_are_never_mixed_and_the_count_is_the_product():
     for draws in (Draws.plan(design, 1, seed=0), Draws.plan(design, 600, seed=0, list_up_to=1)):
         drawn = draws.take(0, draws.n + 1)
         assert all(site[p % 8] == site[q % 8] for row in drawn for p, q in enumerate(row))
-        assert draws.exact == (len({tuple(row) for row in drawn.tolist()}) == len(drawn) == 675)
+        assert draws.listed == (len({tuple(row) for row in drawn.tolist()}) == len(drawn) == 675)
 
 
 @pytest.mark.parametrize(("n", "seed"), [(3, 5), (2, 6)])
 def test_random_matchings_are_uniform(n, seed):
     from scipy.stats import chisquare
 
-    draws = Draws(design_of(n), 30_000, seed, exact=False)
+    draws = Draws(design_of(n), 30_000, seed, listed=False)
     _, counts = np.unique(draws.take(1, 30_001), axis=0, return_counts=True)
     assert len(counts) == Matchings.ways(n)
     assert chisquare(counts).pvalue > 1e-4
 
 
 def test_blocks_are_drawn_independently():
-    drawn = Draws(design_of(6, {"site": list("xxxyyy")}), 400, 1, exact=False).take(1, 401)
+    drawn = Draws(design_of(6, {"site": list("xxxyyy")}), 400, 1, listed=False).take(1, 401)
     places = np.searchsorted([0, 1, 2, 6, 7, 8], drawn[:, [0, 1, 2, 6, 7, 8]])
     others = np.searchsorted([3, 4, 5, 9, 10, 11], drawn[:, [3, 4, 5, 9, 10, 11]])
     # Of 15 matchings the other block has the same one in 1 of 15 draws.
@@ -154,7 +154,7 @@ def test_draws_know_neither_the_order_of_rows_nor_who_is_first(list_up_to):
     other = Matchings.of(["vwxyz"[i] for i in order], *map(list, zip(*mixed, strict=True)))
     draws = [Draws.plan(design, 60, 9, list_up_to=list_up_to) for design in (plain, other)]
     got = [[named(d.design, row) for row in d.take(0, 61)] for d in draws]
-    assert draws[0].exact == bool(list_up_to)
+    assert draws[0].listed == bool(list_up_to)
     assert got[0] == got[1]
     assert len(set(got[0])) > 50
 
@@ -163,7 +163,7 @@ def test_random_draws_do_not_know_the_real_pairing():
     names = [f"p{k}" for k in range(12)]
     one = Matchings.of(list("uvwxyz"), names[:6], names[6:])
     two = Matchings.of(list("uvwxyz"), names[0::2], names[1::2])
-    got = [[named(d, row) for row in Draws(d, 40, 2, exact=False).take(0, 41)] for d in (one, two)]
+    got = [[named(d, row) for row in Draws(d, 40, 2, listed=False).take(0, 41)] for d in (one, two)]
     assert got[0][1:] == got[1][1:]
     assert got[0][0] != got[1][0]
 
@@ -270,7 +270,7 @@ def test_effects_of_persons_leave_every_count_as_it_is(n):
     plain, moved = repair_test(null), repair_test(other)
     for name in ("exceedances", "p", "p_max", "p_fdr"):
         assert_array_equal(plain[name], moved[name])
-    assert null.draws.exact == (n == 4)
+    assert null.draws.listed == (n == 4)
     assert np.abs(plain["group_statistic"] - moved["group_statistic"]).min() > 1e-3
 
 
@@ -432,7 +432,7 @@ def test_end_to_end(tmp_path):
     )
     spec = WTC({"task": (0.05, 0.2)})
     real, null = study.synchrony(spec), study.null(spec, roles="interchangeable", seed=1)
-    assert null.draws.exact
+    assert null.draws.listed
     assert null.draws.n == 944
     result = ibs.test(real, null, correct=["max"])
     data = result.dataset

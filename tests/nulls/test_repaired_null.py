@@ -34,7 +34,7 @@ def group_mean_by_definition(values, partners):
 def test_all_repairings_are_listed_once_with_fixed_points(n):
     draws = Draws.plan(design_of(n), 10, seed=0)
     listed = draws.take(0, draws.n + 1)
-    assert draws.exact
+    assert draws.listed
     assert draws.n + 1 == factorial(n)
     assert sorted(map(tuple, listed.tolist())) == list(itertools.permutations(range(n)))
     assert_array_equal(listed[0], np.arange(n))
@@ -50,7 +50,7 @@ def test_blocks_are_never_mixed_and_the_count_is_the_product_of_factorials():
     assert len(set(map(tuple, listed.tolist()))) == design.n_ways == len(listed)
     assert all(site[i] == site[j] for partners in listed for i, j in enumerate(partners))
     drawn = Draws.plan(design, 20, seed=0, list_up_to=1)
-    assert not drawn.exact
+    assert not drawn.listed
     assert all(site[i] == site[j] for partners in drawn.take(0, 21) for i, j in enumerate(partners))
 
 
@@ -62,17 +62,17 @@ def test_two_columns_that_must_agree_make_finer_blocks():
 
 def test_enumeration_gives_way_to_draws_above_both_limits():
     design = design_of(6)
-    assert Draws.plan(design, 720, 0, list_up_to=0).exact
+    assert Draws.plan(design, 720, 0, list_up_to=0).listed
     random = Draws.plan(design, 719, 0, list_up_to=0)
-    assert not random.exact
+    assert not random.listed
     assert (random.n, random.min_p) == (719, 1 / 720)
-    assert Draws.plan(design, 99, 0).exact
-    assert not Draws.plan(design_of(10), 99, 0).exact
+    assert Draws.plan(design, 99, 0).listed
+    assert not Draws.plan(design_of(10), 99, 0).listed
 
 
 def test_random_draws_are_uniform_with_fixed_points_and_without_repeats_of_a_person():
     draws = Draws.plan(design_of(4), 24_000, 5, list_up_to=0)
-    draws = Draws(draws.design, 24_000, 5, exact=False)
+    draws = Draws(draws.design, 24_000, 5, listed=False)
     got = draws.take(1, 24_001)
     _, counts = np.unique(got, axis=0, return_counts=True)
     from scipy.stats import chisquare
@@ -240,7 +240,7 @@ def test_moments_with_missing_pairs_come_from_their_own_stream_when_ways_are_man
     null = null_of(values, n=10)
     moments = group_moments(null.pair_sums(), null.draws)
     # 4096 draws: the mean is within 5 standard errors of the truth, which one lost row and column barely move.
-    partners = Draws(null.design, 60_000, 99, exact=False).take(1, 60_001)
+    partners = Draws(null.design, 60_000, 99, listed=False).take(1, 60_001)
     truth = group_means(null.pair_sums(), null.design.pairs_of(partners))
     assert abs(moments.mean[0] - truth.mean()) < 5 * truth.std() / np.sqrt(4096)
     assert_allclose(moments.sd[0], truth.std(), rtol=0.06)

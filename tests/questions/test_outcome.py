@@ -68,7 +68,7 @@ def slow_correlations(values, outcome, nuisance, orders):
 @pytest.mark.parametrize("n", [2, 4, 5])
 def test_all_permutations_are_listed_in_order(n):
     plan = shuffles(n)
-    assert (plan.exact, plan.n) == (True, factorial(n) - 1)
+    assert (plan.listed, plan.n) == (True, factorial(n) - 1)
     assert_array_equal(plan.take(0, plan.n + 1), list(permutations(range(n))))
 
 
@@ -84,14 +84,14 @@ def test_permutations_within_blocks_are_listed_by_their_product():
 
 
 def test_ten_units_are_drawn_and_nine_listed():
-    assert shuffles(9).exact
-    assert not shuffles(10).exact
+    assert shuffles(9).listed
+    assert not shuffles(10).listed
     assert shuffles(10, n=4_000_000).n == factorial(10) - 1
 
 
 def test_draws_depend_on_labels_and_number_only():
     plan = exchanges(names(16), ["x"] * 7 + ["y"] * 9, 400, 3)
-    assert not plan.exact
+    assert not plan.listed
     whole = plan.take(0, 401)
     assert_array_equal(whole[0], np.arange(16))
     assert_array_equal(np.sort(whole, axis=1), np.tile(np.arange(16), (401, 1)))

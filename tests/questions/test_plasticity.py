@@ -238,14 +238,14 @@ def test_drawn_relabellings_agree_with_all_of_them():
     names = [f"d{d}" for d in range(10)]
     design = GroupLabels(tuple(names), tuple(first.tolist()))
     listed = Draws.plan(design, 10_000, 5)
-    assert listed.exact
+    assert listed.listed
     assert len(np.unique(listed.take(0, 252), axis=0)) == 252
     assert_array_equal(listed.take(0, 1)[0], first)
-    many = Draws(design, 4000, 5, exact=False)
+    many = Draws(design, 4000, 5, listed=False)
     one, other = (p_of_draws(GroupDifference(slope, draws)) for draws in (listed, many))
     assert_allclose(one["p"], other["p"], atol=5 * np.sqrt(0.25 / 4000) * 2)
     draws = Draws.plan(SessionOrders(tuple(names), (4,) * 10), 4000, 5)
-    assert not draws.exact
+    assert not draws.listed
     orders = MeanSlope(whole, times, draws)
     assert_array_equal(orders.drawn(0, 1)[0], orders.drawn(0, 50)[0])
     assert_allclose(orders.drawn(30, 50), orders.drawn(0, 50)[30:], rtol=1e-12)
