@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,8 @@ def alike_within_persons(null: RepairedNull, seed: int = 0) -> float:
 
     Values of a person's meetings with partners of the same person's other meetings are contrasted with those of
     partners of others; the partners are exchanged, the meetings stay, as they share the person. Real partners are left
-    out, and the means of meetings and partners taken off. NaN where nobody has two meetings, or not all dyads are in
+    out, and of everybody else's meetings the one of the same number, so that each mean is of as many meetings; the means
+    of meetings and partners are taken off. NaN where nobody has two meetings, or not all dyads are in
     one block.
     """
     design = null.design
@@ -51,15 +52,25 @@ def alike_within_persons(null: RepairedNull, seed: int = 0) -> float:
         return float("nan")
     shared = SharedPartners.of(design.dyads, design.persons_a, design.persons_b)
     label, unit = (np.unique(labels, return_inverse=True)[1] for labels in (shared.persons, design.units))
-    off = unit[:, None] != unit
+    nth = _place_among_like(design.dyads, label)
+    off = (unit[:, None] != unit) & (nth[:, None] != nth)
     if not (off & (label[:, None] == label)).any():
         return float("nan")
     matrix = _standardised_matrix(null, off)
     if "second" in shared.roles:
         matrix = matrix.T
     for axis in (1, 0):
-        matrix = np.where(off, matrix - matrix.sum(axis, keepdims=True) / off.sum(axis, keepdims=True), 0)
+        n = np.maximum(off.sum(axis, keepdims=True), 1)
+        matrix = np.where(off, matrix - np.where(off, matrix, 0).sum(axis, keepdims=True) / n, 0)
     return _share_of_orders(len(label), seed, lambda one: _within_less_across(matrix, label, label[one], off))
+
+
+def _place_among_like(names: Sequence[str], label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Which of those with its label each one is, in the order of names: int64 [unit]."""
+    order = sorted(range(len(names)), key=lambda one: (label[one], names[one]))
+    place = np.empty(len(names), np.int64)
+    place[order] = np.concatenate([np.arange(n) for n in np.bincount(label)])
+    return place
 
 
 def _share_of_orders(n: int, seed: int, contrast: Callable[[NDArray[np.int32]], float]) -> float:
