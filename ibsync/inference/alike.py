@@ -43,9 +43,8 @@ def alike_within_persons(null: RepairedNull, seed: int = 0) -> float:
 
     Values of a person's meetings with partners of the same person's other meetings are contrasted with those of
     partners of others; the partners are exchanged, the meetings stay, as they share the person. Real partners are left
-    out, and of everybody else's meetings the one of the same number, so that each mean is of as many meetings; the means
-    of meetings and partners are taken off. NaN where nobody has two meetings, or not all dyads are in
-    one block.
+    out, and of other persons' meetings the one of the same number, so that each mean is of as many. The means of
+    meetings and partners are taken off. NaN where nobody has two meetings, or not all dyads are in one block.
     """
     design = null.design
     if len(design.blocks) > 1 or not design.shares_people or design.within_person:

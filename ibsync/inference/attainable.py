@@ -59,7 +59,11 @@ def attainable(
     design, p = draws.design, settings.min_p(ways)
     differ = " that differ" if ways <= n_draws else ""
     of_ways = getattr(design, "ways", None)
-    more = f"record at least {_dyads_for(least, of_ways)} dyads in one block" if of_ways else "record more of them"
+    more = (
+        f"record at least {_dyads_for(least, of_ways)} {design.unit_noun} in one block"
+        if of_ways
+        else "record more of them"
+    )
     return (
         f"{head}: {units or f'{len(design)} dyads'} allow only {ways} {design.noun}{differ} (smallest p {p:.3g}), too "
         f"few for {tests}; {more} or test fewer features"

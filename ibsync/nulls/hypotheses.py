@@ -110,7 +110,7 @@ def repairing_hypothesis(design: Repairing) -> NullHypothesis:
     null = REMATCHED if design.roles == "interchangeable" else REPAIRED
     if design.shares_people:
         null = WITHIN_PERSON if design.within_person else OVER_PERSONS
-    if any(units.shape[1] > 1 for units in design.moves):
+    if len(set(design.units)) < len(design):
         null = replace(null, name=f"{null.name}, dyads that share a recording moving together")
     if not design.same_attendance:
         null = replace(

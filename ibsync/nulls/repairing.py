@@ -130,6 +130,11 @@ class Repairing:
         """Dyad indices of each block, unit after unit: int32 [dyad of the block]."""
         return tuple(units.reshape(-1) for units in self.moves)
 
+    @property
+    def unit_noun(self) -> str:
+        """What is exchanged as a whole, in the plural."""
+        return "dyads" if len(set(self.units)) == len(self) else "sets of dyads that share a recording"
+
     @cached_property
     def shares_people(self) -> bool:
         """Whether anybody is in several dyads."""
