@@ -31,6 +31,7 @@ from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import settings
 from ..study.rows import labels_of, occasion_label
+from .shared_people import in_all, speaking_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -210,13 +211,21 @@ def _alike(real: xr.Dataset, null: RepairedNull) -> str:
 
 def _draws(null: AnyNull, test: TestSettings) -> NullDraws:
     if isinstance(null, SurrogateNull):
-        return NullDraws(SURROGATES[null.kind], null.n, False, test.min_p(null.n + 1), null.seed)
+        return NullDraws(hypothesis_of(null), null.n, False, test.min_p(null.n + 1), null.seed)
     return draws_of_repairing(null, test)
 
 
 def draws_of_repairing(null: RepairedNull, test: TestSettings) -> NullDraws:
     """The draws of a re-pairing null, as a result keeps them."""
-    return NullDraws.of(repairing_hypothesis(null.design), null.draws, test)
+    return NullDraws.of(hypothesis_of(null), null.draws, test)
+
+
+def hypothesis_of(null: AnyNull) -> NullHypothesis:
+    """The hypothesis of a null of `Study.null`, with whom it speaks of where one person is in every dyad."""
+    if isinstance(null, SurrogateNull):
+        return SURROGATES[null.kind]
+    people = zip(null.design.persons_a, null.design.persons_b, strict=True)
+    return speaking_of(repairing_hypothesis(null.design), in_all([set(pair) for pair in people]))
 
 
 def _settings(null: AnyNull) -> dict[str, Any]:

@@ -15,8 +15,6 @@ from ..coupling.spec import CONES, WTC, Band
 from ..errors import PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
 from ..inference.settings import TestSettings
-from ..nulls.hypotheses import SURROGATES as SURROGATE_HYPOTHESES
-from ..nulls.hypotheses import repairing_hypothesis
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
@@ -34,6 +32,7 @@ from ..study.rows import used_rows
 from ..study.runner import Worker
 from ..study.study import Study
 from ..study.surrogate_runs import Request
+from .group_test import hypothesis_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -367,10 +366,7 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
 
 def _about(null: RepairedNull | SurrogateNull, test: TestSettings) -> dict[str, Any]:
     """How a null was drawn; the same for all runs of its kind."""
-    if isinstance(null, SurrogateNull):
-        hypothesis = SURROGATE_HYPOTHESES[null.kind]
-    else:
-        hypothesis = repairing_hypothesis(null.design)
+    hypothesis = hypothesis_of(null)
     words = {"null": hypothesis.statement, "not_excluded": hypothesis.not_excluded}
     if isinstance(null, SurrogateNull):
         drawn = {"n": null.n, "listed": False, "exact": False, "seed": null.seed}

@@ -348,7 +348,7 @@ def test_two_sided_flips_have_the_p_of_the_absolute_mean_where_all_are_listed():
 
 def test_smallest_p_and_what_falls_short_of_it():
     few, many = (Draws.plan(Signs(tuple(names(n))), 99, 0) for n in (5, 30))
-    assert (few.exact, many.exact) == (True, False)
+    assert (few.listed, many.listed) == (True, False)
     one, two = Settings(tail="greater"), Settings()
     assert one.min_p(few.n + 1) == 1 / 32
     assert two.min_p(few.n + 1) == 2 / 32

@@ -63,6 +63,7 @@ def test_one_therapist_within_the_person_is_the_default(tmp_path):
     assert "re-paired partners of the same person" in result.headline
     assert "re-pairing of partners within the person whom they share, all 23" in result.methods()
     assert "that person's meetings with other partners" in result.hypothesis
+    assert "speaks of the dyads of 't' only" in result.hypothesis
     same = study_of(tmp_path / "swapped.h5", ["t"] * 4, sessions=("1", "2"), swapped=True)
     assert_allclose(null_and_result(same)[1].dataset["p"].item(), result.dataset["p"].item())
 
