@@ -10,7 +10,6 @@ from ibsync.nulls.draws import Draws
 from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
 from ibsync.simulation.study_model import TASK, Seed, _stream
-from ibsync.study.rows import occasion_label
 
 PSEUDO_DYADS = 8  # beside the purposes of random numbers in `study_model`
 
@@ -35,5 +34,5 @@ def study_and_null(
     values[~(present[:, None] & present[None])] = np.nan
     dyads, a, b = zip(*(model.roster.names(dyad) for dyad in range(n_dyads)), strict=True)
     draws = Draws.plan(Repairing.of(dyads, a, b), n, int(_stream(seed, PSEUDO_DYADS, 1).integers(1 << 32)))
-    sessions = tuple(occasion_label(f"{session + 1}", TASK) for session in range(n_sessions))
-    return real, RepairedNull(np.moveaxis(values, 2, 0), draws, sessions, "repair", dict(real.attrs))
+    sessions = tuple(f"{session + 1}" for session in range(n_sessions))
+    return real, RepairedNull(np.moveaxis(values, 2, 0), draws, sessions, "repair", dict(real.attrs), tasks=(TASK,))

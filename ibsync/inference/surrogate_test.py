@@ -91,7 +91,9 @@ def _group(null: SurrogateNull, tested: Arrays) -> Arrays:
         "group_statistic": tally.standard.statistic,
         "group_null_mean": tally.moments.mean(),
         "group_null_sd": _sample_sd(tally),
-        "n_dyads": np.isfinite(null.observed).sum(axis=0),
+        "n_dyads": np.concatenate(
+            [np.isfinite(null.observed[null.task_of_row == task]).sum(axis=0) for task in np.unique(null.task_of_row)]
+        ),
         "null_max": tally.maxima.values.astype(np.float32),
         "null_hist": null.histogram().counts,
         "pooled_statistic": null.pooled[0].astype(np.float64),

@@ -51,7 +51,7 @@ class RepairedNull:
 
     Parameters
     ----------
-    pair_values : float32 or float64 [session, person_a, person_b, feature]
+    pair_values : float32 or float64 [session, person_a, person_b, task x feature of a recording]
         Statistic of first person i with second person j, both in the order of the design's dyads; the diagonal holds
         the real dyads. With `Matchings` both axes hold everybody, first persons before second ones. NaN where a
         session or channel is missing. Pairs across blocks are never read.
@@ -63,9 +63,11 @@ class RepairedNull:
         Family of the null, "repair".
     attrs : mapping
         Whatever the maker wants carried along: labels of the features, spec, accuracy, backend, study hash.
-    valid_fraction : float [session, dyad, feature], optional
+    valid_fraction : float [session, dyad, task x feature of a recording], optional
         Share of the cells behind the value of each real dyad whose recording was cut to those of its partners; NaN for
         those that were used in full.
+    tasks : tuple of str
+        Label of each task; a task is a condition, whose features are tested apart.
     """
 
     pair_values: NDArray[np.floating]
@@ -74,6 +76,7 @@ class RepairedNull:
     kind: str = "repair"
     attrs: Mapping[str, object] = field(default_factory=dict)
     valid_fraction: Floats | None = None
+    tasks: tuple[str, ...] = ("",)
 
     def __post_init__(self) -> None:
         n_people = self.draws.design.n_people
@@ -89,20 +92,31 @@ class RepairedNull:
         every = "all " if self.draws.listed else ""
         return f"RepairedNull({every}{self.draws.n} {self.design.noun} of {names}, seed {self.draws.seed})"
 
-    def real_pairs(self, sessions: Integers, dyads: Integers) -> tuple[Floats, Floats | None]:
+    @property
+    def by_task(self) -> NDArray[np.floating]:
+        """The pair values as a view [session, person_a, person_b, task, feature of a recording]."""
+        return self.pair_values.reshape(*self.pair_values.shape[:3], len(self.tasks), -1)
+
+    def of_rows(self, values: Floats, sessions: Integers, dyads: Integers, tasks: Integers) -> Floats:
+        """Of values [session, dyad, task x feature] those of some recordings: float64 [row, feature]."""
+        return values.reshape(*values.shape[:2], len(self.tasks), -1)[sessions, dyads, tasks]
+
+    def real_pairs(self, sessions: Integers, dyads: Integers, tasks: Integers) -> tuple[Floats, Floats | None]:
         """
         Values of real dyads, and the share of cells behind those that were cut.
 
         Parameters
         ----------
-        sessions, dyads : int64 [row]
+        sessions, dyads, tasks : int64 [row]
 
         Returns
         -------
         float64 [row, feature], and float64 [row, feature] or None
         """
-        values = self.pair_values[sessions, dyads, self.design.real[dyads]].astype(np.float64)
-        return values, None if self.valid_fraction is None else self.valid_fraction[sessions, dyads]
+        values = self.by_task[sessions, dyads, self.design.real[dyads], tasks].astype(np.float64)
+        if self.valid_fraction is None:
+            return values, None
+        return values, self.of_rows(self.valid_fraction, sessions, dyads, tasks)
 
     @property
     def design(self) -> Repairing:

@@ -1,8 +1,8 @@
 """The null distribution of surrogate partners, counted while it is drawn: no array holds draws x features.
 
 For each row (dyad x session) and feature the draws that reach the observed value are counted, and so are those of the
-mean over rows. Everything counted is an integer, or filed under its draw number, so that ranges of draws computed
-apart merge into what one run gives.
+mean over the rows of each task. Everything counted is an integer, or filed under its draw number, so that ranges of
+draws computed apart merge into what one run gives.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class Step:
     start, stop : int
     by_row : tuple of Counted
     together : Counted
-        Of the mean over rows.
+        Of the mean over the rows of each task.
     pooled : float64 [draw, group]
-        Mean over rows and channel pairs.
+        Mean over a task's rows and channel pairs.
     """
 
     start: int
@@ -221,11 +221,13 @@ class SurrogateNull:
         Label of each row.
     by_row : list of Tally
     together : Tally
-        Of the mean over rows.
-    groups : int64 [feature]
-        Epoch x band of each feature.
+        Of the mean over the rows of each task: [task x feature of a row].
+    groups : int64 [task x feature of a row]
+        Task x epoch x band of each feature.
+    task_of_row : int64 [row]
+        Number of each row's task; a task is a condition, over which no mean is taken.
     pooled : float32 [draw 0..n, group]
-        Mean over rows and channel pairs of each draw; NaN where it was not drawn. Draw 0 is the observed one.
+        Mean over a task's rows and channel pairs of each draw; NaN where it was not drawn. Draw 0 is the observed one.
     done : list of (start, stop)
         Ranges of draws that have been counted, disjoint and ascending.
     stop_at : int, optional
@@ -242,6 +244,7 @@ class SurrogateNull:
     by_row: list[Tally]
     together: Tally
     groups: Integers
+    task_of_row: Integers
     pooled: NDArray[np.float32]
     done: list[tuple[int, int]] = field(default_factory=list)
     stop_at: int | None = None
@@ -264,6 +267,7 @@ class SurrogateNull:
         rows: Sequence[str],
         groups: Integers,
         dtype: np.dtype[np.floating],
+        task_of_row: Integers | None = None,
         stop_at: int | None = None,
         attrs: Mapping[str, object] | None = None,
     ) -> SurrogateNull:
@@ -278,21 +282,26 @@ class SurrogateNull:
             As the attributes.
         dtype : dtype
             Precision behind the values.
+        task_of_row : int64 [row], optional
+            As the attribute; by default there is one task.
         """
         check_n(n, LARGEST_N, str(LARGEST_N))
         if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
             raise PlanError(f"stop_at={stop_at!r} must be a whole number of at least 1")
         if stop_at is not None and tail == "two-sided":
             raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
-        by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups))
-        for values in values_of_rows:
+        task_of_row = np.zeros(len(rows), np.int64) if task_of_row is None else task_of_row
+        by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups), task_of_row)
+        for values, task in zip(values_of_rows, task_of_row, strict=True):
             by_row.append(Tally.empty(Standard.of(values[0], values[1:], dtype), n))
-            totals.add(values)
+            totals.add(values, task)
         means = totals.means()
         together = Tally.empty(Standard.of(means[0], means[1:], dtype), n)
         pooled = np.full((n + 1, int(groups.max(initial=0)) + 1), np.nan, np.float32)
         pooled[0] = _group_means(means[:1], groups)[0]
-        return cls(kind, n, seed, tail, tuple(rows), by_row, together, groups, pooled, [], stop_at, attrs or {})
+        return cls(
+            kind, n, seed, tail, tuple(rows), by_row, together, groups, task_of_row, pooled, [], stop_at, attrs or {}
+        )
 
     @property
     def observed(self) -> Floats:
@@ -301,7 +310,7 @@ class SurrogateNull:
 
     @property
     def n_features(self) -> int:
-        """Number of features."""
+        """Number of features of the group test."""
         return len(self.groups)
 
     @property
@@ -317,7 +326,8 @@ class SurrogateNull:
     @property
     def standards(self) -> Standards:
         """What draws are counted against."""
-        return Standards(tuple(tally.standard for tally in self.by_row), self.together.standard, self.groups, self.tail)
+        by_row = tuple(tally.standard for tally in self.by_row)
+        return Standards(by_row, self.together.standard, self.groups, self.task_of_row, self.tail)
 
     def steps(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Ranges of draws that are counted together, after a check that none was counted before."""
@@ -404,14 +414,16 @@ class Standards:
     ----------
     by_row : tuple of Standard
     together : Standard
-        Of the mean over rows.
-    groups : int64 [feature]
+        Of the mean over the rows of each task.
+    groups, task_of_row
+        As `SurrogateNull`.
     tail : {"greater", "less", "two-sided"}
     """
 
     by_row: tuple[Standard, ...]
     together: Standard
     groups: Integers
+    task_of_row: Integers
     tail: Tail
 
     def count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
@@ -421,31 +433,32 @@ class Standards:
 
     def _count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
         device, rows = sources[0].device, []
-        totals = _Means(stop - start, len(self.groups), np if device is None else device.xp)
-        for source, standard in zip(sources, self.by_row, strict=True):
+        totals = _Means(stop - start, len(self.groups), self.task_of_row, np if device is None else device.xp)
+        for source, standard, task in zip(sources, self.by_row, self.task_of_row, strict=True):
             values = drawn(source, start, stop)
             rows.append(standard.count(values, self.tail, device))
-            totals.add(values)
+            totals.add(values, task)
         means = totals.means()
         together = self.together.count(means, self.tail, device)
         return Step(start, stop, tuple(rows), together, _group_means(_on_host(device, means), self.groups))
 
 
 class _Means:
-    """Mean over rows of each draw and feature, leaving out what is missing."""
+    """Mean over the rows of each task of each draw and feature, leaving out what is missing."""
 
-    def __init__(self, n_draws: int, n_features: int, xp: Any = np) -> None:
-        self._xp = xp
-        self.total, self.count = xp.zeros((2, n_draws, n_features))
+    def __init__(self, n_draws: int, n_features: int, task_of_row: Integers, xp: Any = np) -> None:
+        self._xp, n_tasks = xp, int(task_of_row.max()) + 1
+        self.total, self.count = xp.zeros((2, n_tasks, n_draws, n_features // n_tasks))
 
-    def add(self, values: Any) -> None:
+    def add(self, values: Any, task: int) -> None:
         present = self._xp.isfinite(values)
-        self.total += self._xp.where(present, values, 0)
-        self.count += present
+        self.total[task] += self._xp.where(present, values, 0)
+        self.count[task] += present
 
     def means(self) -> Any:
         some = self.count > 0
-        return self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
+        means = self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
+        return self._xp.swapaxes(means, 0, 1).reshape(means.shape[1], -1)
 
 
 def observed_values(source: Source) -> Floats:

@@ -32,7 +32,7 @@ from ..results.layout import (
 from ..results.record import COMPARED, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import null_in_words
-from ..study.rows import occasion_label
+from ..study.rows import session_label
 from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
 from .outcome_table import Column, Covariates, Lookup
@@ -610,18 +610,19 @@ def _exchange_partners(
 
 def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, conditions: _Conditions) -> RepairedNull:
     """The contrast of every permitted pair, in the precision of its values, as a null of its own."""
-    n_epochs = real.sizes["epoch"]
-    by_epoch = null.pair_values.reshape(*null.pair_values.shape[:3], n_epochs, -1)
+    by_task = null.by_task
     if conditions.dim == "epoch":
         known = [str(label) for label in real["epoch"].values]
+        by_epoch = by_task.reshape(*by_task.shape[:3], len(known), -1)
         parts = {name: by_epoch[..., [known.index(name)], :] for name in conditions.weights}
         sessions = null.sessions
     else:
         labels = zip(real["session"].values.astype(str), real["task"].values.astype(str), strict=True)
-        place = {(s, task): null.sessions.index(occasion_label(s, task)) for s, task in labels}
-        sessions = tuple(dict.fromkeys(s for s, _ in place))
-        sessions = tuple(s for s in sessions if all((s, name) in place for name in conditions.weights))
-        parts = {name: by_epoch[[place[s, name] for s in sessions]] for name in conditions.weights}
+        held = {(session_label(session), task) for session, task in labels}
+        sessions = tuple(s for s in null.sessions if all((s, name) in held for name in conditions.weights))
+        chosen = by_task[[null.sessions.index(s) for s in sessions]]
+        parts = {name: chosen[..., null.tasks.index(name), :] for name in conditions.weights}
     total = sum(weight * parts[name].astype(np.float64) for name, weight in conditions.weights.items())
     values = np.asarray(total).astype(null.pair_values.dtype)
-    return replace(null, pair_values=values.reshape(*values.shape[:3], -1), sessions=sessions, valid_fraction=None)
+    values = values.reshape(*values.shape[:3], -1)
+    return replace(null, pair_values=values, sessions=sessions, valid_fraction=None, tasks=(conditions.words,))

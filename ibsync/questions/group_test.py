@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,12 +26,12 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
-from ..results.layout import FEATURE, ROW, refuse_rows_twice
+from ..results.layout import ROW, TASK, TESTED, refuse_rows_twice, rows_of_task
 from ..results.netcdf import accepted_changes
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import settings
-from ..study.rows import labels_of, occasion_label
+from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ def test(
     alpha: float = 0.05,
     neighbours: Sequence[tuple[str, str]] | None = None,
 ) -> Result:
-    """Test of real dyads against their null.
+    """Test of real dyads against their null, task by task.
+
+    A task is a condition: its mean over dyads (and their sessions) is tested by itself, and no mean is taken over
+    tasks. Of a study with several, the variables of the group test have the dimension ``tested_task``; corrections are
+    over all of them. To test one alone, choose it before computing: ``study.select(task="talk")``.
 
     Parameters
     ----------
@@ -67,15 +72,15 @@ def test(
     null : RepairedNull or SurrogateNull
         From `Study.null`, of the same study and spec.
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
-        Corrections over all channel pairs x bands x epochs; may be empty. One that is named must be able to find
-        something at `alpha`. Default: "fdr" and "max", with a warning where they cannot.
+        Corrections over all tasks x channel pairs x bands x epochs; may be empty. One that is named must be able to
+        find something at `alpha`. Default: "fdr" and "max", with a warning where they cannot.
     tail : {"greater", "less", "two-sided"}, optional
         Default: "greater"; where the null is of a measure with a sign, "two-sided".
     alpha : float
         Level at which a finding is wanted.
     neighbours : sequence of (channel, channel), optional
         For "cluster" and "tfce": channels that lie side by side. Default: those that share a source or a detector by
-        their names (S1_D1, S1_D2).
+        their names (S1_D1, S1_D2). Tasks are not neighbours.
 
     Returns
     -------
@@ -154,7 +159,8 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
     reals = [
-        real.assign_attrs(accepted_changes(real.attrs, null.attrs)) for real, null in zip(reals, nulls, strict=True)
+        _with_tasks(real).assign_attrs(accepted_changes(real.attrs, null.attrs))
+        for real, null in zip(reals, nulls, strict=True)
     ]
     n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
     for null in of_surrogates:
@@ -174,17 +180,22 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
     record = Record(
         "test", draws, _words(measure, draws.null, test.tail), test, measure.name,
         _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else alike,
-        corrected_over=[str(real["signal"].item()) for real in reals], entered=_averaged(reals[0]),
+        corrected_over=[str(real["signal"].item()) for real in reals],
     )  # fmt: skip
     if of_repairings:
         return _repaired(reals, of_repairings, record)
     return _surrogated(reals, of_surrogates, record)
 
 
-def _averaged(real: xr.Dataset) -> str:
-    """That tasks are averaged, in words; empty where there is one."""
-    tasks = list(dict.fromkeys(real["task"].values.astype(str).tolist())) if "task" in real.coords else []
-    return f"{real.sizes['dyad']} dyad rows, the mean over the tasks {', '.join(tasks)}" if len(tasks) > 1 else ""
+def _tasks(real: xr.Dataset) -> list[str]:
+    """All tasks, as a null counts them."""
+    return list(dict.fromkeys(real["task"].values.astype(str).tolist()))
+
+
+def _with_tasks(real: xr.Dataset) -> xr.Dataset:
+    """Rows with the axis of tasks that their group test will have; the same where there is one task."""
+    tasks = _tasks(real)
+    return real.assign_coords({TASK: tasks}) if len(tasks) > 1 else real
 
 
 def _alike(real: xr.Dataset, null: RepairedNull) -> str:
@@ -288,7 +299,7 @@ def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[RepairedNull], list
     if repairings:
         n = sum(int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum()) for null in repairings)
     else:
-        n = sum(int(np.isfinite(null.observed).any(axis=0).sum()) for null in surrogates)
+        n = sum(int(np.isfinite(null.together.standard.statistic).sum()) for null in surrogates)
     return n, repairings, surrogates
 
 
@@ -345,13 +356,13 @@ def _repaired(
 ) -> list[Result]:
     joint = _joint(nulls)
     groups = np.concatenate(
-        [k * 2**16 + epoch_and_band([real.sizes[d] for d in FEATURE]) for k, real in enumerate(reals)]
+        [k * 2**16 + epoch_and_band([real.sizes.get(d, 1) for d in TESTED]) for k, real in enumerate(reals)]
     )
     groups = np.unique(groups, return_inverse=True)[1]
     found = repair_test(joint, record.test, groups=groups, graph=neighbour_graph(reals, record.test))
     results, feature, group = [], 0, 0
     for real, null in zip(reals, nulls, strict=True):
-        n_groups = real.sizes["epoch"] * real.sizes["band"]
+        n_groups = real.sizes.get(TASK, 1) * real.sizes["epoch"] * real.sizes["band"]
         features = slice(feature, feature + null.n_features)
         arrays = _of_signal(found, features, slice(group, group + n_groups))
         rows = real_pairs(real, null)
@@ -367,7 +378,7 @@ def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_arr
     Which features of some signals are neighbours: in time, in frequency, and by the channels at both ends.
 
     Epochs are neighbours when one begins where the other ends, bands when they touch, channels when they share a
-    source or a detector. Features of different signals are not.
+    source or a detector. Features of different signals or tasks are not.
 
     Parameters
     ----------
@@ -388,14 +399,13 @@ def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_arr
     for real in reals:
         a, b = ([str(name) for name in real[dim].values] for dim in ("channel_a", "channel_b"))
         edges = np.column_stack([real["band_low_hz"].values, real["band_high_hz"].values])
-        graphs.append(
-            feature_graph(
-                successive_epochs(_spans_of(real)),
-                adjacent_channels(a, asked.neighbours),
-                adjacent_channels(b, asked.neighbours),
-                touching_bands(edges),
-            )
+        of_task = feature_graph(
+            successive_epochs(_spans_of(real)),
+            adjacent_channels(a, asked.neighbours),
+            adjacent_channels(b, asked.neighbours),
+            touching_bands(edges),
         )
+        graphs += [of_task] * real.sizes.get(TASK, 1)
     return csr_array(block_diag(graphs))
 
 
@@ -418,9 +428,13 @@ def _joint(nulls: Sequence[RepairedNull]) -> RepairedNull:
 
 
 def epoch_and_band(shape: Sequence[int]) -> NDArray[np.int64]:
-    """Number of the epoch and band of each feature of a shape [epoch, channel_a, channel_b, band]: int64 [feature]."""
-    n_epochs, _, _, n_bands = shape
-    number = np.arange(n_epochs * n_bands).reshape(n_epochs, 1, 1, n_bands)
+    """
+    Number of the epoch and band of each feature of a shape [..., epoch, channel_a, channel_b, band]: int64 [feature].
+
+    Axes before that of epochs, such as tasks, are counted with it.
+    """
+    *first, _, _, n_bands = shape
+    number = np.arange(math.prod(first) * n_bands).reshape(*first, 1, 1, n_bands)
     return np.broadcast_to(number, tuple(shape)).reshape(-1)
 
 
@@ -434,14 +448,14 @@ def _of_signal(found: Mapping[str, NDArray[Any]], features: slice, groups: slice
 def _against_partners(real: xr.Dataset, null: RepairedNull) -> Arrays:
     """Each dyad row against its own re-paired partners: [dyad, feature]."""
     summary, at = dyad_summary(null), _places(real, null)
-    return {name: summary[name][at] for name in ("null_mean", "null_sd", "z", "percentile")}
+    return {name: null.of_rows(summary[name], *at) for name in ("null_mean", "null_sd", "z", "percentile")}
 
 
-def _places(real: xr.Dataset, null: RepairedNull) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Session and dyad of each row, as the null counts them."""
-    labels = [occasion_label(*key) for key in zip(real["session"].values, real["task"].values, strict=True)]
-    sessions = [null.sessions.index(label) for label in labels]
-    return np.array(sessions), np.array([null.design.dyads.index(str(dyad)) for dyad in real["dyad"].values])
+def _places(real: xr.Dataset, null: RepairedNull) -> tuple[NDArray[np.int64], ...]:
+    """Session, dyad and task of each row, as the null counts them."""
+    sessions = [null.sessions.index(session_label(session)) for session in real["session"].values]
+    dyads = [null.design.dyads.index(str(dyad)) for dyad in real["dyad"].values]
+    return np.array(sessions), np.array(dyads), np.array([null.tasks.index(str(task)) for task in real["task"].values])
 
 
 def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
@@ -525,7 +539,8 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
 
 
 def _n_dyads(real: xr.Dataset, observed: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Dyads with a value in any session: int64 [feature]."""
+    """Dyads with a value in any session of each task: int64 [task x feature]."""
     names = np.unique(real["dyad"].values, return_inverse=True)[1]
+    rows = [[rows_of_task(real, task) & (names == dyad) for dyad in range(names.max() + 1)] for task in _tasks(real)]
     present = np.isfinite(observed)
-    return np.asarray(np.sum([present[names == dyad].any(axis=0) for dyad in range(names.max() + 1)], axis=0))
+    return np.concatenate([np.sum([present[own].any(axis=0) for own in of_task], axis=0) for of_task in rows])

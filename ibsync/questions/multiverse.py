@@ -278,7 +278,12 @@ class _Reduced:
 
 def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> dict[_Run, _Reduced]:
     """Everything that would stop a run, for all runs: a long computation must not end at its last specification."""
-    used_rows(study)
+    tasks = list(dict.fromkeys(row.task for row in used_rows(study)))
+    if len(tasks) > 1:
+        raise PlanError(
+            f"the study holds the tasks {' and '.join(tasks)}, which are conditions, not ways to compute one thing: "
+            f"choose one, study.select(task={tasks[0]!r})"
+        )
     for kind in dict.fromkeys(run.null for run in runs):
         _require_reach(study, kind, request)
     worker = Worker(request.backend)

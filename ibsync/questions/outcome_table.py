@@ -273,7 +273,7 @@ class Table:
         rows: list[list[list[int]]] = [[[] for _ in sessions] for _ in dyads]
         for row, (dyad, session) in enumerate(zip(of_dyad, of_session, strict=True)):
             rows[dyads.index(dyad)][sessions.index(session)].append(row)
-        tasks = _tasks_averaged(real, rows)
+        _refuse_tasks(real, rows)
         values = _synchrony(real)
         synchrony = np.stack([[mean(values[some], 0) for some in of_one] for of_one in rows])
         places = np.tile(when, (len(dyads), 1))
@@ -286,7 +286,7 @@ class Table:
         return cls(
             dyads, sessions, rows, synchrony, own, np.array(held).reshape(len(others), *own.shape), wanted.name, names,
             [_persons(real, [row for some in of_one for row in some]) for of_one in rows], when,
-            tuple(filter(None, [*unknown_dyads, tasks, *scales])), bool(wanted.sessions),
+            tuple(filter(None, [*unknown_dyads, *scales])), bool(wanted.sessions),
             tuple(real.sizes[dim] for dim in FEATURE),
         )  # fmt: skip
 
@@ -320,13 +320,14 @@ def _first(values: Floats) -> Floats:
     return np.where(present.any(axis=1), values[np.arange(len(values)), present.argmax(axis=1)], np.nan)
 
 
-def _tasks_averaged(real: xr.Dataset, rows: Sequence[Sequence[Sequence[int]]]) -> str:
-    """Which tasks of a session are averaged, in words."""
-    tasks = real["task"].values.astype(str) if "task" in real.coords else np.full(real.sizes["dyad"], "")
-    averaged: dict[str, None] = {}
+def _refuse_tasks(real: xr.Dataset, rows: Sequence[Sequence[Sequence[int]]]) -> None:
+    """Refuse several tasks of one session, which are conditions and have no mean."""
     for some in (some for of_one in rows for some in of_one if len(some) > 1):
-        averaged |= dict.fromkeys(tasks[some].tolist())
-    return f"the mean over tasks {', '.join(map(repr, averaged))} of a session was taken" if averaged else ""
+        tasks = real["task"].values[some].astype(str).tolist()
+        raise PlanError(
+            f"dyad {str(real['dyad'].values[some[0]])!r} has the tasks {' and '.join(map(repr, tasks))} in one "
+            f"session, and tasks are never averaged: choose one, real.isel(dyad=real.task.values == {tasks[0]!r})"
+        )
 
 
 def _two_scales(real: xr.Dataset, dyads: Sequence[str], name: str, values: Floats) -> str:

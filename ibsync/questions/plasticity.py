@@ -27,7 +27,7 @@ from ..nulls.tails import Tail
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
-from ..study.rows import occasion_label
+from ..study.rows import session_label
 from .exchanges import Plan, check_margin, draws_of, exchange_groups, flip_signs, limits
 from .group_test import (
     SELDOM,
@@ -345,38 +345,40 @@ def _of_null(real: xr.Dataset | Result, null: RepairedNull) -> Source:
 
 def _values_in(null: RepairedNull, dyads: Dyads) -> list[Floats]:
     """What the null holds of each real dyad in its sessions, in the order of time: float64 [session, feature]."""
-    labels = _occasions(dyads.source)
+    occasions = _occasions(null, dyads.source)
     found = []
     for name, rows in zip(dyads.names, dyads.rows, strict=True):
         person = null.design.dyads.index(name)
-        taken = [null.sessions.index(labels[row]) for row in rows]
-        found.append(null.pair_values[taken, person, null.design.real[person]].astype(np.float64))
+        sessions, tasks = np.array([occasions[row] for row in rows]).T
+        found.append(null.by_task[sessions, person, null.design.real[person], tasks].astype(np.float64))
     return found
 
 
-def _occasions(source: Source) -> list[str]:
-    """Session and task of each row, as a null labels them."""
-    return [occasion_label(*key) for key in zip(source.labels("session"), source.labels("task"), strict=True)]
+def _occasions(null: RepairedNull, source: Source) -> list[tuple[int, int]]:
+    """Session and task of each row, as a null counts them."""
+    labels = zip(source.labels("session"), source.labels("task"), strict=True)
+    return [(null.sessions.index(session_label(session)), null.tasks.index(task)) for session, task in labels]
 
 
 def _slopes_of_pairs(null: RepairedNull, dyads: Dyads) -> RepairedNull:
     """The slope of every permitted pair over the sessions in which both people were there, as a null of one session."""
-    chosen, labels = _only(null, dyads.names), _occasions(dyads.source)
+    chosen, occasions = _only(null, dyads.names), _occasions(null, dyads.source)
     when = {
-        labels[row]: time
+        occasions[row]: time
         for rows, times in zip(dyads.rows, dyads.times, strict=True)
         for row, time in zip(rows, times, strict=True)
     }
-    taken = np.array([null.sessions.index(label) for label in when])
-    were = dict(zip(dyads.names, ({labels[row] for row in rows} for rows in dyads.rows), strict=True))
-    there = np.array([[label in were[name] for name in chosen.design.dyads] for label in when])
+    sessions, tasks = np.array(list(when)).T
+    were = dict(zip(dyads.names, ({occasions[row] for row in rows} for rows in dyads.rows), strict=True))
+    there = np.array([[occasion in were[name] for name in chosen.design.dyads] for occasion in when])
     there = np.tile(there, chosen.design.n_people // len(chosen.design))
-    out = np.empty((1, *chosen.pair_values.shape[1:]), null.pair_values.dtype)
+    by_task = chosen.by_task
+    out = np.empty((1, *by_task.shape[1:3], by_task.shape[4]), null.pair_values.dtype)
     for person in range(chosen.design.n_people):
         both = there[:, [person]] & there
-        values = np.where(both[..., None], chosen.pair_values[taken, person], np.nan)
+        values = np.where(both[..., None], by_task[sessions, person, :, tasks], np.nan)
         out[0, person] = slopes(values, np.array(list(when.values())))
-    return replace(chosen, pair_values=out, sessions=("slope",))
+    return replace(chosen, pair_values=out, sessions=("slope",), tasks=("",))
 
 
 def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:

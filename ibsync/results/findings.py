@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..inference.p_values import CORRECTIONS
-from .layout import FEATURE, ROW
+from .layout import FEATURE, ROW, TASK, TESTED, row_labels, tasks_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,11 +44,13 @@ class Finding:
     band: str
     values: Mapping[str, float]
     statistic: str
+    task: str = ""
 
     @property
     def place(self) -> str:
         """Where it is, in words."""
-        return f"{self.channel_a} with {self.channel_b}, band {self.band}, epoch {self.epoch}"
+        task = f", task {self.task}" * bool(self.task)
+        return f"{self.channel_a} with {self.channel_b}, band {self.band}, epoch {self.epoch}{task}"
 
     @property
     def decimals(self) -> int:
@@ -66,8 +68,8 @@ class Finding:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         values = f"{self.text('group_statistic')}{self.interval} (null {self.text('group_null_mean')})"
-        place = f"{self.channel_a} - {self.channel_b}  {self.epoch}  {self.band}"
-        return f"{place}  {self.statistic} {values}  z {v['group_z']:.2f}  {numbers}"
+        words = (f"{self.channel_a} - {self.channel_b}", self.task, self.epoch, self.band)
+        return f"{'  '.join(filter(None, words))}  {self.statistic} {values}  z {v['group_z']:.2f}  {numbers}"
 
     @property
     def interval(self) -> str:
@@ -146,18 +148,15 @@ def is_tested_by_dyad(dataset: xr.Dataset) -> bool:
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
     strictest = Criterion.of(dataset).name
-    return [found for _, found in _smallest(dataset, FEATURE, {name: name for name in _GROUP}, strictest, limit)]
+    dims = tuple(dim for dim in TESTED if dim in dataset.dims)
+    return [found for _, found in _smallest(dataset, dims, {name: name for name in _GROUP}, strictest, limit)]
 
 
 def top_dyad_findings(dataset: xr.Dataset, *, limit: int) -> list[tuple[str, Finding]]:
     """Rows and features with the smallest p of single dyads, each with its dyad session; empty if untested."""
     if not is_tested_by_dyad(dataset):
         return []
-    sessions = dataset["session"].values if "session" in dataset.coords else [""] * dataset.sizes["dyad"]
-    names = [
-        " / ".join(word for word in (str(dyad), str(session)) if word)
-        for dyad, session in zip(dataset["dyad"].values, sessions, strict=True)
-    ]
+    names = row_labels(dataset, ["session", *["task"] * bool(tasks_of(dataset))], " / ")
     return [(names[row], found) for row, found in _smallest(dataset, ROW, _ROW, "p_max", limit)]
 
 
@@ -173,11 +172,11 @@ def _smallest(
     # A test of a dyad that was not corrected is ranked by its p.
     first = np.nan_to_num(columns[strictest], nan=2.0)
     ranked = np.lexsort((-np.abs(columns["group_z"]), columns["p"], first))[:limit]
-    findings = []
+    findings, name = [], str(dataset.attrs["statistic"])
     for index in ranked[np.isfinite(columns["p"][ranked])]:
         places = np.unravel_index(index, [dataset.sizes[dim] for dim in dims])
-        labels = [str(dataset[dim].values[i]) for dim, i in zip(dims, places, strict=True)]
-        epoch, a, b, band = labels[-len(FEATURE) :]
+        labels = {dim: str(dataset[dim].values[i]) for dim, i in zip(dims, places, strict=True)}
+        feature = {dim: labels[dim] for dim in FEATURE}
         values = {name: float(column[index]) for name, column in columns.items()}
-        findings.append((int(places[0]), Finding(epoch, a, b, band, values, str(dataset.attrs["statistic"]))))
+        findings.append((int(places[0]), Finding(**feature, values=values, statistic=name, task=labels.get(TASK, ""))))
     return findings

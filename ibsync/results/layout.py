@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FEATURE = ("epoch", "channel_a", "channel_b", "band")
+"""Axes of what is computed of each recording."""
+
 ROW = ("dyad", *FEATURE)
+TASK = "tested_task"
+TESTED = (TASK, *FEATURE)
+"""Axes of a group test; that of tasks is there where several were tested, as rows have the coordinate `task`."""
+
 
 # In the place of a unit: that of the rows' value, of the group statistic, and of the slope of a regression.
 VALUE, STATISTIC, SLOPE = "unit of value", "unit of statistic", "unit of slope"
@@ -31,48 +37,52 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "dyad_p_max": (ROW, "1", "dyad_p adjusted for the family-wise error rate within the row, by the maximum of z"),
     "dyad_exceedances": (ROW, "1", "number of the row's draws at least as extreme as its observed value"),
     "dyad_draws": (ROW, "1", "number of draws that were looked at"),
-    "group_statistic": (FEATURE, STATISTIC, "statistic over all rows"),
-    "group_null_mean": (FEATURE, STATISTIC, "mean of the group statistic over the draws of the null"),
-    "group_null_sd": (FEATURE, STATISTIC, "standard deviation of the group statistic over the draws of the null"),
-    "group_z": (FEATURE, "1", "(group_statistic - group_null_mean) / group_null_sd"),
+    "group_statistic": (TESTED, STATISTIC, "statistic over all rows"),
+    "group_null_mean": (TESTED, STATISTIC, "mean of the group statistic over the draws of the null"),
+    "group_null_sd": (TESTED, STATISTIC, "standard deviation of the group statistic over the draws of the null"),
+    "group_z": (TESTED, "1", "(group_statistic - group_null_mean) / group_null_sd"),
     "statistic_low": (
-        FEATURE,
+        TESTED,
         STATISTIC,
         "lower end of the confidence interval of group_statistic, by inversion of the test",
     ),
-    "statistic_high": (FEATURE, STATISTIC, "upper end of the confidence interval of group_statistic"),
-    "student_low": (FEATURE, STATISTIC, "lower end of its interval by Student's t, which takes values to be normal"),
-    "student_high": (FEATURE, STATISTIC, "upper end of its interval by Student's t"),
-    "equivalence_low": (FEATURE, STATISTIC, "lower end of its interval at 1 - 2 alpha, which is held against margin"),
-    "equivalence_high": (FEATURE, STATISTIC, "upper end of its interval at 1 - 2 alpha, which is held against margin"),
-    "slope": (FEATURE, SLOPE, "slope of the regression that was tested"),
-    "slope_low": (FEATURE, SLOPE, "lower end of the confidence interval of slope, by inversion of the test"),
-    "slope_high": (FEATURE, SLOPE, "upper end of the confidence interval of slope, by inversion of the test"),
-    "t": (FEATURE, "1", "t of slope"),
+    "statistic_high": (TESTED, STATISTIC, "upper end of the confidence interval of group_statistic"),
+    "student_low": (TESTED, STATISTIC, "lower end of its interval by Student's t, which takes values to be normal"),
+    "student_high": (TESTED, STATISTIC, "upper end of its interval by Student's t"),
+    "equivalence_low": (TESTED, STATISTIC, "lower end of its interval at 1 - 2 alpha, which is held against margin"),
+    "equivalence_high": (TESTED, STATISTIC, "upper end of its interval at 1 - 2 alpha, which is held against margin"),
+    "slope": (TESTED, SLOPE, "slope of the regression that was tested"),
+    "slope_low": (TESTED, SLOPE, "lower end of the confidence interval of slope, by inversion of the test"),
+    "slope_high": (TESTED, SLOPE, "upper end of the confidence interval of slope, by inversion of the test"),
+    "t": (TESTED, "1", "t of slope"),
     "gain_reliability": (
-        FEATURE,
+        TESTED,
         "1",
         "share of the variance of gains over persons that is no error of the slopes over sessions",
     ),
-    "exceedances": (FEATURE, "1", "number of draws at least as extreme as the observed statistic"),
-    "p": (FEATURE, "1", "permutation p-value, not corrected"),
-    "p_low": (FEATURE, "1", "lower end of the Clopper-Pearson 95 % interval of p"),
-    "p_high": (FEATURE, "1", "upper end of the Clopper-Pearson 95 % interval of p"),
-    "p_fdr": (FEATURE, "1", "p adjusted for the false discovery rate"),
-    "p_max": (FEATURE, "1", "p adjusted for the family-wise error rate, by the step-down maximum over features"),
-    "p_max_single": (FEATURE, "1", "p adjusted for the family-wise error rate, by the maximum in a single step"),
-    "cluster": (FEATURE, "1", "number of the feature's cluster, its sign that of z; 0 outside clusters"),
-    "p_cluster": (FEATURE, "1", "family-wise p of the feature's cluster, by the largest cluster mass"),
-    "p_tfce": (FEATURE, "1", "family-wise p by the largest threshold-free enhanced z"),
-    "n_dyads": (FEATURE, "1", "number of dyads in the group statistic"),
-    "n_near_ties": (FEATURE, "1", "number of draws that equal the observed statistic within rounding"),
+    "exceedances": (TESTED, "1", "number of draws at least as extreme as the observed statistic"),
+    "p": (TESTED, "1", "permutation p-value, not corrected"),
+    "p_low": (TESTED, "1", "lower end of the Clopper-Pearson 95 % interval of p"),
+    "p_high": (TESTED, "1", "upper end of the Clopper-Pearson 95 % interval of p"),
+    "p_fdr": (TESTED, "1", "p adjusted for the false discovery rate"),
+    "p_max": (TESTED, "1", "p adjusted for the family-wise error rate, by the step-down maximum over features"),
+    "p_max_single": (TESTED, "1", "p adjusted for the family-wise error rate, by the maximum in a single step"),
+    "cluster": (TESTED, "1", "number of the feature's cluster, its sign that of z; 0 outside clusters"),
+    "p_cluster": (TESTED, "1", "family-wise p of the feature's cluster, by the largest cluster mass"),
+    "p_tfce": (TESTED, "1", "family-wise p by the largest threshold-free enhanced z"),
+    "n_dyads": (TESTED, "1", "number of dyads in the group statistic"),
+    "n_near_ties": (TESTED, "1", "number of draws that equal the observed statistic within rounding"),
 }
 
 # The same for the null, which has draws and bins as axes and is kept apart.
 NULL_ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "null_hist": (("epoch", "band", "hist_bin"), "1", "draws of the group statistic, averaged over channel pairs"),
+    "null_hist": (
+        (TASK, "epoch", "band", "hist_bin"),
+        "1",
+        "draws of the group statistic, averaged over channel pairs",
+    ),
     "hist_center": (("hist_bin",), STATISTIC, "centre of the histogram bin"),
-    "pooled_statistic": (("epoch", "band"), STATISTIC, "observed group statistic, averaged over channel pairs"),
+    "pooled_statistic": ((TASK, "epoch", "band"), STATISTIC, "observed group statistic, averaged over channel pairs"),
     "null_max": (("draw",), "1", "largest group z over all features, per draw"),
     "null_cluster": (("draw",), "1", "largest cluster mass, per draw"),
 }
@@ -84,6 +94,27 @@ OF_STATISTIC = tuple(name for name, (_, unit, _) in {**ARRAYS, **NULL_ARRAYS}.it
 def tested_values(dataset: xr.Dataset) -> xr.DataArray:
     """The values of single rows that were tested; coherence in real synchrony, of which nothing has been tested."""
     return dataset["value" if "value" in dataset else "coherence"]
+
+
+def tasks_of(dataset: xr.Dataset) -> list[str]:
+    """Tasks that are told apart: those of a test, or of rows of which nothing has been tested; empty unless several."""
+    if TASK in dataset.dims:
+        return [str(task) for task in dataset[TASK].values]
+    rows = dataset["task"].values.astype(str) if "task" in dataset.coords and "p" not in dataset else ()
+    tasks = list(dict.fromkeys(str(task) for task in rows))
+    return tasks if len(tasks) > 1 else []
+
+
+def rows_of_task(dataset: xr.Dataset, task: str) -> NDArray[np.bool_]:
+    """Which rows are of a task: bool [row]."""
+    return np.asarray(dataset["task"].values.astype(str) == task)
+
+
+def row_labels(dataset: xr.Dataset, names: Sequence[str], between: str) -> list[str]:
+    """Label of each row: its dyad, and others of its coordinates where it has them."""
+    held = [name for name in names if name in dataset.coords and dataset[name].dims == ("dyad",)]
+    columns = [dataset["dyad"].values, *(dataset[name].values for name in held)]
+    return [between.join(filter(None, map(str, words))) for words in zip(*columns, strict=True)]
 
 
 def require_dataset(real: object) -> None:
@@ -147,7 +178,7 @@ def unit_rows(
 
 def shared_labels(real: xr.Dataset, rows: Sequence[Any]) -> dict[str, Any]:
     """Coordinates of features, and those of the rows that are the same in all rows of each unit."""
-    coords: dict[str, Any] = {str(name): labels for name, labels in real.coords.items() if "dyad" not in labels.dims}
+    coords: dict[str, Any] = {str(name): labels for name, labels in real.coords.items() if {*labels.dims} <= {*FEATURE}}
     for name, labels in real.coords.items():
         of_unit = [set(labels.values[own].tolist()) for own in rows] if labels.dims == ("dyad",) else []
         # What changes between the sessions of a dyad, such as the session, is no property of its mean.

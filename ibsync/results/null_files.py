@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
@@ -192,7 +193,7 @@ def _repairing_dataset(null: RepairedNull) -> xr.Dataset:
     words = {
         "family": null.kind, "n": draws.n, "seed": draws.seed, "listed": draws.listed, "sessions": null.sessions,
         "dyads": design.dyads, "persons_a": design.persons_a, "persons_b": design.persons_b, "strata": design.strata,
-        "units": design.units, "attendance": design.attendance, "roles": design.roles,
+        "units": design.units, "attendance": design.attendance, "roles": design.roles, "tasks": null.tasks,
     }  # fmt: skip
     dims = ("session", "person_a", "person_b", "feature")
     variables: dict[str, Any] = {"pair_values": (dims, null.pair_values)}
@@ -206,7 +207,8 @@ def _repairing_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[s
     design = kind(*(tuple(words[entry.name]) for entry in fields(kind)))
     draws = Draws(design, words["n"], words["seed"], words["listed"])
     valid = dataset["valid_fraction"].to_numpy() if "valid_fraction" in dataset else None
-    return RepairedNull(dataset["pair_values"].to_numpy(), draws, tuple(words["sessions"]), "repair", attrs, valid)
+    sessions, tasks = tuple(words["sessions"]), tuple(words["tasks"])
+    return RepairedNull(dataset["pair_values"].to_numpy(), draws, sessions, "repair", attrs, valid, tasks)
 
 
 def _surrogate_dataset(null: SurrogateNull) -> xr.Dataset:
@@ -216,41 +218,49 @@ def _surrogate_dataset(null: SurrogateNull) -> xr.Dataset:
         "family": null.kind, "n": null.n, "seed": null.seed, "tail": null.tail, "rows": null.rows,
         "done": null.done, "stop_at": null.stop_at,
     }  # fmt: skip
-    tallies = [*null.by_row, null.together]  # the mean over rows is the last
-    feature = ("tally", "feature")
     variables: dict[str, Any] = {
-        "group": (("feature",), null.groups),
-        "pooled": (("draw", "epoch_band"), null.pooled),
-        "largest": (("tally", "counted_draw"), np.stack([t.maxima.values for t in tallies])),
-        "step_down": (feature, np.stack([t.step_down.counts for t in tallies])),
-        "stopped_at": (feature, np.stack([t.stopped_at for t in tallies])),
+        "group": (("group_feature",), null.groups),
+        "task_of_row": (("row",), null.task_of_row),
+        "pooled": (("draw", "task_epoch_band"), null.pooled),
+        **_tally_variables("row", "feature", null.by_row),
+        **_tally_variables("mean", "group_feature", [null.together]),
     }
-    for name in _STANDARD:
-        variables[name] = (feature, np.stack([getattr(t.standard, name) for t in tallies]))
-    for owner, names in _FEATURE_COUNTS.items():
-        for name in names:
-            variables[f"{owner}_{name}"] = (feature, np.stack([getattr(getattr(t, owner), name) for t in tallies]))
     return xr.Dataset(variables, attrs=_head(words, null.attrs))
+
+
+def _tally_variables(of: str, feature: str, tallies: Sequence[Tally]) -> dict[str, Any]:
+    """The arrays of some tallies along a dimension `of`, which also begins their names."""
+    arrays = {name: [getattr(t.standard, name) for t in tallies] for name in _STANDARD}
+    for owner, names in _FEATURE_COUNTS.items():
+        arrays |= {f"{owner}_{name}": [getattr(getattr(t, owner), name) for t in tallies] for name in names}
+    arrays |= {"step_down": [t.step_down.counts for t in tallies], "stopped_at": [t.stopped_at for t in tallies]}
+    variables: dict[str, Any] = {f"{of}_{name}": ((of, feature), np.stack(stack)) for name, stack in arrays.items()}
+    largest = np.stack([t.maxima.values for t in tallies])
+    return variables | {f"{of}_largest": ((of, "counted_draw"), largest)}
 
 
 def _surrogate_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[str, Any]) -> SurrogateNull:
     values = {str(name): dataset[name].to_numpy() for name in dataset.variables}
 
-    def tally(row: int) -> Tally:
-        counts = {
-            owner: [values[f"{owner}_{name}"][row].copy() for name in names] for owner, names in _FEATURE_COUNTS.items()
-        }
-        return Tally(
-            Standard(*(values[name][row].copy() for name in _STANDARD)),
-            Exceedances(*counts["exceedances"]),
-            StepDown(values["step_down"][row].copy()),
-            FixedPointSums(*counts["moments"]),
-            Maxima(1, values["largest"][row].copy()),
-            values["stopped_at"][row].copy(),
-        )
+    def tallies(of: str) -> list[Tally]:
+        return [
+            Tally(
+                Standard(*(values[f"{of}_{name}"][row].copy() for name in _STANDARD)),
+                Exceedances(*counts(of, "exceedances", row)),
+                StepDown(values[f"{of}_step_down"][row].copy()),
+                FixedPointSums(*counts(of, "moments", row)),
+                Maxima(1, values[f"{of}_largest"][row].copy()),
+                values[f"{of}_stopped_at"][row].copy(),
+            )
+            for row in range(len(values[f"{of}_step_down"]))
+        ]
 
-    *by_row, together = (tally(row) for row in range(len(values["step_down"])))
+    def counts(of: str, owner: str, row: int) -> list[NDArray[Any]]:
+        return [values[f"{of}_{owner}_{name}"][row].copy() for name in _FEATURE_COUNTS[owner]]
+
+    (together,) = tallies("mean")
     return SurrogateNull(
-        words["family"], words["n"], words["seed"], words["tail"], tuple(words["rows"]), by_row, together,
-        values["group"], values["pooled"], [(start, stop) for start, stop in words["done"]], words["stop_at"], attrs,
+        words["family"], words["n"], words["seed"], words["tail"], tuple(words["rows"]), tallies("row"), together,
+        values["group"], values["task_of_row"], values["pooled"], [(start, stop) for start, stop in words["done"]],
+        words["stop_at"], attrs,
     )  # fmt: skip

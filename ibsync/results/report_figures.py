@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import gallery as plot
-from .figures.drawing import Feature, finite_mean, own_style, position, saved
+from .figures.drawing import Feature, finite_mean, of_task, own_style, position, saved
 from .findings import Criterion, Finding, is_tested, top_findings
-from .layout import tested_values
+from .layout import tasks_of, tested_values
 from .result import Result
 from .wording import headline, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
 
@@ -162,7 +162,7 @@ def _n_passed(ds: xr.Dataset) -> int:
 
 
 def _band_picture(ds: xr.Dataset) -> Picture:
-    epochs = [{"epoch": epoch} for epoch in range(ds.sizes["epoch"])]
+    epochs = _places(ds, "epoch")
     tested = "null_mean" in ds
     beside = " beside the mean of its own null; a line joins the two" if tested else ""
     what = value_in_words(ds)
@@ -177,7 +177,7 @@ def _band_picture(ds: xr.Dataset) -> Picture:
 
 def _band_means(ds: xr.Dataset) -> Iterator[str]:
     for panel in _panels(ds)[:_MOST_PANELS]:
-        chosen = ds.isel(panel)
+        chosen = of_task(ds, panel.get("task", 0)).isel({dim: at for dim, at in panel.items() if dim != "task"})
         what, mean = value_in_words(ds), finite_mean(tested_values(chosen).to_numpy())
         text = f"{_name(ds, panel)}: mean {what} {mean:.3f}"
         yield text + (f", null {finite_mean(chosen['null_mean'].to_numpy()):.3f}" if "null_mean" in chosen else "")
@@ -258,15 +258,24 @@ def _session_picture(ds: xr.Dataset) -> Picture:
 def _strongest(ds: xr.Dataset, finding: Finding) -> Panel:
     """Where a finding is, as the pictures take it."""
     at = {dim: position(ds, dim, getattr(finding, dim)) for dim in ("epoch", "band")}
-    return {**at, "pair": (finding.channel_a, finding.channel_b)}
+    of_task = {"task": finding.task} if finding.task else {}
+    return {**of_task, **at, "pair": (finding.channel_a, finding.channel_b)}
 
 
 def _panels(ds: xr.Dataset) -> list[Panel]:
-    return [{"epoch": epoch, "band": band} for epoch in range(ds.sizes["epoch"]) for band in range(ds.sizes["band"])]
+    return _places(ds, "epoch", "band")
+
+
+def _places(ds: xr.Dataset, *dims: str) -> list[Panel]:
+    """A panel for each task, where there are several, and each label of some dimensions."""
+    sizes = {"task": len(tasks_of(ds))} if tasks_of(ds) else {}
+    sizes |= {dim: ds.sizes[dim] for dim in dims}
+    return [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
 
 
 def _name(ds: xr.Dataset, panel: Panel) -> str:
-    return ", ".join(f"{dim} {ds[dim].values[index]}" for dim, index in panel.items())
+    labels = {dim: tasks_of(ds) if dim == "task" else ds[dim].values for dim in panel}
+    return ", ".join(f"{dim} {labels[dim][index]}" for dim, index in panel.items())
 
 
 def _left_out(panels: list[Panel]) -> str:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 _MOST_FINDINGS = 20
 _MOST_ROWS = 60
-_PLACE_HEAD = ("epoch", "a", "b", "band")
-# Columns of the table of an outcome: what is known of a feature besides its correlation.
-_OF_OUTCOME = {"n_dyads": "dyads", "slope": "outcome per unit of synchrony", "t": "t"}
+_PLACE_HEAD = {"epoch": "epoch", "channel_a": "a", "channel_b": "b", "band": "band"}
+# Columns of the table of a group test, and of an outcome: what is known of a feature besides its statistic.
+_OF_GROUP = {"n_dyads": "dyads"}
+_OF_OUTCOME = {**_OF_GROUP, "slope": "outcome per unit of synchrony", "t": "t"}
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
     "not_excluded", "procedure", "statistic", "references", "null_name", "lost", "blas", "set_id", "set_files",
@@ -38,19 +39,22 @@ def findings(ds: xr.Dataset, heading: str) -> str:
         return ""
     criterion = Criterion.of(ds)
     corrected = [key for key in CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
-    own = _OF_OUTCOME if ds.attrs["question"] == "outcome" else {}
+    own = _OF_OUTCOME if ds.attrs["question"] == "outcome" else _OF_GROUP
+    places = {**({"task": "task"} if found[0].task else {}), **_PLACE_HEAD}
     decimals = _decimals(found)
     statistics = (found[0].statistic, "null mean", "null sd", "z", "p", "95 % interval of p")
-    head = (*_PLACE_HEAD, *own.values(), *statistics, *corrected)
+    head = (*places.values(), *own.values(), *statistics, *corrected)
     rows = [
         [
-            *_finding_cells(finding, own, decimals),
+            *_finding_cells(finding, places, own, decimals),
             f"{number(finding.values['p_low'])} to {number(finding.values['p_high'])}",
             *(number(finding.values[key]) for key in corrected),
         ]
         for finding in found
     ]
-    table = _table(head, rows, n_text=4, kept=[finding.values[criterion.name] <= criterion.alpha for finding in found])
+    table = _table(
+        head, rows, n_text=len(places), kept=[finding.values[criterion.name] <= criterion.alpha for finding in found]
+    )
     return (
         f'<section><{heading}>Smallest p-values</{heading}>{table}<p class="note">Ordered by {criterion.name}. '
         f"Coloured: {criterion.text} ({criterion.words}). The interval is Clopper-Pearson: it covers the finite number "
@@ -66,9 +70,13 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
     criterion = Criterion.of_dyads(ds)
     key = criterion.name.removeprefix("dyad_")
     decimals = _decimals([finding for _, finding in found])
-    head = ("dyad", *_PLACE_HEAD, found[0][1].statistic, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
+    head = ("dyad", *_PLACE_HEAD.values(), found[0][1].statistic, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
     rows = [
-        [dyad, *_finding_cells(finding, (), decimals), *(number(finding.values[k]) for k in ("p_fdr", "p_max"))]
+        [
+            dyad,
+            *_finding_cells(finding, _PLACE_HEAD, (), decimals),
+            *(number(finding.values[k]) for k in ("p_fdr", "p_max")),
+        ]
         for dyad, finding in found
     ]
     table = _table(head, rows, n_text=5, kept=[finding.values[key] <= criterion.alpha for _, finding in found])
@@ -84,12 +92,12 @@ def _decimals(found: Sequence[Finding]) -> int:
     return min(max(finding.decimals for finding in found), found[0].decimals + 2)
 
 
-def _finding_cells(finding: Finding, own: Iterable[str], decimals: int) -> list[str]:
+def _finding_cells(finding: Finding, places: Iterable[str], own: Iterable[str], decimals: int) -> list[str]:
     """Where it is, what else is known of it, its statistic, the null of that, z and p."""
     v = finding.values
-    places = [finding.epoch, finding.channel_a, finding.channel_b, finding.band, *(f"{v[key]:.4g}" for key in own)]
+    known = [*(getattr(finding, name) for name in places), *(f"{v[key]:.4g}" for key in own)]
     values = [finding.text(key, decimals) for key in ("group_statistic", "group_null_mean")]
-    return [*places, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", number(v["p"])]
+    return [*known, *values, f"{v['group_null_sd']:.3g}", f"{v['group_z']:.2f}", number(v["p"])]
 
 
 def quality(ds: xr.Dataset) -> str:

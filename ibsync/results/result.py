@@ -18,7 +18,7 @@ from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from . import wording
-from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, VALUE
+from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, TASK, VALUE
 from .lost import losses_in, lost_table
 from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
@@ -45,9 +45,10 @@ class Result:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Dimensions dyad (one row per dyad and session), epoch, channel_a, channel_b, band. `value` is what was tested of
-        each row, with its unit and its name. `attrs["kind"]` is "result", or "synchrony" where nothing has been tested
-        yet; `attrs` also hold the settings of the test and its sentences.
+        Dimensions dyad (one row per dyad, session and task), epoch, channel_a, channel_b, band. `value` is what was
+        tested of each row, with its unit and its name. A task is a condition: where there are several, what was found
+        over dyads (`p`, `group_statistic`) has the further dimension tested_task. `attrs["kind"]` is "result", or
+        "synchrony" where nothing has been tested yet; `attrs` also hold the settings of the test and its sentences.
     null : xarray.Dataset
         Draws of the null and their histograms; empty where nothing has been tested. In the file it is the group "null".
 
@@ -101,8 +102,9 @@ class Result:
         -------
         pandas.DataFrame
             Columns dyad, session, task, epoch, group, signal, channel_a, channel_b, band, value (what was tested: see
-            `dataset["value"].attrs`), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction. In rows of the group test
-            dyad, session, task and group are "(all)". In rows of one dyad p, p_fdr and p_max are those of its own
+            `dataset["value"].attrs`), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, n_dyads (of the group
+            test). In rows of the group test dyad, session and group are "(all)", and so is task unless several were
+            tested, each by itself. In rows of one dyad p, p_fdr and p_max are those of its own
             surrogates, corrected within the row, and NaN after re-pairing, which only tests the group.
         """
         return tidy_table(self.dataset)
@@ -174,16 +176,17 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
         given["hist_center"] = low + (high - low) * (np.arange(n_bins) + 0.5) / n_bins
 
     def labelled(table: Mapping[str, tuple[tuple[str, ...], str, str]]) -> dict[str, Any]:
+        axes = {name: [dim for dim in dims if dim != TASK or TASK in sizes] for name, (dims, *_) in table.items()}
         return {
-            name: (dims, np.reshape(given[name], [sizes.get(dim, -1) for dim in dims]),
+            name: (axes[name], np.reshape(given[name], [sizes.get(dim, -1) for dim in axes[name]]),
                    {"units": units.get(unit, unit), "long_name": names.get(name, meaning)})
-            for name, (dims, unit, meaning) in table.items() if name in given
+            for name, (_, unit, meaning) in table.items() if name in given
         }  # fmt: skip
 
     attrs = {name: value for name, value in rows.attrs.items() if name not in SETTINGS}
     dataset = rows.assign(labelled(ARRAYS))
     dataset.attrs = {**attrs, **encode_attrs({**record.attrs(str(rows["signal"].item())), "kind": "result"})}
-    null = xr.Dataset(labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in ("epoch", "band")})
+    null = xr.Dataset(labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in (TASK, "epoch", "band") if dim in sizes})
     return Result(dataset, null.set_coords([name for name in ("hist_center",) if name in null]))
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layout import FEATURE, ROW, tested_values
+from .layout import ROW, TASK, TESTED, rows_of_task, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
 _OF_ROW = ("dyad", "session", "task", "group")
-_NUMBERS = ("value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction")
+_NUMBERS = ("value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction", "n_dyads")
 COLUMNS = ("dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band", *_NUMBERS)
 
 
@@ -31,10 +31,21 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
         names = {"value": "statistic", **{name: name for name in ("null_mean", "null_sd", "z")}}
         group = {
             **_present(dataset, {column: f"group_{name}" for column, name in names.items()}),
-            **_present(dataset, ("p", "p_fdr", "p_max")), "valid_fraction": dataset["valid_fraction"].mean("dyad"),
+            **_present(dataset, ("p", "p_fdr", "p_max", "n_dyads")), "valid_fraction": _mean_valid(dataset),
         }  # fmt: skip
-        tables.insert(0, _table(dataset, FEATURE, group))
+        tables.insert(0, _table(dataset, tuple(dim for dim in TESTED if dim in dataset.dims), group))
     return pd.concat([pd.DataFrame(table, columns=list(COLUMNS)) for table in tables], ignore_index=True)
+
+
+def _mean_valid(dataset: xr.Dataset) -> xr.DataArray:
+    """Mean share of trusted cells over the rows of each test."""
+    import xarray as xr
+
+    valid = dataset["valid_fraction"]
+    if TASK not in dataset.dims:
+        return valid.mean("dyad")
+    of_tasks = [valid.isel(dyad=rows_of_task(dataset, str(task))).mean("dyad") for task in dataset[TASK].values]
+    return xr.concat(of_tasks, dataset[TASK])
 
 
 def _present(dataset: xr.Dataset, names: tuple[str, ...] | Mapping[str, str]) -> dict[str, xr.DataArray]:
@@ -51,7 +62,8 @@ def _table(dataset: xr.Dataset, dims: tuple[str, ...], numbers: Mapping[str, xr.
     # Arrays, because pandas gives a column that was made from a single NaN the dtype object.
     columns: dict[str, Any] = {name: np.full(size, np.nan) for name in _NUMBERS}
     columns |= {name: np.full(size, "(all)", dtype=object) for name in _OF_ROW}
-    columns |= {dim: _spread(dataset[dim].to_numpy(), dims.index(dim), shape) for dim in dims}
+    for at, dim in enumerate(dims):
+        columns["task" if dim == TASK else dim] = _spread(dataset[dim].to_numpy(), at, shape)
     columns["signal"] = np.full(size, signal, dtype=object)
     if "dyad" in dims:
         absent = np.full(shape[0], "")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
+from .layout import tasks_of
 from .lost import losses_in, lost_in_a_sentence, lost_lines
 
 if TYPE_CHECKING:
@@ -75,7 +76,13 @@ def dyads_in_words(dataset: xr.Dataset) -> str:
     n_rows, n_dyads = dataset.sizes["dyad"], len(set(dataset["dyad"].values.tolist()))
     unit = str(dataset.attrs.get("unit", "dyad"))
     text = f"{n_dyads} {unit}{'s' * (n_dyads != 1)}"
-    return text if n_rows == n_dyads else f"{text}, {n_rows} {unit} sessions"
+    return text if n_rows == n_dyads else f"{text}, {n_rows} {rows_in_words(dataset)}"
+
+
+def rows_in_words(dataset: xr.Dataset) -> str:
+    """What the rows are where a dyad has several: its sessions, or recordings of its tasks."""
+    unit = str(dataset.attrs.get("unit", "dyad"))
+    return f"{unit} recordings of {len(tasks_of(dataset))} tasks" if tasks_of(dataset) else f"{unit} sessions"
 
 
 def bands_in_words(dataset: xr.Dataset) -> str:
@@ -150,7 +157,7 @@ def dyad_by_dyad(dataset: xr.Dataset) -> str:
     within = " within each" if criterion.name != "dyad_p" else ""
     return (
         f"Dyad by dyad: {int(passed.sum())} of {int(tested.sum())} tests pass ({criterion}{within}), in "
-        f"{int(passed.any(dims).sum())} of {dataset.sizes['dyad']} dyad sessions."
+        f"{int(passed.any(dims).sum())} of {dataset.sizes['dyad']} {rows_in_words(dataset)}."
     )
 
 
@@ -161,6 +168,7 @@ def summary(dataset: xr.Dataset) -> str:
         headline(dataset),
         f"  {dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channels"
         f"{signal_in_words(dataset, ', ')}",
+        *([f"  tasks: {', '.join(tasks_of(dataset))}"] if tasks_of(dataset) else []),
         f"  epochs: {', '.join(str(label) for label in dataset['epoch'].values)}",
         f"  bands: {bands_in_words(dataset)}",
     ]
@@ -189,7 +197,7 @@ def methods(dataset: xr.Dataset) -> str:
     sentences, cited = [_estimator_sentence(dataset), _epoch_sentence(dataset)], [_REFERENCES["grinsted"]]
     if is_tested(dataset):
         corrections = _corrections(dataset)
-        sentences += [_null_sentence(attrs), _correction_sentence(corrections, names_in(attrs, "corrected_over"))]
+        sentences += [_null_sentence(attrs), _correction_sentence(corrections, dataset)]
         cited += [_REFERENCES["phipson"]] * (not int(attrs["listed"])) + [made.reference for made in corrections]
         cited += names_in(attrs, "references")
         if "margin" in attrs:
@@ -230,6 +238,7 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
     )
     how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
     how += f", of the tasks {', '.join(compared)}, each recorded by itself" if of_tasks else ""
+    how += f", of the tasks {', '.join(tasks)}, each by itself" if (tasks := tasks_of(dataset)) else ""
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
@@ -262,12 +271,13 @@ def _corrections(dataset: xr.Dataset) -> list[Correction]:
     return sorted(held, key=list(CORRECTIONS.values()).index)
 
 
-def _correction_sentence(corrections: Sequence[Correction], signals: Sequence[str]) -> str:
+def _correction_sentence(corrections: Sequence[Correction], dataset: xr.Dataset) -> str:
     if not corrections:
         return "No correction for multiple tests was made."
     controlled = " and ".join(correction.controls for correction in corrections)
+    signals, tasks = names_in(dataset.attrs, "corrected_over"), "tasks, " * bool(tasks_of(dataset))
     together = f" of {' and '.join(signals)} together" if len(signals) > 1 else ""
-    return f"Over all channel pairs, bands and epochs{together}, p was corrected for {controlled}."
+    return f"Over all {tasks}channel pairs, bands and epochs{together}, p was corrected for {controlled}."
 
 
 # --- attributes that hold JSON ----------------------------------------------------------------------------------------

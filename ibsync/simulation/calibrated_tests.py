@@ -21,7 +21,7 @@ from ..nulls.repairing import Repairing
 from ..nulls.shared_partners import named
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
-from ..study.epochs import EpochWords, common_epochs, epoch_names
+from ..study.epochs import EpochWords, common_epochs
 from ..study.repairing_plan import plan_draws
 from ..study.rows import require_signal
 from ..study.runner import Worker
@@ -120,7 +120,7 @@ class RepairedStudies:
         design = self._design
         null = _repairing(self._coupled(simulation, coupling), design, "same")
         n_pairs = min(MOST_PAIRS, len(self._pairs))
-        shape = (len(epoch_names(design.epochs)), n_pairs, n_pairs, -1)
+        shape = (-1, n_pairs, n_pairs, len(design.bands))  # tasks x epochs first
         null = replace(null, draws=self._draws(null.design, simulation))
         return bool(np.nanmin(_family_wise(null).reshape(shape)[:, 0, 0]) <= design.alpha)
 
@@ -143,7 +143,7 @@ class RepairedStudies:
         people = [whole.persons_a[i] for i in first], [whole.persons_b[j] for j in second]
         design = Repairing.of(place, *people, {"block": labels})
         values = self.null.pair_values[:, first][:, :, second]
-        return RepairedNull(values, self._draws(design, simulation), self.null.sessions)
+        return RepairedNull(values, self._draws(design, simulation), self.null.sessions, tasks=self.null.tasks)
 
     def _coupled(self, simulation: int, coupling: float) -> PseudoStudy:
         """A study of as many dyads, whose second persons were exchanged and then coupled with the first."""

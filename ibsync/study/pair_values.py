@@ -18,7 +18,7 @@ from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
 from .engines import EnginePlan
-from .rows import Occasion, occasions_of
+from .rows import Occasion, occasions_of, session_label
 from .runner import People, Worker
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
@@ -199,8 +199,8 @@ class Exchange:
 
     Parameters
     ----------
-    session : int
-        Number of the occasion.
+    session, task : int
+        Numbers of both.
     block : int [dyad]
         Places of the block's dyads in the design.
     occasion : Occasion
@@ -208,12 +208,13 @@ class Exchange:
     """
 
     session: int
+    task: int
     block: NDArray[np.integer]
     occasion: Occasion
 
 
-def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ...], list[Exchange]]:
-    """Labels of all occasions, and who exchanges partners on each.
+def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ...], tuple[str, ...], list[Exchange]]:
+    """Labels of all sessions and of all tasks, and who exchanges partners in each session and task.
 
     Raises
     ------
@@ -221,12 +222,17 @@ def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ..
         If rates differ, or a dyad has several recordings of one occasion.
     """
     occasions = occasions_of(rows, one_rate=True)
-    return tuple(occasion.label for occasion in occasions), [
-        Exchange(session, block, occasion.of([design.dyads[place] for place in block]))
-        for session, occasion in enumerate(occasions)
+    sessions = tuple(dict.fromkeys(session_label(row.session) for row in rows))
+    tasks = tuple(dict.fromkeys(row.task for row in rows))
+    return sessions, tasks, [
+        Exchange(
+            sessions.index(session_label(occasion.rows[0].session)), tasks.index(occasion.rows[0].task), block,
+            occasion.of([design.dyads[place] for place in block]),
+        )
+        for occasion in occasions
         for block in design.blocks
         if {design.dyads[place] for place in block} & set(occasion.by_dyad)
-    ]
+    ]  # fmt: skip
 
 
 def require_symmetry(axes: Axes, measure: str) -> None:

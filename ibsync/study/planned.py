@@ -56,13 +56,14 @@ class PlannedRepairing(Planned):
     Parameters
     ----------
     draws : Draws
-    sessions : tuple of str
-        Labels of the occasions.
+    sessions, tasks : tuple of str
+        Their labels.
     exchanges : tuple of (Exchange, EnginePlan)
     """
 
     draws: Draws[Repairing]
     sessions: tuple[str, ...]
+    tasks: tuple[str, ...]
     exchanges: tuple[tuple[Exchange, EnginePlan], ...]
 
 
@@ -102,7 +103,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     axes = Axes.of(rows, request.pairs)
     if request.roles == "interchangeable":
         require_symmetry(axes, request.measure)
-    sessions, all_exchanges = exchanges(rows, draws.design)
+    sessions, tasks, all_exchanges = exchanges(rows, draws.design)
     pairings, plans = [], dict[int, RowPlan]()
     for exchange in all_exchanges:
         occasion = exchange.occasion
@@ -113,7 +114,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     lone = [exchange.occasion.rows[0] for exchange, _ in pairings if len(exchange.occasion.rows) == 1]
     reason = "alone on this occasion, with nobody to exchange partners"
     alone = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
-    return PlannedRepairing(axes, made.rows, (*made.losses, *alone), draws, sessions, tuple(pairings))
+    return PlannedRepairing(axes, made.rows, (*made.losses, *alone), draws, sessions, tasks, tuple(pairings))
 
 
 def request_of(

@@ -23,6 +23,11 @@ def occasion_label(session: object, task: object) -> str:
     return " / ".join(str(word) for word in (session, task) if str(word)) or "all"
 
 
+def session_label(session: object) -> str:
+    """Name of a session, as a null counts them."""
+    return str(session) or "all"
+
+
 def row_coordinates(rows: Sequence[DyadRow]) -> dict[str, Any]:
     """Coordinates of a dataset with one row per dyad, session and task: people, group, duration (s), day, outcomes."""
     names = ("session", "task", "person_a", "person_b", "role_a", "role_b", "group")

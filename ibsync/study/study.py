@@ -40,7 +40,7 @@ from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
 from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
-from .rows import Occasion, labels_of, occasion_label, occasions_of, row_coordinates
+from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
 from .runner import FEATURE_BYTES, Worker, run_jobs
 from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
 
@@ -355,9 +355,9 @@ class Study(StudyFile):
     ) -> RepairedNull:
         axes, design = made.axes, made.draws.design
         shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
-        size = (len(made.sessions), design.n_people, design.n_people, math.prod(shape))
+        size = (len(made.sessions), design.n_people, design.n_people, len(made.tasks), math.prod(shape))
         values = np.full(size, np.nan, np.float32)
-        jobs, sessions = [], []
+        jobs, places = [], []
         for exchange, plan in made.exchanges:
             if plan.computable:
                 tiles = tile_jobs(
@@ -365,14 +365,13 @@ class Study(StudyFile):
                     request.measure, worker,
                 )  # fmt: skip
                 jobs += tiles
-                sessions += [exchange.session] * len(tiles)
+                places += [exchange] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
-            jobs[number].put(values[sessions[number]], tile)
-        values.reshape(*values.shape[:3], *shape)[:, :, :, :, ~axes.mask] = np.nan
-        sessions_of_rows, dyads = np.array([self._place(made, one) for one in made.rows]).T
-        partners = dyads if request.roles == "fixed" else len(design) + dyads
-        of_rows = values[sessions_of_rows, dyads, partners].reshape(-1, *shape)
+            jobs[number].put(values[places[number].session, :, :, places[number].task], tile)
+        values.reshape(*values.shape[:4], *shape)[..., ~axes.mask, :] = np.nan
+        sessions, dyads, tasks = np.array([self._place(made, one) for one in made.rows]).T
+        of_rows = values[sessions, dyads, design.real[dyads], tasks].reshape(-1, *shape)
         if request.roles != "fixed":  # a channel that is bad in the other person is told of that one
             for one, x in zip(made.rows, of_rows, strict=True):
                 x[:, ~good_pairs(one.row, axes).T] = 0.0
@@ -381,17 +380,18 @@ class Study(StudyFile):
         if request.roles != "fixed":
             attrs["roles"] = request.roles
         valid = self._valid_of_cut(request, made, worker, executor)
-        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid)
+        values = values.reshape(*values.shape[:3], -1)
+        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid, made.tasks)
 
     def _valid_of_cut(
         self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None
     ) -> NDArray[np.float64] | None:
-        """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, feature]."""
+        """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, task x feature]."""
         cut = [one for one in made.rows if one.cut_by]
         if not cut:
             return None
         n_means = len(epoch_names(request.epochs)) * len(request.spec.bands or {})
-        shape = (len(made.sessions), len(made.draws.design), n_means * made.axes.mask.size)
+        shape = (len(made.sessions), len(made.draws.design), len(made.tasks), n_means * made.axes.mask.size)
         valid, at = np.full(shape, np.nan), [self._place(made, one) for one in cut]
         for place in at:
             valid[place] = 0.0
@@ -399,13 +399,13 @@ class Study(StudyFile):
         jobs = [dyad_job(self, one, request.signal, made.axes) for one in cut if one.plan.computable]
         for number, found in run_jobs(jobs, worker, executor=executor):
             valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(-1)
-        return valid
+        return valid.reshape(*shape[:2], -1)
 
     @staticmethod
-    def _place(made: PlannedRepairing, one: RowPlan) -> tuple[int, int]:
-        """Number of a row's occasion and of its dyad."""
-        label = occasion_label(one.row.session, one.row.task)
-        return made.sessions.index(label), made.draws.design.dyads.index(one.row.dyad)
+    def _place(made: PlannedRepairing, one: RowPlan) -> tuple[int, int, int]:
+        """Numbers of a row's session, dyad and task."""
+        row, dyads = one.row, made.draws.design.dyads
+        return made.sessions.index(session_label(row.session)), dyads.index(row.dyad), made.tasks.index(row.task)
 
     def _with_empty_pairs(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
         """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""

@@ -334,7 +334,8 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     """The null of a study before any draw is counted; observed values and moments are computed."""
     study, request = work.study, work.request
     axes = Axes.of(study.dyads, request.pairs)
-    shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+    tasks = list(dict.fromkeys(row.task for row in study.dyads))
+    shape = (len(tasks) * len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
     number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
     return SurrogateNull.begin(
         work.observed(),
@@ -344,6 +345,7 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
         tail=request.tail,
         rows=[f"{row.dyad} | {_occasion(row)}" for row in study.dyads],
         groups=np.broadcast_to(number, shape).reshape(-1),
+        task_of_row=np.array([tasks.index(row.task) for row in study.dyads]),
         dtype=np.dtype(np.float64 if request.spec.accuracy == "reference" else np.float32),
         stop_at=request.stop_at,
         attrs=attrs,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations, permutations, product
 
 import numpy as np
@@ -43,10 +44,9 @@ def null_of(real, n_dyads, n_sessions=1, **options):
     values = pair_coherence(n_dyads, n_sessions, **options).astype(np.float32)
     dyads = [f"dyad{d + 1:02d}" for d in range(n_dyads)]
     design = Repairing.of(dyads, [d + "-a" for d in dyads], [d + "-b" for d in dyads])
-    sessions = tuple(f"ses-{s + 1} / talk" for s in range(n_sessions))
-    return RepairedNull(
-        values.reshape(*values.shape[:3], -1), Draws.plan(design, 500, 3), sessions, "repair", dict(real.attrs)
-    )
+    sessions, draws = tuple(f"ses-{s + 1}" for s in range(n_sessions)), Draws.plan(design, 500, 3)
+    values = values.reshape(*values.shape[:3], -1)
+    return RepairedNull(values, draws, sessions, "repair", dict(real.attrs), tasks=("talk",))
 
 
 @pytest.fixture(scope="module")
@@ -315,10 +315,7 @@ def test_partners_are_exchanged_for_tasks_too():
     real = make_real(6, 2)
     null = null_of(real, 6, 2)
     expected = contrast(real, ("talk", "rest"), null=null, tail="greater", correct=[]).dataset
-    values = null.pair_values.reshape(2, 6, 6, 2, -1)
-    apart = np.concatenate([values[..., 0, :], values[..., 1, :]])
-    sessions = tuple(f"ses-{s + 1} / {task}" for task in ("talk", "rest") for s in range(2))
-    of_tasks = RepairedNull(apart, null.draws, sessions, "repair", null.attrs)
+    of_tasks = replace(null, tasks=("talk", "rest"))  # epochs come first among the features, as tasks do
     got = contrast(tasks_of(real), ("talk", "rest"), null=of_tasks, tail="greater", correct=[]).dataset
     assert_allclose(got["p"].values, expected["p"].values, rtol=1e-12)
     assert_allclose(got["group_statistic"].values, expected["group_statistic"].values, atol=1e-7)
@@ -437,8 +434,8 @@ def test_partners_exchanged_between_groups_that_are_not_alike_are_warned_of():
     null = null_of(real, 10)
     label = np.arange(10) % 2
     same = (label[:, None] == label)[None, :, :, None]
-    unlike = RepairedNull(null.pair_values + np.float32(0.2) * same, null.draws, null.sessions, "repair", null.attrs)
-    held = unlike.real_pairs(np.zeros(10, int), np.arange(10))[0].reshape(real["coherence"].shape)
+    unlike = replace(null, pair_values=null.pair_values + np.float32(0.2) * same)
+    held = unlike.real_pairs(np.zeros(10, int), np.arange(10), np.zeros(10, int))[0].reshape(real["coherence"].shape)
     shifted = real.assign(coherence=(real["coherence"].dims, held))
     with pytest.warns(RuntimeWarning, match=r"of one group are more coherent than those of two .*within=\['group'\]"):
         result = ibsync.test(shifted, unlike, correct=["max"])

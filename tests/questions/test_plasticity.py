@@ -27,8 +27,8 @@ def null_of(pairs, real, *, roles=Repairing, n=500, seed=3):
     """The re-pairing null of pair values [session, i, j, feature]."""
     names = list(dict.fromkeys(real["dyad"].values.tolist()))
     design = roles.of(names, [d + "-a" for d in names], [d + "-b" for d in names])
-    sessions = tuple(f"ses-{s + 1:02d} / talk" for s in range(len(pairs)))
-    return RepairedNull(pairs, Draws.plan(design, n, seed), sessions, "repair", dict(real.attrs))
+    sessions = tuple(f"ses-{s + 1:02d}" for s in range(len(pairs)))
+    return RepairedNull(pairs, Draws.plan(design, n, seed), sessions, "repair", dict(real.attrs), tasks=("talk",))
 
 
 # --- slopes -----------------------------------------------------------------------------------------------------------

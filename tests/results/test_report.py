@@ -115,7 +115,8 @@ def test_table_of_findings_holds_the_smallest_p_values(result, page):
     np.testing.assert_allclose([float(row[head.index("p_max")]) for row in rows], smallest, rtol=5e-3)
     epoch, a, b, band = rows[0][:4]
     feature = ds.sel(epoch=epoch, channel_a=a, channel_b=b, band=band)
-    shown = rows[0][4:]
+    assert rows[0][4] == f"{feature['n_dyads'].item()}"
+    shown = rows[0][5:]
     assert shown[0] == f"{feature['group_statistic'].item():.3f}"
     assert shown[1] == f"{feature['group_null_mean'].item():.3f}"
     assert float(shown[4]) == pytest.approx(feature["p"].item(), rel=5e-3)

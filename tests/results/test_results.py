@@ -19,7 +19,7 @@ from ibsync.results import netcdf as storage
 from ibsync.results.result import Result, load, provenance, save_dataset
 
 LABELS = ["dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band"]
-NUMBERS = ["value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction"]
+NUMBERS = ["value", "null_mean", "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction", "n_dyads"]
 COLUMNS = [*LABELS, *NUMBERS]
 
 

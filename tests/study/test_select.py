@@ -105,7 +105,7 @@ def test_tasks_of_unequal_length_are_compared_at_one_length_or_less_their_null(s
     equal = study.select(duration=60).synchrony(SPEC)
     assert np.isfinite(ibs.contrast(equal, ("talk", "rest"), correct=[], alpha=0.1).dataset["p"]).all()
     tested = ibs.test(real, study.null(SPEC, n=50), correct=[])
-    assert "20 dyad rows, the mean over the tasks talk, rest entered." in tested.methods()
+    assert "20 dyad recordings of 2 tasks" in tested.methods()
     values = (tested.dataset["value"] - tested.dataset["null_mean"]).values
     got = ibs.contrast(tested, ("talk", "rest"), correct=[], alpha=0.1).dataset["value"].values
     assert_allclose(got[0], (values[0] - values[10] + values[1] - values[11]) / 2, atol=1e-12)

@@ -28,7 +28,7 @@ SPEC = WTC({"slow": (0.1, 0.3), "fast": (0.5, 1)})
 EVENTS = (Event(5.0, 20.0, "talk", 1.0), Event(30.0, 25.0, "rest", 1.0))
 COLUMNS = [
     "dyad", "session", "task", "epoch", "group", "signal", "channel_a", "channel_b", "band", "value", "null_mean",
-    "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction",
+    "null_sd", "z", "p", "p_fdr", "p_max", "valid_fraction", "n_dyads",
 ]  # fmt: skip
 
 

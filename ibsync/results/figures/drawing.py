@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import PlanError
 from ...recordings.output_kinds import MARK
 from ..findings import Criterion, number, top_findings
+from ..layout import TASK, rows_of_task, tasks_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,12 +52,26 @@ def new_axes(width: float, height: float) -> Axes:
 
 def position(ds: xr.Dataset, dim: str, which: int | str) -> int:
     """Position along a dimension, from a position or a label."""
-    labels = [str(label) for label in ds[dim].values]
+    return place_among([str(label) for label in ds[dim].values], dim, which)
+
+
+def place_among(labels: list[str], dim: str, which: int | str) -> int:
+    """Position among labels, from a position or a label."""
     if isinstance(which, str) and which in labels:
         return labels.index(which)
     if isinstance(which, int) and -len(labels) <= which < len(labels):
         return which % len(labels)
     raise PlanError(f"plot: no {dim} {which!r}; there are {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}")
+
+
+def of_task(ds: xr.Dataset, which: int | str) -> xr.Dataset:
+    """Rows and group test of one of several tasks, with its name as the scalar `TASK`; all where there is one."""
+    tasks = tasks_of(ds)
+    if not tasks:
+        return ds
+    place = place_among(tasks, "task", which)
+    of_rows = ds.isel(dyad=rows_of_task(ds, tasks[place]))
+    return of_rows.isel({TASK: place}) if TASK in ds.dims else of_rows.assign_coords({TASK: tasks[place]})
 
 
 def place_of(ds: xr.Dataset, epoch: int | str, band: int | str, pair: tuple[str, str] | None = None) -> dict[str, int]:
@@ -146,8 +161,9 @@ class Feature:
 def set_title(
     ax: Axes, ds: xr.Dataset, *, pad: float | None = None, pair: tuple[str, str] | None = None, **chosen: int | str
 ) -> None:
-    """What the panel shows: the channel pair if it is one, the epoch, the band."""
+    """What the panel shows: the channel pair if it is one, the task if it is one of several, the epoch, the band."""
     words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
+    words += [f"task {plain(ds[TASK].item(), limit=18)}"] if TASK in ds.coords else []
     words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
     ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from ...recordings.names import natural_order
 from ..findings import Criterion, is_tested
-from ..layout import tested_values
-from ..wording import statistic_in_words, value_in_words
+from ..layout import row_labels, tested_values
+from ..wording import names_in, statistic_in_words, value_in_words
 from .association import association as association
 from .calibration import calibration as calibration
 from .drawing import (
+    GROUPS,
     MOST_LABELS,
     NULL,
     QUIET,
@@ -22,6 +23,7 @@ from .drawing import (
     finite_mean,
     label_channels,
     label_ticks,
+    of_task,
     place_of,
     plain,
     position,
@@ -51,18 +53,20 @@ _Z = "z against the null"
 
 
 @panel(5.5, 4)
-def band_summary(result: Result, ax: Axes, *, epoch: int | str = 0, pair: tuple[str, str] | None = None) -> None:
+def band_summary(
+    result: Result, ax: Axes, *, task: int | str = 0, epoch: int | str = 0, pair: tuple[str, str] | None = None
+) -> None:
     """
-    Synchrony by band: every dyad beside the mean of its own null, and the means over dyads.
+    Synchrony by band: every dyad beside the mean of its own null, and the means over dyads, or over each group.
 
     Returns
     -------
     matplotlib.axes.Axes
         What the result holds of each dyad against band.
     """
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
-    real = _over_pairs(tested_values(chosen))
+    real, groups = _over_pairs(tested_values(chosen)), names_in(ds.attrs, "between")
     shift = 0.16 if "null_mean" in chosen else 0.0
     if "null_mean" in chosen:
         null = _over_pairs(chosen["null_mean"])
@@ -70,7 +74,12 @@ def band_summary(result: Result, ax: Axes, *, epoch: int | str = 0, pair: tuple[
             ax.plot([band - 0.16, band + 0.16], [null[:, band], real[:, band]], color=QUIET, lw=0.7, alpha=0.4)
         partners = "mean of own re-paired partners" if ds.attrs.get("null_kind") == "repair" else "mean of own null"
         _draw_dots(ax, null, shift=-0.16, color=NULL, marker="s", label=partners)
-    _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
+    if len(groups) == 2:
+        for group, side, color, marker in zip(groups, (-0.16, 0.16), GROUPS, "os", strict=False):
+            own = real[ds["group"].values.astype(str) == group]
+            _draw_dots(ax, own, shift=side, color=color, marker=marker, label=group)
+    else:
+        _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
     ax.set_xticks(range(ds.sizes["band"]), _band_labels(ds))
     ax.set_xlim(-0.5, ds.sizes["band"] - 0.5)
     ax.set_ylabel(axis_label(value_in_words(ds)))
@@ -98,6 +107,7 @@ def pair_matrix(
     ax: Axes,
     *,
     show: str = "z",
+    task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
 ) -> None:
@@ -109,7 +119,7 @@ def pair_matrix(
     matplotlib.axes.Axes
         Channels of person a downwards, of person b to the right.
     """
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     place = place_of(ds, epoch, band)
     group, words = ("group_z", _Z) if show == "z" else ("group_statistic", axis_label(statistic_in_words(ds)))
     every = ds[group] if group in ds else tested_values(ds).mean("dyad")
@@ -130,6 +140,7 @@ def dyad_matrix(
     ax: Axes,
     *,
     show: str = "z",
+    task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
 ) -> None:
@@ -141,7 +152,7 @@ def dyad_matrix(
     matplotlib.axes.Axes
         One row per dyad and session, one column per channel pair that has any value.
     """
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     every, words = (ds["z"], _Z) if show == "z" else (tested_values(ds), axis_label(value_in_words(ds)))
     place = place_of(ds, epoch, band)
     cells = every.isel(place).transpose("dyad", "channel_a", "channel_b").to_numpy()
@@ -151,7 +162,8 @@ def dyad_matrix(
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
     label_ticks(ax.xaxis, shown, most=18, rotation=90)
-    label_ticks(ax.yaxis, row_labels(ds), most=MOST_LABELS)
+    repeated = len(set(ds["dyad"].values.tolist())) < ds.sizes["dyad"]
+    label_ticks(ax.yaxis, row_labels(ds, ["session"] * repeated, " "), most=MOST_LABELS)
     ax.set_xlabel(f"channel pair (a–b), {len(shown)} in all")
     set_title(ax, ds, epoch=epoch, band=band)
 
@@ -161,6 +173,7 @@ def session_slopes(
     result: Result,
     ax: Axes,
     *,
+    task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
     pair: tuple[str, str] | None = None,
@@ -173,7 +186,7 @@ def session_slopes(
     matplotlib.axes.Axes
         What the result holds of each dyad against session, in natural order of the labels.
     """
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
     sessions = session_labels(ds)
     real = _by_session(tested_values(chosen), sessions)
@@ -203,14 +216,6 @@ def _by_session(values: xr.DataArray, sessions: list[str]) -> np.ndarray[Any, An
     for dyad, session, row in zip(values["dyad"].values.tolist(), values["session"].values, rows, strict=True):
         table[dyads.index(dyad), sessions.index(str(session))] = row
     return table
-
-
-def row_labels(ds: xr.Dataset) -> list[str]:
-    """One label per row: the dyad, with its session where dyads have several."""
-    dyads = [str(label) for label in ds["dyad"].values]
-    if len(set(dyads)) == len(dyads) or "session" not in ds.coords:
-        return dyads
-    return [f"{dyad} {session}" for dyad, session in zip(dyads, ds["session"].values, strict=True)]
 
 
 def _over_pairs(values: xr.DataArray) -> np.ndarray[Any, Any]:

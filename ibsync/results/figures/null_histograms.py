@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..layout import TASK, tasks_of
 from ..wording import statistic_in_words
-from .drawing import NULL, REAL, axis_label, finite_mean, position, set_title, tidy
+from .drawing import NULL, REAL, axis_label, finite_mean, of_task, place_among, position, set_title, tidy
 from .panel import panel
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _MOST_BARS = 40
 
 
 @panel(5, 3.6, of="A result whose null holds histograms.")
-def null_histogram(result: Result, ax: Axes, *, epoch: int | str = 0, band: int | str = 0) -> None:
+def null_histogram(result: Result, ax: Axes, *, task: int | str = 0, epoch: int | str = 0, band: int | str = 0) -> None:
     """
     Draws of the group statistic, averaged over channel pairs, and the observed value as a line.
 
@@ -28,9 +29,11 @@ def null_histogram(result: Result, ax: Axes, *, epoch: int | str = 0, band: int 
     matplotlib.axes.Axes
         Number of draws against the group statistic.
     """
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     place = {"epoch": position(ds, "epoch", epoch), "band": position(ds, "band", band)}
     null = result.null.isel(place)
+    if TASK in null.dims:
+        null = null.isel({TASK: place_among(tasks_of(result.dataset), "task", task)})
     observed = null["pooled_statistic"] if "pooled_statistic" in null else ds["group_statistic"].isel(place)
     edges, counts = _bars(_bin_edges(null["hist_center"].to_numpy()), null["null_hist"].to_numpy())
     ax.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=NULL, alpha=0.75, linewidth=0)

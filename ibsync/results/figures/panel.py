@@ -104,7 +104,7 @@ def _parameters(defaults: dict[str, Any], of: str) -> Iterator[tuple[str, str]]:
     yield "ax : matplotlib.axes.Axes, optional", "Where to draw; a new figure if left out."
     if "show" in defaults:
         yield 'show : {"z", "value"}', "z against the null, or what was tested."
-    named = [name for name in ("epoch", "band") if name in defaults]
+    named = [name for name in ("task", "epoch", "band") if name in defaults]
     if named and strongest:
         yield (
             f"{', '.join(named)} : int or str, optional",

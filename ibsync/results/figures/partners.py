@@ -11,7 +11,7 @@ import numpy as np
 from ...coupling.measures import measure_in
 from ...errors import PlanError
 from ...nulls.repaired_null import RepairedNull
-from ..layout import FEATURE, tested_values
+from ..layout import FEATURE, TASK, tested_values
 from ..wording import value_in_words
 from .drawing import (
     axis_label,
@@ -19,7 +19,9 @@ from .drawing import (
     finite_mean,
     label_ticks,
     new_axes,
+    of_task,
     outline,
+    place_among,
     place_of,
     set_title,
     value_limits,
@@ -41,6 +43,7 @@ def partners(
     source: Result | xr.Dataset | RepairedNull,
     ax: Axes | None = None,
     *,
+    task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
     pair: tuple[str, str] | None = None,
@@ -55,7 +58,7 @@ def partners(
         fills those of all pairs that may be exchanged.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if left out.
-    epoch, band : int or str
+    task, epoch, band : int or str
         Position or label.
     pair : (str, str), optional
         Channel of person a and of person b; the mean over all channel pairs if left out.
@@ -71,10 +74,11 @@ def partners(
     PlanError
         If persons are not known, the null holds no pairs, or there is no such feature.
     """
+    place = {"epoch": epoch, "band": band, "pair": pair}
     table = (
-        _of_null(source, epoch, band, pair)
+        _of_null(source, task, **place)
         if isinstance(source, RepairedNull)
-        else _of_rows(whole_result(source), epoch, band, pair)
+        else _of_rows(whole_result(source), task, **place)
     )
     ax = ax if ax is not None else new_axes(5.6, 4.8)
     draw_matrix(ax, table.values, limits=value_limits(table.values), label=axis_label(table.words))
@@ -112,13 +116,13 @@ class _Table:
     labels: xr.Dataset
 
 
-def _of_rows(result: Result, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
+def _of_rows(result: Result, task: int | str, **place: Any) -> _Table:
     """The dyads that were measured; several sessions of two people are averaged."""
-    ds = result.dataset
+    ds = of_task(result.dataset, task)
     if not {"person_a", "person_b"} <= set(ds.coords):
         raise PlanError("plot.partners: the rows do not name their people (person_a, person_b); give real synchrony")
-    place = place_of(ds, epoch, band, pair)
-    rows = tested_values(ds).isel(place).transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
+    values = tested_values(ds).isel(place_of(ds, **place)).transpose("dyad", ...).to_numpy()
+    rows = values.reshape(ds.sizes["dyad"], -1)
     firsts, seconds = (ds[name].values.astype(str).tolist() for name in ("person_a", "person_b"))
     first, second = list(dict.fromkeys(firsts)), list(dict.fromkeys(seconds))
     met: dict[tuple[int, int], list[float]] = {}
@@ -132,10 +136,10 @@ def _of_rows(result: Result, epoch: int | str, band: int | str, pair: tuple[str,
     return _Table(first, second, values, real, value_in_words(ds), ds)
 
 
-def _of_null(null: RepairedNull, epoch: int | str, band: int | str, pair: tuple[str, str] | None) -> _Table:
+def _of_null(null: RepairedNull, task: int | str, **place: Any) -> _Table:
     """All pairs that may be exchanged."""
-    pairs = _labelled(null)
-    cells = pairs.isel(place_of(pairs.to_dataset(name="pairs"), epoch, band, pair))
+    pairs = _labelled(null, task)
+    cells = pairs.isel(place_of(pairs.to_dataset(name="pairs"), **place))
     flat = cells.transpose("person_a", "person_b", ...).to_numpy().reshape(*null.pair_values.shape[1:3], -1)
     design = null.design
     first, second = list(design.persons_a), list(design.persons_b)
@@ -150,13 +154,15 @@ def _of_null(null: RepairedNull, epoch: int | str, band: int | str, pair: tuple[
     return _Table(first, second, values, real, measure_in(null.attrs).words, pairs.to_dataset(name="pairs"))
 
 
-def _labelled(null: RepairedNull) -> xr.DataArray:
-    """The pair values by the names of their axes."""
+def _labelled(null: RepairedNull, task: int | str) -> xr.DataArray:
+    """The pair values of a task by the names of their axes."""
     import xarray as xr
 
     if "labels" not in null.attrs:
         raise PlanError("plot.partners: the null does not name its epochs, channels and bands; give one of Study.null")
     told = json.loads(str(null.attrs["labels"]))
     labels = {dim: told[dim] for dim in FEATURE}
-    values = null.pair_values.reshape(*null.pair_values.shape[:3], *map(len, labels.values()))
-    return xr.DataArray(values, dims=("session", "person_a", "person_b", *FEATURE), coords=labels)
+    place = place_among(list(null.tasks), "task", task)
+    values = null.by_task[..., place, :].reshape(*null.pair_values.shape[:3], *map(len, labels.values()))
+    named = {TASK: null.tasks[place]} if len(null.tasks) > 1 else {}
+    return xr.DataArray(values, dims=("session", "person_a", "person_b", *FEATURE), coords={**labels, **named})
