@@ -30,7 +30,7 @@ from ..results.layout import ROW, TASK, TESTED, refuse_rows_twice, rows_of_task
 from ..results.netcdf import accepted_changes
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
-from ..results.wording import settings
+from ..results.wording import names_in, settings
 from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
 
@@ -367,7 +367,7 @@ def _repaired(
         arrays = _of_signal(found, features, slice(group, group + n_groups))
         rows = real_pairs(real, null)
         cut = null.valid_fraction is not None
-        of_signal = replace(record, words=_over_shared_length(record.words)) if cut else record
+        of_signal = replace(record, words=_over_shared_length(record.words, null)) if cut else record
         results.append(build_result(rows, arrays | _against_partners(real, null), of_signal))
         feature, group = features.stop, group + n_groups
     return results
@@ -512,9 +512,12 @@ def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats) -> None:
         )
 
 
-def _over_shared_length(words: Words) -> Words:
+def _over_shared_length(words: Words, null: RepairedNull) -> Words:
     """The words of a test whose recordings were cut to the length that partners share."""
     cut = "recordings were cut to the shortest of their session, task and block, those of real partners too"
+    aligned = " and ".join(names_in(null.attrs, "aligned"))
+    if aligned:
+        cut += f", and aligned at the onsets of {aligned}, with equal durations"
     value = replace(words.value, words=f"{words.value.words} over the shared length")
     return replace(words, value=value, procedure=f"For re-pairing, {cut}. {words.procedure}")
 

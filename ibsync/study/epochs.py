@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,90 @@ def by_epochs(occasion: Occasion, epochs: EpochWords) -> list[tuple[list[DyadRow
         spans = spans_of(row, epochs)
         groups.setdefault(json.dumps(spans), ([], spans))[0].append(row)
     return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Segment:
+    """
+    A part of every recording of an occasion in which some epochs lie at the same place.
+
+    Parameters
+    ----------
+    epochs : tuple of int
+        Numbers of these epochs among all that are asked for.
+    spans : mapping of epoch to intervals in s after the beginning of the part, or None
+    starts : mapping of dyad to int
+        First sample of the part in the recordings of each dyad.
+    n_samples : int
+        Length of the part, which all have.
+    """
+
+    epochs: tuple[int, ...]
+    spans: Spans | None
+    starts: Mapping[str, int]
+    n_samples: int
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether epochs begin at other times in some dyads."""
+        return any(self.starts.values())
+
+
+def segments(occasion: Occasion, epochs: EpochWords) -> list[Segment]:
+    """
+    Parts of recordings to be exchanged, in which each epoch begins at its onset in every dyad.
+
+    Epochs at one time in all dyads, within a sample, lie in the whole recordings. Others are aligned: as much is taken
+    before the onset, and after it, as every dyad has, and an epoch lasts as long as the shortest. Epochs that are moved
+    alike share a segment.
+
+    Raises
+    ------
+    PlanError
+        If an epoch has several intervals that do not follow each other in one way.
+    """
+    rows = occasion.rows
+    own = [spans_of(row, epochs) for row in rows]
+    lengths = np.array([row.recording_a.n_samples for row in rows])
+    groups: dict[tuple[int, ...], dict[str, list[tuple[float, float]]]] = {}
+    for name in own[0] or {}:
+        parts = _parts(occasion, name, [sorted(spans[name]) for spans in own if spans])
+        starts, spans = [0] * len(rows), (own[0] or {})[name]
+        if np.abs(parts - parts[0]).max() > 1 / occasion.sfreq:
+            onsets = np.round(parts[:, 0, 0] * occasion.sfreq).astype(int)
+            starts, lead = (onsets - onsets.min()).tolist(), onsets.min() / occasion.sfreq
+            after = parts - parts[:, :1, :1] + lead
+            spans = list(zip(after[0, :, 0].tolist(), after[:, :, 1].min(axis=0).tolist(), strict=True))
+        groups.setdefault(tuple(starts), {})[name] = spans
+    names, dyads = epoch_names(epochs), [row.dyad for row in rows]
+    if not groups:
+        return [Segment(tuple(range(len(names))), own[0], dict.fromkeys(dyads, 0), occasion.n_samples)]
+    return [
+        Segment(
+            tuple(names.index(name) for name in spans), spans, dict(zip(dyads, starts, strict=True)),
+            int((lengths - starts).min()),
+        )
+        for starts, spans in groups.items()
+    ]  # fmt: skip
+
+
+def _parts(occasion: Occasion, name: str, spans: Sequence[Sequence[tuple[float, float]]]) -> NDArray[np.float64]:
+    """Intervals of an epoch in each dyad, which follow each other in one way: float64 [row, interval, 2]."""
+    first, refused = occasion.rows[0], f"{occasion.label}: epoch {name!r} of dyad"
+    fix = "re-pairing needs one order of intervals; name them apart, or give the epoch as name = [start, stop] in s"
+    for row, intervals in zip(occasion.rows, spans, strict=True):
+        if len(intervals) != len(spans[0]):
+            raise PlanError(
+                f"{refused} {first.dyad!r} has {len(spans[0])} intervals, that of dyad {row.dyad!r} "
+                f"{len(intervals)}: {fix}"
+            )
+        onsets = np.array(intervals)[:, 0] - intervals[0][0] - (np.array(spans[0])[:, 0] - spans[0][0][0])
+        if np.abs(onsets).max() > 1 / occasion.sfreq:
+            raise PlanError(
+                f"{refused} {first.dyad!r} is at {_times(np.array(spans[0]))} s, that of dyad {row.dyad!r} at "
+                f"{_times(np.array(intervals))} s, at other intervals: {fix}"
+            )
+    return np.array(spans)
 
 
 def common_epochs(occasion: Occasion, epochs: EpochWords) -> Spans | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,8 @@ class RowPlan:
     plan : EnginePlan
     together : tuple of DyadRow
         Rows that are cut to one length with it; empty where its recordings are used in full.
+    starts : mapping of dyad to int
+        First sample that is taken of each of these; missing is 0.
     trials : str
         Epoch of which the plan is one trial; empty where it is of the whole recording.
     """
@@ -43,12 +45,26 @@ class RowPlan:
     row: DyadRow
     plan: EnginePlan
     together: tuple[DyadRow, ...] = ()
+    starts: Mapping[str, int] = field(default_factory=dict)
     trials: str = ""
+
+    def available(self, row: DyadRow) -> int:
+        """Samples of a row from its first on that is taken."""
+        return row.recording_a.n_samples - self.start_of(row)
+
+    def start_of(self, row: DyadRow) -> int:
+        """First sample that is taken of a row."""
+        return self.starts.get(row.dyad, 0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its recordings are used in full."""
+        return not self.start_of(self.row) and self.row.recording_a.n_samples == self.plan.n_samples
 
     @cached_property
     def asked(self) -> dict[str, list[tuple[int, int]]]:
         """Intervals of each epoch in samples."""
-        n = self.row.recording_a.n_samples if self.together else self.plan.n_samples
+        n = self.available(self.row) if self.together else self.plan.n_samples
         epochs = asked_samples(self.plan.epochs, n, self.plan.sfreq)
         return {self.trials or name: parts for name, parts in epochs.items()}
 
@@ -61,10 +77,11 @@ class RowPlan:
     @cached_property
     def cut_by(self) -> Cut | None:
         """Whose recordings cut this one; None where nothing cuts it."""
-        if not self.together or self.row.recording_a.n_samples == self.plan.n_samples:
+        if not self.together or self.available(self.row) == self.plan.n_samples:
             return None
-        shortest = tuple(row for row in self.together if row.recording_a.n_samples == self.plan.n_samples)
-        return Cut(shortest, min(row.recording_a.n_samples for row in self.together if row not in shortest))
+        shortest = tuple(row for row in self.together if self.available(row) == self.plan.n_samples)
+        others = min(self.available(row) for row in self.together if row not in shortest)
+        return Cut(shortest, others, self.plan.n_samples / self.plan.sfreq)
 
 
 def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Loss]:
@@ -83,7 +100,7 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
     by_plan: dict[tuple[object, ...], list[Loss]] = {}
     losses = [*_not_used(study), *_absent(used)]
     for one in rows:
-        key = (one.plan.key, one.trials, one.row.recording_a.n_samples, one.cut_by and one.cut_by.reason)
+        key = (one.plan.key, one.trials, one.available(one.row), one.cut_by and one.cut_by.reason)
         if key not in by_plan:
             by_plan[key] = list(epoch_losses(one.plan, one.asked, one.cut_by, trials=bool(one.trials)))
         losses += [_of_row(one.row, loss) for loss in by_plan[key]]
@@ -93,7 +110,7 @@ def losses_of(study: StudyFile, rows: Sequence[RowPlan], axes: Axes) -> list[Los
     return losses + list(_in_no_dyad(used, axes))
 
 
-def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.floating]) -> list[Loss]:
+def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: Iterable[NDArray[np.floating]]) -> list[Loss]:
     """
     What has no value for a reason that only signals show, such as gaps.
 
@@ -101,7 +118,8 @@ def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: NDArray[np.flo
     ----------
     made : sequence of RowPlan
     axes : Axes
-    values : float [row, epoch, channel_a, channel_b, band]
+    values : sequence of float [epoch, channel_a, channel_b, band]
+        One of each of `made`.
     """
     losses: list[Loss] = []
     for one, row_values in zip(made, values, strict=True):

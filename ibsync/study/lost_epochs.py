@@ -33,17 +33,20 @@ class Cut:
         Those that all others are cut to.
     n_others : int
         Samples that would be left without them.
+    seconds : float
+        How long they are, from where they are taken.
     """
 
     shortest: tuple[DyadRow, ...]
     n_others: int
+    seconds: float
 
     @property
     def reason(self) -> str:
         """Whom to blame, in words."""
         named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in self.shortest])
         has = "have" if len(self.shortest) > 1 else "has"
-        return f"because {named} {has} {self.shortest[0].recording_a.duration_s:g} s"
+        return f"because {named} {has} {self.seconds:g} s"
 
     def fix(self, parts: Sequence[tuple[int, int]]) -> str:
         """What keeps more of an epoch, in words."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -140,7 +140,7 @@ def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
 
 def tile_jobs(
     study: StudyFile, occasion: Occasion, dyads: Sequence[str], places: NDArray[np.integer], roles: str, axes: Axes,
-    signal: str, plan: EnginePlan, measure: str, worker: Worker,
+    signal: str, plan: EnginePlan, measure: str, worker: Worker, starts: Mapping[str, int],
 ) -> list[TileJob]:  # fmt: skip
     """
     Jobs for everybody of one block and occasion with everybody's partner.
@@ -158,31 +158,34 @@ def tile_jobs(
         What is computed.
     worker : Worker
         Says how much fits in its memory.
+    starts : mapping of dyad to int
+        First sample that is taken of its recordings.
     """
     by_dyad = occasion.by_dyad
     present = np.array([place for place in places if dyads[place] in by_dyad], np.int64)
     rows = [by_dyad[dyads[place]] for place in present]
     held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * max(len(axes.a), len(axes.b)))
 
-    def people(recordings: Sequence[Recording], channels: tuple[str, ...]) -> People:
-        return People(study, tuple(recordings), signal, channels, occasion.n_samples)
+    def people(members: Sequence[tuple[DyadRow, Recording]], channels: tuple[str, ...]) -> People:
+        recordings, first = (recording for _, recording in members), (starts[row.dyad] for row, _ in members)
+        return People(study, tuple(recordings), signal, channels, plan.n_samples, tuple(first))
 
     if roles == "fixed":
         step = max(1, min(len(rows), int(held / 2)))
         tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
-        first = [people([row.recording_a for row in rows[tile]], axes.a) for tile in tiles]
-        second = [people([row.recording_b for row in rows[tile]], axes.b) for tile in tiles]
+        first = [people([(row, row.recording_a) for row in rows[tile]], axes.a) for tile in tiles]
+        second = [people([(row, row.recording_b) for row in rows[tile]], axes.b) for tile in tiles]
         at = [present[tile] for tile in tiles]
         return [
             TileJob(first[i], second[j], plan, measure, at[i], at[j]) for i in range(len(at)) for j in range(len(at))
         ]
     # Ordered by the names of people: nothing changes by a bit when first and second persons change places.
-    everybody = [(row.person_a, row.recording_a, place) for row, place in zip(rows, present, strict=True)]
-    everybody += [(row.person_b, row.recording_b, len(dyads) + k) for row, k in zip(rows, present, strict=True)]
+    everybody = [(row.person_a, (row, row.recording_a), place) for row, place in zip(rows, present, strict=True)]
+    everybody += [(row.person_b, (row, row.recording_b), len(dyads) + k) for row, k in zip(rows, present, strict=True)]
     everybody.sort(key=lambda person: person[0])
     step = min(_TILE_PEOPLE, max(1, int(held) // 2))
     groups = [everybody[k : k + step] for k in range(0, len(everybody), step)]
-    mutual = [people([recording for _, recording, _ in group], axes.a) for group in groups]
+    mutual = [people([member for _, member, _ in group], axes.a) for group in groups]
     at = [np.array([place for *_, place in group], np.int64) for group in groups]
     kept = tuple(axes.a.index(name) for name in axes.b)
     return [

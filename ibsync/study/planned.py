@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,10 @@ from ..nulls.repairing import Repairing
 from ..nulls.surrogate_signals import require_options
 from ..nulls.tails import Tail, check_tail
 from ..recordings.study_file import StudyFile
-from ..results.lost import ALONE, Loss
+from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
 from .engines import EnginePlan
-from .epochs import EpochWords, by_epochs, common_epochs
+from .epochs import EpochWords, Segment, by_epochs, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
 from .pair_values import DyadJob, Exchange, exchanges, require_symmetry
 from .repairing_plan import LEVEL, plan_draws
@@ -58,13 +58,20 @@ class PlannedRepairing(Planned):
     draws : Draws
     sessions, tasks : tuple of str
         Their labels.
-    exchanges : tuple of (Exchange, EnginePlan)
+    exchanges : tuple of (Exchange, Segment, EnginePlan)
+        Who exchanges partners, and the parts of recordings that are computed apart.
     """
 
     draws: Draws[Repairing]
     sessions: tuple[str, ...]
     tasks: tuple[str, ...]
-    exchanges: tuple[tuple[Exchange, EnginePlan], ...]
+    exchanges: tuple[tuple[Exchange, Segment, EnginePlan], ...]
+
+    @property
+    def aligned(self) -> list[str]:
+        """Epochs that begin at other times in some dyads."""
+        names = (name for _, segment, _ in self.exchanges if segment.is_aligned for name in segment.spans or {})
+        return list(dict.fromkeys(names))
 
 
 def planned(study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords) -> Planned:
@@ -91,6 +98,9 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     """
     Everybody with everybody's partner, cut to the shortest recording of each session, task and block.
 
+    Epochs that begin at other times in some dyads are aligned at their onsets; `rows` then hold a dyad row once for
+    each part of its recordings that is computed apart.
+
     Raises
     ------
     PlanError, InputError
@@ -104,17 +114,30 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     if request.roles == "interchangeable":
         require_symmetry(axes, request.measure)
     sessions, tasks, all_exchanges = exchanges(rows, draws.design)
-    pairings, plans = [], dict[int, RowPlan]()
+    pairings, plans = [], {id(row): list[RowPlan]() for row in rows}
     for exchange in all_exchanges:
         occasion = exchange.occasion
-        plan = occasion.plan(spec, common_epochs(occasion, epochs))
-        pairings.append((exchange, plan))
-        plans |= {id(row): RowPlan(row, plan, occasion.rows) for row in occasion.rows}
-    made = _with_losses(study, axes, [plans[id(row)] for row in rows], request.signal)
-    lone = [exchange.occasion.rows[0] for exchange, _ in pairings if len(exchange.occasion.rows) == 1]
+        for segment in segments(occasion, epochs):
+            plan = EnginePlan(segment.n_samples, occasion.sfreq, spec, segment.spans)
+            pairings.append((exchange, segment, plan))
+            for row in occasion.rows:
+                plans[id(row)].append(RowPlan(row, plan, occasion.rows, segment.starts))
+    made = _with_losses(study, axes, [one for row in rows for one in plans[id(row)]], request.signal)
+    lone = [exchange.occasion.rows[0] for exchange in all_exchanges if len(exchange.occasion.rows) == 1]
     reason = "alone on this occasion, with nobody to exchange partners"
-    alone = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
-    return PlannedRepairing(axes, made.rows, (*made.losses, *alone), draws, sessions, tasks, tuple(pairings))
+    losses = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
+    losses += [loss for one in made.rows for loss in _shortened(one, epochs)]
+    return PlannedRepairing(axes, made.rows, (*made.losses, *losses), draws, sessions, tasks, tuple(pairings))
+
+
+def _shortened(one: RowPlan, epochs: EpochWords) -> Iterator[Loss]:
+    """Aligned epochs of a row that last longer than the shortest of those that exchange partners."""
+    row, spans = one.row, spans_of(one.row, epochs) or {}
+    for name, parts in (one.plan.epochs or {}).items() if any(one.starts.values()) else ():
+        kept, own = (sum(stop - start for start, stop in intervals) for intervals in (parts, spans[name]))
+        if own - kept > 1 / one.plan.sfreq:
+            reason = f"{kept:g} of {own:g} s, as long as the shortest of those that exchange partners"
+            yield Loss(row.dyad, row.session, row.task, epoch=name, what=CUT, reason=reason)
 
 
 def request_of(
@@ -191,7 +214,8 @@ def _planned_trials(study: StudyFile, request: Request) -> Planned:
 def dyad_job(study: StudyFile, one: RowPlan, signal: str, axes: Axes, shares: PhaseShares | None = None) -> DyadJob:
     """The job of one dyad row."""
     sides = ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
-    a, b = (People(study, (recording,), signal, names, one.plan.n_samples) for recording, names in sides)
+    n, start = one.plan.n_samples, one.start_of(one.row)
+    a, b = (People(study, (recording,), signal, names, n, (start,)) for recording, names in sides)
     return DyadJob(a, b, one.plan, shares)
 
 

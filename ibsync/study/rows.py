@@ -145,15 +145,15 @@ def require_signal(study: StudyFile, rows: Iterable[DyadRow], signal: str) -> No
 
 
 def signals_of(
-    study: StudyFile, recording: Recording, signal: str, channels: tuple[str, ...], n_samples: int
+    study: StudyFile, recording: Recording, signal: str, channels: tuple[str, ...], n_samples: int, start: int = 0
 ) -> NDArray[np.float32]:
-    """Signals by channel name, NaN for a channel that is missing or bad: float32 [channel, sample]."""
+    """Signals by channel name from a sample on, NaN for a channel that is missing or bad: float32 [channel, sample]."""
     signals = study.signals(recording, signal)
     rows = {name: k for k, (name, good) in enumerate(zip(recording.channels, recording.good, strict=True)) if good}
     out = np.full((len(channels), n_samples), np.nan, np.float32)
     for k, name in enumerate(channels):
         if name in rows:
-            out[k] = signals[rows[name], :n_samples]
+            out[k] = signals[rows[name], start : start + n_samples]
     return out
 
 

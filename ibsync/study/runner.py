@@ -48,6 +48,8 @@ class People:
     channels : tuple of str
         Channels by name; one that is missing or bad is NaN.
     n_samples : int
+    starts : tuple of int
+        First sample of each.
     """
 
     study: StudyFile
@@ -55,17 +57,18 @@ class People:
     signal: str
     channels: tuple[str, ...]
     n_samples: int
+    starts: tuple[int, ...]
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """The same for the same numbers."""
         ids = tuple(recording.id for recording in self.recordings)
-        return (self.study.path, ids, self.signal, self.channels, self.n_samples)
+        return (self.study.path, ids, self.signal, self.channels, self.n_samples, self.starts)
 
     def read(self) -> NDArray[np.float32]:
         """Signals from the study's file: float32 [person, channel, sample]."""
-        parts = [signals_of(self.study, r, self.signal, self.channels, self.n_samples) for r in self.recordings]
-        return np.stack(parts)
+        taken = zip(self.recordings, self.starts, strict=True)
+        return np.stack([signals_of(self.study, r, self.signal, self.channels, self.n_samples, s) for r, s in taken])
 
 
 class Job(Protocol[Value_co]):

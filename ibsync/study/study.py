@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -259,11 +259,13 @@ class Study(StudyFile):
         kind : str
             "repair": everybody with everybody's partner, the group test of whether anything ties people to their own
             partner. Recordings are cut to the shortest of their session, task and block, those of real partners too,
-            whose values are kept with the null. The others replace or rearrange the second person within each dyad,
-            whose recordings are used in full, and test each dyad: "phase" (random Fourier phases, common to all
-            channels of a person), "iaaft" (phases, then the values' own distribution), "shift" (all circular shifts),
-            "block" (blocks of the recording in another order), "trial" (trials of an epoch exchanged), "ar1" and "ar"
-            (both people simulated as autoregressive noise; not calibrated for fNIRS).
+            whose values are kept with the null. Epochs that begin at other times in some dyads, by their events, are
+            aligned at their onsets: of everybody equal durations are taken, with as much before and after as all have.
+            The others replace or rearrange the second person within each dyad, whose recordings are used in full, and
+            test each dyad: "phase" (random Fourier phases, common to all channels of a person), "iaaft" (phases, then
+            the values' own distribution), "shift" (all circular shifts), "block" (blocks of the recording in another
+            order), "trial" (trials of an epoch exchanged), "ar1" and "ar" (both people simulated as autoregressive
+            noise; not calibrated for fNIRS). Each task is a condition: its mean over dyads is compared by itself.
         n : int, optional
             Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
             than a million.
@@ -305,9 +307,9 @@ class Study(StudyFile):
         ------
         PlanError, InputError
             If fewer than two dyads can exchange partners, dyads share both first and second persons or all share one
-            recording, so few re-pairings are left within a shared person that no p could reach 0.05, epochs differ in
-            timing, a word does not belong to the kind, or interchangeable roles meet shared persons, a measure with a
-            direction or people of different channels.
+            recording, so few re-pairings are left within a shared person that no p could reach 0.05, the intervals of
+            an epoch differ, a word does not belong to the kind, or interchangeable roles meet shared persons, a measure
+            with a direction or people of different channels.
 
         Warns
         -----
@@ -354,24 +356,30 @@ class Study(StudyFile):
         self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool
     ) -> RepairedNull:
         axes, design = made.axes, made.draws.design
-        shape = (len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
-        size = (len(made.sessions), design.n_people, design.n_people, len(made.tasks), math.prod(shape))
+        names = epoch_names(request.epochs)
+        shape = (len(names), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+        size = (len(made.sessions), design.n_people, design.n_people, len(made.tasks), shape[0], math.prod(shape[1:]))
         values = np.full(size, np.nan, np.float32)
         jobs, places = [], []
-        for exchange, plan in made.exchanges:
+        for exchange, segment, plan in made.exchanges:
             if plan.computable:
                 tiles = tile_jobs(
                     self, exchange.occasion, design.dyads, exchange.block, request.roles, axes, request.signal, plan,
-                    request.measure, worker,
+                    request.measure, worker, segment.starts,
                 )  # fmt: skip
                 jobs += tiles
-                places += [exchange] * len(tiles)
+                places += [(exchange, segment.epochs)] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
-            jobs[number].put(values[places[number].session, :, :, places[number].task], tile)
+            exchange, epochs = places[number]
+            for at, epoch in enumerate(epochs):
+                jobs[number].put(values[exchange.session, :, :, exchange.task, epoch], tile[:, :, at])
         values.reshape(*values.shape[:4], *shape)[..., ~axes.mask, :] = np.nan
-        sessions, dyads, tasks = np.array([self._place(made, one) for one in made.rows]).T
-        of_rows = values[sessions, dyads, design.real[dyads], tasks].reshape(-1, *shape)
+        of_rows = []
+        for one in made.rows:
+            session, dyad, task = self._place(made, one)
+            own = values[session, dyad, design.real[dyad], task].reshape(shape)
+            of_rows.append(own[[names.index(epoch) for epoch in one.asked]])
         if request.roles != "fixed":  # a channel that is bad in the other person is told of that one
             for one, x in zip(made.rows, of_rows, strict=True):
                 x[:, ~good_pairs(one.row, axes).T] = 0.0
@@ -379,6 +387,8 @@ class Study(StudyFile):
         attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
         if request.roles != "fixed":
             attrs["roles"] = request.roles
+        if made.aligned:
+            attrs |= encode_attrs({"aligned": made.aligned})
         valid = self._valid_of_cut(request, made, worker, executor)
         values = values.reshape(*values.shape[:3], -1)
         return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid, made.tasks)
@@ -387,18 +397,20 @@ class Study(StudyFile):
         self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None
     ) -> NDArray[np.float64] | None:
         """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, task x feature]."""
-        cut = [one for one in made.rows if one.cut_by]
+        cut = [one for one in made.rows if not one.is_whole]
         if not cut:
             return None
-        n_means = len(epoch_names(request.epochs)) * len(request.spec.bands or {})
-        shape = (len(made.sessions), len(made.draws.design), len(made.tasks), n_means * made.axes.mask.size)
-        valid, at = np.full(shape, np.nan), [self._place(made, one) for one in cut]
+        names, n_means = epoch_names(request.epochs), made.axes.mask.size * len(request.spec.bands or {})
+        shape = (len(made.sessions), len(made.draws.design), len(made.tasks), len(names), n_means)
+        valid = np.full(shape, np.nan)
+        at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
         places = [place for place, one in zip(at, cut, strict=True) if one.plan.computable]
         jobs = [dyad_job(self, one, request.signal, made.axes) for one in cut if one.plan.computable]
         for number, found in run_jobs(jobs, worker, executor=executor):
-            valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(-1)
+            epochs = len(places[number][-1])
+            valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(epochs, -1)
         return valid.reshape(*shape[:2], -1)
 
     @staticmethod
@@ -407,8 +419,8 @@ class Study(StudyFile):
         row, dyads = one.row, made.draws.design.dyads
         return made.sessions.index(session_label(row.session)), dyads.index(row.dyad), made.tasks.index(row.task)
 
-    def _with_empty_pairs(self, made: PlannedAny, values: NDArray[np.floating]) -> PlannedAny:
-        """The plan with what turned out to be lost: values are [row, epoch, channel_a, channel_b, band]."""
+    def _with_empty_pairs(self, made: PlannedAny, values: Iterable[NDArray[np.floating]]) -> PlannedAny:
+        """The plan with what turned out to be lost; values [epoch, channel_a, channel_b, band] of each of its rows."""
         whole = replace(made, losses=(*made.losses, *losses_of_values(made.rows, made.axes, values)))
         self._tell(whole)
         return whole
@@ -416,7 +428,7 @@ class Study(StudyFile):
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
         attrs = _attrs(self, request.spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
-        labels = _labels([one.row for one in made.rows], request.spec, pairs, epochs)
+        labels = _labels(self.dyads, request.spec, pairs, epochs)
         return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
 
     @cached_property

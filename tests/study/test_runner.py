@@ -139,7 +139,7 @@ def people(study, monkeypatch):
 
     monkeypatch.setattr(People, "read", watched)
     rows = [row.recording_a for row in study.dyads[:4]]
-    return [People(study, (r,), "hbo", r.channels, 240) for r in rows], threads
+    return [People(study, (r,), "hbo", r.channels, 240, (0,)) for r in rows], threads
 
 
 @dataclass(frozen=True)

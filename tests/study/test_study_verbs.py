@@ -10,12 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from refusals import refusal
 
 from ibsync.coupling.engine import Engine
+from ibsync.coupling.plan import trusted_shares
 from ibsync.coupling.spec import WTC
 from ibsync.errors import InputError, PlanError
 from ibsync.questions import group_test as testing
 from ibsync.questions.group_test import test as group_test
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
+from ibsync.results.null_files import load_null, save_null
 from ibsync.study.channel_pairs import Axes
 from ibsync.study.pair_values import tile_jobs
 from ibsync.study.rows import occasions_of
@@ -251,9 +253,81 @@ def test_each_dyad_has_epochs_at_its_own_times(shifted):
         assert_allclose(found.sel(dyad=name), alone.sel(dyad=name), atol=1e-6)
 
 
-def test_a_null_refuses_epochs_at_different_times(shifted):
-    refusal(PlanError, lambda: shifted.null(SPEC, epochs=["talk"]), "'talk'", "'d1'", "9-29", "5-25", "one timing")
-    assert shifted.null(SPEC, epochs={"talk": (5, 25)}).pair_values.shape[:3] == (1, 3, 3)
+def at_onsets(tmp_path, shifts, durations=(20.0, 20.0, 20.0), tails=(0, 0, 0)):
+    """Dyads whose recordings begin so many samples earlier, so that talk, and rest after it, begin later."""
+    recordings, rows = [], []
+    for k, (shift, duration, tail) in enumerate(zip(shifts, durations, tails, strict=True)):
+        events = (Event(2.0, 8.0, "rest", 1.0), Event(10.0 + shift / SFREQ, duration, "talk", 1.0))
+        pair = [recording(k, person, events=events, n_samples=N - tail) for person in (0, 1)]
+        for person, who in enumerate(pair):
+            whole = np.random.default_rng([k, person]).standard_normal((len(CHANNELS), N + 100)).astype(np.float32)
+            x = whole[:, 50 - shift : 50 - shift + who.n_samples]
+            recordings.append((who, {"hbo": x, "hbr": x}))
+        rows.append(row(*pair, f"d{k}"))
+    write_study(tmp_path / f"{shifts}.h5", recordings, {}, rows)
+    return Study.open(tmp_path / f"{shifts}.h5")
+
+
+def test_recordings_that_begin_earlier_have_the_pair_values_of_those_that_do_not(tmp_path):
+    plain = at_onsets(tmp_path, (0, 0, 0)).select(duration=(N - 20) / SFREQ).null(SPEC, epochs=["talk"])
+    shifted = at_onsets(tmp_path, (0, 20, 10)).null(SPEC, epochs=["talk"])
+    assert_array_equal(shifted.pair_values, plain.pair_values)
+
+
+@pytest.mark.filterwarnings("ignore:no single finding")
+@pytest.mark.parametrize("roles", ["fixed", "interchangeable"])
+def test_epochs_at_different_times_are_aligned_at_their_onsets(tmp_path, roles):
+    """Talk is later by `starts`, and lasts 15 s in dyad 1; the recordings of dyad 2 are shorter."""
+    starts = (0, 20, 10)
+    study = at_onsets(tmp_path, starts, durations=(20.0, 15.0, 20.0), tails=(0, 0, 15))
+    n = min(N - 20, N - 15 - 10)
+    epochs = ["talk", "rest"]
+    real, null = study.synchrony(SPEC, epochs=epochs), study.null(SPEC, epochs=epochs, roles=roles)
+    x = [[study.signals(who, "hbo") for who in (one.recording_a, one.recording_b)] for one in study.dyads]
+    reference = WTC(SPEC.bands, accuracy="reference")
+    talk = Engine(n, SFREQ, reference, epochs={"talk": (10, 25)})
+    rest = Engine(N - 15, SFREQ, reference, epochs={"rest": (2, 10)})
+    people = [(k, 0) for k in range(3)] + [(k, 1) for k in range(3)]
+    values = pair_values(null, real)[0]
+    for i, j in np.ndindex(3, 3):
+        column = j if roles == "fixed" else 3 + j
+        parts = [
+            [x[k][person][:, starts[k] * aligned :][:, : engine.plan.n_samples] for k, person in (people[i], (j, 1))]
+            for engine, aligned in ((talk, 1), (rest, 0))
+        ]
+        for e, (engine, (a, b)) in enumerate(zip((talk, rest), parts, strict=True)):
+            expected = engine.coherence(engine.features(a), engine.features(b)).coherence[..., 0]
+            if roles != "fixed":
+                turned = engine.coherence(engine.features(b), engine.features(a)).coherence[..., 0]
+                expected = (expected + turned) / 2
+            assert_allclose(values[i, column, e], expected, atol=1e-5)
+    found = group_test(real, null, correct=())
+    own = values[range(3), range(3) if roles == "fixed" else range(3, 6)]
+    assert_allclose(found.dataset["value"].isel(epoch=0).values, own[:, 0], atol=1e-6)
+    shares = trusted_shares(n, SFREQ, SPEC, {"talk": (10, 25)})[0]
+    assert_allclose(found.dataset["valid_fraction"].values[:, 0, 0, 0], [shares] * 3, atol=1e-6)
+    assert "aligned at the onsets of talk, with equal durations" in found.methods()
+    lost = found.lost
+    shortened = lost[(lost["epoch"] == "talk") & lost["reason"].str.contains("15 of 20 s")]
+    assert set(shortened["dyad"]) == {"d0", "d2"}
+    loaded = load_null(save_null(null, tmp_path / "n.nc"))
+    assert loaded.attrs["aligned"] == null.attrs["aligned"]
+
+
+def test_events_that_follow_each_other_in_other_ways_cannot_be_aligned(tmp_path):
+    rows = rows_of(2)
+    for name, events, words in (
+        ("count", (Event(9.0, 9.0, "talk", 1.0),), ["has 2 intervals, that of dyad 'd0' 1", "name them apart"]),
+        ("order", tuple(Event(t, 5.0, "talk", 1.0) for t in (9.0, 30.0)), ["9-14, 30-35", "5-10, 20-25"]),
+    ):
+        others = tuple(Event(t, 5.0, "talk", 1.0) for t in (5.0, 20.0))
+        rows = [
+            row(recording(k, 0, events=own), recording(k, 1, events=own), f"d{1 - k}")
+            for k, own in enumerate((others, events))
+        ]
+        study = made(tmp_path / f"{name}.h5", rows)
+        refusal(PlanError, lambda study=study: study.null(SPEC, epochs=["talk"]), "'talk'", *words)
+        assert not study.check(SPEC, epochs=["talk"], null={"kind": "repair"}).ok
 
 
 # --- lengths and rates ------------------------------------------------------------------------------------------------
@@ -336,7 +410,9 @@ def test_one_tile_holds_fewer_people_than_the_study(study, monkeypatch):
     (occasion,) = occasions_of(study.dyads)
     plan, dyads = occasion.plan(SPEC, None), [row.dyad for row in study.dyads]
     axes = Axes.of(study.dyads, "all")
-    jobs = tile_jobs(study, occasion, dyads, np.arange(4), "fixed", axes, "hbo", plan, "coherence", Worker())
+    jobs = tile_jobs(
+        study, occasion, dyads, np.arange(4), "fixed", axes, "hbo", plan, "coherence", Worker(), dict.fromkeys(dyads, 0)
+    )
     assert [(len(job.rows), len(job.columns)) for job in jobs] == [(1, 1)] * 16
 
 
