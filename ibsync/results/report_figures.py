@@ -15,7 +15,7 @@ from .figures.drawing import Feature, finite_mean, of_task, own_style, position,
 from .findings import Criterion, Finding, is_tested, top_findings
 from .layout import tasks_of, tested_values
 from .result import Result
-from .wording import headline, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
+from .wording import headline, names_in, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -165,10 +165,10 @@ def _band_picture(ds: xr.Dataset) -> Picture:
     epochs = _places(ds, "epoch")
     tested = "null_mean" in ds
     beside = " beside the mean of its own null; a line joins the two" if tested else ""
-    what = value_in_words(ds)
+    what, of_groups = value_in_words(ds), " of each group" * bool(names_in(ds.attrs, "between"))
     return Picture(
         f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
-        f"One dot per dyad (and session){beside}; thick bars are means over dyads. Mean over all channel pairs: "
+        f"One dot per dyad (and session){beside}; thick bars are means over dyads{of_groups}. Mean over all channel pairs: "
         f"a coupling of few pairs shows little here.{_left_out(epochs)}",
         "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
         _grid(plot.band_summary, ds, epochs, size=(4.6, 3.8), share_y=True),

@@ -70,11 +70,12 @@ def tables():
         yield drawn
 
 
-def counted(device, tail, stop_at=None):
+def counted(device, tail, stop_at=None, task_of_row=(0, 0)):
     sources = [Given(table, device) for table in tables()]
     null = SurrogateNull.begin(
         map(observed_values, sources), kind="phase", n=150, seed=0, tail=tail, rows=["one", "two"],
-        groups=np.arange(24) % 2, dtype=np.dtype(np.float32), stop_at=stop_at,
+        groups=np.arange(24 * (1 + max(task_of_row))) % 2, dtype=np.dtype(np.float32), stop_at=stop_at,
+        task_of_row=np.array(task_of_row),
     )  # fmt: skip
     if stop_at is not None:
         list(null.count_until(sources, 1, 101))
@@ -85,8 +86,9 @@ def counted(device, tail, stop_at=None):
 
 
 @pytest.mark.parametrize("tail", ["greater", "less", "two-sided"])
-def test_integers_of_the_device_are_those_of_the_host(strict, tail):
-    expected, found = counted(None, tail), counted(strict, tail)
+@pytest.mark.parametrize("tasks", [(0, 0), (1, 0)])
+def test_integers_of_the_device_are_those_of_the_host(strict, tail, tasks):
+    expected, found = counted(None, tail, task_of_row=tasks), counted(strict, tail, task_of_row=tasks)
     for one, other in zip([*expected.by_row, expected.together], [*found.by_row, found.together], strict=True):
         for name in ("at_least", "above", "at_most"):
             assert_array_equal(getattr(other.exceedances, name), getattr(one.exceedances, name))
