@@ -165,10 +165,10 @@ def _band_picture(ds: xr.Dataset) -> Picture:
     epochs = _places(ds, "epoch")
     tested = "null_mean" in ds
     beside = " beside the mean of its own null; a line joins the two" if tested else ""
-    what, of_groups = value_in_words(ds), " of each group" * bool(names_in(ds.attrs, "between"))
+    what, means = value_in_words(ds), "means over dyads" + " of each group" * bool(names_in(ds.attrs, "between"))
     return Picture(
         f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
-        f"One dot per dyad (and session){beside}; thick bars are means over dyads{of_groups}. Mean over all channel pairs: "
+        f"One dot per dyad (and session){beside}; thick bars are {means}. Mean over all channel pairs: "
         f"a coupling of few pairs shows little here.{_left_out(epochs)}",
         "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
         _grid(plot.band_summary, ds, epochs, size=(4.6, 3.8), share_y=True),
