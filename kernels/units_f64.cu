@@ -1,6 +1,7 @@
 // double precision
 // variant: N_FILTERS=30 N_FEATURES=22 N_PADDED=24 FORM=0
 // variant: N_FILTERS=30 N_FEATURES=22 N_PADDED=24 FORM=2
+// variant: N_FILTERS=30 N_FEATURES=22 N_PADDED=24 FORM=3
 // variant: N_FILTERS=80 N_FEATURES=46 N_PADDED=48 FORM=3
 #include "units.cuh"
 

@@ -93,7 +93,15 @@ class Engine:
         spec, plan = replace(self.spec, min_valid=0.0), self.plan
         return Engine(plan.n_samples, plan.sfreq, spec, epochs=plan.epochs, backend=self.backend)
 
-    def features(self, x: ArrayLike, good: ArrayLike | None = None, *, seam: ArrayLike | None = None) -> Batch:
+    def features(
+        self,
+        x: ArrayLike,
+        good: ArrayLike | None = None,
+        *,
+        seam: ArrayLike | None = None,
+        n_controls: int = 0,
+        apart: bool = False,
+    ) -> Batch:
         """Features of channels, kept where the backend computes.
 
         Parameters
@@ -106,6 +114,13 @@ class Engine:
         seam : int array broadcastable to the channels, optional
             First sample after a place where two ends of a recording were joined, as a circular shift does; 0 for
             none. Cells in the cone of influence of the seam are left out.
+        n_controls : int
+            How many of the last channels, of each person by the leading axes, are controls: they have no features of
+            their own, and the others' are what is left when the controls are taken out, cell by cell
+            (`backends.residuals`). A cell in which a control is missing is missing.
+        apart : bool
+            Whether the second half of the channels before them are controls as well, of one channel of the first half
+            each.
 
         Returns
         -------
@@ -117,7 +132,7 @@ class Engine:
             If the length is not the planned one, a signal is infinite, or it is on a GPU and the backend is not.
         """
         with self.active():
-            return self.features_of(self._prepared(x, good, seam))
+            return self.features_of(self._prepared(x, good, seam).with_controls(n_controls, apart=apart))
 
     def features_of(self, signals: Signals) -> Batch:
         """As `features`, of signals that are prepared."""

@@ -274,3 +274,37 @@ def test_signals_of_the_device_that_do_not_fit_are_refused(strict):
         on_gpu.features(strict.from_host(x), np.ones(3, bool))
     with pytest.raises(InputError, match="complex128"):
         on_gpu.features(strict.from_host(x * 1j))
+
+
+# --- controls ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "tensor_cores", "apart"),
+    [
+        ("fast", True, False),
+        ("exact", False, True),
+        pytest.param("exact", True, False, marks=pytest.mark.slow),
+        pytest.param("fast", False, True, marks=pytest.mark.slow),
+    ],
+)
+def test_controls_are_taken_out_as_by_the_numpy_backend(strict, accuracy, tensor_cores, apart):
+    a, b = people(5, 5)
+    expected, found = (
+        engine.coherence(*(engine.features(x, n_controls=1, apart=apart) for x in (a, b)))
+        for engine in engines(strict, accuracy=accuracy, tensor_cores=tensor_cores)
+    )
+    assert found.coherence.shape[:2] == ((2, 2) if apart else (4, 4))
+    # What is left of a channel is smaller than the channel, and so is less exact.
+    assert_near(found, expected, 20 * NEAR[accuracy])
+
+
+@pytest.mark.slow
+def test_gaps_and_spikes_of_controls_count_as_by_the_numpy_backend(strict):
+    a, b = people(4, 4)
+    a[3, 40:70] = np.nan
+    b[3, 100] += 1e4
+    expected, found = (
+        engine.coherence(*(engine.features(x, n_controls=1) for x in (a, b))) for engine in engines(strict)
+    )
+    assert_near(found, expected, 20 * NEAR["exact"])

@@ -23,9 +23,10 @@ from threadpoolctl import ThreadpoolController
 
 from ..plan import Plan, Segment
 from ..spec import PhaseShares
-from ..transform.definition import EMPTY_SHARE
+from ..transform.definition import EMPTY_SHARE, EXPLAINED_SHARE
 from ..transform.features import FLOAT32_NOISE, Group
 from ..transform.signals import Signals
+from .residuals import without_controls
 from .sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
 
 Real = NDArray[Any]
@@ -46,7 +47,8 @@ class Features(Spectra):
 
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
-        return Features(self.signals.part(channels), self.plan, self.spectra[:, channels], self.deep[channels])
+        of = (self.spectra[:, channels], self.deep[channels], self.controls)
+        return Features(self.signals.part(channels), self.plan, *of)
 
 
 class NumpyBackend:
@@ -64,7 +66,9 @@ class NumpyBackend:
         """Features of every channel of `signals`."""
         starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
         parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
-        return Features(signals, plan, np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool))
+        spectra, deep = np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool)
+        controls = None if signals.controls is None else self.features(signals.controls, plan)
+        return Features(signals, plan, spectra, deep, controls)
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
@@ -106,7 +110,7 @@ def _usable_cores() -> int:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Channels of one or two batches side by side, as one group of rows sees them."""
+    """Channels of one or two batches side by side, then their controls, as one group of rows sees them."""
 
     batches: list[Features]
     index: int
@@ -142,6 +146,27 @@ class _Columns:
         """Columns of the first and of the last batch."""
         return _slices(self.batches)
 
+    @cached_property
+    def everything(self) -> list[tuple[Features, slice]]:
+        """The batches and the controls of each, with their columns."""
+        batches = _with_controls(self.batches)
+        edges = np.cumsum([0, *(batch.signals.n_channels for batch in batches)]).tolist()
+        return list(zip(batches, map(slice, edges[:-1], edges[1:]), strict=True))
+
+    @cached_property
+    def taken(self) -> list[tuple[slice, slice, NDArray[np.int64]]]:
+        """Columns of each batch with controls, those of its controls, and which are taken out of which channel."""
+        columns = {id(batch): part for batch, part in self.everything}
+        return [
+            (columns[id(batch)], columns[id(batch.controls)], batch.signals.taken)
+            for batch in self.batches
+            if batch.controls is not None and batch.signals.taken is not None
+        ]
+
+
+def _with_controls(batches: list[Features]) -> list[Features]:
+    return [*batches, *(batch.controls for batch in batches if batch.controls is not None)]
+
 
 def _slices(batches: list[Features]) -> tuple[slice, slice]:
     """Columns of the first and of the last batch, of all side by side."""
@@ -154,7 +179,7 @@ def _columns(batches: list[Features], index: int, depth: int, n_threads: int) ->
     plan = batches[0].plan
     group = plan.group(plan.segments_at(depth)[index], depth)
     dtype = np.dtype(plan.rank(depth).dtype)
-    bins = np.concatenate([f.spectra[1 : group.n_bins + 1] for f in batches], axis=1)
+    bins = np.concatenate([f.spectra[1 : group.n_bins + 1] for f in _with_controls(batches)], axis=1)
     omega = 2 * np.pi * np.arange(1, group.n_bins + 1) / group.n_padded
     if group.on_circle:
         mirrored = bins.conj() * np.exp(-1j * omega * (plan.n_samples - 1))[:, None]
@@ -307,7 +332,7 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
     u, times = cells.u, cells.times
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
-    for features, part in zip(columns.batches, columns.slices(), strict=False):
+    for features, part in columns.everything:
         usable = features.usable(columns.depth, columns.index)
         if usable is not None:
             valid[:, :, part] &= usable[times]
@@ -318,6 +343,8 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
         if cells.noise is not None:
             unresolved |= power < cells.noise
         shallow = np.any(valid & unresolved, axis=(0, 1))
+    if columns.taken:
+        u, power, valid, shallow = _residual(columns, u, power, valid, shallow)
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
     # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
@@ -325,6 +352,22 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
     unit *= length.astype(unit.dtype, copy=False)[:, :, None, :]
     flat = unit.reshape(-1, *unit.shape[2:])
     return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
+
+
+def _residual(
+    columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_], shallow: NDArray[np.bool_]
+) -> tuple[Real, Real, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Features without what controls explain, their power, where they are valid, and columns that are not resolved."""
+    n = max(part.stop for part in columns.slices())
+    left, valid_left, shallow_left = u[..., :n].copy(), valid[..., :n].copy(), shallow[:n].copy()
+    for own, controls, taken in columns.taken:
+        x, c = (u[..., part].reshape(-1, u.shape[2], part.stop - part.start) for part in (own, controls))
+        left[..., own] = without_controls(np, x, c, taken).reshape(left[..., own].shape)
+        valid_left[..., own] &= valid[..., controls][..., taken].all(axis=-1)
+        shallow_left[own] |= shallow[controls][taken].any(axis=1)
+    power_left = np.einsum("trkc,trkc->trc", left, left)
+    valid_left &= power_left > EXPLAINED_SHARE * power[..., :n]
+    return left, power_left, valid_left, shallow_left
 
 
 # --- per pair ---------------------------------------------------------------------------------------------------------

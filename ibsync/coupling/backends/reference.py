@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ..plan import Plan, full_resolution_weights
 from ..spec import PhaseShares
 from ..transform.cone import away_from_seam
-from ..transform.definition import coherency
+from ..transform.definition import coherency, residual_coherency
 from ..transform.signals import Signals, usable_cells
 from .sums import Sums
 
@@ -43,7 +44,7 @@ class ReferenceBackend:
         usable_a, usable_b = _usable(a), _usable(b)
         for i, x in enumerate(a.signals.x.astype(np.float64)):
             for j, y in enumerate(b.signals.x.astype(np.float64)):
-                value = coherency(x, y, plan.scales, preset=plan.spec.preset)
+                value = _value(plan, [x, *_controls(a, i)], [y, *_controls(b, j)])
                 entered = weights * (~np.isnan(value) & usable_a[i] & usable_b[j])
                 value = np.nan_to_num(value)
                 sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
@@ -53,6 +54,25 @@ class ReferenceBackend:
                     sums.phases.width[:, i, j] = sums.weight[:, i, j]
                     sums.phases.classes[:, :, i, j] = np.tensordot(entered, _phase_classes(value, shares), 2)
         return sums
+
+
+def _controls(features: Features, channel: int) -> NDArray[np.float64]:
+    """Signals that are taken out of a channel, [control, sample]."""
+    signals = features.signals
+    if signals.controls is None or signals.taken is None:
+        return np.empty((0, signals.n_samples))
+    return np.asarray(signals.controls.x[signals.taken[channel]], np.float64)
+
+
+def _value(plan: Plan, a: list[NDArray[np.float64]], b: list[NDArray[np.float64]]) -> NDArray[np.complex128]:
+    """Coherency [row, sample] of the first of `a` and of `b`, without what the others of each explain."""
+
+    def of(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.complex128]:
+        return coherency(x, y, plan.scales, preset=plan.spec.preset)
+
+    if len(a) == len(b) == 1:
+        return of(a[0], b[0])
+    return residual_coherency(np.array([[of(x, y) for y in (*a, *b)] for x in (*a, *b)]), len(a) - 1)
 
 
 def _phase_classes(value: NDArray[np.complex128], asked: PhaseShares) -> NDArray[np.bool_]:
@@ -65,7 +85,10 @@ def _phase_classes(value: NDArray[np.complex128], asked: PhaseShares) -> NDArray
 
 
 def _usable(features: Features) -> list[NDArray[np.bool_]]:
-    """Cells of each channel away from seams, in whose window few samples are bad: bool [row or 1, sample or 1] each."""
+    """Cells of each channel, and of its controls, away from seams and with few bad samples in their window.
+
+    bool [row or 1, sample or 1] each.
+    """
     signals, scales = features.signals, features.plan.scale
     usable = [np.ones((1, 1), bool)] * signals.n_channels
     if signals.bad is not None:
@@ -73,4 +96,8 @@ def _usable(features: Features) -> list[NDArray[np.bool_]]:
     if signals.seam is not None:
         apart = away_from_seam(signals.seam, np.arange(signals.n_samples), scales)
         usable = [cells & apart[:, :, channel].T for channel, cells in enumerate(usable)]
+    if signals.controls is not None and signals.taken is not None:
+        of_controls = _usable(Features(signals.controls, features.plan))
+        for channel, numbers in enumerate(signals.taken):
+            usable[channel] = reduce(np.logical_and, (of_controls[k] for k in numbers), usable[channel])
     return usable

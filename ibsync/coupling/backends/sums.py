@@ -100,12 +100,15 @@ class Spectra:
     spectra : complex128 [bin, channel], or on a device [channel, bin]
     deep : bool [channel]
         Channels with cells that the plan's first rank does not resolve, as far as is known.
+    controls : Spectra or None
+        Those of the signals' controls.
     """
 
     signals: Signals
     plan: Plan
     spectra: Any
     deep: NDArray[np.bool_]
+    controls: Any = None
     _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:

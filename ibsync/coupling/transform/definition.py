@@ -25,6 +25,9 @@ ComplexArray = NDArray[np.complex128]
 # there (the stop band of a filter, say) is the far tail of the wavelet or rounding, not signal.
 EMPTY_SHARE = 1e-9
 
+# A cell is empty, too, where controls leave no more than this share of a channel's power.
+EXPLAINED_SHARE = 1e-9
+
 
 def padded_length(n_samples: int) -> int:
     """Points of the zero-padded transform: 2^(trunc(log2 N + 0.4999) + 1)."""
@@ -146,3 +149,43 @@ def empty_power(x: FloatArray) -> float:
     deviation = float(np.abs(x - x.mean()).max())
     constant = not deviation > 1e-12 * float(np.abs(x).max())
     return math.inf if constant or not math.isfinite(deviation) else EMPTY_SHARE * float(x.var())
+
+
+def residual_coherency(among: ComplexArray, n_controls_a: int) -> ComplexArray:
+    """Coherency of x and y, each without what its own controls explain of it.
+
+    Parameters
+    ----------
+    among : complex128 [signal, signal, row, sample]
+        `coherency` of all pairs of: x, the controls A of x, y, the controls B of y.
+    n_controls_a : int
+        How many controls x has.
+
+    Returns
+    -------
+    complex128 [row, sample]
+        <x', y'> / sqrt(<x', x'> <y', y'>) with x' = x - C_xA C_AA^-1 A and y' = y - C_yB C_BB^-1 B, all C smoothed
+        cross-spectra. NaN where controls explain a signal, or one of the signals is empty.
+    """
+    first_y = 1 + n_controls_a
+    x, y = (_residual_weights(among[part, part]) for part in (slice(0, first_y), slice(first_y, None)))
+
+    def product(left: ComplexArray, right: ComplexArray, block: ComplexArray) -> ComplexArray:
+        return np.asarray(np.einsum("irt,ijrt,jrt->rt", left, block, right.conj()))
+
+    power_x = product(x, x, among[:first_y, :first_y]).real
+    power_y = product(y, y, among[first_y:, first_y:]).real
+    explained = ~(power_x > EXPLAINED_SHARE) | ~(power_y > EXPLAINED_SHARE)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(explained, np.nan, product(x, y, among[:first_y, first_y:]) / np.sqrt(power_x * power_y))
+
+
+def _residual_weights(among: ComplexArray) -> ComplexArray:
+    """Weights of a signal and of its controls in what they leave of it: complex128 [signal, row, sample]."""
+    of_controls = np.moveaxis(among[1:, 1:], (0, 1), (-1, -2))  # transposed: <u_k, u_j> w_k = <x, u_j>
+    with_signal = np.moveaxis(among[0, 1:], 0, -1)
+    usable = np.asarray(np.isfinite(of_controls).all(axis=(-2, -1)) & np.isfinite(with_signal).all(axis=-1))
+    clean = np.where(usable[..., None, None], of_controls, np.eye(of_controls.shape[-1]))
+    inverse = np.linalg.pinv(clean, rcond=EXPLAINED_SHARE, hermitian=True)
+    weights = np.einsum("rtjk,rtk->jrt", inverse, np.where(usable[..., None], with_signal, np.nan))
+    return np.concatenate([np.ones((1, *usable.shape)), -weights])

@@ -42,6 +42,10 @@ class Signals:
         Samples in gaps or masked out.
     seam : int64 [channel] or None
         First sample after the place where two ends of a recording were joined; 0 where there is none.
+    controls : Signals or None
+        Signals whose share is taken out of the channels' features.
+    taken : int64 [channel, control] or None
+        Numbers of each channel's controls among `controls`.
     """
 
     x: NDArray[np.floating]
@@ -51,6 +55,8 @@ class Signals:
     status: NDArray[np.int8]
     bad: NDArray[np.bool_] | None
     seam: NDArray[np.int64] | None = None
+    controls: Signals | None = None
+    taken: NDArray[np.int64] | None = None
 
     @property
     def n_channels(self) -> int:
@@ -67,7 +73,31 @@ class Signals:
         bad = None if self.bad is None else self.bad[channels]
         seam = None if self.seam is None else self.seam[channels]
         of = (self.mean[channels], self.gain[channels], self.status[channels])
-        return Signals(self.x[channels], (int(channels.sum()),), *of, bad, seam)
+        taken = None if self.taken is None else self.taken[channels]
+        return Signals(self.x[channels], (int(channels.sum()),), *of, bad, seam, self.controls, taken)
+
+    def with_controls(self, n_common: int, *, apart: bool = False) -> Signals:
+        """The same with the last channels of each person, the last axis but one of the caller's array, as controls.
+
+        Parameters
+        ----------
+        n_common : int
+            Last channels that are controls of all others of the person.
+        apart : bool
+            Whether half of the channels before them are controls too, of one channel of the other half each.
+        """
+        if not (n_common or apart):
+            return self
+        *people, n = self.shape
+        n_own = (n - n_common) // (2 if apart else 1)
+        number = np.arange(self.n_channels).reshape(-1, n)
+        is_channel = np.broadcast_to(np.arange(n) < n_own, number.shape).reshape(-1)
+        of_control = (np.cumsum(~is_channel) - 1).reshape(-1, n)
+        common = np.repeat(of_control[:, None, n - n_common :], n_own, axis=1)
+        single = of_control[:, n_own : n - n_common, None] if apart else common[..., :0]
+        taken = np.concatenate([common, single], axis=2).reshape(-1, n_common + apart)
+        shape = (*people, n_own)
+        return replace(self.part(is_channel), shape=shape, controls=self.part(~is_channel), taken=taken)
 
     def spectra(self, part: slice, n_bins: int | None = None) -> NDArray[np.complex128]:
         """Zero-padded spectra over M of unit-variance channels: complex128 [bin 0..n_bins - 1 or M/2, channel].

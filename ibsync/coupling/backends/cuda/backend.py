@@ -18,11 +18,13 @@ from ....errors import DeviceError
 from ...plan import Plan, Segment
 from ...spec import PhaseShares
 from ...transform.definition import padded_length
+from ...transform.features import Group
 from ...transform.signals import Signals
 from ..sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
 from .channel_stage import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
 from .device import CudaDevice, Device, on_a_device
 from .pair_stage import CellLists, add_products, entered, times_per_chunk
+from .residual_units import ResidualMaker, bytes_of_residuals, unpacked
 
 _UNIT_SHARE = 4  # unit features of one batch may take one part in so many of the budget
 _MOST_CHANNELS = 32_768  # that a grid of blocks holds
@@ -37,7 +39,8 @@ class Features(Spectra):
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
         numbers = np.flatnonzero(channels)
-        return Features(self.signals.part(channels), self.plan, self.spectra[numbers], self.deep[channels])
+        of = (self.spectra[numbers], self.deep[channels], self.controls)
+        return Features(self.signals.part(channels), self.plan, *of)
 
 
 _devices: dict[int, CudaDevice] = {}
@@ -101,7 +104,8 @@ class CudaBackend:
             x = part if on_a_device(part) else device.upload(part)
             mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
-        return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool))
+        controls = None if signals.controls is None else self.features(signals.controls, plan)
+        return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool), controls)
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
@@ -187,8 +191,7 @@ class CudaBackend:
             yield a.kept[whole], b.kept[whole], segment.times
             return
         group = a.plan.group(segment, depth)
-        n = a.signals.n_channels + (0 if b is a else b.signals.n_channels)
-        per_time = n * group.n_rows * bytes_per_cell(form, group)
+        per_time = group.n_rows * sum(_bytes_per_cell(side, form, group) for side in ([a] if b is a else [a, b]))
         chunk = times_per_chunk(group.n_rows)
         at_once = max(1, self.device.budget_bytes() // _UNIT_SHARE // (per_time * chunk)) * chunk
         makers = [self._maker(side, depth, index, form) for side in ([a] if b is a else [a, b])]
@@ -203,10 +206,18 @@ class CudaBackend:
                 self._keep(b, whole, made[-1])
             yield made[0], made[-1], times
 
-    def _maker(self, side: Features, depth: int, index: int, form: int) -> UnitMaker:
+    def _maker(self, side: Features, depth: int, index: int, form: int) -> UnitMaker | ResidualMaker:
         segment = side.plan.segments_at(depth)[index]
         tables = self._tables_of(side.plan, segment, depth)
-        return UnitMaker(side.spectra, side.plan, segment, tables, side.usable(depth, index), form, check=depth == 0)
+        spectra, usable = side.spectra, side.usable(depth, index)
+        if side.controls is None:
+            return UnitMaker(spectra, side.plan, segment, tables, usable, form, check=depth == 0)
+        spectra = self.xp.concatenate([spectra, side.controls.spectra])
+        usable = _side_by_side(usable, side.controls.usable(depth, index), side)
+        whole = unpacked(tables.dtype)
+        maker = UnitMaker(spectra, side.plan, segment, tables, usable, whole, check=depth == 0)
+        assert side.signals.taken is not None
+        return ResidualMaker(maker, side.signals.taken, form)
 
     def _tables_of(self, plan: Plan, segment: Segment, depth: int) -> GroupTables:
         group = plan.group(segment, depth)
@@ -218,6 +229,25 @@ class CudaBackend:
         """Keep the units of a whole segment for the next partner, while there is room."""
         if units.words.nbytes < self.device.budget_bytes() // _UNIT_SHARE:
             side.kept[key] = units
+
+
+def _bytes_per_cell(side: Features, form: int, group: Group) -> int:
+    """Memory of one cell of all channels of a side."""
+    n = side.signals.n_channels
+    if side.controls is None:
+        return n * bytes_per_cell(form, group)
+    return int(n + side.controls.signals.n_channels) * bytes_of_residuals(group.n_features, form)
+
+
+def _side_by_side(
+    channels: NDArray[np.bool_] | None, controls: NDArray[np.bool_] | None, side: Features
+) -> NDArray[np.bool_] | None:
+    """Usable cells of channels and then of controls."""
+    if channels is None and controls is None:
+        return None
+    shape = next(part.shape[:2] for part in (channels, controls) if part is not None)
+    parts = [(channels, side.signals.n_channels), (controls, side.controls.signals.n_channels)]
+    return np.concatenate([np.ones((*shape, n), bool) if part is None else part for part, n in parts], axis=2)
 
 
 def _two_halves(n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
