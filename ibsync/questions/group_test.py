@@ -42,7 +42,7 @@ AnyNull = RepairedNull | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
-_SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "backend")
+_SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "backend")
 SELDOM = 0.01
 """Level of a warning that an assumption fails."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .clock import Clock, moment, regrid
+from .clock import Clock, moment, on_times, regrid
 from .formats.source_recording import SourceRecording
 from .match_recordings import MatchedRow
 
@@ -52,6 +52,13 @@ class Fit:
             return regrid(samples, clock, self.sfreq, gaps=self.gaps, start=self.start)[:, : self.n_samples]
         first = round(self.start * clock.sfreq)
         return samples[:, first : first + self.n_samples]
+
+    def apply_beside(self, samples: NDArray[np.float32], own: Clock, clock: Clock) -> NDArray[np.float32]:
+        """An auxiliary signal, float32 [1, time] by its own clock, at the times that this fit gives the channels."""
+        if own == clock:
+            return self.apply(samples, clock)
+        grid = clock.t0 + self.start - own.t0 + np.arange(self.n_samples) / self.sfreq
+        return on_times(samples, own, grid, self.sfreq, gaps="nan")
 
 
 def fit_recordings(rows: Sequence[MatchedRow], wish: Wish, say: Say) -> dict[str, Fit]:

@@ -164,8 +164,14 @@ def regrid(
     float32 [channel, time]
         As many samples as fit; NaN where the nearest sample was missing.
     """
+    return on_times(samples, clock, start + np.arange(clock.count_on_grid(sfreq, start)) / sfreq, sfreq, gaps=gaps)
+
+
+def on_times(
+    samples: NDArray[np.float32], clock: Clock, grid: NDArray[np.float64], sfreq: float, *, gaps: GapFill
+) -> NDArray[np.float32]:
+    """As `regrid`, at even times of rate `sfreq` in s after the first sample; NaN outside the recording."""
     times = clock.elapsed()
-    grid = start + np.arange(clock.count_on_grid(sfreq, start)) / sfreq
     filled, missing = _filled(samples.astype(np.float64), times)
     usable = ~missing.all(axis=1)
     result = np.full((len(samples), grid.size), np.nan, np.float32)
@@ -174,6 +180,8 @@ def regrid(
     result[_nearest_missing(missing, times, grid)] = np.nan
     if gaps == "nan":
         result[:, _inside_gaps(times, grid)] = np.nan
+    step = 0.5 / clock.sfreq
+    result[:, (grid < times[0] - step) | (grid > times[-1] + step)] = np.nan
     return result
 
 

@@ -30,7 +30,7 @@ from .names import as_path
 from .output_kinds import STUDY
 from .progress import with_bar
 from .quality import Copies, usable_signals
-from .recording import DyadRow, Recording, check_dyads
+from .recording import AUXILIARY, DyadRow, Recording, check_dyads
 from .source import Source
 from .study_file import write_study
 from .whole_files import Output
@@ -262,6 +262,11 @@ def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tup
         events=tuple(replace(event, onset=event.onset - fit.start) for event in original.events),
         source_file=original.path.name,
         units=original.unit,
+        short=tuple(name in original.short for name in channels) if original.short else (),
+        optodes_mm=tuple(original.optodes_mm.get(name, (np.nan,) * 6) for name in channels)
+        if original.optodes_mm
+        else (),
+        auxiliary=tuple(original.auxiliary),
     )
 
 
@@ -284,13 +289,18 @@ def _dyad_row(row: MatchedRow, plans: Mapping[str, Recording]) -> DyadRow:
 
 
 def _bytes(recording: Recording) -> int:
-    return 4 * len(recording.signal_names) * len(recording.channels) * recording.n_samples
+    n_rows = len(recording.signal_names) * len(recording.channels) + len(recording.auxiliary)
+    return 4 * n_rows * recording.n_samples
 
 
 def _filled(
     original: SourceRecording, signals: Signals, plan: Recording, fit: Fit, copies: Copies, report: PackReport
 ) -> tuple[Recording, dict[str, NDArray[np.float32]]]:
     """Fit and mark one recording."""
+    beside = [
+        fit.apply_beside(signals.pop(name).astype(np.float32), own, original.clock)
+        for name, own in original.auxiliary.items()
+    ]
     usable, bad = usable_signals(original, signals, plan.channels, report.add)
     good = tuple(channel not in bad for channel in plan.channels)
     if not any(good):
@@ -304,4 +314,6 @@ def _filled(
     samples = {signal: np.full((len(good), plan.n_samples), np.nan, np.float32) for signal in usable}
     for signal, x in usable.items():
         samples[signal][rows] = fit.apply(x, original.clock)
+    if beside:
+        samples[AUXILIARY] = np.concatenate(beside)
     return replace(plan, good=good), samples

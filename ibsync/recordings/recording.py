@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+
+AUXILIARY = "auxiliary"
+"""Name under which the auxiliary signals of a recording are stored."""
 
 _SAME_MARK_S = 0.1
 
@@ -58,6 +62,14 @@ class Recording:
         Unit of the signals as the source gave it; empty where unknown.
     n_missing : int
         Samples that are missing (NaN) in at least one good channel; filled in when the study is written.
+    short : tuple of bool
+        One per channel; True for a channel whose optodes lie so close together that it sees the scalp alone. Empty
+        where none does.
+    auxiliary : tuple of str
+        Names of the signals recorded beside the channels, such as "heart_rate"; `StudyFile.auxiliary` reads them.
+    optodes_mm : tuple of (x, y, z, x, y, z)
+        Positions of each channel's source and detector in mm, z being NaN where positions are flat, and all NaN where
+        they are unknown. Empty where none is known.
     """
 
     id: str
@@ -76,11 +88,37 @@ class Recording:
     montage: str = ""
     units: str = ""
     n_missing: int = 0
+    short: tuple[bool, ...] = ()
+    auxiliary: tuple[str, ...] = ()
+    optodes_mm: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """What is stored of the recording over time: its signals, and the auxiliary ones together."""
+        return (*self.signal_names, *((AUXILIARY,) if self.auxiliary else ()))
+
+    @property
+    def distances_mm(self) -> tuple[float, ...]:
+        """Between source and detector of each channel; NaN where unknown, empty where none is known."""
+        apart = [[b - a for a, b in zip(place[:3], place[3:], strict=True)] for place in self.optodes_mm]
+        return tuple(
+            math.nan if math.isnan(dx) else math.hypot(dx, dy, 0.0 if math.isnan(dz) else dz) for dx, dy, dz in apart
+        )
 
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sfreq
+
+    @property
+    def short_flags(self) -> tuple[bool, ...]:
+        """Whether each channel is short."""
+        return self.short or (False,) * len(self.channels)
+
+    @property
+    def short_channels(self) -> tuple[str, ...]:
+        """Names of the channels that are short."""
+        return tuple(name for name, short in zip(self.channels, self.short_flags, strict=True) if short)
 
     @property
     def bad_channels(self) -> tuple[str, ...]:

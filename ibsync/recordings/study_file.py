@@ -22,12 +22,20 @@ from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
 from .names import as_path, first_of, natural_order, plain, suggestion
 from .output_kinds import STUDY
+from .recording import AUXILIARY, check_dyads
 from .recording import DyadRow as DyadRow
 from .recording import Event as Event
 from .recording import Recording as Recording
-from .recording import check_dyads
 from .study_file_reading import read_signal, read_study_layout
-from .study_file_writing import Place, Signals, count_missing, distinct, signal_digest, write_study_layout
+from .study_file_writing import (
+    FORMAT_VERSION,
+    Place,
+    Signals,
+    count_missing,
+    distinct,
+    signal_digest,
+    write_study_layout,
+)
 from .whole_files import Output
 
 
@@ -52,6 +60,8 @@ class StudyFile:
         What was changed after ibsync wrote the file; empty where nothing was.
     selected : str
         What was chosen of it by `select`, in words; empty for all.
+    format_version : str
+        Files of "2.0" do not know of short channels, positions of optodes and auxiliary signals.
     """
 
     path: Path
@@ -62,6 +72,7 @@ class StudyFile:
     sha256: str = ""
     accepted_changes: str = ""
     selected: str = ""
+    format_version: str = FORMAT_VERSION
 
     @classmethod
     def open(cls, path: str | Path, *, accept_changes: bool = False) -> Self:
@@ -88,7 +99,8 @@ class StudyFile:
                 text = " ".join(str(error).split())
                 raise InputError(f"{path}: the study file is damaged ({text}); pack the recordings again") from error
         changes = f"{path.name}: {', '.join(layout.changes)}" if layout.changes else ""
-        return cls(path, layout.recordings, layout.participants, layout.dyads, layout.places, layout.sha256, changes)
+        of_layout = (layout.recordings, layout.participants, layout.dyads, layout.places, layout.sha256)
+        return cls(path, *of_layout, changes, format_version=layout.version)
 
     @property
     def dyads(self) -> tuple[DyadRow, ...]:
@@ -210,6 +222,28 @@ class StudyFile:
             raise InputError(
                 f"{self.path}: {recording.id} has no {signal!r}; it has {', '.join(recording.signal_names)}"
             )
+        return self._samples(recording, signal)
+
+    def auxiliary(self, recording: Recording | str) -> NDArray[np.float32]:
+        """What was recorded beside the channels of one recording, such as heart rate or respiration.
+
+        Parameters
+        ----------
+        recording : Recording or str
+            The recording or its id.
+
+        Returns
+        -------
+        float32 [signal, time]
+            At the times of the channels' samples; rows in the order of the recording's `auxiliary`; NaN where a sample
+            is missing.
+        """
+        recording = self.recording(recording) if isinstance(recording, str) else recording
+        if not recording.auxiliary:
+            return np.empty((0, recording.n_samples), np.float32)
+        return self._samples(recording, AUXILIARY)
+
+    def _samples(self, recording: Recording, signal: str) -> NDArray[np.float32]:
         place = self._places[recording.id]
         with open_hdf5(self.path) as file:
             try:
@@ -218,7 +252,7 @@ class StudyFile:
                 raise
             except HDF5_ERRORS as error:
                 raise InputError(f"{self.path}: {recording.id}: {signal} is damaged; pack the study again") from error
-        if signal_digest(samples) != place.digests[recording.signal_names.index(signal)]:
+        if signal_digest(samples) != place.digests[recording.arrays.index(signal)]:
             raise InputError(
                 f"{self.path}: {recording.id}: {signal} was changed after ibsync wrote it or since the study was "
                 f"opened; open it again, or {HOW_TO_ACCEPT}"
@@ -293,6 +327,8 @@ def _describe_recording(recording: Recording) -> dict[str, Any]:
         "n_channels": len(recording.channels),
         "bad_channels": list(recording.bad_channels),
         "signals": list(recording.signal_names),
+        "short_channels": list(recording.short_channels),
+        "auxiliary": list(recording.auxiliary),
         "n_events": len(recording.events),
     }
 
@@ -317,6 +353,11 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     yield f"  rates         {first_of(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
     yield f"  signals       {first_of(distinct(c for r in recordings for c in r.signal_names))}"
     yield f"  channels      {first_of(distinct(c for r in recordings for c in r.channels))}"
+    for name, words in (("short", "short_channels"), ("auxiliary", "auxiliary")):
+        having = [r for r in study.recordings if getattr(r, words)]
+        listed = first_of(distinct(c for r in having for c in getattr(r, words)))
+        none = "unknown: packed by an older ibsync" if study.format_version == "2.0" else "none"
+        yield f"  {name:<13} {f'{listed}, in {len(having)} of {len(recordings)} recordings' if having else none}"
     yield from _attention_lines(study)
 
 

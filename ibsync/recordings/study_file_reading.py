@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .contents import Contents, changes_in, read_contents, refuse_changes, root_digest
 from .hdf5 import VettedGroup
-from .recording import DyadRow, Event, Recording, check_dyads
-from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT, Place, is_signal, signal_digest
+from .recording import AUXILIARY, DyadRow, Event, Recording, check_dyads
+from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT, SINCE_2_1, Place, is_signal, signal_digest
 
 Table = dict[str, NDArray[Any]]
 Participants = dict[str, dict[str, str | float]]
 
 _TEXT = {
-    "index": {"recording", "block", "signals", "digests", *RECORDING_TEXT},
+    "index": {"recording", "block", "signals", "digests", "auxiliary", *RECORDING_TEXT},
     "events": {"label"},
     "participants": {"participant"},
     "dyads": {"dyad", "session", "task", "role_a", "role_b", "group"},
 }
+_AXES = {"channel_good": 2, "channel_short": 2, "optode_position": 3}
 _FINITE = (np.finfo(np.float64).min, np.finfo(np.float64).max)
 _PLAUSIBLE_HZ = (1e-3, 1e5)
 _COUNT = (0, 2**48)
@@ -43,6 +44,7 @@ class StudyLayout:
     places: dict[str, Place]
     sha256: str
     changes: tuple[str, ...]
+    version: str
 
 
 def read_study_layout(file: h5py.File, path: Path, *, accept_changes: bool) -> StudyLayout:
@@ -68,7 +70,8 @@ def read_study_layout(file: h5py.File, path: Path, *, accept_changes: bool) -> S
     dyads = _read_dyads(tables["dyads"], recordings)
     check_dyads(dyads, str(path))
     people = _read_participants(tables["participants"], recordings)
-    return StudyLayout(recordings, people, dyads, places, root_digest(contents), changes)
+    version = str(contents[""].attrs["ibsync_format_version"])
+    return StudyLayout(recordings, people, dyads, places, root_digest(contents), changes, version)
 
 
 def _check_kind(file: h5py.File, path: Path) -> None:
@@ -101,9 +104,14 @@ def _checked_table(contents: Contents, name: str, path: Path) -> Table:
     missing = [column for column in COLUMNS[name] if column not in table]
     if missing:
         raise InputError(f"{path}: /{name} lacks {', '.join(missing)}; pack the recordings again")
-    numbers = [column for column in table if column.startswith("outcome_") or column == "day"]
-    for column in [*COLUMNS[name], *numbers]:
-        is_text, n_axes = column in _TEXT[name], 2 if column == "channel_good" else 1
+    more = [column for column in table if column.startswith("outcome_") or column == "day"]
+    if name == "index" and set(SINCE_2_1) & set(table):
+        lacking = [column for column in SINCE_2_1 if column not in table]
+        if lacking:
+            raise InputError(f"{path}: /{name} lacks {', '.join(lacking)}; pack the recordings again")
+        more += SINCE_2_1
+    for column in [*COLUMNS[name], *more]:
+        is_text, n_axes = column in _TEXT[name], _AXES.get(column, 1)
         values = table[column]
         has_type = values.ndim == n_axes and (values.dtype.kind == "U") == is_text
         if not has_type or len(values) != len(table[COLUMNS[name][0]]):
@@ -111,6 +119,9 @@ def _checked_table(contents: Contents, name: str, path: Path) -> Table:
                 f"{path}: /{name}/{column} is no column of {'text' if is_text else 'numbers'} as long as the others; "
                 "pack the recordings again"
             )
+    for column in ("channel_short", "optode_position"):
+        if column in more and table[column].shape != (*table["channel_good"].shape, 6)[: _AXES[column]]:
+            raise InputError(f"{path}: /{name}/{column} is not of the shape of channel_good; pack the recordings again")
     n_recordings = len(_table(contents, "index").get("recording", ()))
     for column, (low, high) in _ranges(name, n_recordings).items():
         is_plausible = (low <= table[column]) & (table[column] <= high)
@@ -151,7 +162,8 @@ def _read_recordings(contents: Contents, index: Table, events: Table, path: Path
             raise InputError(f"{path}: /montages/{name} has no channel names; pack the recordings again")
         channels[name] = tuple(map(str, column.values))
     marks = _read_events(events, len(index["recording"]))
-    return tuple(
+    texts: list[dict[str, Any]] = [{key: str(index[key][k]) for key in RECORDING_TEXT} for k in range(len(marks))]
+    recordings = (
         Recording(
             id=str(index["recording"][k]),
             sfreq=float(index["sampling_frequency"][k]),
@@ -162,10 +174,26 @@ def _read_recordings(contents: Contents, index: Table, events: Table, path: Path
             good=tuple(bool(mark == 1) for mark in index["channel_good"][k][: len(channels[montage])]),
             events=tuple(marks[k]),
             n_missing=int(index["n_missing"][k]),
-            **{key: str(index[key][k]) for key in RECORDING_TEXT},
+            **texts[k],
         )
         for k, montage in enumerate(index["montage"])
     )
+    return tuple(replace(recording, **_since_2_1(index, k, recording)) for k, recording in enumerate(recordings))
+
+
+def _since_2_1(index: Table, k: int, recording: Recording) -> dict[str, Any]:
+    """Short channels, positions and auxiliary signals of a recording; nothing where the file is older."""
+    if SINCE_2_1[0] not in index:
+        return {}
+    n_channels = len(recording.channels)
+    short = tuple(bool(mark == 1) for mark in index["channel_short"][k][:n_channels])
+    places = index["optode_position"][k][:n_channels].astype(np.float64)
+    is_known = not np.isnan(places).all()
+    return {
+        "auxiliary": tuple(str(index["auxiliary"][k]).split()),
+        "short": short if any(short) else (),
+        "optodes_mm": tuple(tuple(place) for place in places.tolist()) if is_known else (),
+    }
 
 
 def _read_events(events: Table, n_recordings: int) -> list[list[Event]]:
@@ -210,11 +238,12 @@ def _check_recordings(
         problem = f"recording {twice[0]!r} stands in /index twice" if twice else "there is no recording in /index"
         raise InputError(f"{path}: {problem}; pack the recordings again")
     for recording in recordings:
-        place, shape = places[recording.id], (len(recording.channels), recording.n_samples)
-        if not len(place.digests) == len(recording.signal_names) > 0 or len(recording.good) != shape[0]:
+        place, n = places[recording.id], len(recording.channels)
+        if not len(place.digests) == len(recording.arrays) > 0 or len(recording.good) != n:
             raise InputError(f"{path}: {recording.id}: its signals, digests and marks do not agree; pack again")
-        for signal in recording.signal_names:
+        for signal in recording.arrays:
             dataset = signal_dataset(file, place.block, signal, path)
+            shape = (len(recording.auxiliary) if signal == AUXILIARY else n, recording.n_samples)
             if dataset.shape[1:] != shape or place.row >= dataset.shape[0] or dataset.dtype != np.float32:
                 raise InputError(f"{path}: {recording.id}: its {signal} is of another shape or type; pack again")
 
@@ -243,8 +272,8 @@ def _digested(
     changes: list[str] = []
     for recording in recordings:
         place = places[recording.id]
-        digests = [signal_digest(read_signal(file, place, signal, path)) for signal in recording.signal_names]
+        digests = [signal_digest(read_signal(file, place, signal, path)) for signal in recording.arrays]
         current[recording.id] = replace(place, digests=tuple(digests))
-        pairs = zip(recording.signal_names, digests, place.digests, strict=True)
+        pairs = zip(recording.arrays, digests, place.digests, strict=True)
         changes += [f"{signal} of {recording.id}" for signal, now, then in pairs if now != then]
     return current, tuple(changes)

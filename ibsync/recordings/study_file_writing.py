@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .contents import make_scale, write_array, write_attributes, write_digests
 from .hdf5_writing import check_free_space
-from .recording import DyadRow, Recording, check_dyads
+from .recording import AUXILIARY, DyadRow, Recording, check_dyads
 
-FORMAT_VERSION = "2.0"
+FORMAT_VERSION = "2.1"
 _LONG_NAMES = {
     "hbo": "oxygenated haemoglobin change",
     "hbr": "deoxygenated haemoglobin change",
@@ -38,6 +38,9 @@ COLUMNS = {
     "participants": ("participant",),
     "dyads": ("dyad", "session", "task", "recording_a", "recording_b", "role_a", "role_b", "group", "use"),
 }
+SINCE_2_1 = ("auxiliary", "channel_short", "optode_position")
+"""Columns of the index that a file of format 2.0 lacks."""
+_COORDINATES = tuple(f"{optode}_{axis}" for optode in ("source", "detector") for axis in "xyz")
 
 Signals = Mapping[str, NDArray[np.float32]]
 Columns = dict[str, Sequence[Any] | NDArray[Any]]
@@ -65,7 +68,7 @@ def write_study_layout(
 def is_signal(place: str) -> bool:
     """Whether a dataset, by its path, holds samples, which are digested recording by recording."""
     group, _, name = place.rpartition("/")
-    return group.startswith("recordings/") and name not in ("recording", "channel", "time")
+    return group.startswith("recordings/") and name not in ("recording", "channel", "time", "auxiliary_name")
 
 
 def signal_digest(samples: NDArray[np.float32]) -> str:
@@ -112,21 +115,36 @@ def _checked_signals(recording: Recording, signals: Signals, path: Path) -> dict
         raise InputError(
             f"{where}: channel names must differ and each needs one good/bad mark; correct the channel list"
         )
-    if set(signals) != set(recording.signal_names) or not signals:
+    if set(signals) != set(recording.arrays) or not recording.signal_names or AUXILIARY in recording.signal_names:
         raise InputError(
-            f"{where}: signals {sorted(signals)} do not match the names "
-            f"{sorted(recording.signal_names)}; give both alike"
+            f"{where}: signals {sorted(signals)} do not match the names {sorted(recording.arrays)}; give both alike"
         )
+    _check_names_and_places(recording, where)
     for signal, samples in signals.items():
-        if samples.shape != shape:
-            raise InputError(f"{where}: {signal} has shape {samples.shape}, not [channel, time] = {shape}; give it so")
-    return {signal: np.ascontiguousarray(signals[signal], np.float32) for signal in recording.signal_names}
+        expected = (len(recording.auxiliary), shape[1]) if signal == AUXILIARY else shape
+        if samples.shape != expected:
+            raise InputError(
+                f"{where}: {signal} has shape {samples.shape}, not [channel, time] = {expected}; give it so"
+            )
+    return {signal: np.ascontiguousarray(signals[signal], np.float32) for signal in recording.arrays}
+
+
+def _check_names_and_places(recording: Recording, where: str) -> None:
+    n = len(recording.channels)
+    names = (*recording.auxiliary, *recording.channels)
+    if len(set(names)) < len(names) or any(re.search(r"\s", name) or not name for name in recording.auxiliary):
+        raise InputError(
+            f"{where}: auxiliary signals {list(recording.auxiliary)} need names without spaces that differ from each "
+            "other and from channels; rename them"
+        )
+    if len(recording.short) not in (0, n) or len(recording.optodes_mm) not in (0, n):
+        raise InputError(f"{where}: short and optodes_mm need one entry for each of {n} channels, or none")
 
 
 def count_missing(recording: Recording, samples: Signals) -> int:
     """Samples that are missing in at least one good channel."""
     good = np.array(recording.good, bool)
-    missing = [np.isnan(x[good]).any(axis=0) for x in samples.values()]
+    missing = [np.isnan(samples[signal][good]).any(axis=0) for signal in recording.signal_names]
     return int(np.logical_or.reduce(missing).sum())
 
 
@@ -173,7 +191,8 @@ class _Blocks:
 
     def append(self, recording: Recording, samples: Signals) -> Place:
         """Write one recording's signals; returns where they lie."""
-        key = (recording.montage, recording.sfreq, recording.n_samples, recording.signal_names, recording.units)
+        of = (recording.montage, recording.sfreq, recording.n_samples)
+        key = (*of, recording.signal_names, recording.units, recording.auxiliary)
         members = self._members.setdefault(key, [])
         name = f"block{list(self._members).index(key) + 1}"
         if not members:
@@ -184,7 +203,7 @@ class _Blocks:
             dataset.resize(row + 1, axis=0)
             dataset[row] = values
         members.append(recording)
-        return Place(name, row, tuple(signal_digest(samples[signal]) for signal in recording.signal_names))
+        return Place(name, row, tuple(signal_digest(samples[name]) for name in recording.arrays))
 
     def label(self) -> None:
         """Name the recordings, channels and times of every block, when all are written."""
@@ -194,13 +213,14 @@ class _Blocks:
 
 def _make_block(block: h5py.Group, recording: Recording) -> None:
     block.attrs["sampling_frequency"] = recording.sfreq
-    shape = (len(recording.channels), recording.n_samples)
-    for signal in recording.signal_names:
+    for signal in recording.arrays:
+        names = recording.auxiliary if signal == AUXILIARY else recording.channels
+        shape = (len(names), recording.n_samples)
         dataset = block.create_dataset(
             signal, (0, *shape), np.float32, maxshape=(None, *shape), chunks=(1, *shape), fletcher32=True,
             fillvalue=np.nan,
         )  # fmt: skip
-        units = {"units": recording.units} if recording.units else {}
+        units = {"units": recording.units} if recording.units and signal != AUXILIARY else {}
         write_attributes(dataset, {"long_name": _LONG_NAMES.get(signal, signal), **units})
 
 
@@ -211,11 +231,15 @@ def _label_block(block: h5py.Group, members: Sequence[Recording]) -> None:
         "channel": first.channels,
         "time": np.arange(first.n_samples) / first.sfreq,
     }
-    for axis, (name, values) in enumerate(labels.items()):
+    if first.auxiliary:
+        labels["auxiliary_name"] = first.auxiliary
+    axes = {"recording": 0, "channel": 1, "auxiliary_name": 1, "time": 2}
+    for name, values in labels.items():
         write_array(block, name, values)
         scale = make_scale(block, name, len(values))
-        for signal in first.signal_names:
-            block[signal].dims[axis].attach_scale(scale)
+        for signal in first.arrays:
+            if name != ("channel" if signal == AUXILIARY else "auxiliary_name"):
+                block[signal].dims[axes[name]].attach_scale(scale)
     write_attributes(block["time"], {"units": "s"})
 
 
@@ -250,6 +274,7 @@ def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Seq
     text = {
         "recording": [r.id for r in recordings],
         "signals": [" ".join(r.signal_names) for r in recordings],
+        "auxiliary": [" ".join(r.auxiliary) for r in recordings],
         "block": [place.block for place in places],
         "digests": [" ".join(place.digests) for place in places],
     } | {name: [getattr(r, name) for r in recordings] for name in RECORDING_TEXT}
@@ -271,8 +296,21 @@ def _write_channel_marks(group: h5py.Group, recordings: Sequence[Recording]) -> 
     good = group.create_dataset("channel_good", data=marks)
     flags = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "no_such_channel bad good"}
     write_attributes(good, flags)
-    good.dims[0].attach_scale(group["recording"])
-    good.dims[1].attach_scale(make_scale(group, "channel_number", marks.shape[1]))
+    short = np.where(marks < 0, marks, 0)
+    places = np.full((*marks.shape, len(_COORDINATES)), np.nan)
+    for k, recording in enumerate(recordings):
+        short[k, : len(recording.short)] = recording.short
+        if recording.optodes_mm:
+            places[k, : len(recording.channels)] = recording.optodes_mm
+    write_attributes(group.create_dataset("channel_short", data=short), {"flag_values": flags["flag_values"],
+                     "flag_meanings": "no_such_channel long short"})  # fmt: skip
+    write_attributes(group.create_dataset("optode_position", data=places), {"units": "mm"})
+    write_array(group, "coordinate", _COORDINATES)
+    number, coordinate = make_scale(group, "channel_number", marks.shape[1]), make_scale(group, "coordinate", 6)
+    for name in ("channel_good", "channel_short", "optode_position"):
+        group[name].dims[0].attach_scale(group["recording"])
+        group[name].dims[1].attach_scale(number)
+    group["optode_position"].dims[2].attach_scale(coordinate)
 
 
 def _event_columns(recordings: Sequence[Recording]) -> Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, did_you_mean, require_known
 from ..recordings.recording import DyadRow
+from .controls import Controls
 
 Pairs = str | Sequence[tuple[str, str]]
 
@@ -24,10 +26,26 @@ class Axes:
     mask: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, rows: Sequence[DyadRow], pairs: Pairs) -> Axes:
-        """All channels of some rows; `pairs`: "all", "same" or a list of (channel_a, channel_b)."""
-        a = tuple(dict.fromkeys(name for row in rows for name in row.recording_a.channels))
-        b = tuple(dict.fromkeys(name for row in rows for name in row.recording_b.channels))
+    def of(cls, rows: Sequence[DyadRow], pairs: Pairs, controls: Controls | None = None) -> Axes:
+        """Channels of some rows; `pairs`: "all", "same" or a list of (channel_a, channel_b).
+
+        Controls are left out, and so are short channels, unless the list names them.
+        """
+        recordings = [(row.recording_a, row.recording_b) for row in rows]
+        taken = set() if controls is None else set(controls.names)
+        left_out = taken | {name for pair in recordings for recording in pair for name in recording.short_channels}
+        if not isinstance(pairs, str):
+            named = {name for pair in _listed_pairs(pairs) for name in pair}
+            if taken & named:
+                raise PlanError(
+                    f"channel {min(taken & named)!r} is a control, of which nothing is left to be tested: leave it out "
+                    "of controls or of pairs"
+                )
+            left_out -= named
+        a, b = (
+            tuple(name for name in dict.fromkeys(itertools.chain(*(r.channels for r in side))) if name not in left_out)
+            for side in zip(*recordings, strict=True)
+        )
         if isinstance(pairs, str):
             require_known("pairs", pairs, ("all", "same"), "a list of (channel_a, channel_b)")
             mask = np.ones((len(a), len(b)), bool) if pairs == "all" else np.array(a)[:, None] == np.array(b)

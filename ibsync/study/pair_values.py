@@ -17,6 +17,7 @@ from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
+from .controls import Controls
 from .engines import EnginePlan
 from .rows import Occasion, occasions_of, session_label
 from .runner import People, Worker
@@ -54,7 +55,7 @@ class DyadJob:
     def run(self, worker: Worker) -> Coherence:
         """Means [channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
-        a, b = (engine.features(worker.signals(person)[0]) for person in self.people)
+        a, b = (engine.features(worker.signals(person)[0], **person.of_features) for person in self.people)
         means = engine.coherence(a, b, shares=self.shares or False)
         arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
@@ -141,6 +142,7 @@ def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
 def tile_jobs(
     study: StudyFile, occasion: Occasion, dyads: Sequence[str], places: NDArray[np.integer], roles: str, axes: Axes,
     signal: str, plan: EnginePlan, measure: str, worker: Worker, starts: Mapping[str, int],
+    controls: Controls | None = None,
 ) -> list[TileJob]:  # fmt: skip
     """
     Jobs for everybody of one block and occasion with everybody's partner.
@@ -160,6 +162,7 @@ def tile_jobs(
         Says how much fits in its memory.
     starts : mapping of dyad to int
         First sample that is taken of its recordings.
+    controls : Controls, optional
     """
     by_dyad = occasion.by_dyad
     present = np.array([place for place in places if dyads[place] in by_dyad], np.int64)
@@ -168,7 +171,7 @@ def tile_jobs(
 
     def people(members: Sequence[tuple[DyadRow, Recording]], channels: tuple[str, ...]) -> People:
         recordings, first = (recording for _, recording in members), (starts[row.dyad] for row, _ in members)
-        return People(study, tuple(recordings), signal, channels, plan.n_samples, tuple(first))
+        return People(study, tuple(recordings), signal, channels, plan.n_samples, tuple(first), controls)
 
     if roles == "fixed":
         step = max(1, min(len(rows), int(held / 2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..coupling.measures import measure_named
@@ -16,6 +16,7 @@ from ..nulls.tails import Tail, check_tail
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
+from .controls import Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, Segment, by_epochs, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
@@ -41,11 +42,14 @@ class Planned:
     rows : tuple of RowPlan
         In the order of the study's rows.
     losses : tuple of Loss
+    controls : Controls or None
+        What is taken out of the channels, as the study has it.
     """
 
     axes: Axes
     rows: tuple[RowPlan, ...]
     losses: tuple[Loss, ...]
+    controls: Controls | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,9 @@ class PlannedRepairing(Planned):
         return list(dict.fromkeys(names))
 
 
-def planned(study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords) -> Planned:
+def planned(
+    study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords, controls: Controls | None = None
+) -> Planned:
     """
     Every dyad with its recordings in full.
 
@@ -85,13 +91,13 @@ def planned(study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: E
     """
     require_spec(spec)
     rows = used_rows(study)
-    axes = Axes.of(rows, pairs)
+    axes = Axes.of(rows, pairs, controls)
     plans: dict[int, RowPlan] = {}
     for occasion in recordings_in_full(rows):
         for chosen, spans in by_epochs(occasion, epochs):
             plan = occasion.plan(spec, spans)
             plans |= {id(row): RowPlan(row, plan) for row in chosen}
-    return _with_losses(study, axes, [plans[id(row)] for row in rows], signal)
+    return _with_losses(study, axes, [plans[id(row)] for row in rows], signal, controls)
 
 
 def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
@@ -110,7 +116,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     rows = used_rows(study)
     alpha = LEVEL / (2 if request.tail == "two-sided" else 1)
     draws = plan_draws(rows, request.within, request.n, request.seed, request.roles, alpha=alpha)
-    axes = Axes.of(rows, request.pairs)
+    axes = Axes.of(rows, request.pairs, request.controls)
     if request.roles == "interchangeable":
         require_symmetry(axes, request.measure)
     sessions, tasks, all_exchanges = exchanges(rows, draws.design)
@@ -122,12 +128,15 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
             pairings.append((exchange, segment, plan))
             for row in occasion.rows:
                 plans[id(row)].append(RowPlan(row, plan, occasion.rows, segment.starts))
-    made = _with_losses(study, axes, [one for row in rows for one in plans[id(row)]], request.signal)
+    made = _with_losses(study, axes, [one for row in rows for one in plans[id(row)]], request.signal, request.controls)
     lone = [exchange.occasion.rows[0] for exchange in all_exchanges if len(exchange.occasion.rows) == 1]
     reason = "alone on this occasion, with nobody to exchange partners"
     losses = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
     losses += [loss for one in made.rows for loss in _shortened(one, epochs)]
-    return PlannedRepairing(axes, made.rows, (*made.losses, *losses), draws, sessions, tasks, tuple(pairings))
+    losses_of_all = (*made.losses, *losses)
+    return PlannedRepairing(
+        axes, made.rows, losses_of_all, draws, sessions, tasks, tuple(pairings), controls=made.controls
+    )
 
 
 def _shortened(one: RowPlan, epochs: EpochWords) -> Iterator[Loss]:
@@ -144,7 +153,7 @@ def request_of(
     spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] | None = None, roles: str = "fixed",
     seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
     tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
-    backend: str = "auto",
+    backend: str = "auto", controls: Sequence[str] = (), how: str = "own", n_components: int = 2,
 ) -> Request:  # fmt: skip
     """
     What a null is asked for, in the words of `Study.null`.
@@ -172,6 +181,7 @@ def request_of(
         spec=spec, kind=kind, n=(REPAIRINGS if kind == "repair" else SURROGATES) if n is None else n, seed=seed,
         signal=signal, pairs=pairs, epochs=epochs, tail=tail, measure=measure, options=dict(options or {}),
         stop_at=stop_at, backend=backend, within=within, roles=roles,
+        controls=Controls.of(controls, how, n_components),
     )  # fmt: skip
 
 
@@ -193,7 +203,11 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
     if request.kind == "trial":
         made = _planned_trials(study, request)
     else:
-        made = planned(study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs)
+        made = planned(
+            study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs,
+            controls=request.controls,
+        )  # fmt: skip
+    request = replace(request, controls=made.controls)
     sources_of(study, request, worker)
     refuse_drifts(study, request)
     return made
@@ -207,25 +221,29 @@ def _planned_trials(study: StudyFile, request: Request) -> Planned:
         for row in rows
         for name, (_, n) in trial_cuts(row, request.epochs).items()
     ]
-    made = _with_losses(study, Axes.of(rows, request.pairs), trials, request.signal)
+    made = _with_losses(study, Axes.of(rows, request.pairs, request.controls), trials, request.signal, request.controls)
     return replace(made, rows=tuple(RowPlan(row, trials[0].plan) for row in rows))
 
 
-def dyad_job(study: StudyFile, one: RowPlan, signal: str, axes: Axes, shares: PhaseShares | None = None) -> DyadJob:
+def dyad_job(study: StudyFile, one: RowPlan, signal: str, made: Planned, shares: PhaseShares | None = None) -> DyadJob:
     """The job of one dyad row."""
-    sides = ((one.row.recording_a, axes.a), (one.row.recording_b, axes.b))
+    sides = ((one.row.recording_a, made.axes.a), (one.row.recording_b, made.axes.b))
     n, start = one.plan.n_samples, one.start_of(one.row)
-    a, b = (People(study, (recording,), signal, names, n, (start,)) for recording, names in sides)
+    a, b = (People(study, (recording,), signal, names, n, (start,), made.controls) for recording, names in sides)
     return DyadJob(a, b, one.plan, shares)
 
 
-def _with_losses(study: StudyFile, axes: Axes, rows: Sequence[RowPlan], signal: str) -> Planned:
+def _with_losses(
+    study: StudyFile, axes: Axes, rows: Sequence[RowPlan], signal: str, controls: Controls | None
+) -> Planned:
     require_signal(study, [one.row for one in rows], signal)
     if not any(good_pairs(one.row, axes).any() for one in rows):
         raise InputError(f"{study.path}: no channel pair that is asked for is good in any dyad: choose other channels")
     losses = losses_of(study, rows, axes)
     require_values(losses, rows)
-    return Planned(axes, tuple(rows), tuple(losses))
+    if controls is not None:
+        controls = controls.found_in(study, [one.row for one in rows], signal)
+    return Planned(axes, tuple(rows), tuple(losses), controls=controls)
 
 
 def require_spec(spec: object) -> None:

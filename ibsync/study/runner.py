@@ -24,6 +24,7 @@ from ..errors import PlanError
 from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
+from .controls import Controls
 from .engines import EnginePlan
 from .rows import signals_of
 
@@ -50,6 +51,8 @@ class People:
     n_samples : int
     starts : tuple of int
         First sample of each.
+    controls : Controls, optional
+        What is taken out of the channels.
     """
 
     study: StudyFile
@@ -58,17 +61,26 @@ class People:
     channels: tuple[str, ...]
     n_samples: int
     starts: tuple[int, ...]
+    controls: Controls | None = None
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """The same for the same numbers."""
         ids = tuple(recording.id for recording in self.recordings)
-        return (self.study.path, ids, self.signal, self.channels, self.n_samples, self.starts)
+        return (self.study.path, ids, self.signal, self.channels, self.n_samples, self.starts, self.controls)
+
+    @property
+    def of_features(self) -> dict[str, Any]:
+        """Words of `Engine.features` for what `read` gives."""
+        return {} if self.controls is None else self.controls.of_features
 
     def read(self) -> NDArray[np.float32]:
-        """Signals from the study's file: float32 [person, channel, sample]."""
-        taken = zip(self.recordings, self.starts, strict=True)
-        return np.stack([signals_of(self.study, r, self.signal, self.channels, self.n_samples, s) for r, s in taken])
+        """Signals from the study's file, with their controls: float32 [person, channel, sample]."""
+        return np.stack([self._read(r, start) for r, start in zip(self.recordings, self.starts, strict=True)])
+
+    def _read(self, recording: Recording, start: int) -> NDArray[np.float32]:
+        x = signals_of(self.study, recording, self.signal, self.channels, self.n_samples, start)
+        return x if self.controls is None else self.controls.read(self.study, recording, self.signal, x, start)
 
 
 class Job(Protocol[Value_co]):
@@ -142,7 +154,7 @@ class Worker:
             budget = self.feature_bytes(plan) - n_bytes
             while self._features and sum(size for _, size in self._features.values()) > budget:
                 self._features.popitem(last=False)
-            self._features[key] = (engine.features(x), n_bytes)
+            self._features[key] = (engine.features(x, **people.of_features), n_bytes)
         self._features.move_to_end(key)
         return self._features[key][0]
 

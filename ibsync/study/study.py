@@ -36,6 +36,7 @@ from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
 from .channel_pairs import Axes, Pairs
+from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
@@ -110,6 +111,9 @@ class Study(StudyFile):
         signal: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
+        controls: Sequence[str] = (),
+        how: str = "own",
+        n_components: int = 2,
         null: Mapping[str, Any] | None = None,
         estimate: bool = True,
     ) -> Check:
@@ -118,7 +122,7 @@ class Study(StudyFile):
         Parameters
         ----------
         spec : WTC
-        signal, pairs, epochs
+        signal, pairs, epochs, controls, how, n_components
             As `synchrony`.
         null : mapping, optional
             Words of `Study.null`, such as ``{"kind": "repair", "within": ["group"]}``; without them no null is checked.
@@ -135,18 +139,21 @@ class Study(StudyFile):
         """
         problems, losses, lines = list[str](), dict[Loss, None](), [str(self), ""]
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
-        attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words)]
+        taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
+        attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words, controls=Controls.of(**taken))]
         if null is not None:
-            attempts.append(lambda: rehearsed(self, request_of(spec, **words, **_null_words(null)), Worker()))
+            attempts.append(lambda: rehearsed(self, request_of(spec, **words, **taken, **_null_words(null)), Worker()))
+        found: Controls | None = None
         for attempt in attempts:
             try:
-                losses |= dict.fromkeys(attempt().losses)
+                made = attempt()
+                losses, found = losses | dict.fromkeys(made.losses), made.controls
             except IbsyncError as error:
                 problems.append(str(error).removeprefix(f"{self.path}: "))
         for occasion in occasions_of(self.dyads):
             lines += occasion.describe()
             if estimate and not problems:
-                lines.append(_cost(occasion, spec, epochs, Axes.of(self.dyads, pairs)))
+                lines.append(_cost(occasion, spec, epochs, Axes.of(self.dyads, pairs, found), found))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
@@ -159,6 +166,9 @@ class Study(StudyFile):
         signal: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
+        controls: Sequence[str] = (),
+        how: str = "own",
+        n_components: int = 2,
         shares: bool | PhaseShares = False,
         backend: str = "auto",
         executor: Executor | None = None,
@@ -175,6 +185,16 @@ class Study(StudyFile):
         pairs : {"all", "same"} or sequence of (channel_a, channel_b)
         epochs : sequence of event labels, mapping of name to (start, stop) in s, or None
             None is the whole recording, named "all".
+        controls : sequence of str
+            What is taken out of every person's channels before two people are compared: "short" (the short channels),
+            "global" (the mean of the person's other channels), auxiliary signals such as "heart_rate", or channels.
+            They are not tested then. Everybody must have each; values of other controls cannot be compared, as the
+            mean coherence of unrelated people depends on their number.
+        how : {"own", "both", "regression"}
+            Partial coherence given each person's own controls, given those of both, or least squares on one's own
+            controls in time before the transform (`study.controls.Controls` has the formulas).
+        n_components : int
+            Principal components of the short channels that are taken out, or fewer where somebody has fewer of them.
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
         backend : {"auto", "cuda", "numpy"}
@@ -204,14 +224,15 @@ class Study(StudyFile):
         """
         asked = PhaseShares.of(shares)
         require_bands(spec)
-        made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs)
+        asked_controls = Controls.of(controls, how, n_components)
+        made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked_controls)
         self._tell(made)
         axes, rows = made.axes, [one.row for one in made.rows]
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
         worker = Worker(backend)
         places = [place for place, one in enumerate(made.rows) if one.plan.computable]
-        jobs = [dyad_job(self, made.rows[place], signal, axes, asked) for place in places]
+        jobs = [dyad_job(self, made.rows[place], signal, made, asked) for place in places]
         for job in jobs:
             worker.engine(job.plan)  # refuses what cannot be computed
         values = _nothing(shape, asked)
@@ -240,6 +261,9 @@ class Study(StudyFile):
         signal: str = "hbo",
         pairs: Pairs = "all",
         epochs: EpochWords = None,
+        controls: Sequence[str] = (),
+        how: str = "own",
+        n_components: int = 2,
         measure: str = "coherence",
         tail: Tail | None = None,
         stop_at: int | None = None,
@@ -280,9 +304,9 @@ class Study(StudyFile):
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
             and missing where either is.
         seed : int
-        signal, pairs, epochs, backend, executor, progress
+        signal, pairs, epochs, controls, how, n_components, backend, executor, progress
             As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
-            (`stop_at`) are counted here, one after the other.
+            (`stop_at`) are counted here, one after the other. Surrogates of a person are drawn for the controls too.
         measure : str
             What is compared, a name of `coupling.measures.MEASURES` such as "coherence" or "imaginary_coherency".
         tail : {"greater", "less", "two-sided"}, optional
@@ -322,7 +346,8 @@ class Study(StudyFile):
         """
         request = request_of(
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
-            measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend,
+            measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend, controls=controls, how=how,
+            n_components=n_components,
         )  # fmt: skip
         if not isinstance(checkpoint, str | os.PathLike | None):
             raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")
@@ -334,6 +359,7 @@ class Study(StudyFile):
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         worker = Worker(backend)
         made = rehearsed(self, request, worker)
+        request = replace(request, controls=made.controls)
         self._tell(made)
         if isinstance(made, PlannedRepairing):
             return self._repairing(request, made, worker, executor, progress)
@@ -365,7 +391,7 @@ class Study(StudyFile):
             if plan.computable:
                 tiles = tile_jobs(
                     self, exchange.occasion, design.dyads, exchange.block, request.roles, axes, request.signal, plan,
-                    request.measure, worker, segment.starts,
+                    request.measure, worker, segment.starts, request.controls,
                 )  # fmt: skip
                 jobs += tiles
                 places += [(exchange, segment.epochs)] * len(tiles)
@@ -407,7 +433,7 @@ class Study(StudyFile):
         for place in at:
             valid[place] = 0.0
         places = [place for place, one in zip(at, cut, strict=True) if one.plan.computable]
-        jobs = [dyad_job(self, one, request.signal, made.axes) for one in cut if one.plan.computable]
+        jobs = [dyad_job(self, one, request.signal, made) for one in cut if one.plan.computable]
         for number, found in run_jobs(jobs, worker, executor=executor):
             epochs = len(places[number][-1])
             valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(epochs, -1)
@@ -428,7 +454,7 @@ class Study(StudyFile):
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
         attrs = _attrs(self, request.spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
-        labels = _labels(self.dyads, request.spec, pairs, epochs)
+        labels = _labels([one.row for one in made.rows], made.axes, request.spec, epochs)
         return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
 
     @cached_property
@@ -448,27 +474,30 @@ def _null_words(null: object) -> dict[str, Any]:
     """Words of a null, as `request_of` takes them."""
     if not isinstance(null, Mapping):
         raise PlanError(f"null={null!r} must be a mapping of words of Study.null, such as {{'kind': 'repair'}}")
-    known = [word for word in signature(request_of).parameters if word not in ("spec", "signal", "pairs", "epochs")]
+    of_synchrony = signature(planned).parameters.keys() | {"how", "n_components"}
+    known = [word for word in signature(request_of).parameters if word not in of_synchrony]
     for word in null:
         require_known("null", word, known)
     return dict(null)
 
 
-def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes) -> str:
+def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes, controls: Controls | None) -> str:
     """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
     engine = Worker().engine(occasion.plan(spec, spans_of(occasion.rows[0], epochs)))
     n, noise = len(occasion.rows), np.random.default_rng(0)
-    a, b = (noise.standard_normal((len(names), occasion.n_samples), np.float32) for names in (axes.a, axes.b))
+    words = {} if controls is None else controls.of_features
+    n_a, n_b = (len(names) if controls is None else controls.n_rows(len(names)) for names in (axes.a, axes.b))
+    a, b = (noise.standard_normal((n, occasion.n_samples), np.float32) for n in (n_a, n_b))
     engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
     start = time.perf_counter()
-    engine.coherence(engine.features(a), engine.features(b))
+    engine.coherence(engine.features(a, **words), engine.features(b, **words))
     seconds = time.perf_counter() - start
-    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * len(a) * len(b)
+    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * axes.mask.size
     held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
     megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
     return (
-        f"  all {len(a)} x {len(b)} channels: {n * len(a) * len(b)} maps in about {n * seconds:.1f} s; re-paired "
-        f"{n * n * len(a) * len(b)} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
+        f"  all {len(axes.a)} x {len(axes.b)} channels: {n * axes.mask.size} maps in about {n * seconds:.1f} s; "
+        f"re-paired {n * n * axes.mask.size} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
     )
 
 
@@ -496,8 +525,7 @@ def _put(values: Coherence, row: int, found: Coherence) -> None:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _labels(rows: Sequence[DyadRow], spec: WTC, pairs: Pairs, epochs: EpochWords) -> str:
-    axes = Axes.of(rows, pairs)
+def _labels(rows: Sequence[DyadRow], axes: Axes, spec: WTC, epochs: EpochWords) -> str:
     named = [(row.dyad, row.session, row.task) for row in rows]
     return labels_of(named, epoch_names(epochs), axes.a, axes.b, spec.bands or {})
 
@@ -519,8 +547,9 @@ def _attrs(
     made: Planned,
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
+    controls: dict[str, Any] = {} if made.controls is None else {"controls": made.controls.to_dict()}
     return provenance(
-        spec=spec.to_dict(), **study.origin, kind="synchrony", signal=signal,
+        spec=spec.to_dict(), **study.origin, **controls, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
         coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         lost=encoded(made.losses),

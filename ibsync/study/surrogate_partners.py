@@ -19,6 +19,7 @@ from ..coupling.transform.signals import prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
+from .controls import Controls
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -60,6 +61,9 @@ class SurrogatePartners:
         One of `measures.MEASURES`.
     options : mapping
         Options of the family.
+    controls : Controls, optional
+        What is taken out of the channels; `x` and `y` hold them behind the channels (`Controls.read`). Surrogates treat
+        a person's controls as the person's channels.
     """
 
     engine: Engine
@@ -70,6 +74,7 @@ class SurrogatePartners:
     entities: tuple[int, int]
     measure: str = "coherence"
     options: Mapping[str, Any] = field(default_factory=dict)
+    controls: Controls | None = None
 
     @property
     def block(self) -> int:
@@ -117,7 +122,7 @@ class SurrogatePartners:
         filled = prepare(x, detrend=self.engine.spec.detrend)
         good = None if filled.bad is None else ~filled.bad
         if draws is None:
-            return self.engine.features(filled.x, good)
+            return self.engine.features(filled.x, good, **self._words)
         where = {"seed": self.seed, "entity": entity}
         if self.device is not None and self.kind in ON_DEVICE:
             drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
@@ -132,7 +137,11 @@ class SurrogatePartners:
             order = block_order(n, self.options["block"], draws, **where)
         if good is not None and self.kind in ("shift", "block"):
             good = np.moveaxis(good[:, order], 1, 0)
-        return self.engine.features(drawn, good, seam=seam)
+        return self.engine.features(drawn, good, seam=seam, **self._words)
+
+    @property
+    def _words(self) -> dict[str, Any]:
+        return {} if self.controls is None else self.controls.of_features
 
     def _measured(self, first: Any, partners: Any) -> Any:
         values: Any = self.engine.measure(first, partners, self.measure, on_device=True)
@@ -187,7 +196,12 @@ class TrialPartners:
 
 
 def trial_table(
-    engine: Engine, x: NDArray[np.floating], y: NDArray[np.floating], starts: Sequence[int], measure: str
+    engine: Engine,
+    x: NDArray[np.floating],
+    y: NDArray[np.floating],
+    starts: Sequence[int],
+    measure: str,
+    words: Mapping[str, Any] | None = None,
 ) -> Floats:
     """
     Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
@@ -201,6 +215,8 @@ def trial_table(
     starts : sequence of int
         First sample of each trial.
     measure : str
+    words : mapping, optional
+        Words of `Engine.features`.
 
     Returns
     -------
@@ -208,7 +224,6 @@ def trial_table(
     """
     n = engine.plan.n_samples
     cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
-    values = engine.measure(engine.features(cut_x), engine.features(cut_y), measure)[
-        ..., 0
-    ]  # [trial_a, a, trial_b, b, band]
+    a, b = (engine.features(cut, **(words or {})) for cut in (cut_x, cut_y))
+    values = engine.measure(a, b, measure)[..., 0]  # [trial_a, a, trial_b, b, band]
     return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))

@@ -31,6 +31,7 @@ from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import Output
 from ..results.null_files import SAME_IN_PARTS, blas_of, load_null, save_state
 from .channel_pairs import Axes, Pairs
+from .controls import Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
 from .rows import Occasion, recordings_in_full, require_signal, signals_of
@@ -61,6 +62,7 @@ class Request:
     backend: str
     within: Sequence[str] | None = None
     roles: str = "fixed"
+    controls: Controls | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def sources_of(study: StudyFile, request: Request, worker: Worker) -> tuple[list
 
 def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
     rows = study.dyads
-    axes = Axes.of(rows, request.pairs)
+    axes = Axes.of(rows, request.pairs, request.controls)
     require_signal(study, rows, request.signal)
     labels = [f"{person} | {_occasion(row)}" for row in rows for person in (row.person_a, row.person_b)]
     entities = iter(entity_ids(labels).tolist())
@@ -146,7 +148,7 @@ def refuse_drifts(study: StudyFile, request: Request) -> None:
     """
     if request.spec.detrend or request.kind == "trial":
         return
-    axes = Axes.of(study.dyads, request.pairs)
+    axes = Axes.of(study.dyads, request.pairs, request.controls)
     for row in study.dyads:
         sides = [(row.person_b, row.recording_b, axes.b)]
         if request.kind in MODELS:
@@ -165,12 +167,21 @@ def _surrogates(
     identity: tuple[int, int], options: Mapping[str, Any],
 ) -> _Row:  # fmt: skip
     def make() -> SurrogatePartners:
-        x = signals_of(study, row.recording_a, request.signal, axes.a, plan.n_samples)
-        y = signals_of(study, row.recording_b, request.signal, axes.b, plan.n_samples)
-        return SurrogatePartners(engine, x, y, request.kind, request.seed, identity, request.measure, options)
+        x, y = (person.read()[0] for person in _both(study, request, axes, row, plan.n_samples))
+        return SurrogatePartners(
+            engine, x, y, request.kind, request.seed, identity, request.measure, options, request.controls
+        )
 
-    block = block_size(len(axes.b), plan.n_samples, on_device=engine.device is not None)
+    n_channels = len(axes.b) if request.controls is None else request.controls.n_rows(len(axes.b))
+    block = block_size(n_channels, plan.n_samples, on_device=engine.device is not None)
     return _Row(make, block, ~axes.mask, engine.device, plan)
+
+
+def _both(study: StudyFile, request: Request, axes: Axes, row: DyadRow, n_samples: int) -> tuple[People, People]:
+    """Both people of a row."""
+    sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
+    a, b = (People(study, (one,), request.signal, names, n_samples, request.controls) for one, names in sides)
+    return a, b
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
@@ -205,13 +216,13 @@ def _trials(
     ]
     entities = entity_ids([f"{row.dyad} | {_occasion(row)} | {name}" for name in cuts]).tolist()
     kept: list[TrialPartners] = []
+    words = {} if request.controls is None else request.controls.of_features
 
     def make() -> TrialPartners:
         if not kept:
-            x = signals_of(study, row.recording_a, request.signal, axes.a, occasion.n_samples)
-            y = signals_of(study, row.recording_b, request.signal, axes.b, occasion.n_samples)
+            x, y = (person.read()[0] for person in _both(study, request, axes, row, occasion.n_samples))
             tables = [
-                plan.whole(trial_table(engine, x, y, starts, request.measure)[..., None], 5, 4)[..., 0]
+                plan.whole(trial_table(engine, x, y, starts, request.measure, words)[..., None], 5, 4)[..., 0]
                 for plan, engine, (starts, _) in zip(plans, engines, cuts.values(), strict=True)
             ]
             kept.append(TrialPartners(tables, request.seed, entities))
@@ -333,7 +344,7 @@ class Work:
 def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     """The null of a study before any draw is counted; observed values and moments are computed."""
     study, request = work.study, work.request
-    axes = Axes.of(study.dyads, request.pairs)
+    axes = Axes.of(study.dyads, request.pairs, request.controls)
     tasks = list(dict.fromkeys(row.task for row in study.dyads))
     shape = (len(tasks) * len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
     number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])

@@ -336,7 +336,8 @@ def test_short_channels_by_distance_are_told(folder, output, unit):
             file["nirs/probe/detectorPos3D"] = scale * np.array([[30.0, 0.0, 0.0]])
     write_table(folder / "dyads.tsv", "dyad person_a person_b", "d ann bob")
     _, notes = packed(folder, output)
-    assert notes == [f"short channels: {n}: S2_D1 (8 mm); these see more scalp than brain" for n in ("ann", "bob")]
+    text = "S2_D1 (8 mm); these see more scalp than brain, and are tested only where pairs names them"
+    assert notes == [f"short channels: {n}: {text}" for n in ("ann", "bob")]
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         stims=_annotations(raw),
         started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
         notes=(("not used", f"the channels of {others}"),) if others else (),
-        distances_mm=_distances_mm(raw, rows),
+        optodes_mm=_optodes_mm(raw, rows),
     )
     return [recording]
 
@@ -113,11 +113,12 @@ def _label(description: str) -> str:
     return re.sub(r"^bad", "BAD", plain(description), flags=re.IGNORECASE)
 
 
-def _distances_mm(raw: Any, rows: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
-    """Between source and detector of each channel; 0 or NaN where the file has no positions."""
+def _optodes_mm(raw: Any, rows: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[float, ...]]:
+    """Positions of source and detector of each channel; none where the file has no positions."""
     at = {channel["ch_name"]: channel["loc"] for channel in raw.info["chs"]}
     names = {channel: name for signal, of in rows.items() if signal != "eeg" for channel, name in of.items()}
-    return {channel: 1e3 * float(np.linalg.norm(at[n][3:6] - at[n][6:9])) for channel, n in names.items()}
+    places = {channel: tuple((1e3 * at[name][3:9]).tolist()) for channel, name in names.items()}
+    return {channel: place for channel, place in places.items() if np.isfinite(place).all() and any(place)}
 
 
 def _fif_signals(raw: Any, rows: Mapping[str, Mapping[str, str]], channels: Sequence[str]) -> Signals:

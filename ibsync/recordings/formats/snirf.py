@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from ...errors import IbsyncError, InputError
 from ..clock import Clock
 from ..hdf5 import VettedGroup, open_hdf5
-from ..names import signal_named
+from ..names import plain, signal_named
 from ..recording import Event
 from ..source import Source, read_channel_marks
 from .source_recording import SignalChoice, SourceRecording, events_of, marks_outside, short_channels
@@ -95,6 +96,20 @@ class SnirfBlock:
 
 
 @dataclass(frozen=True)
+class SnirfAuxiliary:
+    """One `aux` group: what was recorded beside the channels, such as a heart rate, and its clock."""
+
+    path: Path
+    group: str
+    clock: Clock
+
+    def read(self) -> NDArray[np.float64]:
+        """The samples, with `timeOffset` in the clock: float64 [time]."""
+        with _opened(self.path) as root:
+            return root.at(self.group).numbers("dataTimeSeries")
+
+
+@dataclass(frozen=True)
 class SnirfPerson:
     """One root group (`/nirs`, `/nirs1`, ...): one person's part of the file."""
 
@@ -107,7 +122,8 @@ class SnirfPerson:
     source_labels: tuple[str, ...]
     detector_labels: tuple[str, ...]
     blocks: tuple[SnirfBlock, ...]
-    distances_mm: Mapping[str, float]
+    optodes_mm: Mapping[str, tuple[float, ...]]
+    auxiliary: Mapping[str, SnirfAuxiliary]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -264,7 +280,8 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
         source_labels=_labels(probe, "sourceLabels"),
         detector_labels=_labels(probe, "detectorLabels"),
         blocks=tuple(_read_block(block, described, tags.get("TimeUnit", ""), stims) for block in blocks),
-        distances_mm=_distances(probe, _MILLIMETRES.get(tags.get("LengthUnit", ""), np.nan)) if probe else {},
+        optodes_mm=_optodes(probe, _MILLIMETRES.get(tags.get("LengthUnit", ""), np.nan)) if probe else {},
+        auxiliary=_read_auxiliary(nirs, tags.get("TimeUnit", "")),
     )
 
 
@@ -278,18 +295,40 @@ def _probe(probe: VettedGroup | None) -> _Probe:
     return _Probe(probe.numbers("wavelengths"), *counts)
 
 
-def _distances(probe: VettedGroup, unit_mm: float) -> dict[str, float]:
-    """Between each source and each detector, in mm, by channel name; none where positions or their unit are unknown."""
+def _optodes(probe: VettedGroup, unit_mm: float) -> dict[str, tuple[float, ...]]:
+    """Positions of each source and each detector, in mm, by channel name; none where they or their unit are unknown.
+
+    The third coordinate is NaN where positions are flat.
+    """
     for dimensions in (3, 2):
         places = [probe.numbers(f"{side}Pos{dimensions}D") for side in ("source", "detector")]
         if all(place.size and place.size % dimensions == 0 for place in places) and np.isfinite(unit_mm):
             sources, detectors = (unit_mm * place.reshape(-1, dimensions) for place in places)
+            flat = [np.nan] * (3 - dimensions)
             return {
-                f"S{s}_D{d}": float(np.linalg.norm(source - detector))
+                f"S{s}_D{d}": (*source.tolist(), *flat, *detector.tolist(), *flat)
                 for s, source in enumerate(sources, 1)
                 for d, detector in enumerate(detectors, 1)
             }
     return {}
+
+
+def _read_auxiliary(nirs: VettedGroup, unit: str) -> dict[str, SnirfAuxiliary]:
+    """Auxiliary signals by name; what has no clock, or several columns, is left out."""
+    found: dict[str, SnirfAuxiliary] = {}
+    for group in nirs.numbered("aux"):
+        aux = nirs.at(group)
+        dataset = aux.dataset("dataTimeSeries")
+        n_samples = int(np.prod(dataset.shape)) if dataset is not None else 0
+        if dataset is None or n_samples < 2 or n_samples != max(dataset.shape):
+            continue
+        offset = float(next(iter(aux.numbers("timeOffset")), 0.0)) * _SECONDS.get(unit.lower(), 1.0)
+        clock = _read_clock(aux, n_samples, unit)
+        name = re.sub(r"\W+", "_", plain(aux.text("name") or group)).strip("_") or group
+        while name in found:
+            name += "_"
+        found[name] = SnirfAuxiliary(aux.path, aux.name, replace(clock, t0=clock.t0 + offset))
+    return found
 
 
 def _read_tags(nirs: VettedGroup) -> dict[str, str]:
@@ -512,16 +551,21 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
     signal_names = choice.of(tuple(signals.columns), person.where)
     marks = read_channel_marks(source, person.source_labels, person.detector_labels)
     events = events_of(source, signals.block.events)
+    optodes = {name: place for name, place in person.optodes_mm.items() if name in signals.channels}
+    near, note = short_channels(marks, optodes)
     return replace(
         bare,
         clock=signals.block.clock,
         channels=signals.channels,
         signal_names=signal_names,
-        read=lambda: signals.read(signal_names, np.float64),
+        read=lambda: (
+            signals.read(signal_names, np.float64) | {name: aux.read()[None] for name, aux in person.auxiliary.items()}
+        ),
         unit=signals.unit,
         events=events,
         bad=tuple(marks.bad.items()),
-        notes=tuple(("not used", note) for note in signals.notes)
-        + short_channels(marks, {name: mm for name, mm in person.distances_mm.items() if name in signals.channels})
-        + marks_outside(events, signals.block.clock),
+        notes=tuple(("not used", note) for note in signals.notes) + note + marks_outside(events, signals.block.clock),
+        short=near,
+        optodes_mm=optodes,
+        auxiliary={name: aux.clock for name, aux in person.auxiliary.items()},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,8 @@ class SourceRecording:
     that is given, `started` the date and time of the file's time origin, `dyad` and `role` what the file itself says,
     `notes` what else is to be reported, by kind. `read` returns {signal: float64 [channel, time]}. `refusal` says, as a
     whole message, why the data cannot be used; it is empty for a usable recording. `place` counts the people of a file.
+    `short` are its short channels, `optodes_mm` positions of source and detector by channel, `auxiliary` the clocks of
+    auxiliary signals by name, which `read` returns, too, as float64 [1, time] each.
     """
 
     source: Source
@@ -63,6 +65,9 @@ class SourceRecording:
     notes: Notes = ()
     refusal: str = ""
     place: int = 0
+    short: tuple[str, ...] = ()
+    optodes_mm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    auxiliary: Mapping[str, Clock] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -144,13 +149,26 @@ def columns_by_channel(source: Source, columns: Iterable[tuple[str, str, str]]) 
     return table
 
 
-def short_channels(marks: ChannelMarks, distances_mm: Mapping[str, float]) -> Notes:
-    """The note on channels that the BIDS table calls short, or whose optodes lie close together (0 is unknown)."""
-    near = {name: f" ({mm:.3g} mm)" for name, mm in distances_mm.items() if 0 < mm < _SHORT_MM}
-    names = [f"{name}{near.get(name, '')}" for name in dict.fromkeys([*marks.short, *near])]
-    if len(near) == len(distances_mm) > 1:
-        names = [f"all {len(near)} by their positions (check the unit of length)"]
-    return (("short channels", f"{', '.join(names)}; these see more scalp than brain"),) if names else ()
+def short_channels(marks: ChannelMarks, optodes_mm: Mapping[str, tuple[float, ...]]) -> tuple[tuple[str, ...], Notes]:
+    """Channels that the BIDS table calls short, or whose optodes lie close together, and the note on them.
+
+    Where all lie close together, their positions have another unit, and are not believed.
+    """
+    distances = {name: distance_mm(place) for name, place in optodes_mm.items()}
+    near = {name: f" ({mm:.3g} mm)" for name, mm in distances.items() if 0 < mm < _SHORT_MM}
+    if len(near) == len(distances) > 1:
+        text = f"all {len(near)} by their positions (check the unit of length), which are not used"
+        return marks.short, (("short channels", text),)
+    names = tuple(dict.fromkeys([*marks.short, *near]))
+    listed = ", ".join(f"{name}{near.get(name, '')}" for name in names)
+    text = f"{listed}; these see more scalp than brain, and are tested only where pairs names them"
+    return names, (("short channels", text),) if names else ()
+
+
+def distance_mm(place: Sequence[float]) -> float:
+    """Between source and detector at (x, y, z, x, y, z) in mm, flat where z is NaN; NaN where unknown."""
+    steps = np.subtract(place[3:], place[:3])
+    return float(np.linalg.norm(np.where(np.isnan(steps) & (np.arange(3) == 2), 0, steps)))
 
 
 def one_person(
@@ -165,12 +183,13 @@ def one_person(
     stims: tuple[Event, ...] = (),
     started: str = "",
     notes: Notes = (),
-    distances_mm: Mapping[str, float] | None = None,
+    optodes_mm: Mapping[str, tuple[float, ...]] | None = None,
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
     marks = read_channel_marks(source, (), ())
     events = events_of(source, stims)
+    near, note = short_channels(marks, optodes_mm or {})
     return SourceRecording(
         source=source,
         participant=source.participant,
@@ -183,7 +202,9 @@ def one_person(
         events=events,
         bad=tuple(dict([*bad, *marks.bad.items()]).items()),
         started=started,
-        notes=notes + short_channels(marks, distances_mm or {}) + marks_outside(events, clock),
+        notes=notes + note + marks_outside(events, clock),
+        short=near,
+        optodes_mm=optodes_mm or {},
     )
 
 
