@@ -215,6 +215,8 @@ class Engine:
         return values if self.device is None or on_device else self.device.to_host(values)
 
     def _means(self, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+        if (a.signals.controls is None) != (b.signals.controls is None):
+            raise InputError("controls are taken out of one person only: give both theirs")
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
             raise InputError(
                 "features come from an engine with another request: make both with this engine's features()"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,8 +113,10 @@ class Controls:
 
     @property
     def of_features(self) -> dict[str, Any]:
-        """Words of `Engine.features` for the signals of `read`."""
-        return {} if self.how == "regression" else {"n_controls": self.n_common, "apart": self.apart}
+        """Words of `Engine.features` for the signals of `read`; of "both" with the partner's controls behind them."""
+        if self.how == "regression":
+            return {}
+        return {"n_controls": self.n_common * (2 if self.how == "both" else 1), "apart": self.apart}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form."""
@@ -344,8 +346,19 @@ def regressed(x: NDArray[np.floating], controls: NDArray[np.floating]) -> Floats
     return out
 
 
-def with_partners(x: NDArray[np.floating], y: NDArray[np.floating], n_common: int) -> Iterator[NDArray[np.floating]]:
-    """Signals of two people, each with the controls of both behind the channels: float [..., channel, sample]."""
-    a, b = x[..., len(x) - n_common :, :], y[..., len(y) - n_common :, :]
-    yield np.concatenate([x, b], axis=-2)
-    yield np.concatenate([y[..., : len(y) - n_common, :], a, b], axis=-2)
+def together(x: NDArray[Any], y: NDArray[Any], controls: Controls | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """
+    Two people as `Engine.features` takes them: with how="both", each with the controls of both behind the channels.
+
+    Parameters
+    ----------
+    x, y : [..., channel, sample]
+        Signals of either (`Controls.read`), or something of the same axes.
+    controls : Controls or None
+    """
+    if controls is None or controls.how != "both":
+        return x, y
+    n_x, n_y = x.shape[-2] - controls.n_common, y.shape[-2] - controls.n_common
+    of_both = np.concatenate([x[..., n_x:, :], y[..., n_y:, :]], axis=-2)
+    a, b = (np.concatenate([side, of_both], axis=-2) for side in (x[..., :n_x, :], y[..., :n_y, :]))
+    return a, b

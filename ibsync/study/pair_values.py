@@ -17,7 +17,7 @@ from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
-from .controls import Controls
+from .controls import Controls, together
 from .engines import EnginePlan
 from .rows import Occasion, occasions_of, session_label
 from .runner import People, Worker
@@ -55,7 +55,8 @@ class DyadJob:
     def run(self, worker: Worker) -> Coherence:
         """Means [channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
-        a, b = (engine.features(worker.signals(person)[0], **person.of_features) for person in self.people)
+        x, y = (worker.signals(person)[0] for person in self.people)
+        a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
         means = engine.coherence(a, b, shares=self.shares or False)
         arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
@@ -95,9 +96,23 @@ class TileJob:
 
     def _measured(self, worker: Worker) -> NDArray[Any]:
         """Values [row, column, channel_a, channel_b, band, epoch]."""
-        a, b = (worker.features(people, self.plan) for people in self.people)
-        values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
+        if self.a.controls is not None and self.a.controls.how == "both":
+            values = self._of_pairs(worker, self.a.controls)
+        else:
+            a, b = (worker.features(people, self.plan) for people in self.people)
+            values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4))
+
+    def _of_pairs(self, worker: Worker, controls: Controls) -> NDArray[Any]:
+        """The same, pair by pair of people: what is left of a person depends on the partner's controls."""
+        engine = worker.engine(self.plan)
+        first, second = (worker.signals(people) for people in self.people)
+
+        def measured(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
+            a, b = (engine.features(side, **controls.of_features) for side in together(x, y, controls))
+            return engine.measure(a, b, self.measure)
+
+        return np.array([[measured(x, y) for y in second] for x in first])
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""

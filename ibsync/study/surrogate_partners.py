@@ -19,7 +19,7 @@ from ..coupling.transform.signals import prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import Controls
+from .controls import Controls, together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -92,8 +92,11 @@ class SurrogatePartners:
             return self._values(draws)
 
     def _values(self, draws: Integers) -> Any:
-        if self.kind == "shift":
-            return self._shifted(draws)
+        return self._shifted(draws) if self.kind == "shift" else self._found(draws)
+
+    def _found(self, draws: Integers) -> Any:
+        if self.controls is not None and self.controls.how == "both":
+            return self.engine.xp.stack([self._with_both(draws[k : k + 1], self.controls) for k in range(len(draws))])
         partners = self._features(self.y, self.entities[1], draws)
         if self.kind not in MODELS:
             # Made anew for each block: what an earlier block needed must not be seen in this one.
@@ -104,10 +107,7 @@ class SurrogatePartners:
     def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
         real = replace(self, kind="phase").values(np.zeros(1, np.int64))
-        kept = replace(self, engine=self.engine.tolerant)
-        found = kept._measured(
-            kept._features(self.x, self.entities[0], None), kept._features(self.y, self.entities[1], draws)
-        )
+        found = replace(self, engine=self.engine.tolerant)._found(draws)
         xp = self.engine.xp
         found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
         return xp.where(xp.isfinite(real), found, np.nan)
@@ -118,11 +118,29 @@ class SurrogatePartners:
         values = self._measured(first, self._features(self.y, self.entities[1], draws))
         return values[np.arange(len(draws)), np.arange(len(draws))]
 
+    def _with_both(self, draw: Integers, controls: Controls) -> Any:
+        """One draw, [epoch, channel_a, channel_b, band], where each person is left without the controls of both."""
+        xp, is_model = self.engine.xp, self.kind in MODELS
+        first = self._drawn(self.x, self.entities[0], draw if is_model else None)
+        second = self._drawn(self.y, self.entities[1], draw)
+        x, y = (xp.asarray(side.signals).reshape(-1, self.x.shape[1]) for side in (first, second))
+        goods = together(first.flags(x.shape), second.flags(y.shape), controls)
+        seams = together(first.seams(len(x)), second.seams(len(y)), controls)
+        a, b = (
+            self.engine.features(side, good, seam=seam[:, 0], **self._words)
+            for side, good, seam in zip(together(x, y, controls), goods, seams, strict=True)
+        )
+        return self.engine.measure(a, b, self.measure, on_device=True).transpose(3, 0, 1, 2)
+
     def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
+        drawn = self._drawn(x, entity, draws)
+        return self.engine.features(drawn.signals, drawn.good, seam=drawn.seam, **self._words)
+
+    def _drawn(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> _Drawn:
         filled = prepare(x, detrend=self.engine.spec.detrend)
         good = None if filled.bad is None else ~filled.bad
         if draws is None:
-            return self.engine.features(filled.x, good, **self._words)
+            return _Drawn(filled.x, good)
         where = {"seed": self.seed, "entity": entity}
         if self.device is not None and self.kind in ON_DEVICE:
             drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
@@ -137,7 +155,7 @@ class SurrogatePartners:
             order = block_order(n, self.options["block"], draws, **where)
         if good is not None and self.kind in ("shift", "block"):
             good = np.moveaxis(good[:, order], 1, 0)
-        return self.engine.features(drawn, good, seam=seam, **self._words)
+        return _Drawn(drawn, good, seam)
 
     @property
     def _words(self) -> dict[str, Any]:
@@ -148,6 +166,23 @@ class SurrogatePartners:
         if values.ndim == 5:  # [a, draw, b, band, epoch]
             return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
         return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Signals [channel, sample] of a recording, or of draws of it [draw, channel, sample], as the engine takes them."""
+
+    signals: Any
+    good: NDArray[np.bool_] | None
+    seam: NDArray[np.int64] | None = None
+
+    def flags(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Which samples of one draw are good: bool [channel, sample]."""
+        return np.ones(shape, bool) if self.good is None else self.good.reshape(shape)
+
+    def seams(self, n_channels: int) -> NDArray[np.int64]:
+        """Seam of each channel of one draw: int64 [channel, 1]."""
+        return np.full((n_channels, 1), 0 if self.seam is None else self.seam.item(), np.int64)
 
 
 @dataclass(frozen=True)
@@ -201,7 +236,7 @@ def trial_table(
     y: NDArray[np.floating],
     starts: Sequence[int],
     measure: str,
-    words: Mapping[str, Any] | None = None,
+    controls: Controls | None = None,
 ) -> Floats:
     """
     Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
@@ -215,8 +250,8 @@ def trial_table(
     starts : sequence of int
         First sample of each trial.
     measure : str
-    words : mapping, optional
-        Words of `Engine.features`.
+    controls : Controls, optional
+        What is taken out of the channels, behind them in `x` and `y`.
 
     Returns
     -------
@@ -224,6 +259,13 @@ def trial_table(
     """
     n = engine.plan.n_samples
     cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
-    a, b = (engine.features(cut, **(words or {})) for cut in (cut_x, cut_y))
-    values = engine.measure(a, b, measure)[..., 0]  # [trial_a, a, trial_b, b, band]
+    words = {} if controls is None else controls.of_features
+
+    def measured(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
+        a, b = (engine.features(side, **words) for side in together(first, second, controls))
+        return engine.measure(a, b, measure)[..., 0]
+
+    if controls is not None and controls.how == "both":
+        return np.array([[measured(first, second) for second in cut_y] for first in cut_x])
+    values = measured(cut_x, cut_y)  # [trial_a, a, trial_b, b, band]
     return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))

@@ -216,13 +216,14 @@ def _trials(
     ]
     entities = entity_ids([f"{row.dyad} | {_occasion(row)} | {name}" for name in cuts]).tolist()
     kept: list[TrialPartners] = []
-    words = {} if request.controls is None else request.controls.of_features
 
     def make() -> TrialPartners:
         if not kept:
             x, y = (person.read()[0] for person in _both(study, request, axes, row, occasion.n_samples))
             tables = [
-                plan.whole(trial_table(engine, x, y, starts, request.measure, words)[..., None], 5, 4)[..., 0]
+                plan.whole(trial_table(engine, x, y, starts, request.measure, request.controls)[..., None], 5, 4)[
+                    ..., 0
+                ]
                 for plan, engine, (starts, _) in zip(plans, engines, cuts.values(), strict=True)
             ]
             kept.append(TrialPartners(tables, request.seed, entities))

@@ -154,14 +154,14 @@ class _Columns:
         return list(zip(batches, map(slice, edges[:-1], edges[1:]), strict=True))
 
     @cached_property
-    def taken(self) -> list[tuple[slice, slice, NDArray[np.int64]]]:
-        """Columns of each batch with controls, those of its controls, and which are taken out of which channel."""
-        columns = {id(batch): part for batch, part in self.everything}
-        return [
-            (columns[id(batch)], columns[id(batch.controls)], batch.signals.taken)
-            for batch in self.batches
-            if batch.controls is not None and batch.signals.taken is not None
-        ]
+    def taken(self) -> NDArray[np.int64] | None:
+        """Which controls are taken out of each channel, by column: int64 [channel, control]."""
+        at = {id(batch): part.start for batch, part in self.everything}
+        taken = [batch.signals.taken for batch in self.batches]
+        if any(numbers is None for numbers in taken):
+            return None
+        first = [at[id(batch.controls)] for batch in self.batches]
+        return np.concatenate([start + numbers for start, numbers in zip(first, taken, strict=True)])
 
 
 def _with_controls(batches: list[Features]) -> list[Features]:
@@ -343,7 +343,7 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
         if cells.noise is not None:
             unresolved |= power < cells.noise
         shallow = np.any(valid & unresolved, axis=(0, 1))
-    if columns.taken:
+    if columns.taken is not None:
         u, power, valid, shallow = _residual(columns, u, power, valid, shallow)
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
@@ -358,16 +358,16 @@ def _residual(
     columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_], shallow: NDArray[np.bool_]
 ) -> tuple[Real, Real, NDArray[np.bool_], NDArray[np.bool_]]:
     """Features without what controls explain, their power, where they are valid, and columns that are not resolved."""
-    n = max(part.stop for part in columns.slices())
-    left, valid_left, shallow_left = u[..., :n].copy(), valid[..., :n].copy(), shallow[:n].copy()
-    for own, controls, taken in columns.taken:
-        x, c = (u[..., part].reshape(-1, u.shape[2], part.stop - part.start) for part in (own, controls))
-        left[..., own] = without_controls(np, x, c, taken).reshape(left[..., own].shape)
-        valid_left[..., own] &= valid[..., controls][..., taken].all(axis=-1)
-        shallow_left[own] |= shallow[controls][taken].any(axis=1)
+    taken = columns.taken
+    assert taken is not None
+    n = len(taken)
+    flat = u.reshape(-1, *u.shape[2:]).astype(np.float64 if columns.depth else np.float32, copy=False)
+    left = without_controls(np, flat[..., :n], flat[..., n:], taken - n).reshape(*u.shape[:3], n)
     power_left = np.einsum("trkc,trkc->trc", left, left)
-    valid_left &= power_left > EXPLAINED_SHARE * power[..., :n]
-    return left, power_left, valid_left, shallow_left
+    valid_left = valid[..., :n] & (power_left > EXPLAINED_SHARE * power[..., :n])
+    for control in taken.T:
+        valid_left &= valid[..., control]
+    return left, power_left, valid_left, shallow[:n] | shallow[taken].any(axis=1)
 
 
 # --- per pair ---------------------------------------------------------------------------------------------------------
