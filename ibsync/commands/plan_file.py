@@ -24,6 +24,7 @@ from ..recordings.output_kinds import PAGE, RESULT, json_kind, table_kind
 from ..recordings.whole_files import Kind, Output, same_file
 from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
+from ..study.controls import HOW, MOST_CONTROLS
 from ..study.planned import NULL_KINDS
 from ..study.repairing_plan import DESIGNS, WITHIN
 from .plan_reader import PLAN, Block, about, read, toml
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Accuracy = str
     Agreement = str
     Cone = str
+    ControlsHow = str
     Correction = str
     Measure = str
     NullKind = str
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
     Roles = str
     Tie = str
 else:
-    Accuracy, Agreement, Cone, Correction, Measure, NullKind, Preset, Roles, Tie = (
+    Accuracy, Agreement, Cone, ControlsHow, Correction, Measure, NullKind, Preset, Roles, Tie = (
         Literal[*words]
-        for words in (ACCURACIES, WITHIN, CONES, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
+        for words in (ACCURACIES, WITHIN, CONES, HOW, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
     )
     OutcomeCorrection = Literal[*SINGLE_FEATURE]
     PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
@@ -92,6 +94,17 @@ Within = Annotated[
         description='What must agree for two dyads to exchange partners. Without: "person" where dyads share a person, '
         "else nothing; [] exchanges over all.",
     ),
+]
+ControlNames = Annotated[
+    Names | tuple[()],
+    Meta(title='a list such as ["short", "heart_rate"]'),
+    about("Taken out of every channel: short, global, auxiliary signals or channels of the person."),
+]
+How = Annotated[
+    ControlsHow, about("Partial coherence given one's own controls, given those of both, or regression in time.")
+]
+Components = Annotated[
+    Annotated[int, Meta(ge=1, le=MOST_CONTROLS)], about("Principal components of the short channels, at most.")
 ]
 Corrections = Correction | tuple[Correction, ...]
 OutcomeCorrections = OutcomeCorrection | tuple[OutcomeCorrection, ...]
@@ -164,10 +177,13 @@ class Select(Block, frozen=True):
 class Synchrony(Block, frozen=True):
     """What is computed for every dyad, in the words of `Study.synchrony`."""
 
-    lists = ("signal", "epochs")
+    lists = ("signal", "epochs", "controls")
     signal: Annotated[Names, about("Signals; one result file each, p-values are corrected over all.")] = ("hbo",)
     pairs: Pairs = "all"
     epochs: Epochs = None
+    controls: ControlNames = ()
+    how: How = "own"
+    n_components: Components = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,7 +196,9 @@ class Synchrony(Block, frozen=True):
 
     def words(self) -> dict[str, Any]:
         """Keywords of `Study.synchrony`, which takes one signal at a time."""
-        return {"pairs": self.pairs, "epochs": self.epochs}
+        words = super().words()
+        del words["signal"]
+        return words
 
 
 class Null(Block, frozen=True):
@@ -476,7 +494,7 @@ def _check_files_differ(path: Path, plan: RunPlan) -> None:
 class Multiverse(Block, frozen=True):
     """Choices whose combinations are all tested, in the words of `ibs.multiverse`."""
 
-    lists = ("signal", "preset", "coi", "measure", "kind", "epochs", "within")
+    lists = ("signal", "preset", "coi", "measure", "kind", "epochs", "within", "controls")
     bands: Annotated[
         Bands | Annotated[tuple[Bands, ...], Meta(min_length=1)],
         Meta(title="a table of bands, such as { task = [0.02, 0.1] }, or a list of such tables"),
@@ -491,6 +509,9 @@ class Multiverse(Block, frozen=True):
     kind: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
     pairs: Pairs = "all"
     epochs: Epochs = None
+    controls: ControlNames = ()
+    how: How = "own"
+    n_components: Components = 2
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0
     tail: MeasureTail = None

@@ -25,6 +25,7 @@ from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
 from ..results.result import Result, load
 from ..results.result_set import set_words
+from ..study.channel_pairs import not_tested
 from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.repairing_plan import plan_draws
 from ..study.study import Study
@@ -251,7 +252,7 @@ def _caution(study: Study, plan: RunPlan) -> str:
     if not study.dyads:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
+    n_features = _n_pairs(study, plan) * n_epochs * len(bands) * len(plan.synchrony.signals)
     names = test.words()["correct"]
     settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
     draws: Draws[Repairing] | int = null.n or SURROGATES
@@ -267,11 +268,14 @@ def _caution(study: Study, plan: RunPlan) -> str:
     return caution
 
 
-def _n_pairs(study: Study, pairs: str | tuple[tuple[str, ...], ...]) -> int:
+def _n_pairs(study: Study, plan: RunPlan) -> int:
     """How many channel pairs have a good channel on either side, in some dyad."""
+    pairs, controls = plan.synchrony.pairs, plan.synchrony.controls
+    taken = (controls,) if isinstance(controls, str) else controls
     sides = ([row.recording_a for row in study.dyads], [row.recording_b for row in study.dyads])
     a, b = ({name for r in side for name, good in zip(r.channels, r.good, strict=True) if good} for side in sides)
     if isinstance(pairs, str):
+        a, b = (side - not_tested(chain(*sides), taken) for side in (a, b))
         return len(a) * len(b) if pairs == "all" else len(a & b)
     return sum(first in a and second in b for first, second in pairs)
 

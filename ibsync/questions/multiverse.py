@@ -24,6 +24,7 @@ from ..results.lost import NO_VALUE, Loss, losses_in
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..results.result import provenance
 from ..study.channel_pairs import Pairs
+from ..study.controls import Controls
 from ..study.epochs import EpochWords, epoch_names
 from ..study.losses import NoValueError
 from ..study.planned import NULL_KINDS, REPAIRINGS, SURROGATES, rehearsed, request_of
@@ -62,6 +63,7 @@ class _Request:
     test: TestSettings
     within: tuple[str, ...] | None
     backend: str
+    controls: Mapping[str, Any]
 
     def n_of(self, null: str) -> int:
         """Draws that are asked for."""
@@ -79,6 +81,9 @@ def multiverse(
     kind: Words = ("repair",),
     pairs: Pairs = "all",
     epochs: EpochWords = None,
+    controls: Sequence[str] = (),
+    how: str = "own",
+    n_components: int = 2,
     n: int | None = None,
     seed: int = 0,
     tail: Tail | None = None,
@@ -108,7 +113,7 @@ def multiverse(
         Of those that `Study.null` knows, such as "coherence" and "phase_consistency".
     kind : sequence of str
         Kinds that `Study.null` knows, such as "repair" and "phase".
-    pairs, epochs, within, seed, backend, progress
+    pairs, epochs, controls, how, n_components, within, seed, backend, progress
         As `Study.null`.
     n : int, optional
         Draws of every null; by default 10 000 re-pairings and 999 surrogates.
@@ -136,7 +141,8 @@ def multiverse(
     runs = _grid(bands, signal, preset, coi, measure, kind)
     tail = tail or _tail_of({run.measure for run in runs})
     asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
-    request = _Request(pairs, epochs, n, asked, within if within is None else tuple(within), backend)
+    taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
+    request = _Request(pairs, epochs, n, asked, within if within is None else tuple(within), backend, taken)
     _check_words(request)
     reduced = _rehearse(study, runs, request)
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
@@ -149,6 +155,7 @@ def multiverse(
         null = study.null(
             one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
             epochs=one.epochs, measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
+            **taken,
         )  # fmt: skip
         words[run.null] = _about(null, asked)
         pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))
@@ -343,7 +350,7 @@ def _null_request(run: _Run, spec: WTC, epochs: EpochWords, request: _Request) -
     return request_of(
         spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
         signal=run.signal, pairs=request.pairs, epochs=epochs, measure=run.measure, tail=request.test.tail,
-        backend=request.backend,
+        backend=request.backend, **request.controls,
     )  # fmt: skip
 
 
@@ -427,4 +434,5 @@ def _attrs(study: Study, request: _Request) -> dict[str, Any]:
         within="" if request.within is None else list(request.within),
         pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
         epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),
+        **({"controls": str(Controls.of(**request.controls))} if request.controls["controls"] else {}),
     )  # fmt: skip

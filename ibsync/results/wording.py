@@ -223,7 +223,27 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
         f"octave; Grinsted et al. 2004) was computed with ibsync {attrs.get('ibsync_version', 'of unknown version')} "
         f"(preset {spec['preset']}, accuracy {spec['accuracy']}, backend {attrs.get('backend', 'not stored')}) for "
         f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channel pairs"
-        f"{signal_in_words(dataset, ' of ')}{sfreq}."
+        f"{signal_in_words(dataset, ' of ')}{sfreq}.{_controls_sentence(attrs)}"
+    )
+
+
+_CONTROLS_TAKEN_OUT = {
+    "own": "each person's own controls were taken out of that person's channels at every cell (partial coherence)",
+    "both": "the controls of both people were taken out of the channels of both at every cell (partial coherence)",
+    "regression": "each person's own controls were regressed out of that person's channels in time, before the "
+    "transform",
+}
+
+
+def _controls_sentence(attrs: Mapping[Any, Any]) -> str:
+    controls = settings(attrs, "controls")
+    if not controls:
+        return ""
+    names = ", ".join(map(str, controls["of"]))
+    components = "; of the short channels, principal components" if "short" in controls["of"] else ""
+    return (
+        f" Of {names}, {_CONTROLS_TAKEN_OUT[controls['how']]}: {controls['n']} signals for each channel, of everybody "
+        f"alike, as the mean coherence of unrelated people depends on their number{components}."
     )
 
 

@@ -31,6 +31,7 @@ from ..nulls.surrogate_signals import require_options
 from ..recordings.progress import with_bar
 from ..results.calibration_result import _SURE, Calibration
 from ..study.channel_pairs import Pairs
+from ..study.controls import Controls
 from ..study.epochs import EpochWords
 from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
 from ..study.repairing_plan import require_within
@@ -64,6 +65,9 @@ def calibrate(
     signal: str = "hbo",
     pairs: Pairs = "same",
     epochs: EpochWords = None,
+    controls: Sequence[str] = (),
+    how: str = "own",
+    n_components: int = 2,
     within: Sequence[str] | None = None,
     measure: str = "coherence",
     seed: int = 0,
@@ -90,8 +94,9 @@ def calibrate(
         Coherency of two people in every band, 0 to 1, put into one of the channel pairs; may be empty.
     alpha : float
         Level of the family-wise test over channel pairs, epochs and bands; upper tail.
-    signal, pairs, epochs, within, measure, seed, options, backend, progress
-        As `Study.null`. Surrogates are tested over four channel pairs at most, drawn at random, and so is power.
+    signal, pairs, epochs, controls, how, n_components, within, measure, seed, options, backend, progress
+        As `Study.null`, without "global" among the controls. Surrogates are tested over four channel pairs at most,
+        drawn at random, and so is power.
     physiology : mapping of recording id to float [sample], optional
         Pulse, breathing or another auxiliary signal of every recording, at its rate: real partners are tested against
         re-paired ones.
@@ -113,13 +118,18 @@ def calibrate(
     require_bands(spec)
     used_rows(study)
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
+    asked = Controls.of(controls, how, n_components)
+    if asked is not None and asked.apart:
+        raise PlanError(
+            "calibration tests few channel pairs at a time and has no 'global' mean: leave it out of controls"
+        )
+    made = planned(study, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked)
     design = Design(
         spec=spec, kind=kind, n_draws=few if n is None else n, alpha=alpha, signal=signal, pairs=pairs,
         epochs=epochs, within=within if within is None else tuple(within), measure=measure, seed=seed,
-        backend=backend, options=dict(options or {}),
+        backend=backend, options=dict(options or {}), controls=made.controls,
     )  # fmt: skip
     _check(design, n_sims, couplings)
-    planned(study, spec, signal=signal, pairs=pairs, epochs=epochs)
     tests: _Tests
     if kind == "repair":
         tests = RepairedStudies(study, design, progress=progress)

@@ -21,6 +21,7 @@ from ..nulls.repairing import Repairing
 from ..nulls.shared_partners import named
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
+from ..study.controls import Controls
 from ..study.epochs import EpochWords, common_epochs
 from ..study.repairing_plan import plan_draws
 from ..study.rows import require_signal
@@ -67,6 +68,7 @@ class Design:
     seed: int
     backend: str
     options: Mapping[str, Any]
+    controls: Controls | None = None
 
     @property
     def bands(self) -> tuple[Band, ...]:
@@ -90,11 +92,11 @@ class RepairedStudies:
     def __init__(self, study: Study, design: Design, *, progress: bool) -> None:
         _check_blocks(study, design)
         self._design = design
-        self.null = _repairing(study, design, design.pairs, progress=progress)
+        self.null = _repairing(study, design, design.pairs, design.controls, progress=progress)
         whole = self.null.design
         self._blocks = [block for block in whole.blocks if len(block) >= SMALLEST_BLOCK]
-        self._pseudo_dyads = PseudoDyads(study, design.signal)
-        self._pairs = usable_pairs(study.dyads, asked_pairs(study, design.pairs))
+        self._pseudo_dyads = PseudoDyads(study, design.signal, design.controls)
+        self._pairs = usable_pairs(study.dyads, asked_pairs(study, design))
         halved = sum(len(block) // 2 for block in self._blocks)
         self.n_draws = self._halved(0).draws.n
         self.level_unit = f"studies of {halved} dyads"
@@ -118,7 +120,7 @@ class RepairedStudies:
     def finds(self, simulation: int, coupling: float) -> bool:
         """Whether a coupling put into one channel pair is found there."""
         design = self._design
-        null = _repairing(self._coupled(simulation, coupling), design, "same")
+        null = _repairing(self._coupled(simulation, coupling), design, "same", self._pseudo_dyads.pseudo_controls)
         n_pairs = min(MOST_PAIRS, len(self._pairs))
         shape = (-1, n_pairs, n_pairs, len(design.bands))  # tasks x epochs first
         null = replace(null, draws=self._draws(null.design, simulation))
@@ -182,8 +184,8 @@ class SurrogateDyads:
         self._design = design
         self.n_draws = design.n_draws
         require_signal(study, study.dyads, design.signal)
-        self._asked = asked_pairs(study, design.pairs)
-        self._pseudo_dyads = PseudoDyads(study, design.signal)
+        self._asked = asked_pairs(study, design)
+        self._pseudo_dyads = PseudoDyads(study, design.signal, design.controls)
         for occasion in self._pseudo_dyads.occasions:
             common_epochs(occasion, design.epochs)
         self._dyads = pseudo_dyads(study.dyads, self._pseudo_dyads.occasions, design.within, design.seed)
@@ -227,6 +229,7 @@ class SurrogateDyads:
         return Request(
             spec=d.spec, kind=d.kind, n=d.n_draws, seed=seed, signal=d.signal, pairs="same", epochs=d.epochs,
             tail="greater", measure=d.measure, options=d.options, stop_at=None, backend=d.backend,
+            controls=self._pseudo_dyads.pseudo_controls,
         )  # fmt: skip
 
     def _study(self, simulations: Sequence[int], coupling: float | None = None) -> PseudoStudy:
@@ -259,19 +262,22 @@ def _check_blocks(study: Study, design: Design) -> None:
         )
 
 
-def _repairing(study: Study, design: Design, pairs: Pairs, *, progress: bool = False) -> RepairedNull:
+def _repairing(
+    study: Study, design: Design, pairs: Pairs, controls: Controls | None, *, progress: bool = False
+) -> RepairedNull:
     """Values of everybody with everybody."""
+    words = {} if controls is None else controls.words
     null = study.null(
         design.spec, kind="repair", n=design.n_draws, within=design.within, seed=design.seed, signal=design.signal,
-        pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, progress=progress,
+        pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, progress=progress, **words,
     )  # fmt: skip
     assert isinstance(null, RepairedNull)
     return null
 
 
-def asked_pairs(study: Study, pairs: Pairs) -> list[Pair]:
+def asked_pairs(study: Study, design: Design) -> list[Pair]:
     """Channel pairs by name."""
-    axes = Axes.of(study.dyads, pairs)
+    axes = Axes.of(study.dyads, design.pairs, design.controls)
     return [(axes.a[i], axes.b[j]) for i, j in np.argwhere(axes.mask)]
 
 

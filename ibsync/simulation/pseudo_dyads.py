@@ -16,6 +16,7 @@ from ..errors import PlanError
 from ..nulls.random_streams import Purpose, entity_id, permutations, purpose_word, stream
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
+from ..study.controls import Controls
 from ..study.rows import Occasion, occasions_of
 from ..study.study import Study
 
@@ -23,6 +24,9 @@ Signals = NDArray[np.float32]
 Pair = tuple[str, str]
 PseudoRow = tuple[DyadRow, Mapping[str, Callable[[], Signals]]]
 """A dyad, and the signals of its two recordings by their ids."""
+
+CONTROLS_OF = "controls of "
+"""Before the id of a recording: its controls."""
 
 LEVEL_BINS = 9
 """Frequencies over which a power spectrum is smoothed to tell its level."""
@@ -48,6 +52,10 @@ class PseudoStudy(Study):
         """Signals of one recording, of the one signal that there is: float32 [channel, sample]."""
         del signal
         return self.give[recording if isinstance(recording, str) else recording.id]()
+
+    def auxiliary(self, recording: Recording | str) -> Signals:
+        """Controls of one recording: float32 [control, sample]."""
+        return self.give[CONTROLS_OF + (recording if isinstance(recording, str) else recording.id)]()
 
 
 @dataclass(frozen=True)
@@ -102,10 +110,14 @@ class PseudoDyads:
     ----------
     study : StudyFile
     signal : str
+    controls : Controls, optional
+        As the study has them. Both people have them as the auxiliary signals "control_1", "control_2", ...
     """
 
-    def __init__(self, study: StudyFile, signal: str) -> None:
-        self.study = study
+    def __init__(self, study: StudyFile, signal: str, controls: Controls | None = None) -> None:
+        self.study, self._signal, self._controls = study, signal, controls
+        names = () if controls is None else tuple(f"control_{k + 1}" for k in range(controls.n_common))
+        self.pseudo_controls = None if controls is None else Controls(names, controls.how)
         self._read = lru_cache(maxsize=256)(lambda name: study.signals(name, signal))
         self.occasions = occasions_of(study.dyads, one_rate=True)
         self._n_samples = {id(row): occasion.n_samples for occasion in self.occasions for row in occasion.rows}
@@ -124,15 +136,21 @@ class PseudoDyads:
             channels = tuple(pair[side] for pair in pairs)
             pseudo = replace(
                 recording, id=f"{name} {first.session} {first.task} {'ab'[side]}", n_samples=length,
-                channels=pair_names(len(pairs)), good=(True,) * len(pairs),
+                channels=pair_names(len(pairs)), good=(True,) * len(pairs), short=(), optodes_mm=(),
+                auxiliary=() if self.pseudo_controls is None else self.pseudo_controls.names,
             )  # fmt: skip
             give[pseudo.id] = partial(self._signals, recording, channels, length, injection)
+            if self._controls is not None:
+                give[CONTROLS_OF + pseudo.id] = partial(self._of_controls, self._controls, recording, length)
             recordings.append(pseudo)
         row = replace(
             first, dyad=name, recording_a=recordings[0], recording_b=recordings[1],
             person_a=f"{first.person_a} ({name})", person_b=f"{second.person_b} ({name})",
         )  # fmt: skip
         return row, give
+
+    def _of_controls(self, controls: Controls, recording: Recording, n: int) -> Signals:
+        return controls.common(self.study, recording, self._signal, n).astype(np.float32)
 
     def _signals(self, recording: Recording, channels: Sequence[str], n: int, injection: Injection | None) -> Signals:
         signals = self._read(recording.id)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError, did_you_mean, require_known
-from ..recordings.recording import DyadRow
+from ..recordings.recording import DyadRow, Recording
 from .controls import Controls
 
 Pairs = str | Sequence[tuple[str, str]]
@@ -33,7 +33,7 @@ class Axes:
         """
         recordings = [(row.recording_a, row.recording_b) for row in rows]
         taken = set() if controls is None else set(controls.names)
-        left_out = taken | {name for pair in recordings for recording in pair for name in recording.short_channels}
+        left_out = not_tested(itertools.chain(*recordings), taken)
         if not isinstance(pairs, str):
             named = {name for pair in _listed_pairs(pairs) for name in pair}
             if taken & named:
@@ -56,6 +56,11 @@ class Axes:
         if not mask.any():
             raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
         return cls(a, b, mask)
+
+
+def not_tested(recordings: Iterable[Recording], controls: Iterable[str]) -> set[str]:
+    """Channels that "all" and "same" leave out: controls, and those that are short in some recording."""
+    return {*controls, *(name for recording in recordings for name in recording.short_channels)}
 
 
 def _listed_pairs(pairs: Any) -> list[tuple[str, str]]:

@@ -118,6 +118,11 @@ class Controls:
             return {}
         return {"n_controls": self.n_common * (2 if self.how == "both" else 1), "apart": self.apart}
 
+    @property
+    def words(self) -> dict[str, Any]:
+        """The words of `Study.null` that ask for these."""
+        return {"controls": self.names, "how": self.how, "n_components": self.n_components}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form."""
         return {"of": list(self.names), "how": self.how, "n_components": self.n_components, "n": self.n_taken}
@@ -148,7 +153,7 @@ class Controls:
         float32 [channel, sample]
             The channels, with "global" the mean of all others for each of them, then the common controls.
         """
-        common = self._common(study, recording, signal, x.shape[1])
+        common = self.common(study, recording, signal, x.shape[1])
         apart = others(x) if self.apart else np.empty((0, x.shape[1]))
         if self.how != "regression":
             return np.concatenate([x, apart, common]).astype(np.float32)
@@ -156,7 +161,8 @@ class Controls:
         left = [regressed(channel, np.concatenate([extra, common])) for channel, extra in zip(x, own, strict=True)]
         return np.array(left, np.float32).reshape(x.shape)
 
-    def _common(self, study: StudyFile, recording: Recording, signal: str, n_samples: int) -> Floats:
+    def common(self, study: StudyFile, recording: Recording, signal: str, n_samples: int) -> Floats:
+        """Controls that all channels of a person share: float64 [control, sample]."""
         parts = [np.empty((0, n_samples))]
         for name in self.names:
             if name == SHORT:
@@ -215,7 +221,7 @@ class Controls:
 
     def _require_of_signals(self, study: StudyFile, where: str, recording: Recording, signal: str) -> None:
         """Refuse controls that do not vary, or that are a channel."""
-        common = prepare(self._common(study, recording, signal, recording.n_samples))
+        common = prepare(self.common(study, recording, signal, recording.n_samples))
         names = [name for name in self.names if name != GLOBAL]
         labels = [label for name in names for label in [name] * (self.n_short if name == SHORT else 1)]
         for label, status in zip(labels, common.status, strict=True):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from controlled import AUXILIARY, CHANNELS, LONG, SFREQ, SHORT, SPEC, N, made
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal, refusal
 
@@ -11,49 +12,10 @@ from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
 from ibsync.errors import InputError
 from ibsync.questions.group_test import test as group_test
-from ibsync.recordings.recording import DyadRow, Recording
-from ibsync.recordings.study_file import write_study
 from ibsync.study.controls import Controls, components, others, regressed
-from ibsync.study.study import Study
 from ibsync.study.wtc import partial_wtc
 
-SFREQ, N = 5.0, 300
-LONG, SHORT = ("S1_D1", "S1_D2", "S2_D2"), ("S3_D3", "S4_D4")
-CHANNELS = LONG + SHORT
-AUXILIARY = ("heart_rate", "resp")
-SPEC = WTC({"slow": (0.1, 0.3), "fast": (0.5, 1)})
-
-
-def signals(dyad, person, n_short=2):
-    """Channels with scalp and heart in them: {signal: float32 [channel, sample]}."""
-    rng = np.random.default_rng([dyad, person])
-    common = np.random.default_rng(dyad).standard_normal(N)
-    scalp, heart, resp = rng.standard_normal((3, N)) + common
-    brain = rng.standard_normal((len(LONG), N)) + 0.5 * common + 2 * scalp + heart
-    near = scalp + 0.3 * rng.standard_normal((n_short, N))
-    channels = np.concatenate([brain, near])
-    return {name: x.astype(np.float32) for name, x in (("hbo", channels), ("auxiliary", np.stack([heart, resp])))}
-
-
-def made(path, n=4, n_short=lambda _: 2, change=None, **words):
-    recordings, rows = [], []
-    for dyad in range(n):
-        pair = []
-        for person in range(2):
-            k = n_short(2 * dyad + person)
-            channels = CHANNELS[: len(LONG) + k]
-            one = Recording(
-                f"d{dyad}{'ab'[person]}", f"p{dyad}{'ab'[person]}", "1", "", "", SFREQ, N, 0.0, channels, ("hbo",),
-                (True,) * len(channels), short=(False,) * len(LONG) + (True,) * k, auxiliary=AUXILIARY,
-            )  # fmt: skip
-            one, x = replace(one, **words), signals(dyad, person, k)
-            if change:
-                one, x = change(one, x)
-            recordings.append((one, x))
-            pair.append(one)
-        rows.append(DyadRow(f"d{dyad}", "1", "", *pair, pair[0].participant, pair[1].participant))
-    write_study(path, recordings, {}, rows)
-    return Study.open(path)
+FAST = WTC({"fast": (0.5, 1)})
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +103,6 @@ def test_people_with_more_short_channels_give_as_many_components(tmp_path):
 
 
 # --- nulls ------------------------------------------------------------------------------------------------------------
-
-
-FAST = WTC({"fast": (0.5, 1)})
 
 
 @pytest.mark.parametrize("how", ["own", "both", "regression"])
@@ -306,3 +265,10 @@ def test_what_provenance_says():
     assert Controls.of([], "own", 2) is None
     controls = Controls.of("short", "both", 2)
     assert replace(controls, n_short=2).to_dict() == {"of": ["short"], "how": "both", "n_components": 2, "n": 4}
+
+
+def test_methods_say_what_was_taken_out(study):
+    words = {"controls": ["short", "resp"]}
+    result = group_test(study.synchrony(FAST, **words), study.null(FAST, **words), correct=["max"], alpha=0.2)
+    assert "Of short, resp, each person's own controls were taken out" in result.methods()
+    assert "3 signals for each channel" in result.methods()
