@@ -96,7 +96,7 @@ Within = Annotated[
     ),
 ]
 ControlNames = Annotated[
-    Names | tuple[()],
+    Name | tuple[Name, ...],
     Meta(title='a list such as ["short", "heart_rate"]'),
     about("Taken out of every channel: short, global, auxiliary signals or channels of the person."),
 ]
@@ -196,9 +196,8 @@ class Synchrony(Block, frozen=True):
 
     def words(self) -> dict[str, Any]:
         """Keywords of `Study.synchrony`, which takes one signal at a time."""
-        words = super().words()
-        del words["signal"]
-        return words
+        taken = {"controls": self.controls, "how": self.how, "n_components": self.n_components}
+        return {"pairs": self.pairs, "epochs": self.epochs, **taken}
 
 
 class Null(Block, frozen=True):

@@ -37,18 +37,21 @@ def without_controls(xp: Any, u: Any, controls: Any, taken: NDArray[np.int64]) -
     -------
     Same shape and type as `u`.
     """
+    sets = list(_sets(taken))
+    if len(sets) == 1:  # all channels in their order
+        channels, numbers = sets[0]
+        return u - _explained(xp, u.reshape(*u.shape[:2], *channels.shape), controls[:, :, numbers]).reshape(u.shape)
     left = u.copy()
-    for channels, numbers in _sets(taken):
-        basis = _real_basis(xp, controls[:, :, numbers]).astype(u.dtype, copy=False)
-        # Runs of one length are most often all channels in their order.
-        whole = channels.size == len(taken)
-        x = u.reshape(*u.shape[:2], *channels.shape) if whole else u[:, :, channels]
-        explained = xp.matmul(basis, xp.matmul(basis.swapaxes(2, 3), x.transpose(0, 2, 1, 3))).transpose(0, 2, 1, 3)
-        if whole:
-            left -= explained.reshape(u.shape)
-        else:
-            left[:, :, channels] -= explained
+    for channels, numbers in sets:
+        left[:, :, channels] -= _explained(xp, u[:, :, channels], controls[:, :, numbers])
     return left
+
+
+def _explained(xp: Any, u: Any, controls: Any) -> Any:
+    """What controls [cell, (K, re/im), run, control] explain of features [cell, (K, re/im), run, channel]."""
+    basis = _real_basis(xp, controls).astype(u.dtype, copy=False)
+    parts = xp.matmul(basis, u.transpose(0, 2, 1, 3))
+    return xp.matmul(basis.swapaxes(2, 3), parts).transpose(0, 2, 1, 3)
 
 
 def _sets(taken: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -61,31 +64,25 @@ def _sets(taken: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray
 
 
 def _real_basis(xp: Any, controls: Any) -> Any:
-    """Orthonormal columns c and i c, as real numbers, that span controls of [cell, (K, re/im), run, control].
+    """Orthonormal vectors c and i c, as real numbers, that span controls of [cell, (K, re/im), run, control].
 
     Returns
     -------
-    float64 [cell, run, (K, re/im), 2 control]
+    float64 [cell, run, 2 control, (K, re/im)]
     """
     n_cells, n, n_runs, n_controls = controls.shape
-    pairs = controls.reshape(n_cells, n // 2, 2, n_runs, n_controls).astype(np.float64)
-    basis = xp.empty((n_cells, n_runs, n // 2, 2, n_controls, 2))
-    columns: list[Any] = []
+    c = xp.array(controls.transpose(0, 2, 3, 1), np.float64, order="C").view(np.complex128)
+    whole = _power(c)
     for k in range(n_controls):
-        c = pairs[:, :, 0, :, k] + 1j * pairs[:, :, 1, :, k]
-        whole = _power(c)
-        for other in 2 * columns:  # twice, for what rounding left the first time
-            c = c - other * (other.conj() * c).sum(axis=1)[:, None]
-        power = _power(c)
-        new = power > EXPLAINED_SHARE * whole
-        c = c * xp.where(new, 1 / xp.sqrt(xp.where(new, power, 1)), 0)[:, None]
-        columns.append(c)
-        c = c.transpose(0, 2, 1)
-        basis[:, :, :, 0, k, 0], basis[:, :, :, 1, k, 0] = c.real, c.imag
-        basis[:, :, :, 0, k, 1], basis[:, :, :, 1, k, 1] = -c.imag, c.real
-    return basis.reshape(n_cells, n_runs, n, 2 * n_controls)
+        power = _power(c[:, :, k])
+        new = power > EXPLAINED_SHARE * whole[:, :, k]
+        c[:, :, k] *= xp.where(new, 1 / xp.sqrt(xp.where(new, power, 1)), 0)[..., None]
+        own, later = c[:, :, k], c[:, :, k + 1 :]
+        if k + 1 < n_controls:
+            later -= xp.matmul(later, own.conj()[..., None]) * own[:, :, None]
+    return xp.stack([c, 1j * c], axis=3).view(np.float64).reshape(n_cells, n_runs, 2 * n_controls, n)
 
 
 def _power(c: Any) -> Any:
-    """Power of features, [cell, run]."""
-    return (c.real**2 + c.imag**2).sum(axis=1)
+    """Power of features, [cell, run, ...]."""
+    return (c.real**2 + c.imag**2).sum(axis=-1)
