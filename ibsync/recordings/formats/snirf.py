@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from ..hdf5 import VettedGroup, open_hdf5
 from ..names import plain, signal_named
 from ..recording import Event
 from ..source import Source, read_channel_marks
-from .source_recording import SignalChoice, SourceRecording, events_of, marks_outside, short_channels
+from .source_recording import Notes, SignalChoice, SourceRecording, events_of, marks_outside, short_channels
 
 MNE_CHAIN = (
     "mne.preprocessing.nirs.optical_density -> temporal_derivative_distribution_repair -> beer_lambert_law, "
@@ -124,6 +125,7 @@ class SnirfPerson:
     blocks: tuple[SnirfBlock, ...]
     optodes_mm: Mapping[str, tuple[float, ...]]
     auxiliary: Mapping[str, SnirfAuxiliary]
+    notes: tuple[str, ...]
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -270,6 +272,7 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
     probe = nirs.child("probe")
     described = _probe(probe)
     stims = _read_stims(nirs)
+    auxiliary, notes = _read_auxiliary(nirs, tags.get("TimeUnit", ""))
     return SnirfPerson(
         path=path,
         group=name,
@@ -281,7 +284,8 @@ def _read_person(path: Path, nirs: VettedGroup, name: str) -> SnirfPerson:
         detector_labels=_labels(probe, "detectorLabels"),
         blocks=tuple(_read_block(block, described, tags.get("TimeUnit", ""), stims) for block in blocks),
         optodes_mm=_optodes(probe, _MILLIMETRES.get(tags.get("LengthUnit", ""), np.nan)) if probe else {},
-        auxiliary=_read_auxiliary(nirs, tags.get("TimeUnit", "")),
+        auxiliary=auxiliary,
+        notes=notes,
     )
 
 
@@ -313,22 +317,33 @@ def _optodes(probe: VettedGroup, unit_mm: float) -> dict[str, tuple[float, ...]]
     return {}
 
 
-def _read_auxiliary(nirs: VettedGroup, unit: str) -> dict[str, SnirfAuxiliary]:
-    """Auxiliary signals by name; what has no clock, or several columns, is left out."""
+def _read_auxiliary(nirs: VettedGroup, unit: str) -> tuple[dict[str, SnirfAuxiliary], tuple[str, ...]]:
+    """Auxiliary signals by name, and why others are not used: nobody's recording is refused for them."""
     found: dict[str, SnirfAuxiliary] = {}
+    notes: list[str] = []
     for group in nirs.numbered("aux"):
         aux = nirs.at(group)
-        dataset = aux.dataset("dataTimeSeries")
-        n_samples = int(np.prod(dataset.shape)) if dataset is not None else 0
-        if dataset is None or n_samples < 2 or n_samples != max(dataset.shape):
+        try:
+            clock = _auxiliary_clock(aux, unit)
+            name = re.sub(r"\W+", "_", plain(aux.text("name"))).strip("_") or group
+        except InputError as error:
+            notes.append(str(error).removeprefix(f"{aux.path}: "))
             continue
-        offset = float(next(iter(aux.numbers("timeOffset")), 0.0)) * _SECONDS.get(unit.lower(), 1.0)
-        clock = _read_clock(aux, n_samples, unit)
-        name = re.sub(r"\W+", "_", plain(aux.text("name") or group)).strip("_") or group
         while name in found:
             name += "_"
-        found[name] = SnirfAuxiliary(aux.path, aux.name, replace(clock, t0=clock.t0 + offset))
-    return found
+        found[name] = SnirfAuxiliary(aux.path, aux.name, clock)
+    return found, tuple(notes)
+
+
+def _auxiliary_clock(aux: VettedGroup, unit: str) -> Clock:
+    dataset = aux.dataset("dataTimeSeries")
+    n_samples = math.prod(dataset.shape) if dataset is not None else 0
+    if dataset is None or n_samples < 2 or n_samples != max(dataset.shape):
+        raise aux.failure("is no single signal of two samples and more")
+    aux.numbers("dataTimeSeries")
+    clock = _read_clock(aux, n_samples, unit)
+    offset = float(next(iter(aux.numbers("timeOffset")), 0.0)) * _SECONDS[unit.lower()]
+    return replace(clock, t0=clock.t0 + offset)
 
 
 def _read_tags(nirs: VettedGroup) -> dict[str, str]:
@@ -564,8 +579,15 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         unit=signals.unit,
         events=events,
         bad=tuple(marks.bad.items()),
-        notes=tuple(("not used", note) for note in signals.notes) + note + marks_outside(events, signals.block.clock),
+        notes=tuple(("not used", text) for text in (*signals.notes, *person.notes))
+        + _auxiliary_note(person)
+        + note
+        + marks_outside(events, signals.block.clock),
         short=near,
         optodes_mm=optodes,
         auxiliary={name: aux.clock for name, aux in person.auxiliary.items()},
     )
+
+
+def _auxiliary_note(person: SnirfPerson) -> Notes:
+    return (("auxiliary signals", ", ".join(person.auxiliary)),) if person.auxiliary else ()
