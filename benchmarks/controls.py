@@ -19,11 +19,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from ibsync.coupling.backends.numpy import NumpyBackend
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
-from ibsync.study.controls import regressed
+from ibsync.inference.p_values import clopper_pearson
+from ibsync.study.controls import Controls, regressed
+from ibsync.study.surrogate_partners import SurrogatePartners
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "controls.json"
@@ -32,6 +35,7 @@ SFREQ, N, N_CHANNELS, N_PEOPLE = 10.0, 3000, 12, 6
 SPEC = WTC({"task": (0.05, 0.2)})
 COUNTS = (0, 1, 2, 4, 8)
 ROUNDS = 15
+LEVEL = 0.05
 
 
 def people(k: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -83,12 +87,39 @@ def costs() -> list[dict[str, float]]:
     return rows
 
 
+def levels(n_sims: int = 400, n_draws: int = 19) -> list[dict[str, float]]:
+    """How often people who share nothing are found coherent at .05: phase surrogates, scalp in channels."""
+    engine = Engine(600, SFREQ, WTC({"fast": (0.2, 0.6)}), backend=NumpyBackend(1))
+    rows = []
+    for k in COUNTS[:3]:
+        for how in ("own", "both") if k else ("own",):
+            controls = Controls(tuple(f"c{j}" for j in range(k)), how) if k else None
+            hits = 0
+            for sim in range(n_sims):
+                rng = np.random.default_rng([k, sim])
+                x, y = (_with_scalp(rng, k) for _ in range(2))
+                partners = SurrogatePartners(engine, x, y, "phase", sim, (1, 2), "coherence", {}, controls)
+                values = np.ravel(partners.values(np.arange(n_draws + 1)))
+                hits += int((values[1:] >= values[0]).sum() + 1 <= LEVEL * (n_draws + 1))
+            low, high = (float(limit) for limit in clopper_pearson(np.array(hits), n_sims))
+            rows.append({"controls": k, "how": how, "rate": hits / n_sims, "low": low, "high": high})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def _with_scalp(rng: np.random.Generator, k: int) -> NDArray[np.float64]:
+    """A channel with as much of each control as of its own, all AR(1), and the controls."""
+    noise = lfilter([1], [1, -0.8], rng.standard_normal((1 + k, 600)))
+    noise[0] += noise[1:].sum(axis=0)
+    return noise
+
+
 def measured() -> dict[str, Any]:
     engine = Engine(N, SFREQ, SPEC, backend="numpy")
     return {
         "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(),
         "date": datetime.now(UTC).date().isoformat(), "numpy": np.__version__,
-        "null_means": null_means(engine), "costs": costs(),
+        "null_means": null_means(engine), "costs": costs(), "levels": levels(),
     }  # fmt: skip
 
 
@@ -111,6 +142,12 @@ def write_tables(found: dict[str, Any]) -> None:
              "channels": "as many channels more instead"}, 3,
         ),
     }  # fmt: skip
+    rows = [
+        [str(row["controls"]), f'`"{row["how"]}"`', f"{row['rate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
+        for row in found["levels"]
+    ]
+    header = [["controls of each person", "how", "rate", "95 % limits"], ["---"] * 4]
+    tables["levels"] = "\n".join(f"| {' | '.join(line)} |" for line in [*header, *rows])
     text = PAGE.read_text(encoding="utf-8")
     for name, made in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
