@@ -92,7 +92,7 @@ def levels(n_sims: int = 400, n_draws: int = 19) -> list[dict[str, float]]:
     engine = Engine(600, SFREQ, WTC({"fast": (0.2, 0.6)}), backend=NumpyBackend(1))
     rows = []
     for k in COUNTS[:3]:
-        for how in ("own", "both") if k else ("own",):
+        for how in ("own", "both") if k == 1 else ("own",):
             controls = Controls(tuple(f"c{j}" for j in range(k)), how) if k else None
             hits = 0
             for sim in range(n_sims):
