@@ -153,7 +153,7 @@ class Controls:
         float32 [channel, sample]
             The channels, with "global" the mean of all others for each of them, then the common controls.
         """
-        common = self.common(study, recording, signal, x.shape[1])
+        common = self.common(study, recording, signal, x.shape[1], start)
         apart = others(x) if self.apart else np.empty((0, x.shape[1]))
         if self.how != "regression":
             return np.concatenate([x, apart, common]).astype(np.float32)
@@ -161,8 +161,9 @@ class Controls:
         left = [regressed(channel, np.concatenate([extra, common])) for channel, extra in zip(x, own, strict=True)]
         return np.array(left, np.float32).reshape(x.shape)
 
-    def common(self, study: StudyFile, recording: Recording, signal: str, n_samples: int) -> Floats:
-        """Controls that all channels of a person share: float64 [control, sample]."""
+    def common(self, study: StudyFile, recording: Recording, signal: str, n_samples: int, start: int = 0) -> Floats:
+        """Controls that all channels of a person share, from one sample on: float64 [control, sample]."""
+        taken = slice(start, start + n_samples)
         parts = [np.empty((0, n_samples))]
         for name in self.names:
             if name == SHORT:

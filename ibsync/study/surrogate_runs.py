@@ -180,7 +180,7 @@ def _surrogates(
 def _both(study: StudyFile, request: Request, axes: Axes, row: DyadRow, n_samples: int) -> tuple[People, People]:
     """Both people of a row."""
     sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
-    a, b = (People(study, (one,), request.signal, names, n_samples, request.controls) for one, names in sides)
+    a, b = (People(study, (one,), request.signal, names, n_samples, (0,), request.controls) for one, names in sides)
     return a, b
 
 
