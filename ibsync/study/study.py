@@ -454,7 +454,7 @@ class Study(StudyFile):
     def _attrs_of_null(self, request: Request, made: Planned, engine: Engine) -> dict[str, Any]:
         signal, pairs, epochs = request.signal, request.pairs, request.epochs
         attrs = _attrs(self, request.spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
-        labels = _labels([one.row for one in made.rows], made.axes, request.spec, epochs)
+        labels = _labels(self.dyads, made.axes, request.spec, epochs)
         return attrs | encode_attrs({"measure": request.measure, "stream_version": STREAM_VERSION, "labels": labels})
 
     @cached_property
