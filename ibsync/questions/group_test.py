@@ -33,6 +33,7 @@ from ..results.result import Result, build_result, measure_values
 from ..results.wording import names_in, settings
 from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
+from .two_nulls import hypothesis_of_both, larger_p, require_two_kinds
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +53,7 @@ _ROUNDING = 1e-3
 
 def test(
     real: xr.Dataset,
-    null: AnyNull,
+    null: AnyNull | Sequence[AnyNull],
     *,
     correct: Sequence[str] | None = None,
     tail: Tail | None = None,
@@ -69,8 +70,13 @@ def test(
     ----------
     real : xarray.Dataset
         From `Study.synchrony`.
-    null : RepairedNull or SurrogateNull
-        From `Study.null`, of the same study and spec.
+    null : RepairedNull or SurrogateNull, or a sequence of one of each
+        From `Study.null`, of the same study and spec. With a re-pairing null and one of single dyads, such as "phase",
+        a finding has to pass both: p is the larger of the two, "fdr" is over these p, and p_max is twice the larger.
+        Columns of single dyads are those of the second kind; ``p_of_null`` and ``p_max_of_null`` [against, ...] tell
+        the nulls apart.
+        Re-pairing excludes what all people share, such as a stimulus; phase randomisation a rhythm that the two people
+        of a dyad have by themselves.
     correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
         Corrections over all tasks x channel pairs x bands x epochs; may be empty. One that is named must be able to
         find something at `alpha`. Default: "fdr" and "max", with a warning where they cannot.
@@ -89,8 +95,8 @@ def test(
     Raises
     ------
     PlanError
-        If `real` and `null` do not belong together, a correction is unknown, or the draws are too few for one that was
-        named.
+        If `real` and `null` do not belong together, a correction is unknown or not for two nulls, or the draws are too
+        few for one that was named (of two nulls, at half of `alpha`).
 
     Warns
     -----
@@ -102,9 +108,44 @@ def test(
     --------
     >>> real = study.synchrony(spec)  # doctest: +SKIP
     >>> test(real, study.null(spec), correct=["fdr", "max"]).headline  # doctest: +SKIP
+    >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline  # doctest: +SKIP
     """
-    asked = TestSettings(tail=_tail(tail, null), correct=correct, alpha=alpha, neighbours=neighbours)
-    return _tested([real], [null], asked)[0]
+    nulls = list(null) if isinstance(null, Sequence) else [null]
+    tails = {_tail(tail, one) for one in nulls}
+    if len(tails) > 1:
+        raise PlanError("the nulls are of measures with and without a sign: compute both of one measure")
+    asked = TestSettings(tail=tails.pop() if tails else "greater", correct=correct, alpha=alpha, neighbours=neighbours)
+    return _tested([real], nulls, asked)[0] if len(nulls) == 1 else _against_both(real, nulls, asked)
+
+
+def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSettings) -> Result:
+    """Test against a re-pairing and a surrogate null."""
+    require_two_kinds([null.kind for null in nulls], asked)
+    nulls = sorted(nulls, key=lambda null: null.kind != "repair")
+    measures = {measure_in(null.attrs) for null in nulls}
+    if len(measures) > 1:
+        raise PlanError("the nulls are of two measures: compute both of one")
+    halved = replace(asked, alpha=asked.alpha / 2)
+    one, other = (_tested([real], [null], halved, stacklevel=5)[0] for null in nulls)
+    kinds = [str(result.dataset.attrs["null_kind"]) for result in (one, other)]
+    first, second = (_draws(null, asked) for null in nulls)
+    hypothesis = hypothesis_of_both(first.null, second.null, one.dataset.attrs)
+    measure, attrs = measures.pop(), [result.dataset.attrs for result in (one, other)]
+    words = _words(measure, hypothesis, asked.tail)
+    procedure = f"{words.procedure}; p is the larger of the two, p_max twice the larger (Berger 1982)"
+    words = replace(words, procedure=procedure, references=("Berger 1982, Technometrics 24:295",))
+    drawn = replace(second, null=hypothesis, min_p=max(float(own["min_p"]) for own in attrs))
+    caution, warning = ("; ".join(dict.fromkeys(filter(None, (a.get(w, "") for a in attrs)))) for w in _DOUBTS)
+    corrected = names_in(attrs[1], "correct")
+    record = Record(
+        "test", drawn, words, replace(asked, correct=corrected), measure.name, _settings(nulls[1]),
+        caution=caution, warning=warning, corrected_over=names_in(attrs[0], "corrected_over"),
+    )  # fmt: skip
+    rows = other.dataset.assign_coords(against=kinds)
+    return build_result(rows, larger_p(one.dataset, other.dataset, record.test), record)
+
+
+_DOUBTS = ("caution", "warning")
 
 
 def test_together(
@@ -155,7 +196,9 @@ def _tail(tail: Tail | None, null: AnyNull) -> Tail:
     return tail or measure_in(null.attrs).tail
 
 
-def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSettings) -> list[Result]:
+def _tested(
+    reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSettings, *, stacklevel: int = 4
+) -> list[Result]:
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
     reals = [
@@ -174,7 +217,7 @@ def _tested(reals: Sequence[xr.Dataset], nulls: Sequence[AnyNull], asked: TestSe
         test = replace(asked, correct=("fdr",))
     caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
     alike = "" if of_surrogates else _alike(reals[0], of_repairings[0])
-    refuse_or_warn(caution, asked.correct, alike, stacklevel=4)
+    refuse_or_warn(caution, asked.correct, alike, stacklevel=stacklevel)
     measure = measure_in(nulls[0].attrs)
     draws = _draws(nulls[0], test)
     record = Record(
@@ -295,7 +338,7 @@ def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[RepairedNull], list
     repairings = [null for null in nulls if isinstance(null, RepairedNull)]
     surrogates = [null for null in nulls if isinstance(null, SurrogateNull)]
     if repairings and surrogates:
-        raise PlanError("re-pairings and surrogates are tested apart: give nulls of one kind")
+        raise PlanError("signals are tested together against nulls of one kind: give nulls of one kind")
     if repairings:
         n = sum(int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum()) for null in repairings)
     else:

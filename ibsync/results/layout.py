@@ -71,6 +71,11 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "p_cluster": (TESTED, "1", "family-wise p of the feature's cluster, by the largest cluster mass"),
     "p_tfce": (TESTED, "1", "family-wise p by the largest threshold-free enhanced z"),
     "n_dyads": (TESTED, "1", "number of dyads in the group statistic"),
+    "statistic_of_null": (("against", *TESTED), STATISTIC, "statistic over all rows, as it was held against each null"),
+    "mean_of_null": (("against", *TESTED), STATISTIC, "mean of the group statistic over the draws of each null"),
+    "z_of_null": (("against", *TESTED), "1", "z of the group statistic against each null"),
+    "p_of_null": (("against", *TESTED), "1", "p against each null, not corrected; p is the larger"),
+    "p_max_of_null": (("against", *TESTED), "1", "p_max against each null; p_max is twice the larger"),
     "n_near_ties": (TESTED, "1", "number of draws that equal the observed statistic within rounding"),
 }
 

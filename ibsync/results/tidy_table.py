@@ -33,8 +33,19 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
             **_present(dataset, {column: f"group_{name}" for column, name in names.items()}),
             **_present(dataset, ("p", "p_fdr", "p_max", "n_dyads")), "valid_fraction": _mean_valid(dataset),
         }  # fmt: skip
+        group |= _of_nulls(dataset)
         tables.insert(0, _table(dataset, tuple(dim for dim in TESTED if dim in dataset.dims), group))
-    return pd.concat([pd.DataFrame(table, columns=list(COLUMNS)) for table in tables], ignore_index=True)
+    columns = [*COLUMNS, *_of_nulls(dataset)]
+    return pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
+
+
+def _of_nulls(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The p against each null, where there are two, by column."""
+    if "p_of_null" not in dataset:
+        return {}
+    names = {"p": "p_of_null", "p_max": "p_max_of_null"}
+    kinds = [str(kind) for kind in dataset["against"].values]
+    return {f"{column}_{kind}": dataset[name].sel(against=kind) for kind in kinds for column, name in names.items()}
 
 
 def _mean_valid(dataset: xr.Dataset) -> xr.DataArray:

@@ -1,0 +1,100 @@
+"""Real partners against two nulls at once: p is the larger, so that a finding passes both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PlanError
+from ..inference.p_values import adjust_fdr
+from ..inference.settings import TestSettings
+from ..nulls.hypotheses import NullHypothesis
+from ..results.layout import TESTED
+from ..results.wording import null_in_words
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Arrays = dict[str, NDArray[Any]]
+
+_OF_NULL = {
+    "statistic_of_null": "group_statistic", "mean_of_null": "group_null_mean", "z_of_null": "group_z", "p_of_null": "p",
+    "p_max_of_null": "p_max",
+}  # fmt: skip
+_FDR: Mapping[str, Literal["bh", "by"]] = {"fdr": "bh", "fdr_by": "by"}
+
+
+def require_two_kinds(kinds: Sequence[str], asked: TestSettings) -> None:
+    """
+    Refuse nulls that are not a re-pairing and a surrogate null, and corrections that two nulls do not have.
+
+    Raises
+    ------
+    PlanError
+    """
+    if len(kinds) != 2 or (kinds[0] == "repair") == (kinds[1] == "repair"):
+        raise PlanError(
+            "two nulls in one test are a re-pairing null and one of single dyads, ibs.test(real, [repairing, phase]); "
+            f"given: {', '.join(map(repr, kinds)) or 'none'}"
+        )
+    if asked.needs_neighbours:
+        raise PlanError("clusters and TFCE have one null: with two, correct with 'fdr', 'fdr_by' or 'max'")
+
+
+def larger_p(repaired: xr.Dataset, surrogate: xr.Dataset, asked: TestSettings) -> Arrays:
+    """
+    Arrays of the group test against two nulls, from those of the tests against each.
+
+    p is the larger of the two (an intersection-union test; Berger 1982, *Technometrics* 24:295), and the false
+    discovery rate is that of these p. Over a family the chance of an error is bounded by the sum of both, so that p_max
+    is twice the larger p_max. Statistic, null mean and z of a feature are those under the null with the larger p.
+
+    Parameters
+    ----------
+    repaired, surrogate : xarray.Dataset
+        Of two results of the same features.
+    asked : TestSettings
+
+    Returns
+    -------
+    dict of arrays
+        By the names of `layout.ARRAYS`.
+    """
+    dims = [dim for dim in TESTED if dim in surrogate.dims]
+
+    def pair(name: str) -> NDArray[Any]:
+        return np.stack([ds[name].transpose(*dims).to_numpy() for ds in (repaired, surrogate)])
+
+    of_first = pair("p")[0] >= pair("p")[1]
+    plain = ("group_statistic", "group_null_mean", "group_null_sd", "group_z", "exceedances", "n_near_ties", "n_dyads")
+    out = {name: np.where(of_first, *pair(name)) for name in plain}
+    out |= {name: pair(name).max(axis=0) for name in ("p", "p_low", "p_high")}
+    out |= {name: np.minimum(1.0, 2 * pair(name).max(axis=0)) for name in ("p_max", "p_max_single")}
+    out["p_fdr"] = np.full(out["p"].shape, np.nan)
+    for name in set(asked.corrections) & set(_FDR):
+        out["p_fdr"] = adjust_fdr(out["p"], _FDR[name])
+    return out | {name: pair(source) for name, source in _OF_NULL.items()}
+
+
+def hypothesis_of_both(repaired: NullHypothesis, surrogate: NullHypothesis, attrs: Mapping[Any, Any]) -> NullHypothesis:
+    """
+    The hypothesis that a finding against both nulls rejects: that one of them holds.
+
+    Parameters
+    ----------
+    repaired, surrogate : NullHypothesis
+    attrs : mapping
+        Of the result against the re-pairing null.
+    """
+    return NullHypothesis(
+        f"{repaired.kind} and {surrogate.kind}",
+        f"both {null_in_words(attrs)}; and {surrogate.name}",
+        f"{repaired.statement}, or {surrogate.statement}",
+        "something shared by all people (a stimulus, a task) together with a rhythm that each pair has of its own, of "
+        f"which each null excludes one; {repaired.not_excluded}",
+        "both nulls",
+        repaired.holds and surrogate.holds,
+    )
