@@ -374,10 +374,30 @@ class RunPlan(Block, frozen=True):
     wtc: Wtc = Wtc()
     synchrony: Synchrony = Synchrony()
     null: Null = Null()
+    second_null: Null | None = None
     test: Test = Test()
     contrast: Contrast | tuple[Contrast, ...] = ()
     plasticity: Plasticity | None = None
     outcome: Outcome | tuple[Outcome, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.second_null is None:
+            return
+        if (self.null.kind == "repair") == (self.second_null.kind == "repair"):
+            raise ValueError(
+                'null and second_null are a re-pairing (kind = "repair") and a surrogate null, such as "phase"'
+            )
+        if self.null.measure != self.second_null.measure:
+            raise ValueError("null and second_null differ in measure; give both the same")
+        if len(self.synchrony.signals) > 1:
+            raise ValueError("second_null takes one signal; name one in synchrony.signals, or write a plan for each")
+
+    @property
+    def nulls(self) -> tuple[Null, ...]:
+        """The null, or both, re-pairing first."""
+        given = (self.null,) if self.second_null is None else (self.null, self.second_null)
+        return tuple(sorted(given, key=lambda null: null.kind != "repair"))
 
     @property
     def tail(self) -> Tail:

@@ -19,7 +19,7 @@ from ..inference.settings import TestSettings
 from ..inference.surrogate_test import check_surrogate_corrections
 from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
-from ..questions.group_test import AnyNull, test_together
+from ..questions.group_test import AnyNull, test, test_together
 from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
@@ -30,7 +30,7 @@ from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.repairing_plan import plan_draws
 from ..study.study import Study
 from ..study.surrogate_runs import forget_state
-from .plan_file import RunPlan, named_beside, read_plan
+from .plan_file import Null, RunPlan, named_beside, read_plan
 from .run_questions import Followup, follow_up, payload_of
 from .run_questions import problems as followup_problems
 
@@ -142,7 +142,7 @@ def run_plan(
         Before any work: if the plan, the study or the output path will not do.
     """
     plan = read_plan(path, output, report)
-    if resume and plan.null.kind == "repair":
+    if resume and all(null.kind == "repair" for null in plan.nulls):
         raise PlanError(f"{path}: re-pairings are computed in one go; leave --resume out")
     outputs = _outputs(path, plan, overwrite)
     states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
@@ -228,33 +228,43 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     Readiness
         Without problems if the run will go through.
     """
-    null: dict[str, Any] = {**plan.null.words(), "tail": plan.tail}
-    words: dict[str, Any] = {**plan.synchrony.words(), "null": null, "estimate": estimate}
-    checks = [study.check(plan.wtc.spec, signal=signal, **words) for signal in plan.synchrony.signals]
+    checks = [
+        study.check(
+            plan.wtc.spec, signal=signal, **plan.synchrony.words(), estimate=estimate,
+            null={**null.words(), "tail": plan.tail},
+        )
+        for signal in plan.synchrony.signals
+        for null in plan.nulls
+    ]  # fmt: skip
     caution, of_plan = "", list[str]()
     try:
-        caution = _caution(study, plan)
+        caution = "; ".join(dict.fromkeys(filter(None, (_caution(study, plan, null) for null in plan.nulls))))
         of_plan = followup_problems(study, plan)
     except IbsyncError as error:
         of_plan.append(str(error))
     checks = [dataclasses.replace(check, problems=(*check.problems, *of_plan)) for check in checks]
-    pages = tuple(str(check) for check in checks) + ((f"Caution: {caution}",) if caution else ())
+    pages = tuple(str(check) for check in checks[:: len(plan.nulls)]) + ((f"Caution: {caution}",) if caution else ())
     problems = dict.fromkeys(problem for check in checks for problem in check.problems)
     losses = dict.fromkeys(loss for check in checks for loss in check.losses)
     return Readiness(pages, tuple(problems), tuple(losses))
 
 
-def _caution(study: Study, plan: RunPlan) -> str:
+def _caution(study: Study, plan: RunPlan, null: Null) -> str:
     """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
-    bands, null, test = plan.wtc.bands, plan.null, plan.test
+    bands, judged = plan.wtc.bands, plan.test
     if not bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     if not study.dyads:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
+<<<<<<< HEAD
     n_features = _n_pairs(study, plan) * n_epochs * len(bands) * len(plan.synchrony.signals)
     names = test.words()["correct"]
     settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
+=======
+    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
+    names = judged.words()["correct"]
+>>>>>>> 75db722 (Two nulls in plan files)
     draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
         draws = plan_draws(
@@ -262,6 +272,10 @@ def _caution(study: Study, plan: RunPlan) -> str:
         )
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
+<<<<<<< HEAD
+=======
+    settings = TestSettings(tail=plan.tail, correct=names, alpha=judged.alpha / len(plan.nulls))
+>>>>>>> 75db722 (Two nulls in plan files)
     caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
@@ -336,18 +350,29 @@ def _computed(
     """The results of all signals, corrected together and not written yet, and the nulls behind them."""
     started = time.perf_counter()
     words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
-    null_words: dict[str, Any] = {**plan.null.words(), "tail": plan.tail, **words}
     signals, spec = plan.synchrony.signals, plan.wtc.spec
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
-        nulls = [study.null(spec, signal=c, checkpoint=states.get(c), **null_words) for c in signals]
+        nulls, *second = [
+            [
+                study.null(
+                    spec, signal=c, checkpoint=None if null.kind == "repair" else states.get(c), tail=plan.tail,
+                    **null.words(), **words,
+                )
+                for c in signals
+            ]
+            for null in plan.nulls
+        ]  # fmt: skip
         reals = [study.synchrony(spec, signal=signal, **words) for signal in signals]
-        results = test_together(reals, nulls, **plan.test.words())
+        if second:
+            results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words())]
+        else:
+            results = test_together(reals, nulls, **plan.test.words())
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     outcomes = [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
-    return outcomes, nulls
+    return outcomes, second[0] if second else nulls
 
 
 def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:

@@ -157,6 +157,31 @@ def test_what_cannot_be_done_is_refused_before_the_run(folder, monkeypatch, text
     assert sorted(path.name for path in folder.iterdir()) == ["plan.toml", "study.h5"]
 
 
+def test_a_plan_of_two_nulls_gives_what_python_gives(folder):
+    from ibsync.commands.run import run_plan
+
+    plan_of(folder, '[second_null]\nkind = "phase"\nn = 99\n[plasticity]\ncorrect = []\n')
+    (outcome,) = run_plan("plan.toml")
+    study, spec = ibsync.Study.open(folder / "study.h5"), read_plan(folder / "plan.toml").wtc.spec
+    real = study.synchrony(spec, pairs="same")
+    nulls = [study.null(spec, pairs="same", n=99), study.null(spec, kind="phase", pairs="same", n=99)]
+    expected = ibsync.test(real, nulls, correct=[])
+    np.testing.assert_array_equal(outcome.result.dataset["p_of_null"], expected.dataset["p_of_null"])
+    assert outcome.result.headline == expected.headline
+
+
+def test_two_nulls_of_a_plan_have_to_be_of_two_kinds(tmp_path):
+    for text, part in (
+        ('[second_null]\nkind = "repair"', 'a re-pairing (kind = "repair") and a surrogate null'),
+        ('[second_null]\nkind = "phase"\nmeasure = "imaginary_coherency"', "differ in measure"),
+    ):
+        plan_refusal(lambda text=text: read_plan(plan_of(tmp_path, text)), part)
+    both = plan_of(tmp_path, '[second_null]\nkind = "phase"').read_text(encoding="utf-8")
+    both = both.replace("[synchrony]", '[synchrony]\nsignals = ["hbo", "hbr"]')
+    (tmp_path / "plan.toml").write_text(both, encoding="utf-8")
+    plan_refusal(lambda: read_plan(tmp_path / "plan.toml"), "second_null takes one signal")
+
+
 def test_check_tells_what_a_run_would_trip_over(folder, capsys):
     plan_of(folder, "[outcome]\nname = 'skill'\ncovariates = ['age']")
     assert main(["check", "study.h5", "--plan", "plan.toml"]) == 1
