@@ -229,6 +229,10 @@ class Null(Block, frozen=True):
         return {**words, "options": {name: value for name, value in options.items() if value is not None} or None}
 
 
+class SecondNull(Null, frozen=True):
+    """A second null that a finding has to pass too: surrogates beside a re-pairing, or a re-pairing beside surrogates."""
+
+
 class Test(Block, frozen=True):
     """How the comparison is judged, in the words of `ibs.test`."""
 
@@ -374,7 +378,7 @@ class RunPlan(Block, frozen=True):
     wtc: Wtc = Wtc()
     synchrony: Synchrony = Synchrony()
     null: Null = Null()
-    second_null: Null | None = None
+    second_null: SecondNull | None = None
     test: Test = Test()
     contrast: Contrast | tuple[Contrast, ...] = ()
     plasticity: Plasticity | None = None
@@ -391,7 +395,7 @@ class RunPlan(Block, frozen=True):
         if self.null.measure != self.second_null.measure:
             raise ValueError("null and second_null differ in measure; give both the same")
         if len(self.synchrony.signals) > 1:
-            raise ValueError("second_null takes one signal; name one in synchrony.signals, or write a plan for each")
+            raise ValueError("second_null takes one signal; name one in synchrony.signal, or write a plan for each")
 
     @property
     def nulls(self) -> tuple[Null, ...]:

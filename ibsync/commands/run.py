@@ -257,25 +257,16 @@ def _caution(study: Study, plan: RunPlan, null: Null) -> str:
     if not study.dyads:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-<<<<<<< HEAD
     n_features = _n_pairs(study, plan) * n_epochs * len(bands) * len(plan.synchrony.signals)
-    names = test.words()["correct"]
-    settings = TestSettings(tail=plan.tail, correct=names, alpha=test.alpha)
-=======
-    n_features = _n_pairs(study, plan.synchrony.pairs) * n_epochs * len(bands) * len(plan.synchrony.signals)
     names = judged.words()["correct"]
->>>>>>> 75db722 (Two nulls in plan files)
+    settings = TestSettings(tail=plan.tail, correct=names, alpha=judged.alpha / len(plan.nulls))
     draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
         draws = plan_draws(
-            study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=test.alpha / settings.n_sides
+            study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=judged.alpha / settings.n_sides
         )
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
-<<<<<<< HEAD
-=======
-    settings = TestSettings(tail=plan.tail, correct=names, alpha=judged.alpha / len(plan.nulls))
->>>>>>> 75db722 (Two nulls in plan files)
     caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")

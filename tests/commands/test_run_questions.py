@@ -177,7 +177,7 @@ def test_two_nulls_of_a_plan_have_to_be_of_two_kinds(tmp_path):
     ):
         plan_refusal(lambda text=text: read_plan(plan_of(tmp_path, text)), part)
     both = plan_of(tmp_path, '[second_null]\nkind = "phase"').read_text(encoding="utf-8")
-    both = both.replace("[synchrony]", '[synchrony]\nsignals = ["hbo", "hbr"]')
+    both = both.replace("[synchrony]", '[synchrony]\nsignal = ["hbo", "hbr"]')
     (tmp_path / "plan.toml").write_text(both, encoding="utf-8")
     plan_refusal(lambda: read_plan(tmp_path / "plan.toml"), "second_null takes one signal")
 
