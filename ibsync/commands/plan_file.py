@@ -230,7 +230,7 @@ class Null(Block, frozen=True):
 
 
 class SecondNull(Null, frozen=True):
-    """A second null that a finding has to pass too, surrogates beside a re-pairing or a re-pairing beside surrogates."""
+    """A second null that a finding has to pass: surrogates beside a re-pairing, or a re-pairing beside surrogates."""
 
 
 class Test(Block, frozen=True):
