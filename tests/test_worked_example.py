@@ -92,6 +92,17 @@ def test_one_therapist_from_files_to_report(tmp_path):
     assert "approximate where persons missed sessions" in (tmp_path / "therapist.html").read_text(encoding="utf-8")
 
 
+def test_courses_of_unlike_length_from_files_to_report(tmp_path):
+    names = run((PAGE.parent / "courses.md").read_text(encoding="utf-8"), tmp_path)
+    growth = names["growth"].dataset
+    assert growth["p"].item() < 0.01
+    assert growth["weight"].values.ravel()[-1] > 20 * growth["weight"].values.ravel()[0]
+    saved = ibsync.load(tmp_path / "courses_result_plasticity.h5")
+    np.testing.assert_allclose(saved.dataset["group_statistic"], growth["group_statistic"])
+    assert "weighted by their precision" in saved.methods()
+    assert "lie within ±0.005" in (tmp_path / "courses_plasticity.html").read_text(encoding="utf-8")
+
+
 def test_the_first_trial_grows_where_it_was_simulated(page):
     names, folder = page
     slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()
