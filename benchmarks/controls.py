@@ -1,6 +1,7 @@
 """What controls do to unrelated people, and what they cost; writes the tables of docs/controls.md.
 
 python benchmarks/controls.py            # measure, write benchmarks/results/controls.json and the tables
+python benchmarks/controls.py --levels   # measure the levels again, and write the tables
 python benchmarks/controls.py --tables   # the tables alone
 """
 
@@ -12,21 +13,20 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from calibration import rate_row, repairing_p
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from ibsync.coupling.backends.numpy import NumpyBackend
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
-from ibsync.inference.p_values import clopper_pearson
-from ibsync.study.controls import Controls, regressed
-from ibsync.study.surrogate_partners import SurrogatePartners
+from ibsync.study.controls import HOW, regressed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "controls.json"
@@ -35,7 +35,9 @@ SFREQ, N, N_CHANNELS, N_PEOPLE = 10.0, 3000, 12, 6
 SPEC = WTC({"task": (0.05, 0.2)})
 COUNTS = (0, 1, 2, 4, 8)
 ROUNDS = 15
-LEVEL = 0.05
+LEVEL, N_DYADS = 0.05, 7
+SFREQ_LEVELS, N_LEVELS = 2.0, 400
+Floats = NDArray[np.float64]
 
 
 def people(k: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -87,31 +89,63 @@ def costs() -> list[dict[str, float]]:
     return rows
 
 
-def levels(n_sims: int = 400, n_draws: int = 19) -> list[dict[str, float]]:
-    """How often people who share nothing are found coherent at .05: phase surrogates, scalp in channels."""
-    engine = Engine(600, SFREQ, WTC({"fast": (0.2, 0.6)}), backend=NumpyBackend(1))
+def levels(n_studies: int = 300) -> list[dict[str, Any]]:
+    """How often partners who share a rhythm of the scalp are found coherent at .05: all re-pairings of 7 dyads."""
+    engine = Engine(N_LEVELS, SFREQ_LEVELS, WTC({"slow": (1 / 20, 1 / 6)}, accuracy="fast"), backend="numpy")
     rows = []
-    for k in COUNTS[:3]:
-        for how in ("own", "both") if k == 1 else ("own",):
-            controls = Controls(tuple(f"c{j}" for j in range(k)), how) if k else None
-            hits = 0
-            for sim in range(n_sims):
-                rng = np.random.default_rng([k, sim])
-                x, y = (_with_scalp(rng, k) for _ in range(2))
-                partners = SurrogatePartners(engine, x, y, "phase", sim, (1, 2), "coherence", {}, controls)
-                values = np.ravel(partners.values(np.arange(n_draws + 1)))
-                hits += int((values[1:] >= values[0]).sum() + 1 <= LEVEL * (n_draws + 1))
-            low, high = (float(limit) for limit in clopper_pearson(np.array(hits), n_sims))
-            rows.append({"controls": k, "how": how, "rate": hits / n_sims, "low": low, "high": high})
+    for delay_s, coupled in ((0.0, False), (1.5, False), (0.0, True), (1.5, True)):
+        rng, tables = np.random.default_rng([int(10 * delay_s), coupled]), dict[str, list[Floats]]()
+        for _ in range(n_studies):
+            for how, values in _pairs(engine, *_study(rng, delay_s, coupled)).items():
+                tables.setdefault(how, []).append(values)
+        for how, values in tables.items():
+            hits = repairing_p(np.array(values), 999) <= LEVEL
+            row = rate_row(f"delay {delay_s:g} s{', coupled' if coupled else ''}", how, hits, holds=False)
+            rows.append(
+                {"delay_s": delay_s, "coupled": coupled, "how": how} | {k: row[k] for k in ("rate", "low", "high")}
+            )
             print(rows[-1], flush=True)
     return rows
 
 
-def _with_scalp(rng: np.random.Generator, k: int) -> NDArray[np.float64]:
-    """A channel with as much of each control as of its own, all AR(1), and the controls."""
-    noise = lfilter([1], [1, -0.8], rng.standard_normal((1 + k, 600)))
-    noise[0] += noise[1:].sum(axis=0)
-    return noise
+def _study(rng: np.random.Generator, delay_s: float, coupled: bool) -> tuple[Floats, Floats]:
+    """A channel and a short channel of both people of 7 dyads: float64 [person, dyad, sample] each.
+
+    Brains are coupled or not; scalps of a dyad are coherent, are in the channels with 1.5 times the brain's size and a
+    delay, and in the short channels with a fifth of noise.
+    """
+    f = np.fft.rfftfreq(N_LEVELS, 1 / SFREQ_LEVELS)
+
+    def noise(*shape: int) -> Floats:
+        spectrum = rng.standard_normal((2, *shape, len(f)))
+        x = np.fft.irfft((spectrum[0] + 1j * spectrum[1]) / np.sqrt(np.maximum(f, 0.02)), N_LEVELS)
+        return np.asarray(x / x.std(axis=-1, keepdims=True))
+
+    scalp = 0.8 * noise(1, N_DYADS) + 0.6 * noise(2, N_DYADS)
+    brain = 0.7 * noise(1, N_DYADS) + 0.7 * noise(2, N_DYADS) if coupled else noise(2, N_DYADS)
+    late = np.fft.irfft(np.fft.rfft(scalp) * np.exp(-2j * np.pi * f * delay_s), N_LEVELS)
+    return brain + 1.5 * late, scalp + 0.2 * noise(2, N_DYADS)
+
+
+def _pairs(engine: Engine, x: Floats, c: Floats) -> dict[str, Floats]:
+    """Coherence of every first with every second person, by how controls are taken out: float64 [first, second]."""
+
+    def of(rows: Sequence[Floats], n_controls: int = 0) -> Any:
+        return engine.features(np.stack(rows, axis=1).astype(np.float32), n_controls=n_controls)
+
+    def table(a: Any, b: Any) -> Floats:
+        return np.asarray(engine.measure(a, b, "coherence"), np.float64).reshape(N_DYADS, N_DYADS)
+
+    left = [np.array([regressed(*pair) for pair in zip(x[k], c[k, :, None], strict=True)]) for k in range(2)]
+    both = np.empty((N_DYADS, N_DYADS))
+    for shift in range(N_DYADS):  # first person i with second person i + shift
+        b, cb = (np.roll(part[1], -shift, axis=0) for part in (x, c))
+        found = table(of([x[0], c[0], cb], 2), of([b, c[0], cb], 2))
+        both[np.arange(N_DYADS), (np.arange(N_DYADS) + shift) % N_DYADS] = found.diagonal()
+    return {
+        "none": table(of([x[0]]), of([x[1]])), "both": both,
+        "own": table(of([x[0], c[0]], 1), of([x[1], c[1]], 1)), "regression": table(of([left[0]]), of([left[1]])),
+    }  # fmt: skip
 
 
 def measured() -> dict[str, Any]:
@@ -142,12 +176,12 @@ def write_tables(found: dict[str, Any]) -> None:
              "channels": "as many channels more instead"}, 3,
         ),
     }  # fmt: skip
-    rows = [
-        [str(row["controls"]), f'`"{row["how"]}"`', f"{row['rate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}"]
-        for row in found["levels"]
-    ]
-    header = [["controls of each person", "how", "rate", "95 % limits"], ["---"] * 4]
-    tables["levels"] = "\n".join(f"| {' | '.join(line)} |" for line in [*header, *rows])
+    lines = [["scalp in the channels", "brains", "no control", *(f'`"{how}"`' for how in HOW)], ["---"] * 6]
+    for delay_s, coupled in dict.fromkeys((row["delay_s"], row["coupled"]) for row in found["levels"]):
+        of_how = {r["how"]: r for r in found["levels"] if (r["delay_s"], r["coupled"]) == (delay_s, coupled)}
+        rates = [f"{r['rate']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in map(of_how.get, ("none", *HOW)) if r]
+        lines.append([f"{delay_s:g} s late" if delay_s else "at once", "coupled" if coupled else "independent", *rates])
+    tables["levels"] = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     text = PAGE.read_text(encoding="utf-8")
     for name, made in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -156,7 +190,10 @@ def write_tables(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    if "--tables" not in sys.argv:
+    if "--levels" in sys.argv:
+        found = json.loads(RESULT.read_text(encoding="utf-8")) | {"levels": levels()}
+        RESULT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    elif "--tables" not in sys.argv:
         RESULT.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
     write_tables(json.loads(RESULT.read_text(encoding="utf-8")))
 

@@ -101,7 +101,7 @@ ControlNames = Annotated[
     about("Taken out of every channel: short, global, auxiliary signals or channels of the person."),
 ]
 How = Annotated[
-    ControlsHow, about("Partial coherence given one's own controls, given those of both, or regression in time.")
+    ControlsHow, about("Partial coherence given the controls of both, given one's own, or regression in time.")
 ]
 Components = Annotated[
     Annotated[int, Meta(ge=1, le=MOST_CONTROLS)], about("Principal components of the short channels, at most.")
@@ -182,7 +182,7 @@ class Synchrony(Block, frozen=True):
     pairs: Pairs = "all"
     epochs: Epochs = None
     controls: ControlNames = ()
-    how: How = "own"
+    how: How = "both"
     n_components: Components = 2
 
     def __post_init__(self) -> None:
@@ -533,7 +533,7 @@ class Multiverse(Block, frozen=True):
     pairs: Pairs = "all"
     epochs: Epochs = None
     controls: ControlNames = ()
-    how: How = "own"
+    how: How = "both"
     n_components: Components = 2
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0

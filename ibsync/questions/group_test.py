@@ -31,6 +31,7 @@ from ..results.netcdf import accepted_changes
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
 from ..results.wording import names_in, settings
+from ..study.controls import OWN_WARNING
 from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
 from .two_nulls import hypothesis_of_both, larger_p, require_two_kinds
@@ -217,12 +218,14 @@ def _tested(
         test = replace(asked, correct=("fdr",))
     caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
     alike = "" if of_surrogates else _alike(reals[0], of_repairings[0])
-    refuse_or_warn(caution, asked.correct, alike, stacklevel=stacklevel)
+    own = OWN_WARNING if settings(reals[0].attrs, "controls").get("how") == "own" else ""
+    refuse_or_warn(caution, asked.correct, alike, own, stacklevel=stacklevel)
     measure = measure_in(nulls[0].attrs)
     draws = _draws(nulls[0], test)
     record = Record(
         "test", draws, _words(measure, draws.null, test.tail), test, measure.name,
-        _settings(nulls[0]), caution=caution, warning=AR_WARNING if nulls[0].kind in MODELS else alike,
+        _settings(nulls[0]), caution=caution,
+        warning="; ".join(filter(None, (AR_WARNING if nulls[0].kind in MODELS else alike, own))),
         corrected_over=[str(real["signal"].item()) for real in reals],
     )  # fmt: skip
     if of_repairings:

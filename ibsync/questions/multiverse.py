@@ -82,7 +82,7 @@ def multiverse(
     pairs: Pairs = "all",
     epochs: EpochWords = None,
     controls: Sequence[str] = (),
-    how: str = "own",
+    how: str = "both",
     n_components: int = 2,
     n: int | None = None,
     seed: int = 0,

@@ -66,7 +66,7 @@ def calibrate(
     pairs: Pairs = "same",
     epochs: EpochWords = None,
     controls: Sequence[str] = (),
-    how: str = "own",
+    how: str = "both",
     n_components: int = 2,
     within: Sequence[str] | None = None,
     measure: str = "coherence",

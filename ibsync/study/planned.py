@@ -153,7 +153,7 @@ def request_of(
     spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] | None = None, roles: str = "fixed",
     seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
     tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
-    backend: str = "auto", controls: Sequence[str] = (), how: str = "own", n_components: int = 2,
+    backend: str = "auto", controls: Sequence[str] = (), how: str = "both", n_components: int = 2,
 ) -> Request:  # fmt: skip
     """
     What a null is asked for, in the words of `Study.null`.

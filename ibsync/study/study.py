@@ -112,7 +112,7 @@ class Study(StudyFile):
         pairs: Pairs = "all",
         epochs: EpochWords = None,
         controls: Sequence[str] = (),
-        how: str = "own",
+        how: str = "both",
         n_components: int = 2,
         null: Mapping[str, Any] | None = None,
         estimate: bool = True,
@@ -167,7 +167,7 @@ class Study(StudyFile):
         pairs: Pairs = "all",
         epochs: EpochWords = None,
         controls: Sequence[str] = (),
-        how: str = "own",
+        how: str = "both",
         n_components: int = 2,
         shares: bool | PhaseShares = False,
         backend: str = "auto",
@@ -190,9 +190,10 @@ class Study(StudyFile):
             "global" (the mean of the person's other channels), auxiliary signals such as "heart_rate", or channels.
             They are not tested then. Everybody must have each; values of other controls cannot be compared, as the
             mean coherence of unrelated people depends on their number.
-        how : {"own", "both", "regression"}
-            Partial coherence given each person's own controls, given those of both, or least squares on one's own
-            controls in time before the transform (`study.controls.Controls` has the formulas).
+        how : {"both", "own", "regression"}
+            Partial coherence given the controls of both people, given each person's own (which takes controls that are
+            coherent between partners for synchrony), or least squares on one's own controls in time before the
+            transform (`study.controls.Controls` has the formulas).
         n_components : int
             Principal components of the short channels that are taken out, or fewer where somebody has fewer of them.
         shares : bool or PhaseShares
@@ -262,7 +263,7 @@ class Study(StudyFile):
         pairs: Pairs = "all",
         epochs: EpochWords = None,
         controls: Sequence[str] = (),
-        how: str = "own",
+        how: str = "both",
         n_components: int = 2,
         measure: str = "coherence",
         tail: Tail | None = None,

@@ -20,4 +20,4 @@ def test_calibration_takes_controls(tmp_path, kind, how):
 
 def test_the_global_mean_is_refused(tmp_path):
     study = made(tmp_path / "s.h5")
-    plan_refusal(lambda: calibrate(study, FAST, controls=["global"]), "no 'global' mean", "leave it out")
+    plan_refusal(lambda: calibrate(study, FAST, controls=["global"], how="own"), "no 'global' mean", "leave it out")

@@ -46,7 +46,7 @@ def test_short_channels_are_not_tested_unless_they_are_named(study):
 
 @pytest.mark.parametrize("controls", [["short", "heart_rate"], ["heart_rate"], ["resp", "S3_D3"], ["short"]])
 def test_values_are_those_of_the_engine(study, controls):
-    real = study.synchrony(SPEC, controls=controls)
+    real = study.synchrony(SPEC, controls=controls, how="own")
     common = [name for word in controls for name in (SHORT if word == "short" else [word])]
     expected = by_engine(study, study.dyads[1], common=common)
     assert_allclose(real["coherence"].values[1, 0], expected, rtol=0, atol=1e-5)
@@ -56,7 +56,7 @@ def test_global_is_the_mean_of_all_other_channels(study):
     def mean(x):
         return [np.delete(x - x.mean(axis=1, keepdims=True), k, axis=0).mean(axis=0) for k in range(3)]
 
-    real = study.synchrony(SPEC, controls=["global", "heart_rate"])
+    real = study.synchrony(SPEC, controls=["global", "heart_rate"], how="own")
     expected = by_engine(study, study.dyads[2], apart=mean, common=["heart_rate"])
     assert_allclose(real["coherence"].values[2, 0], expected, rtol=0, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_regression_is_least_squares_before_the_transform(study):
 
 def test_people_with_more_short_channels_give_as_many_components(tmp_path):
     study = made(tmp_path / "s.h5", n_short=lambda k: 1 + k % 2)
-    real = study.synchrony(SPEC, controls=["short"])
+    real = study.synchrony(SPEC, controls=["short"], how="own")
     assert '"n": 1' in real.attrs["controls"]
     x = study.signals("d0b", "hbo")
     unit = (x[3:] - x[3:].mean(axis=1, keepdims=True)) / x[3:].std(axis=1, keepdims=True)
@@ -102,9 +102,21 @@ def test_people_with_more_short_channels_give_as_many_components(tmp_path):
     assert_allclose(real["coherence"].values[0, 0], expected, rtol=0, atol=1e-5)
 
 
+def test_controls_of_both_are_taken_out_unless_another_word_is_given(study):
+    assert_allclose(*(study.synchrony(FAST, controls=["short"], **w)["coherence"] for w in ({}, {"how": "both"})))
+
+
+def test_own_controls_are_warned_of(study):
+    words = {"controls": ["short"], "how": "own"}
+    with pytest.warns(RuntimeWarning, match="pass for synchrony .*: take out the controls of both, how='both'"):
+        result = group_test(study.synchrony(FAST, **words), study.null(FAST, **words), correct=[])
+    assert "with how='own', controls that are coherent" in result.headline
+
+
 # --- nulls ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:with how='own'")
 @pytest.mark.parametrize("how", ["own", "both", "regression"])
 def test_re_pairing_holds_the_same_real_values(study, how):
     words = {"controls": ["short", "heart_rate"], "how": how}
@@ -123,7 +135,7 @@ def test_re_paired_values_are_those_of_dyads_that_met_so(study, controls, how):
     assert_allclose(null.pair_values[0, 0, 1].reshape(expected.shape), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:autoregressive noise")
+@pytest.mark.filterwarnings("ignore:autoregressive noise", "ignore:with how='own'")
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
@@ -150,7 +162,7 @@ def test_a_draw_is_the_engine_on_the_surrogates_of_channels_and_controls(study):
     from ibsync.study.runner import Worker
     from ibsync.study.surrogate_runs import sources_of
 
-    request = request_of(SPEC, kind="phase", n=3, seed=5, controls=["short"], backend="numpy")
+    request = request_of(SPEC, kind="phase", n=3, seed=5, controls=["short"], how="own", backend="numpy")
     worker = Worker("numpy")
     request = replace(request, controls=rehearsed(study, request, worker).controls)
     found = sources_of(study, request, worker)[0][0].values(np.array([0, 2]))
@@ -270,5 +282,5 @@ def test_what_provenance_says():
 def test_methods_say_what_was_taken_out(study):
     words = {"controls": ["short", "resp"]}
     result = group_test(study.synchrony(FAST, **words), study.null(FAST, **words), correct=["max"], alpha=0.2)
-    assert "Of short, resp, each person's own controls were taken out" in result.methods()
-    assert "3 signals for each channel" in result.methods()
+    assert "Of short, resp, the controls of both people were taken out" in result.methods()
+    assert "6 signals for each channel" in result.methods()
