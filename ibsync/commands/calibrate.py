@@ -80,6 +80,8 @@ def calibrate_plan(
         raise PlanError(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
+    if plan.synchrony.rois is not None:
+        raise PlanError(f"{plan_path}: synchrony.rois are not offered for calibration, which tries channel pairs")
     outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)
     study = Study.open(study_path, accept_changes=accept_changes).select(**plan.select.words())
     found = [
@@ -96,7 +98,8 @@ def calibrate_plan(
 def _words(plan: RunPlan) -> dict[str, Any]:
     null = plan.null.words()
     kept = {name: null[name] for name in ("kind", "within", "seed", "measure", "options")}
-    return {**plan.synchrony.words(), **kept, "alpha": plan.test.alpha}
+    computed = {name: value for name, value in plan.synchrony.words().items() if name not in ("rois", "roi_average")}
+    return {**computed, **kept, "alpha": plan.test.alpha}
 
 
 def _outputs(

@@ -26,12 +26,14 @@ from ..results.calibration_result import TARGET_POWER
 from ..simulation.courses import TIES
 from ..study.controls import HOW, MOST_CONTROLS
 from ..study.planned import NULL_KINDS
+from ..study.regions import AVERAGES
 from ..study.repairing_plan import DESIGNS, WITHIN
 from .plan_reader import PLAN, Block, about, read, toml
 
 if TYPE_CHECKING:
     Accuracy = str
     Agreement = str
+    Averaged = str
     Cone = str
     ControlsHow = str
     Correction = str
@@ -43,9 +45,21 @@ if TYPE_CHECKING:
     Roles = str
     Tie = str
 else:
-    Accuracy, Agreement, Cone, ControlsHow, Correction, Measure, NullKind, Preset, Roles, Tie = (
+    Accuracy, Agreement, Averaged, Cone, ControlsHow, Correction, Measure, NullKind, Preset, Roles, Tie = (
         Literal[*words]
-        for words in (ACCURACIES, WITHIN, CONES, HOW, CORRECTIONS, MEASURES, NULL_KINDS, PRESETS, DESIGNS, TIES)
+        for words in (
+            ACCURACIES,
+            WITHIN,
+            AVERAGES,
+            CONES,
+            HOW,
+            CORRECTIONS,
+            MEASURES,
+            NULL_KINDS,
+            PRESETS,
+            DESIGNS,
+            TIES,
+        )
     )
     OutcomeCorrection = Literal[*SINGLE_FEATURE]
     PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
@@ -105,6 +119,20 @@ How = Annotated[
 ]
 Components = Annotated[
     Annotated[int, Meta(ge=1, le=MOST_CONTROLS)], about("Principal components of the short channels, at most.")
+]
+Members = Annotated[tuple[Name, ...], Meta(min_length=1)]
+Rois = Annotated[
+    dict[str, Members | Annotated[dict[str, Members], Meta(min_length=1)]],
+    Meta(min_length=1, title='a table such as { frontal = ["S1_D1", "S1_D2"] }'),
+]
+RegionsOf = Annotated[
+    Rois | None,
+    about(
+        "Regions of interest by name; or one such table for each of a and b, of roles or persons. Without: channels."
+    ),
+]
+RoiAverage = Annotated[
+    Averaged, about("Whether coherence is averaged over the pairs of channels, or signals before the transform.")
 ]
 Corrections = Correction | tuple[Correction, ...]
 OutcomeCorrections = OutcomeCorrection | tuple[OutcomeCorrection, ...]
@@ -184,6 +212,8 @@ class Synchrony(Block, frozen=True):
     controls: ControlNames = ()
     how: How = "both"
     n_components: Components = 2
+    rois: RegionsOf = None
+    roi_average: RoiAverage = "coherence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -196,8 +226,9 @@ class Synchrony(Block, frozen=True):
 
     def words(self) -> dict[str, Any]:
         """Keywords of `Study.synchrony`, which takes one signal at a time."""
-        taken = {"controls": self.controls, "how": self.how, "n_components": self.n_components}
-        return {"pairs": self.pairs, "epochs": self.epochs, **taken}
+        words = dict(msgspec.structs.asdict(self))
+        del words["signal"]
+        return words
 
 
 class Null(Block, frozen=True):
@@ -535,6 +566,8 @@ class Multiverse(Block, frozen=True):
     controls: ControlNames = ()
     how: How = "both"
     n_components: Components = 2
+    rois: RegionsOf = None
+    roi_average: RoiAverage = "coherence"
     n: Annotated[Count | None, about("Draws of each null. Without: 10 000 re-pairings or 999 surrogates.")] = None
     seed: Seed = 0
     tail: MeasureTail = None

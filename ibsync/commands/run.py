@@ -12,6 +12,8 @@ from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..coupling.spec import WTC
 from ..errors import IbsyncError, InputError, PlanError
 from ..inference.attainable import attainable
@@ -25,8 +27,10 @@ from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
 from ..results.result import Result, load
 from ..results.result_set import set_words
-from ..study.channel_pairs import not_tested
+from ..study.channel_pairs import Axes
+from ..study.controls import Controls
 from ..study.planned import REPAIRINGS, SURROGATES
+from ..study.regions import SIDES, Regions
 from ..study.repairing_plan import plan_draws
 from ..study.study import Study
 from ..study.surrogate_runs import forget_state
@@ -274,15 +278,13 @@ def _caution(study: Study, plan: RunPlan, null: Null) -> str:
 
 
 def _n_pairs(study: Study, plan: RunPlan) -> int:
-    """How many channel pairs have a good channel on either side, in some dyad."""
-    pairs, controls = plan.synchrony.pairs, plan.synchrony.controls
-    taken = (controls,) if isinstance(controls, str) else controls
-    sides = ([row.recording_a for row in study.dyads], [row.recording_b for row in study.dyads])
-    a, b = ({name for r in side for name, good in zip(r.channels, r.good, strict=True) if good} for side in sides)
-    if isinstance(pairs, str):
-        a, b = (side - not_tested(chain(*sides), taken) for side in (a, b))
-        return len(a) * len(b) if pairs == "all" else len(a & b)
-    return sum(first in a and second in b for first, second in pairs)
+    """How many pairs of channels or regions have a good channel on either side, in some dyad."""
+    of = plan.synchrony
+    controls = Controls.of(of.controls, of.how, of.n_components)
+    pairs: Any = of.pairs
+    axes = Axes.of(study.dyads, pairs, controls, Regions.asked(of.rois, of.roi_average))
+    a, b = (np.any([axes.n_good(row, side) for row in study.dyads], axis=0) for side in SIDES)
+    return int((axes.mask & a[:, None] & b).sum())
 
 
 def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from .backends.cuda.signals_on_device import prepare_on
 from .kinds import kind_of
 from .measures import measure_named
 from .plan import Epochs, Plan
+from .regions import Members, averaged
 from .spec import WTC, PhaseShares
 from .transform.signals import Signals, prepare
 from .wavelet_coherence import Coherence
@@ -157,7 +158,14 @@ class Engine:
         return prepare_on(self.device, x, good, seam, self._detrend)
 
     def coherence(
-        self, a: Batch, b: Batch, *, maps: bool = False, shares: bool | PhaseShares = False, on_device: bool = False
+        self,
+        a: Batch,
+        b: Batch,
+        *,
+        maps: bool = False,
+        shares: bool | PhaseShares = False,
+        regions: Members | None = None,
+        on_device: bool = False,
     ) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
@@ -169,6 +177,9 @@ class Engine:
         shares : bool or PhaseShares
             Also return how the phase of coherent cells is shared out. Cells of the grid are counted, each for the
             samples nearest to it.
+        regions : (bool [..., region, channel], bool [..., region, channel]), optional
+            Which channels make up each region of `a` and of `b`, for every person or for each by the leading axes:
+            means are averaged over the pairs of channels of two regions, which stand in the place of channels then.
         on_device : bool
             Leave the results where they were computed, with backend "cuda" as CuPy arrays; not for maps.
 
@@ -181,12 +192,14 @@ class Engine:
         InputError
             If a batch was made for another request.
         """
-        means = self._means(a, b, PhaseShares.of(shares))
+        means = self._means(a, b, PhaseShares.of(shares), regions)
         if self.device is not None and not on_device:
             means = _on_host(means, self.device)
         return replace(means, maps=self._maps(a.signals, b.signals)) if maps else means
 
-    def measure(self, a: Batch, b: Batch, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
+    def measure(
+        self, a: Batch, b: Batch, name: str, *, regions: Members | None = None, on_device: bool = False
+    ) -> NDArray[np.float64]:
         """One number for all pairs of a channel of `a` with a channel of `b`.
 
         Parameters
@@ -194,6 +207,8 @@ class Engine:
         a, b : batches from `features`
         name : str
             One of `measures.MEASURES`.
+        regions : (bool [..., region, channel], bool [..., region, channel]), optional
+            As `coherence`: the measure of averaged means.
         on_device : bool
             Leave the values where they were computed.
 
@@ -211,10 +226,10 @@ class Engine:
         """
         measure = measure_named(name)
         with self.active():
-            values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares")), self.xp)
+            values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares"), regions), self.xp)
         return values if self.device is None or on_device else self.device.to_host(values)
 
-    def _means(self, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+    def _means(self, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None) -> Coherence:
         if (a.signals.controls is None) != (b.signals.controls is None):
             raise InputError("controls are taken out of one person only: give both theirs")
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
@@ -222,7 +237,10 @@ class Engine:
                 "features come from an engine with another request: make both with this engine's features()"
             )
         with self.active():
-            return self.kind.means(self.backend, a, b, shares)
+            means = self.kind.means(self.backend, a, b, shares)
+            if regions is None:
+                return means
+            return averaged(means, (len(a.signals.shape), len(b.signals.shape)), regions, self.xp)
 
     def _maps(self, *sides: Signals) -> NDArray[np.complex128]:
         a, b = (

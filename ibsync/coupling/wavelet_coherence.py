@@ -88,7 +88,7 @@ class WaveletCoherence:
         classes = xp.where(enough, xp.moveaxis(sums.phases.classes, 1, 0), np.nan)
         coherent = classes.sum(axis=0)
         of_coherent, above = (
-            _ratio(*parts, xp)
+            ratio(*parts, xp)
             for parts in ((classes, coherent), (coherent, xp.where(enough, sums.phases.width, np.nan)))
         )
         by_class = xp.stack([arranged(share) for share in of_coherent], axis=-1)
@@ -102,7 +102,7 @@ class WaveletCoherence:
         return maps.reshape(*a.shape, *b.shape, *maps.shape[2:])
 
 
-def _ratio(part: Any, whole: Any, xp: Any) -> Any:
+def ratio(part: Any, whole: Any, xp: Any) -> Any:
     """Quotient, NaN where the whole is nothing."""
     positive = whole > 0
     return xp.where(positive, part / xp.where(positive, whole, 1), np.nan)

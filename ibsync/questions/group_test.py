@@ -44,7 +44,7 @@ AnyNull = RepairedNull | SurrogateNull
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
-_SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "backend")
+_SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "rois", "backend")
 SELDOM = 0.01
 """Level of a warning that an assumption fails."""
 
@@ -444,11 +444,13 @@ def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_arr
     graphs = []
     for real in reals:
         a, b = ([str(name) for name in real[dim].values] for dim in ("channel_a", "channel_b"))
+        # Regions lie side by side only if somebody says so, whatever they are called.
+        side_by_side = () if asked.neighbours is None and "rois" in real.attrs else asked.neighbours
         edges = np.column_stack([real["band_low_hz"].values, real["band_high_hz"].values])
         of_task = feature_graph(
             successive_epochs(_spans_of(real)),
-            adjacent_channels(a, asked.neighbours),
-            adjacent_channels(b, asked.neighbours),
+            adjacent_channels(a, side_by_side),
+            adjacent_channels(b, side_by_side),
             touching_bands(edges),
         )
         graphs += [of_task] * real.sizes.get(TASK, 1)

@@ -28,6 +28,7 @@ from ..study.controls import Controls
 from ..study.epochs import EpochWords, epoch_names
 from ..study.losses import NoValueError
 from ..study.planned import NULL_KINDS, REPAIRINGS, SURROGATES, rehearsed, request_of
+from ..study.regions import Regions, Rois
 from ..study.repairing_plan import plan_draws, require_within
 from ..study.rows import used_rows
 from ..study.runner import Worker
@@ -63,7 +64,7 @@ class _Request:
     test: TestSettings
     within: tuple[str, ...] | None
     backend: str
-    controls: Mapping[str, Any]
+    computed: Mapping[str, Any]
 
     def n_of(self, null: str) -> int:
         """Draws that are asked for."""
@@ -84,6 +85,8 @@ def multiverse(
     controls: Sequence[str] = (),
     how: str = "both",
     n_components: int = 2,
+    rois: Rois | None = None,
+    roi_average: str = "coherence",
     n: int | None = None,
     seed: int = 0,
     tail: Tail | None = None,
@@ -113,7 +116,7 @@ def multiverse(
         Of those that `Study.null` knows, such as "coherence" and "phase_consistency".
     kind : sequence of str
         Kinds that `Study.null` knows, such as "repair" and "phase".
-    pairs, epochs, controls, how, n_components, within, seed, backend, progress
+    pairs, epochs, controls, how, n_components, rois, roi_average, within, seed, backend, progress
         As `Study.null`.
     n : int, optional
         Draws of every null; by default 10 000 re-pairings and 999 surrogates.
@@ -141,7 +144,9 @@ def multiverse(
     runs = _grid(bands, signal, preset, coi, measure, kind)
     tail = tail or _tail_of({run.measure for run in runs})
     asked = TestSettings(REPAIRINGS if n is None else n, seed, tail, alpha=alpha)
-    taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
+    taken: dict[str, Any] = {
+        "controls": controls, "how": how, "n_components": n_components, "rois": rois, "roi_average": roi_average
+    }  # fmt: skip
     request = _Request(pairs, epochs, n, asked, within if within is None else tuple(within), backend, taken)
     _check_words(request)
     reduced = _rehearse(study, runs, request)
@@ -350,7 +355,7 @@ def _null_request(run: _Run, spec: WTC, epochs: EpochWords, request: _Request) -
     return request_of(
         spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
         signal=run.signal, pairs=request.pairs, epochs=epochs, measure=run.measure, tail=request.test.tail,
-        backend=request.backend, **request.controls,
+        backend=request.backend, **request.computed,
     )  # fmt: skip
 
 
@@ -434,5 +439,13 @@ def _attrs(study: Study, request: _Request) -> dict[str, Any]:
         within="" if request.within is None else list(request.within),
         pairs=request.pairs if isinstance(request.pairs, str) else [list(pair) for pair in request.pairs],
         epochs=request.epochs if isinstance(request.epochs, Mapping) else epoch_names(request.epochs),
-        **({"controls": str(Controls.of(**request.controls))} if request.controls["controls"] else {}),
+        **_computed(**request.computed),
     )  # fmt: skip
+
+
+def _computed(
+    controls: Sequence[str], how: str, n_components: int, rois: Rois | None, roi_average: str
+) -> dict[str, str]:
+    """What was taken out of channels, and over which regions was averaged, where anything was."""
+    of = {"controls": Controls.of(controls, how, n_components), "rois": Regions.asked(rois, roi_average)}
+    return {name: str(value) for name, value in of.items() if value is not None}

@@ -22,6 +22,10 @@ TESTED = (TASK, *FEATURE)
 """Axes of a group test; that of tasks is there where several were tested, as rows have the coordinate `task`."""
 
 
+PAIRS_OF = ("dyad", "channel_a", "channel_b")
+PAIRS_IN_WORDS = {"units": "1", "long_name": "pairs of good channels behind a pair of regions"}
+"""Axes and meaning of `n_pairs`, of results of regions of interest."""
+
 # In the place of a unit: that of the rows' value, of the group statistic, and of the slope of a regression.
 VALUE, STATISTIC, SLOPE = "unit of value", "unit of statistic", "unit of slope"
 

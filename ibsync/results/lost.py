@@ -107,6 +107,8 @@ def _line(group: Sequence[Loss]) -> str:
         listed = [f"{channel} in {few(list(dict.fromkeys(rows)))}" for channel, rows in channels.items()]
         where = "" if first.epoch == ALL else f"{_epoch(first)}: "
         n = _plural(len(channels), "channel pair" if " - " in first.channel else "channel")
+        if first.what == CUT:
+            return f"{_plural(len(channels), 'region')} of fewer channels ({first.reason}): {few(listed, '; ')}"
         return f"{where}{n} without a value ({first.reason}): {few(listed, '; ')}: {first.fix}"
     rows = few(list(dict.fromkeys(loss.row for loss in group if loss.row)))
     # What is cut is cut in time, for all bands.
@@ -129,10 +131,9 @@ def lost_in_a_sentence(losses: Sequence[Loss]) -> str:
         other = "missing samples" if what == CUT else "everything"
         listed = [f"{place or other} in {few(list(dict.fromkeys(rows)))}" for place, rows in places.items()]
         parts += [f"{words}: {few(listed, '; ')}"] if listed else []
-    channels = {(loss.channel, loss.row, loss.person) for loss in losses if loss.channel != ALL}
-    if channels:
-        names = natural_order({channel for channel, *_ in channels})
-        parts.append(f"Without {_plural(len(names), 'channel')} in some recordings: {few(names)}")
+    for what, words, noun in ((NO_VALUE, "Without", "channel"), (CUT, "Of fewer channels", "region")):
+        names = natural_order({loss.channel for loss in losses if loss.channel != ALL and loss.what == what})
+        parts += [f"{words} {_plural(len(names), noun)} in some recordings: {few(names)}"] if names else []
     return ". ".join(parts) + "." * bool(parts)
 
 

@@ -35,8 +35,8 @@ _FEATURE_COUNTS = {
 }
 
 SAME_IN_PARTS = (
-    "study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "backend", "measure", "options",
-    "ibsync_version", "stream_version",
+    "study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "rois", "backend", "measure",
+    "options", "ibsync_version", "stream_version",
 )  # fmt: skip
 """Attributes that two parts, or a state and the run that goes on from it, must share."""
 

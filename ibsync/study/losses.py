@@ -18,6 +18,7 @@ from ..results.lost import ALL, CUT, NO_VALUE, Loss
 from .channel_pairs import Axes
 from .engines import EnginePlan
 from .lost_epochs import Cut, epoch_losses
+from .regions import SIDES, good_in, recording_of
 
 LOG = logging.getLogger("ibsync")
 
@@ -228,21 +229,21 @@ def _gaps(row: DyadRow) -> Iterable[Loss]:
 
 def good_pairs(row: DyadRow, axes: Axes) -> NDArray[np.bool_]:
     """Which of the pairs asked for have two good channels in a row: bool [channel_a, channel_b]."""
-    a, b = (
-        np.array([not reason for reason in _whats_wrong(recording, names)])
-        for recording, names in ((row.recording_a, axes.a), (row.recording_b, axes.b))
-    )
-    return np.asarray(axes.mask & a[:, None] & b)
+    return axes.n_pairs(row) > 0
 
 
 def _bad_channels(row: DyadRow, axes: Axes) -> Iterable[Loss]:
-    asked = np.argwhere(axes.mask).T
-    for recording, names, places in zip((row.recording_a, row.recording_b), (axes.a, axes.b), asked, strict=True):
-        reasons, person = _whats_wrong(recording, names), recording.participant
+    """Channels that cannot be used, and regions of which some or all channels cannot."""
+    for side, places in zip(SIDES, np.argwhere(axes.mask).T, strict=True):
+        names, recording = axes.names(side), recording_of(row, side)
+        members = axes.members(row, side, names)
         for at in np.unique(places).tolist():
-            if reasons[at]:
-                loss = Loss("", person=person, channel=names[at], reason=reasons[at], fix=_OTHER_CHANNELS)
-                yield _of_row(row, loss)
+            n_good = good_in(recording, members[at])
+            if n_good < max(1, len(members[at])):
+                what = CUT if n_good else NO_VALUE
+                reason = _whats_wrong(recording, names[at], members[at], n_good)
+                loss = Loss("", "", "", recording.participant, channel=names[at], what=what, reason=reason)
+                yield _of_row(row, replace(loss, fix=_OTHER_CHANNELS))
 
 
 def _in_no_dyad(rows: Sequence[DyadRow], axes: Axes) -> Iterable[Loss]:
@@ -254,7 +255,8 @@ def _in_no_dyad(rows: Sequence[DyadRow], axes: Axes) -> Iterable[Loss]:
         yield Loss(ALL, channel=f"{axes.a[a]} - {axes.b[b]}", reason="good in no dyad", fix=_OTHER_CHANNELS)
 
 
-def _whats_wrong(recording: Recording, names: Sequence[str]) -> list[str]:
-    """Why each of some channels cannot be used; empty where it can."""
-    good = dict(zip(recording.channels, recording.good, strict=True))
-    return ["not recorded" if name not in good else "" if good[name] else "bad" for name in names]
+def _whats_wrong(recording: Recording, name: str, members: Sequence[str], n_good: int) -> str:
+    """Why a channel, or a region of some channels, cannot be used or not wholly."""
+    if tuple(members) == (name,):
+        return "bad" if name in recording.channels else "not recorded"
+    return f"{n_good} of its {len(members)} channels good" if members else "no such region"

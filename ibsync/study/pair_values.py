@@ -14,13 +14,14 @@ from ..coupling.spec import PhaseShares
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import PlanError
 from ..nulls.repairing import Repairing
-from ..recordings.recording import DyadRow, Recording
+from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
 from .controls import Controls, together
 from .engines import EnginePlan
+from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
-from .runner import People, Worker
+from .runner import People, Worker, regions_of
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 
@@ -57,7 +58,7 @@ class DyadJob:
         engine = worker.engine(self.plan)
         x, y = (worker.signals(person)[0] for person in self.people)
         a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
-        means = engine.coherence(a, b, shares=self.shares or False)
+        means = engine.coherence(a, b, shares=self.shares or False, regions=regions_of(self.a, self.b, 0, 0))
         arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
         whole = {name: self.plan.whole(x, 3, 2, missing=missing[name]) for name, x in arrays.items() if x is not None}
@@ -100,7 +101,8 @@ class TileJob:
             values = self._of_pairs(worker, self.a.controls)
         else:
             a, b = (worker.features(people, self.plan) for people in self.people)
-            values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure), 1, 2)
+            regions = regions_of(self.a, self.b)
+            values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure, regions=regions), 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4))
 
     def _of_pairs(self, worker: Worker, controls: Controls) -> NDArray[Any]:
@@ -108,11 +110,12 @@ class TileJob:
         engine = worker.engine(self.plan)
         first, second = (worker.signals(people) for people in self.people)
 
-        def measured(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
-            a, b = (engine.features(side, **controls.of_features) for side in together(x, y, controls))
-            return engine.measure(a, b, self.measure)
+        def measured(i: int, j: int) -> NDArray[np.float64]:
+            sides = together(first[i], second[j], controls)
+            a, b = (engine.features(side, **controls.of_features) for side in sides)
+            return engine.measure(a, b, self.measure, regions=regions_of(self.a, self.b, i, j))
 
-        return np.array([[measured(x, y) for y in second] for x in first])
+        return np.array([[measured(i, j) for j in range(len(second))] for i in range(len(first))])
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
@@ -182,28 +185,28 @@ def tile_jobs(
     by_dyad = occasion.by_dyad
     present = np.array([place for place in places if dyads[place] in by_dyad], np.int64)
     rows = [by_dyad[dyads[place]] for place in present]
-    held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * max(len(axes.a), len(axes.b)))
 
-    def people(members: Sequence[tuple[DyadRow, Recording]], channels: tuple[str, ...]) -> People:
-        recordings, first = (recording for _, recording in members), (starts[row.dyad] for row, _ in members)
-        return People(study, tuple(recordings), signal, channels, plan.n_samples, tuple(first), controls)
+    def people(persons: Sequence[tuple[DyadRow, str]], side: str) -> People:
+        first = [starts[row.dyad] for row, _ in persons]
+        return axes.people(study, persons, signal, plan.n_samples, first, controls, names=axes.names(side))
 
+    n_channels = max(len(people([(row, side)], side).channels) for row in rows for side in SIDES)
+    held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * n_channels)
     if roles == "fixed":
         step = max(1, min(len(rows), int(held / 2)))
         tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
-        first = [people([(row, row.recording_a) for row in rows[tile]], axes.a) for tile in tiles]
-        second = [people([(row, row.recording_b) for row in rows[tile]], axes.b) for tile in tiles]
+        first, second = ([people([(row, side) for row in rows[tile]], side) for tile in tiles] for side in SIDES)
         at = [present[tile] for tile in tiles]
         return [
             TileJob(first[i], second[j], plan, measure, at[i], at[j]) for i in range(len(at)) for j in range(len(at))
         ]
     # Ordered by the names of people: nothing changes by a bit when first and second persons change places.
-    everybody = [(row.person_a, (row, row.recording_a), place) for row, place in zip(rows, present, strict=True)]
-    everybody += [(row.person_b, (row, row.recording_b), len(dyads) + k) for row, k in zip(rows, present, strict=True)]
+    everybody = [(row.person_a, (row, "a"), place) for row, place in zip(rows, present, strict=True)]
+    everybody += [(row.person_b, (row, "b"), len(dyads) + k) for row, k in zip(rows, present, strict=True)]
     everybody.sort(key=lambda person: person[0])
     step = min(_TILE_PEOPLE, max(1, int(held) // 2))
     groups = [everybody[k : k + step] for k in range(0, len(everybody), step)]
-    mutual = [people([member for _, member, _ in group], axes.a) for group in groups]
+    mutual = [people([member for _, member, _ in group], "a") for group in groups]
     at = [np.array([place for *_, place in group], np.int64) for group in groups]
     kept = tuple(axes.a.index(name) for name in axes.b)
     return [
@@ -256,8 +259,10 @@ def exchanges(rows: Sequence[DyadRow], design: Repairing) -> tuple[tuple[str, ..
     ]  # fmt: skip
 
 
-def require_symmetry(axes: Axes, measure: str) -> None:
+def require_symmetry(axes: Axes, rows: Sequence[DyadRow], measure: str) -> None:
     """Refuse what has no value for two people of whom neither is the first."""
+    if axes.regions is not None:
+        axes.regions.refuse_by_role(rows)
     if measure_named(measure).directed:
         raise PlanError(
             f"measure {measure!r} asks who is first, and roles='interchangeable' says that nobody is: choose another "
@@ -267,6 +272,6 @@ def require_symmetry(axes: Axes, measure: str) -> None:
     if alone:
         whose = "first" if alone[0] in axes.a else "second"
         raise PlanError(
-            f"channel {alone[0]!r} is known of {whose} persons only: roles='interchangeable' needs the same channel "
-            "names of both; rename or leave out channels"
+            f"{axes.noun} {alone[0]!r} is known of {whose} persons only: roles='interchangeable' needs the same names "
+            f"of both; rename or leave out {axes.noun}s"
         )

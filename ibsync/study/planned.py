@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC, PhaseShares
 from ..errors import InputError, PlanError, require_known
@@ -21,9 +24,10 @@ from .engines import EnginePlan
 from .epochs import EpochWords, Segment, by_epochs, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
 from .pair_values import DyadJob, Exchange, exchanges, require_symmetry
+from .regions import SIDES, Regions, Rois
 from .repairing_plan import LEVEL, plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
-from .runner import People, Worker
+from .runner import Worker
 from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of, trial_cuts
 
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
@@ -50,6 +54,27 @@ class Planned:
     rows: tuple[RowPlan, ...]
     losses: tuple[Loss, ...]
     controls: Controls | None = field(default=None, kw_only=True)
+
+    @property
+    def n_pairs(self) -> NDArray[np.int64]:
+        """Pairs of good channels behind each pair that is asked for: [row, channel_a, channel_b]."""
+        return np.stack([self.axes.n_pairs(one.row) for one in self.rows])
+
+    @property
+    def unequal(self) -> str:
+        """A warning where a pair of regions rests on more channels in some dyads than in others, else empty."""
+        if self.axes.regions is None:
+            return ""
+        n = np.ma.masked_equal(self.n_pairs, 0)
+        low, high = n.min(axis=0).filled(0), n.max(axis=0).filled(0)
+        if (low == high).all():
+            return ""
+        a, b = np.unravel_index(np.argmax(high - low), low.shape)
+        return (
+            f"{self.axes.a[a]} - {self.axes.b[b]} rests on {low[a, b]} to {high[a, b]} channel pairs, by the dyad, and "
+            "a mean over more pairs scatters less: name channels that are good in everybody, or leave dyads out with "
+            "select(dyad=[...])"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,8 +104,9 @@ class PlannedRepairing(Planned):
 
 
 def planned(
-    study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords, controls: Controls | None = None
-) -> Planned:
+    study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords, controls: Controls | None = None,
+    regions: Regions | None = None,
+) -> Planned:  # fmt: skip
     """
     Every dyad with its recordings in full.
 
@@ -91,7 +117,7 @@ def planned(
     """
     require_spec(spec)
     rows = used_rows(study)
-    axes = Axes.of(rows, pairs, controls)
+    axes = Axes.of(rows, pairs, controls, regions)
     plans: dict[int, RowPlan] = {}
     for occasion in recordings_in_full(rows):
         for chosen, spans in by_epochs(occasion, epochs):
@@ -116,9 +142,9 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     rows = used_rows(study)
     alpha = LEVEL / (2 if request.tail == "two-sided" else 1)
     draws = plan_draws(rows, request.within, request.n, request.seed, request.roles, alpha=alpha)
-    axes = Axes.of(rows, request.pairs, request.controls)
+    axes = request.axes(rows)
     if request.roles == "interchangeable":
-        require_symmetry(axes, request.measure)
+        require_symmetry(axes, rows, request.measure)
     sessions, tasks, all_exchanges = exchanges(rows, draws.design)
     pairings, plans = [], {id(row): list[RowPlan]() for row in rows}
     for exchange in all_exchanges:
@@ -154,6 +180,7 @@ def request_of(
     seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
     tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
     backend: str = "auto", controls: Sequence[str] = (), how: str = "both", n_components: int = 2,
+    rois: Rois | None = None, roi_average: str = "coherence",
 ) -> Request:  # fmt: skip
     """
     What a null is asked for, in the words of `Study.null`.
@@ -181,7 +208,7 @@ def request_of(
         spec=spec, kind=kind, n=(REPAIRINGS if kind == "repair" else SURROGATES) if n is None else n, seed=seed,
         signal=signal, pairs=pairs, epochs=epochs, tail=tail, measure=measure, options=dict(options or {}),
         stop_at=stop_at, backend=backend, within=within, roles=roles,
-        controls=Controls.of(controls, how, n_components),
+        controls=Controls.of(controls, how, n_components), regions=Regions.asked(rois, roi_average),
     )  # fmt: skip
 
 
@@ -205,7 +232,7 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
     else:
         made = planned(
             study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs,
-            controls=request.controls,
+            controls=request.controls, regions=request.regions,
         )  # fmt: skip
     request = replace(request, controls=made.controls)
     sources_of(study, request, worker)
@@ -221,15 +248,16 @@ def _planned_trials(study: StudyFile, request: Request) -> Planned:
         for row in rows
         for name, (_, n) in trial_cuts(row, request.epochs).items()
     ]
-    made = _with_losses(study, Axes.of(rows, request.pairs, request.controls), trials, request.signal, request.controls)
+    made = _with_losses(study, request.axes(rows), trials, request.signal, request.controls)
     return replace(made, rows=tuple(RowPlan(row, trials[0].plan) for row in rows))
 
 
 def dyad_job(study: StudyFile, one: RowPlan, signal: str, made: Planned, shares: PhaseShares | None = None) -> DyadJob:
     """The job of one dyad row."""
-    sides = ((one.row.recording_a, made.axes.a), (one.row.recording_b, made.axes.b))
-    n, start = one.plan.n_samples, one.start_of(one.row)
-    a, b = (People(study, (recording,), signal, names, n, (start,), made.controls) for recording, names in sides)
+    axes, row, n, start = made.axes, one.row, one.plan.n_samples, one.start_of(one.row)
+    a, b = (
+        axes.people(study, [(row, side)], signal, n, (start,), made.controls, names=axes.names(side)) for side in SIDES
+    )
     return DyadJob(a, b, one.plan, shares)
 
 
@@ -238,7 +266,9 @@ def _with_losses(
 ) -> Planned:
     require_signal(study, [one.row for one in rows], signal)
     if not any(good_pairs(one.row, axes).any() for one in rows):
-        raise InputError(f"{study.path}: no channel pair that is asked for is good in any dyad: choose other channels")
+        raise InputError(
+            f"{study.path}: no {axes.noun} pair that is asked for is good in any dyad: choose other channels"
+        )
     losses = losses_of(study, rows, axes)
     require_values(losses, rows)
     if controls is not None:

@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.engine import Engine
+from ..coupling.regions import Members
 from ..errors import PlanError
 from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
 from .controls import Controls
 from .engines import EnginePlan
+from .regions import mean_signals
 from .rows import signals_of
 
 Value = TypeVar("Value")
@@ -47,12 +49,16 @@ class People:
     recordings : tuple of Recording
     signal : str
     channels : tuple of str
-        Channels by name; one that is missing or bad is NaN.
+        Channels by name that are read; one that is missing or bad is NaN.
     n_samples : int
     starts : tuple of int
         First sample of each.
     controls : Controls, optional
         What is taken out of the channels.
+    members : tuple of tuple of tuple of str
+        For each person the channels of each region of interest; empty where there are no regions.
+    average : str
+        What is averaged over the channels of a region, one of `regions.AVERAGES`.
     """
 
     study: StudyFile
@@ -62,25 +68,57 @@ class People:
     n_samples: int
     starts: tuple[int, ...]
     controls: Controls | None = None
+    members: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    average: str = ""
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """The same for the same numbers."""
         ids = tuple(recording.id for recording in self.recordings)
-        return (self.study.path, ids, self.signal, self.channels, self.n_samples, self.starts, self.controls)
+        of = (self.signal, self.channels, self.n_samples, self.starts, self.controls, self.members, self.average)
+        return (self.study.path, ids, *of)
 
     @property
     def of_features(self) -> dict[str, Any]:
         """Words of `Engine.features` for what `read` gives."""
         return {} if self.controls is None else self.controls.of_features
 
-    def read(self) -> NDArray[np.float32]:
-        """Signals from the study's file, with their controls: float32 [person, channel, sample]."""
-        return np.stack([self._read(r, start) for r, start in zip(self.recordings, self.starts, strict=True)])
+    @property
+    def n_paired(self) -> int:
+        """Signals of a person that are paired with the other's."""
+        return len(self.members[0]) if self.average == "signal" else len(self.channels)
 
-    def _read(self, recording: Recording, start: int) -> NDArray[np.float32]:
+    @property
+    def n_read(self) -> int:
+        """Signals that `read` gives of a person."""
+        return self.n_paired if self.controls is None else self.controls.n_rows(self.n_paired)
+
+    @cached_property
+    def in_regions(self) -> NDArray[np.bool_] | None:
+        """Which channels make up each region over which coherence is averaged: bool [person, region, channel]."""
+        return self._flags if self.average == "coherence" else None
+
+    @property
+    def _flags(self) -> NDArray[np.bool_]:
+        return np.array([[[name in of for name in self.channels] for of in regions] for regions in self.members])
+
+    def read(self) -> NDArray[np.float32]:
+        """Signals from the study's file, with their controls: float32 [person, channel or region, sample]."""
+        return np.stack([self._read(person) for person in range(len(self.recordings))])
+
+    def _read(self, person: int) -> NDArray[np.float32]:
+        recording, start = self.recordings[person], self.starts[person]
         x = signals_of(self.study, recording, self.signal, self.channels, self.n_samples, start)
+        if self.average == "signal":
+            x = mean_signals(x, self._flags[person])
         return x if self.controls is None else self.controls.read(self.study, recording, self.signal, x, start)
+
+
+def regions_of(a: People, b: People, i: int | None = None, j: int | None = None) -> Members | None:
+    """Which channels make up the regions of everybody, or of person i and person j, as the engine takes them."""
+    if a.in_regions is None or b.in_regions is None:
+        return None
+    return (a.in_regions, b.in_regions) if i is None or j is None else (a.in_regions[i], b.in_regions[j])
 
 
 class Job(Protocol[Value_co]):

@@ -32,6 +32,7 @@ from ..recordings.output_kinds import NULL
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import Output
+from ..results.layout import PAIRS_IN_WORDS, PAIRS_OF
 from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
@@ -41,6 +42,7 @@ from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
 from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
+from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
 from .runner import FEATURE_BYTES, Worker, run_jobs
 from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
@@ -114,6 +116,8 @@ class Study(StudyFile):
         controls: Sequence[str] = (),
         how: str = "both",
         n_components: int = 2,
+        rois: Rois | None = None,
+        roi_average: str = "coherence",
         null: Mapping[str, Any] | None = None,
         estimate: bool = True,
     ) -> Check:
@@ -122,7 +126,7 @@ class Study(StudyFile):
         Parameters
         ----------
         spec : WTC
-        signal, pairs, epochs, controls, how, n_components
+        signal, pairs, epochs, controls, how, n_components, rois, roi_average
             As `synchrony`.
         null : mapping, optional
             Words of `Study.null`, such as ``{"kind": "repair", "within": ["group"]}``; without them no null is checked.
@@ -140,23 +144,29 @@ class Study(StudyFile):
         problems, losses, lines = list[str](), dict[Loss, None](), [str(self), ""]
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
-        attempts: list[Callable[[], Planned]] = [lambda: planned(self, spec, **words, controls=Controls.of(**taken))]
+        of: dict[str, Any] = {"rois": rois, "roi_average": roi_average}
+        attempts: list[Callable[[], Planned]] = [
+            lambda: planned(self, spec, **words, controls=Controls.of(**taken), regions=Regions.asked(**of))
+        ]
         if null is not None:
-            attempts.append(lambda: rehearsed(self, request_of(spec, **words, **taken, **_null_words(null)), Worker()))
-        found: Controls | None = None
+            attempts.append(
+                lambda: rehearsed(self, request_of(spec, **words, **taken, **of, **_null_words(null)), Worker())
+            )
+        made: Planned | None = None
         for attempt in attempts:
             try:
                 made = attempt()
-                losses, found = losses | dict.fromkeys(made.losses), made.controls
+                losses = losses | dict.fromkeys(made.losses)
             except IbsyncError as error:
                 problems.append(str(error).removeprefix(f"{self.path}: "))
         for occasion in occasions_of(self.dyads):
             lines += occasion.describe()
-            if estimate and not problems:
-                lines.append(_cost(occasion, spec, epochs, Axes.of(self.dyads, pairs, found), found))
+            if estimate and not problems and made is not None:
+                lines.append(_cost(self, occasion, spec, epochs, made))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
+        lines += [f"  {made.unequal}"] if made is not None and made.unequal else []
         return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses))
 
     def synchrony(
@@ -169,6 +179,8 @@ class Study(StudyFile):
         controls: Sequence[str] = (),
         how: str = "both",
         n_components: int = 2,
+        rois: Rois | None = None,
+        roi_average: str = "coherence",
         shares: bool | PhaseShares = False,
         backend: str = "auto",
         executor: Executor | None = None,
@@ -196,6 +208,12 @@ class Study(StudyFile):
             transform (`study.controls.Controls` has the formulas).
         n_components : int
             Principal components of the short channels that are taken out, or fewer where somebody has fewer of them.
+        rois : mapping of region to channels, optional
+            Regions of interest: coherence is averaged over the pairs of good channels of two regions before anything is
+            tested, and regions stand in the place of channels from there on; `pairs` names pairs of regions. People of
+            other montages have regions of their own: ``{"a": {...}, "b": {...}}``, by person or role as well.
+        roi_average : {"coherence", "signal"}
+            "signal": instead, the mean of the standardised signals of a region's good channels is transformed.
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
         backend : {"auto", "cuda", "numpy"}
@@ -211,13 +229,19 @@ class Study(StudyFile):
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
             leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
             (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
-            and share_anti_phase, NaN where there are none. The attribute `lost` holds what has no value or one of less
+            and share_anti_phase, NaN where there are none; with `rois` n_pairs, the pairs of good channels behind the
+            pairs of regions of each row. The attribute `lost` holds what has no value or one of less
             than was asked for, as `Result(real).lost` tabulates it; it is logged too.
 
         Raises
         ------
         PlanError, InputError
             If the request does not fit the study, or an epoch or a band would have no value in any dyad.
+
+        Warns
+        -----
+        RuntimeWarning
+            If regions rest on more channels in some dyads than in others.
 
         Examples
         --------
@@ -226,8 +250,11 @@ class Study(StudyFile):
         asked = PhaseShares.of(shares)
         require_bands(spec)
         asked_controls = Controls.of(controls, how, n_components)
-        made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked_controls)
+        regions = Regions.asked(rois, roi_average)
+        made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked_controls, regions=regions)
         self._tell(made)
+        if made.unequal:
+            warnings.warn(made.unequal, RuntimeWarning, stacklevel=2)
         axes, rows = made.axes, [one.row for one in made.rows]
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
@@ -248,7 +275,8 @@ class Study(StudyFile):
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
-        return _dataset(values, rows, axes, names, spec, signal, attrs)
+        dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
+        return dataset if regions is None else dataset.assign(n_pairs=(PAIRS_OF, made.n_pairs, PAIRS_IN_WORDS))
 
     def null(
         self,
@@ -265,6 +293,8 @@ class Study(StudyFile):
         controls: Sequence[str] = (),
         how: str = "both",
         n_components: int = 2,
+        rois: Rois | None = None,
+        roi_average: str = "coherence",
         measure: str = "coherence",
         tail: Tail | None = None,
         stop_at: int | None = None,
@@ -305,7 +335,7 @@ class Study(StudyFile):
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
             and missing where either is.
         seed : int
-        signal, pairs, epochs, controls, how, n_components, backend, executor, progress
+        signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, progress
             As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
             (`stop_at`) are counted here, one after the other. Surrogates of a person are drawn for the controls too.
         measure : str
@@ -348,7 +378,7 @@ class Study(StudyFile):
         request = request_of(
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
             measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend, controls=controls, how=how,
-            n_components=n_components,
+            n_components=n_components, rois=rois, roi_average=roi_average,
         )  # fmt: skip
         if not isinstance(checkpoint, str | os.PathLike | None):
             raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")
@@ -475,30 +505,30 @@ def _null_words(null: object) -> dict[str, Any]:
     """Words of a null, as `request_of` takes them."""
     if not isinstance(null, Mapping):
         raise PlanError(f"null={null!r} must be a mapping of words of Study.null, such as {{'kind': 'repair'}}")
-    of_synchrony = signature(planned).parameters.keys() | {"how", "n_components"}
+    of_synchrony = signature(planned).parameters.keys() | {"how", "n_components", "rois", "roi_average"}
     known = [word for word in signature(request_of).parameters if word not in of_synchrony]
     for word in null:
         require_known("null", word, known)
     return dict(null)
 
 
-def _cost(occasion: Occasion, spec: WTC, epochs: EpochWords, axes: Axes, controls: Controls | None) -> str:
+def _cost(study: StudyFile, occasion: Occasion, spec: WTC, epochs: EpochWords, made: Planned) -> str:
     """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
-    engine = Worker().engine(occasion.plan(spec, spans_of(occasion.rows[0], epochs)))
-    n, noise = len(occasion.rows), np.random.default_rng(0)
-    words = {} if controls is None else controls.of_features
-    n_a, n_b = (len(names) if controls is None else controls.n_rows(len(names)) for names in (axes.a, axes.b))
-    a, b = (noise.standard_normal((n, occasion.n_samples), np.float32) for n in (n_a, n_b))
+    row, n, noise = occasion.rows[0], len(occasion.rows), np.random.default_rng(0)
+    plan = occasion.plan(spec, spans_of(row, epochs))
+    engine, job = Worker().engine(plan), dyad_job(study, RowPlan(row, plan), "", made)
+    words, n_maps = job.a.of_features, job.a.n_paired * job.b.n_paired
+    a, b = (noise.standard_normal((people.n_read, occasion.n_samples), np.float32) for people in job.people)
     engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
     start = time.perf_counter()
     engine.coherence(engine.features(a, **words), engine.features(b, **words))
     seconds = time.perf_counter() - start
-    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * axes.mask.size
+    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * made.axes.mask.size
     held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
     megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
     return (
-        f"  all {len(axes.a)} x {len(axes.b)} channels: {n * axes.mask.size} maps in about {n * seconds:.1f} s; "
-        f"re-paired {n * n * axes.mask.size} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
+        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {n * seconds:.1f} s; "
+        f"re-paired {n * n * n_maps} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
     )
 
 
@@ -549,8 +579,9 @@ def _attrs(
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
     controls: dict[str, Any] = {} if made.controls is None else {"controls": made.controls.to_dict()}
+    rois: dict[str, Any] = {} if made.axes.regions is None else {"rois": made.axes.regions.to_dict()}
     return provenance(
-        spec=spec.to_dict(), **study.origin, **controls, kind="synchrony", signal=signal,
+        spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
         coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
         lost=encoded(made.losses),

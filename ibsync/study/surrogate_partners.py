@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
+from ..coupling.regions import Members
 from ..coupling.transform.signals import prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
@@ -64,6 +65,8 @@ class SurrogatePartners:
     controls : Controls, optional
         What is taken out of the channels; `x` and `y` hold them behind the channels (`Controls.read`). Surrogates treat
         a person's controls as the person's channels.
+    regions : (bool [region, channel], bool [region, channel]), optional
+        Which channels make up each region of both people; values are those of regions then.
     """
 
     engine: Engine
@@ -75,6 +78,7 @@ class SurrogatePartners:
     measure: str = "coherence"
     options: Mapping[str, Any] = field(default_factory=dict)
     controls: Controls | None = None
+    regions: Members | None = None
 
     @property
     def block(self) -> int:
@@ -130,7 +134,7 @@ class SurrogatePartners:
             self.engine.features(side, good, seam=seam[:, 0], **self._words)
             for side, good, seam in zip(together(x, y, controls), goods, seams, strict=True)
         )
-        return self.engine.measure(a, b, self.measure, on_device=True).transpose(3, 0, 1, 2)
+        return self._measure(a, b).transpose(3, 0, 1, 2)
 
     def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
         drawn = self._drawn(x, entity, draws)
@@ -161,8 +165,11 @@ class SurrogatePartners:
     def _words(self) -> dict[str, Any]:
         return {} if self.controls is None else self.controls.of_features
 
+    def _measure(self, a: Any, b: Any) -> Any:
+        return self.engine.measure(a, b, self.measure, regions=self.regions, on_device=True)
+
     def _measured(self, first: Any, partners: Any) -> Any:
-        values: Any = self.engine.measure(first, partners, self.measure, on_device=True)
+        values = self._measure(first, partners)
         if values.ndim == 5:  # [a, draw, b, band, epoch]
             return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
         return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
@@ -237,6 +244,7 @@ def trial_table(
     starts: Sequence[int],
     measure: str,
     controls: Controls | None = None,
+    regions: Members | None = None,
 ) -> Floats:
     """
     Statistic of every trial of one person with every trial of the other, each cut out and transformed by itself.
@@ -252,6 +260,8 @@ def trial_table(
     measure : str
     controls : Controls, optional
         What is taken out of the channels, behind them in `x` and `y`.
+    regions : (bool [region, channel], bool [region, channel]), optional
+        As `SurrogatePartners`.
 
     Returns
     -------
@@ -263,7 +273,7 @@ def trial_table(
 
     def measured(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
         a, b = (engine.features(side, **words) for side in together(first, second, controls))
-        return engine.measure(a, b, measure)[..., 0]
+        return engine.measure(a, b, measure, regions=regions)[..., 0]
 
     if controls is not None and controls.how == "both":
         return np.array([[measured(first, second) for second in cut_y] for first in cut_x])

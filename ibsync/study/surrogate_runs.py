@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
-from .rows import Occasion, recordings_in_full, require_signal, signals_of
-from .runner import People, Worker, run_jobs
+from .regions import SIDES, Regions, recording_of
+from .rows import Occasion, recordings_in_full, require_signal
+from .runner import People, Worker, regions_of, run_jobs
 from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, trial_table
 
 Floats = NDArray[np.float64]
@@ -63,6 +64,11 @@ class Request:
     within: Sequence[str] | None = None
     roles: str = "fixed"
     controls: Controls | None = None
+    regions: Regions | None = None
+
+    def axes(self, rows: Sequence[DyadRow]) -> Axes:
+        """The channels or regions that are asked for."""
+        return Axes.of(rows, self.pairs, self.controls, self.regions)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def sources_of(study: StudyFile, request: Request, worker: Worker) -> tuple[list
 
 def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_Row], Engine]:
     rows = study.dyads
-    axes = Axes.of(rows, request.pairs, request.controls)
+    axes = request.axes(rows)
     require_signal(study, rows, request.signal)
     labels = [f"{person} | {_occasion(row)}" for row in rows for person in (row.person_a, row.person_b)]
     entities = iter(entity_ids(labels).tolist())
@@ -148,14 +154,13 @@ def refuse_drifts(study: StudyFile, request: Request) -> None:
     """
     if request.spec.detrend or request.kind == "trial":
         return
-    axes = Axes.of(study.dyads, request.pairs, request.controls)
+    axes = request.axes(study.dyads)
     for row in study.dyads:
-        sides = [(row.person_b, row.recording_b, axes.b)]
-        if request.kind in MODELS:
-            sides.append((row.person_a, row.recording_a, axes.a))
-        for person, recording, names in sides:
-            x = signals_of(study, recording, request.signal, names, recording.n_samples)
-            refuse_drift(f"{study.path}: {row.label}, {person}, {request.signal}", names, x)
+        for side in reversed(SIDES) if request.kind in MODELS else SIDES[1:]:
+            of = _person(study, replace(request, controls=None), axes, row, side, recording_of(row, side).n_samples)
+            names = axes.names(side) if of.average == "signal" else of.channels
+            where = f"{study.path}: {row.label}, {of.recordings[0].participant}, {request.signal}"
+            refuse_drift(where, names, of.read()[0])
 
 
 def _occasion(row: DyadRow) -> str:
@@ -167,21 +172,21 @@ def _surrogates(
     identity: tuple[int, int], options: Mapping[str, Any],
 ) -> _Row:  # fmt: skip
     def make() -> SurrogatePartners:
-        x, y = (person.read()[0] for person in _both(study, request, axes, row, plan.n_samples))
+        x, y = (person.read()[0] for person in (a, b))
         return SurrogatePartners(
-            engine, x, y, request.kind, request.seed, identity, request.measure, options, request.controls
-        )
+            engine, x, y, request.kind, request.seed, identity, request.measure, options, request.controls,
+            regions_of(a, b, 0, 0),
+        )  # fmt: skip
 
-    n_channels = len(axes.b) if request.controls is None else request.controls.n_rows(len(axes.b))
-    block = block_size(n_channels, plan.n_samples, on_device=engine.device is not None)
+    a, b = (_person(study, request, axes, row, side, plan.n_samples) for side in SIDES)
+    block = block_size(b.n_read, plan.n_samples, on_device=engine.device is not None)
     return _Row(make, block, ~axes.mask, engine.device, plan)
 
 
-def _both(study: StudyFile, request: Request, axes: Axes, row: DyadRow, n_samples: int) -> tuple[People, People]:
-    """Both people of a row."""
-    sides = ((row.recording_a, axes.a), (row.recording_b, axes.b))
-    a, b = (People(study, (one,), request.signal, names, n_samples, (0,), request.controls) for one, names in sides)
-    return a, b
+def _person(study: StudyFile, request: Request, axes: Axes, row: DyadRow, side: str, n_samples: int) -> People:
+    """One person of a row."""
+    names = axes.names(side)
+    return axes.people(study, [(row, side)], request.signal, n_samples, (0,), request.controls, names=names)
 
 
 def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
@@ -219,11 +224,11 @@ def _trials(
 
     def make() -> TrialPartners:
         if not kept:
-            x, y = (person.read()[0] for person in _both(study, request, axes, row, occasion.n_samples))
+            a, b = (_person(study, request, axes, row, side, occasion.n_samples) for side in SIDES)
+            words = (request.measure, request.controls, regions_of(a, b, 0, 0))
+            x, y = a.read()[0], b.read()[0]
             tables = [
-                plan.whole(trial_table(engine, x, y, starts, request.measure, request.controls)[..., None], 5, 4)[
-                    ..., 0
-                ]
+                plan.whole(trial_table(engine, x, y, starts, *words)[..., None], 5, 4)[..., 0]
                 for plan, engine, (starts, _) in zip(plans, engines, cuts.values(), strict=True)
             ]
             kept.append(TrialPartners(tables, request.seed, entities))
@@ -345,7 +350,7 @@ class Work:
 def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     """The null of a study before any draw is counted; observed values and moments are computed."""
     study, request = work.study, work.request
-    axes = Axes.of(study.dyads, request.pairs, request.controls)
+    axes = request.axes(study.dyads)
     tasks = list(dict.fromkeys(row.task for row in study.dyads))
     shape = (len(tasks) * len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
     number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
