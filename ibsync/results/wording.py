@@ -218,13 +218,37 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
     attrs, sizes = dataset.attrs, dataset.sizes
     spec = {"voices": 12, "preset": "grinsted", "accuracy": "exact", **settings(attrs, "spec"), **attrs}
     sfreq = f" sampled at {float(attrs['sfreq']):.4g} Hz" if "sfreq" in attrs else ""
+    pairs = "pairs of regions" if "rois" in attrs else "channel pairs"
     return (
         f"Magnitude-squared wavelet transform coherence (Morlet wavelet, omega0 = 6, {spec['voices']} voices per "
         f"octave; Grinsted et al. 2004) was computed with ibsync {attrs.get('ibsync_version', 'of unknown version')} "
         f"(preset {spec['preset']}, accuracy {spec['accuracy']}, backend {attrs.get('backend', 'not stored')}) for "
-        f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channel pairs"
-        f"{signal_in_words(dataset, ' of ')}{sfreq}.{_controls_sentence(attrs)}"
+        f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} {pairs}"
+        f"{signal_in_words(dataset, ' of ')}{sfreq}.{_regions_sentence(dataset)}{_controls_sentence(attrs)}"
     )
+
+
+_AVERAGED = {
+    "coherence": "coherence was averaged over the pairs of channels of two regions before anything was tested",
+    "signal": "the standardised signals of the good channels of a region were averaged before the transform",
+}
+
+
+def _regions_sentence(dataset: xr.Dataset) -> str:
+    regions = settings(dataset.attrs, "rois")
+    if not regions:
+        return ""
+    listed = [
+        f"{f'{who}: ' if who else ''}{name} ({', '.join(members)})"
+        for who, of in regions["of"].items() for name, members in of.items()
+    ]  # fmt: skip
+    return f" Regions of interest were {'; '.join(listed)}; {_AVERAGED[regions['average']]}{_n_pairs(dataset)}."
+
+
+def _n_pairs(dataset: xr.Dataset) -> str:
+    """How many pairs of channels stand behind pairs of regions."""
+    n = dataset["n_pairs"].values if "n_pairs" in dataset else np.zeros(1, int)
+    return f", {n[n > 0].min()} to {n.max()} pairs of good channels by dyad and regions" if n.any() else ""
 
 
 _CONTROLS_TAKEN_OUT = {
