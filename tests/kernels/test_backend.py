@@ -308,3 +308,18 @@ def test_gaps_and_spikes_of_controls_count_as_by_the_numpy_backend(strict):
         engine.coherence(*(engine.features(x, n_controls=1) for x in (a, b))) for engine in engines(strict)
     )
     assert_near(found, expected, 20 * NEAR["exact"])
+
+
+# --- regions of interest ----------------------------------------------------------------------------------------------
+
+
+def test_means_are_averaged_over_regions_on_the_device(strict):
+    a, b = people(3, 3)
+    regions = np.array([[1, 1, 0], [0, 0, 1]], bool), np.array([[1, 0, 1]], bool)
+    expected, found = (
+        engine.coherence(engine.features(a), engine.features(b), regions=regions, shares=True)
+        for engine in engines(strict)
+    )
+    assert found.coherence.shape[:2] == (2, 1)
+    assert_near(found, expected, NEAR["exact"])
+    assert_allclose(found.shares, expected.shares, rtol=0, atol=1e-6)
