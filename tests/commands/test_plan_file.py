@@ -71,7 +71,7 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
     assert plan.output == tmp_path / "plan_result.h5"
     assert plan.report is None
     assert plan.wtc.spec == WTC()
-    assert msgspec.structs.astuple(plan.synchrony) == (("hbo",), "all", None, (), "own", 2)
+    assert msgspec.structs.astuple(plan.synchrony) == (("hbo",), "all", None, (), "both", 2, None, "coherence")
     assert plan.null.words() == {
         "kind": "repair", "n": None, "within": None, "roles": "fixed", "seed": 0, "measure": "coherence",
         "stop_at": None, "options": None,

@@ -177,7 +177,7 @@ def test_controls_are_taken_out_of_the_channels_of_a_region(study, controls, how
 @pytest.mark.filterwarnings("ignore:.*rests on")
 @pytest.mark.parametrize(
     "words",
-    [{}, {"roi_average": "signal"}, {"measure": "phase_consistency"}, {"controls": ["short"], "how": "both"}],
+    [{}, {"roi_average": "signal"}, {"measure": "phase_consistency"}, {"controls": ["short"]}],
     ids=str,
 )
 def test_re_paired_values_are_those_of_dyads_that_met_so(with_a_bad_channel, words):
@@ -287,7 +287,10 @@ def test_a_multiverse_takes_regions(study):
         ({"rois": {"a": ROIS, "b": ROIS, "p9a": ROIS}}, ("nobody is 'p9a'", "did you mean")),
         ({"rois": ROIS, "roi_average": "mean"}, ("roi_average='mean' is unknown",)),
         ({"rois": ROIS, "controls": ["S1_D1"]}, ("'S1_D1' is a control", "rois")),
-        ({"rois": ROIS, "controls": ["global"], "roi_average": "signal"}, ("'global'", "roi_average='coherence'")),
+        (
+            {"rois": ROIS, "controls": ["global"], "how": "own", "roi_average": "signal"},
+            ("'global'", "roi_average='coherence'"),
+        ),
     ],
     ids=str,
 )
