@@ -103,6 +103,18 @@ def test_courses_of_unlike_length_from_files_to_report(tmp_path):
     assert "lie within ±0.005" in (tmp_path / "courses_plasticity.html").read_text(encoding="utf-8")
 
 
+def test_four_regions_with_short_channels_from_files_to_report(tmp_path):
+    names = run((PAGE.parent / "four-regions.md").read_text(encoding="utf-8"), tmp_path)
+    result, plain = names["result"], names["plain"]
+    found = result.dataset["p_max"].squeeze() <= 0.05
+    assert found.sum() == 1
+    assert found.sel(channel_a="frontal", channel_b="frontal")
+    assert (plain.dataset["p_max"] <= 0.05).all()
+    saved = ibsync.load(tmp_path / "regions_result.h5")
+    np.testing.assert_array_equal(saved.dataset["p_max"], result.dataset["p_max"])
+    assert "the controls of both people were taken out" in saved.methods()
+
+
 def test_the_first_trial_grows_where_it_was_simulated(page):
     names, folder = page
     slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from os.path import isfile
@@ -48,6 +48,10 @@ class Note:
         return f"{self.kind}: {self.where}: {self.text}"
 
 
+_NAMED = 3
+"""Recordings that a line names where more have the same note."""
+
+
 @dataclass
 class PackReport:
     """What `pack` wrote, and everything it marked, changed or left out."""
@@ -71,7 +75,16 @@ class PackReport:
         kinds = Counter(note.kind for note in self.notes)
         head = f"{self.output.name}: {self.recordings} recordings of {self.people} people in {self.dyads} dyad rows"
         total = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "nothing marked, changed or left out"
-        return "\n".join([head, total, *map(str, self.notes)])
+        return "\n".join([head, total, *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        """The notes, those that say the same of several recordings in one line."""
+        of_text: dict[tuple[str, str], list[str]] = {}
+        for note in self.notes:
+            of_text.setdefault((note.kind, note.text), []).append(note.where)
+        for (kind, text), places in of_text.items():
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED + 1 else ""
+            yield str(Note(kind, ", ".join(places[: _NAMED if more else None]) + more, text))
 
 
 def pack(
