@@ -77,6 +77,8 @@ class Axes:
             noun = "channel" if regions is None else "region"
             for first, second in listed:
                 mask[_position(first, a, noun), _position(second, b, noun)] = True
+        if not (a and b):
+            raise PlanError(f"all channels are controls ({', '.join(sorted(taken))}) or short, so that none is tested")
         if not mask.any():
             raise PlanError(f"pairs={pairs!r} holds no pair of channels: name some, or write pairs='all'")
         if regions is None:

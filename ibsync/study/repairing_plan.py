@@ -118,7 +118,8 @@ def require_within(within: Sequence[str] | None) -> None:
     if within is None:
         return
     if isinstance(within, str) or not isinstance(within, Iterable):
-        raise PlanError(f"within={within!r} is not a list; write within=['group'], or leave it out")
+        word = within if isinstance(within, str) else "group"
+        raise PlanError(f"within={within!r} is not a list; write within=[{word!r}], or leave it out")
     for word in within:
         if word in ("session", "epoch", "task"):
             raise PlanError(f"within={word!r}: partners are always exchanged within a {word}; leave {word!r} out")
