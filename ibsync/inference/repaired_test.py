@@ -14,8 +14,16 @@ from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..nulls.counts import Observed, tie_tolerance
 from ..nulls.draws import Indices, Integers
-from ..nulls.repaired_null import PairSums, RepairedNull, group_means, group_moments, sum_pairs
-from .permutation_test import Arrays, Progress, Statistic, Tile, permutation_test
+from ..nulls.repaired_null import (
+    PairSums,
+    RepairedNull,
+    closed_moments,
+    distinct_columns,
+    group_means,
+    root_means,
+    sum_pairs,
+)
+from .permutation_test import Arrays, Progress, Statistic, Tile, moments, permutation_test
 from .settings import TestSettings
 
 if TYPE_CHECKING:
@@ -121,8 +129,10 @@ class _Features:
 
     Parameters
     ----------
-    statistic, mean, sd : float64 [feature]
-        Observed group statistic, and its mean and standard deviation over the re-pairings.
+    observed : Observed
+        Group statistic, and its mean and deviation over the re-pairings; [feature].
+    centre : float64 [feature]
+        What is taken from every value, so that the sum over a draw's pairs is as large as the draw speaks for a tie.
     n_values : float64 [feature]
         Values behind the observed statistic: dyads times sessions, less those missing.
     n_dyads : int64 [feature]
@@ -131,9 +141,8 @@ class _Features:
         Whether every re-pairing averages the same number of values.
     """
 
-    statistic: Floats
-    mean: Floats
-    sd: Floats
+    observed: Observed
+    centre: Floats
     n_values: Floats
     n_dyads: Integers
     even: NDArray[np.bool_]
@@ -149,13 +158,16 @@ class _Table:
     table : float64 [pair, feature]
         Sums over the pairs of a draw give z, except in the columns `uneven`.
     uneven : int64 [column]
-        Columns whose sums are still to be divided by the number of values in the draw.
+        Columns whose sums are still to be divided by the root of the number of values in the draw.
+    shift : float64 [column]
+        What is then taken from each of them.
     patterns, pattern_of : float64 [pair, pattern], int64 [column]
         Values per pair of each uneven column; many columns share a pattern.
     """
 
     table: Floats
     uneven: Integers
+    shift: Floats
     patterns: Floats
     pattern_of: Integers
 
@@ -165,13 +177,17 @@ class _Table:
         if len(self.uneven):
             n_values = sum_pairs(drawn, self.patterns)[:, self.pattern_of]
             n_values[n_values == 0] = np.nan
-            z[:, self.uneven] /= n_values
+            z[:, self.uneven] = z[:, self.uneven] / np.sqrt(n_values) - self.shift
         return z
 
 
 class RepairedMean(Statistic):
     """
     Mean over dyads and sessions, of which each draw takes the values of other pairs of people.
+
+    Where re-pairings average different numbers of values, a mean of few is likely to be far from the others by chance.
+    So draw k, with n_k values, has the statistic ``centre + sum(values - centre) / sqrt(n_k n_0)``, which is the mean
+    in the observed draw, and of like spread in all of them.
 
     Parameters
     ----------
@@ -188,15 +204,12 @@ class RepairedMean(Statistic):
         self.null, self.n, self.exact = null, null.draws.n, null.draws.listed
         self.span = measure_in(null.attrs).range
         self._width = max(32, _TILE_BYTES // (8 * len(null.design.pairs)))
-        self.features, self._pooled = _look(null, groups, self._width)
-        look = self.features
-        tolerance = tie_tolerance(look.statistic, null.pair_values.dtype)
-        self._observed = Observed(look.statistic, look.mean, look.sd, tolerance)
+        self.features, self._pooled = self._look(groups)
 
     @property
     def observed(self) -> Observed:
         """As `Statistic.observed`, in closed form where that holds."""
-        return self._observed
+        return self.features.observed
 
     def described(self) -> Arrays:
         """As `Statistic.described`, and the dyads behind each feature."""
@@ -229,45 +242,46 @@ class RepairedMean(Statistic):
 
     def _table(self, members: Integers) -> _Table:
         look, pairs = self.features, self.null.pair_sums(members)
-        even = look.even[members]
-        table = (pairs.sums - look.mean[members] * pairs.counts) * self._observed.scale[members]
-        table[:, even] /= look.n_values[members][even]
-        uneven = np.flatnonzero(~even)
-        return _Table(table, uneven, *_distinct_columns(pairs.counts[:, uneven]))
+        even, scale, n = look.even[members], self.observed.scale[members], look.n_values[members]
+        table = (pairs.sums - look.centre[members] * pairs.counts) * scale / np.where(even, n, np.sqrt(n))
+        shift = ((look.observed.mean - look.centre)[members] * scale)[~even]
+        return _Table(table, np.flatnonzero(~even), shift, *distinct_columns(pairs.counts[:, ~even]))
+
+    def _look(self, groups: Integers | None) -> tuple[_Features, PairSums]:
+        """Survey the features `_width` at a time, so that no array of all pairs and features is made."""
+        null = self.null
+        group = np.full(null.n_features, -1) if groups is None else groups
+        n_groups = int(group.max(initial=-1)) + 1
+        pooled = PairSums(*np.zeros((2, len(null.design.pairs), n_groups)))
+        parts = []
+        for start in range(0, null.n_features, self._width):
+            members = np.arange(start, min(start + self._width, null.n_features))
+            pairs = null.pair_sums(members)
+            parts.append(self._look_at(pairs))
+            of_groups = pairs.pooled(group[members], n_groups)
+            pooled = PairSums(pooled.sums + of_groups.sums, pooled.counts + of_groups.counts)
+        statistic, mean, sd, *rest = (np.concatenate(column) for column in zip(*parts, strict=True))
+        observed = Observed(statistic, mean, sd, tie_tolerance(statistic, null.pair_values.dtype))
+        return _Features(observed, *rest), pooled
+
+    def _look_at(self, pairs: PairSums) -> tuple[NDArray[Any], ...]:
+        real = self.null.design.real_pairs
+        own = pairs.counts[real[0]]
+        n_values, n_dyads = own.sum(axis=0), (own > 0).sum(axis=0).astype(np.int64)
+        statistic, (mean, sd) = group_means(pairs, real)[0], closed_moments(pairs, self.null.design)
+        centre, uneven = mean.copy(), np.isnan(mean)
+        if uneven.any():
+            some = PairSums(pairs.sums[:, uneven], pairs.counts[:, uneven])
+            centre[uneven] = middle = some.sums.sum(axis=0) / np.maximum(1, some.counts.sum(axis=0))
+            off = PairSums((some.sums - middle * some.counts) / np.sqrt(np.maximum(1, n_values[uneven])), some.counts)
+            of_draws = moments(
+                lambda start, stop: root_means(off, self.drawn(start, stop)), self.n, np.dtype(np.float64)
+            )
+            mean[uneven], sd[uneven] = middle + of_draws.mean, of_draws.sd
+        return statistic, mean, sd, centre, n_values, n_dyads, ~uneven
 
 
 def n_cores() -> int:
     """Cores this process may use, at most four: beyond that memory is the limit."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, usable)
-
-
-def _distinct_columns(counts: Floats) -> tuple[Floats, Integers]:
-    """Distinct columns, [pair, pattern], and which of them each column is, [column]."""
-    number: dict[bytes, int] = {}
-    pattern_of = np.array([number.setdefault(column.tobytes(), len(number)) for column in counts.T], dtype=np.int64)
-    firsts = np.unique(pattern_of, return_index=True)[1]
-    return counts[:, firsts], pattern_of
-
-
-def _look(null: RepairedNull, groups: Integers | None, width: int) -> tuple[_Features, PairSums]:
-    """Survey the features `width` at a time, so that no array of all pairs and features is made."""
-    group = np.full(null.n_features, -1) if groups is None else groups
-    n_groups = int(group.max(initial=-1)) + 1
-    pooled = PairSums(*np.zeros((2, len(null.design.pairs), n_groups)))
-    parts = []
-    for start in range(0, null.n_features, width):
-        members = np.arange(start, min(start + width, null.n_features))
-        pairs = null.pair_sums(members)
-        parts.append(_look_at(null, pairs))
-        of_groups = pairs.pooled(group[members], n_groups)
-        pooled = PairSums(pooled.sums + of_groups.sums, pooled.counts + of_groups.counts)
-    return _Features(*(np.concatenate(column) for column in zip(*parts, strict=True))), pooled
-
-
-def _look_at(null: RepairedNull, pairs: PairSums) -> tuple[NDArray[np.generic], ...]:
-    real = null.design.real_pairs
-    moments = group_moments(pairs, null.draws)
-    own = pairs.counts[real[0]]
-    n_dyads = (own > 0).sum(axis=0).astype(np.int64)
-    return group_means(pairs, real)[0], moments.mean, moments.sd, own.sum(axis=0), n_dyads, moments.closed

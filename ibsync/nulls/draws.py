@@ -15,8 +15,8 @@ from .random_streams import split_seed
 Indices = NDArray[np.int32]
 Integers = NDArray[np.int64]
 
-LIST_UP_TO = 1 << 20
-"""Exchanges are listed instead of drawn when there are no more of them than this."""
+LIST_UP_TO = 400_000
+"""Exchanges are listed instead of drawn when there are no more of them: all re-pairings of 9 dyads, signs of 18."""
 
 LIST_CLUSTERS_UP_TO = 1 << 14
 """The same where clusters are sought in each draw, which takes a thousand times as long."""

@@ -32,7 +32,6 @@ class Purpose(IntEnum):
     """What a draw is for; streams of different purposes share no counter."""
 
     REPAIR = 1
-    REPAIR_MOMENTS = 2
     PHASE = 3
     IAAFT = 4
     SHIFT = 5

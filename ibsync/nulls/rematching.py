@@ -86,6 +86,11 @@ class Matchings(Repairing):
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), sizes)
 
     @property
+    def effects(self) -> Indices:
+        """Effects of the two people of each pair, int32 [pair, 2]; a person has one, first or second."""
+        return self.pairs
+
+    @property
     def n_choices(self) -> Integers:
         """Partners that each of the two people of a pair may have, all equally likely: int64 [pair]."""
         return np.array([len(block) - 1 for block in self.people])[self.block_of_pair]
@@ -154,7 +159,7 @@ class Matchings(Repairing):
         assert found.min(initial=0) >= 0, "a matching left its block"
         return found
 
-    def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
+    def drawn(self, k: Integers, seed: int) -> Indices:
         """
         Random matchings, int32 [draw, person]: the people of each block in random order, taken two by two.
 
@@ -165,7 +170,7 @@ class Matchings(Repairing):
         partners = np.empty((k.size, self.n_people), dtype=np.int32)
         for block, entity in zip(self.people, self.entities, strict=True):
             people = np.array(sorted(block, key=lambda person: labels[person]), dtype=np.int32)
-            order = permutations(seed, k, len(people), entity=entity, purpose=purpose_word(purpose, _VARIANT))
+            order = permutations(seed, k, len(people), entity=entity, purpose=purpose_word(Purpose.REPAIR, _VARIANT))
             _put_together(partners, people[order])
         partners[k == 0] = self.real
         return partners

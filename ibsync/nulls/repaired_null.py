@@ -7,19 +7,16 @@ and channel pair; fixed points are allowed, because the permutations without the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
 from .draws import Draws, Indices, Integers
-from .random_streams import Purpose
 from .repairing import Repairing
 
 Floats = NDArray[np.float64]
-
-MOMENT_DRAWS = 4096
-"""Independent draws behind a null mean and standard deviation that have no closed form."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +134,9 @@ class RepairedNull:
         """
         Sums over sessions for some features, in float64 and in session order.
 
-        Where pairs differ in the number of sessions, a session that is higher for everybody would weigh more in the
-        real pairing, in which most values exist, than in others. There each session's values are taken from the
-        session's own mean over the pairs of a block, and the mean of the real pairing is added again.
+        Where pairs differ in the number of sessions, the real pairing holds other people and sessions than others do:
+        most values exist there. So an additive fit of first persons, second persons and sessions, to all pairs alike,
+        is taken out, and its mean over the real pairs is added again.
 
         Parameters
         ----------
@@ -147,10 +144,15 @@ class RepairedNull:
             Feature indices in the order wanted; default all.
         """
         wanted = np.arange(self.n_features) if features is None else features
-        sums, counts = self._summed(wanted, None)
+        sums, counts = np.zeros((2, len(self.design.pairs), len(wanted)))
+        for session in range(len(self.sessions)):
+            values = self._values(session, wanted)
+            present = np.isfinite(values)
+            sums += np.where(present, values, 0.0)
+            counts += present
         unlike = counts.min(axis=0, initial=np.inf) != counts.max(axis=0, initial=0)
-        if len(self.sessions) > 1 and unlike.any():
-            sums[:, unlike] = self._summed(wanted[unlike], self._levels(wanted[unlike]))[0]
+        if unlike.any():
+            sums[:, unlike] = self._adjusted_sums(wanted[unlike])
         return PairSums(sums, counts)
 
     def _values(self, session: int, wanted: Integers) -> Floats:
@@ -159,36 +161,55 @@ class RepairedNull:
         chosen = self.pair_values[session][first[:, None], second[:, None], wanted[None, :]]
         return np.asarray(chosen, np.float64)
 
-    def _summed(self, wanted: Integers, levels: Floats | None) -> tuple[Floats, Floats]:
-        """Sums and counts over sessions, less the levels [session, block, feature] where given: [pair, feature]."""
-        sums, counts = np.zeros((2, len(self.design.pairs), len(wanted)))
-        for session in range(len(self.sessions)):
-            values = self._values(session, wanted)
-            if levels is not None:
-                values = values - levels[session][self.design.block_of_pair]
-            present = np.isfinite(values)
-            sums += np.where(present, values, 0.0)
-            counts += present
-        return sums, counts
+    def _adjusted_sums(self, wanted: Integers) -> Floats:
+        """Sums over sessions without people and sessions, whose fit depends on who was there: [pair, feature]."""
+        values = np.stack([self._values(session, wanted) for session in range(len(self.sessions))])
+        present = np.isfinite(values)
+        patterns, pattern_of = distinct_columns(present.reshape(-1, len(wanted)))
+        sums = np.empty(values.shape[1:])
+        for number, pattern in enumerate(patterns.T.reshape(-1, *values.shape[:2])):
+            members = pattern_of == number
+            sums[:, members] = _adjusted_sums(values[..., members], pattern, self.design)
+        return sums
 
-    def _levels(self, wanted: Integers) -> Floats:
-        """Mean of each session over the pairs of a block, less that of the real pairing: [session, block, feature]."""
-        block_of = self.design.block_of_pair
-        real = np.isin(np.arange(len(block_of)), self.design.real_pairs)
-        levels = np.zeros((len(self.sessions), len(self.design.blocks), len(wanted)))
-        total, n_real = np.zeros((2, len(wanted)))
-        for session in range(len(self.sessions)):
-            values = self._values(session, wanted)
-            present = np.isfinite(values)
-            filled = np.where(present, values, 0.0)
-            for block in range(len(self.design.blocks)):
-                members = block_of == block
-                count = present[members].sum(axis=0)
-                np.divide(filled[members].sum(axis=0), count, out=levels[session, block], where=count > 0)
-                n = present[members & real].sum(axis=0)
-                total += levels[session, block] * n
-                n_real += n
-        return levels - np.divide(total, n_real, out=np.zeros_like(total), where=n_real > 0)
+
+def _adjusted_sums(values: Floats, present: NDArray[np.bool_], design: Repairing) -> Floats:
+    """
+    Sums over sessions of values less their additive fit, plus the mean of the fit over the real pairs.
+
+    Parameters
+    ----------
+    values : float64 [session, pair, feature]
+    present : bool [session, pair]
+        Which of them exist.
+    design : Repairing
+
+    Returns
+    -------
+    float64 [pair, feature]
+    """
+    from scipy.sparse import csr_array
+
+    session, pair = np.nonzero(present)
+    blocks, place = len(design.blocks), np.arange(len(session))
+    of_session = design.effects.max() + 1 + session * blocks + design.block_of_pair[pair]
+    effects = np.column_stack([design.effects[pair], of_session])
+    rows = csr_array((np.ones(effects.size), (np.repeat(place, 3), effects.reshape(-1))))
+    # Persons and sessions overlap, hence the pseudo-inverse; entries of the product are counts, far from rounding.
+    inverse = np.linalg.pinv((rows.T @ rows).toarray(), rcond=1e-10, hermitian=True)
+    own, real = values[session, pair], np.isin(pair, design.real_pairs)
+    # Sparse products all: they add in one order, however many features there are.
+    fit = rows @ (csr_array(inverse) @ (rows.T @ own))
+    mean = csr_array(real[None] / max(1, real.sum())) @ fit
+    in_pair = csr_array((np.ones(len(pair)), (pair, place)), shape=(values.shape[1], len(pair)))
+    return np.asarray(in_pair @ (own - fit + mean))
+
+
+def distinct_columns(table: NDArray[Any]) -> tuple[NDArray[Any], Integers]:
+    """Distinct columns of [row, column], as [row, pattern], and which of them each column is, [column]."""
+    number: dict[bytes, int] = {}
+    pattern_of = np.array([number.setdefault(column.tobytes(), len(number)) for column in table.T], dtype=np.int64)
+    return table[:, np.unique(pattern_of, return_index=True)[1]], pattern_of
 
 
 def sum_pairs(chosen: Indices, table: Floats) -> Floats:
@@ -233,69 +254,34 @@ def group_means(pairs: PairSums, chosen: Indices) -> Floats:
     float64 [draw, feature]
     """
     counts = sum_pairs(chosen, pairs.counts)
-    means = np.full_like(counts, np.nan)
-    np.divide(sum_pairs(chosen, pairs.sums), counts, out=means, where=counts > 0)
-    return means
+    counts[counts == 0] = np.nan
+    return np.asarray(sum_pairs(chosen, pairs.sums) / counts)
 
 
-@dataclass(frozen=True)
-class GroupMoments:
+def root_means(pairs: PairSums, chosen: Indices) -> Floats:
+    """The same sums over the root of the number of values, of like spread in all draws: float64 [draw, feature]."""
+    counts = sum_pairs(chosen, pairs.counts)
+    counts[counts == 0] = np.nan
+    return np.asarray(sum_pairs(chosen, pairs.sums) / np.sqrt(counts))
+
+
+def closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:
     """
-    Mean and standard deviation of the group statistic over the re-pairings.
+    Mean and standard deviation of the group mean over all re-pairings, where these average the same number of values.
 
-    Parameters
-    ----------
+    With n values in each: the mean is the sum over pairs of the pair sums over `Repairing.n_choices`, divided by n, and
+    the variance is the sum of d**2 over `Repairing.degrees_of_freedom`, divided by n**2, with d the centred pair sums
+    (Hoeffding 1951, *A combinatorial central limit theorem*). Neither depends on which pairing is the real one, which
+    keeps a test that standardises with them exact.
+
+    Returns
+    -------
     mean, sd : float64 [feature]
-        NaN for a feature without values.
-    closed : bool [feature]
-        Whether the closed form holds: every re-pairing averages the same number of values.
+        NaN where re-pairings average different numbers of values, or none.
     """
-
-    mean: Floats
-    sd: Floats
-    closed: NDArray[np.bool_]
-
-
-def group_moments(pairs: PairSums, draws: Draws[Repairing]) -> GroupMoments:
-    """
-    Null mean and standard deviation of the group statistic.
-
-    Where every re-pairing averages the same number n of values: the mean is the sum over pairs of the pair sums over
-    `Repairing.n_choices`, divided by n, and the variance is the sum of d**2 over `Repairing.degrees_of_freedom`,
-    divided by n**2, with d the centred pair sums (Hoeffding 1951, *A combinatorial central limit theorem*). Elsewhere
-    both come from all re-pairings if they are few, else from `MOMENT_DRAWS` draws of a stream of their own. Either way
-    they do not depend on which pairing is the real one, which keeps a test that standardises with them exact.
-    """
-    design = draws.design
-    closed = ~np.any(np.abs(design.centred(pairs.counts)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
-    mean, sd = np.full((2, pairs.sums.shape[1]), np.nan)
-    mean[closed], sd[closed] = _closed_moments(PairSums(pairs.sums[:, closed], pairs.counts[:, closed]), design)
-    if not closed.all():
-        rest = PairSums(pairs.sums[:, ~closed], pairs.counts[:, ~closed])
-        mean[~closed], sd[~closed] = _drawn_moments(rest, draws)
-    return GroupMoments(mean, sd, closed)
-
-
-def _closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:
+    even = ~np.any(np.abs(design.centred(pairs.counts)) > 1e-9, axis=0) & (pairs.counts.sum(axis=0) > 0)
     n_choices = design.n_choices[:, None]
-    n_values = (pairs.counts / n_choices).sum(axis=0)
+    n_values = np.where(even, (pairs.counts / n_choices).sum(axis=0), np.nan)
     mean = (pairs.sums / n_choices).sum(axis=0) / n_values
     deviation = design.centred(pairs.sums) / np.sqrt(design.degrees_of_freedom)[:, None]
     return mean, np.sqrt((deviation**2).sum(axis=0)) / n_values
-
-
-def _drawn_moments(pairs: PairSums, draws: Draws[Repairing]) -> tuple[Floats, Floats]:
-    """Moments over the draws that have a value, NaN where none has."""
-    design = draws.design
-    if design.n_ways <= MOMENT_DRAWS:
-        partners = design.listed(np.arange(design.n_ways))
-    else:
-        partners = design.drawn(np.arange(1, MOMENT_DRAWS + 1), draws.seed, Purpose.REPAIR_MOMENTS)
-    means = group_means(pairs, design.pairs_of(partners))
-    present = np.isfinite(means)
-    n = present.sum(axis=0)
-    total = np.where(present, means, 0.0).sum(axis=0)
-    mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
-    squares = np.where(present, (means - mean) ** 2, 0.0).sum(axis=0)
-    sd = np.sqrt(np.divide(squares, n, out=np.full_like(total, np.nan), where=n > 0))
-    return mean, sd

@@ -196,6 +196,11 @@ class Repairing:
         return np.repeat(np.arange(len(self.blocks), dtype=np.int32), [len(units) * units.size for units in self.moves])
 
     @property
+    def effects(self) -> Indices:
+        """Which effects of people are part of a pair's values, int32 [pair, 2]: its first and its second person's."""
+        return self.pairs + np.array([0, self.n_people], np.int32)
+
+    @property
     def n_choices(self) -> Integers:
         """Pairs among which a draw chooses each of its own, all equally likely: int64 [pair]."""
         return np.array([len(units) for units in self.moves])[self.block_of_pair]
@@ -248,11 +253,11 @@ class Repairing:
         assert found.min(initial=0) >= 0, "a re-pairing left its block"
         return found
 
-    def drawn(self, k: Integers, seed: int, purpose: Purpose = Purpose.REPAIR) -> Indices:
+    def drawn(self, k: Integers, seed: int) -> Indices:
         """Random re-pairings, int32 [draw, person]: an independent permutation of each block, from its own stream."""
         partners = np.empty((k.size, len(self)), dtype=np.int32)
         for units, entity in zip(self.moves, self.entities, strict=True):
-            order = permutations(seed, k, len(units), entity=entity, purpose=purpose_word(purpose))
+            order = permutations(seed, k, len(units), entity=entity, purpose=purpose_word(Purpose.REPAIR))
             partners[:, units.reshape(-1)] = units[order].reshape(k.size, -1)
         return partners
 

@@ -3,7 +3,7 @@ from math import factorial
 
 import numpy as np
 import pytest
-from levels import levelled
+from fits import draw_statistics, fitted_out
 from numpy.testing import assert_allclose, assert_array_equal
 from permuted import repair_test
 
@@ -60,13 +60,12 @@ def with_gaps(values):
 
 
 def drawn_means(null, start=1):
-    """Group mean of every draw straight from the definition, [draw, feature]."""
-    partners = null.draws.take(start, null.draws.n + 1)
+    """Group statistic of every draw straight from the definition, [draw, feature]."""
+    partners = null.draws.take(0, null.draws.n + 1)
     rows = np.arange(len(null.design))
-    values = levelled(null.pair_values)
+    values = fitted_out(null.pair_values)
     chosen = np.stack([values[:, rows, row].reshape(-1, null.n_features) for row in partners])
-    count = np.isfinite(chosen).sum(axis=1)
-    return np.divide(np.nansum(chosen, axis=1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    return draw_statistics(values, chosen)[start:]
 
 
 @pytest.mark.parametrize("n", [3, 4, 5])
@@ -272,13 +271,16 @@ def test_near_ties_are_counted_as_exceedances_and_reported():
 
 
 def test_a_draw_without_values_is_no_evidence():
-    values = np.full((1, 3, 3, 2), np.nan)
-    values[0, np.arange(3), np.arange(3), 0] = [0.5, 0.6, 0.7]
-    values[0, :, :, 1] = np.random.default_rng(0).random((3, 3))
-    got = repair_test(null_of(values))
-    # Of the six re-pairings two have no fixed point, hence no value; single fixed points give 0.5, 0.6 and 0.7.
-    assert got["group_statistic"][0] == pytest.approx(0.6)
-    assert got["p"][0] == 3 / 6
+    rng, here = np.random.default_rng(0), np.arange(4)
+    values = np.full((1, 4, 4, 2), np.nan)
+    values[0, here, here, 0], values[0, here, (here + 1) % 4, 0] = rng.random((2, 4))
+    values[..., 1] = rng.random((1, 4, 4))
+    null = null_of(values)
+    got, drawn = repair_test(null), drawn_means(null)[:, 0]
+    # Of the 24 re-pairings two give nobody the own partner or the next: these have no value.
+    assert np.isnan(drawn).sum() == 2
+    assert got["group_statistic"][0] == pytest.approx(values[0, here, here, 0].mean())
+    assert got["p"][0] == (1 + (drawn >= got["group_statistic"][0] - 1e-12).sum()) / 24
     assert np.isfinite(got["null_max"]).all()
     assert got["p_max"][1] <= 1
 

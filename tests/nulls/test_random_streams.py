@@ -113,7 +113,7 @@ def test_every_part_of_the_address_changes_the_numbers():
         angle(seed=6),
         angle(seed=5 + 2**32),
         angle(entity=7),
-        angle(purpose=purpose_word(Purpose.REPAIR_MOMENTS)),
+        angle(purpose=purpose_word(Purpose.SHIFT)),
         angle(purpose=purpose_word(Purpose.REPAIR, variant=1)),
         angle(shift=2000),
     ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from levels import levelled
+from fits import draw_statistics, fitted_out
 from numpy.testing import assert_allclose, assert_array_equal
 from permuted import repair_test
 
@@ -21,7 +21,7 @@ from ibsync.inference.repaired_test import dyad_summary
 from ibsync.inference.settings import TestSettings as Settings
 from ibsync.nulls.draws import Draws
 from ibsync.nulls.rematching import Matchings
-from ibsync.nulls.repaired_null import RepairedNull, group_means, group_moments
+from ibsync.nulls.repaired_null import RepairedNull, closed_moments, group_means
 from ibsync.recordings.recording import DyadRow, Recording
 from ibsync.recordings.study_file import write_study
 
@@ -69,18 +69,16 @@ def null_of(values, design=None, n=200, seed=1, **options):
     return RepairedNull(values, draws, tuple(f"s{number}" for number in range(len(values))))
 
 
-def mean_by_definition(values, matching):
-    """Mean over sessions and pairs of the values that exist: [feature]."""
-    pairs = np.array([sorted(pair) for pair in matching])
-    n = values.shape[1] // 2
-    upper = np.triu(np.ones((2 * n, 2 * n), bool), k=1)
-    values = levelled(values, [(d, n + d) for d in range(n)], upper)
-    chosen = values[:, pairs[:, 0], pairs[:, 1]].reshape(-1, values.shape[3])
-    return np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in chosen.T])
-
-
 def all_means(values):
-    return np.array([mean_by_definition(values, m) for m in all_matchings(list(range(values.shape[1])))])
+    """Group statistic of all matchings straight from the definition, the real one first: [matching, feature]."""
+    n = values.shape[1] // 2
+    real = [(d, n + d) for d in range(n)]
+    fitted = fitted_out(values, real, np.triu(np.ones((2 * n, 2 * n), bool), k=1), one_role=True)
+    matchings = [[sorted(pair) for pair in m] for m in all_matchings(list(range(2 * n)))]
+    matchings = np.array([real, *(m for m in matchings if m != [[*pair] for pair in real])])
+    return draw_statistics(
+        fitted, np.stack([fitted[:, m[:, 0], m[:, 1]].reshape(-1, values.shape[3]) for m in matchings])
+    )
 
 
 # --- which matchings --------------------------------------------------------------------------------------------------
@@ -199,7 +197,7 @@ def test_exact_p_equals_a_slow_loop_over_all_matchings(n, gaps, tail):
         values[:, 2, :, 0] = values[:, :, 2, 0] = np.nan
     got = repair_test(null_of(values), tail=tail)
     means = all_means(values)
-    real = mean_by_definition(values, [(d, n + d) for d in range(n)])
+    real = means[0]
     upper, lower = ((sign * (means - real) >= -1e-12).mean(axis=0) for sign in (1, -1))
     expected = {"greater": upper, "less": lower, "two-sided": np.minimum(1, 2 * np.minimum(upper, lower))}[tail]
     assert len(means) == Matchings.ways(n)
@@ -223,17 +221,16 @@ def test_smallest_p_is_one_over_the_number_of_matchings():
 def test_closed_form_moments_equal_those_of_all_matchings(strata):
     null = null_of(random_values(5, 4, n_sessions=2, seed=3), design_of(5, strata))
     everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, null.draws.n + 1)))
-    moments = group_moments(null.pair_sums(), null.draws)
-    assert moments.closed.all()
+    mean, sd = closed_moments(null.pair_sums(), null.design)
     assert len(everything) == null.design.n_ways
-    assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
-    assert_allclose(moments.sd, everything.std(axis=0), rtol=1e-10)
+    assert_allclose(mean, everything.mean(axis=0), rtol=1e-12)
+    assert_allclose(sd, everything.std(axis=0), rtol=1e-10)
 
 
 def test_moments_of_two_dyads():
     values = random_values(2, 3, seed=8)
-    moments = group_moments(null_of(values).pair_sums(), null_of(values).draws)
-    assert_allclose([moments.mean, moments.sd], [all_means(values).mean(axis=0), all_means(values).std(axis=0)], 1e-12)
+    moments = closed_moments(null_of(values).pair_sums(), null_of(values).design)
+    assert_allclose(moments, [all_means(values).mean(axis=0), all_means(values).std(axis=0)], 1e-12)
 
 
 def test_moments_with_missing_people_come_from_all_matchings():
@@ -241,13 +238,14 @@ def test_moments_with_missing_people_come_from_all_matchings():
     for person, feature in ((5, 0), (2, 0), (7, 3)):
         values[0, person, :, feature] = values[0, :, person, feature] = np.nan
     values[..., 1] = np.nan
-    moments = group_moments(null_of(values).pair_sums(), null_of(values).draws)
-    # With one person missing every matching has three values, with two it has two or three.
-    assert_array_equal(moments.closed, [False, False, True, True])
+    got = repair_test(null_of(values))
     means = all_means(values)[:, [0, 2, 3]]
-    assert_allclose(moments.mean[[0, 2, 3]], means.mean(axis=0), rtol=1e-12)
-    assert_allclose(moments.sd[[0, 2, 3]], means.std(axis=0), rtol=1e-12)
-    assert np.isnan(moments.mean[1])
+    assert_allclose(got["group_null_mean"][[0, 2, 3]], means.mean(axis=0), rtol=1e-12)
+    assert_allclose(got["group_null_sd"][[0, 2, 3]], means.std(axis=0), rtol=1e-12)
+    # With one person missing every matching has three values, with two it has two or three.
+    closed = closed_moments(null_of(values).pair_sums(), null_of(values).design)
+    assert_array_equal(np.isfinite(closed), [[False, False, True, True]] * 2)
+    assert np.isnan(got["group_null_mean"][1])
 
 
 def test_centred_values_sum_to_nothing_over_anybody():

@@ -3,13 +3,12 @@ from math import factorial
 
 import numpy as np
 import pytest
-from levels import levelled
+from fits import fitted_out
 from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.errors import PlanError
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.random_streams import Purpose
-from ibsync.nulls.repaired_null import PairSums, RepairedNull, group_means, group_moments, sum_pairs
+from ibsync.nulls.repaired_null import PairSums, RepairedNull, closed_moments, group_means, sum_pairs
 from ibsync.nulls.repairing import Repairing, doubly_centred
 
 
@@ -26,7 +25,7 @@ def null_of(values, design=None, n=200, seed=1, **options):
 
 def group_mean_by_definition(values, partners):
     """Mean over sessions and dyads of the pair values that exist, [feature]."""
-    chosen = levelled(values)[:, np.arange(len(partners)), partners].reshape(-1, values.shape[3])
+    chosen = fitted_out(values)[:, np.arange(len(partners)), partners].reshape(-1, values.shape[3])
     return np.array([np.mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in chosen.T])
 
 
@@ -96,7 +95,6 @@ def test_seed_and_purpose_change_the_draws():
     base = Draws.plan(design, 100, 1).take(0, 101)
     assert_array_equal(base[0], np.arange(20))
     assert not (Draws.plan(design, 100, 2).take(1, 101) == base[1:]).all(axis=1).any()
-    assert not (design.drawn(np.arange(1, 101), 1, Purpose.REPAIR_MOMENTS) == base[1:]).all(1).any()
 
 
 def test_blocks_of_one_size_are_permuted_independently():
@@ -193,7 +191,7 @@ def test_pairs_across_blocks_are_never_read():
     for source in (values, spoiled):
         null = null_of(source, design_of(6, {"site": list(site)}))
         cells = null.design.pairs_of(null.draws.take(0, null.draws.n + 1))
-        results.append((group_means(null.pair_sums(), cells), group_moments(null.pair_sums(), null.draws).sd))
+        results.append((group_means(null.pair_sums(), cells), closed_moments(null.pair_sums(), null.design)[1]))
     for plain, other in zip(*results, strict=True):
         assert_array_equal(plain, other)
 
@@ -203,10 +201,9 @@ def test_closed_form_moments_equal_those_of_all_repairings(strata):
     values = np.random.default_rng(11).random((2, 6, 6, 5))
     null = null_of(values, design_of(6, strata))
     everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, null.draws.n + 1)))
-    moments = group_moments(null.pair_sums(), null.draws)
-    assert moments.closed.all()
-    assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
-    assert_allclose(moments.sd, everything.std(axis=0), rtol=1e-10)
+    mean, sd = closed_moments(null.pair_sums(), null.design)
+    assert_allclose(mean, everything.mean(axis=0), rtol=1e-12)
+    assert_allclose(sd, everything.std(axis=0), rtol=1e-10)
 
 
 def test_closed_form_holds_when_the_first_persons_miss_channels():
@@ -214,45 +211,18 @@ def test_closed_form_holds_when_the_first_persons_miss_channels():
     values[1, 3] = np.nan
     null = null_of(values)
     everything = group_means(null.pair_sums(), null.design.pairs_of(null.draws.take(0, 120)))
-    moments = group_moments(null.pair_sums(), null.draws)
-    assert moments.closed.all()
-    assert_allclose(moments.mean, everything.mean(axis=0), rtol=1e-12)
-    assert_allclose(moments.sd, everything.std(axis=0), rtol=1e-10)
+    mean, sd = closed_moments(null.pair_sums(), null.design)
+    assert_allclose(mean, everything.mean(axis=0), rtol=1e-12)
+    assert_allclose(sd, everything.std(axis=0), rtol=1e-10)
 
 
-def test_moments_with_missing_pairs_come_from_all_repairings_when_they_are_few():
+def test_moments_have_no_closed_form_where_draws_have_unlike_numbers_of_values():
     values = np.random.default_rng(13).random((1, 4, 4, 3))
     values[0, 1, :, 0] = values[0, :, 2, 0] = np.nan
     values[..., 1] = np.nan
     null = null_of(values)
-    partners = null.draws.take(0, 24)
-    expected = np.array([group_mean_by_definition(values, row)[0] for row in partners])
-    moments = group_moments(null.pair_sums(), null.draws)
-    assert_array_equal(moments.closed, [False, False, True])
-    assert_allclose([moments.mean[0], moments.sd[0]], [expected.mean(), expected.std()], rtol=1e-12)
-    assert np.isnan([moments.mean[1], moments.sd[1]]).all()
-
-
-def test_moments_with_missing_pairs_come_from_their_own_stream_when_ways_are_many():
-    values = np.random.default_rng(14).random((1, 12, 12, 1))
-    complete = group_moments(null_of(values).pair_sums(), null_of(values).draws)
-    values[0, 1, :, 0] = values[0, :, 2, 0] = np.nan
-    null = null_of(values, n=10)
-    moments = group_moments(null.pair_sums(), null.draws)
-    # 4096 draws: the mean is within 5 standard errors of the truth, which one lost row and column barely move.
-    partners = Draws(null.design, 60_000, 99, listed=False).take(1, 60_001)
-    truth = group_means(null.pair_sums(), null.design.pairs_of(partners))
-    assert abs(moments.mean[0] - truth.mean()) < 5 * truth.std() / np.sqrt(4096)
-    assert_allclose(moments.sd[0], truth.std(), rtol=0.06)
-    assert moments.sd[0] != complete.sd[0]
-    own, counted = (
-        group_means(
-            null.pair_sums(), null.design.pairs_of(null.design.drawn(np.arange(1, 4097), null.draws.seed, purpose))
-        ).mean()
-        for purpose in (Purpose.REPAIR_MOMENTS, Purpose.REPAIR)
-    )
-    assert_allclose(moments.mean[0], own, rtol=1e-13)
-    assert abs(counted - own) > 1e-9
+    for moments in closed_moments(null.pair_sums(), null.design):
+        assert_array_equal(np.isfinite(moments), [False, False, True])
 
 
 def test_double_centring_removes_additive_person_effects():
