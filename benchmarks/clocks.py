@@ -80,7 +80,6 @@ STAGES: Mapping[str, str] = {
     "products": r"gram",
     "sums of chunks": r"add_chunks",
     "surrogates": r"turn|shift",
-    "counts": r"add_exceedances|add_reaching|add_sums|running_maxima",
 }
 """Stages by the beginning of the names of what is launched."""
 OTHER = "other kernels"

@@ -42,8 +42,6 @@ PROMISED = 3e-5
 """Of band means with accuracy "exact"; maps in float32 keep it too."""
 HOST_PEAK_N = {"fp16": 64, "fp32": 1024, "fp64": 1024}
 _ENOUGH_S = 4.0  # no further repetitions after so much time
-MOMENT_DRAWS = 129
-"""Draws of a null that are computed and not counted: the recording, and those that give mean and deviation."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ def _phase_null(bench: Bench, accuracy: str) -> dict[str, Any]:
     workload, n_draws = bench.size.dyad, bench.size.n_draws
     study, spec = bench.study(workload), map_spec(accuracy, workload.periods_s)
     plan = bench.engine(workload, accuracy).plan
-    n, n_all = workload.n_channels, n_draws + MOMENT_DRAWS
+    n, n_all = workload.n_channels, n_draws + 1
     works = phase_null_work(plan, n, n, n_all, tensor_cores=bench.tensor_cores)
     run = lambda: study.null(spec, kind="phase", n=n_draws, seed=1, backend=bench.backend)  # noqa: E731
     return _job(bench, run, works, n_all * n * n)

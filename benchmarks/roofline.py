@@ -23,7 +23,6 @@ PRODUCTS = {"exact": 3, "fast": 1}
 """Products of halves that make one product on tensor cores: hi hi + hi lo + lo hi, or the one of rounded numbers."""
 _SUMS = 3  # of a pair: squared, real and imaginary part
 _COMPLEX, _WORD = 16, 4
-_COUNTED = 6  # operations on each value that is counted: two thresholds, sum and square, evidence, running maximum
 
 
 @dataclass(frozen=True)
@@ -192,14 +191,12 @@ def _chunks(weights: np.ndarray[Any, Any], n_rows: int) -> int:
 
 
 def phase_null_work(plan: Plan, n_a: int, n_b: int, n_draws: int, *, tensor_cores: bool) -> Works:
-    """Phase surrogates of one person of a dyad, their coherence with the other, and the counts."""
+    """Phase surrogates of one person of a dyad, their coherence with the other."""
     n, n_channels = plan.n_samples, n_draws * n_b
     n_bins = n // 2 + 1
-    values = n_draws * n_a * n_b * plan.n_means
     surrogates: Works = {
         "surrogates": [Work(6.0 * n_bins * n_channels, _COMPLEX * n_bins * (n_b + n_channels))],
         "FFTs": [Work(n_channels * fft_flops(n, real=True), n_channels * (_COMPLEX * n_bins + 8 * n))],
     }
-    counts: Works = {"counts": [Work(float(_COUNTED * values), 8 * values)]}
     coherence = coherence_work(plan, n_a, n_channels, tensor_cores=tensor_cores)
-    return together(surrogates, features_work(plan, n_a + n_channels), coherence, counts)
+    return together(surrogates, features_work(plan, n_a + n_channels), coherence)

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from ..nulls.counts import (
     OUTPUT_BINS,
+    RANGE_VALUES,
     Exceedances,
     Histogram,
     Maxima,
     Observed,
     StepDown,
+    moments,
+    ranges,
     tie_tolerance,
 )
 from ..nulls.draws import Draws
@@ -41,9 +44,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 Tile = tuple[slice, Callable[[NDArray[Any]], Floats]]
-
-RANGE_VALUES = 1 << 20
-"""Values (draws x features) that are made in one piece."""
 
 # A block of draws and features shares a second-level cache of 2 MiB and more with what it is made of.
 _BLOCK_VALUES = 1 << 16
@@ -107,9 +107,8 @@ class Statistic(ABC):
     def described(self) -> Arrays:
         """What is known of each feature without counting."""
         s = self.observed
-        z = np.where(s.sd > 0, s.z(s.statistic), np.nan)
         return {
-            "group_statistic": s.statistic, "group_null_mean": s.mean, "group_null_sd": s.sd, "group_z": z,
+            "group_statistic": s.statistic, "group_null_mean": s.mean, "group_null_sd": s.sd, "group_z": s.shown_z,
         }  # fmt: skip
 
 
@@ -144,7 +143,7 @@ class DrawnStatistic(Statistic):
     @cached_property
     def observed(self) -> Observed:
         """As `Statistic.observed`."""
-        s = moments(self.drawn, self.n, np.dtype(np.float64))
+        s = moments(self.drawn, self.n)
         mean, sd = (np.where(np.isnan(s.statistic), np.nan, part) for part in (s.mean, s.sd))
         return Observed(s.statistic, mean, sd, s.tolerance)
 
@@ -164,9 +163,8 @@ class ListedStatistic(Statistic):
 
     def __init__(self, values: Floats, *, exact: bool = False, tolerance: Floats | None = None) -> None:
         self._values, self.n, self.exact = values, len(values) - 1, exact
-        self._observed = moments(self.drawn, self.n, np.dtype(np.float32))
-        if tolerance is not None:
-            self._observed = replace(self._observed, tolerance=tolerance)
+        tolerance = tie_tolerance(values[0], np.dtype(np.float32)) if tolerance is None else tolerance
+        self._observed = replace(moments(self.drawn, self.n), tolerance=tolerance)
 
     @property
     def observed(self) -> Observed:
@@ -176,35 +174,6 @@ class ListedStatistic(Statistic):
     def drawn(self, start: int, stop: int) -> Floats:
         """Values of draws `start` to `stop` - 1."""
         return self._values[start:stop]
-
-
-def moments(drawn: Callable[[int, int], Floats], n: int, dtype: np.dtype[np.floating]) -> Observed:
-    """
-    Observed statistic, with mean and deviation over draws 0 to n.
-
-    Parameters
-    ----------
-    drawn : callable
-        ``drawn(start, stop)`` gives the statistic of draws `start` to `stop` - 1, float64 [draw, feature].
-    n : int
-    dtype : dtype
-        Precision behind the values.
-    """
-    observed = drawn(0, 1)[0]
-    # Taken from the observed value, so that squares of large numbers are not subtracted.
-    reference = np.nan_to_num(observed)
-    count, total, square = np.zeros((3, len(observed)))
-    for start, stop in _ranges(0, n + 1, max(64, RANGE_VALUES // max(1, len(observed)))):
-        off = drawn(start, stop) - reference
-        present = np.isfinite(off)
-        off = np.where(present, off, 0.0)
-        count += present.sum(axis=0)
-        total += off.sum(axis=0)
-        square += (off**2).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        shift = total / count
-        sd = np.sqrt(np.maximum(square / count - shift**2, 0.0))
-    return Observed(observed, reference + shift, sd, tie_tolerance(observed, dtype))
 
 
 def permutation_test(
@@ -326,9 +295,9 @@ class _Test:
         """Counts of all draws, made by some threads a range at a time."""
         n = self.statistic.n
         total = self._nothing(1, n + 1)
-        ranges = list(_ranges(1, n + 1, int(np.clip(-(-n // workers), 1, self.statistic.range_draws))))
+        parts = list(ranges(1, n + 1, int(np.clip(-(-n // workers), 1, self.statistic.range_draws))))
         with ThreadPoolExecutor(workers) as pool:
-            for (_, stop), part in zip(ranges, pool.map(lambda ends: self.count(*ends), ranges), strict=True):
+            for (_, stop), part in zip(parts, pool.map(lambda ends: self.count(*ends), parts), strict=True):
                 total.merge(part)
                 if progress is not None:
                     progress(stop - 1, n)
@@ -421,11 +390,6 @@ class _Test:
             found[f"p_{name}"] = single_step_p(evidence[name], maxima.values, slack)
             found[f"null_{name}"] = maxima.values
         return found
-
-
-def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    for first in range(start, stop, size):
-        yield first, min(first + size, stop)
 
 
 def _blocks(n_draws: int, n_features: int) -> Iterator[slice]:

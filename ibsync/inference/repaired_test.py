@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import measure_in
 from ..errors import PlanError
-from ..nulls.counts import Observed, tie_tolerance
+from ..nulls.counts import Observed, moments, tie_tolerance
 from ..nulls.draws import Indices, Integers
 from ..nulls.repaired_null import (
     PairSums,
@@ -23,7 +23,7 @@ from ..nulls.repaired_null import (
     root_means,
     sum_pairs,
 )
-from .permutation_test import Arrays, Progress, Statistic, Tile, moments, permutation_test
+from .permutation_test import Arrays, Progress, Statistic, Tile, permutation_test
 from .settings import TestSettings
 
 if TYPE_CHECKING:
@@ -274,9 +274,7 @@ class RepairedMean(Statistic):
             some = PairSums(pairs.sums[:, uneven], pairs.counts[:, uneven])
             centre[uneven] = middle = some.sums.sum(axis=0) / np.maximum(1, some.counts.sum(axis=0))
             off = PairSums((some.sums - middle * some.counts) / np.sqrt(np.maximum(1, n_values[uneven])), some.counts)
-            of_draws = moments(
-                lambda start, stop: root_means(off, self.drawn(start, stop)), self.n, np.dtype(np.float64)
-            )
+            of_draws = moments(lambda start, stop: root_means(off, self.drawn(start, stop)), self.n)
             mean[uneven], sd[uneven] = middle + of_draws.mean, of_draws.sd
         return statistic, mean, sd, centre, n_values, n_dyads, ~uneven
 

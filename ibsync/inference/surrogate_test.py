@@ -89,8 +89,8 @@ def _group(null: SurrogateNull, tested: Arrays) -> Arrays:
     tally = null.together
     return {
         "group_statistic": tally.standard.statistic,
-        "group_null_mean": tally.moments.mean(),
-        "group_null_sd": _sample_sd(tally),
+        "group_null_mean": tally.standard.mean,
+        "group_null_sd": tally.standard.sd,
         "n_dyads": np.concatenate(
             [np.isfinite(null.observed[null.task_of_row == task]).sum(axis=0) for task in np.unique(null.task_of_row)]
         ),
@@ -102,9 +102,10 @@ def _group(null: SurrogateNull, tested: Arrays) -> Arrays:
 
 
 def _rows(null: SurrogateNull, tested: Sequence[Arrays]) -> Arrays:
-    mean = np.stack([tally.moments.mean() for tally in null.by_row])
-    sd = np.stack([_sample_sd(tally) for tally in null.by_row])
-    z = np.divide(null.observed - mean, sd, out=np.full_like(sd, np.nan), where=sd > 0)
+    mean, sd, z = (
+        np.stack(stack)
+        for stack in zip(*((t.standard.mean, t.standard.sd, t.standard.shown_z) for t in null.by_row), strict=True)
+    )
     names = ("p", "p_fdr", "p_max", "exceedances")
     of_rows = {f"dyad_{name}": np.stack([row[name] for row in tested]) for name in names}
     return {
@@ -142,9 +143,3 @@ def _counted(family: Sequence[Tally], tail: Tail) -> CountedDraws:
         step_down=family[0].step_down.counts if len(family) == 1 else None,
         stopped=joined(lambda tally: tally.stopped_at > 0),
     )
-
-
-def _sample_sd(tally: Tally) -> Floats:
-    """Standard deviation over the draws, divided by n - 1."""
-    n = tally.moments.draws
-    return np.asarray(tally.moments.sd() * np.sqrt(np.divide(n, n - 1, out=np.full(n.shape, np.nan), where=n > 1)))

@@ -4,9 +4,8 @@ Each accumulator takes a batch of draws with `add` and another accumulator with 
 or maxima filed under their draw number, so neither the order nor the size of the batches can be told from the result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from .tails import Tail, oriented
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+RANGE_VALUES = 1 << 20
+"""Values (draws x features) that are made in one piece."""
 FLOAT32_TOLERANCE = 1e-6
 HISTOGRAM_BINS = 4096
 _SUM_SCALE = 2.0**32
@@ -54,8 +55,8 @@ class Observed:
     Parameters
     ----------
     statistic, mean, sd : float64 [..., feature]
-        Observed value, NaN where nothing is tested; mean and standard deviation over draws, which do not depend on
-        which of them was observed.
+        Observed value, NaN where nothing is tested; mean and standard deviation over draws, the observed one among
+        them, so that neither depends on which of them was observed.
     tolerance : float64 [..., feature]
         How far below the observed value a draw still reaches it.
     """
@@ -65,17 +66,6 @@ class Observed:
     sd: Floats
     tolerance: Floats
 
-    @classmethod
-    def of(cls, observed: Floats, moment_draws: Floats, dtype: np.dtype[np.floating]) -> Self:
-        """From observed values [feature] and the values [draw, feature] of the moment draws."""
-        present = np.isfinite(moment_draws)
-        n = present.sum(axis=0)
-        total = np.where(present, moment_draws, 0).sum(axis=0)
-        mean = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
-        squares = np.where(present, (moment_draws - mean) ** 2, 0).sum(axis=0)
-        sd = np.sqrt(np.divide(squares, n - 1, out=np.full_like(total, np.nan), where=n > 1))
-        return cls(observed, mean, sd, tie_tolerance(observed, dtype))
-
     @property
     def scale(self) -> Floats:
         """What standardises: 1 / sd, and 0 where the spread is rounding."""
@@ -84,6 +74,11 @@ class Observed:
     def z(self, values: Floats) -> Floats:
         """Standardised values; 0 where the spread is rounding, NaN where there is none."""
         return np.asarray((values - self.mean) * self.scale)
+
+    @property
+    def shown_z(self) -> Floats:
+        """Standardised observed value, NaN where draws do not differ."""
+        return np.where(self.sd > 0, self.z(self.statistic), np.nan)
 
     @property
     def z_tolerance(self) -> Floats:
@@ -98,6 +93,39 @@ class Observed:
     def order(self, tail: Tail) -> Integers:
         """Tested features, ascending by their evidence: int64 [tested feature]."""
         return ascending(self.evidence(self.statistic, tail))
+
+
+def moments(drawn: Callable[[int, int], Floats], n: int) -> Observed:
+    """
+    Observed statistic, with mean and deviation over draws 0 to n, and the tie tolerance of float64 values.
+
+    Parameters
+    ----------
+    drawn : callable
+        ``drawn(start, stop)`` gives the statistic of draws `start` to `stop` - 1, float64 [draw, feature].
+    n : int
+    """
+    observed = drawn(0, 1)[0]
+    # Taken from the observed value, so that squares of large numbers are not subtracted.
+    reference = np.nan_to_num(observed)
+    count, total, square = np.zeros((3, len(observed)))
+    for start, stop in ranges(0, n + 1, max(64, RANGE_VALUES // max(1, len(observed)))):
+        off = drawn(start, stop) - reference
+        present = np.isfinite(off)
+        off = np.where(present, off, 0.0)
+        count += present.sum(axis=0)
+        total += off.sum(axis=0)
+        square += (off**2).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        shift = total / count
+        sd = np.sqrt(np.maximum(square / count - shift**2, 0.0))
+    return Observed(observed, reference + shift, sd, tie_tolerance(observed, np.dtype(np.float64)))
+
+
+def ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """Consecutive ranges of at most `size` draws."""
+    for first in range(start, stop, size):
+        yield first, min(first + size, stop)
 
 
 @dataclass

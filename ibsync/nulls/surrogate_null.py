@@ -1,15 +1,18 @@
-"""The null distribution of surrogate partners, counted while it is drawn: no array holds draws x features.
+"""The null distribution of surrogate partners: draws are kept until all are there, then counted.
 
 For each row (dyad x session) and feature the draws that reach the observed value are counted, and so are those of the
-mean over the rows of each task. Everything counted is an integer, or filed under its draw number, so that ranges of
-draws computed apart merge into what one run gives.
+mean over the rows of each task. What standardises them for the maximum is the mean and deviation of all values, the
+observed one among them. Sequential nulls are counted as they are drawn, and have no maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,22 +21,33 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.measures import measure_in
 from ..errors import PlanError
-from .counts import OUTPUT_BINS, Exceedances, FixedPointSums, Histogram, Maxima, Observed, StepDown
-from .draw_counts_on_device import Thresholds, count
+from .counts import (
+    OUTPUT_BINS,
+    Exceedances,
+    FixedPointSums,
+    Histogram,
+    Maxima,
+    Observed,
+    StepDown,
+    moments,
+    ranges,
+    tie_tolerance,
+)
 from .draws import check_n
 from .tails import Tail
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-FIRST_MOMENT_DRAW = (1 << 31) + 1
-"""Draws from here on only serve mean and standard deviation; a fixed function of the data keeps a test exact."""
-MOMENT_DRAWS = 128
 LARGEST_N = 8_000_000
 """Beyond this the sums of squares could overflow."""
+IN_MEMORY_BYTES = 2 << 30
+"""Draws that take more than this are kept in a temporary file until they are counted."""
 
 # Draws between two moments at which the state is whole; a multiple of every source's block.
 _STEP = 64
+# Values of one row that are counted together.
+_COUNTED_VALUES = 1 << 20
 
 
 class Source(Protocol):
@@ -51,92 +65,6 @@ class Source(Protocol):
         """Values of some draws, 0 being the recording itself: float64 [draw, ...feature axes] of the device."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """
-    Counts of some draws of a row, or of the mean over rows.
-
-    Parameters
-    ----------
-    exceedances : Exceedances
-    reached : int64 [feature]
-        Draws whose maximum over the features of no more evidence reaches the feature's.
-    moments : FixedPointSums
-    largest : float64 [draw], optional
-        Largest evidence of each draw; None where no feature was tested.
-    """
-
-    exceedances: Exceedances
-    reached: Integers
-    moments: FixedPointSums
-    largest: Floats | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """
-    Counts of draws `start` to `stop` - 1.
-
-    Parameters
-    ----------
-    start, stop : int
-    by_row : tuple of Counted
-    together : Counted
-        Of the mean over the rows of each task.
-    pooled : float64 [draw, group]
-        Mean over a task's rows and channel pairs.
-    """
-
-    start: int
-    stop: int
-    by_row: tuple[Counted, ...]
-    together: Counted
-    pooled: Floats
-
-
-@dataclass
-class Standard(Observed):
-    """Observed statistic of one row, or of the mean over rows, and the counts of draws against it."""
-
-    _there: Thresholds | None = field(default=None, init=False, repr=False, compare=False)
-
-    def count(self, values: Any, tail: Tail, device: Device | None = None) -> Counted:
-        """Counts of some draws: values [draw, feature] of the device; a missing one is no evidence."""
-        if device is not None:
-            return self._count_there(device, values, tail)
-        n, order = len(self.statistic), self.order(tail)
-        counted = Counted(Exceedances.zeros(n), np.zeros(n, np.int64), FixedPointSums.zeros(n))
-        counted.exceedances.add(values, self.statistic - self.tolerance, self.statistic + self.tolerance)
-        counted.moments.add(values)
-        if not len(order):
-            return counted
-        evidence = self.evidence(values, tail)[:, order]
-        observed = self.evidence(self.statistic, tail)[order]
-        step_down, largest = StepDown.zeros(len(order)), np.full(len(values), -np.inf)
-        step_down.add(evidence, observed - self.z_tolerance[order], largest)
-        counted.reached[order] = step_down.counts
-        return replace(counted, largest=largest)
-
-    def agrees(self, other: Standard) -> bool:
-        """Whether another processor may have computed the other: equal within the tolerance for ties."""
-        differences = np.abs(self.statistic - other.statistic)
-        same_missing = np.array_equal(np.isnan(self.statistic), np.isnan(other.statistic))
-        return same_missing and not (differences > self.tolerance).any()
-
-    def _count_there(self, device: Device, values: Any, tail: Tail) -> Counted:
-        """The same integers from values that stay where they are."""
-        order = self.order(tail)
-        if self._there is None:
-            bar = (self.evidence(self.statistic, tail) - self.z_tolerance)[order]
-            limits = (self.statistic - self.tolerance, self.statistic + self.tolerance)
-            self._there = Thresholds.on(device, *limits, self.mean, self.scale, order.astype(np.int32), bar)
-        found = count(device, values, self._there, tail)
-        reached = np.zeros(len(self.statistic), np.int64)
-        reached[order] = found.reached
-        largest = found.largest if len(order) else None
-        return Counted(Exceedances(*found.exceeded), reached, FixedPointSums(*found.sums), largest)
-
-
 @dataclass
 class Tally:
     """
@@ -144,19 +72,20 @@ class Tally:
 
     Parameters
     ----------
-    standard : Standard
-        Of its features, [feature].
+    standard : Observed
+        Of its features, [feature]; mean and deviation are NaN until all draws are there.
     exceedances : Exceedances
     step_down : StepDown
-        Tested features in ascending order of evidence.
+        Draws whose maximum over the features of no more evidence reaches the feature's.
     moments : FixedPointSums
+        Of the draws that were counted.
     maxima : Maxima
         Largest evidence of each draw.
     stopped_at : int64 [feature]
         Number of the draw at which a sequential count stopped; 0 while it goes on.
     """
 
-    standard: Standard
+    standard: Observed
     exceedances: Exceedances
     step_down: StepDown
     moments: FixedPointSums
@@ -164,26 +93,54 @@ class Tally:
     stopped_at: Integers
 
     @classmethod
-    def empty(cls, standard: Standard, n_draws: int) -> Tally:
+    def empty(cls, observed: Floats, dtype: np.dtype[np.floating], n_draws: int) -> Tally:
         """Nothing counted yet, with room for draws 1 to `n_draws`."""
-        n = len(standard.statistic)
+        n, unknown = len(observed), np.full(len(observed), np.nan)
         return cls(
-            standard, Exceedances.zeros(n), StepDown.zeros(n), FixedPointSums.zeros(n), Maxima.empty(1, n_draws + 1),
-            np.zeros(n, np.int64),
+            Observed(observed, unknown, unknown, tie_tolerance(observed, dtype)), Exceedances.zeros(n),
+            StepDown.zeros(n), FixedPointSums.zeros(n), Maxima.empty(1, n_draws + 1), np.zeros(n, np.int64),
         )  # fmt: skip
 
-    def add(self, first: int, counted: Counted) -> None:
-        """Add the counts of draws `first`, `first` + 1, ..."""
-        self.exceedances.merge(counted.exceedances)
-        self.step_down.counts += counted.reached
-        self.moments.merge(counted.moments)
-        if counted.largest is not None:
-            self.maxima.add(first, counted.largest)
+    @property
+    def limits(self) -> tuple[Floats, Floats]:
+        """Observed statistic minus and plus its tolerance."""
+        return self.standard.statistic - self.standard.tolerance, self.standard.statistic + self.standard.tolerance
+
+    def agrees(self, other: Tally) -> bool:
+        """Whether another processor may have computed the other: equal within the tolerance for ties."""
+        one, two = self.standard.statistic, other.standard.statistic
+        same_missing = np.array_equal(np.isnan(one), np.isnan(two))
+        return same_missing and not (np.abs(one - two) > self.standard.tolerance).any()
+
+    def count(self, drawn: Callable[[int, int], Floats], n: int, tail: Tail) -> None:
+        """
+        Count all draws, standardised by all values.
+
+        Parameters
+        ----------
+        drawn : callable
+            ``drawn(start, stop)`` gives draws `start` to `stop` - 1, float64 [draw, feature], draw 0 the observed one.
+        n : int
+        tail : {"greater", "less", "two-sided"}
+        """
+        values = moments(drawn, n)
+        self.standard = s = replace(self.standard, mean=values.mean, sd=values.sd)
+        order = s.order(tail)
+        bar = (s.evidence(s.statistic, tail) - s.z_tolerance)[order]
+        stepped = StepDown.zeros(len(order))
+        for start, stop in ranges(1, n + 1, max(64, _COUNTED_VALUES // max(1, len(s.statistic)))):
+            of_draws = drawn(start, stop)
+            self.exceedances.add(of_draws, *self.limits)
+            self.moments.add(of_draws)
+            if len(order):
+                largest = np.full(stop - start, -np.inf)
+                stepped.add(s.evidence(of_draws, tail)[:, order], bar, largest)
+                self.maxima.add(start, largest)
+        self.step_down.counts[order] = stepped.counts
 
     def add_until(self, first: int, values: Floats, tail: Tail, stop_at: int) -> None:
         """Count each feature until `stop_at` draws have reached it (Besag and Clifford 1991)."""
-        standard = self.standard
-        low, high = standard.statistic - standard.tolerance, standard.statistic + standard.tolerance
+        low, high = self.limits
         reached = values >= low if tail == "greater" else values <= high
         counts = self.exceedances.at_least if tail == "greater" else self.exceedances.at_most
         so_far = counts + np.cumsum(reached, axis=0)
@@ -195,18 +152,11 @@ class Tally:
         ended = (self.stopped_at == 0) & (so_far[-1] >= stop_at)
         self.stopped_at[ended] = first + np.argmax(so_far >= stop_at, axis=0)[ended]
 
-    def merge(self, other: Tally) -> None:
-        """Add the counts of other draws."""
-        self.exceedances.merge(other.exceedances)
-        self.step_down.merge(other.step_down)
-        self.moments.merge(other.moments)
-        self.maxima.merge(other.maxima)
-
 
 @dataclass(repr=False)
 class SurrogateNull:
     """
-    Counts of surrogate draws for every row and for the mean over rows.
+    Surrogate draws of every row, counted for rows and for the mean over rows once all are there.
 
     Parameters
     ----------
@@ -228,8 +178,10 @@ class SurrogateNull:
         Number of each row's task; a task is a condition, over which no mean is taken.
     pooled : float32 [draw 0..n, group]
         Mean over a task's rows and channel pairs of each draw; NaN where it was not drawn. Draw 0 is the observed one.
+    values : float [draw 0..n, row, feature of a row], optional
+        Draws that are there, until all are and have been counted; None for a sequential null.
     done : list of (start, stop)
-        Ranges of draws that have been counted, disjoint and ascending.
+        Ranges of draws that are there, disjoint and ascending.
     stop_at : int, optional
         Sequential counts stop at this many draws that reach the observed value; there is no group test then.
     attrs : mapping
@@ -246,6 +198,7 @@ class SurrogateNull:
     groups: Integers
     task_of_row: Integers
     pooled: NDArray[np.float32]
+    values: NDArray[np.floating] | None = None
     done: list[tuple[int, int]] = field(default_factory=list)
     stop_at: int | None = None
     attrs: Mapping[str, object] = field(default_factory=dict)
@@ -272,11 +225,11 @@ class SurrogateNull:
         attrs: Mapping[str, object] | None = None,
     ) -> SurrogateNull:
         """
-        The observed values and their moments, before any draw is counted.
+        The observed values, before anything is drawn.
 
         Parameters
         ----------
-        values_of_rows : iterable of float64 [draw, feature]
+        values_of_rows : iterable of float64 [feature]
             From `observed_values`, one per row.
         kind, n, seed, tail, rows, groups, stop_at, attrs
             As the attributes.
@@ -291,17 +244,41 @@ class SurrogateNull:
         if stop_at is not None and tail == "two-sided":
             raise PlanError("stop_at counts one tail: use tail='greater' or 'less', or leave stop_at out")
         task_of_row = np.zeros(len(rows), np.int64) if task_of_row is None else task_of_row
-        by_row, totals = [], _Means(1 + MOMENT_DRAWS, len(groups), task_of_row)
-        for values, task in zip(values_of_rows, task_of_row, strict=True):
-            by_row.append(Tally.empty(Standard.of(values[0], values[1:], dtype), n))
-            totals.add(values, task)
-        means = totals.means()
-        together = Tally.empty(Standard.of(means[0], means[1:], dtype), n)
+        observed = np.stack([*values_of_rows])
+        means = _means(observed[None], task_of_row)
         pooled = np.full((n + 1, int(groups.max(initial=0)) + 1), np.nan, np.float32)
-        pooled[0] = _group_means(means[:1], groups)[0]
-        return cls(
-            kind, n, seed, tail, tuple(rows), by_row, together, groups, task_of_row, pooled, [], stop_at, attrs or {}
-        )
+        pooled[0] = _group_means(means, groups)[0]
+        null = cls(
+            kind, n, seed, tail, tuple(rows), [Tally.empty(row, dtype, n) for row in observed],
+            Tally.empty(means[0], dtype, n), groups, task_of_row, pooled, None, [], stop_at, attrs or {},
+        )  # fmt: skip
+        if stop_at is None:
+            null.make_room(dtype)
+        return null
+
+    def make_room(self, dtype: np.dtype[np.floating]) -> None:
+        """
+        Room for all draws, the observed one in its place; memory is taken as it is filled.
+
+        Raises
+        ------
+        PlanError
+            If they are so many that they are kept on disk, and the disk for temporary files is too small.
+        """
+        shape = (self.n + 1, *self.observed.shape)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size <= IN_MEMORY_BYTES:
+            self.values = np.zeros(shape, dtype)
+        else:
+            folder, free = tempfile.gettempdir(), shutil.disk_usage(tempfile.gettempdir()).free
+            if size > free:
+                raise PlanError(
+                    f"{self.n} draws of {shape[1]} rows and {shape[2]} features take {size / 1e9:.1f} GB until they "
+                    f"are counted, and {folder} has {free / 1e9:.1f} GB: set TMPDIR to a larger disk, ask for fewer "
+                    "draws or features, or count sequentially with stop_at"
+                )
+            self.values = np.memmap(tempfile.TemporaryFile(prefix="ibsync-"), dtype, "w+", shape=shape)  # noqa: SIM115
+        self.values[0] = self.observed
 
     @property
     def observed(self) -> Floats:
@@ -323,24 +300,33 @@ class SurrogateNull:
         """Smallest p that these draws can give."""
         return 1.0 / (self.n + 1)
 
-    @property
-    def standards(self) -> Standards:
-        """What draws are counted against."""
-        by_row = tuple(tally.standard for tally in self.by_row)
-        return Standards(by_row, self.together.standard, self.groups, self.task_of_row, self.tail)
-
     def steps(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Ranges of draws that are counted together, after a check that none was counted before."""
         self._require_new(start, stop)
         return [(first, min(first + _STEP, stop)) for first in range(start, stop, _STEP)]
 
-    def add(self, step: Step) -> None:
-        """Add the counts of a step; the state is whole after it."""
-        self._require_new(step.start, step.stop)
-        for tally, counted in zip([*self.by_row, self.together], [*step.by_row, step.together], strict=True):
-            tally.add(step.start, counted)
-        self.pooled[step.start : step.stop] = step.pooled
-        self.done = _joined([*self.done, (step.start, step.stop)])
+    def add(self, start: int, values: Floats) -> None:
+        """Take in draws `start`, `start` + 1, ...: values [draw, row, feature]; the state is whole after it."""
+        stop = start + len(values)
+        self._require_new(start, stop)
+        assert self.values is not None
+        self.values[start:stop] = values
+        self.pooled[start:stop] = _group_means(self._means(start, stop), self.groups)
+        self.done = _joined([*self.done, (start, stop)])
+        self._count()
+
+    def _means(self, start: int, stop: int) -> Floats:
+        assert self.values is not None
+        return _means(self.values[start:stop].astype(np.float64), self.task_of_row)
+
+    def _count(self) -> None:
+        """Count once all draws are there; then these are given up."""
+        if not self.complete or self.values is None:
+            return
+        for row, tally in enumerate(self.by_row):
+            tally.count(partial(_rows_of, self.values[:, row]), self.n, self.tail)
+        self.together.count(self._means, self.n, self.tail)
+        self.values = None
 
     def count_until(self, sources: Sequence[Source], start: int, stop: int) -> Iterator[int]:
         """
@@ -363,12 +349,19 @@ class SurrogateNull:
             self.done = _joined([*self.done, (first, end)])
             if all(_all_stopped(tally) for tally in self.by_row):
                 self.done = [(1, self.n + 1)]
+            if self.complete:
+                self._describe()
                 return
             yield end
 
+    def _describe(self) -> None:
+        """Mean and deviation of the draws that a sequential count looked at."""
+        for tally in [*self.by_row, self.together]:
+            tally.standard = replace(tally.standard, mean=tally.moments.mean(), sd=tally.moments.sd())
+
     def merge(self, other: SurrogateNull) -> None:
         """
-        Add the counts of other draws; the observed values stay those of this part.
+        Take in other draws; the observed values stay those of this part.
 
         Raises
         ------
@@ -381,15 +374,17 @@ class SurrogateNull:
                 raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
         if self.stop_at is not None:
             raise PlanError("a sequential null (stop_at) counts its draws in order and cannot be merged from parts")
-        if not all(mine.standard.agrees(its.standard) for mine, its in zip(self.by_row, other.by_row, strict=True)):
+        if not all(mine.agrees(its) for mine, its in zip(self.by_row, other.by_row, strict=True)):
             raise PlanError("parts of a null have different observed values: compute them from one study, alike")
         for start, stop in other.done:
             self._require_new(start, stop)
-        for mine, its in zip([*self.by_row, self.together], [*other.by_row, other.together], strict=True):
-            mine.merge(its)
+        assert self.values is not None
+        assert other.values is not None
         for start, stop in other.done:
+            self.values[start:stop] = other.values[start:stop]
             self.pooled[start:stop] = other.pooled[start:stop]
         self.done = _joined([*self.done, *other.done])
+        self._count()
 
     def histogram(self) -> Histogram:
         """Draws of the pooled statistic in equal bins over the measure's range: counts int64 [group, bin]."""
@@ -405,68 +400,31 @@ class SurrogateNull:
                 raise PlanError(f"draws {max(start, first)} to {min(stop, end) - 1} have been counted already")
 
 
-@dataclass(frozen=True)
-class Standards:
-    """
-    What the draws of all rows are counted against.
-
-    Parameters
-    ----------
-    by_row : tuple of Standard
-    together : Standard
-        Of the mean over the rows of each task.
-    groups, task_of_row
-        As `SurrogateNull`.
-    tail : {"greater", "less", "two-sided"}
-    """
-
-    by_row: tuple[Standard, ...]
-    together: Standard
-    groups: Integers
-    task_of_row: Integers
-    tail: Tail
-
-    def count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
-        """Counts of draws `start` to `stop` - 1 of all rows."""
-        with _active(sources[0].device):
-            return self._count(sources, start, stop)
-
-    def _count(self, sources: Sequence[Source], start: int, stop: int) -> Step:
-        device, rows = sources[0].device, []
-        totals = _Means(stop - start, len(self.groups), self.task_of_row, np if device is None else device.xp)
-        for source, standard, task in zip(sources, self.by_row, self.task_of_row, strict=True):
-            values = drawn(source, start, stop)
-            rows.append(standard.count(values, self.tail, device))
-            totals.add(values, task)
-        means = totals.means()
-        together = self.together.count(means, self.tail, device)
-        return Step(start, stop, tuple(rows), together, _group_means(_on_host(device, means), self.groups))
+def _rows_of(values: NDArray[np.floating], start: int, stop: int) -> Floats:
+    return values[start:stop].astype(np.float64)
 
 
-class _Means:
-    """Mean over the rows of each task of each draw and feature, leaving out what is missing."""
-
-    def __init__(self, n_draws: int, n_features: int, task_of_row: Integers, xp: Any = np) -> None:
-        self._xp, n_tasks = xp, int(task_of_row.max()) + 1
-        self.total, self.count = xp.zeros((2, n_tasks, n_draws, n_features // n_tasks))
-
-    def add(self, values: Any, task: int) -> None:
-        present = self._xp.isfinite(values)
-        self.total[task] += self._xp.where(present, values, 0)
-        self.count[task] += present
-
-    def means(self) -> Any:
-        some = self.count > 0
-        means = self._xp.where(some, self.total / self._xp.where(some, self.count, 1), np.nan)
-        return self._xp.swapaxes(means, 0, 1).reshape(means.shape[1], -1)
+def _means(values: Floats, task_of_row: Integers) -> Floats:
+    """Mean over the rows of each task, leaving out what is missing: [draw, task x feature], of [draw, row, feature]."""
+    out = []
+    for task in range(int(task_of_row.max(initial=0)) + 1):
+        of_task = values[:, task_of_row == task]
+        count = np.isfinite(of_task).sum(axis=1)
+        out.append(np.where(count > 0, np.nansum(of_task, axis=1) / np.maximum(count, 1), np.nan))
+    return np.concatenate(out, axis=1)
 
 
 def observed_values(source: Source) -> Floats:
-    """Values of the recording itself, and of the draws behind mean and standard deviation: float64 [draw, feature]."""
+    """Values of the recording itself, float64 [feature]."""
     with _active(source.device):
-        observed = _flat(source.values(np.zeros(1, np.int64)))
-        moments = drawn(source, FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS)
-        return np.vstack([_on_host(source.device, part) for part in (observed, moments)])
+        (observed,) = _on_host(source.device, _flat(source.values(np.zeros(1, np.int64))))
+    return np.asarray(observed)
+
+
+def drawn_values(sources: Sequence[Source], start: int, stop: int) -> Floats:
+    """Values of draws `start` to `stop` - 1 of all rows, float64 [draw, row, feature]."""
+    with _active(sources[0].device):
+        return np.stack([_on_host(source.device, drawn(source, start, stop)) for source in sources], axis=1)
 
 
 def drawn(source: Source, start: int, stop: int) -> Any:

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import IbsyncError, InputError, PlanError
-from ..nulls.counts import Exceedances, FixedPointSums, Maxima, StepDown
+from ..nulls.counts import Exceedances, FixedPointSums, Maxima, Observed, StepDown
 from ..nulls.draws import Draws
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.rematching import Matchings
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
-from ..nulls.surrogate_null import Standard, SurrogateNull, Tally
+from ..nulls.surrogate_null import SurrogateNull, Tally
 from ..recordings.names import as_path
 from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_whole
@@ -28,7 +28,7 @@ from .netcdf import accepted_changes, dataset_bytes, encode_attrs, load_datasets
 if TYPE_CHECKING:
     import xarray as xr
 
-_STANDARD = tuple(entry.name for entry in fields(Standard) if entry.init)
+_STANDARD = tuple(entry.name for entry in fields(Observed))
 _FEATURE_COUNTS = {
     "exceedances": tuple(entry.name for entry in fields(Exceedances)),
     "moments": tuple(entry.name for entry in fields(FixedPointSums)),
@@ -225,6 +225,9 @@ def _surrogate_dataset(null: SurrogateNull) -> xr.Dataset:
         **_tally_variables("row", "feature", null.by_row),
         **_tally_variables("mean", "group_feature", [null.together]),
     }
+    if null.values is not None:
+        kept = np.concatenate([null.values[:0], *(null.values[start:stop] for start, stop in null.done)])
+        variables["values"] = (("kept_draw", "row", "feature"), kept)
     return xr.Dataset(variables, attrs=_head(words, null.attrs))
 
 
@@ -245,7 +248,7 @@ def _surrogate_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[s
     def tallies(of: str) -> list[Tally]:
         return [
             Tally(
-                Standard(*(values[f"{of}_{name}"][row].copy() for name in _STANDARD)),
+                Observed(*(values[f"{of}_{name}"][row].copy() for name in _STANDARD)),
                 Exceedances(*counts(of, "exceedances", row)),
                 StepDown(values[f"{of}_step_down"][row].copy()),
                 FixedPointSums(*counts(of, "moments", row)),
@@ -259,8 +262,13 @@ def _surrogate_null(dataset: xr.Dataset, words: Mapping[str, Any], attrs: dict[s
         return [values[f"{of}_{owner}_{name}"][row].copy() for name in _FEATURE_COUNTS[owner]]
 
     (together,) = tallies("mean")
-    return SurrogateNull(
+    null = SurrogateNull(
         words["family"], words["n"], words["seed"], words["tail"], tuple(words["rows"]), tallies("row"), together,
-        values["group"], values["task_of_row"], values["pooled"], [(start, stop) for start, stop in words["done"]],
+        values["group"], values["task_of_row"], values["pooled"], None, list(map(tuple, words["done"])),
         words["stop_at"], attrs,
     )  # fmt: skip
+    if not null.complete and null.stop_at is None:
+        null.make_room(values["values"].dtype)
+        assert null.values is not None
+        null.values[np.concatenate([np.arange(*ends) for ends in null.done or [(0, 0)]])] = values["values"]
+    return null

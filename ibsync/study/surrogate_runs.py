@@ -23,7 +23,7 @@ from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import IbsyncError, InputError, PlanError
 from ..nulls.random_streams import entity_ids
 from ..nulls.repaired_null import RepairedNull
-from ..nulls.surrogate_null import Standards, Step, SurrogateNull, observed_values
+from ..nulls.surrogate_null import SurrogateNull, drawn_values, observed_values
 from ..nulls.surrogate_signals import FAMILIES, MODELS, refuse_drift
 from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
@@ -286,7 +286,7 @@ def _trial_engine(plan: EnginePlan, worker: Worker, where: str) -> Engine:
 
 @dataclass(frozen=True)
 class ObservedJob:
-    """The observed values of one row, and the draws behind its mean and standard deviation."""
+    """The observed values of one row."""
 
     study: StudyFile
     request: Request
@@ -294,24 +294,23 @@ class ObservedJob:
     people: tuple[People, ...] = ()
 
     def run(self, worker: Worker) -> Floats:
-        """Values [draw, feature], the observed ones first."""
+        """Values [feature]."""
         return observed_values(sources_of(self.study, self.request, worker)[0][self.row])
 
 
 @dataclass(frozen=True)
 class DrawsJob:
-    """Counts of some draws of all rows."""
+    """Some draws of all rows."""
 
     study: StudyFile
     request: Request
-    standards: Standards
     start: int
     stop: int
     people: tuple[People, ...] = ()
 
-    def run(self, worker: Worker) -> Step:
-        """Counts of draws `start` to `stop` - 1."""
-        return self.standards.count(sources_of(self.study, self.request, worker)[0], self.start, self.stop)
+    def run(self, worker: Worker) -> Floats:
+        """Values of draws `start` to `stop` - 1: [draw, row, feature]."""
+        return drawn_values(sources_of(self.study, self.request, worker)[0], self.start, self.stop)
 
 
 @dataclass(frozen=True)
@@ -339,16 +338,16 @@ class Work:
             sources = sources_of(self.study, self.request, self.worker)[0]
             yield from (reached - start for reached in null.count_until(sources, start, stop))
             return
-        jobs = [DrawsJob(self.study, self.request, null.standards, *step) for step in null.steps(start, stop)]
+        jobs = [DrawsJob(self.study, self.request, *step) for step in null.steps(start, stop)]
         counted = 0
-        for _, step in run_jobs(jobs, self.worker, executor=self.executor):
-            null.add(step)
-            counted += step.stop - step.start
+        for number, values in run_jobs(jobs, self.worker, executor=self.executor):
+            null.add(jobs[number].start, values)
+            counted += len(values)
             yield counted
 
 
 def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
-    """The null of a study before any draw is counted; observed values and moments are computed."""
+    """The null of a study before anything is drawn; the observed values are computed."""
     study, request = work.study, work.request
     axes = request.axes(study.dyads)
     tasks = list(dict.fromkeys(row.task for row in study.dyads))

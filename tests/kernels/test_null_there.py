@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ibsync.coupling.backends.cuda.backend import CudaBackend
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
-from ibsync.nulls.surrogate_null import SurrogateNull, observed_values
+from ibsync.nulls.surrogate_null import SurrogateNull, drawn_values, observed_values
 from ibsync.nulls.surrogate_signals import surrogates
 from ibsync.nulls.surrogates_on_device import surrogates_on
 from ibsync.study.surrogate_partners import SurrogatePartners
@@ -80,8 +80,8 @@ def counted(device, tail, stop_at=None, task_of_row=(0, 0)):
     if stop_at is not None:
         list(null.count_until(sources, 1, 101))
         return null
-    for step in [*null.steps(1, 101), *null.steps(101, 151)]:
-        null.add(null.standards.count(sources, *step))
+    for start, stop in [*null.steps(1, 101), *null.steps(101, 151)]:
+        null.add(start, drawn_values(sources, start, stop))
     return null
 
 

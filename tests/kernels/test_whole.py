@@ -35,7 +35,6 @@ def gpu(strict, monkeypatch):
     if isinstance(strict, StrictDevice):
         strict.compute_capability = 70
     monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._devices", {0: strict})
-    monkeypatch.setattr("ibsync.nulls.surrogate_null.MOMENT_DRAWS", 8)
     monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
     return strict
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from ibsync.errors import PlanError
 from ibsync.inference.p_values import p_value
 from ibsync.inference.surrogate_test import surrogate_test
-from ibsync.nulls.surrogate_null import FIRST_MOMENT_DRAW, MOMENT_DRAWS, SurrogateNull, drawn, observed_values
+from ibsync.nulls.surrogate_null import SurrogateNull, drawn, drawn_values, observed_values
 from ibsync.results.null_files import load_null, merge_nulls, save_null
 
 N_FEATURES, N_DRAWS = 7, 150
@@ -53,7 +53,7 @@ def advance(null, sources, start, stop):
         yield from null.count_until(sources, start, stop)
         return
     for first, end in null.steps(start, stop):
-        null.add(null.standards.count(sources, first, end))
+        null.add(first, drawn_values(sources, first, end))
         yield end
 
 
@@ -93,22 +93,23 @@ def test_p_of_rows_and_group_count_the_draws_that_reach_the_observed_value(tail)
     found = surrogate_test([counted(sources, tail=tail)], correct=["fdr", "max"])[0]
     values = kept(sources)
     group = np.nanmean(values, axis=0)
-    for p, drawn_values in [*zip(found["dyad_p"], values, strict=True), (found["p"], group)]:
-        above = (drawn_values[1:] >= drawn_values[0]).sum(axis=0)
-        below = (drawn_values[1:] <= drawn_values[0]).sum(axis=0)
+    for p, draws in [*zip(found["dyad_p"], values, strict=True), (found["p"], group)]:
+        above = (draws[1:] >= draws[0]).sum(axis=0)
+        below = (draws[1:] <= draws[0]).sum(axis=0)
         expected = {"greater": above, "less": below, "two-sided": np.minimum(above, below)}[tail]
         expected = np.minimum(1, (2 if tail == "two-sided" else 1) * p_value(expected, N_DRAWS))
-        assert_array_equal(p, np.where(np.isnan(drawn_values[0]), np.nan, expected))
+        assert_array_equal(p, np.where(np.isnan(draws[0]), np.nan, expected))
 
 
-def test_maxima_are_taken_of_values_standardised_by_draws_of_their_own():
+def test_the_z_that_is_shown_is_the_one_that_maxima_are_taken_of():
     sources = rows()
     null = counted(sources)
     found = surrogate_test([null], correct=["max"])[0]
     for row, source in enumerate(sources):
-        apart = source.values(np.arange(FIRST_MOMENT_DRAW, FIRST_MOMENT_DRAW + MOMENT_DRAWS))
-        z = (source.values(np.arange(N_DRAWS + 1)) - apart.mean(axis=0)) / apart.std(axis=0, ddof=1)
+        values = source.values(np.arange(N_DRAWS + 1))
+        z = (values - values.mean(axis=0)) / values.std(axis=0)
         tested = np.isfinite(z[0])
+        assert_allclose(found["z"][row], z[0], rtol=1e-12)
         largest = z[1:, tested].max(axis=1)
         single = [(1 + np.sum(largest >= value)) / (N_DRAWS + 1) for value in z[0, tested]]
         order = np.argsort(z[0, tested])
@@ -127,11 +128,12 @@ def test_moments_and_pooled_values_are_those_of_all_draws():
     null = counted(sources)
     found = surrogate_test([null], correct=[])[0]
     values = kept(sources)
-    assert_allclose(found["null_mean"], values[:, 1:].mean(axis=1), rtol=0, atol=1e-9)
-    assert_allclose(found["null_sd"], values[:, 1:].std(axis=1, ddof=1), rtol=0, atol=1e-5)
+    assert_allclose(found["null_mean"], values.mean(axis=1), rtol=1e-12)
+    assert_allclose(found["null_sd"], values.std(axis=1), rtol=1e-12)
     group = np.nanmean(values, axis=0)
     assert_allclose(found["group_statistic"], group[0], rtol=1e-12)
-    assert_allclose(found["group_null_mean"], group[1:].mean(axis=0), rtol=0, atol=1e-9)
+    assert_allclose(found["group_null_mean"], group.mean(axis=0), rtol=1e-12)
+    assert_allclose(found["group_null_sd"], group.std(axis=0), rtol=1e-12)
     pooled = np.stack([group[:, k == GROUPS].mean(axis=1) for k in range(2)], axis=1)
     assert_allclose(null.pooled, pooled, rtol=1e-6)
     assert_array_equal(found["null_hist"].sum(axis=1), [N_DRAWS, N_DRAWS])
