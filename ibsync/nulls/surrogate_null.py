@@ -277,7 +277,8 @@ class SurrogateNull:
                     f"are counted, and {folder} has {free / 1e9:.1f} GB: set TMPDIR to a larger disk, ask for fewer "
                     "draws or features, or count sequentially with stop_at"
                 )
-            self.values = np.memmap(tempfile.TemporaryFile(prefix="ibsync-"), dtype, "w+", shape=shape)  # noqa: SIM115
+            with tempfile.TemporaryFile(prefix="ibsync-") as file:  # the map outlives it
+                self.values = np.memmap(file, dtype, "w+", shape=shape)
         self.values[0] = self.observed
 
     @property

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ Floats = NDArray[np.float64]
 
 SURROGATE_KINDS = (*FAMILIES, "trial")
 _CHECKPOINT_SECONDS = 30.0
+_PAUSES_PER_SAVING = 20
 
 
 @dataclass(frozen=True)
@@ -374,6 +375,16 @@ class _State:
 
     output: Output
     has_failed: bool = False
+    pause_s: float = field(default_factory=lambda: _CHECKPOINT_SECONDS)
+    saved: float = field(default_factory=time.monotonic)
+
+    def save_now_and_then(self, null: SurrogateNull) -> None:
+        """Save it if the last time is long ago; the draws of a large null take long to write."""
+        if time.monotonic() - self.saved > self.pause_s:
+            began = time.monotonic()
+            self.save(null)
+            self.saved = time.monotonic()
+            self.pause_s = max(_CHECKPOINT_SECONDS, _PAUSES_PER_SAVING * (self.saved - began))
 
     def save(self, null: SurrogateNull) -> None:
         try:
@@ -417,12 +428,10 @@ def run(
         Once, if the state cannot be written.
     """
     kept = None if state is None else _State(state)
-    written = time.monotonic()
     for start, stop in missing(null, draws):
         for _ in _bar(work.count(null, start, stop), stop - start, null.kind, progress):
-            if kept is not None and time.monotonic() - written > _CHECKPOINT_SECONDS:
-                kept.save(null)
-                written = time.monotonic()
+            if kept is not None:
+                kept.save_now_and_then(null)
     if kept is not None:
         kept.save(null)
     return null

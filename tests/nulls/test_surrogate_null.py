@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,6 +167,45 @@ def test_parts_computed_apart_merge_into_the_whole(tmp_path):
     merged = merge_nulls([load_null(save_null(part, tmp_path / "part.h5")) for part in parts])
     assert merged.complete
     assert_same(merged, counted(rows()))
+
+
+def test_draws_that_are_kept_in_a_file_give_the_same(monkeypatch):
+    in_memory = counted(rows())
+    monkeypatch.setattr("ibsync.nulls.surrogate_null.IN_MEMORY_BYTES", 1000)
+    null = begun(rows())
+    assert isinstance(null.values, np.memmap)
+    assert_same(counted(rows()), in_memory)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5000))
+    with pytest.raises(PlanError, match=r"150 draws of 3 rows and 7 features take .* TMPDIR"):
+        begun(rows())
+
+
+def test_a_null_of_19_draws_costs_19_and_the_recording():
+    drawn_numbers = []
+
+    class Watched(Row):
+        def values(self, draws):
+            drawn_numbers.extend(draws.tolist())
+            return super().values(draws)
+
+    null = counted([Watched(0, block=1)], n=19)
+    assert null.complete
+    assert drawn_numbers == list(range(20))
+
+
+def test_all_draws_are_alike_whichever_was_observed():
+    """Exchanging the recording with a draw exchanges their z: mean and deviation are those of both."""
+    order = np.arange(N_DRAWS + 1)
+    order[[0, 17]] = 17, 0
+
+    class Exchanged(Row):
+        def values(self, draws):
+            return super().values(order[draws])
+
+    one, other = counted([Row(0, block=1)]).by_row[0], counted([Exchanged(0, block=1)]).by_row[0]
+    assert_allclose(one.standard.mean, other.standard.mean, rtol=1e-13)
+    assert_allclose(one.standard.sd, other.standard.sd, rtol=1e-12)
+    assert_allclose(other.maxima.values[16], one.standard.shown_z.max(), rtol=1e-12)
 
 
 def test_a_null_read_back_goes_on_where_it_stopped(tmp_path):

@@ -267,6 +267,7 @@ def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monk
     from ibsync.study import surrogate_runs
 
     monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(surrogate_runs, "_PAUSES_PER_SAVING", 0)
     monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
     saved = []
 
