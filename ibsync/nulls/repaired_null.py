@@ -37,8 +37,11 @@ class PairSums:
 
     def pooled(self, group: Integers, n_groups: int) -> "PairSums":
         """Sums and counts of groups of features, from the group number of each feature, int [feature]."""
-        member = (group[:, None] == np.arange(n_groups)).astype(np.float64)
-        return PairSums(self.sums @ member, self.counts @ member)
+        pooled = np.empty((2, len(self.sums), n_groups))
+        for number in range(n_groups):
+            for out, table in zip(pooled, (self.sums, self.counts), strict=True):
+                out[:, number] = table[:, group == number].sum(axis=1)
+        return PairSums(*pooled)
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,7 +166,8 @@ class RepairedNull:
 
     def _adjusted_sums(self, wanted: Integers) -> Floats:
         """Sums over sessions without people and sessions, whose fit depends on who was there: [pair, feature]."""
-        values = np.stack([self._values(session, wanted) for session in range(len(self.sessions))])
+        by_label = np.argsort(self.sessions)  # sums round alike in whatever order sessions come
+        values = np.stack([self._values(session, wanted) for session in by_label])
         present = np.isfinite(values)
         patterns, pattern_of = distinct_columns(present.reshape(-1, len(wanted)))
         sums = np.empty(values.shape[1:])
