@@ -1,4 +1,4 @@
-"""How often re-pairing rejects where a person is in many dyads and nothing ties meetings: prints a table, writes JSON.
+"""How often re-pairing rejects where a person is in many dyads or sessions are missed: prints a table, writes JSON.
 
 python benchmarks/shared_persons.py [--studies 4000] [--out benchmarks/results/shared-persons.json]
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ibsync.inference.alike import alike_within_persons
 from ibsync.inference.repaired_test import repair_test
 from ibsync.inference.settings import TestSettings
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.repaired_null import RepairedNull
+from ibsync.nulls.repaired_null import PairSums, RepairedNull, group_means
 from ibsync.nulls.repairing import Repairing
 
 Floats = NDArray[np.float64]
@@ -93,16 +93,40 @@ def missing(counts: Sequence[int], rng: np.random.Generator) -> Bools:
     return rng.permuted(stopping(counts, rng), axis=0)
 
 
+def by_chance(counts: tuple[int, int], share: float, rng: np.random.Generator) -> Bools:
+    """Sessions and dyads of which a share is missed at random, though everybody comes once."""
+    while True:
+        there = rng.random(counts) >= share
+        if there.any(axis=0).all():
+            return there
+
+
+def tested(null: RepairedNull) -> Floats:
+    """p of each study, as ibsync tests."""
+    return np.asarray(repair_test(null, ONE)["p"])
+
+
+def of_plain_means(null: RepairedNull) -> Floats:
+    """p of the mean of values less their session's mean, people left in."""
+    first, second = null.design.pairs.T
+    values = null.pair_values.astype(np.float64)[:, first, second]
+    values -= np.nanmean(values, axis=1, keepdims=True)
+    pairs = PairSums(np.nansum(values, axis=0), np.isfinite(values).sum(axis=0).astype(np.float64))
+    means = group_means(pairs, null.design.pairs_of(null.draws.take(0, null.draws.n + 1)))
+    return np.asarray(((means[1:] >= means[0] - 1e-9).sum(axis=0) + 1) / len(means))
+
+
 def rates(
     name: str, patterns: Iterable[Bools], therapists: Sequence[str], within: Sequence[str], made: Made, n: int, *,
-    holds: bool,
+    holds: bool, p_of: Callable[[RepairedNull], Floats] = tested,
 ) -> dict[str, Any]:  # fmt: skip
     """Rejections over patterns of attendance; within each, studies share their draws."""
     rejected = []
     for seed, there in enumerate(patterns):
         values = made.values(therapists, there, n // PATTERNS, np.random.default_rng([2, seed]))
-        rejected.append(repair_test(null_of(design_of(therapists, within, there), values, seed), ONE)["p"] <= LEVEL)
-    return rate_row(name, " and ".join(within) or "all", np.concatenate(rejected), holds=holds)
+        rejected.append(p_of(null_of(design_of(therapists, within, there), values, seed)) <= LEVEL)
+    exchanged = (" and ".join(within) or "all") + ", plain means" * (p_of is of_plain_means)
+    return rate_row(name, exchanged, np.concatenate(rejected), holds=holds)
 
 
 def warned(name: str, therapists: Sequence[str], made: Made, n: int) -> dict[str, Any]:
@@ -132,6 +156,17 @@ def table(n: int) -> list[dict[str, Any]]:
         rows.append(rates(name, patterns, one, within, plain, n, holds=within == exact))
         rows.append(rates(f"{name}; higher, who stays", patterns, one, within, staying, n, holds=within == exact))
         rows.append(rates(f"{name}; tie", patterns, one, within, tied, n, holds=False))
+    apart = [f"t{k:02d}" for k in range(12)]
+    missed = {
+        "1 therapist, 8 clients, 18 recordings, any sessions missed": (any_missed, one, person),
+        "1 therapist, 8 clients, 18 recordings, clients stop early": (early, one, person),
+        "10 dyads, 5 sessions, 30 % missed": ([by_chance((5, 10), 0.3, rng) for rng in rngs], apart[:10], ()),
+        "12 dyads of 1 to 12 sessions, stop early": ([stopping(range(1, 13), rng) for rng in rngs], apart, ()),
+    }
+    for name, (patterns, therapists, within) in missed.items():
+        for p_of in (tested, of_plain_means) if within == () else (of_plain_means,):
+            for word, made in (("", plain), ("; higher, who stays", staying), ("; tie", tied)):
+                rows.append(rates(name + word, patterns, therapists, within, made, n, holds=False, p_of=p_of))
     clinic = "4 therapists, 4 clients each, 3 sessions"
     for within in (person, ()):
         rows.append(rates(clinic, full, four, within, plain, n, holds=True))

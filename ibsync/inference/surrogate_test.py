@@ -46,7 +46,11 @@ def surrogate_test(nulls: Sequence[SurrogateNull], *, correct: Sequence[str] = (
     tail = nulls[0].tail
     together = _tested([null.together for null in nulls], tail, correct)
     by_row = [_tested(list(row), tail, correct) for row in zip(*(null.by_row for null in nulls), strict=True)]
-    return [_group(null, together[at]) | _rows(null, [row[at] for row in by_row]) for at, null in enumerate(nulls)]
+    maxima = _maxima([null.together for null in nulls]).astype(np.float32)
+    return [
+        _group(null, together[at]) | {"null_max": maxima} | _rows(null, [row[at] for row in by_row])
+        for at, null in enumerate(nulls)
+    ]
 
 
 def check_surrogate_corrections(kind: str, correct: Sequence[str], stop_at: int | None) -> None:
@@ -91,10 +95,10 @@ def _group(null: SurrogateNull, tested: Arrays) -> Arrays:
         "group_statistic": tally.standard.statistic,
         "group_null_mean": tally.standard.mean,
         "group_null_sd": tally.standard.sd,
+        "group_z": tally.standard.shown_z,
         "n_dyads": np.concatenate(
             [np.isfinite(null.observed[null.task_of_row == task]).sum(axis=0) for task in np.unique(null.task_of_row)]
         ),
-        "null_max": tally.maxima.values.astype(np.float32),
         "null_hist": null.histogram().counts,
         "pooled_statistic": null.pooled[0].astype(np.float64),
         **tested,
@@ -122,6 +126,11 @@ def _tested(family: Sequence[Tally], tail: Tail, correct: Sequence[str]) -> list
     return [{name: parts[name][at] for name in found} for at in range(len(family))]
 
 
+def _maxima(family: Sequence[Tally]) -> Floats:
+    """Largest evidence of each draw over the features of all tallies, float64 [draw]; -inf without any."""
+    return np.asarray(np.max([tally.maxima.values for tally in family], axis=0))
+
+
 def _counted(family: Sequence[Tally], tail: Tail) -> CountedDraws:
     """The features of all tallies side by side."""
 
@@ -130,7 +139,7 @@ def _counted(family: Sequence[Tally], tail: Tail) -> CountedDraws:
 
     draws = joined(lambda tally: tally.moments.draws)  # those with a value: of a count that stopped, up to its last
     evidence = joined(lambda tally: tally.standard.evidence(tally.standard.statistic, tail))
-    maxima = np.max([tally.maxima.values for tally in family], axis=0)
+    maxima = _maxima(family)
     return CountedDraws(
         np.where(draws > 0, evidence, np.nan),
         joined(lambda tally: tally.standard.z_tolerance),

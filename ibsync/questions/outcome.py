@@ -97,7 +97,7 @@ def outcome(
     time : sequence of str, optional
         Sessions in time, where their labels hold no number that tells.
     n, seed : int
-        Permutations to be drawn, and their seed; all are listed where there are no more than a million.
+        Permutations to be drawn, and their seed; all are listed where there are no more than 400 000.
     tail : {"two-sided", "greater", "less"}
         "greater": higher outcomes go with more synchrony.
     correct : sequence of {"fdr", "fdr_by", "max"}, optional

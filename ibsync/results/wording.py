@@ -319,9 +319,14 @@ def _correction_sentence(corrections: Sequence[Correction], dataset: xr.Dataset)
     if not corrections:
         return "No correction for multiple tests was made."
     controlled = " and ".join(correction.controls for correction in corrections)
+    return f"Over all {family_in_words(dataset)}, p was corrected for {controlled}."
+
+
+def family_in_words(dataset: xr.Dataset) -> str:
+    """Over what p is corrected: "channel pairs, bands and epochs of hbo and hbr together"."""
     signals, tasks = names_in(dataset.attrs, "corrected_over"), "tasks, " * bool(tasks_of(dataset))
     together = f" of {' and '.join(signals)} together" if len(signals) > 1 else ""
-    return f"Over all {tasks}channel pairs, bands and epochs{together}, p was corrected for {controlled}."
+    return f"{tasks}channel pairs, bands and epochs{together}"
 
 
 # --- attributes that hold JSON ----------------------------------------------------------------------------------------

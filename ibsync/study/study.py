@@ -323,7 +323,7 @@ class Study(StudyFile):
             noise; not calibrated for fNIRS). Each task is a condition: its mean over dyads is compared by itself.
         n : int, optional
             Draws; by default 10 000 re-pairings, or 999 surrogates. Re-pairings are all listed where there are no more
-            than a million.
+            than 400 000.
         within : sequence of {"group", "person", "attendance"}, optional
             For "repair": what must agree for two dyads to exchange partners, beside session, task and epoch, which
             always do: their group, the person whom they share, or the occasions on which they were recorded. Default:

@@ -258,6 +258,15 @@ def test_signals_tested_together_are_corrected_over_both():
     alone = surrogate_test([counted(first)], correct=["fdr", "max"])[0]
     assert (np.nan_to_num(both[0]["p_max"]) >= np.nan_to_num(alone["p_max_single"])).all()
     assert_array_equal(both[0]["p"], alone["p"])
+    z = []
+    for sources in (first, second):
+        group = np.nanmean(kept(sources), axis=0)
+        z.append((group - group.mean(axis=0)) / group.std(axis=0))
+    for at, found in enumerate(both):
+        assert_allclose(found["group_z"], z[at][0], rtol=1e-11)
+        assert_allclose(found["null_max"], np.hstack(z)[1:].max(axis=1), rtol=1e-6)
+        single = (np.hstack(z)[1:].max(axis=1)[:, None] >= z[at][0] - 1e-9).sum(axis=0)
+        assert_allclose(found["p_max"], np.maximum(found["p"], (1 + single) / (N_DRAWS + 1)), rtol=1e-12)
     from scipy.stats import false_discovery_control
 
     p = np.concatenate([both[0]["dyad_p"][2], both[1]["dyad_p"][2]])

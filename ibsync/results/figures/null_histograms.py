@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..layout import TASK, tasks_of
-from ..wording import statistic_in_words
+from ..wording import family_in_words, statistic_in_words
 from .drawing import NULL, REAL, axis_label, finite_mean, of_task, place_among, position, set_title, tidy
 from .panel import panel
 
@@ -49,7 +49,7 @@ def null_histogram(result: Result, ax: Axes, *, task: int | str = 0, epoch: int 
 @panel(5, 3.6, of="A result whose null holds the maxima of its draws.")
 def max_histogram(result: Result, ax: Axes) -> None:
     """
-    Largest z of each draw over all features, and the largest observed z: the family-wise test in one picture.
+    Largest z of each draw over the family of features that `p_max` corrects over, and the largest observed z.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def max_histogram(result: Result, ax: Axes) -> None:
     ax.hist(maxima, bins=int(np.clip(np.sqrt(maxima.size), 8, _MOST_BARS)), color=NULL, alpha=0.75)
     of_tail = {"less": -z, "two-sided": abs(z)}
     _draw_observed(ax, float(of_tail.get(str(result.dataset.attrs["tail"]), z).max()))
-    ax.set(xlabel="largest z over channel pairs, bands and epochs", ylabel="draws of the null")
+    ax.set(xlabel=f"largest z over {family_in_words(result.dataset)}", ylabel="draws of the null")
     ax.set_title("all features", fontsize="medium", loc="left")
     tidy(ax)
 
