@@ -23,6 +23,7 @@ from ..coupling.measures import measure_in
 from ..errors import PlanError
 from .counts import (
     OUTPUT_BINS,
+    RANGE_VALUES,
     Exceedances,
     FixedPointSums,
     Histogram,
@@ -46,8 +47,6 @@ IN_MEMORY_BYTES = 2 << 30
 
 # Draws between two moments at which the state is whole; a multiple of every source's block.
 _STEP = 64
-# Values of one row that are counted together.
-_COUNTED_VALUES = 1 << 20
 
 
 class Source(Protocol):
@@ -128,7 +127,7 @@ class Tally:
         order = s.order(tail)
         bar = (s.evidence(s.statistic, tail) - s.z_tolerance)[order]
         stepped = StepDown.zeros(len(order))
-        for start, stop in ranges(1, n + 1, max(64, _COUNTED_VALUES // max(1, len(s.statistic)))):
+        for start, stop in ranges(1, n + 1, max(64, RANGE_VALUES // max(1, len(s.statistic)))):
             of_draws = drawn(start, stop)
             self.exceedances.add(of_draws, *self.limits)
             self.moments.add(of_draws)

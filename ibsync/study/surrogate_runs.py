@@ -388,6 +388,9 @@ class _State:
 
     def save(self, null: SurrogateNull) -> None:
         try:
+            if isinstance(null.values, np.memmap):
+                size = f"{null.values.nbytes / 1e9:.1f} GB"
+                raise InputError(f"{self.output.path}: {size} of draws are too many for a state: compute parts, draws=")
             save_state(null, self.output)
         except InputError as error:
             if not self.has_failed:

@@ -584,3 +584,21 @@ def test_the_statistic_is_the_plain_mean_whoever_was_there():
     shifted = repair_test(null_of(levels), correct=["max"])
     for name in ("p", "p_max"):
         assert_array_equal(got[name], shifted[name])
+
+
+def test_people_and_sessions_of_a_block_change_no_z_where_sessions_are_missed():
+    rng = np.random.default_rng(4)
+    values, site = rng.random((3, 8, 8, 2)), np.array(list("xxxxyyyy"))
+    values[1, [2, 5]], values[1, :, [2, 5]], values[2, 0] = np.nan, np.nan, np.nan
+    got = repair_test(null_of(values, {"site": list(site)}), correct=["max"])
+    parts = (
+        rng.normal(size=(8, 1, 1)) + rng.normal(size=(8, 1)) + rng.normal(size=(3, 2))[:, (site == "y") * 1, None, None]
+    )
+    shifted = repair_test(null_of(values + parts, {"site": list(site)}), correct=["max"])
+    assert_allclose(got["group_z"], shifted["group_z"], rtol=1e-9)
+    assert_allclose(got["group_null_sd"], shifted["group_null_sd"], rtol=1e-9)
+    for name in ("p", "p_max"):
+        assert_array_equal(got[name], shifted[name])
+    assert_allclose(
+        got["group_z"], (got["group_statistic"] - got["group_null_mean"]) / got["group_null_sd"], rtol=1e-12
+    )

@@ -286,6 +286,19 @@ def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monk
     same_counts(study.null(SPEC, **words), null)
 
 
+def test_draws_that_are_too_many_for_a_state_are_told_of_once(study, null, tmp_path, monkeypatch):
+    from ibsync.study import surrogate_runs
+
+    monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
+    monkeypatch.setattr("ibsync.nulls.surrogate_null.IN_MEMORY_BYTES", 100)
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": tmp_path / "null.h5"}
+    with pytest.warns(UserWarning, match=r"null.h5: 0.0 GB of draws are too many .* could not be resumed") as told:
+        same_counts(study.null(SPEC, **words), null)
+    assert len(told) == 1
+    assert ibs.load_null(tmp_path / "null.h5").complete
+
+
 def test_a_repairing_null_is_saved_and_read_back(study, tmp_path):
     null = study.null(SPEC, n=10, seed=2)
     again = ibs.load_null(ibs.save_null(null, tmp_path / "n.h5"))
