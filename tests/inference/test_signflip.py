@@ -195,6 +195,8 @@ def test_flips_are_listed_up_to_a_number_that_clusters_lower():
     assert len(sign_flip_test(values, names(15), n=10)["null_max"]) == 2**15 - 1
     assert len(sign_flip_test(values, names(15), n=10, correct=["cluster"], graph=graph)["null_max"]) == 10
     assert len(sign_flip_test(values[:6], names(6), n=10, correct=["tfce"], graph=graph)["null_tfce"]) == 63
+    assert Draws.plan(Signs(tuple(names(18))), 99, 0).listed
+    assert not Draws.plan(Signs(tuple(names(19))), 99, 0).listed
 
 
 @pytest.mark.parametrize("tail", TAILS)

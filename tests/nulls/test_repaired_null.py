@@ -66,6 +66,7 @@ def test_enumeration_gives_way_to_draws_above_both_limits():
     assert not random.listed
     assert (random.n, random.min_p) == (719, 1 / 720)
     assert Draws.plan(design, 99, 0).listed
+    assert Draws.plan(design_of(9), 99, 0).listed
     assert not Draws.plan(design_of(10), 99, 0).listed
 
 
