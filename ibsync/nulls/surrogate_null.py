@@ -317,7 +317,7 @@ class SurrogateNull:
 
     def _means(self, start: int, stop: int) -> Floats:
         assert self.values is not None
-        return _means(self.values[start:stop].astype(np.float64), self.task_of_row)
+        return _means(self.values[start:stop], self.task_of_row)
 
     def _count(self) -> None:
         """Count once all draws are there; then these are given up."""
@@ -404,14 +404,16 @@ def _rows_of(values: NDArray[np.floating], start: int, stop: int) -> Floats:
     return values[start:stop].astype(np.float64)
 
 
-def _means(values: Floats, task_of_row: Integers) -> Floats:
+def _means(values: NDArray[np.floating], task_of_row: Integers) -> Floats:
     """Mean over the rows of each task, leaving out what is missing: [draw, task x feature], of [draw, row, feature]."""
-    out = []
-    for task in range(int(task_of_row.max(initial=0)) + 1):
-        of_task = values[:, task_of_row == task]
-        count = np.isfinite(of_task).sum(axis=1)
-        out.append(np.where(count > 0, np.nansum(of_task, axis=1) / np.maximum(count, 1), np.nan))
-    return np.concatenate(out, axis=1)
+    shape = (int(task_of_row.max(initial=0)) + 1, len(values), values.shape[2])
+    total, count = np.zeros(shape), np.zeros(shape, np.int32)
+    for row, task in enumerate(task_of_row):
+        present = np.isfinite(values[:, row])
+        total[task] += np.where(present, values[:, row], 0)
+        count[task] += present
+    means = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
+    return np.concatenate(means, axis=1)
 
 
 def observed_values(source: Source) -> Floats:
