@@ -190,6 +190,33 @@ def p_values(counted: CountedDraws, tail: Tail, correct: Sequence[str]) -> dict[
     return out
 
 
+def larger_p(arrays: Mapping[str, Floats], correct: Sequence[str]) -> dict[str, Floats]:
+    """
+    p-values of a test that has to pass several nulls, from those of the test against each.
+
+    p is the largest (an intersection-union test; Berger 1982, *Technometrics* 24:295), and the false discovery rate is
+    that of these p. Over a family the chance of an error is bounded by the sum over nulls, so that p_max is their number
+    times the largest p_max.
+
+    Parameters
+    ----------
+    arrays : mapping of str to float64 [null, ...]
+        ``p, p_low, p_high, p_max, p_max_single`` of each null.
+    correct : sequence of str
+
+    Returns
+    -------
+    dict of float64 [...]
+        The same names, and ``p_fdr``.
+    """
+    out = {name: arrays[name].max(axis=0) for name in ("p", "p_low", "p_high")}
+    for name in ("p_max", "p_max_single"):
+        out[name] = np.minimum(1.0, len(arrays[name]) * arrays[name].max(axis=0))
+    fdr = {"fdr", "fdr_by"} & set(correct)
+    out["p_fdr"] = adjust_fdr(out["p"], "by" if "fdr_by" in fdr else "bh") if fdr else np.full(out["p"].shape, np.nan)
+    return out
+
+
 def check_corrections(correct: Sequence[str]) -> None:
     """Refuse a correction that does not exist, or two for one false discovery rate."""
     if isinstance(correct, str) or not isinstance(correct, Iterable):

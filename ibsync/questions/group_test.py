@@ -34,7 +34,7 @@ from ..results.wording import names_in, settings
 from ..study.controls import OWN_WARNING
 from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
-from .two_nulls import hypothesis_of_both, larger_p, require_two_kinds
+from .two_nulls import arrays_of_both, hypothesis_of_both, require_two_kinds
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -143,7 +143,7 @@ def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSetting
         caution=caution, warning=warning, corrected_over=names_in(attrs[0], "corrected_over"),
     )  # fmt: skip
     rows = other.dataset.assign_coords(against=kinds)
-    return build_result(rows, larger_p(one.dataset, other.dataset, record.test), record)
+    return build_result(rows, arrays_of_both(one.dataset, other.dataset, record.test), record)
 
 
 _DOUBTS = ("caution", "warning")

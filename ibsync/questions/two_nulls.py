@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from ..inference.p_values import adjust_fdr
+from ..inference.p_values import larger_p
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import NullHypothesis
 from ..results.layout import TESTED
@@ -24,7 +24,6 @@ _OF_NULL = {
     "statistic_of_null": "group_statistic", "mean_of_null": "group_null_mean", "z_of_null": "group_z", "p_of_null": "p",
     "p_max_of_null": "p_max",
 }  # fmt: skip
-_FDR: Mapping[str, Literal["bh", "by"]] = {"fdr": "bh", "fdr_by": "by"}
 
 
 def require_two_kinds(kinds: Sequence[str], asked: TestSettings) -> None:
@@ -44,13 +43,11 @@ def require_two_kinds(kinds: Sequence[str], asked: TestSettings) -> None:
         raise PlanError("clusters and TFCE have one null: with two, correct with 'fdr', 'fdr_by' or 'max'")
 
 
-def larger_p(repaired: xr.Dataset, surrogate: xr.Dataset, asked: TestSettings) -> Arrays:
+def arrays_of_both(repaired: xr.Dataset, surrogate: xr.Dataset, asked: TestSettings) -> Arrays:
     """
     Arrays of the group test against two nulls, from those of the tests against each.
 
-    p is the larger of the two (an intersection-union test; Berger 1982, *Technometrics* 24:295), and the false
-    discovery rate is that of these p. Over a family the chance of an error is bounded by the sum of both, so that p_max
-    is twice the larger p_max. Statistic, null mean and z of a feature are those under the null with the larger p.
+    Statistic, null mean and z of a feature are those under the null with the larger p.
 
     Parameters
     ----------
@@ -70,12 +67,8 @@ def larger_p(repaired: xr.Dataset, surrogate: xr.Dataset, asked: TestSettings) -
 
     of_first = pair("p")[0] >= pair("p")[1]
     plain = ("group_statistic", "group_null_mean", "group_null_sd", "group_z", "exceedances", "n_near_ties", "n_dyads")
-    out = {name: np.where(of_first, *pair(name)) for name in plain}
-    out |= {name: pair(name).max(axis=0) for name in ("p", "p_low", "p_high")}
-    out |= {name: np.minimum(1.0, 2 * pair(name).max(axis=0)) for name in ("p_max", "p_max_single")}
-    out["p_fdr"] = np.full(out["p"].shape, np.nan)
-    for name in set(asked.corrections) & set(_FDR):
-        out["p_fdr"] = adjust_fdr(out["p"], _FDR[name])
+    out: Arrays = {name: np.where(of_first, *pair(name)) for name in plain}
+    out |= larger_p({name: pair(name) for name in ("p", "p_low", "p_high", "p_max", "p_max_single")}, asked.corrections)
     return out | {name: pair(source) for name, source in _OF_NULL.items()}
 
 

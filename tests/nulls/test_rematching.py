@@ -494,7 +494,7 @@ def test_what_has_no_meaning_without_a_first_person_is_refused(study, tmp_path):
     refused(lambda: study.null(SPEC, roles="swapped"), "roles='swapped'", "'fixed', 'interchangeable'")
     refused(lambda: study.null(SPEC, kind="phase", **words), "roles is for re-pairing", "'phase'")
     other = made(tmp_path / "other.h5", channels_b=(*CHANNELS[:2], "S4_D4"))
-    refused(lambda: other.null(SPEC, **words), "'S3_D3'", "first persons only", "same channel")
+    refused(lambda: other.null(SPEC, **words), "'S3_D3'", "first persons only", "same names of both")
     epochs = {"talk": (5, 25), "rest": (30, 55)}
     real, null = study.synchrony(SPEC, epochs=epochs), study.null(SPEC, epochs=epochs, **words)
     refused(lambda: ibs.contrast(real, ("talk", "rest"), null=null), "interchangeable", "contrasts")

@@ -372,7 +372,9 @@ def test_a_null_and_a_value_that_differ_are_refused_by_name(study, real, null):
     refusal(PlanError, lambda: ibs.test(real, null, tail="two-sided"), "tail='two-sided'")
     refusal(PlanError, lambda: ibs.test(real, null, correct=["cluster"], alpha=0.5), "'cluster'")
     refusal(PlanError, lambda: ibs.test(real, null, correct=["fdr"]), "need n=159 draws, 39 were asked for")
-    refusal(PlanError, lambda: ibs.test_together([real, real], [null, study.null(SPEC, n=9)]), "tested apart")
+    refusal(
+        PlanError, lambda: ibs.test_together([real, real], [null, study.null(SPEC, n=9)]), "against nulls of one kind"
+    )
 
 
 def test_values_in_another_order_or_some_of_them_are_refused(study, real, null):
