@@ -195,8 +195,8 @@ def larger_p(arrays: Mapping[str, Floats], correct: Sequence[str]) -> dict[str, 
     p-values of a test that has to pass several nulls, from those of the test against each.
 
     p is the largest (an intersection-union test; Berger 1982, *Technometrics* 24:295), and the false discovery rate is
-    that of these p. Over a family the chance of an error is bounded by the sum over nulls: p_max is their number times the
-    largest p_max.
+    that of these p. Over a family the chance of an error is bounded by the sum over nulls: p_max is their number times
+    the largest p_max.
 
     Parameters
     ----------
