@@ -69,8 +69,11 @@ def unlike_lengths(rng: Rng, n: int, growth: float) -> Any:
     shares = rng.uniform(0.2, 1, (14, 6))
     values = courses(rng, 14, 6, n, own=0.01, growth=growth)
     values += np.sqrt(1 / shares - 1)[..., None] * ERROR * rng.standard_normal(values.shape)
-    # Rows of the dataset stand session by session.
-    return study(values).assign_coords(duration=("dyad", 600 * shares.T.ravel())).assign_attrs(epochs="all")
+    real = study(values)  # its rows stand session by session
+    real["valid_fraction"] = real["valid_fraction"].copy(
+        data=np.broadcast_to(shares.T.ravel()[:, None, None, None, None], real["valid_fraction"].shape)
+    )
+    return real
 
 
 DESIGNS: dict[str, Callable[[Rng, int, float], Any]] = {

@@ -35,6 +35,7 @@ from ..results.wording import null_in_words
 from ..study.rows import session_label
 from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
+from .lengths import refuse_unequal_means, refuse_unequal_tasks
 from .outcome_table import Column, Covariates, Lookup
 from .session_times import two_groups
 from .shared_people import Blocks, members_of
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Weights = Mapping[str, float] | tuple[str, str]
 
-UNEQUAL = 1.1
-"""Ratio of lengths from which raw values are not compared."""
+_LESS_NULL = "contrast(ibs.test(real, null), ...)"
 
 _OTHER_CAUSES = "(stimuli, physiology, movement, signal power)"
 _CONDITIONS = (
@@ -172,7 +172,9 @@ def contrast(
     conditions = None if weights is None else _Conditions.of(source.dataset, weights)
     dyads = _Dyads.of(source, conditions, None if null is not None else block)
     if not source.null_words and null is None:
-        _refuse_unequal_lengths(source.dataset, conditions, groups)
+        if conditions is not None and conditions.dim == "task":
+            refuse_unequal_tasks(source.dataset, conditions.weights, _LESS_NULL)
+        refuse_unequal_means(source.dataset, "group", groups or (), _LESS_NULL)
     held: list[str] = []
     if null is not None:
         plan = _exchange_partners(source.dataset, null, conditions, dyads, asked)
@@ -566,34 +568,6 @@ def _refuse_tasks(source: _Source) -> None:
             f"tasks are conditions and are never averaged: compare {' and '.join(map(repr, tasks))}, or choose one, "
             f"real.isel(dyad=real.task.values == {tasks[0]!r})"
         )
-
-
-def _refuse_unequal_lengths(real: xr.Dataset, conditions: _Conditions | None, groups: Sequence[str] | None) -> None:
-    """Refuse raw values of recordings of unlike lengths: how much of them lies near the ends moves coherence."""
-    if "duration" not in real.coords:
-        return
-    seconds = real["duration"].values.astype(float)
-    if conditions is not None and conditions.dim == "task":
-        rows = np.isin(real["task"].values.astype(str), list(conditions.weights))
-        names = zip(*(real[name].values.astype(str).tolist() for name in ("dyad", "session")), strict=True)
-        meetings = np.array([f"dyad {dyad!r} in session {session!r}" for dyad, session in names])
-        for meeting in dict.fromkeys(meetings[rows].tolist()):
-            own = seconds[rows & (meetings == meeting)]
-            if own.max() > UNEQUAL * own.min():
-                _refuse_lengths(f"the tasks of {meeting} last {own.min():.0f} and {own.max():.0f} s", seconds[rows])
-    if groups:
-        labels = real["group"].values.astype(str)
-        first, second = (float(seconds[labels == name].mean()) for name in groups)
-        if max(first, second) > UNEQUAL * min(first, second):
-            means = f"those of {groups[0]!r} last {first:.0f} s on average, those of {groups[1]!r} {second:.0f} s"
-            _refuse_lengths(f"recordings of the groups differ, {means}", seconds)
-
-
-def _refuse_lengths(what: str, seconds: Floats) -> None:
-    raise PlanError(
-        f"{what}, which changes raw coherence by itself: take a null off first, contrast(ibs.test(real, null), ...), "
-        f"compare one length, study.select(duration={seconds.min():g}), or leave the short ones out"
-    )
 
 
 # --- partners ---------------------------------------------------------------------------------------------------------

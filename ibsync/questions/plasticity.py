@@ -37,6 +37,7 @@ from .group_test import (
     refuse_or_warn,
     require_match,
 )
+from .lengths import refuse_unequal_means
 from .outcome_table import mean
 from .session_times import Dyads, Source, disorder, in_first, two_groups
 
@@ -48,6 +49,8 @@ Integers = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 Kind = Literal["sign_flip", "session_order"]
 Weights = Literal["precision", "equal"]
+
+_LESS_NULL = "plasticity(ibs.test(real, null))"
 
 UNEVEN = 0.05
 """Difference between sessions in the share of trusted cells from which raw values call for a null."""
@@ -163,7 +166,8 @@ def plasticity(
     Raises
     ------
     PlanError
-        If a session has no place in time or occurs twice in a dyad, fewer than two dyads (of a group) have two
+        If a session has no place in time or occurs twice in a dyad, raw values of sessions or groups whose recordings
+        differ in length by more than a tenth are compared, fewer than two dyads (of a group) have two
         sessions, settings do not go together, blocks of dyads are so few that no p could reach `alpha`, or the draws
         are too few for a correction that was named.
 
@@ -189,6 +193,8 @@ def plasticity(
     groups = None if between is None else two_groups(source.dataset, between)
     others = "" if groups is None else source.others_than(groups)
     dyads = Dyads.of(source if groups is None else source.only(groups), time, None if null is not None else block)
+    if null is None and not source.null_kind:
+        _refuse_unequal_lengths(dyads, groups)
     lines = dyads.lines(by_length=by_precision)
     if null is not None:
         plan = _exchange_partners(null, dyads, asked)
@@ -398,6 +404,14 @@ def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:
 # --- what may mislead -------------------------------------------------------------------------------------------------
 
 
+def _refuse_unequal_lengths(dyads: Dyads, groups: Sequence[str] | None) -> None:
+    """Refuse raw values of sessions or groups whose recordings differ in length."""
+    used = dyads.source.dataset.isel(dyad=np.concatenate(dyads.rows))
+    sessions = list(dict.fromkeys(used["session"].values.astype(str).tolist()))
+    refuse_unequal_means(used, "session", sessions, _LESS_NULL)
+    refuse_unequal_means(used, "group", groups or (), _LESS_NULL)
+
+
 def _misleading(dyads: Dyads, lines: Lines, block: str | None) -> list[str]:
     """Why the slopes of single dyads may change for another reason than synchrony, in words; some empty."""
     return [
@@ -425,7 +439,7 @@ def _unlike_sessions(dyads: Dyads) -> str:
     return (
         f"the share of trusted cells is {shares[least]:.2f} in session {least!r} and {shares[most]:.2f} in {most!r}, "
         "as where recordings differ in length or gaps, which changes raw coherence by itself: take a null off first, "
-        "plasticity(test(real, null))"
+        f"{_LESS_NULL}"
     )
 
 

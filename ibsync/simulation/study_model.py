@@ -250,7 +250,6 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
         "role_a": [roles[0]] * len(at),
         "role_b": [roles[1]] * len(at),
         "group": [model.roster.group(int(dyad)) for dyad in dyads],
-        "duration": _FULL_LENGTH * drawn.shares[dyads, sessions],
         **{f"outcome_{name}": values[dyads, sessions] for name, values in outcomes.items()},
     }
     coords = {
@@ -261,12 +260,13 @@ def _dataset(model: SynchronyModel, drawn: Drawn) -> xr.Dataset:
     }  # fmt: skip
     variables = {
         "coherence": (ROW, coherence, {"units": "1", "long_name": "mean magnitude-squared coherence"}),
-        "valid_fraction": (ROW, np.ones(coherence.shape), {"units": "1"}),
+        "valid_fraction": (
+            ROW,
+            np.broadcast_to(drawn.shares[dyads, sessions][:, None, None, None, None], coherence.shape),
+            {"units": "1"},
+        ),
     }
     return xr.Dataset(variables, coords, dict(_attrs()))
-
-
-_FULL_LENGTH = 600.0  # s
 
 
 @cache

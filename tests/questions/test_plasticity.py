@@ -693,3 +693,18 @@ def test_sessions_whose_days_run_against_their_numbers_are_named():
     days[real["dyad"].values == "d02"] = 7.0 * number[real["dyad"].values == "d02"]
     with pytest.warns(RuntimeWarning, match="dyad 'd04': session 'ses-03' .day 21. is taken before session 'ses-02'"):
         plasticity(dated.assign_coords(day=("dyad", days)), "day", correct=[])
+
+
+def test_raw_sessions_and_groups_of_unlike_lengths_are_refused_with_both_ways_out():
+    real = study(noise(6, 3), groups=["a", "b"] * 3)
+    second = real["session"].values == "ses-02"
+    by_session = real.assign_coords(duration=("dyad", np.where(second, 120.0, 600.0)))
+    plan_refusal(
+        lambda: quiet(by_session), "recordings of the sessions differ, those of 'ses-02' last 120 s on average",
+        "plasticity(ibs.test(real, null))", "study.select(duration=120)",
+    )  # fmt: skip
+    by_group = real.assign_coords(duration=("dyad", np.where(real["group"].values == "a", 300.0, 600.0)))
+    plan_refusal(lambda: quiet(by_group, between="group"), "recordings of the groups differ, those of 'a' last 300 s")
+    assert quiet(by_group, correct=[]).dataset.sizes["dyad"] == 6
+    near = real.assign_coords(duration=("dyad", np.where(second, 570.0, 600.0)))
+    assert quiet(near, correct=[]).dataset.sizes["dyad"] == 6
