@@ -90,6 +90,16 @@ class Plan:
     row_spans: tuple[tuple[int, int], ...]
 
     @property
+    def lag(self) -> int:
+        """Largest lag in samples, in whole samples."""
+        return largest_lag(self.spec, self.sfreq)
+
+    @property
+    def shifts(self) -> NDArray[np.float64]:
+        """Lags in samples: float64 [lag]; one of 0 without lags."""
+        return np.array(self.spec.lags or (0.0,)) * self.sfreq
+
+    @property
     def n_means(self) -> int:
         """Band x epoch means."""
         return len(self.bands) * len(self.epochs)
@@ -120,7 +130,8 @@ class Plan:
     @property
     def feature_bytes(self) -> int:
         """Memory of one channel's features."""
-        return 16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples
+        times = 1 + len(self.spec.lags)
+        return times * (16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples)
 
     @property
     def epoch_samples(self) -> list[list[tuple[int, int]]]:
@@ -193,8 +204,9 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     asked = asked_samples(epochs, n_samples, sfreq)
     spans = {name: within(parts, n_samples) for name, parts in asked.items()}
     _refuse_epochs_outside(asked, n_samples, sfreq)
+    _refuse_long_lags(spec, spans, sfreq)
     rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
-    _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec.coi)
+    _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec)
     n_cells = np.array([[rows[b].sum() * length(asked[e]) for e in asked] for b in bands], float)
     used = np.flatnonzero(np.any(list(rows.values()), axis=0))
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
@@ -281,11 +293,12 @@ def _refuse_short_epochs(
     spans: Mapping[str, list[tuple[int, int]]],
     scales: Scales,
     sfreq: float,
-    coi: str,
+    spec: WTC,
 ) -> None:
     """Refuse a band or an epoch none of whose cells lies outside the cone of influence."""
+    of = (scales.n_samples, spec.coi, largest_lag(spec, sfreq))
     trusted = {
-        (band, epoch): any(trusted_part(part, s, scales.n_samples, coi) for part in parts for s in scales.scale[chosen])
+        (band, epoch): any(trusted_part(part, s, *of) for part in parts for s in scales.scale[chosen])
         for (band, chosen), (epoch, parts) in itertools.product(rows.items(), spans.items())
     }
     for band, epoch in trusted:
@@ -295,6 +308,23 @@ def _refuse_short_epochs(
                 f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r} (periods up to "
                 f"{1 / bands[band].low_hz:.4g} s): no cell lies outside the cone of influence; lengthen the epoch, "
                 "shorten the band or set coi='none'"
+            )
+
+
+def largest_lag(spec: WTC, sfreq: float) -> int:
+    """Samples that cover the largest lag of a spec, whatever its sign."""
+    return math.ceil(max(map(abs, spec.lags), default=0.0) * sfreq - 1e-9)
+
+
+def _refuse_long_lags(spec: WTC, spans: Mapping[str, list[tuple[int, int]]], sfreq: float) -> None:
+    """Refuse lags that lead out of an epoch, whatever its cells."""
+    largest = max(spec.lags, key=abs, default=0.0)
+    for name, parts in spans.items():
+        longest = max(stop - start for start, stop in parts)
+        if largest_lag(spec, sfreq) >= longest:
+            raise PlanError(
+                f"lags hold {largest:g} s, and epoch {name!r} lasts {longest / sfreq:g} s: give lags shorter than every "
+                "epoch, or leave the epoch out"
             )
 
 
@@ -322,7 +352,8 @@ def trusted_shares(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | Non
             continue
         for e, parts in enumerate(asked.values()):
             inside = within(parts, n_samples)
-            cut = [trusted_part(part, scale, n_samples, spec.coi) for part in inside for scale in chosen]
+            of = (n_samples, spec.coi, largest_lag(spec, sfreq))
+            cut = [trusted_part(part, scale, *of) for part in inside for scale in chosen]
             shares[e, b] = length([part for part in cut if part]) / (len(chosen) * length(parts))
     return shares
 
@@ -357,7 +388,7 @@ def _cell_weights(
     parts = plan.epoch_samples
     for r, e in itertools.product(range(n_rows), range(len(parts))):
         row = first + r
-        cut = [trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi) for part in parts[e]]
+        cut = [trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi, plan.lag) for part in parts[e]]
         if trusted := [part for part in cut if part]:
             holders = [rows[row] for rows in inside]
             by_band[holders, e, :, r] = rule(trusted)
@@ -394,6 +425,6 @@ def full_resolution_weights(plan: Plan) -> NDArray[np.float64]:
     for b, (e, parts) in itertools.product(range(len(rows)), enumerate(plan.epoch_samples)):
         for row in rows[b]:
             for part in parts:
-                if cut := trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi):
+                if cut := trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi, plan.lag):
                     weights[b, e, row, cut[0] : cut[1]] = 1
     return weights.reshape(plan.n_means, plan.scales.n_rows, plan.n_samples)

@@ -132,6 +132,16 @@ def _as_bands(bands: object, period: bool) -> dict[str, Band]:
     return {str(name): _as_band(str(name), value, period) for name, value in bands.items()}
 
 
+def _as_lags(lags: object) -> tuple[float, ...]:
+    """Lags in s, from the smallest to the largest."""
+    values = tuple(lags) if isinstance(lags, Iterable) and not isinstance(lags, str) else None
+    if values is None or not all(_is_number(lag) and math.isfinite(lag) for lag in values):
+        raise PlanError(f"lags must be a list of numbers of s, such as [-2, 0, 2], got {lags!r}")
+    if len(set(values)) < len(values):
+        raise PlanError(f"lags={list(values)} name one twice: leave it out")
+    return tuple(sorted(map(float, values)))
+
+
 @dataclass(frozen=True)
 class WTC:
     """What to compute: bands or a frequency range, resolution, preset, accuracy, cone rule.
@@ -157,6 +167,9 @@ class WTC:
         Band means whose valid fraction is below this are NaN.
     period : bool
         Whether `bands` given as tuples are periods in s.
+    lags : sequence of float
+        Lags in s at which a(t) is compared with b(t + lag); at a positive lag a leads. Every mean is computed at each, all
+        of the same cells: those that are trusted at the largest.
 
     Raises
     ------
@@ -179,6 +192,7 @@ class WTC:
     detrend: str | None = None
     min_valid: float = 0.5
     period: bool = False
+    lags: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("preset", PRESETS), ("accuracy", ACCURACIES), ("coi", CONES)):
@@ -201,9 +215,15 @@ class WTC:
                 raise PlanError(f"{name} must be a positive frequency in Hz, got {value!r}")
         if self.fmin is not None and self.fmax is not None and not self.fmin < self.fmax:
             raise PlanError(f"fmin must be below fmax, got fmin={self.fmin:g} Hz and fmax={self.fmax:g} Hz")
+        object.__setattr__(self, "lags", _as_lags(self.lags))
         if self.bands is not None:
             object.__setattr__(self, "bands", _as_bands(self.bands, self.period))
             object.__setattr__(self, "period", False)
+
+    @property
+    def n_columns(self) -> int:
+        """Means of one epoch and channel pair: bands, each at all lags."""
+        return len(self.bands or {}) * max(1, len(self.lags))
 
     def __hash__(self) -> int:
         words = tuple(getattr(self, f.name) for f in fields(self) if f.name != "bands")
@@ -212,6 +232,7 @@ class WTC:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form; `from_dict` gives an equal spec back."""
         words = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "period"}
+        words["lags"] = list(self.lags)
         if self.bands is not None:
             words["bands"] = {name: band.to_dict() for name, band in self.bands.items()}
         return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ class Coherence:
     Attributes
     ----------
     coherence : float64 [*a, *b, band, epoch]
-        Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
+        Bands one after the other, each at all lags where the spec has some. Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
     coherency : complex128, same shape
         Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
     valid_fraction : float64, same shape
@@ -70,11 +71,14 @@ class WaveletCoherence:
 
     def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
         """Means over the cells of each band x epoch, where the backend computes."""
-        sums, plan, xp = backend.coherence(a, b, shares), a.plan, backend.xp
-        shape = (*a.signals.shape, *b.signals.shape, len(plan.bands), len(plan.epochs))
+        plan, xp, n_lags = a.plan, backend.xp, len(a.plan.shifts)
+        sums = backend.coherence(a, backend.at_lags(b) if plan.spec.lags else b, shares)
+        people = (math.prod(a.signals.shape), n_lags, math.prod(b.signals.shape))
+        shape = (*a.signals.shape, *b.signals.shape, len(plan.bands) * n_lags, len(plan.epochs))
 
         def arranged(values: NDArray[Any]) -> NDArray[Any]:
-            moved: NDArray[Any] = xp.ascontiguousarray(xp.moveaxis(values, 0, -1)).reshape(shape)
+            of_means = values.reshape(len(plan.bands), len(plan.epochs), *people).transpose(2, 4, 0, 3, 1)
+            moved: NDArray[Any] = xp.ascontiguousarray(of_means).reshape(shape)
             return moved
 
         fraction = xp.clip(sums.weight / xp.asarray(plan.n_cells).reshape(-1, 1, 1), 0, 1)

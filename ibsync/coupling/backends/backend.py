@@ -41,5 +41,8 @@ class Backend(Protocol):
     def features(self, signals: Signals, plan: Plan) -> Batch:
         """Features of every channel."""
 
+    def at_lags(self, features: Any) -> Any:
+        """Features of the same channels taken later by every lag of the plan, one behind the other."""
+
     def coherence(self, a: Any, b: Any, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, batches of its own."""

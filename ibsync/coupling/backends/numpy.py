@@ -48,7 +48,7 @@ class Features(Spectra):
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
         of = (self.spectra[:, channels], self.deep[channels], self.controls)
-        return Features(self.signals.part(channels), self.plan, *of)
+        return Features(self.signals.part(channels), self.plan, *of, shifts=self.shifts)
 
 
 class NumpyBackend:
@@ -69,6 +69,10 @@ class NumpyBackend:
         spectra, deep = np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool)
         controls = None if signals.controls is None else self.features(signals.controls, plan)
         return Features(signals, plan, spectra, deep, controls)
+
+    def at_lags(self, features: Features) -> Features:
+        """Features of x(t + lag) at every lag of the plan, one behind the other."""
+        return features.at_lags(lambda spectra, turn: spectra * turn[:, None], partial(np.concatenate, axis=1))
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""

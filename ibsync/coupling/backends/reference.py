@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 
 import numpy as np
@@ -22,6 +22,11 @@ class Features:
 
     signals: Signals
     plan: Plan
+    shifts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+
+    def shift(self, channel: int) -> float:
+        """How many samples later a channel is taken."""
+        return float(np.repeat(self.shifts, self.signals.n_channels // len(self.shifts))[channel])
 
 
 class ReferenceBackend:
@@ -35,16 +40,21 @@ class ReferenceBackend:
         """Nothing is done ahead."""
         return Features(signals, plan)
 
+    def at_lags(self, features: Features) -> Features:
+        """Features of x(t + lag) at every lag of the plan, one behind the other."""
+        shifts = features.plan.shifts
+        return Features(features.signals.repeated(len(shifts)), features.plan, shifts)
+
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over all samples and rows of each band x epoch."""
         plan = a.plan
         weights = full_resolution_weights(plan)
         shape = (plan.n_means, a.signals.n_channels, b.signals.n_channels)
         sums = Sums.zeros(shape, shares=shares is not None)
-        usable_a, usable_b = _usable(a), _usable(b)
+        usable_a, usable_b = _usable(a), [_at_all_shifts(cells, b) for cells in _usable(b)]
         for i, x in enumerate(a.signals.x.astype(np.float64)):
             for j, y in enumerate(b.signals.x.astype(np.float64)):
-                value = _value(plan, [x, *_controls(a, i)], [y, *_controls(b, j)])
+                value = _value(plan, [x, *_controls(a, i)], [y, *_controls(b, j)], b.shift(j))
                 entered = weights * (~np.isnan(value) & usable_a[i] & usable_b[j])
                 value = np.nan_to_num(value)
                 sums.squared[:, i, j] = np.tensordot(entered, np.abs(value) ** 2, 2)
@@ -56,6 +66,15 @@ class ReferenceBackend:
         return sums
 
 
+def _at_all_shifts(cells: NDArray[np.bool_], features: Features) -> NDArray[np.bool_]:
+    """Which cells [row or 1, sample or 1] are usable at all shifts of their samples."""
+    if cells.shape[1] == 1:
+        return cells
+    samples = np.arange(cells.shape[1])
+    at = (np.rint(samples + shift).clip(0, samples[-1]).astype(int) for shift in features.shifts)
+    return np.logical_and.reduce([cells[:, places] for places in at])
+
+
 def _controls(features: Features, channel: int) -> NDArray[np.float64]:
     """Signals that are taken out of a channel, [control, sample]."""
     signals = features.signals
@@ -64,15 +83,18 @@ def _controls(features: Features, channel: int) -> NDArray[np.float64]:
     return np.asarray(signals.controls.x[signals.taken[channel]], np.float64)
 
 
-def _value(plan: Plan, a: list[NDArray[np.float64]], b: list[NDArray[np.float64]]) -> NDArray[np.complex128]:
-    """Coherency [row, sample] of the first of `a` and of `b`, without what the others of each explain."""
+def _value(
+    plan: Plan, a: list[NDArray[np.float64]], b: list[NDArray[np.float64]], shift: float
+) -> NDArray[np.complex128]:
+    """Coherency [row, sample] of the first of `a` and of `b`, which is taken later, each without the others of it."""
+    signals = [*((x, 0.0) for x in a), *((y, shift) for y in b)]
 
-    def of(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.complex128]:
-        return coherency(x, y, plan.scales, preset=plan.spec.preset)
+    def of(x: tuple[NDArray[np.float64], float], y: tuple[NDArray[np.float64], float]) -> NDArray[np.complex128]:
+        return coherency(x[0], y[0], plan.scales, preset=plan.spec.preset, shifts=(x[1], y[1]))
 
-    if len(a) == len(b) == 1:
-        return of(a[0], b[0])
-    return residual_coherency(np.array([[of(x, y) for y in (*a, *b)] for x in (*a, *b)]), len(a) - 1)
+    if len(signals) == 2:
+        return of(*signals)
+    return residual_coherency(np.array([[of(x, y) for y in signals] for x in signals]), len(a) - 1)
 
 
 def _phase_classes(value: NDArray[np.complex128], asked: PhaseShares) -> NDArray[np.bool_]:

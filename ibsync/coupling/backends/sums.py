@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import Plan, Segment
 from ..transform.cone import away_from_seam
+from ..transform.definition import padded_length
 from ..transform.signals import BAD_SHARE, Signals, bad_share
 
 Real = NDArray[Any]
@@ -102,6 +103,9 @@ class Spectra:
         Channels with cells that the plan's first rank does not resolve, as far as is known.
     controls : Spectra or None
         Those of the signals' controls.
+    shifts : float64 [lag]
+        How many samples later the channels are taken, now or in another part of the batch: a cell is usable where it is
+        at all of them.
     """
 
     signals: Signals
@@ -109,6 +113,7 @@ class Spectra:
     spectra: Any
     deep: NDArray[np.bool_]
     controls: Any = None
+    shifts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1), kw_only=True)
     _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
@@ -120,8 +125,30 @@ class Spectra:
             return None
         if (depth, index) not in self._usable:
             segment = self.plan.segments_at(depth)[index]
-            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth)
+            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth, self.shifts)
         return self._usable[depth, index]
+
+    def at_lags(self, turn: Callable[[Any, NDArray[np.complex128]], Any], join: Callable[[list[Any]], Any]) -> Self:
+        """Spectra of x(t + lag) at every lag of the plan, one behind the other.
+
+        Parameters
+        ----------
+        turn : function of (spectra, complex128 [bin])
+            Their product.
+        join : function of list of spectra
+            All channels one behind the other.
+        """
+        plan = self.plan
+        bins = np.arange(plan.n_bins) / padded_length(plan.n_samples)
+        spectra = join([turn(self.spectra, np.exp(2j * np.pi * bins * shift)) for shift in plan.shifts])
+        n = len(plan.shifts)
+        controls = None if self.controls is None else self.controls.at_lags(turn, join)
+        signals, deep = self.signals.repeated(n), np.tile(self.deep, n)
+        if controls is not None:
+            signals = replace(signals, controls=controls.signals)
+        return replace(
+            self, signals=signals, spectra=spectra, deep=deep, controls=controls, shifts=plan.shifts, _usable={}
+        )
 
 
 def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:
@@ -145,18 +172,26 @@ def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Su
     return totals
 
 
-def usable_on_grid(signals: Signals, plan: Plan, segment: Segment, depth: int) -> NDArray[np.bool_]:
-    """Cells of the whole grid away from seams whose window holds few bad samples: bool [time, row, channel]."""
+def usable_on_grid(
+    signals: Signals, plan: Plan, segment: Segment, depth: int, shifts: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Cells of the whole grid away from seams whose window holds few bad samples: bool [time, row, channel].
+
+    Where channels are taken some samples later, cells that are so at all these shifts.
+    """
     times = plan.group(segment, depth).times
     usable = np.ones((len(times), segment.n_rows, signals.n_channels), bool)
     if signals.seam is not None:
         scales = plan.scale[segment.first_row : segment.first_row + segment.n_rows]
-        usable &= away_from_seam(signals.seam, times, scales)
+        for shift in shifts:
+            usable &= away_from_seam(signals.seam, times + shift, scales)
     if signals.bad is None:
         return usable
     bad = signals.bad
     for channel in np.flatnonzero(bad.any(axis=1) & ~bad.all(axis=1)):
         for row in range(segment.n_rows):
             share = bad_share(bad[channel], plan.scale[segment.first_row + row])
-            usable[:, row, channel] = np.interp(times, np.arange(bad.shape[1]), share) <= BAD_SHARE
+            at = times[:, None] + shifts
+            shares = np.interp(at, np.arange(bad.shape[1]), share)
+            usable[:, row, channel] &= (shares <= BAD_SHARE).all(axis=1)
     return usable

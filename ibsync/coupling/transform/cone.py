@@ -46,7 +46,7 @@ def away_from_seam(
     return np.asarray((seam == 0) | (distance[:, None, :] >= REACH * scales[:, None]))
 
 
-def trusted_part(part: tuple[int, int], scale: float, n_samples: int, coi: str) -> tuple[int, int] | None:
+def trusted_part(part: tuple[int, int], scale: float, n_samples: int, coi: str, lag: int = 0) -> tuple[int, int] | None:
     """The samples [start, stop) of an epoch's part that the cone of influence leaves to a row; None if it leaves none.
 
     Parameters
@@ -58,11 +58,15 @@ def trusted_part(part: tuple[int, int], scale: float, n_samples: int, coi: str) 
         Of the recording.
     coi : {"recording", "epoch", "none"}
         Whose ends reach in.
+    lag : int
+        Largest lag in samples: so much farther the ends reach in where one of two people is taken earlier or later.
     """
     start, stop = part
-    margin = math.ceil(REACH * scale * (1 - 1e-12))
-    if coi == "recording":
+    margin = lag + math.ceil(REACH * scale * (1 - 1e-12))
+    if coi == "none":
+        margin = lag
+    if coi != "epoch":
         start, stop = max(start, margin), min(stop, n_samples - margin)
-    elif coi == "epoch":
+    else:
         start, stop = start + margin, stop - margin
     return (start, stop) if start < stop else None

@@ -48,13 +48,15 @@ def gaussian_wavelet(scale: float, omega: FloatArray) -> FloatArray:
     return np.asarray(height * np.exp(-0.5 * (scale * omega - MORLET_OMEGA0) ** 2))
 
 
-def transform(x: FloatArray, scales: FloatArray) -> ComplexArray:
+def transform(x: FloatArray, scales: FloatArray, shift: float = 0.0) -> ComplexArray:
     """Continuous wavelet transform of one signal, mean removed, zeros padded at the end.
 
     Parameters
     ----------
     x : float64 [sample]
     scales : float64 [row], samples
+    shift : float
+        The transform at sample t + shift stands at t, on the circle of the padded signal.
 
     Returns
     -------
@@ -64,6 +66,7 @@ def transform(x: FloatArray, scales: FloatArray) -> ComplexArray:
     n_bins = n_padded // 2 + 1  # the Nyquist bin counts as positive
     spectrum = scipy.fft.rfft(x - x.mean(), n_padded)
     omega = 2 * np.pi * np.arange(n_bins) / n_padded
+    spectrum = spectrum * np.exp(1j * omega * shift)
     rows = np.zeros((len(scales), n_padded), complex)
     for row, scale in zip(rows, scales, strict=True):
         row[:n_bins] = spectrum * morlet(scale, omega)
@@ -112,7 +115,9 @@ def smooth_rows(values: NDArray, row_weights: FloatArray) -> NDArray:  # type: i
     return np.asarray(sum(weight * padded[k : k + len(values)] for k, weight in enumerate(row_weights)))
 
 
-def coherency(x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "grinsted") -> ComplexArray:
+def coherency(
+    x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "grinsted", shifts: tuple[float, float] = (0.0, 0.0)
+) -> ComplexArray:
     """Complex coherency C / sqrt(A_x A_y) of two signals on the full map; its squared modulus is R2.
 
     Parameters
@@ -120,6 +125,8 @@ def coherency(x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "gr
     x, y : float64 [sample]
     scales : Scales
     preset : {"grinsted", "grinsted-toolbox"}
+    shifts : (float, float)
+        How many samples later x and y are taken.
 
     Returns
     -------
@@ -131,7 +138,7 @@ def coherency(x: FloatArray, y: FloatArray, scales: Scales, *, preset: str = "gr
     The angle is that of the *smoothed* cross product, which averages well; the published programs return the angle of
     the unsmoothed product.
     """
-    wx, wy = transform(x, scales.scale), transform(y, scales.scale)
+    wx, wy = (transform(signal, scales.scale, shift) for signal, shift in zip((x, y), shifts, strict=True))
     per_scale = 1 / scales.scale[:, None]
 
     def smoothed(products: NDArray) -> NDArray:  # type: ignore[type-arg]

@@ -76,6 +76,20 @@ class Signals:
         taken = None if self.taken is None else self.taken[channels]
         return Signals(self.x[channels], (int(channels.sum()),), *of, bad, seam, self.controls, taken)
 
+    def repeated(self, n: int) -> Signals:
+        """The same so many times, along a new first axis of the caller's array."""
+        channels = np.tile(np.arange(self.n_channels), n)
+        again = {
+            name: values[channels]
+            for name in ("x", "mean", "gain", "status", "bad", "seam")
+            if (values := getattr(self, name)) is not None
+        }
+        shape = (n, *self.shape)
+        if self.controls is None or self.taken is None:
+            return replace(self, shape=shape, **again)
+        taken = np.concatenate([self.taken + k * self.controls.n_channels for k in range(n)])
+        return replace(self, shape=shape, **again, controls=self.controls.repeated(n), taken=taken)
+
     def with_controls(self, n_common: int, *, apart: bool = False) -> Signals:
         """The same with the last channels of each person, the last axis but one of the caller's array, as controls.
 

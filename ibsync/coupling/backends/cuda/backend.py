@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Features(Spectra):
         """Some of the channels."""
         numbers = np.flatnonzero(channels)
         of = (self.spectra[numbers], self.deep[channels], self.controls)
-        return Features(self.signals.part(channels), self.plan, *of)
+        return Features(self.signals.part(channels), self.plan, *of, shifts=self.shifts)
 
 
 _devices: dict[int, CudaDevice] = {}
@@ -106,6 +106,11 @@ class CudaBackend:
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         controls = None if signals.controls is None else self.features(signals.controls, plan)
         return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool), controls)
+
+    def at_lags(self, features: Features) -> Features:
+        """Features of x(t + lag) at every lag of the plan, one behind the other."""
+        made = features.at_lags(lambda spectra, turn: spectra * self.device.from_host(turn), self.xp.concatenate)
+        return replace(made, kept={})
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
