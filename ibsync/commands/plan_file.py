@@ -176,6 +176,9 @@ class Wtc(Block, frozen=True):
     detrend: Annotated[Literal["linear"] | None, about("What is removed from each recording beside its mean.")] = None
     min_valid: Annotated[Share, about("Means of which less is valid are missing.")] = WTC.min_valid
     period: Annotated[bool, about("Whether bands are periods in s.")] = WTC.period
+    lags: Annotated[
+        tuple[float, ...], about("Lags in s at which b is taken later than a; at a positive lag a leads.")
+    ] = ()
 
     def __post_init__(self) -> None:
         try:

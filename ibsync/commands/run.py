@@ -261,7 +261,7 @@ def _caution(study: Study, plan: RunPlan, null: Null) -> str:
     if not study.dyads:
         return ""
     n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-    n_features = _n_pairs(study, plan) * n_epochs * len(bands) * len(plan.synchrony.signals)
+    n_features = _n_pairs(study, plan) * n_epochs * plan.wtc.spec.n_columns * len(plan.synchrony.signals)
     names = judged.words()["correct"]
     settings = TestSettings(tail=plan.tail, correct=names, alpha=judged.alpha / len(plan.nulls))
     draws: Draws[Repairing] | int = null.n or SURROGATES

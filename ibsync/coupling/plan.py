@@ -204,7 +204,7 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     asked = asked_samples(epochs, n_samples, sfreq)
     spans = {name: within(parts, n_samples) for name, parts in asked.items()}
     _refuse_epochs_outside(asked, n_samples, sfreq)
-    _refuse_long_lags(spec, spans, sfreq)
+    _refuse_long_lags(spec, asked, n_samples, sfreq)
     rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
     _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec)
     n_cells = np.array([[rows[b].sum() * length(asked[e]) for e in asked] for b in bands], float)
@@ -316,15 +316,15 @@ def largest_lag(spec: WTC, sfreq: float) -> int:
     return math.ceil(max(map(abs, spec.lags), default=0.0) * sfreq - 1e-9)
 
 
-def _refuse_long_lags(spec: WTC, spans: Mapping[str, list[tuple[int, int]]], sfreq: float) -> None:
+def _refuse_long_lags(spec: WTC, asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
     """Refuse lags that lead out of an epoch, whatever its cells."""
     largest = max(spec.lags, key=abs, default=0.0)
-    for name, parts in spans.items():
-        longest = max(stop - start for start, stop in parts)
+    for name, parts in asked.items():
+        longest = min(n_samples, max(stop - start for start, stop in parts))
         if largest_lag(spec, sfreq) >= longest:
             raise PlanError(
-                f"lags hold {largest:g} s, and epoch {name!r} lasts {longest / sfreq:g} s: give lags shorter than every "
-                "epoch, or leave the epoch out"
+                f"lags hold {largest:g} s, and epoch {name!r} lasts {longest / sfreq:g} s: give lags shorter than "
+                "every epoch, or leave the epoch out"
             )
 
 
@@ -342,6 +342,7 @@ def trusted_shares(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | Non
         0 also where the recording is too short for the band. The `valid_fraction` of signals without gaps.
     """
     asked = asked_samples(epochs, n_samples, sfreq)
+    _refuse_long_lags(spec, asked, n_samples, sfreq)
     bands = spec.bands or {}
     shares = np.zeros((len(asked), len(bands)))
     for b, (name, band) in enumerate(bands.items()):

@@ -168,8 +168,8 @@ class WTC:
     period : bool
         Whether `bands` given as tuples are periods in s.
     lags : sequence of float
-        Lags in s at which a(t) is compared with b(t + lag); at a positive lag a leads. Every mean is computed at each, all
-        of the same cells: those that are trusted at the largest.
+        Lags in s at which a(t) is compared with b(t + lag); at a positive lag a leads. Every mean is computed at each
+        of them, over the same cells: those that are trusted at the largest.
 
     Raises
     ------
@@ -224,6 +224,11 @@ class WTC:
     def n_columns(self) -> int:
         """Means of one epoch and channel pair: bands, each at all lags."""
         return len(self.bands or {}) * max(1, len(self.lags))
+
+    @property
+    def several_lags(self) -> tuple[float, ...]:
+        """The lags, where they are an axis of results: one alone is none."""
+        return self.lags if len(self.lags) > 1 else ()
 
     def __hash__(self) -> int:
         words = tuple(getattr(self, f.name) for f in fields(self) if f.name != "bands")

@@ -26,7 +26,8 @@ class Coherence:
     Attributes
     ----------
     coherence : float64 [*a, *b, band, epoch]
-        Bands one after the other, each at all lags where the spec has some. Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered.
+        Mean magnitude-squared coherence R2, 0..1; NaN where less than `min_valid` of the cells entered. With lags,
+        bands follow one another with all lags each.
     coherency : complex128, same shape
         Mean of the complex coherency; its angle is the phase (positive: a leads), its modulus the phase consistency.
     valid_fraction : float64, same shape

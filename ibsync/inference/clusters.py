@@ -30,9 +30,11 @@ _OPTODES = re.compile(r"S(\d+)_D(\d+)")
 _BATCH_RELATIONS = 1 << 21
 
 
-def feature_graph(epochs: Flags, channels_a: Flags, channels_b: Flags, bands: Flags) -> "csr_array[Any]":
+def feature_graph(
+    epochs: Flags, channels_a: Flags, channels_b: Flags, bands: Flags, n_lags: int = 1
+) -> "csr_array[Any]":
     """
-    Which features are neighbours: those that differ in exactly one of epoch, channel pair and band, and there touch.
+    Which features are neighbours: those that differ in one of epoch, channel pair, band and lag, and there touch.
 
     Two channel pairs touch when the channels of each person are equal or adjacent.
 
@@ -41,11 +43,13 @@ def feature_graph(epochs: Flags, channels_a: Flags, channels_b: Flags, bands: Fl
     epochs, channels_a, channels_b, bands : bool [n, n]
         Symmetric neighbour relations, from `successive_epochs`, `adjacent_channels` and `touching_bands`; the
         diagonal is not read.
+    n_lags : int
+        Lags, each the neighbour of the one before.
 
     Returns
     -------
     csr_array, bool [feature, feature]
-        Symmetric, without diagonal. Features in C order of epoch, channel_a, channel_b, band.
+        Symmetric, without diagonal. Features in C order of epoch, channel_a, channel_b, band, lag.
     """
     from scipy.sparse import csr_array, eye_array, kron
 
@@ -65,6 +69,8 @@ def feature_graph(epochs: Flags, channels_a: Flags, channels_b: Flags, bands: Fl
         + kron(same(len(epochs)), kron(pairs, same(len(bands))))
         + kron(same(len(epochs) * n_pairs), relation(bands))
     )
+    lags = relation(np.abs(np.subtract.outer(np.arange(n_lags), np.arange(n_lags))) == 1)
+    graph = kron(graph, same(n_lags)) + kron(same(graph.shape[0]), lags)
     out = csr_array(graph, dtype=bool)
     out.sort_indices()
     return out

@@ -23,6 +23,7 @@ from ..recordings.study_file import StudyFile
 from ..results.layout import (
     FEATURE,
     finite_mean,
+    refuse_lags,
     refuse_rows_twice,
     require_dataset,
     shared_labels,
@@ -289,6 +290,7 @@ class _Source:
         dataset = real.dataset if isinstance(real, Result) else real
         require_dataset(dataset)
         refuse_rows_twice(dataset)
+        refuse_lags(dataset)
         if "coherence" not in dataset and "null_mean" not in dataset:
             raise PlanError("nothing here can be contrasted: give real synchrony, or the result of ibs.test on it")
         if null is None and "null_mean" not in dataset:

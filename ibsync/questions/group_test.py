@@ -26,7 +26,7 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
-from ..results.layout import ROW, TASK, TESTED, refuse_rows_twice, rows_of_task
+from ..results.layout import ROW, SHIFT, TASK, axes_of, refuse_rows_twice, rows_of_task
 from ..results.netcdf import accepted_changes
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
@@ -383,9 +383,10 @@ def _require_labels(real: xr.Dataset, null: AnyNull) -> None:
         return
     rows = zip(*(real[name].values for name in ("dyad", "session", "task")), strict=True)
     axes = [real[name].values for name in ("epoch", "channel_a", "channel_b", "band")]
-    ours, theirs = json.loads(labels_of(rows, *axes)), json.loads(str(null.attrs["labels"]))
-    for axis, labels in ours.items():
-        if labels != theirs[axis]:
+    shifts = real[SHIFT].values if SHIFT in real.dims else ()
+    ours, theirs = json.loads(labels_of(rows, *axes, shifts=shifts)), json.loads(str(null.attrs["labels"]))
+    for axis in ours | theirs:
+        if ours.get(axis) != theirs.get(axis):
             raise PlanError(
                 f"real and null differ in the labels of {axis}: give the values as Study.synchrony returned them, in "
                 "their order; choose dyads, channels, epochs and bands before computing"
@@ -401,14 +402,12 @@ def _repaired(
     record: Record,
 ) -> list[Result]:
     joint = _joint(nulls)
-    groups = np.concatenate(
-        [k * 2**16 + epoch_and_band([real.sizes.get(d, 1) for d in TESTED]) for k, real in enumerate(reals)]
-    )
+    groups = np.concatenate([k * 2**16 + epoch_and_band(_shape(real)) for k, real in enumerate(reals)])
     groups = np.unique(groups, return_inverse=True)[1]
     found = repair_test(joint, record.test, groups=groups, graph=neighbour_graph(reals, record.test))
     results, feature, group = [], 0, 0
     for real, null in zip(reals, nulls, strict=True):
-        n_groups = real.sizes.get(TASK, 1) * real.sizes["epoch"] * real.sizes["band"]
+        n_groups = math.prod(_shape(real)) // (real.sizes["channel_a"] * real.sizes["channel_b"])
         features = slice(feature, feature + null.n_features)
         arrays = _of_signal(found, features, slice(group, group + n_groups))
         rows = real_pairs(real, null)
@@ -419,12 +418,18 @@ def _repaired(
     return results
 
 
+def _shape(real: xr.Dataset) -> tuple[int, ...]:
+    """Sizes of the axes of a group test, bands with all lags each: (task, epoch, channel_a, channel_b, band)."""
+    *first, n_bands = (real.sizes.get(dim, 1) for dim in (TASK, "epoch", "channel_a", "channel_b", "band"))
+    return (*first, n_bands * real.sizes.get(SHIFT, 1))
+
+
 def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_array[Any] | None:
     """
     Which features of some signals are neighbours: in time, in frequency, and by the channels at both ends.
 
-    Epochs are neighbours when one begins where the other ends, bands when they touch, channels when they share a
-    source or a detector. Features of different signals or tasks are not.
+    Epochs are neighbours when one begins where the other ends, bands when they touch, lags when none is between them,
+    channels when they share a source or a detector. Features of different signals or tasks are not.
 
     Parameters
     ----------
@@ -452,6 +457,7 @@ def neighbour_graph(reals: Sequence[xr.Dataset], asked: TestSettings) -> csr_arr
             adjacent_channels(a, side_by_side),
             adjacent_channels(b, side_by_side),
             touching_bands(edges),
+            n_lags=real.sizes.get(SHIFT, 1),
         )
         graphs += [of_task] * real.sizes.get(TASK, 1)
     return csr_array(block_diag(graphs))
@@ -528,18 +534,19 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
     """
     measure = measure_in(null.attrs)
     held, valid = null.real_pairs(*_places(real, null))
-    shape = tuple(real.sizes[dim] for dim in ROW)
+    dims = axes_of(real, ROW)
+    shape = tuple(real.sizes[dim] for dim in dims)
     held = held.reshape(shape)
     cut = np.zeros(shape, bool) if valid is None else np.isfinite(valid).reshape(shape)
     if null.design.roles == "fixed" and (measure.needs != "shares" or "share_above" in real):
-        computed = measure_values(real, measure.name).transpose(*ROW).to_numpy()
+        computed = measure_values(real, measure.name).transpose(*axes_of(real, ROW)).to_numpy()
         _refuse_changed(real, computed, np.where(cut, computed, held))
         held = np.where(cut | np.isnan(computed), held, computed)
     told = dict(real["valid_fraction"].attrs)
-    of_real = real["valid_fraction"].transpose(*ROW).to_numpy()
+    of_real = real["valid_fraction"].transpose(*axes_of(real, ROW)).to_numpy()
     rows = real.assign(
-        value=(ROW, held),
-        valid_fraction=(ROW, of_real if valid is None else np.where(cut, valid.reshape(shape), of_real), told),
+        value=(dims, held),
+        valid_fraction=(dims, of_real if valid is None else np.where(cut, valid.reshape(shape), of_real), told),
     )
     if cut.any():
         rows["coherence"] = real["coherence"].assign_attrs(long_name=f"{MEASURES['coherence'].definition}, in full")
@@ -548,7 +555,7 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
 
 def _refuse_changed(real: xr.Dataset, computed: Floats, held: Floats) -> None:
     """Refuse values of a row and feature that differ from those of the null."""
-    valid = real["valid_fraction"].transpose(*ROW).to_numpy()
+    valid = real["valid_fraction"].transpose(*axes_of(real, ROW)).to_numpy()
     borderline = np.abs(valid - float(settings(real.attrs, "spec").get("min_valid", 0.5))) < _ROUNDING
     emptied = np.isnan(computed) & np.isfinite(held) & ~borderline
     changed = emptied | (np.abs(computed - held) > _ROUNDING)
@@ -578,7 +585,7 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
     for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.test.corrections), strict=True):
         arrays = {**found, "value": null.observed, "n_dyads": _n_dyads(real, null.observed)}
         if null.kind != "trial" and record.measure == "coherence":
-            computed = real["coherence"].transpose(*ROW).to_numpy()
+            computed = real["coherence"].transpose(*axes_of(real, ROW)).to_numpy()
             _refuse_changed(real, computed, null.observed.reshape(computed.shape))
             arrays["value"] = computed
         # Trials are transformed one by one, which is another estimate than that of `real`.

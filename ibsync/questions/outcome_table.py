@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, did_you_mean
 from ..recordings.study_file import StudyFile
-from ..results.layout import FEATURE, refuse_rows_twice, tested_values
+from ..results.layout import FEATURE, refuse_lags, refuse_rows_twice, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,6 +265,7 @@ class Table:
             If a dyad has a session twice, or the order of sessions is needed and not known.
         """
         refuse_rows_twice(real)
+        refuse_lags(real)
         of_dyad, of_session = labels(real)
         names = [column.name for column in others]
         needs_time = needs_time or bool({TIME, BASELINE} & {wanted.name, *names})

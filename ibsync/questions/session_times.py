@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError, did_you_mean
 from ..inference.slopes import Lines
-from ..results.layout import FEATURE, ROW, refuse_rows_twice, require_dataset, tested_values
+from ..results.layout import FEATURE, ROW, refuse_lags, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
 from ..results.wording import null_in_words
 from .exchanges import Units
@@ -67,6 +67,7 @@ class Source:
                 "there are no sessions to change over: give real synchrony, or the result of ibs.test on it"
             )
         refuse_rows_twice(dataset)
+        refuse_lags(dataset)
         values = tested_values(dataset).transpose(*ROW).to_numpy().astype(np.float64)
         kind = words = ""
         if "null_mean" in dataset:

@@ -12,7 +12,7 @@ from ..errors import PlanError
 from ..inference.p_values import larger_p
 from ..inference.settings import TestSettings
 from ..nulls.hypotheses import NullHypothesis
-from ..results.layout import TESTED
+from ..results.layout import TESTED, axes_of
 from ..results.wording import null_in_words
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def arrays_of_both(repaired: xr.Dataset, surrogate: xr.Dataset, asked: TestSetti
     dict of arrays
         By the names of `layout.ARRAYS`.
     """
-    dims = [dim for dim in TESTED if dim in surrogate.dims]
+    dims = axes_of(surrogate, TESTED)
 
     def pair(name: str) -> NDArray[Any]:
         return np.stack([ds[name].transpose(*dims).to_numpy() for ds in (repaired, surrogate)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..inference.p_values import CORRECTIONS
-from .layout import FEATURE, ROW, TASK, TESTED, row_labels, tasks_of
+from .layout import FEATURE, ROW, TASK, TESTED, axes_of, row_labels, tasks_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,11 +45,12 @@ class Finding:
     values: Mapping[str, float]
     statistic: str
     task: str = ""
+    shift: str = ""
 
     @property
     def place(self) -> str:
         """Where it is, in words."""
-        task = f", task {self.task}" * bool(self.task)
+        task = f", task {self.task}" * bool(self.task) + f", shift {self.shift} s" * bool(self.shift)
         return f"{self.channel_a} with {self.channel_b}, band {self.band}, epoch {self.epoch}{task}"
 
     @property
@@ -68,7 +69,8 @@ class Finding:
         v = self.values
         numbers = "  ".join(f"{name} {number(v[name])}" for name in P_VALUES if np.isfinite(v.get(name, np.nan)))
         values = f"{self.text('group_statistic')}{self.interval} (null {self.text('group_null_mean')})"
-        words = (f"{self.channel_a} - {self.channel_b}", self.task, self.epoch, self.band)
+        shift = f"{self.shift} s" * bool(self.shift)
+        words = (f"{self.channel_a} - {self.channel_b}", self.task, self.epoch, self.band, shift)
         return f"{'  '.join(filter(None, words))}  {self.statistic} {values}  z {v['group_z']:.2f}  {numbers}"
 
     @property
@@ -148,7 +150,7 @@ def is_tested_by_dyad(dataset: xr.Dataset) -> bool:
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
     strictest = Criterion.of(dataset).name
-    dims = tuple(dim for dim in TESTED if dim in dataset.dims)
+    dims = axes_of(dataset, TESTED)
     return [found for _, found in _smallest(dataset, dims, {name: name for name in _GROUP}, strictest, limit)]
 
 
@@ -157,7 +159,7 @@ def top_dyad_findings(dataset: xr.Dataset, *, limit: int) -> list[tuple[str, Fin
     if not is_tested_by_dyad(dataset):
         return []
     names = row_labels(dataset, ["session", *["task"] * bool(tasks_of(dataset))], " / ")
-    return [(names[row], found) for row, found in _smallest(dataset, ROW, _ROW, "p_max", limit)]
+    return [(names[row], found) for row, found in _smallest(dataset, axes_of(dataset, ROW), _ROW, "p_max", limit)]
 
 
 def _smallest(
@@ -176,7 +178,7 @@ def _smallest(
     for index in ranked[np.isfinite(columns["p"][ranked])]:
         places = np.unravel_index(index, [dataset.sizes[dim] for dim in dims])
         labels = {dim: str(dataset[dim].values[i]) for dim, i in zip(dims, places, strict=True)}
-        feature = {dim: labels[dim] for dim in FEATURE}
+        feature = {dim: labels[dim] for dim in axes_of(dataset, FEATURE)}
         values = {name: float(column[index]) for name, column in columns.items()}
         findings.append((int(places[0]), Finding(**feature, values=values, statistic=name, task=labels.get(TASK, ""))))
     return findings

@@ -13,8 +13,9 @@ from ..errors import PlanError
 if TYPE_CHECKING:
     import xarray as xr
 
+SHIFT = "shift"
 FEATURE = ("epoch", "channel_a", "channel_b", "band")
-"""Axes of what is computed of each recording."""
+"""Axes of what is computed of each recording; that of shifts comes behind where the spec has several lags."""
 
 ROW = ("dyad", *FEATURE)
 TASK = "tested_task"
@@ -100,6 +101,14 @@ OF_STATISTIC = tuple(name for name, (_, unit, _) in {**ARRAYS, **NULL_ARRAYS}.it
 """Arrays in the unit of the group statistic."""
 
 
+def axes_of(dataset: xr.Dataset | xr.DataArray, dims: Sequence[str]) -> tuple[str, ...]:
+    """Some axes as a dataset has them: without that of tasks, or with that of shifts behind that of bands."""
+    axes = [dim for dim in dims if dim != TASK or TASK in dataset.dims]
+    if SHIFT in dataset.dims and "band" in axes:
+        axes.insert(axes.index("band") + 1, SHIFT)
+    return tuple(axes)
+
+
 def tested_values(dataset: xr.Dataset) -> xr.DataArray:
     """The values of single rows that were tested; coherence in real synchrony, of which nothing has been tested."""
     return dataset["value" if "value" in dataset else "coherence"]
@@ -130,6 +139,15 @@ def require_dataset(real: object) -> None:
     """Refuse what is not labelled values of dyads."""
     if "coherence" not in getattr(real, "data_vars", ()) and "value" not in getattr(real, "data_vars", ()):
         raise PlanError(f"give what Study.synchrony returned, or a result of ibs.test, not {type(real).__name__}")
+
+
+def refuse_lags(dataset: xr.Dataset) -> None:
+    """Refuse values at several lags, where one is compared with another in another way."""
+    if SHIFT in dataset.dims:
+        raise PlanError(
+            f"real holds {dataset.sizes[SHIFT]} lags, which ibs.test takes together and this question one at a time: "
+            "choose one before computing, such as WTC(bands, lags=[2.0])"
+        )
 
 
 def refuse_rows_twice(dataset: xr.Dataset) -> None:

@@ -32,6 +32,11 @@ _TOLD_ELSEWHERE = {
 }  # fmt: skip
 
 
+def _places(finding: Finding) -> dict[str, str]:
+    """Columns that say where a finding is."""
+    return _PLACE_HEAD | ({"shift": "shift, s"} if finding.shift else {})
+
+
 def findings(ds: xr.Dataset, heading: str) -> str:
     """Table of the features with the smallest p; empty if none was tested. `heading` is the tag of its title."""
     found = top_findings(ds, limit=_MOST_FINDINGS)
@@ -40,7 +45,7 @@ def findings(ds: xr.Dataset, heading: str) -> str:
     criterion = Criterion.of(ds)
     corrected = [key for key in CORRECTED if key in ds and bool(np.isfinite(ds[key]).any())]
     own = _OF_OUTCOME if ds.attrs["question"] == "outcome" else _OF_GROUP
-    places = {**({"task": "task"} if found[0].task else {}), **_PLACE_HEAD}
+    places = {**({"task": "task"} if found[0].task else {}), **_places(found[0])}
     decimals = _decimals(found)
     statistics = (found[0].statistic, "null mean", "null sd", "z", "p", "95 % interval of p")
     head = (*places.values(), *own.values(), *statistics, *corrected)
@@ -70,11 +75,12 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
     criterion = Criterion.of_dyads(ds)
     key = criterion.name.removeprefix("dyad_")
     decimals = _decimals([finding for _, finding in found])
-    head = ("dyad", *_PLACE_HEAD.values(), found[0][1].statistic, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
+    places = _places(found[0][1])
+    head = ("dyad", *places.values(), found[0][1].statistic, "null mean", "null sd", "z", "p", "p_fdr", "p_max")
     rows = [
         [
             dyad,
-            *_finding_cells(finding, _PLACE_HEAD, (), decimals),
+            *_finding_cells(finding, places, (), decimals),
             *(number(finding.values[k]) for k in ("p_fdr", "p_max")),
         ]
         for dyad, finding in found

@@ -18,7 +18,7 @@ from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from . import wording
-from .layout import ARRAYS, NULL_ARRAYS, SLOPE, STATISTIC, TASK, VALUE
+from .layout import ARRAYS, NULL_ARRAYS, SHIFT, SLOPE, STATISTIC, TASK, VALUE, axes_of
 from .lost import losses_in, lost_table
 from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
@@ -176,7 +176,7 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
         given["hist_center"] = low + (high - low) * (np.arange(n_bins) + 0.5) / n_bins
 
     def labelled(table: Mapping[str, tuple[tuple[str, ...], str, str]]) -> dict[str, Any]:
-        axes = {name: [dim for dim in dims if dim != TASK or TASK in sizes] for name, (dims, *_) in table.items()}
+        axes = {name: axes_of(rows, dims) for name, (dims, *_) in table.items()}
         return {
             name: (axes[name], np.reshape(given[name], [sizes.get(dim, -1) for dim in axes[name]]),
                    {"units": units.get(unit, unit), "long_name": names.get(name, meaning)})
@@ -186,7 +186,9 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
     attrs = {name: value for name, value in rows.attrs.items() if name not in SETTINGS}
     dataset = rows.assign(labelled(ARRAYS))
     dataset.attrs = {**attrs, **encode_attrs({**record.attrs(str(rows["signal"].item())), "kind": "result"})}
-    null = xr.Dataset(labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in (TASK, "epoch", "band") if dim in sizes})
+    null = xr.Dataset(
+        labelled(NULL_ARRAYS), {dim: rows[dim].values for dim in (TASK, "epoch", "band", SHIFT) if dim in sizes}
+    )
     return Result(dataset, null.set_coords([name for name in ("hist_center",) if name in null]))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layout import ROW, TASK, TESTED, rows_of_task, tested_values
+from .layout import ROW, SHIFT, TASK, TESTED, axes_of, rows_of_task, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
         "value": tested_values(dataset), **_present(dataset, ("null_mean", "null_sd", "z", "valid_fraction")),
         **_present(dataset, {"p": "dyad_p", "p_fdr": "dyad_p_fdr", "p_max": "dyad_p_max"}),
     }  # fmt: skip
-    tables = [_table(dataset, ROW, rows)]
+    tables = [_table(dataset, axes_of(dataset, ROW), rows)]
     if "group_statistic" in dataset:
         names = {"value": "statistic", **{name: name for name in ("null_mean", "null_sd", "z")}}
         group = {
@@ -34,8 +34,8 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
             **_present(dataset, ("p", "p_fdr", "p_max", "n_dyads")), "valid_fraction": _mean_valid(dataset),
         }  # fmt: skip
         group |= _of_nulls(dataset)
-        tables.insert(0, _table(dataset, tuple(dim for dim in TESTED if dim in dataset.dims), group))
-    columns = [*COLUMNS, *_of_nulls(dataset)]
+        tables.insert(0, _table(dataset, axes_of(dataset, TESTED), group))
+    columns = [*COLUMNS, *([SHIFT] if SHIFT in dataset.dims else []), *_of_nulls(dataset)]
     return pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
 
 

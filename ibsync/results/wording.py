@@ -224,7 +224,19 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
         f"octave; Grinsted et al. 2004) was computed with ibsync {attrs.get('ibsync_version', 'of unknown version')} "
         f"(preset {spec['preset']}, accuracy {spec['accuracy']}, backend {attrs.get('backend', 'not stored')}) for "
         f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} {pairs}"
-        f"{signal_in_words(dataset, ' of ')}{sfreq}.{_regions_sentence(dataset)}{_controls_sentence(attrs)}"
+        f"{signal_in_words(dataset, ' of ')}{sfreq}.{_lags_sentence(dataset)}{_regions_sentence(dataset)}"
+        f"{_controls_sentence(attrs)}"
+    )
+
+
+def _lags_sentence(dataset: xr.Dataset) -> str:
+    lags = settings(dataset.attrs, "spec").get("lags")
+    if not lags:
+        return ""
+    listed = ", ".join(f"{lag:g}" for lag in lags)
+    return (
+        f" The second person was taken {listed} s later than the first (at positive lags the first leads), over "
+        "the same cells at every lag."
     )
 
 

@@ -116,6 +116,8 @@ def calibrate(
     >>> calibrate(study, spec, kind="repair", n_sims=200).verdict  # doctest: +SKIP
     """
     require_bands(spec)
+    if spec.lags:
+        raise PlanError("calibration tries coupling without a lag: leave lags out of WTC")
     used_rows(study)
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     asked = Controls.of(controls, how, n_components)

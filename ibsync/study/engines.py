@@ -68,7 +68,7 @@ class EnginePlan:
         ----------
         values : array
         epoch, band : int
-            Their axes, counted from the front.
+            Their axes, counted from the front; bands with all lags each.
         xp : module
             Where the values lie.
         missing : float
@@ -78,6 +78,7 @@ class EnginePlan:
         if self.computable is self:
             return values
         shape = list(values.shape)
+        bands = np.repeat(bands, max(1, len(self.spec.lags)))
         shape[epoch], shape[band] = len(epochs), len(bands)
         full = xp.full(shape, missing, values.dtype)
         places = np.ix_(np.flatnonzero(epochs), np.flatnonzero(bands))

@@ -120,14 +120,15 @@ def losses_of_values(made: Sequence[RowPlan], axes: Axes, values: Iterable[NDArr
     made : sequence of RowPlan
     axes : Axes
     values : sequence of float [epoch, channel_a, channel_b, band]
-        One of each of `made`.
+        One of each of `made`; bands with all lags each.
     """
     losses: list[Loss] = []
     for one, row_values in zip(made, values, strict=True):
         good = good_pairs(one.row, axes)
         for e, epoch in enumerate(one.asked):
             for k, band in enumerate(one.plan.spec.bands or {}):
-                lost = good & np.isnan(row_values[e, :, :, k])
+                at = k * max(1, len(one.plan.spec.lags))  # all lags have the same cells
+                lost = good & np.isnan(row_values[e, :, :, at])
                 if lost.any() and (epoch, band) in one.has_value:
                     losses += [
                         _of_row(one.row, replace(loss, epoch=epoch, band=band))

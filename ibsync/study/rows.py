@@ -15,6 +15,7 @@ from ..coupling.spec import WTC
 from ..errors import InputError
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
+from ..results.layout import SHIFT
 from .engines import EnginePlan
 
 
@@ -163,9 +164,13 @@ def labels_of(
     channels_a: Iterable[object],
     channels_b: Iterable[object],
     bands: Iterable[object],
+    *,
+    shifts: Iterable[object] = (),
 ) -> str:
     """What the axes of a study's values stand for, as JSON text: rows are (dyad, session, task)."""
     named: dict[str, list[Any]] = {"dyad": [[str(word) for word in row] for row in rows]}
     for axis, labels in (("epoch", epochs), ("channel_a", channels_a), ("channel_b", channels_b), ("band", bands)):
         named[axis] = [str(label) for label in labels]
+    if several := [str(shift) for shift in shifts]:
+        named[SHIFT] = several
     return json.dumps(named)

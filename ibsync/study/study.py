@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -32,7 +32,7 @@ from ..recordings.output_kinds import NULL
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import Output
-from ..results.layout import PAIRS_IN_WORDS, PAIRS_OF
+from ..results.layout import PAIRS_IN_WORDS, PAIRS_OF, SHIFT
 from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
 from ..results.result import mean_variables, provenance
@@ -257,7 +257,7 @@ class Study(StudyFile):
             warnings.warn(made.unequal, RuntimeWarning, stacklevel=2)
         axes, rows = made.axes, [one.row for one in made.rows]
         names = epoch_names(epochs)
-        shape = (len(rows), len(names), len(axes.a), len(axes.b), len(spec.bands or {}))
+        shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
         places = [place for place, one in enumerate(made.rows) if one.plan.computable]
         jobs = [dyad_job(self, made.rows[place], signal, made, asked) for place in places]
@@ -414,7 +414,7 @@ class Study(StudyFile):
     ) -> RepairedNull:
         axes, design = made.axes, made.draws.design
         names = epoch_names(request.epochs)
-        shape = (len(names), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+        shape = (len(names), len(axes.a), len(axes.b), request.spec.n_columns)
         size = (len(made.sessions), design.n_people, design.n_people, len(made.tasks), shape[0], math.prod(shape[1:]))
         values = np.full(size, np.nan, np.float32)
         jobs, places = [], []
@@ -457,7 +457,7 @@ class Study(StudyFile):
         cut = [one for one in made.rows if not one.is_whole]
         if not cut:
             return None
-        names, n_means = epoch_names(request.epochs), made.axes.mask.size * len(request.spec.bands or {})
+        names, n_means = epoch_names(request.epochs), made.axes.mask.size * request.spec.n_columns
         shape = (len(made.sessions), len(made.draws.design), len(made.tasks), len(names), n_means)
         valid = np.full(shape, np.nan)
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
@@ -523,7 +523,7 @@ def _cost(study: StudyFile, occasion: Occasion, spec: WTC, epochs: EpochWords, m
     start = time.perf_counter()
     engine.coherence(engine.features(a, **words), engine.features(b, **words))
     seconds = time.perf_counter() - start
-    n_means = len(engine.plan.bands) * len(engine.plan.epochs) * made.axes.mask.size
+    n_means = spec.n_columns * len(engine.plan.epochs) * made.axes.mask.size
     held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
     megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
     return (
@@ -553,12 +553,19 @@ def _put(values: Coherence, row: int, found: Coherence) -> None:
         values.above[row] = np.moveaxis(found.above, -1, 0)
 
 
+def _by_shift(values: Coherence, n_bands: int) -> Coherence:
+    """The same with an axis of lags behind that of bands."""
+    arrays = {entry.name: getattr(values, entry.name) for entry in fields(values)}
+    apart = {name: x.reshape(*x.shape[:4], n_bands, -1, *x.shape[5:]) for name, x in arrays.items() if x is not None}
+    return replace(values, **apart)
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
 def _labels(rows: Sequence[DyadRow], axes: Axes, spec: WTC, epochs: EpochWords) -> str:
     named = [(row.dyad, row.session, row.task) for row in rows]
-    return labels_of(named, epoch_names(epochs), axes.a, axes.b, spec.bands or {})
+    return labels_of(named, epoch_names(epochs), axes.a, axes.b, spec.bands or {}, shifts=spec.several_lags)
 
 
 def _rate(rows: Sequence[DyadRow]) -> dict[str, Any]:
@@ -602,8 +609,10 @@ def _dataset(
     import xarray as xr
 
     bands = dict(spec.bands or {})
-    dims = ("dyad", "epoch", "channel_a", "channel_b", "band")
+    dims: tuple[str, ...] = ("dyad", "epoch", "channel_a", "channel_b", "band")
     centre_hz = np.array([band.centre_hz for band in bands.values()])
+    if spec.several_lags:
+        values, dims, centre_hz = _by_shift(values, len(bands)), (*dims, SHIFT), centre_hz[:, None]
     coords: dict[str, Any] = {
         **row_coordinates(rows),
         "epoch": list(epochs), "channel_a": list(axes.a), "channel_b": list(axes.b), "band": list(bands),
@@ -611,6 +620,9 @@ def _dataset(
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
         "signal": signal,
     }  # fmt: skip
+    if spec.lags:
+        of_shift = {"units": "s", "long_name": "b at t + shift is compared with a at t; positive: a leads"}
+        coords[SHIFT] = (SHIFT if spec.several_lags else (), np.squeeze(spec.lags), of_shift)
     variables = mean_variables(
         values.coherence,
         values.coherency,

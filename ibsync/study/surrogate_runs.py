@@ -139,7 +139,7 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
                 made[id(row)] = _surrogates(study, request, axes, plan, row, engines[-1], identity[id(row)], options)
     # On the device of all others, as the values of all rows are added up there.
     device = engines[0].device
-    shape = (len(epoch_names(request.epochs)), *axes.mask.shape, len(request.spec.bands or {}))
+    shape = (len(epoch_names(request.epochs)), *axes.mask.shape, request.spec.n_columns)
     nothing = _Row(partial(_Nothing, shape, np if device is None else device.xp), 64, ~axes.mask, device)
     return [made.get(id(row), nothing) for row in rows], engines[0]
 
@@ -352,7 +352,7 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
     study, request = work.study, work.request
     axes = request.axes(study.dyads)
     tasks = list(dict.fromkeys(row.task for row in study.dyads))
-    shape = (len(tasks) * len(epoch_names(request.epochs)), len(axes.a), len(axes.b), len(request.spec.bands or {}))
+    shape = (len(tasks) * len(epoch_names(request.epochs)), len(axes.a), len(axes.b), request.spec.n_columns)
     number = np.arange(shape[0] * shape[3]).reshape(shape[0], 1, 1, shape[3])
     return SurrogateNull.begin(
         work.observed(),

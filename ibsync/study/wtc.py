@@ -215,10 +215,12 @@ def _merged(
     spec: WTC | None, bands: Mapping[str, Any] | None, fmin: float | None, fmax: float | None, words: dict[str, Any]
 ) -> WTC:
     given = {k: v for k, v in {"bands": bands, "fmin": fmin, "fmax": fmax, **words}.items() if v is not None}
-    if spec is None:
-        return WTC.from_dict(given)
-    WTC.from_dict({k: v for k, v in given.items() if k not in ("fmin", "fmax")})  # refuses unknown words
-    return replace(spec, **given)
+    merged = WTC.from_dict(given if spec is None else {k: v for k, v in given.items() if k not in ("fmin", "fmax")})
+    if spec is not None:
+        merged = replace(spec, **given)  # unknown words have been refused
+    if merged.lags:
+        raise PlanError("lags are for studies, or for Engine: leave them out of the spec, or shift b by hand")
+    return merged
 
 
 def _pair(

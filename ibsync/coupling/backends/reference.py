@@ -72,7 +72,7 @@ def _at_all_shifts(cells: NDArray[np.bool_], features: Features) -> NDArray[np.b
         return cells
     samples = np.arange(cells.shape[1])
     at = (np.rint(samples + shift).clip(0, samples[-1]).astype(int) for shift in features.shifts)
-    return np.logical_and.reduce([cells[:, places] for places in at])
+    return np.asarray(np.logical_and.reduce([cells[:, places] for places in at]))
 
 
 def _controls(features: Features, channel: int) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...errors import PlanError
 from ...recordings.output_kinds import MARK
-from ..findings import Criterion, number, top_findings
-from ..layout import TASK, rows_of_task, tasks_of
+from ..findings import Criterion, is_tested, number, top_findings
+from ..layout import SHIFT, TASK, rows_of_task, tasks_of, tested_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,14 +64,29 @@ def place_among(labels: list[str], dim: str, which: int | str) -> int:
     raise PlanError(f"plot: no {dim} {which!r}; there are {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}")
 
 
-def of_task(ds: xr.Dataset, which: int | str) -> xr.Dataset:
-    """Rows and group test of one of several tasks, with its name as the scalar `TASK`; all where there is one."""
+def of_task(ds: xr.Dataset, which: int | str, shift: float | None = None) -> xr.Dataset:
+    """Rows and group test of one of several tasks, with its name as the scalar `TASK`, at one of several shifts."""
     tasks = tasks_of(ds)
-    if not tasks:
-        return ds
-    place = place_among(tasks, "task", which)
-    of_rows = ds.isel(dyad=rows_of_task(ds, tasks[place]))
-    return of_rows.isel({TASK: place}) if TASK in ds.dims else of_rows.assign_coords({TASK: tasks[place]})
+    if tasks:
+        place = place_among(tasks, "task", which)
+        of_rows = ds.isel(dyad=rows_of_task(ds, tasks[place]))
+        ds = of_rows.isel({TASK: place}) if TASK in ds.dims else of_rows.assign_coords({TASK: tasks[place]})
+    return ds.isel(place_of_shift(ds, shift))
+
+
+def place_of_shift(ds: xr.Dataset, shift: float | None) -> dict[str, int]:
+    """Position of a shift in s, by default of the strongest: that of the smallest p, untested of the largest mean."""
+    if SHIFT not in ds.dims:
+        return {}
+    shifts = ds[SHIFT].values
+    if shift is not None:
+        if not np.isclose(shifts, shift).any():
+            raise PlanError(f"plot: no shift {shift!r}; there are {', '.join(f'{s:g}' for s in shifts)} s")
+        return {SHIFT: int(np.argmin(np.abs(shifts - shift)))}
+    if best := top_findings(ds, limit=1) if is_tested(ds) else []:
+        return {SHIFT: int(np.argmin(np.abs(shifts - float(best[0].shift))))}
+    values = np.moveaxis(tested_values(ds).to_numpy(), tested_values(ds).dims.index(SHIFT), 0)
+    return {SHIFT: int(np.argmax(np.nan_to_num([finite_mean(of_shift) for of_shift in values], nan=-np.inf)))}
 
 
 def place_of(ds: xr.Dataset, epoch: int | str, band: int | str, pair: tuple[str, str] | None = None) -> dict[str, int]:
@@ -164,6 +179,7 @@ def set_title(
     """What the panel shows: the channel pair if it is one, the task if it is one of several, the epoch, the band."""
     words = [f"{plain(pair[0])}–{plain(pair[1])}"] if pair else []
     words += [f"task {plain(ds[TASK].item(), limit=18)}"] if TASK in ds.coords else []
+    words += [f"shift {float(ds[SHIFT]):g} s"] if SHIFT in ds.coords and not ds[SHIFT].dims else []
     words += [f"{dim} {plain(ds[dim].values[position(ds, dim, which)], limit=18)}" for dim, which in chosen.items()]
     ax.set_title(", ".join(words), fontsize="medium", loc="left", pad=pad)
 

@@ -54,7 +54,13 @@ _Z = "z against the null"
 
 @panel(5.5, 4)
 def band_summary(
-    result: Result, ax: Axes, *, task: int | str = 0, epoch: int | str = 0, pair: tuple[str, str] | None = None
+    result: Result,
+    ax: Axes,
+    *,
+    task: int | str = 0,
+    epoch: int | str = 0,
+    pair: tuple[str, str] | None = None,
+    shift: float | None = None,
 ) -> None:
     """
     Synchrony by band: every dyad beside the mean of its own null, and the means over dyads, or over each group.
@@ -64,10 +70,10 @@ def band_summary(
     matplotlib.axes.Axes
         What the result holds of each dyad against band.
     """
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
     real, groups = _over_pairs(tested_values(chosen)), names_in(ds.attrs, "between")
-    shift = 0.16 if "null_mean" in chosen else 0.0
+    aside = 0.16 if "null_mean" in chosen else 0.0
     if "null_mean" in chosen:
         null = _over_pairs(chosen["null_mean"])
         for band in range(ds.sizes["band"]):
@@ -79,7 +85,7 @@ def band_summary(
             own = real[ds["group"].values.astype(str) == group]
             _draw_dots(ax, own, shift=side, color=color, marker=marker, label=group)
     else:
-        _draw_dots(ax, real, shift=shift, color=REAL, marker="o", label="real partners")
+        _draw_dots(ax, real, shift=aside, color=REAL, marker="o", label="real partners")
     ax.set_xticks(range(ds.sizes["band"]), _band_labels(ds))
     ax.set_xlim(-0.5, ds.sizes["band"] - 0.5)
     ax.set_ylabel(axis_label(value_in_words(ds)))
@@ -110,6 +116,7 @@ def pair_matrix(
     task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
+    shift: float | None = None,
 ) -> None:
     """
     Channel-by-channel matrix of the group; a dot marks what survives correction at the level of the test.
@@ -119,7 +126,7 @@ def pair_matrix(
     matplotlib.axes.Axes
         Channels of person a downwards, of person b to the right.
     """
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     place = place_of(ds, epoch, band)
     group, words = ("group_z", _Z) if show == "z" else ("group_statistic", axis_label(statistic_in_words(ds)))
     every = ds[group] if group in ds else tested_values(ds).mean("dyad")
@@ -143,6 +150,7 @@ def dyad_matrix(
     task: int | str = 0,
     epoch: int | str = 0,
     band: int | str = 0,
+    shift: float | None = None,
 ) -> None:
     """
     Dyads against channel pairs: who is synchronous, and where.
@@ -152,7 +160,7 @@ def dyad_matrix(
     matplotlib.axes.Axes
         One row per dyad and session, one column per channel pair that has any value.
     """
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     every, words = (ds["z"], _Z) if show == "z" else (tested_values(ds), axis_label(value_in_words(ds)))
     place = place_of(ds, epoch, band)
     cells = every.isel(place).transpose("dyad", "channel_a", "channel_b").to_numpy()
@@ -177,6 +185,7 @@ def session_slopes(
     epoch: int | str = 0,
     band: int | str = 0,
     pair: tuple[str, str] | None = None,
+    shift: float | None = None,
 ) -> None:
     """
     Synchrony over sessions: a line per dyad, the mean over dyads, and the mean of the null.
@@ -186,7 +195,7 @@ def session_slopes(
     matplotlib.axes.Axes
         What the result holds of each dyad against session, in natural order of the labels.
     """
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     chosen = _of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
     sessions = session_labels(ds)
     real = _by_session(tested_values(chosen), sessions)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layout import TASK, tasks_of
+from ..layout import SHIFT, TASK, tasks_of
 from ..wording import family_in_words, statistic_in_words
 from .drawing import NULL, REAL, axis_label, finite_mean, of_task, place_among, position, set_title, tidy
 from .panel import panel
@@ -20,7 +20,15 @@ _MOST_BARS = 40
 
 
 @panel(5, 3.6, of="A result whose null holds histograms.")
-def null_histogram(result: Result, ax: Axes, *, task: int | str = 0, epoch: int | str = 0, band: int | str = 0) -> None:
+def null_histogram(
+    result: Result,
+    ax: Axes,
+    *,
+    task: int | str = 0,
+    epoch: int | str = 0,
+    band: int | str = 0,
+    shift: float | None = None,
+) -> None:
     """
     Draws of the group statistic, averaged over channel pairs, and the observed value as a line.
 
@@ -29,9 +37,11 @@ def null_histogram(result: Result, ax: Axes, *, task: int | str = 0, epoch: int 
     matplotlib.axes.Axes
         Number of draws against the group statistic.
     """
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     place = {"epoch": position(ds, "epoch", epoch), "band": position(ds, "band", band)}
     null = result.null.isel(place)
+    if SHIFT in null.dims:
+        null = null.sel({SHIFT: ds[SHIFT].item()})
     if TASK in null.dims:
         null = null.isel({TASK: place_among(tasks_of(result.dataset), "task", task)})
     observed = null["pooled_statistic"] if "pooled_statistic" in null else ds["group_statistic"].isel(place)

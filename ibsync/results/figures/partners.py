@@ -11,7 +11,7 @@ import numpy as np
 from ...coupling.measures import measure_in
 from ...errors import PlanError
 from ...nulls.repaired_null import RepairedNull
-from ..layout import FEATURE, TASK, tested_values
+from ..layout import FEATURE, SHIFT, TASK, tested_values
 from ..wording import value_in_words
 from .drawing import (
     axis_label,
@@ -23,6 +23,7 @@ from .drawing import (
     outline,
     place_among,
     place_of,
+    place_of_shift,
     set_title,
     value_limits,
 )
@@ -47,6 +48,7 @@ def partners(
     epoch: int | str = 0,
     band: int | str = 0,
     pair: tuple[str, str] | None = None,
+    shift: float | None = None,
 ) -> Axes:
     """
     Partner-by-partner matrix of synchrony, mean over sessions; frames mark real dyads.
@@ -62,6 +64,8 @@ def partners(
         Position or label.
     pair : (str, str), optional
         Channel of person a and of person b; the mean over all channel pairs if left out.
+    shift : float, optional
+        Shift in s, where there are several; by default the strongest.
 
     Returns
     -------
@@ -76,9 +80,9 @@ def partners(
     """
     place = {"epoch": epoch, "band": band, "pair": pair}
     table = (
-        _of_null(source, task, **place)
+        _of_null(source, task, shift, **place)
         if isinstance(source, RepairedNull)
-        else _of_rows(whole_result(source), task, **place)
+        else _of_rows(whole_result(source), task, shift, **place)
     )
     ax = ax if ax is not None else new_axes(5.6, 4.8)
     draw_matrix(ax, table.values, limits=value_limits(table.values), label=axis_label(table.words))
@@ -116,9 +120,9 @@ class _Table:
     labels: xr.Dataset
 
 
-def _of_rows(result: Result, task: int | str, **place: Any) -> _Table:
+def _of_rows(result: Result, task: int | str, shift: float | None, **place: Any) -> _Table:
     """The dyads that were measured; several sessions of two people are averaged."""
-    ds = of_task(result.dataset, task)
+    ds = of_task(result.dataset, task, shift)
     if not {"person_a", "person_b"} <= set(ds.coords):
         raise PlanError("plot.partners: the rows do not name their people (person_a, person_b); give real synchrony")
     values = tested_values(ds).isel(place_of(ds, **place)).transpose("dyad", ...).to_numpy()
@@ -136,9 +140,10 @@ def _of_rows(result: Result, task: int | str, **place: Any) -> _Table:
     return _Table(first, second, values, real, value_in_words(ds), ds)
 
 
-def _of_null(null: RepairedNull, task: int | str, **place: Any) -> _Table:
+def _of_null(null: RepairedNull, task: int | str, shift: float | None, **place: Any) -> _Table:
     """All pairs that may be exchanged."""
     pairs = _labelled(null, task)
+    pairs = pairs.isel(place_of_shift(pairs.to_dataset(name="value"), shift))
     cells = pairs.isel(place_of(pairs.to_dataset(name="pairs"), **place))
     flat = cells.transpose("person_a", "person_b", ...).to_numpy().reshape(*null.pair_values.shape[1:3], -1)
     design = null.design
@@ -162,7 +167,9 @@ def _labelled(null: RepairedNull, task: int | str) -> xr.DataArray:
         raise PlanError("plot.partners: the null does not name its epochs, channels and bands; give one of Study.null")
     told = json.loads(str(null.attrs["labels"]))
     labels = {dim: told[dim] for dim in FEATURE}
+    if SHIFT in told:
+        labels[SHIFT] = [float(shift) for shift in told[SHIFT]]
     place = place_among(list(null.tasks), "task", task)
     values = null.by_task[..., place, :].reshape(*null.pair_values.shape[:3], *map(len, labels.values()))
     named = {TASK: null.tasks[place]} if len(null.tasks) > 1 else {}
-    return xr.DataArray(values, dims=("session", "person_a", "person_b", *FEATURE), coords={**labels, **named})
+    return xr.DataArray(values, dims=("session", "person_a", "person_b", *labels), coords={**labels, **named})
