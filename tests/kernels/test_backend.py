@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cells import assert_every_cell_keeps_the_promise, clean_signals, rough_signals
@@ -323,3 +325,25 @@ def test_means_are_averaged_over_regions_on_the_device(strict):
     assert found.coherence.shape[:2] == (2, 1)
     assert_near(found, expected, NEAR["exact"])
     assert_allclose(found.shares, expected.shares, rtol=0, atol=1e-6)
+
+
+# --- lags -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "tensor_cores", "n_controls"),
+    [("fast", True, 0), ("exact", False, 1), pytest.param("exact", True, 0, marks=pytest.mark.slow)],
+)
+def test_lags_are_those_of_the_numpy_backend(strict, accuracy, tensor_cores, n_controls):
+    a, b = people(3, 3)
+    b[0, 60:70] = np.nan
+    sides = []
+    for engine in engines(strict, accuracy=accuracy, tensor_cores=tensor_cores):
+        of = replace(engine.spec, lags=(-0.5, 0.0, 1.0))
+        lagged = Engine(N, SFREQ, of, epochs=engine.plan.epochs, backend=engine.backend)
+        sides.append(lagged.coherence(*(lagged.features(x, n_controls=n_controls) for x in (a, b))))
+    expected, found = sides
+    assert found.coherence.shape[:3] == (3 - n_controls, 3 - n_controls, 3 * (1 if tensor_cores else 2))
+    assert_near(found, expected, NEAR[accuracy] * (20 if n_controls else 1))
+    prepared = prepare_on(strict, strict.from_host(b), None, None, None)
+    assert_array_equal(strict.to_host(prepared.repeated(2).x), np.concatenate([strict.to_host(prepared.x)] * 2))
