@@ -115,6 +115,16 @@ def test_four_regions_with_short_channels_from_files_to_report(tmp_path):
     assert "the controls of both people were taken out" in saved.methods()
 
 
+def test_followers_are_found_at_their_lag(tmp_path):
+    names = run((PAGE.parent / "lags.md").read_text(encoding="utf-8"), tmp_path)
+    coherence = names["real"]["coherence"].mean(["dyad", "epoch"]).squeeze()
+    assert coherence.isel(channel_a=0, channel_b=0).idxmax().item() == 2.0
+    assert "shift 2.0 s" in names["result"].headline
+    saved = ibsync.load(tmp_path / "followers_result.h5")
+    np.testing.assert_allclose(saved.dataset["p_max"], names["result"].dataset["p_max"])
+    assert "shift, s" in (tmp_path / "followers.html").read_text(encoding="utf-8")
+
+
 def test_the_first_trial_grows_where_it_was_simulated(page):
     names, folder = page
     slope = names["growth_of_eight"].dataset["group_statistic"].values[0, :, :, 0].diagonal()

@@ -45,7 +45,8 @@ class Result:
     Parameters
     ----------
     dataset : xarray.Dataset
-        Dimensions dyad (one row per dyad, session and task), epoch, channel_a, channel_b, band. `value` is what was
+        Dimensions dyad (one row per dyad, session and task), epoch, channel_a, channel_b, band, and shift where the
+        spec has several lags. `value` is what was
         tested of each row, with its unit and its name. A task is a condition: where there are several, what was found
         over dyads (`p`, `group_statistic`) has the further dimension tested_task. `attrs["kind"]` is "result", or
         "synchrony" where nothing has been tested yet; `attrs` also hold the settings of the test and its sentences.
@@ -103,8 +104,9 @@ class Result:
         pandas.DataFrame
             Columns dyad, session, task, epoch, group, signal, channel_a, channel_b, band, value (what was tested: see
             `dataset["value"].attrs`), null_mean, null_sd, z, p, p_fdr, p_max, valid_fraction, n_dyads (of the group
-            test). In rows of the group test dyad, session and group are "(all)", and so is task unless several were
-            tested, each by itself. In rows of one dyad p, p_fdr and p_max are those of its own
+            test), and shift (s) where the spec has several lags. In rows of the group test dyad, session and group are
+            "(all)", and so is task unless several were tested, each by itself. In rows of one dyad p, p_fdr and p_max
+            are those of its own
             surrogates, corrected within the row, and NaN after re-pairing, which only tests the group.
         """
         return tidy_table(self.dataset)

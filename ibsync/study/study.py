@@ -225,7 +225,8 @@ class Study(StudyFile):
         Returns
         -------
         xarray.Dataset
-            Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band. Variables: coherence
+            Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band, and shift (s) where the
+            spec has several lags. Variables: coherence
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
             leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
             (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads

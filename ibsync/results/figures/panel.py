@@ -112,8 +112,8 @@ def _parameters(defaults: dict[str, Any], of: str) -> Iterator[tuple[str, str]]:
         )
     elif named:
         yield f"{', '.join(named)} : int or str", "Position or label."
-    if "shift" in defaults:
-        yield "shift : float, optional", "Shift in s, where there are several; by default the strongest."
     if "pair" in defaults:
         mean = "" if strongest else "; the mean over all channel pairs if left out"
         yield "pair : (str, str), optional", f"Channel of person a and of person b{mean}."
+    if "shift" in defaults:
+        yield "shift : float, optional", "Shift in s, where there are several; by default the strongest."
