@@ -10,7 +10,7 @@ import numpy as np
 
 from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
-from .layout import tasks_of
+from .layout import SHIFT, tasks_of
 from .lost import losses_in, lost_in_a_sentence, lost_lines
 
 if TYPE_CHECKING:
@@ -338,7 +338,8 @@ def family_in_words(dataset: xr.Dataset) -> str:
     """Over what p is corrected: "channel pairs, bands and epochs of hbo and hbr together"."""
     signals, tasks = names_in(dataset.attrs, "corrected_over"), "tasks, " * bool(tasks_of(dataset))
     together = f" of {' and '.join(signals)} together" if len(signals) > 1 else ""
-    return f"{tasks}channel pairs, bands and epochs{together}"
+    pairs = "pairs of regions" if "rois" in dataset.attrs else "channel pairs"
+    return f"{tasks}{pairs}, bands{', lags' * (SHIFT in dataset.dims)} and epochs{together}"
 
 
 # --- attributes that hold JSON ----------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ def test_who_follows_by_a_second_is_found_at_plus_one(result):
     assert best["p"] <= 1 / 120
     assert ", shift " in result.headline
     assert "-1, 0, 1 s later" in result.methods()
+    assert "channel pairs, bands, lags and epochs" in result.methods()
 
 
 def test_all_lags_are_one_family(study, result):
