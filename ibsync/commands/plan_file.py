@@ -442,6 +442,10 @@ class RunPlan(Block, frozen=True):
         """Direction of the test, that of the measure where none is asked for."""
         return self.test.tail or measure_named(self.null.measure).tail
 
+    def judged(self) -> dict[str, Any]:
+        """Tail and level at which each null is judged, in the words of `Study.null`."""
+        return {"tail": self.tail, "alpha": self.test.alpha / len(self.nulls)}
+
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
         """The contrasts as a list."""

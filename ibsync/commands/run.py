@@ -27,10 +27,7 @@ from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
 from ..results.result import Result, load
 from ..results.result_set import set_words
-from ..study.channel_pairs import Axes
-from ..study.controls import Controls
 from ..study.planned import REPAIRINGS, SURROGATES
-from ..study.regions import SIDES, Regions
 from ..study.repairing_plan import plan_draws
 from ..study.study import Study
 from ..study.surrogate_runs import forget_state
@@ -235,14 +232,18 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     checks = [
         study.check(
             plan.wtc.spec, signal=signal, **plan.synchrony.words(), estimate=estimate,
-            null={**null.words(), "tail": plan.tail},
+            null={**null.words(), **plan.judged()},
         )
         for signal in plan.synchrony.signals
         for null in plan.nulls
     ]  # fmt: skip
     caution, of_plan = "", list[str]()
     try:
-        caution = "; ".join(dict.fromkeys(filter(None, (_caution(study, plan, null) for null in plan.nulls))))
+        cautions = [
+            _caution(study, plan, null, sum(check.n_features for check in checks[at :: len(plan.nulls)]))
+            for at, null in enumerate(plan.nulls)
+        ]
+        caution = "; ".join(dict.fromkeys(filter(None, cautions)))
         of_plan = followup_problems(study, plan)
     except IbsyncError as error:
         of_plan.append(str(error))
@@ -253,38 +254,24 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     return Readiness(pages, tuple(problems), tuple(losses))
 
 
-def _caution(study: Study, plan: RunPlan, null: Null) -> str:
+def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
     """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
-    bands, judged = plan.wtc.bands, plan.test
-    if not bands:
+    if not plan.wtc.bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     if not study.dyads:
         return ""
-    n_epochs = 1 if plan.synchrony.epochs is None else len(plan.synchrony.epochs)
-    n_features = _n_pairs(study, plan) * n_epochs * plan.wtc.spec.n_columns * len(plan.synchrony.signals)
-    names = judged.words()["correct"]
-    settings = TestSettings(tail=plan.tail, correct=names, alpha=judged.alpha / len(plan.nulls))
+    names = plan.test.words()["correct"]
+    settings = TestSettings(**plan.judged(), correct=names)
     draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
-        draws = plan_draws(
-            study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=judged.alpha / settings.n_sides
-        )
+        alpha = settings.alpha / settings.n_sides
+        draws = plan_draws(study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=alpha)
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
     caution = attainable(settings, n_features, draws)
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution
-
-
-def _n_pairs(study: Study, plan: RunPlan) -> int:
-    """How many pairs of channels or regions have a good channel on either side, in some dyad."""
-    of = plan.synchrony
-    controls = Controls.of(of.controls, of.how, of.n_components)
-    pairs: Any = of.pairs
-    axes = Axes.of(study.dyads, pairs, controls, Regions.asked(of.rois, of.roi_average))
-    a, b = (np.any([axes.n_good(row, side) for row in study.dyads], axis=0) for side in SIDES)
-    return int((axes.mask & a[:, None] & b).sum())
 
 
 def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:
@@ -350,8 +337,8 @@ def _computed(
         nulls, *second = [
             [
                 study.null(
-                    spec, signal=c, checkpoint=None if null.kind == "repair" else states.get(c), tail=plan.tail,
-                    **null.words(), **words,
+                    spec, signal=c, checkpoint=None if null.kind == "repair" else states.get(c),
+                    **plan.judged(), **null.words(), **words,
                 )
                 for c in signals
             ]

@@ -159,8 +159,8 @@ def multiverse(
             continue
         null = study.null(
             one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
-            epochs=one.epochs, measure=run.measure, tail=tail, within=within, backend=backend, progress=progress,
-            **taken,
+            epochs=one.epochs, measure=run.measure, tail=tail, alpha=alpha, within=within, backend=backend,
+            progress=progress, **taken,
         )  # fmt: skip
         words[run.null] = _about(null, asked)
         pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))
@@ -355,7 +355,7 @@ def _null_request(run: _Run, spec: WTC, epochs: EpochWords, request: _Request) -
     return request_of(
         spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
         signal=run.signal, pairs=request.pairs, epochs=epochs, measure=run.measure, tail=request.test.tail,
-        backend=request.backend, **request.computed,
+        alpha=request.test.alpha, backend=request.backend, **request.computed,
     )  # fmt: skip
 
 

@@ -12,20 +12,23 @@ from numpy.typing import NDArray
 from ..coupling.measures import measure_named
 from ..coupling.spec import WTC, PhaseShares
 from ..errors import InputError, PlanError, require_known
+from ..inference.attainable import attainable
+from ..inference.settings import TestSettings
+from ..inference.surrogate_test import check_surrogate_corrections
 from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
 from ..nulls.surrogate_signals import require_options
-from ..nulls.tails import Tail, check_tail
+from ..nulls.tails import Tail, n_sides
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .engines import EnginePlan
-from .epochs import EpochWords, Segment, by_epochs, segments, spans_of
+from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
 from .pair_values import DyadJob, Exchange, exchanges, require_symmetry
 from .regions import SIDES, Regions, Rois
-from .repairing_plan import LEVEL, plan_draws
+from .repairing_plan import plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
 from .runner import Worker
 from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of, trial_cuts
@@ -140,7 +143,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     """
     spec, epochs = request.spec, request.epochs
     rows = used_rows(study)
-    alpha = LEVEL / (2 if request.tail == "two-sided" else 1)
+    alpha = request.alpha / n_sides(request.tail)
     draws = plan_draws(rows, request.within, request.n, request.seed, request.roles, alpha=alpha)
     axes = request.axes(rows)
     if request.roles == "interchangeable":
@@ -180,7 +183,7 @@ def request_of(
     seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
     tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
     backend: str = "auto", controls: Sequence[str] = (), how: str = "both", n_components: int = 2,
-    rois: Rois | None = None, roi_average: str = "coherence",
+    rois: Rois | None = None, roi_average: str = "coherence", correct: Sequence[str] | None = None, alpha: float = 0.05,
 ) -> Request:  # fmt: skip
     """
     What a null is asked for, in the words of `Study.null`.
@@ -195,7 +198,9 @@ def request_of(
     if not isinstance(options, Mapping | None):
         raise PlanError(f"options={options!r} must be a mapping, such as {{'block': 60}}")
     tail = tail or measure_named(measure).tail
-    check_tail(tail)
+    judged = TestSettings(tail=tail, correct=correct, alpha=alpha)
+    if kind != "repair":
+        check_surrogate_corrections(kind, judged.correct or (), stop_at)
     if kind == "repair":
         for word, value in {"stop_at": stop_at, "options": options}.items():
             if value is not None:
@@ -209,6 +214,7 @@ def request_of(
         signal=signal, pairs=pairs, epochs=epochs, tail=tail, measure=measure, options=dict(options or {}),
         stop_at=stop_at, backend=backend, within=within, roles=roles,
         controls=Controls.of(controls, how, n_components), regions=Regions.asked(rois, roi_average),
+        correct=judged.correct, alpha=judged.alpha,
     )  # fmt: skip
 
 
@@ -219,10 +225,11 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
     Raises
     ------
     PlanError, InputError
-        If the request does not fit the study.
+        If the request does not fit the study, or no single finding could pass the corrections that it names.
     """
     if request.kind == "repair":
         made: Planned = planned_repairing(study, request)
+        _refuse_hopeless(made, request)
         for one in made.rows:
             if one.plan.computable:
                 worker.engine(one.plan)
@@ -234,10 +241,32 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
             study, request.spec, signal=request.signal, pairs=request.pairs, epochs=request.epochs,
             controls=request.controls, regions=request.regions,
         )  # fmt: skip
+    _refuse_hopeless(made, request)
     request = replace(request, controls=made.controls)
     sources_of(study, request, worker)
     refuse_drifts(study, request)
     return made
+
+
+def _refuse_hopeless(made: Planned, request: Request) -> None:
+    """Refuse corrections that were named and that no single finding could pass."""
+    judged = TestSettings(tail=request.tail, correct=request.correct, alpha=request.alpha)
+    draws = made.draws if isinstance(made, PlannedRepairing) else request.n
+    caution = attainable(judged, n_features(made, request), draws) if request.correct else ""
+    if caution:
+        raise PlanError(caution)
+
+
+def n_features(made: Planned, request: Request) -> int:
+    """Features of the group test: pairs with two good channels x epochs and bands with a value, task by task."""
+    trials = [(epoch, band) for epoch in epoch_names(request.epochs) for band in request.spec.bands or {}]
+    good: dict[tuple[str, str, str], NDArray[np.bool_]] = {}
+    for one in made.rows:
+        pairs = good_pairs(one.row, made.axes)
+        for epoch, band in trials if request.kind == "trial" else one.has_value:
+            feature = one.row.task, epoch, band
+            good[feature] = good.get(feature, False) | pairs
+    return sum(int(pairs.sum()) for pairs in good.values())
 
 
 def _planned_trials(study: StudyFile, request: Request) -> Planned:

@@ -41,7 +41,7 @@ from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
-from .planned import Planned, PlannedRepairing, dyad_job, planned, rehearsed, request_of, require_bands
+from .planned import Planned, PlannedRepairing, dyad_job, n_features, planned, rehearsed, request_of, require_bands
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
 from .runner import FEATURE_BYTES, Worker, run_jobs
@@ -67,11 +67,14 @@ class Check:
         The study and the request, to be read; `str` adds what is lost and the problems.
     losses : tuple of Loss
         What a run would not give, though it was asked for.
+    n_features : int
+        Features that the group test would correct together; 0 where no null is checked or it could not be planned.
     """
 
     problems: tuple[str, ...]
     page: str
     losses: tuple[Loss, ...] = ()
+    n_features: int = 0
 
     @property
     def ok(self) -> bool:
@@ -148,10 +151,16 @@ class Study(StudyFile):
         attempts: list[Callable[[], Planned]] = [
             lambda: planned(self, spec, **words, controls=Controls.of(**taken), regions=Regions.asked(**of))
         ]
+        n_tested = [0]
         if null is not None:
-            attempts.append(
-                lambda: rehearsed(self, request_of(spec, **words, **taken, **of, **_null_words(null)), Worker())
-            )
+
+            def of_null() -> Planned:
+                request = request_of(spec, **words, **taken, **of, **_null_words(null))
+                planned_null = rehearsed(self, request, Worker())
+                n_tested.append(n_features(planned_null, request))
+                return planned_null
+
+            attempts.append(of_null)
         made: Planned | None = None
         for attempt in attempts:
             try:
@@ -167,7 +176,7 @@ class Study(StudyFile):
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
         lines += [f"  {made.unequal}"] if made is not None and made.unequal else []
-        return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses))
+        return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses), n_tested[-1])
 
     def synchrony(
         self,
@@ -298,6 +307,8 @@ class Study(StudyFile):
         roi_average: str = "coherence",
         measure: str = "coherence",
         tail: Tail | None = None,
+        correct: Sequence[str] | None = None,
+        alpha: float = 0.05,
         stop_at: int | None = None,
         draws: tuple[int, int] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -344,6 +355,10 @@ class Study(StudyFile):
         tail : {"greater", "less", "two-sided"}, optional
             Of the later test; surrogate nulls take their maxima in that direction. Default: "greater", of a measure
             with a sign "two-sided".
+        correct : sequence of {"fdr", "fdr_by", "max", "cluster", "tfce"}, optional
+            Corrections of the later test: what no single finding could pass is refused before anything is computed.
+        alpha : float
+            Level of the later test; half of it where two nulls are tested at once.
         stop_at : int, optional
             For surrogates: count each feature until so many draws reach its observed value (Besag and Clifford 1991),
             n at most. Cheaper where most features are not coherent; without group test and maximum statistic.
@@ -363,9 +378,10 @@ class Study(StudyFile):
         ------
         PlanError, InputError
             If fewer than two dyads can exchange partners, dyads share both first and second persons or all share one
-            recording, so few re-pairings are left within a shared person that no p could reach 0.05, the intervals of
-            an epoch differ, a word does not belong to the kind, or interchangeable roles meet shared persons, a measure
-            with a direction or people of different channels.
+            recording, so few re-pairings are left within a shared person that no p could reach `alpha`, no single
+            finding could pass `correct` at `alpha`, the intervals of an epoch differ, a word does not belong to the
+            kind, or interchangeable roles meet shared persons, a measure with a direction or people of different
+            channels.
 
         Warns
         -----
@@ -379,7 +395,7 @@ class Study(StudyFile):
         request = request_of(
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,
             measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend, controls=controls, how=how,
-            n_components=n_components, rois=rois, roi_average=roi_average,
+            n_components=n_components, rois=rois, roi_average=roi_average, correct=correct, alpha=alpha,
         )  # fmt: skip
         if not isinstance(checkpoint, str | os.PathLike | None):
             raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")

@@ -66,6 +66,8 @@ class Request:
     roles: str = "fixed"
     controls: Controls | None = None
     regions: Regions | None = None
+    correct: Sequence[str] | None = None
+    alpha: float = 0.05
 
     def axes(self, rows: Sequence[DyadRow]) -> Axes:
         """The channels or regions that are asked for."""

@@ -81,6 +81,7 @@ def test_exchange_over_all_is_asked_for_and_named(tmp_path):
     assert "over all persons" in result.methods()
     assert "any partner could have met any of the shared persons" in result.hypothesis
     assert null_and_result(study, within=["person"])[0].draws.n == 3  # what is asked for is taken as it is
+    assert study.null(SPEC, alpha=0.25).draws.n == 3  # whose smallest p is enough at that level
     few = study_of(tmp_path / "few.h5", ["t"] * 3)
     plan_refusal(lambda: few.null(SPEC), "only 6 re-pairings", "record more dyads of one person")
 

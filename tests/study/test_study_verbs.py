@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
-from refusals import refusal
+from refusals import plan_refusal, refusal
 
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.plan import trusted_shares
@@ -504,6 +504,24 @@ def test_too_few_draws_for_a_correction_are_told(real, null):
         found = group_test(real, null).dataset
     assert found.attrs["caution"] in str(told[0].message)
     refusal(PlanError, lambda: group_test(real, null, correct=("fdr",)), "could pass 'fdr'")
+
+
+def test_a_correction_that_can_find_nothing_is_refused_before_anything_is_computed(study, real, null, monkeypatch):
+    n = null.draws.n + 1
+    with pytest.warns(RuntimeWarning):
+        tested = int(np.isfinite(group_test(real, null).dataset["p"].values).sum())
+    monkeypatch.setattr("ibsync.study.study.run_jobs", None)
+    told = f"{tested} features tested with 'fdr'"
+    plan_refusal(lambda: study.null(SPEC, correct=["fdr"], alpha=0.9 * tested / n), told, f"only {n} re-pairings")
+    plan_refusal(lambda: study.null(SPEC, correct=["max"], alpha=0.9 / n), f"at alpha={0.9 / n:g}")
+    plan_refusal(lambda: study.null(SPEC, kind="phase", n=39, correct=["fdr"]), told, "39 were asked for")
+    plan_refusal(lambda: study.null(SPEC, kind="phase", n=19, correct=["max"], tail="two-sided"), "n=39 draws")
+    plan_refusal(lambda: study.null(SPEC, kind="phase", n=99, correct=["tfce"]), "'tfce' is for re-pairing")
+    plan_refusal(lambda: study.null(SPEC, alpha=2), "between 0 and 1")
+    words = {"kind": "repair", "correct": ["max"], "alpha": 0.9 / n}
+    (problem,) = study.check(SPEC, null=words, estimate=False).problems
+    assert "no single finding could pass 'max'" in problem
+    assert study.check(SPEC, null={**words, "alpha": 1 / n}, estimate=False).n_features == tested
 
 
 MISMATCHES = {
