@@ -12,8 +12,6 @@ from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..coupling.spec import WTC
 from ..errors import IbsyncError, InputError, PlanError
 from ..inference.attainable import attainable

@@ -18,6 +18,7 @@ from ..inference.alike import alike_within_groups, alike_within_persons
 from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
 from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.scatter import scatter_test
 from ..inference.settings import TestSettings
 from ..inference.surrogate_test import surrogate_test
 from ..nulls.hypotheses import AR_WARNING, SURROGATES, NullHypothesis, repairing_hypothesis
@@ -103,7 +104,8 @@ def test(
     -----
     RuntimeWarning
         If the draws are too few for a single finding to survive the default corrections (the result carries the
-        sentence as ``caution``), or if partners were exchanged between groups or persons that differ (``warning``).
+        sentence as ``caution``), or if partners were exchanged between groups or persons that differ, or real dyads
+        differ among themselves more than re-paired ones (``warning``).
 
     Examples
     --------
@@ -217,15 +219,15 @@ def _tested(
     if of_surrogates and asked.correct is None and of_surrogates[0].stop_at is not None:
         test = replace(asked, correct=("fdr",))
     caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
-    alike = "" if of_surrogates else _alike(reals[0], of_repairings[0])
-    own = OWN_WARNING if settings(reals[0].attrs, "controls").get("how") == "own" else ""
-    refuse_or_warn(caution, asked.correct, alike, own, stacklevel=stacklevel)
+    doubts = [OWN_WARNING] if settings(reals[0].attrs, "controls").get("how") == "own" else []
+    doubts += [] if of_surrogates else [_alike(reals[0], of_repairings[0]), _scatter(of_repairings)]
+    refuse_or_warn(caution, asked.correct, *doubts, stacklevel=stacklevel)
+    of_models = [AR_WARNING] if nulls[0].kind in MODELS else []
     measure = measure_in(nulls[0].attrs)
     draws = _draws(nulls[0], test)
     record = Record(
         "test", draws, _words(measure, draws.null, test.tail), test, measure.name,
-        _settings(nulls[0]), caution=caution,
-        warning="; ".join(filter(None, (AR_WARNING if nulls[0].kind in MODELS else alike, own))),
+        _settings(nulls[0]), caution=caution, warning="; ".join(filter(None, of_models + doubts)),
         corrected_over=[str(real["signal"].item()) for real in reals],
     )  # fmt: skip
     if of_repairings:
@@ -263,6 +265,18 @@ def _alike(real: xr.Dataset, null: RepairedNull) -> str:
         f"pseudo-dyads of one group are more coherent than those of two (p = {p:.3g}), so real pairs, always of one "
         "group, would be above most re-paired ones without any interaction: exchange within groups, "
         "study.null(..., within=['group'])"
+    )
+
+
+def _scatter(nulls: Sequence[RepairedNull]) -> str:
+    """Why a mean over dyads is not what re-pairing tests, in words; empty if nothing speaks against it."""
+    p = scatter_test(nulls)
+    if not p <= SELDOM:
+        return ""
+    return (
+        f"real dyads differ among themselves more than re-paired ones (p = {p:.3g}), so a small p may come from some "
+        "while such dyads on average are like strangers: let it speak of these dyads only, or add a second null, "
+        "ibs.test(real, [null, study.null(..., kind='phase')])"
     )
 
 

@@ -441,3 +441,19 @@ def test_partners_exchanged_between_groups_that_are_not_alike_are_warned_of():
         result = ibsync.test(shifted, unlike, correct=["max"])
     assert "exchange within groups" in result.dataset.attrs["warning"]
     assert not ibsync.test(real, null, correct=["max"]).dataset.attrs.get("warning")
+
+
+def test_dyads_that_differ_among_themselves_are_warned_of():
+    real, first = make_real(12), np.arange(12)
+    null = null_of(real, 12)
+
+    def tested(own):
+        values = null.pair_values.copy()
+        values[:, first, first] += np.float32(own) * np.random.default_rng(2).standard_normal((12, 1), np.float32)
+        unlike = replace(null, pair_values=values)
+        held = unlike.real_pairs(0 * first, first, 0 * first)[0].reshape(real["coherence"].shape)
+        return ibsync.test(real.assign(coherence=(real["coherence"].dims, held)), unlike, correct=["max"]).dataset
+
+    with pytest.warns(RuntimeWarning, match=r"differ among themselves more .*ibs.test\(real, \[null, "):
+        assert "a second null" in tested(0.1).attrs["warning"]
+    assert not tested(0.0).attrs.get("warning")
