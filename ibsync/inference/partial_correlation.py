@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..nulls.counts import Observed, tie_tolerance
 from ..nulls.draws import Draws, Indices, Integers
 from ..nulls.relabelling import Permutations
+from ..nulls.tails import Tail, n_sides, oriented
 from .intervals import inverted, normal_interval, student_interval
 from .permutation_test import Arrays, Statistic
 
@@ -144,6 +145,19 @@ class Pattern:
         """What the nuisance variables leave of outcomes [draw, unit] in these units."""
         return residuals(outcomes[:, self.units].T, self.basis).T
 
+    def unexplained(self, outcome: Floats) -> tuple[Floats, Floats]:
+        """
+        What nuisance variables and feature leave of an outcome [unit], and which share each unit keeps of its own.
+
+        Returns
+        -------
+        residual, kept : float64 [unit, feature]
+            Residuals by least squares, and 1 less the leverage.
+        """
+        y = self.left_of(outcome[None]).T
+        rest = y - self.directions * (self.directions * y).sum(axis=0)
+        return rest, 1 - (self.basis**2).sum(axis=1)[:, None] - self.directions**2
+
 
 class FreedmanLane(Statistic):
     """
@@ -165,6 +179,7 @@ class FreedmanLane(Statistic):
     ----------
     residual : float64 [unit]
         Of the outcome on the nuisance variables, which is permuted.
+    patterns : tuple of Pattern
     n_units : int64 [feature]
     n_tested : int
         Features with at least four units, one degree of freedom, and a spread.
@@ -183,7 +198,7 @@ class FreedmanLane(Statistic):
         self._n_features, self._groups = values.shape[1], groups
         self.residual = residuals(outcome, basis_of(nuisance))
         self.n_units: Integers = np.isfinite(values).sum(axis=0)
-        self._patterns = tuple(patterns(values, nuisance))
+        self.patterns = tuple(patterns(values, nuisance))
 
     @cached_property
     def observed(self) -> Observed:
@@ -261,10 +276,35 @@ class FreedmanLane(Statistic):
             "student_low": student[0], "student_high": student[1], "slope_low": low, "slope_high": high,
         }  # fmt: skip
 
+    def robust(self, tail: Tail) -> dict[str, Floats]:
+        """
+        Test of the slope that allows for a spread of the outcome that differs from unit to unit.
+
+        Standard errors are HC3 (MacKinnon and White 1985, *J. Econometrics* 29:305), p is by Student's t.
+
+        Returns
+        -------
+        dict of float64 [feature]
+            ``hc3_t`` and ``hc3_p``; NaN where a unit is explained by itself.
+        """
+        from scipy.stats import t as student
+
+        def t_of(pattern: Pattern) -> Floats:
+            rest, kept = pattern.unexplained(self.residual)
+            alone = (kept < NOTHING).any(axis=0)
+            weighed = pattern.directions * rest / np.where(kept < NOTHING, np.nan, kept)
+            se = np.sqrt((weighed**2).sum(axis=0))
+            slope = (pattern.directions * pattern.left_of(self.residual[None]).T).sum(axis=0)
+            return np.asarray(np.divide(slope, se, out=np.full_like(se, np.nan), where=~alone & (se > 0)))
+
+        t = np.where(np.isfinite(self.observed.statistic), self._of_features(t_of), np.nan)
+        p = n_sides(tail) * student.sf(oriented(t, tail), self._degrees_of_freedom)
+        return {"hc3_t": t, "hc3_p": np.minimum(p, 1.0)}
+
     def _slope_limits(self, alpha: float) -> tuple[Floats, Floats]:
         out = np.full((2, self._n_features), np.nan)
         y = self.residual[:, None]
-        for pattern in (pattern for pattern in self._patterns if len(pattern.units) == len(y)):
+        for pattern in (pattern for pattern in self.patterns if len(pattern.units) == len(y)):
 
             def turning(orders: Integers, features: slice, pattern: Pattern = pattern) -> Floats:
                 return crossings(pattern.directions[:, features], y, orders) / pattern.lengths[features]
@@ -279,7 +319,7 @@ class FreedmanLane(Statistic):
         """Partial correlation of every feature with outcomes [draw, unit]: float64 [draw, feature], NaN if untested."""
         out = np.full((len(outcomes), self._n_features), np.nan)
         least = NOTHING * np.linalg.norm(self.residual)
-        for pattern in self._patterns:
+        for pattern in self.patterns:
             left = pattern.left_of(outcomes)
             length = np.linalg.norm(left, axis=1, keepdims=True)
             # An outcome without spread in these units is correlated with nothing.
@@ -294,7 +334,7 @@ class FreedmanLane(Statistic):
     def _of_features(self, number: Any) -> Floats:
         """A number of each pattern, for its features: float64 [feature]."""
         out = np.full(self._n_features, np.nan)
-        for pattern in self._patterns:
+        for pattern in self.patterns:
             out[pattern.features] = number(pattern)
         return out
 

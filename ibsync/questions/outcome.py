@@ -16,6 +16,7 @@ from ..inference.p_values import CORRECTIONS
 from ..inference.partial_correlation import FreedmanLane
 from ..inference.permutation_test import permutation_test
 from ..inference.settings import TestSettings
+from ..inference.spread import spread_test
 from ..nulls.draws import Draws
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import Permutations
@@ -24,7 +25,7 @@ from ..recordings.study_file import StudyFile
 from ..results.layout import mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import ASSOCIATED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
-from .group_test import epoch_and_band, refuse_or_warn
+from .group_test import SELDOM, epoch_and_band, refuse_or_warn
 from .outcome_sample import (
     Level,
     OutcomeLevel,
@@ -48,6 +49,7 @@ OUTCOME_NULL = NullHypothesis(
     "it show that one causes the other",
 )  # fmt: skip
 FREEDMAN_LANE = "Freedman & Lane 1983, J. Bus. Econ. Stat. 1:292"
+HC3 = "MacKinnon & White 1985, J. Econometrics 29:305"
 
 
 def outcome(
@@ -68,10 +70,11 @@ def outcome(
 ) -> Result:
     """Do the synchronous improve? Partial correlation of synchrony with an outcome, tested by permutation.
 
-    Without covariates the outcome is permuted over dyads, which is exact; with covariates what they leave of the
-    outcome (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), which is right in large samples and close in small
-    ones. Synchrony is taken less its `null_mean` where `real` has one. Dyads that share a person, such as the clients
-    of one therapist, only exchange outcomes among themselves; a dyad with nobody to exchange with is left out.
+    Without covariates the outcome is permuted over dyads, which is an exact test of independence; with covariates what
+    a linear model of them leaves of the outcome (Freedman and Lane 1983, *J. Bus. Econ. Stat.* 1:292), which is right
+    in large samples and close in small ones. Synchrony is taken less its `null_mean` where `real` has one. Dyads that
+    share a person, such as the clients of one therapist, only exchange outcomes among themselves; a dyad with nobody to
+    exchange with is left out.
 
     Parameters
     ----------
@@ -113,7 +116,8 @@ def outcome(
         outcome. `group_statistic` is the partial correlation, `statistic_low` to `statistic_high` its interval by
         Fisher's z; `slope` the change of the outcome per unit of coherence, `t` its t, `slope_low` to `slope_high` the
         slopes that permutation does not reject at `alpha` (NaN for features with missing values), `student_low` to
-        `student_high` its interval by least squares; `n_dyads` the dyads behind each. Attribute `left_out` names
+        `student_high` its interval by least squares; `hc3_t` and `hc3_p` a t and p (not corrected) whose standard
+        errors allow for unlike spread (HC3); `n_dyads` the dyads behind each. Attribute `left_out` names
         dyads and sessions that lack something, `entered` counts what is left.
 
     Raises
@@ -126,8 +130,8 @@ def outcome(
     Warns
     -----
     RuntimeWarning
-        If something is left out, values of two groups look as if measured on two scales, or no single finding could
-        survive the default corrections.
+        If something is left out, values of two groups look as if measured on two scales, the outcome scatters more at
+        some values of synchrony than at others, or no single finding could survive the default corrections.
 
     Examples
     --------
@@ -244,21 +248,35 @@ def _tested(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related
     draws = Draws.plan(Permutations(tuple(sample.units), tuple(sample.strata)), asked.n, asked.seed)
     test = FreedmanLane(sample.values, sample.outcome, sample.nuisance, draws, epoch_and_band(table.shape))
     caution = attainable(asked, test.n_tested, draws, n_ways=test.n_ways, units=f"{len(sample.units)} outcomes")
-    refuse_or_warn(caution, asked.correct, sample.left_out, stacklevel=4)
+    spread = _spread_words(spread_test(test))
+    refuse_or_warn(caution, asked.correct, sample.left_out, spread, stacklevel=4)
     settings = {
         "outcome": name, "covariates": table.names, "level": related.level, "outcome_level": related.outcome_level,
         "ahead": related.ahead, "less_null_mean": int("null_mean" in dataset), "shared_persons": int(sample.shared),
     }  # fmt: skip
+    words = _sentences(dataset, table, sample, related, asked.tail, beside=bool(spread))
     record = Record(
         "outcome", NullDraws.of(speaking_of(OUTCOME_NULL, sample.common), draws, asked, test.n_ways),
-        _sentences(dataset, table, sample, related, asked.tail), asked, measure_in(dataset.attrs).name, settings,
-        caution=caution, left_out=sample.left_out, entered=sample.entered,
+        words, asked, measure_in(dataset.attrs).name, settings,
+        caution=caution, warning=spread, left_out=sample.left_out, entered=sample.entered,
     )  # fmt: skip
-    found = permutation_test(test, asked) | test.intervals(alpha=asked.alpha) | {"n_dyads": _n_dyads(sample)}
-    return build_result(_rows(dataset, sample, table, name), found, record)
+    found = permutation_test(test, asked) | test.intervals(alpha=asked.alpha) | test.robust(asked.tail)
+    return build_result(_rows(dataset, sample, table, name), found | {"n_dyads": _n_dyads(sample)}, record)
 
 
-def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, related: _Related, tail: Tail) -> Words:
+def _spread_words(p: float) -> str:
+    """Why a small p need not be of a correlation, in words; empty if nothing speaks against it."""
+    if p > SELDOM:
+        return ""
+    return (
+        f"the outcome scatters more at some values of synchrony than at others (p = {p:.3g}), which permutation takes "
+        "for an association, as it tests independence: see hc3_t and hc3_p, which allow for it"
+    )
+
+
+def _sentences(
+    dataset: xr.Dataset, table: Table, sample: Sample, related: _Related, tail: Tail, *, beside: bool
+) -> Words:  # fmt: skip
     """The sentences of the test."""
     measure, held, name = measure_in(dataset.attrs), table.names, repr(table.outcome_name)
     association = association_in_words(
@@ -276,12 +294,13 @@ def _sentences(dataset: xr.Dataset, table: Table, sample: Sample, related: _Rela
         subject=f"{'change of synchrony' if of_sessions else 'synchrony'} and {name}"
         + " over the sessions of each dyad" * (related.level == "within"),
         tested=f"{ASSOCIATED[tail]} {association}",
-        procedure=f"{taken}The {association}, was tested by the {kind}, with {permuted} permuted {among}",
+        procedure=f"{taken}The {association}, was tested by the {kind}, with {permuted} permuted {among}"
+        + "; hc3_t and hc3_p allow for unlike spread of the outcome (MacKinnon & White 1985)" * beside,
         value=Quantity(value, f"{measure.words} per session" if of_sessions else measure.unit),
         statistic=Quantity(f"{kind} with {name}"),
         name="correlation",
         slope=Quantity("change of the outcome per unit of synchrony", f"{table.outcome_name} per unit of value"),
-        references=(FREEDMAN_LANE,) if held else (),
+        references=(FREEDMAN_LANE,) * bool(held) + (HC3,) * beside,
     )
 
 

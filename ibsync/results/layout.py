@@ -60,6 +60,8 @@ ARRAYS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "slope_low": (TESTED, SLOPE, "lower end of the confidence interval of slope, by inversion of the test"),
     "slope_high": (TESTED, SLOPE, "upper end of the confidence interval of slope, by inversion of the test"),
     "t": (TESTED, "1", "t of slope"),
+    "hc3_t": (TESTED, "1", "t of slope by standard errors that allow for unlike spread (HC3)"),
+    "hc3_p": (TESTED, "1", "p of hc3_t by Student's t, not corrected"),
     "gain_reliability": (
         TESTED,
         "1",

@@ -104,6 +104,7 @@ def test_a_dyad_with_one_value_has_no_change(real, scores):
 # --- within and between -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:the outcome scatters")
 def test_parts_between_and_within_may_differ_in_sign(real):
     random = np.random.default_rng(1)
     x = random.standard_normal((12, 1)) + 0.5 * random.standard_normal((12, 3))
