@@ -618,6 +618,7 @@ class Power(Block, frozen=True):
         Count | Annotated[tuple[Count, ...], Meta(min_length=1)], about("Numbers of sessions, rising.", [4, 6])
     ]
     pilot: Annotated[Path | None, about("Result file whose spreads are taken where the plan gives none.")] = None
+    resamples: Annotated[Whole, about("Pilots of dyads drawn anew, for the limits of the power by the pilot.")] = 20
     accept_changes: AcceptChanges = False
     growth: Annotated[float | None, about("Change of coherence per session.")] = None
     growth_sd: Annotated[Spread | None, about("Spread of the dyads' change per session.")] = None

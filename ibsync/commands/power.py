@@ -72,7 +72,8 @@ def run_power_plan(
     if n_sims is not None:
         words["n_sims"] = n_sims
     try:
-        result = study_power(model_of(asked), progress=progress, **words)
+        model, resampled = models_of(asked)
+        result = study_power(model, resampled=resampled, progress=progress, **words)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     if file is None:
@@ -80,8 +81,8 @@ def run_power_plan(
     return result, (file.write(_content(result, file.path.suffix)),)
 
 
-def model_of(asked: Power) -> SynchronyModel:
-    """What is simulated: the pilot's variances, where the plan does not give its own.
+def models_of(asked: Power) -> tuple[SynchronyModel, tuple[SynchronyModel, ...]]:
+    """What is simulated: the pilot's variances, where the plan does not give its own; and those of resampled pilots.
 
     Raises
     ------
@@ -94,18 +95,23 @@ def model_of(asked: Power) -> SynchronyModel:
     if asked.test == "outcome":
         model["outcomes"] = {OUTCOME: (asked.tied, asked.correlation)}
     if asked.pilot is None:
-        return SynchronyModel(growth=Growth(**course), **model)
-    pilot = SynchronyModel.of_pilot(load(asked.pilot, accept_changes=asked.accept_changes))
-    if asked.session_sd is not None and asked.noise_sd is None:
-        # What the pilot's lines leave holds both.
-        rest = pilot.noise_sd**2 - asked.session_sd**2
-        if rest < 0:
-            raise PlanError(
-                f"session_sd = {asked.session_sd:g} is more than the {pilot.noise_sd:.3g} by which the sessions of the "
-                "pilot deviate in all; give noise_sd too, or less"
-            )
-        model["noise_sd"] = float(np.sqrt(rest))
-    return replace(pilot, growth=replace(pilot.growth, **course), **model)
+        return SynchronyModel(growth=Growth(**course), **model), ()
+    result = load(asked.pilot, accept_changes=asked.accept_changes)
+    pilot = SynchronyModel.of_pilot(result)
+    # What the pilot's lines leave holds errors and deviations of sessions.
+    of_sessions = asked.session_sd or 0.0 if asked.noise_sd is None else 0.0
+    if of_sessions > pilot.noise_sd:
+        raise PlanError(
+            f"session_sd = {of_sessions:g} is more than the {pilot.noise_sd:.3g} by which the sessions of the "
+            "pilot deviate in all; give noise_sd too, or less"
+        )
+
+    def planned(own: SynchronyModel) -> SynchronyModel:
+        rest = float(np.sqrt(max(own.noise_sd**2 - of_sessions**2, 0.0)))
+        return replace(own, growth=replace(own.growth, **course), **{"noise_sd": rest, **model})
+
+    resampled = SynchronyModel.resampled(result, asked.resamples, seed=asked.seed)
+    return planned(pilot), tuple(map(planned, resampled))
 
 
 def _content(result: StudyPower, suffix: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..inference.slopes import Lines
+from ..nulls.shared_partners import components
 from ..results.layout import ROW, refuse_rows_twice, tested_values
 from ..results.result import Result, provenance
 from .checks import fraction, number, positive_fraction, whole
@@ -27,7 +28,7 @@ Seed = int | tuple[int, ...]
 TASK = "simulated"
 _OWNER = "SynchronyModel"
 _COHERENCE, _GROWTH = "simulated_coherence", "simulated_growth"
-_COURSES, _SESSIONS, _THERAPISTS, _OUTCOMES, _ATTENDANCE, _LENGTHS, _PEOPLE, _NOISE = range(8)
+_COURSES, _SESSIONS, _THERAPISTS, _OUTCOMES, _ATTENDANCE, _LENGTHS, _PEOPLE, _NOISE, _PILOT = range(9)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,51 @@ class SynchronyModel:
         PlanError
             If fewer than two dyads have two sessions, or one stands twice in a session.
         """
-        level, spread = _spread_of(pilot)
+        own = _Pilot.of(pilot)
+        return cls._varying(own.level, own.spread, growth, more)
+
+    @classmethod
+    def resampled(
+        cls, pilot: Result | xr.Dataset, n: int = 20, growth: float = 0.0, *, seed: int = 0, **more: Any
+    ) -> tuple[SynchronyModel, ...]:
+        """
+        Models of pilots that might have been: `of_pilot` of its dyads, drawn anew with replacement.
+
+        Dyads that share a person are drawn together, unless one person is in all of them. Give the models to
+        `study_power` as `resampled`, to see how much the power is uncertain because the pilot is small.
+
+        Parameters
+        ----------
+        pilot, growth, **more
+            As `of_pilot`.
+        n : int
+            Models.
+        seed : int
+
+        Returns
+        -------
+        tuple of SynchronyModel
+
+        Raises
+        ------
+        PlanError
+            As `of_pilot`.
+
+        Examples
+        --------
+        >>> model = SynchronyModel(growth=Growth(sd=0.01), noise_sd=0.04)
+        >>> len(SynchronyModel.resampled(model.study(8, 4), 5))
+        5
+        """
+        whole(f"{_OWNER}: n", n)
+        own, rng = _Pilot.of(pilot), _stream(seed, _PILOT)
+        drawn = [own.drawn(rng) for _ in range(n)]
+        # Not 0, so that an outcome can be tied to a level or growth that does not vary in a draw.
+        spreads = [_Spread(*(max(part, 1e-9) for part in one.spread)) for one in drawn]
+        return tuple(cls._varying(one.level, s, growth, more) for one, s in zip(drawn, spreads, strict=True))
+
+    @classmethod
+    def _varying(cls, level: float, spread: _Spread, growth: float, more: Mapping[str, Any]) -> SynchronyModel:
         course = Growth(mean=growth, sd=spread.growth, level_sd=spread.level)
         return cls(level=level, growth=course, noise_sd=spread.noise, **more)
 
@@ -288,21 +333,66 @@ class _Spread(NamedTuple):
     noise: float
 
 
-def _spread_of(pilot: Result | xr.Dataset) -> tuple[float, _Spread]:
-    """Mean of all values, and components of variance by moments, averaged over features before roots are taken."""
-    dataset = pilot.dataset if isinstance(pilot, Result) else pilot
-    if "session" not in dataset.coords or "dyad" not in dataset.dims:
-        raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
-    refuse_rows_twice(dataset)
-    values = tested_values(dataset)
-    values = values - dataset["null_mean"] if "null_mean" in dataset else values
-    array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
-    names, times = dataset["dyad"].values.astype(str), _times([str(label) for label in dataset["session"].values])
-    lines = Lines.stacked([Lines.of(array[names == name], times[names == name]) for name in dict.fromkeys(names)])
-    usable = np.isfinite(lines.slope).sum(axis=0) >= 2
-    if not usable.any():
-        raise PlanError("the pilot has fewer than two dyads with two sessions, so it does not tell how they change")
-    return float(np.nanmean(array)), _components(lines.only(usable))
+@dataclass(frozen=True)
+class _Pilot:
+    """
+    Dyads of a pilot.
+
+    Parameters
+    ----------
+    lines : Lines [dyad, feature]
+    total, n : float64 [dyad]
+        Sum of the values of each dyad, and how many there are.
+    blocks : tuple of int64 [dyad]
+        Dyads that are drawn together.
+    """
+
+    lines: Lines
+    total: Floats
+    n: Floats
+    blocks: tuple[NDArray[np.int64], ...]
+
+    @classmethod
+    def of(cls, pilot: Result | xr.Dataset) -> _Pilot:
+        dataset = pilot.dataset if isinstance(pilot, Result) else pilot
+        if "session" not in dataset.coords or "dyad" not in dataset.dims:
+            raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
+        refuse_rows_twice(dataset)
+        values = tested_values(dataset)
+        values = values - dataset["null_mean"] if "null_mean" in dataset else values
+        array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)
+        times = _times([str(label) for label in dataset["session"].values])
+        names = dataset["dyad"].values.astype(str)
+        of_dyads = [names == name for name in dict.fromkeys(names)]
+        lines = Lines.stacked([Lines.of(array[own], times[own]) for own in of_dyads])
+        if not (np.isfinite(lines.slope).sum(axis=0) >= 2).any():
+            raise PlanError("the pilot has fewer than two dyads with two sessions, so it does not tell how they change")
+        total, n = (
+            np.array([part[own].sum() for own in of_dyads]) for part in (np.nan_to_num(array), np.isfinite(array))
+        )
+        persons = [name for name in ("person_a", "person_b") if name in dataset.coords]
+        people = [{str(one) for name in persons for one in dataset[name].values[own]} for own in of_dyads]
+        linked = components(people) if persons else []
+        alone = [[dyad] for dyad in range(len(of_dyads))]
+        return cls(lines, total, n, tuple(map(np.array, linked if len(linked) > 1 else alone)))
+
+    @property
+    def level(self) -> float:
+        """Mean of all values."""
+        return float(self.total.sum() / self.n.sum())
+
+    @property
+    def spread(self) -> _Spread:
+        """Components of variance by moments, averaged over features before roots are taken."""
+        return _components(self.lines.only(np.isfinite(self.lines.slope).sum(axis=0) >= 2))
+
+    def drawn(self, rng: np.random.Generator) -> _Pilot:
+        """As many blocks, with replacement; drawn again where fewer than two dyads have a slope."""
+        while True:
+            chosen = np.concatenate([self.blocks[k] for k in rng.integers(len(self.blocks), size=len(self.blocks))])
+            lines = Lines(*(getattr(self.lines, entry.name)[chosen] for entry in fields(Lines)))
+            if (np.isfinite(lines.slope).sum(axis=0) >= 2).any():
+                return replace(self, lines=lines, total=self.total[chosen], n=self.n[chosen])
 
 
 def _components(of: Lines) -> _Spread:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -34,6 +34,8 @@ Level = Literal["mean", "slope", "within"]
 
 _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), strict=True))
 """How an outcome is tested that is tied to so much of a dyad."""
+_SHARE = 5
+"""One study in so many is simulated of each resampled pilot."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class StudyPower(JsonFile):
         What was simulated.
     n, seed : int
         Permutations of each test, and what everything random follows from.
+    resampled : tuple of tuple of tuple of float
+        Power [dyads][sessions][pilot] of models of resampled pilots; empty without them.
 
     Examples
     --------
@@ -80,6 +84,15 @@ class StudyPower(JsonFile):
     model: SynchronyModel = field(repr=False)
     n: int
     seed: int
+    resampled: tuple[tuple[tuple[float, ...], ...], ...] = ()
+
+    @property
+    def pilot_limits(self) -> tuple[Floats, Floats] | None:
+        """5th and 95th percentile of the power over resampled pilots, float64 [dyads, sessions] each; None without."""
+        if not self.resampled:
+            return None
+        low, high = np.quantile(np.array(self.resampled), [0.05, 0.95], axis=2)
+        return low, high
 
     @property
     def power(self) -> Floats:
@@ -109,7 +122,11 @@ class StudyPower(JsonFile):
         column, n_dyads = self.sessions.index(sessions), self.enough[sessions]
         row = len(self.dyads) - 1 if n_dyads is None else self.dyads.index(n_dyads)
         low, high = (float(limit[row, column]) for limit in self.limits)
-        share = f"{_percent(self.power[row, column])} (95 % limits {_percent(low)} to {_percent(high)})"
+        share = f"{_percent(self.power[row, column])} (95 % limits {_percent(low)} to {_percent(high)}"
+        if self.pilot_limits:
+            least, most = (float(limit[row, column]) for limit in self.pilot_limits)
+            share += f"; by the pilot {_percent(least)} to {_percent(most)}"
+        share += ")"
         many = f"{sessions} session{'s' * (sessions > 1)}"
         if n_dyads is None:
             reached = f"{self.dyads[row]} reach {share}"
@@ -133,6 +150,8 @@ class StudyPower(JsonFile):
         stored = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         low, high = self.limits
         derived = {"power": self.power.tolist(), "low": low.tolist(), "high": high.tolist()}
+        if self.pilot_limits:
+            derived |= dict(zip(("pilot_low", "pilot_high"), (end.tolist() for end in self.pilot_limits), strict=True))
         return {
             MARK: self.json_name, **stored, "model": asdict(self.model), **derived,
             "enough": {str(s): n for s, n in self.enough.items()}, "sentences": list(self.sentences),
@@ -143,7 +162,11 @@ class StudyPower(JsonFile):
         cells = [["dyads", *(f"{sessions} sessions" for sessions in self.sessions)]]
         for row, n in enumerate(self.dyads):
             of_row = zip(self.power[row], low[row], high[row], strict=True)
-            cells.append([str(n), *(f"{share:.2f} [{least:.2f}, {most:.2f}]" for share, least, most in of_row)])
+            texts = [f"{share:.2f} [{least:.2f}, {most:.2f}]" for share, least, most in of_row]
+            if self.pilot_limits:
+                by_pilot = zip(*(limit[row] for limit in self.pilot_limits), strict=True)
+                texts = [f"{own} {least:.2f}-{most:.2f}" for own, (least, most) in zip(texts, by_pilot, strict=True)]
+            cells.append([str(n), *texts])
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
         return "\n".join([self.title, *(f"  {line}" for line in (*table, *self.sentences, self.design))])
@@ -172,7 +195,12 @@ class StudyPower(JsonFile):
         settings = {f"growth {name}": value for name, value in course.items()}
         settings |= {name: value for name, value in own.items() if value != default[name] or name == "noise_sd"}
         words = ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in settings.items())
-        return f"{self.n_sims} studies for each number, {self.n} permutations, seed {self.seed}; {words}."
+        pilot = ""
+        if self.resampled:
+            pilot = (
+                f" Behind the limits: 5 to 95 % of {len(self.resampled[0][0])} pilots of dyads drawn with replacement."
+            )
+        return f"{self.n_sims} studies for each number, {self.n} permutations, seed {self.seed}; {words}.{pilot}"
 
 
 def _plain(value: object) -> str:
@@ -209,6 +237,7 @@ def study_power(
     n_sims: int = 500,
     n: int = 999,
     seed: int = 0,
+    resampled: Sequence[SynchronyModel] = (),
     progress: bool = False,
 ) -> StudyPower:
     """How many dyads and sessions a study needs, from studies simulated by a model.
@@ -240,6 +269,9 @@ def study_power(
         Permutations of each test; all are listed where there are no more than that.
     seed : int
         Everything random follows from it.
+    resampled : sequence of SynchronyModel
+        Models of resampled pilots, from `SynchronyModel.resampled`: a fifth of `n_sims` studies of each tell between
+        which limits the power may lie for all that the pilot knows.
     progress : bool
         Show a bar on standard error.
 
@@ -266,15 +298,19 @@ def study_power(
     tested = _Tested(model, *_relation(model, test, outcome, level), asked)
     _check(tested, n_dyads, n_sessions, target_power, n_sims)
     cells = [(n, s) for n in n_dyads for s in n_sessions]
-    jobs = ((n, s, k) for n, s in cells for k in range(n_sims))
-    found = [
-        tested.finds(n, s, (seed, k)) for n, s, k in with_bar(jobs, "power", "study", progress, len(cells) * n_sims)
-    ]
-    counts = np.array(found).reshape(len(n_dyads), len(n_sessions), n_sims).sum(axis=2)
+    n_each = -(-n_sims // _SHARE)
+    runs = [(tested, n_sims), *((replace(tested, model=one), n_each) for one in resampled)]
+    jobs = ((of, n, s, k) for of, n_studies in runs for n, s in cells for k in range(n_studies))
+    n_jobs = len(cells) * (n_sims + n_each * len(resampled))
+    found = [of.finds(n, s, (seed, k)) for of, n, s, k in with_bar(jobs, "power", "study", progress, n_jobs)]
+    shape, n_own = (len(n_dyads), len(n_sessions)), len(cells) * n_sims
+    counts = np.array(found[:n_own]).reshape(*shape, n_sims).sum(axis=2)
+    shares = np.array(found[n_own:]).reshape(-1, *shape, n_each).mean(axis=3)
     return StudyPower(
         test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
         detections=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims,
         target_power=float(target_power), model=model, n=n, seed=seed,
+        resampled=tuple(tuple(map(tuple, row)) for row in np.moveaxis(shares, 0, 2).tolist()) if len(shares) else (),
     )  # fmt: skip
 
 

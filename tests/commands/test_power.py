@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import xarray as xr
 from benchmark_files import load
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal, refusal
@@ -18,7 +19,7 @@ import ibsync as ibs
 from ibsync.commands.cli import main
 from ibsync.commands.plan_file import Power, PowerPlan
 from ibsync.commands.plan_reader import read
-from ibsync.commands.power import model_of, run_power_plan
+from ibsync.commands.power import models_of, run_power_plan
 from ibsync.errors import InputError
 from ibsync.results.figures.study_power import study_power as picture
 from ibsync.simulation.courses import Growth
@@ -235,6 +236,50 @@ def test_a_pilot_that_does_not_tell_is_refused():
     plan_refusal(partial(SynchronyModel.of_pilot, GROWN.study(3, 3).drop_vars("session")), "no dyads with sessions")
 
 
+def test_resampled_pilots_are_those_of_dyads_drawn_with_replacement():
+    real = replace(GROWN, n_pairs=2, missing=0.2, growth=Growth(0.0, 0.02, 0.05)).study(9, 4, 2)
+    got = SynchronyModel.resampled(real, 30, seed=3, growth=0.01, n_pairs=4)
+    assert got == SynchronyModel.resampled(real, 30, seed=3, growth=0.01, n_pairs=4)
+    assert got != SynchronyModel.resampled(real, 30, seed=4, growth=0.01, n_pairs=4)
+    names = list(dict.fromkeys(real["dyad"].values.tolist()))
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((3,), spawn_key=(8,))))
+    for model in got[:5]:
+        parts = [real.isel(dyad=real["dyad"].values == names[k]) for k in rng.integers(9, size=9)]
+        renamed = [part.assign_coords(dyad=[f"x{k}"] * part.sizes["dyad"]) for k, part in enumerate(parts)]
+        expected = SynchronyModel.of_pilot(xr.concat(renamed, "dyad"), growth=0.01, n_pairs=4)
+        for name in ("level", "noise_sd"):
+            assert_allclose(getattr(model, name), getattr(expected, name), rtol=1e-9)
+        assert_allclose(
+            [model.growth.sd, model.growth.level_sd], [expected.growth.sd, expected.growth.level_sd], atol=2e-9
+        )
+    assert (got[0].growth.mean, got[0].n_pairs) == (0.01, 4)
+
+
+def test_clients_of_one_therapist_are_drawn_together():
+    shared = replace(GROWN, therapists=2).study(6, 4, 2)
+    assert len({model.level for model in SynchronyModel.resampled(shared, 40)}) == 3  # both, or one twice
+    one = replace(GROWN, therapists=1).study(6, 4, 2)
+    assert len({model.level for model in SynchronyModel.resampled(one, 40)}) > 30
+
+
+def test_power_over_resampled_pilots_is_told(tmp_path):
+    others = SynchronyModel.resampled(GROWN.study(8, 4, 1), 6, growth=0.02)
+    got = study_power(GROWN, [8, 12], [4], n_sims=50, n=199, seed=2, resampled=others)
+    assert got.detections == study_power(GROWN, [8, 12], [4], n_sims=50, n=199, seed=2).detections
+    each = [study_power(one, [8, 12], [4], n_sims=10, n=199, seed=2).power for one in others]
+    assert_allclose(got.resampled, np.stack(each, -1))
+    low, high = got.pilot_limits
+    assert_allclose([low, high], np.quantile(each, [0.05, 0.95], axis=0))
+    text = str(got)
+    assert f"] {low[0, 0]:.2f}-{high[0, 0]:.2f}" in text
+    assert "by the pilot" in text
+    assert "5 to 95 % of 6 pilots of dyads drawn with replacement" in text
+    assert got.to_dict()["pilot_low"] == low.tolist()
+    assert "by the pilot" not in str(replace(got, resampled=()))
+    axes = ibs.plot.study_power(got).axes[0]
+    assert len(axes.collections) == len(ibs.plot.study_power(replace(got, resampled=())).axes[0].collections) + 1
+
+
 # --- power ------------------------------------------------------------------------------------------------------------
 
 
@@ -446,7 +491,7 @@ def test_every_key_arrives(folder):
         "n_pairs": 2, "dyads": "[9]", "sessions": "[4]", "test": '"outcome"', "tied": '"growth"', "correlation": 0.5,
         "alpha": 0.1, "tail": '"greater"', "target_power": 0.9, "n_sims": 7, "n": 99, "seed": 4,
     }  # fmt: skip
-    assert set(lines) | {"pilot", "accept_changes"} == set(Power.__struct_fields__)
+    assert set(lines) | {"pilot", "resamples", "accept_changes"} == set(Power.__struct_fields__)
     (folder / "plan.toml").write_text("[power]\n" + "\n".join(f"{key} = {value}" for key, value in lines.items()))
     found, files = run_power_plan("plan.toml")
     growth = Growth(0.01, 0.02, 0.03, 0.04, 0.5, 0.07, 0.08)
@@ -470,7 +515,9 @@ def test_spreads_come_from_the_pilot_where_the_plan_gives_none(folder):
 
     def model(more: str = "") -> SynchronyModel:
         (folder / "plan.toml").write_text(plan + more)
-        return model_of(read("plan.toml", PowerPlan).power)
+        own, others = models_of(read("plan.toml", PowerPlan).power)
+        assert len(others) == 20
+        return own
 
     assert model() == replace(pilot, growth=replace(pilot.growth, mean=0.01))
     assert model("level_sd = 0.5\nnoise_sd = 0.1\n") == replace(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _INCHES = (7.2, 4.4)
-_PALEST, _DARKEST = 0.25, 0.9
+_PALEST, _DARKEST, _FAINT = 0.25, 0.9, 0.15
 
 
 class PowerBySize(Protocol):
@@ -48,13 +48,17 @@ class PowerBySize(Protocol):
         """Limits of the power, lower and upper."""
 
     @property
+    def pilot_limits(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Limits of the power over resampled pilots, lower and upper; None without them."""
+
+    @property
     def title(self) -> str:
         """What was simulated and tested."""
 
 
 def study_power(result: PowerBySize) -> Figure:
     """
-    Power against dyads, with 95 % limits.
+    Power against dyads, with 95 % limits, and in bands 5 to 95 % of resampled pilots.
 
     Parameters
     ----------
@@ -72,6 +76,7 @@ def study_power(result: PowerBySize) -> Figure:
     figure = Figure(figsize=_INCHES, layout="constrained")
     ax = figure.subplots()
     dyads, power, (low, high) = np.array(result.dyads), 100 * result.power, result.limits
+    bands = "; bands: resampled pilots" if result.pilot_limits else ""
     shades = colormaps["cividis_r"](np.linspace(_PALEST, _DARKEST, len(result.sessions)))
     for column, (sessions, shade) in enumerate(zip(result.sessions, shades, strict=True)):
         label = f"{sessions} session{'s' * (sessions > 1)}"
@@ -80,9 +85,12 @@ def study_power(result: PowerBySize) -> Figure:
             dyads, power[:, column], yerr=[np.maximum(below, 0), np.maximum(above, 0)], color=shade, marker="o",
             linewidth=2, capsize=3, label=label,
         )  # fmt: skip
+        if result.pilot_limits:
+            least, most = (100 * limit[:, column] for limit in result.pilot_limits)
+            ax.fill_between(dyads, least, most, color=shade, alpha=_FAINT, linewidth=0)
     ax.axhline(100 * result.target_power, color=QUIET, linewidth=1, linestyle="--")
     ax.axhline(100 * result.alpha, color=QUIET, linewidth=1, linestyle=":")
-    ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {result.n_sims} studies (bars: 95 % limits)")
+    ax.set(ylim=(0, 104), xlabel="dyads", ylabel=f"found, % of {result.n_sims} studies (bars: 95 % limits{bands})")
     ax.set_xticks(dyads, [str(n) for n in dyads])
     ax.set_title(result.title, fontsize="medium", loc="left", wrap=True)
     ax.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
