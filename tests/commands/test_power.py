@@ -95,7 +95,7 @@ def test_a_study_in_numbers_has_the_labels_of_a_study_of_signals(tmp_path):
     expected = study.synchrony(ibs.WTC(bands={"task": (0.1, 0.4)}))
     got = replace(EVERYTHING, therapists=0, missing=0.0, outcomes={}, n_pairs=1).study(2, 2)
     names = {str(name).replace("coupling", "coherence") for name in expected.coords}
-    assert set(got.coords) == names - {"duration"}  # numbers come from no recordings
+    assert set(got.coords) == names
     assert set(got.data_vars) <= set(expected.data_vars)
     assert got.coherence.dims == expected.coherence.dims
     for name in ("dyad", "session", "person_a", "person_b", "role_a", "role_b", "group"):
@@ -161,10 +161,9 @@ def test_a_model_that_cannot_be_is_refused(words, parts):
     plan_refusal(partial(SynchronyModel, **words), *parts)
 
 
-def test_a_study_without_size_and_a_null_with_shared_people_are_refused():
+def test_a_study_without_size_is_refused():
     plan_refusal(partial(GROWN.draw, 0, 3), "n_dyads = 0")
     plan_refusal(partial(GROWN.study, 3, True), "n_sessions = True")
-    plan_refusal(partial(study_and_null, EVERYTHING, 6, 4), "person 't01'")
     tied = SynchronyModel(growth=Growth(sd=0.0, level_sd=0.0, therapist_sd=0.0, session_sd=0.1))
     plan_refusal(partial(replace, tied, outcomes={"a": ("level", 0.5)}), "outcome 'a' is tied to level")
 
