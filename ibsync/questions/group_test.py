@@ -219,8 +219,8 @@ def _tested(
     if of_surrogates and asked.correct is None and of_surrogates[0].stop_at is not None:
         test = replace(asked, correct=("fdr",))
     caution = attainable(test, n_tested, of_surrogates[0].n if of_surrogates else of_repairings[0].draws)
-    doubts = [OWN_WARNING] if settings(reals[0].attrs, "controls").get("how") == "own" else []
-    doubts += [] if of_surrogates else [_alike(reals[0], of_repairings[0]), _scatter(of_repairings)]
+    doubts = [] if of_surrogates else [_alike(reals[0], of_repairings[0]), _scatter(of_repairings)]
+    doubts += [OWN_WARNING] if settings(reals[0].attrs, "controls").get("how") == "own" else []
     refuse_or_warn(caution, asked.correct, *doubts, stacklevel=stacklevel)
     of_models = [AR_WARNING] if nulls[0].kind in MODELS else []
     measure = measure_in(nulls[0].attrs)
