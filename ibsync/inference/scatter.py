@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nulls.draws import Indices, Integers
-from ..nulls.random_streams import Purpose
 from ..nulls.repaired_null import RepairedNull, sum_pairs
 
 Floats = NDArray[np.float64]
@@ -40,7 +39,7 @@ def scatter_test(nulls: Sequence[RepairedNull], *, seed: int = 0) -> float:
     design = nulls[0].design
     if design.roles != "fixed":
         return float("nan")
-    chosen = design.pairs_of(design.drawn(np.arange(N_DRAWS + 1), seed, Purpose.SIMULATION))
+    chosen = design.pairs_of(design.drawn(np.arange(N_DRAWS + 1), seed))
     total = np.zeros(len(chosen))
     for null in nulls:
         for start in range(0, null.n_features, _TILE):

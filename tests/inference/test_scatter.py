@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose
 from ibsync.inference import scatter
 from ibsync.inference.scatter import scatter_test
 from ibsync.nulls.draws import Draws
-from ibsync.nulls.random_streams import Purpose
 from ibsync.nulls.rematching import Matchings
 from ibsync.nulls.repaired_null import RepairedNull
 from ibsync.nulls.repairing import Repairing
@@ -40,7 +39,7 @@ def slow(null, blocks):
             square = values[at]
             square = square - square.mean(1, keepdims=True) - square.mean(0, keepdims=True) + square.mean((0, 1))
             left[at] += square / np.sqrt(sessions)
-    orders = null.design.drawn(np.arange(1000), 0, Purpose.SIMULATION)
+    orders = null.design.drawn(np.arange(1000), 0)
     total = np.zeros(1000)
     for feature in range(n_features):
         variance = np.array([np.var([left[k, order[k], feature] for k in range(n)]) for order in orders])
