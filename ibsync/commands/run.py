@@ -266,7 +266,7 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
         draws = plan_draws(study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=alpha)
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
-    caution = attainable(settings, n_features, draws)
+    caution = attainable(settings, n_features, draws) if n_features else ""
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution

@@ -69,6 +69,15 @@ def closed():
     plt.close("all")
 
 
+def test_features_of_all_tasks_are_counted_before_anything_is_computed(study, tested):
+    _, result, words = tested
+    n_features = int(np.isfinite(result.dataset["p"]).sum())
+    assert study.check(SPEC, null=words, estimate=False).n_features == n_features == 2 * 2 * 2 * 2
+    draws = {"repair": 720, "phase": 100}[words["kind"]]
+    hopeless = {**words, "correct": ["fdr"], "alpha": 0.99 * n_features / draws}
+    plan_refusal(lambda: study.null(SPEC, **hopeless), f"{n_features} features tested with 'fdr'")
+
+
 def test_each_task_has_the_numbers_of_a_study_of_that_task_alone(tested, alone):
     _, result, _ = tested
     assert result.dataset[TASK].values.tolist() == list(TASKS)
