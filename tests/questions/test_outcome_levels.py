@@ -291,7 +291,7 @@ def test_an_empty_session_is_named_wherever_it_lies():
     said = "session 'ses-2' of dyad 'dyad03' is left out, it is empty"
     for level in ("mean", "between", "slope", "within"):
         with pytest.warns(RuntimeWarning, match=said):
-            got = outcome(real, values, level=level, n=20, correct=[])
+            got = outcome(real, values, level=level, n=39, correct=[])
         assert got.dataset.attrs["left_out"] == said
         assert "8 dyads with 23 sessions" in got.dataset.attrs["entered"]
 
