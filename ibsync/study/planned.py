@@ -258,7 +258,8 @@ def _refuse_hopeless(made: Planned, request: Request) -> None:
 
 
 def n_features(made: Planned, request: Request) -> int:
-    """Features of the group test: pairs with two good channels x epochs and bands with a value, task by task."""
+    """Features of the group test: pairs with two good channels x epochs and bands with a value x lags, task by task."""
+    n_lags = max(1, len(request.spec.lags))
     trials = [(epoch, band) for epoch in epoch_names(request.epochs) for band in request.spec.bands or {}]
     good: dict[tuple[str, str, str], NDArray[np.bool_]] = {}
     for one in made.rows:
@@ -266,7 +267,7 @@ def n_features(made: Planned, request: Request) -> int:
         for epoch, band in trials if request.kind == "trial" else one.has_value:
             feature = one.row.task, epoch, band
             good[feature] = good.get(feature, False) | pairs
-    return sum(int(pairs.sum()) for pairs in good.values())
+    return n_lags * sum(int(pairs.sum()) for pairs in good.values())
 
 
 def _planned_trials(study: StudyFile, request: Request) -> Planned:

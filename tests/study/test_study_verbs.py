@@ -522,6 +522,8 @@ def test_a_correction_that_can_find_nothing_is_refused_before_anything_is_comput
     (problem,) = study.check(SPEC, null=words, estimate=False).problems
     assert "no single finding could pass 'max'" in problem
     assert study.check(SPEC, null={**words, "alpha": 1 / n}, estimate=False).n_features == tested
+    lagged = WTC(SPEC.bands, lags=[-1, 0, 1])
+    assert study.check(lagged, null={"kind": "repair"}, estimate=False).n_features == 3 * tested
 
 
 MISMATCHES = {
