@@ -6,12 +6,13 @@ import argparse
 import codecs
 import io
 import json
+import math
 import os
 import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -333,7 +334,16 @@ def _words(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _print_json(content: object) -> None:
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(_with_nulls(content), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+
+
+def _with_nulls(content: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(content, Mapping):
+        return {key: _with_nulls(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_nulls(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _say(arguments: argparse.Namespace, page: object, content: object) -> int:

@@ -94,6 +94,8 @@ def problems(study: Study, plan: RunPlan) -> list[str]:
         return ["contrast.kind = 'partners' needs null.kind = 'repair'"]
     if not study.dyads or (plasticity is None and not plan.contrasts and not plan.outcomes):
         return []
+    if len(plan.wtc.spec.lags or ()) > 1:
+        return ["contrast, plasticity and outcome take one lag: name one, such as wtc.lags = [2.0], or leave them out"]
     made_up = Result(_made_up(study))
     attempts: list[tuple[str, Callable[[], object]]] = []
     by_epoch = Result(_made_up(study, epoch_names(plan.synchrony.epochs)))

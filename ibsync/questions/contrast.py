@@ -363,7 +363,10 @@ class _Conditions:
         listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
         for name in chosen:
             if name not in (*epochs, *(tasks if len(tasks) > 1 else ())):
-                hints = filter(None, (did_you_mean(name, [*epochs, *tasks]), listed))
+                known = [*epochs, *(tasks if len(tasks) > 1 else ())]
+                if name in tasks:
+                    listed = f"there is one task only, {name!r}, with nothing to compare it with; {listed}"
+                hints = filter(None, (did_you_mean(name, known), listed))
                 raise PlanError(f"there is no condition {name!r}; {' '.join(hints)}")
         if not of_tasks and not all(name in epochs for name in chosen):
             raise PlanError(f"compare epochs with epochs, or tasks with tasks; {listed}")

@@ -17,7 +17,7 @@ from ..recordings.output_kinds import PAGE
 from ..recordings.whole_files import Output
 from . import wording
 from .findings import is_tested
-from .layout import tasks_of
+from .layout import SHIFT, tasks_of
 from .report_figures import Picture, pictures
 from .report_tables import dyad_findings, findings, inputs, lost, quality, settings
 from .result import Result
@@ -232,10 +232,11 @@ def _not_shown(ds: xr.Dataset) -> str:
 def _facts(ds: xr.Dataset) -> str:
     facts = {
         "Study": wording.dyads_in_words(ds),
-        "Channels": f"{ds.sizes['channel_a']} × {ds.sizes['channel_b']}",
+        "Regions" if "rois" in ds.attrs else "Channels": f"{ds.sizes['channel_a']} × {ds.sizes['channel_b']}",
         "Signal": wording.signal_in_words(ds) or "not stored",
         "Bands": wording.bands_in_words(ds),
         **({"Tasks": ", ".join(tasks)} if (tasks := tasks_of(ds)) else {}),
+        **({"Lags": ", ".join(f"{lag:g} s" for lag in ds[SHIFT].values)} if SHIFT in ds.dims else {}),
         "Epochs": ", ".join(str(label) for label in ds["epoch"].values),
         "Null": wording.null_in_words(ds.attrs) if is_tested(ds) else "none",
         **_who(ds),

@@ -109,7 +109,9 @@ def _finding_cells(finding: Finding, places: Iterable[str], own: Iterable[str], 
 def quality(ds: xr.Dataset) -> str:
     """Table of the rows: whose they are, and how much of them could be trusted."""
     valid = ds["valid_fraction"].transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
-    absent = np.isnan(tested_values(ds).transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1).mean(1)
+    missing = np.isnan(tested_values(ds).transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1)
+    # Channel pairs that were not asked for are missing everywhere.
+    absent = missing[:, ~missing.all(axis=0)].mean(axis=1) if not missing.all() else missing.mean(axis=1)
     names = [
         name for name in ("session", "person_a", "person_b", "group", "task", "n_sessions") if name in ds.variables
     ]

@@ -166,9 +166,11 @@ def summary(dataset: xr.Dataset) -> str:
     sizes, attrs = dataset.sizes, dataset.attrs
     lines = [
         headline(dataset),
-        f"  {dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} channels"
+        f"  {dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} "
+        f"{'regions' if 'rois' in attrs else 'channels'}"
         f"{signal_in_words(dataset, ', ')}",
         *([f"  tasks: {', '.join(tasks_of(dataset))}"] if tasks_of(dataset) else []),
+        *([f"  lags: {', '.join(f'{lag:g} s' for lag in dataset[SHIFT].values)}"] if SHIFT in dataset.dims else []),
         f"  epochs: {', '.join(str(label) for label in dataset['epoch'].values)}",
         f"  bands: {bands_in_words(dataset)}",
     ]

@@ -214,7 +214,12 @@ def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
     for dyad in dict.fromkeys(row.dyad for row in rows):
         for session, task in occasions:
             if (dyad, session, task) not in present:
-                yield Loss(dyad, session, task, reason="no recording that is used, though other dyads have one")
+                yield Loss(
+                    dyad,
+                    session,
+                    task,
+                    reason="not recorded or not used, though other dyads have this session and task",
+                )
 
 
 # --- channels and gaps ------------------------------------------------------------------------------------------------

@@ -127,7 +127,8 @@ def _remedies(plan: EnginePlan, epoch: str, band: str, record: str) -> str:
     """What would give an epoch enough cells of a band; empty if nothing was found."""
     edges = (plan.spec.bands or {})[band]
     low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges, record)
-    return ", or ".join(filter(None, [f"raise the lower limit to {low:g} Hz" if low else "", longer]))
+    lags = "take shorter lags" if any(plan.spec.lags or ()) else ""
+    return ", or ".join(filter(None, [lags, f"raise the lower limit to {low:g} Hz" if low else "", longer]))
 
 
 def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -> bool:

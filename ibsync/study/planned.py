@@ -159,7 +159,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
                 plans[id(row)].append(RowPlan(row, plan, occasion.rows, segment.starts))
     made = _with_losses(study, axes, [one for row in rows for one in plans[id(row)]], request.signal, request.controls)
     lone = [exchange.occasion.rows[0] for exchange in all_exchanges if len(exchange.occasion.rows) == 1]
-    reason = "alone on this occasion, with nobody to exchange partners"
+    reason = "no other dyad has this session and task, so that nobody can be exchanged"
     losses = [Loss(row.dyad, row.session, row.task, what=ALONE, reason=reason) for row in lone]
     losses += [loss for one in made.rows for loss in _shortened(one, epochs)]
     losses_of_all = (*made.losses, *losses)

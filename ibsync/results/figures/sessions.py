@@ -221,7 +221,8 @@ def dyad_slopes(
     Returns
     -------
     matplotlib.axes.Axes
-        Dyads that have a slope downwards, the largest first; change per session or unit of time to the right. The band
+        Dyads that have a slope downwards, the largest first; change per session or unit of time to the right. Dots are
+        larger the more a dyad counts in the mean. The band
         is the mean of the null +- 1.96 of its standard deviations, for the mean slope and not for single dyads; where
         two groups are compared it lies about the mean of the second.
 
@@ -233,11 +234,12 @@ def dyad_slopes(
     ds = _of_changes(result)
     feature = Feature.strongest(ds, epoch, band, pair)
     slopes = feature.of(ds["value"])
+    shares = feature.of(ds["weight"]) if "weight" in ds else np.ones_like(slopes)
     order = [row for row in np.argsort(slopes, kind="stable") if np.isfinite(slopes[row])]
     ax.axvline(0, color=QUIET, linewidth=1)
     groups = _groups(ds)
     for group in groups:
-        _draw_slopes(ax, slopes, order, group)
+        _draw_slopes(ax, slopes, shares, order, group)
     about = finite_mean(slopes[groups[1].rows]) if len(groups) > 1 else 0.0
     low, high = _null_range(ds, feature, about)
     ax.axvspan(low, high, color=NULL, alpha=0.22, linewidth=0, label=_null_words(groups), zorder=0)
@@ -252,16 +254,19 @@ def dyad_slopes(
     tidy(ax, "x")
 
 
-def _draw_slopes(ax: Axes, slopes: Floats, order: list[np.intp], group: _Group) -> None:
-    """The slopes of a group at their places, and its mean as a line across."""
-    mine = [(slopes[row], place) for place, row in enumerate(order) if row in group.rows]
-    if not mine:
+def _draw_slopes(ax: Axes, slopes: Floats, shares: Floats, order: list[np.intp], group: _Group) -> None:
+    """The slopes of a group at their places, larger the more they count, and their mean as a line across."""
+    rows = [row for row in order if row in group.rows]
+    if not rows:
         return
-    values, places = zip(*mine, strict=True)
+    values, weights = slopes[rows], shares[rows]
+    places = [order.index(row) for row in rows]
     ax.hlines(places, 0, values, color=group.color, linewidth=0.8, alpha=0.5)
-    ax.scatter(values, places, s=24, color=group.color, linewidth=0, zorder=3)
+    ax.scatter(values, places, s=24 * weights / weights.mean(), color=group.color, linewidth=0, zorder=3)
     name = f"{plain(group.name)}: " if group.name else ""
-    ax.axvline(np.mean(values), color=group.color, linewidth=2.4, label=f"{name}mean of {len(values)} dyads", zorder=2)
+    how = ", weighted" if np.ptp(weights) > 1e-9 else ""
+    label = f"{name}mean of {len(rows)} dyads{how}"
+    ax.axvline(np.average(values, weights=weights), color=group.color, linewidth=2.4, label=label, zorder=2)
 
 
 @panel(5, 4.4, of=_OF)
