@@ -80,6 +80,8 @@ def calibrate_plan(
         raise PlanError(
             f"{plan_path}: null.roles = {plan.null.roles!r} is not offered for calibration yet; leave it out"
         )
+    if plan.second_null is not None:
+        raise PlanError(f"{plan_path}: calibration tries one null: leave second_null out")
     if plan.synchrony.rois is not None:
         raise PlanError(f"{plan_path}: synchrony.rois are not offered for calibration, which tries channel pairs")
     outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)

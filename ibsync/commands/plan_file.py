@@ -369,6 +369,7 @@ class Contrast(Block, frozen=True):
         """Such as "contrast_talk_rest_training_waiting" or "contrast_talk_rest_partners"."""
         groups = [self.between] if isinstance(self.between, str) else list(self.between or ())
         groups += ["partners"] * (self.kind == "partners")
+        groups += ["given", *self.words()["covariates"]] if self.covariates else []
         return "_".join(map(_in_file_name, ("contrast", *(self.weights or ()), *groups)))
 
 
@@ -426,6 +427,8 @@ class RunPlan(Block, frozen=True):
             raise ValueError(
                 'null and second_null are a re-pairing (kind = "repair") and a surrogate null, such as "phase"'
             )
+        if self.null.stop_at is not None or self.second_null.stop_at is not None:
+            raise ValueError("a null that stops early (stop_at) has no group test: with second_null, leave stop_at out")
         if self.null.measure != self.second_null.measure:
             raise ValueError("null and second_null differ in measure; give both the same")
         if len(self.synchrony.signals) > 1:

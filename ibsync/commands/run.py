@@ -262,8 +262,10 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
     settings = TestSettings(**plan.judged(), correct=names)
     draws: Draws[Repairing] | int = null.n or SURROGATES
     if null.kind == "repair":
-        alpha = settings.alpha / settings.n_sides
-        draws = plan_draws(study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=alpha)
+        draws = plan_draws(
+            study.dyads, null.within, null.n or REPAIRINGS, null.seed, null.roles, alpha=settings.alpha,
+            n_sides=settings.n_sides,
+        )  # fmt: skip
     else:
         check_surrogate_corrections(null.kind, names or (), null.stop_at)
     caution = attainable(settings, n_features, draws) if n_features else ""

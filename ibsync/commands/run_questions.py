@@ -89,9 +89,13 @@ def problems(study: Study, plan: RunPlan) -> list[str]:
     if plasticity is not None and plasticity.kind == "partners":
         if plan.null.kind != "repair":
             return ["plasticity.kind = 'partners' needs null.kind = 'repair'"]
+        if plasticity.margin is not None or plasticity.weights == "precision":
+            return ["plasticity.margin and weights = 'precision' are not for kind = 'partners': leave them out"]
         plasticity = replace(plasticity, kind="sign_flip", block="none")
     if any(asked.kind == "partners" for asked in plan.contrasts) and plan.null.kind != "repair":
         return ["contrast.kind = 'partners' needs null.kind = 'repair'"]
+    if any(asked.kind == "partners" and asked.margin is not None for asked in plan.contrasts):
+        return ["contrast.margin is not for kind = 'partners': leave it out"]
     if not study.dyads or (plasticity is None and not plan.contrasts and not plan.outcomes):
         return []
     if len(plan.wtc.spec.lags or ()) > 1:
@@ -123,7 +127,8 @@ def _made_up(study: Study, epochs: Sequence[str] = ("made up",)) -> xr.Dataset:
     """Values that mean nothing, of one pair and band, with the coordinates of the study's rows."""
     import xarray as xr
 
-    rows = row_coordinates(study.dyads)
+    # The values of a run are less their null, whatever the lengths of recordings.
+    rows = {name: labels for name, labels in row_coordinates(study.dyads).items() if name != "duration"}
     values = np.random.default_rng(0).uniform(0.2, 0.5, (len(study.dyads), len(epochs), 1, 1, 1))
     features: dict[str, Any] = {name: ["made up"] for name in FEATURE} | {"epoch": list(epochs)}
     variables = dict.fromkeys(("coherence", "valid_fraction"), (ROW, values))

@@ -328,6 +328,7 @@ class _Test:
             of_draws = z_of(drawn[rows])
             exceedances.add(of_draws, z - tolerance, z + tolerance)
             step_down.add(oriented(of_draws, self.tail), evidence - tolerance, largest[rows])
+        exceedances.count_missing(len(drawn))
         out.exceedances.place(place, exceedances)
         out.step_down.counts[place] += step_down.counts
 

@@ -172,6 +172,17 @@ class Exceedances:
         self.above += count_true(statistic > high)
         self.at_most += count_true(statistic <= high)
 
+    def count_missing(self, n_draws: int) -> None:
+        """
+        Count draws without a value as reaching the statistic in either tail; of so many draws that were added.
+
+        Left out, they would make p small where few draws have a value at all.
+        """
+        missing = n_draws - self.above - self.at_most
+        self.at_least += missing
+        self.above += missing
+        self.at_most += missing
+
     def place(self, features: slice, other: "Exceedances") -> None:
         """Add the counts of some of the features."""
         self.at_least[features] += other.at_least

@@ -32,7 +32,7 @@ from ..results.layout import (
 )
 from ..results.record import COMPARED, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
-from ..results.wording import null_in_words
+from ..results.wording import null_of_rows
 from ..study.rows import session_label
 from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
@@ -304,7 +304,7 @@ class _Source:
             dataset = real_pairs(dataset, null)
             return cls(dataset, _array(dataset["value"]), held, "")
         values = _array(tested_values(dataset)) - _array(dataset["null_mean"])
-        return cls(dataset, values, held, null_in_words(dataset.attrs))
+        return cls(dataset, values, held, null_of_rows(dataset.attrs))
 
     def only(self, groups: Sequence[str]) -> _Source:
         """The dyads of some groups."""
@@ -455,7 +455,9 @@ class _Dyads:
             named = ", ".join(map(repr, wanted))
             raise PlanError(f"a contrast is tested over dyads and needs two with all of {named}: {only} them")
         values = np.stack([means[name] for name in kept])
-        units = Units(kept, Blocks.of(kept, members_of(source.dataset, kept, block)), values.shape[1:], " with a value")
+        units = Units(
+            kept, Blocks.of(kept, members_of(source.dataset, kept, block), block), values.shape[1:], " with a value"
+        )
         valid = np.stack([_valid(source, of_rows[name], conditions) for name in kept])
         return cls(
             source, units, tuple(of_rows[name] for name in kept), values.reshape(len(kept), -1), valid,

@@ -27,11 +27,12 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
-from ..results.layout import ROW, SHIFT, TASK, axes_of, refuse_rows_twice, rows_of_task
-from ..results.netcdf import accepted_changes
+from ..results.layout import ARRAYS, ROW, SHIFT, TASK, axes_of, refuse_rows_twice, rows_of_task
+from ..results.lost import encoded, losses_in
+from ..results.netcdf import accepted_changes, encode_attrs
 from ..results.record import NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result, measure_values
-from ..results.wording import names_in, settings
+from ..results.wording import names_in, null_in_words, settings
 from ..study.controls import OWN_WARNING
 from ..study.rows import labels_of, session_label
 from .shared_people import in_all, speaking_of
@@ -123,7 +124,8 @@ def test(
 
 def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSettings) -> Result:
     """Test against a re-pairing and a surrogate null."""
-    require_two_kinds([null.kind for null in nulls], asked)
+    stops = any(isinstance(null, SurrogateNull) and null.stop_at is not None for null in nulls)
+    require_two_kinds([null.kind for null in nulls], asked, sequential=stops)
     nulls = sorted(nulls, key=lambda null: null.kind != "repair")
     measures = {measure_in(null.attrs) for null in nulls}
     if len(measures) > 1:
@@ -137,14 +139,20 @@ def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSetting
     words = _words(measure, hypothesis, asked.tail)
     procedure = f"{words.procedure}; p is the larger of the two, p_max twice the larger (Berger 1982)"
     words = replace(words, procedure=procedure, references=("Berger 1982, Technometrics 24:295",))
+    if isinstance(nulls[0], RepairedNull) and nulls[0].valid_fraction is not None:
+        words = replace(words, procedure=_over_shared_length(words, nulls[0]).procedure)
     drawn = replace(second, null=hypothesis, min_p=max(float(own["min_p"]) for own in attrs))
     caution, warning = ("; ".join(dict.fromkeys(filter(None, (a.get(w, "") for a in attrs)))) for w in _DOUBTS)
     corrected = names_in(attrs[1], "correct")
     record = Record(
-        "test", drawn, words, replace(asked, correct=corrected), measure.name, _settings(nulls[1]),
+        "test", drawn, words, replace(asked, correct=corrected), measure.name,
+        {**_settings(nulls[0]), **_settings(nulls[1]), "row_null": null_in_words(attrs[1])},
         caution=caution, warning=warning, corrected_over=names_in(attrs[0], "corrected_over"),
     )  # fmt: skip
+    losses = list(dict.fromkeys([*losses_in(attrs[0]), *losses_in(attrs[1])]))
     rows = other.dataset.assign_coords(against=kinds)
+    if losses:
+        rows = rows.assign_attrs(encode_attrs({"lost": encoded(losses)}))
     return build_result(rows, arrays_of_both(one.dataset, other.dataset, record.test), record)
 
 
@@ -205,7 +213,7 @@ def _tested(
     for real, null in zip(reals, nulls, strict=True):
         require_match(real, null)
     reals = [
-        _with_tasks(real).assign_attrs(accepted_changes(real.attrs, null.attrs))
+        _with_tasks(_untested(real)).assign_attrs(accepted_changes(real.attrs, null.attrs))
         for real, null in zip(reals, nulls, strict=True)
     ]
     n_tested, of_repairings, of_surrogates = _sorted_out(nulls)
@@ -238,6 +246,11 @@ def _tested(
 def _tasks(real: xr.Dataset) -> list[str]:
     """All tasks, as a null counts them."""
     return list(dict.fromkeys(real["task"].values.astype(str).tolist()))
+
+
+def _untested(real: xr.Dataset) -> xr.Dataset:
+    """Real synchrony without what an earlier test has added to its rows."""
+    return real.drop_vars([name for name in (*ARRAYS, "against") if name in real.variables])
 
 
 def _with_tasks(real: xr.Dataset) -> xr.Dataset:
@@ -274,8 +287,9 @@ def _scatter(nulls: Sequence[RepairedNull]) -> str:
     if not p <= SELDOM:
         return ""
     return (
-        f"real dyads differ among themselves more than re-paired ones (p = {p:.3g}), so a small p may come from some "
-        "while such dyads on average are like strangers: let it speak of these dyads only, or add a second null, "
+        f"real dyads differ among themselves more than re-paired ones (p = {p:.3g}), so a few dyads can make "
+        "p small while the mean of dyads like these is not above that of re-paired ones: draw conclusions about these "
+        "dyads only, or add a second null, "
         "ibs.test(real, [null, study.null(..., kind='phase')])"
     )
 
@@ -416,7 +430,7 @@ def _repaired(
     record: Record,
 ) -> list[Result]:
     joint = _joint(nulls)
-    groups = np.concatenate([k * 2**16 + epoch_and_band(_shape(real)) for k, real in enumerate(reals)])
+    groups = np.concatenate([k * 2**32 + epoch_and_band(_shape(real)) for k, real in enumerate(reals)])
     groups = np.unique(groups, return_inverse=True)[1]
     found = repair_test(joint, record.test, groups=groups, graph=neighbour_graph(reals, record.test))
     results, feature, group = [], 0, 0

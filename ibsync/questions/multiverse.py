@@ -364,7 +364,7 @@ def _require_reach(study: Study, kind: str, request: _Request) -> None:
     test, wanted = request.test, request.n_of(kind)
     needed = int(np.ceil(test.n_sides / test.alpha * (1 - 1e-12)))
     if kind == "repair":
-        draws = plan_draws(study.dyads, request.within, wanted, test.seed, alpha=test.alpha / test.n_sides)
+        draws = plan_draws(study.dyads, request.within, wanted, test.seed, alpha=test.alpha, n_sides=test.n_sides)
         if draws.listed and draws.n + 1 < needed:
             raise PlanError(
                 f"null 'repair': {len(draws.design)} dyads can be paired in {draws.n + 1} ways, so that no p is below "

@@ -16,7 +16,7 @@ from ..errors import PlanError, did_you_mean
 from ..inference.slopes import Lines
 from ..results.layout import FEATURE, ROW, refuse_lags, refuse_rows_twice, require_dataset, tested_values
 from ..results.result import Result
-from ..results.wording import null_in_words
+from ..results.wording import null_of_rows
 from .exchanges import Units
 from .shared_people import Blocks, members_of
 
@@ -72,8 +72,9 @@ class Source:
         kind = words = ""
         if "null_mean" in dataset:
             values = values - dataset["null_mean"].transpose(*ROW).to_numpy()
-            kind, words = str(dataset.attrs["null_kind"]), null_in_words(dataset.attrs)
-        return cls(dataset[["valid_fraction"]], values.reshape(len(values), -1), kind, words)
+            kind, words = str(dataset.attrs["null_kind"]), null_of_rows(dataset.attrs)
+        held = dataset[["valid_fraction"]].assign_attrs(value_words=tested_values(dataset).attrs.get("long_name", ""))
+        return cls(held, values.reshape(len(values), -1), kind, words)
 
     def only(self, groups: Sequence[str]) -> Source:
         """The dyads of some groups."""
@@ -94,7 +95,9 @@ class Source:
         Recordings in full differ in length; of epochs, which are of one length, the share of trusted cells differs.
         """
         valid = self.dataset["valid_fraction"].transpose(*ROW).to_numpy().reshape(self.values.shape)
-        whole = self.dataset.attrs.get("epochs") == "all" and "duration" in self.dataset.coords
+        # Values over the length that partners share know no length of their own.
+        cut = "shared length" in str(self.dataset.attrs.get("value_words", ""))
+        whole = self.dataset.attrs.get("epochs") == "all" and "duration" in self.dataset.coords and not cut
         seconds = self.dataset["duration"].values.astype(np.float64) if whole else np.ones(len(valid))
         lengths = np.where(np.isfinite(self.values), np.nan_to_num(valid) * seconds[:, None], 0.0)
         most = lengths.max(initial=0.0)
@@ -166,7 +169,7 @@ class Dyads:
         first, span = float(used.min()), float(np.ptp(used))
         own = tuple(when[rows[name]] for name in kept)
         times = tuple((mine - first) / span for mine in own)
-        blocks = Blocks.of(kept, members_of(source.dataset, kept, block))
+        blocks = Blocks.of(kept, members_of(source.dataset, kept, block), block)
         ordered = tuple(rows[name] for name in kept)
         return cls(source, tuple(kept), ordered, times, own, span, "; ".join(lacks), blocks)
 

@@ -55,9 +55,9 @@ class Blocks:
     common: str = ""
 
     @classmethod
-    def of(cls, dyads: Sequence[str], members: Sequence[set[str]]) -> Blocks:
-        """From the people of each dyad."""
-        common = in_all(members)
+    def of(cls, dyads: Sequence[str], members: Sequence[set[str]], block: str | None = "person") -> Blocks:
+        """From the people of each dyad, or its label in another column."""
+        common = in_all(members) if block == "person" else ""
         parts = components([set() for _ in members] if common else members)
         number = np.empty(len(dyads), np.int64)
         for place, part in enumerate(parts):

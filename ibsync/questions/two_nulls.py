@@ -26,9 +26,9 @@ _OF_NULL = {
 }  # fmt: skip
 
 
-def require_two_kinds(kinds: Sequence[str], asked: TestSettings) -> None:
+def require_two_kinds(kinds: Sequence[str], asked: TestSettings, *, sequential: bool = False) -> None:
     """
-    Refuse nulls that are not a re-pairing and a surrogate null, and corrections that two nulls do not have.
+    Refuse nulls that are not a re-pairing and a complete surrogate null, and corrections that two nulls do not have.
 
     Raises
     ------
@@ -39,6 +39,8 @@ def require_two_kinds(kinds: Sequence[str], asked: TestSettings) -> None:
             "two nulls in one test are a re-pairing null and one of single dyads, ibs.test(real, [repairing, phase]); "
             f"given: {', '.join(map(repr, kinds)) or 'none'}"
         )
+    if sequential:
+        raise PlanError("a null that stops early (stop_at) has no group test: with two nulls, leave stop_at out")
     if asked.needs_neighbours:
         raise PlanError("clusters and TFCE have one null: with two, correct with 'fdr', 'fdr_by' or 'max'")
 

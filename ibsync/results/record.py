@@ -19,7 +19,7 @@ ASSOCIATED: dict[Tail, str] = {"greater": "a positive", "less": "a negative", "t
 
 SETTINGS = (
     "warning", "stop_at", "roles", "contrast", "between", "tasks", "change", "outcome", "covariates", "level",
-    "outcome_level", "ahead", "less_null_mean", "shared_persons", "transfer", "relations", "margin",
+    "outcome_level", "ahead", "less_null_mean", "shared_persons", "transfer", "relations", "margin", "row_null",
 )  # fmt: skip
 """Attributes that only some tests have; those of an earlier test say nothing of the next."""
 

@@ -85,7 +85,9 @@ def dyad_findings(ds: xr.Dataset, heading: str) -> str:
         ]
         for dyad, finding in found
     ]
-    table = _table(head, rows, n_text=5, kept=[finding.values[key] <= criterion.alpha for _, finding in found])
+    table = _table(
+        head, rows, n_text=1 + len(places), kept=[finding.values[key] <= criterion.alpha for _, finding in found]
+    )
     within = "" if key == "p" else ", corrected within the dyad session"
     return (
         f'<section><{heading}>Single dyads: smallest p-values</{heading}>{table}<p class="note">Each dyad against its '

@@ -57,6 +57,11 @@ def null_in_words(attrs: Mapping[Any, Any]) -> str:
     return f"{attrs['null_name']}, {n} draws, seed {attrs['seed']}{ended}"
 
 
+def null_of_rows(attrs: Mapping[Any, Any]) -> str:
+    """The null whose mean stands beside each row: of a test against two nulls, the one of single dyads."""
+    return str(attrs.get("row_null") or null_in_words(attrs))
+
+
 # --- what was measured ------------------------------------------------------------------------------------------------
 
 

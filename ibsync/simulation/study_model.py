@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from ..inference.slopes import Lines
 from ..nulls.shared_partners import components
-from ..results.layout import ROW, refuse_rows_twice, tested_values
+from ..results.layout import ROW, refuse_lags, refuse_rows_twice, tested_values
 from ..results.result import Result, provenance
 from .checks import fraction, number, positive_fraction, whole
 from .courses import Courses, Growth, Normals, Roster, Tie, attended, check_outcomes, courses_of, outcomes_of
@@ -358,6 +358,7 @@ class _Pilot:
         if "session" not in dataset.coords or "dyad" not in dataset.dims:
             raise PlanError("the pilot has no dyads with sessions: give the result of ibs.test, or of Study.synchrony")
         refuse_rows_twice(dataset)
+        refuse_lags(dataset)
         values = tested_values(dataset)
         values = values - dataset["null_mean"] if "null_mean" in dataset else values
         array = values.transpose(*ROW).to_numpy().reshape(dataset.sizes["dyad"], -1).astype(np.float64)

@@ -143,8 +143,10 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     """
     spec, epochs = request.spec, request.epochs
     rows = used_rows(study)
-    alpha = request.alpha / n_sides(request.tail)
-    draws = plan_draws(rows, request.within, request.n, request.seed, request.roles, alpha=alpha)
+    draws = plan_draws(
+        rows, request.within, request.n, request.seed, request.roles, alpha=request.alpha,
+        n_sides=n_sides(request.tail),
+    )  # fmt: skip
     axes = request.axes(rows)
     if request.roles == "interchangeable":
         require_symmetry(axes, rows, request.measure)

@@ -24,7 +24,7 @@ LEVEL = 0.05
 
 def plan_draws(
     rows: Sequence[DyadRow], within: Sequence[str] | None, n: int, seed: int, roles: str = "fixed", *,
-    alpha: float = LEVEL,
+    alpha: float = LEVEL, n_sides: int = 1,
 ) -> Draws[Repairing]:  # fmt: skip
     """The re-pairings of a study's dyads, before anything is computed.
 
@@ -33,8 +33,8 @@ def plan_draws(
     rows : sequence of DyadRow
     within, n, seed, roles
         As `Study.null`.
-    alpha : float
-        Level that the smallest p must reach where `within` is left to the default.
+    alpha, n_sides : float, int
+        Level that the smallest p must reach where `within` is left to the default, and tails of the test.
 
     Raises
     ------
@@ -62,8 +62,8 @@ def plan_draws(
         attendance=labels["attendance"],
     )  # fmt: skip
     draws = Draws.plan(design, n, seed)
-    if within is None and is_shared and draws.listed and draws.min_p > alpha:
-        _refuse_few(rows, draws, alpha)
+    if within is None and is_shared and draws.listed and n_sides * draws.min_p > alpha:
+        _refuse_few(rows, draws, alpha, n_sides)
     return draws
 
 
@@ -89,7 +89,7 @@ def _shared_recordings(rows: Sequence[DyadRow]) -> list[str]:
     return labels
 
 
-def _refuse_few(rows: Sequence[DyadRow], draws: Draws[Repairing], alpha: float) -> None:
+def _refuse_few(rows: Sequence[DyadRow], draws: Draws[Repairing], alpha: float, n_sides: int) -> None:
     """Refuse the default where exchange within a shared person leaves too few re-pairings, naming what would do."""
     design = draws.design
     several = [p for p in dict.fromkeys((*design.persons_a, *design.persons_b)) if _dyads_of(design, p) > 1]
@@ -100,12 +100,12 @@ def _refuse_few(rows: Sequence[DyadRow], draws: Draws[Repairing], alpha: float) 
         over_all = draws
     fix = (
         f"exchange over all persons, within=[] ({over_all.n + 1} re-pairings), if anybody could have met any of them"
-        if over_all.min_p <= alpha
+        if n_sides * over_all.min_p <= alpha
         else "record more dyads of one person"
     )
     raise PlanError(
         f"within the person whom dyads share ({shared} dyads) there are only {design.n_ways} re-pairings, so that no p "
-        f"falls below {draws.min_p:.3g}, above alpha={alpha:g}: {fix}"
+        f"falls below {n_sides * draws.min_p:.3g}, above alpha={alpha:g}: {fix}"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 from fits import draw_statistics, fitted_out
 from numpy.testing import assert_allclose, assert_array_equal
 from permuted import repair_test
+from scipy.stats import binom
 
 from ibsync.errors import PlanError
 from ibsync.inference import permutation_test as loop
@@ -602,3 +603,15 @@ def test_people_and_sessions_of_a_block_change_no_z_where_sessions_are_missed():
     assert_allclose(
         got["group_z"], (got["group_statistic"] - got["group_null_mean"]) / got["group_null_sd"], rtol=1e-12
     )
+
+
+@pytest.mark.parametrize(("few", "n"), [(1, 25), (2, 10), (3, 6), (12, 25)])
+def test_what_few_dyads_have_is_not_found_by_exchange_of_all(few, n):
+    """Draws in which nobody has a value reach the observed one: noise is found no more often than it may be."""
+    names = [f"d{k:02d}" for k in range(n)]
+    values = np.full((1, n, n, 200), np.nan)
+    values[0, :few, :few] = np.random.default_rng(few).standard_normal((few, few, 200))
+    design = Repairing.of(names, [f"{name}-a" for name in names], [f"{name}-b" for name in names])
+    p = repair_test(RepairedNull(values, Draws.plan(design, 999, 1), ("1",)))["p"]
+    assert (p <= 0.05).sum() <= binom.ppf(0.999, 200, 0.05)
+    assert few > 1 or (p == 1).all()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import PlanError
 from ..layout import SHIFT, TASK, tasks_of
 from ..wording import family_in_words, statistic_in_words
 from .drawing import NULL, REAL, axis_label, finite_mean, of_task, place_among, position, set_title, tidy
@@ -37,6 +38,7 @@ def null_histogram(
     matplotlib.axes.Axes
         Number of draws against the group statistic.
     """
+    _require(result, "null_hist")
     ds = of_task(result.dataset, task, shift)
     place = {"epoch": position(ds, "epoch", epoch), "band": position(ds, "band", band)}
     null = result.null.isel(place)
@@ -66,6 +68,7 @@ def max_histogram(result: Result, ax: Axes) -> None:
     matplotlib.axes.Axes
         Number of draws against z.
     """
+    _require(result, "null_max")
     z, maxima = result.dataset["group_z"], result.null["null_max"].to_numpy()
     maxima = maxima[np.isfinite(maxima)]
     ax.hist(maxima, bins=int(np.clip(np.sqrt(maxima.size), 8, _MOST_BARS)), color=NULL, alpha=0.75)
@@ -74,6 +77,12 @@ def max_histogram(result: Result, ax: Axes) -> None:
     ax.set(xlabel=f"largest z over {family_in_words(result.dataset)}", ylabel="draws of the null")
     ax.set_title("all features", fontsize="medium", loc="left")
     tidy(ax)
+
+
+def _require(result: Result, name: str) -> None:
+    """Refuse a result without the draws of one null."""
+    if name not in result.null:
+        raise PlanError("this result holds no draws of one null, as a test against two does: test against one")
 
 
 def _draw_observed(ax: Axes, observed: float) -> None:
