@@ -170,6 +170,37 @@ def test_a_plan_of_two_nulls_gives_what_python_gives(folder):
     assert outcome.result.headline == expected.headline
 
 
+def test_growth_less_its_null_takes_sessions_of_any_length(tmp_path, monkeypatch):
+    from ibsync.commands.run import check_study
+
+    monkeypatch.chdir(tmp_path)
+    lengths = (60.0, 90.0, 120.0)
+    ibsync.simulate("study.h5", n_dyads=8, n_sessions=3, n_channels=1, duration=lengths, sfreq=2.0, seed=2)
+    plan = plan_of(tmp_path, "[plasticity]\ncorrect = []\n")
+    assert check_study("study.h5", plan).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('[plasticity]\nkind = "partners"\nmargin = 0.1', "are not for kind = 'partners': leave them out"),
+        ('[plasticity]\nkind = "partners"\nweights = "precision"', "are not for kind = 'partners'"),
+        ('[contrast]\nweights = ["a", "b"]\nkind = "partners"\nmargin = 0.1', "contrast.margin is not for"),
+    ],
+)
+def test_what_partners_do_not_have_is_refused_before_the_run(folder, text, part):
+    from ibsync.commands.run import run_plan
+
+    plan_of(folder, text)
+    plan_refusal(lambda: run_plan("plan.toml"), part)
+
+
+def test_contrasts_beside_covariates_have_a_file_of_their_own(tmp_path):
+    text = '[[contrast]]\nbetween = ["a", "b"]\n[[contrast]]\nbetween = ["a", "b"]\ncovariates = "age"\n'
+    names = [one.file_name for one in read_plan(plan_of(tmp_path, text)).contrasts]
+    assert names == ["contrast_a_b", "contrast_a_b_given_age"]
+
+
 def test_two_nulls_of_a_plan_have_to_be_of_two_kinds(tmp_path):
     for text, part in (
         ('[second_null]\nkind = "repair"', 'a re-pairing (kind = "repair") and a surrogate null'),

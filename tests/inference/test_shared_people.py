@@ -162,6 +162,12 @@ def test_what_blocks_make_untestable_is_refused_by_name():
     plan_refusal(lambda: quiet(moved, block="site"), "dyad 'd01' needs one 'site' to be in a block, it has '0' and")
 
 
+def test_one_site_of_all_dyads_is_one_block():
+    real = treated(noise(8, 3), [f"t{k}" for k in range(8)])
+    one_site = real.assign_coords(site=("dyad", ["north"] * real.sizes["dyad"]))
+    plan_refusal(lambda: quiet(one_site, block="site"), "cannot be flipped one by one", "'north' in dyads")
+
+
 def test_one_therapist_speaks_of_this_therapists_dyads():
     values = noise(8, 4, growth=0.01)
     alone, apart = quiet(treated(values, ["t1"] * 8), correct=[]), quiet(study(values), correct=[])

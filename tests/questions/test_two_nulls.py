@@ -85,6 +85,26 @@ def test_order_of_the_nulls_does_not_matter(study, nulls, both):
     assert turned.headline == both.headline
 
 
+def test_questions_name_the_null_whose_mean_was_taken_off(study):
+    path = study.path.parent / "sessions.h5"
+    longer = ibs.simulate(path, n_dyads=6, n_channels=1, n_sessions=3, duration=60, sfreq=2, seed=1)
+    spec = ibs.WTC(bands={"quick": (0.1, 0.3)}, accuracy="fast")
+    both = ibs.test(longer.synchrony(spec), [longer.null(spec), longer.null(spec, kind="phase", n=39)], correct=[])
+    said = ibs.plasticity(both, correct=[]).methods()
+    assert "less the mean of its null (Fourier phase randomisation of the second person, 39 draws, seed 0)" in said
+
+
+def test_a_result_that_is_tested_again_keeps_nothing_of_the_first_test(study, nulls, both):
+    again = ibs.test(both.dataset, nulls[0])
+    assert again.headline == ibs.test(study.synchrony(SPEC), nulls[0]).headline
+    assert not {"p_of_null", "against", "dyad_p"} & set(again.dataset.variables)
+
+
+def test_pictures_of_draws_need_one_null(both):
+    for draw in (ibs.plot.null_histogram, ibs.plot.max_histogram):
+        plan_refusal(lambda draw=draw: draw(both), "holds no draws of one null")
+
+
 def test_what_two_nulls_cannot_do_is_refused(study, nulls):
     real, (repaired, phase) = study.synchrony(SPEC), nulls
     plan_refusal(lambda: ibs.test(real, [repaired, repaired]), "a re-pairing null and one of single dyads", "'repair'")
@@ -96,5 +116,7 @@ def test_what_two_nulls_cannot_do_is_refused(study, nulls):
     few = study.null(SPEC, kind="phase", n=39, seed=1)
     ibs.test(real, [repaired, few], correct=["max"])
     plan_refusal(lambda: ibs.test(real, [repaired, few], correct=["max"], alpha=0.04), "39")
+    stopped = study.null(SPEC, kind="phase", n=39, stop_at=5)
+    plan_refusal(lambda: ibs.test(real, [repaired, stopped]), "leave stop_at out")
     other = study.null(replace(SPEC, voices=8), kind="phase", n=39)
     plan_refusal(lambda: ibs.test(real, [repaired, other]), "real and null differ in spec")

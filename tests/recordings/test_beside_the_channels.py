@@ -104,8 +104,8 @@ def test_gaps_and_strange_auxiliary_signals(tmp_path):
     aux = [("a", with_gap, SFREQ, 0.0), ("a", np.ones(N), SFREQ, 0.0), ("short", np.ones(1), SFREQ, 0.0)]
     study = packed(tmp_path, aux=aux)
     notes = str(pack(tmp_path / "in", tmp_path / "study.h5"))
-    assert "auxiliary signals: ann: a, a_" in notes
-    assert re.search("not used: ann: .*aux3.* is no single signal", notes)
+    assert "auxiliary signals: ann, bob: a, a_" in notes
+    assert re.search("not used: ann, bob: .*aux3.* is no single signal", notes)
     assert study.recording("ann").auxiliary == ("a", "a_")
     assert_array_equal(np.flatnonzero(np.isnan(study.auxiliary("ann")[0])), np.arange(200, 260))
 

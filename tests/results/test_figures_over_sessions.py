@@ -169,7 +169,9 @@ def test_slopes_of_dyads_stand_in_order_with_the_null_of_their_mean(ax, growth):
     assert [tick.get_text() for tick in ax.get_yticklabels()] == order.tolist()
     assert ax.get_ylabel() == "7 of 8 dyads"
     (mean,) = lines_of(ax, 2.4)
-    assert_allclose(mean.get_xdata(), there.mean())
+    weights = ds["weight"].isel(FEATURE).values[np.isfinite(slopes.values)]
+    assert_allclose(mean.get_xdata(), np.average(there, weights=weights))
+    assert_allclose(points.get_sizes(), 24 * (weights / weights.mean())[np.argsort(there)])
     (span,) = ax.patches
     at = growth.dataset.isel(FEATURE)
     assert_allclose(span.get_x() + span.get_width() / 2, at["group_null_mean"], atol=1e-12)
