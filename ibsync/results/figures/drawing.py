@@ -229,10 +229,11 @@ def outline(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
 
 
 def label_channels(ax: Axes, ds: xr.Dataset) -> None:
-    """Channels of person a downwards, of person b to the right."""
+    """Channels or regions of person a downwards, of person b to the right."""
+    noun = "region" if "rois" in ds.attrs else "channel"
     label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=MOST_LABELS, rotation=90)
     label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=MOST_LABELS)
-    ax.set(xlabel="channel of person b", ylabel="channel of person a")
+    ax.set(xlabel=f"{noun} of person b", ylabel=f"{noun} of person a")
 
 
 def bytes_of(draw: Callable[[], Figure], suffix: str) -> bytes:
