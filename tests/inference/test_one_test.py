@@ -112,11 +112,11 @@ def test_p_values_of_listed_draws_are_those_of_slow_loops(tail):
     assert (got["p_max"] <= got["p_max_single"]).all()
 
 
-def test_a_draw_without_a_value_is_no_evidence_and_neither_is_a_missing_observation():
+def test_a_draw_without_a_value_counts_as_reaching_and_a_missing_observation_is_not_tested():
     values = np.random.default_rng(3).standard_normal((40, 3))
     values[5:15, 0], values[0, 1] = np.nan, np.nan
     got = p_of_draws(ListedStatistic(values), tail="greater")
-    assert got["p"][0] == (1 + (values[1:, 0] >= values[0, 0]).sum()) / 40
+    assert got["p"][0] == (1 + (~(values[1:, 0] < values[0, 0])).sum()) / 40
     assert_array_equal(np.isnan(got["p_max"]), [False, True, False])
     assert got["exceedances"][1] == -1
     assert np.isfinite(got["null_max"]).all()
