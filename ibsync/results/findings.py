@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..inference.p_values import CORRECTIONS
-from .layout import FEATURE, ROW, TASK, TESTED, axes_of, row_labels, tasks_of
+from .layout import FEATURE, ROW, TASK, TESTED, axes_of, of_nulls, row_labels, tasks_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -150,8 +150,10 @@ def is_tested_by_dyad(dataset: xr.Dataset) -> bool:
 def top_findings(dataset: xr.Dataset, *, limit: int) -> list[Finding]:
     """The features with the smallest corrected p, ties broken by p and then by the larger z."""
     strictest = Criterion.of(dataset).name
-    dims = axes_of(dataset, TESTED)
-    return [found for _, found in _smallest(dataset, dims, {name: name for name in _GROUP}, strictest, limit)]
+    dims, by_null = axes_of(dataset, TESTED), of_nulls(dataset)
+    sources = {name: name for name in (*_GROUP, *by_null)}
+    whole = dataset.assign(by_null) if by_null else dataset
+    return [found for _, found in _smallest(whole, dims, sources, strictest, limit)]
 
 
 def top_dyad_findings(dataset: xr.Dataset, *, limit: int) -> list[tuple[str, Finding]]:

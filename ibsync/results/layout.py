@@ -137,6 +137,15 @@ def row_labels(dataset: xr.Dataset, names: Sequence[str], between: str) -> list[
     return [between.join(filter(None, map(str, words))) for words in zip(*columns, strict=True)]
 
 
+def of_nulls(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The p against each null by name, such as "p_phase", where there are two."""
+    if "p_of_null" not in dataset:
+        return {}
+    names = {"p": "p_of_null", "p_max": "p_max_of_null"}
+    kinds = [str(kind) for kind in dataset["against"].values]
+    return {f"{column}_{kind}": dataset[name].sel(against=kind) for kind in kinds for column, name in names.items()}
+
+
 def require_dataset(real: object) -> None:
     """Refuse what is not labelled values of dyads."""
     if "coherence" not in getattr(real, "data_vars", ()) and "value" not in getattr(real, "data_vars", ()):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .figures.drawing import finite_mean
 from .findings import CORRECTED, Criterion, Finding, number, top_dyad_findings, top_findings
-from .layout import tested_values
+from .layout import of_nulls, tested_values
 from .lost import COLUMNS, losses_in, lost_lines
 from .wording import dyad_by_dyad, dyads_in_words
 from .wording import settings as settings_in
@@ -48,6 +48,7 @@ def findings(ds: xr.Dataset, heading: str) -> str:
     places = {**({"task": "task"} if found[0].task else {}), **_places(found[0])}
     decimals = _decimals(found)
     statistics = (found[0].statistic, "null mean", "null sd", "z", "p", "95 % interval of p")
+    corrected += [key for key in of_nulls(ds) if np.isfinite(found[0].values[key])]
     head = (*places.values(), *own.values(), *statistics, *corrected)
     rows = [
         [

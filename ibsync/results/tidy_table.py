@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layout import ROW, SHIFT, TASK, TESTED, axes_of, rows_of_task, tested_values
+from .layout import ROW, SHIFT, TASK, TESTED, axes_of, of_nulls, rows_of_task, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,19 +33,10 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
             **_present(dataset, {column: f"group_{name}" for column, name in names.items()}),
             **_present(dataset, ("p", "p_fdr", "p_max", "n_dyads")), "valid_fraction": _mean_valid(dataset),
         }  # fmt: skip
-        group |= _of_nulls(dataset)
+        group |= of_nulls(dataset)
         tables.insert(0, _table(dataset, axes_of(dataset, TESTED), group))
-    columns = [*COLUMNS, *([SHIFT] if SHIFT in dataset.dims else []), *_of_nulls(dataset)]
+    columns = [*COLUMNS, *([SHIFT] if SHIFT in dataset.dims else []), *of_nulls(dataset)]
     return pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
-
-
-def _of_nulls(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
-    """The p against each null, where there are two, by column."""
-    if "p_of_null" not in dataset:
-        return {}
-    names = {"p": "p_of_null", "p_max": "p_max_of_null"}
-    kinds = [str(kind) for kind in dataset["against"].values]
-    return {f"{column}_{kind}": dataset[name].sel(against=kind) for kind in kinds for column, name in names.items()}
 
 
 def _mean_valid(dataset: xr.Dataset) -> xr.DataArray:

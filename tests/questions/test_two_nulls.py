@@ -71,7 +71,9 @@ def test_words_name_both_nulls(both, tmp_path):
     assert_array_equal(group["p"], group[["p_repair", "p_phase"]].max(axis=1))
     assert table[table.dyad != "(all)"]["p_repair"].isna().all()
     page = ibs.report(again, tmp_path / "page.html")
-    assert "both nulls" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "both nulls" in text
+    assert all(f">{name}</th>" in text for name in ("p_repair", "p_max_repair", "p_phase", "p_max_phase"))
 
 
 def test_what_takes_a_result_takes_its_rows_less_the_surrogates(both, apart):
