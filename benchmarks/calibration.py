@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from measure import provenance, usable_cores
 from numpy.typing import NDArray
+from rates import PACKAGES, REPOSITORY, Row, rate_row
 from scenarios import BAND_S, DURATION_S, SCENARIOS, SFREQ_HZ, WITHOUT_INTERACTION, simulate
 
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
-from ibsync.inference.p_values import clopper_pearson, p_value
+from ibsync.inference.p_values import p_value
 from ibsync.inference.repaired_test import repair_test
 from ibsync.inference.settings import TestSettings
 from ibsync.nulls.counts import tie_tolerance
@@ -36,10 +37,7 @@ from ibsync.study.surrogate_partners import SurrogatePartners
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Row = dict[str, Any]
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PACKAGES = ("ibsync", "numpy", "scipy")
 LEVEL = 0.05
 
 BLOCK_S, LEAST_LAG_S = 30.0, 40.0
@@ -247,16 +245,6 @@ def _worked(work: Callable[[Piece], Any], pieces: Sequence[Piece], n_processes: 
     for piece, result in zip(pieces, results, strict=True):
         found[piece.scenario].append(result)
     return found
-
-
-def rate_row(scenario: str, test: str, rejected: NDArray[np.bool_], *, holds: bool, **more: Any) -> Row:
-    """Rejections in one cell of a table, with 95 % Clopper-Pearson limits."""
-    n, count = len(rejected), int(rejected.sum())
-    low, high = (float(limit) for limit in clopper_pearson(np.array(count), n))
-    return {
-        "scenario": scenario, "test": test, "n": n, "rejected": count, "rate": count / n, "low": low, "high": high,
-        "hypothesis_holds": holds, **more,
-    }  # fmt: skip
 
 
 # --- sections ---------------------------------------------------------------------------------------------------------

@@ -5,17 +5,13 @@ python benchmarks/contours.py [--pairs 40] [--draws 50] [--out benchmarks/result
 
 from __future__ import annotations
 
-import argparse
-import json
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import PACKAGES, REPOSITORY
-from measure import provenance
 from numpy.typing import NDArray
+from rates import asked, write
 from scipy.signal import butter, lfilter, sosfiltfilt
 
 import ibsync as ibs
@@ -48,11 +44,7 @@ SIGNALS: dict[str, Callable[[Rng], Floats]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--draws", type=int, default=50)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
+    words = asked(__doc__, pairs=40, draws=50)
     rows: list[dict[str, Any]] = []
     for name, made in SIGNALS.items():
         for kind in ("ar1", "phase"):
@@ -74,9 +66,7 @@ def main() -> None:
         f"pairs of unrelated signals, {N / SFREQ_HZ:g} s at {SFREQ_HZ:g} Hz, 0.05-0.5 Hz, straight lines removed, "
         f"{words.draws} draws"
     )
-    if words.out:
-        found = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(words.out, how, rows=rows)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from calibration import rate_row, repairing_p
+from calibration import repairing_p
 from numpy.typing import NDArray
+from rates import rate_row
 
 from ibsync.coupling.backends.numpy import NumpyBackend
 from ibsync.coupling.engine import Engine

@@ -5,26 +5,18 @@ python benchmarks/drift.py [--studies 200] [--draws 39] [--out benchmarks/result
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from calibration import (
     BAND_S,
     DURATION_S,
     LEVEL,
     OPTIONS,
-    PACKAGES,
-    REPOSITORY,
     SFREQ_HZ,
     Floats,
     pair_tables,
-    rate_row,
     repairing_p,
 )
-from measure import provenance
+from rates import Rates, asked, write
 from scenarios import simulate
 
 from ibsync.coupling.engine import Engine
@@ -62,13 +54,8 @@ def surrogate_p(kind: str, detrend: str | None, studies: Floats, n_draws: int, s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--draws", type=int, default=39)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    words = asked(__doc__, studies=200, draws=39, seed=1)
+    rates = Rates(6, 20)
     for drift in DRIFTS:
         studies = drifting(drift, words.studies, words.seed)
         rejected = {"re-pairing": repairing_p(pair_tables(studies)) <= LEVEL}
@@ -77,18 +64,13 @@ def main() -> None:
                 p = surrogate_p(kind, detrend, studies, words.draws, words.seed)
                 rejected[f"{kind}{', detrended' if detrend else ''}"] = p <= LEVEL
         for test, which in rejected.items():
-            rows.append(rate_row(f"{drift:g} sd", test, which, holds="detrended" in test or test == "re-pairing"))
-            row = rows[-1]
-            limits = f"[{row['low']:.3f}, {row['high']:.3f}]"
-            print(f"{row['scenario']:>6}  {test:<20} {row['rate']:.3f} {limits}", flush=True)
+            rates.add(f"{drift:g} sd", test, which, holds="detrended" in test or test == "re-pairing")
     how = (
         f"{N_DYADS} dyads of independent persons, {DURATION_S:g} s at {SFREQ_HZ:g} Hz, each recording with a straight "
         f"drift of 0.5 to 1.5 times the given number of its standard deviations; mean R2 of periods {BAND_S[0]:g}-"
         f"{BAND_S[1]:g} s over dyads; share of studies with p <= {LEVEL:g} from {words.draws} draws"
     )
-    if words.out:
-        found = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":

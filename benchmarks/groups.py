@@ -5,17 +5,12 @@ python benchmarks/groups.py [--studies 4000] [--out benchmarks/results/groups.js
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Sequence
 from itertools import permutations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from calibration import PACKAGES, REPOSITORY, rate_row
-from measure import provenance
 from numpy.typing import NDArray
+from rates import Rates, asked, write
 
 from ibsync.inference.settings import TestSettings
 from ibsync.nulls.hypotheses import NullHypothesis
@@ -136,23 +131,15 @@ def confounded(rng: np.random.Generator, n_first: int, n_second: int, scatter: f
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    words = asked(__doc__, studies=4000, seed=1)
+    rates = Rates(52, 30)
     for design, test, holds, p in designs(words.studies, words.seed):
-        rows.append(rate_row(design, test, p <= LEVEL, holds=holds))
-        row = rows[-1]
-        print(f"{design:<52} {test:<30} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", flush=True)
+        rates.add(design, test, p <= LEVEL, holds=holds)
     how = (
         f"values of dyads without any difference; share of {words.studies} studies with p <= {LEVEL:g}, two-sided, "
         f"from {DRAWS} draws or all; studies of one row share their draws"
     )
-    if words.out:
-        found = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,12 @@ python benchmarks/lengths.py [--studies 600] [--out benchmarks/results/lengths.j
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from calibration import PACKAGES, REPOSITORY, rate_row
 from groups import LEVEL, signs, welch
-from measure import provenance
 from numpy.typing import NDArray
+from rates import Rates, asked, write
 
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
@@ -90,24 +85,16 @@ def designs(n: int, seed: int) -> Iterator[tuple[str, str, bool, Floats]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    words = asked(__doc__, studies=600, seed=1)
+    rates = Rates(40, 30)
     for design, test, holds, p in designs(words.studies, words.seed):
-        rows.append(rate_row(design, test, p <= LEVEL, holds=holds))
-        row = rows[-1]
-        print(f"{design:<40} {test:<30} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", flush=True)
+        rates.add(design, test, p <= LEVEL, holds=holds)
     how = (
         f"2 against 10 minutes of noise, {DYADS} dyads (in each group), {BAND[0]:g} to {BAND[1]:g} Hz; share of "
         f"{words.studies} studies with p <= {LEVEL:g}, two-sided; {DYADS} studies each are made of the same people in "
         "other pairs"
     )
-    if words.out:
-        found = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":

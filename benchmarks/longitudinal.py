@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import aligned, rate_row, rate_table
+from calibration import aligned, rate_table
 from measure import provenance
 from model_null import study_and_null
 from numpy.typing import NDArray
+from rates import rate_row
 
 import ibsync as ibs
 from ibsync import Growth, SynchronyModel

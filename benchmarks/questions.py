@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import LEVEL, PACKAGES, REPOSITORY, rate_row
-from measure import provenance
+from calibration import LEVEL
 from model_null import study_and_null
 from numpy.typing import NDArray
+from rates import REPOSITORY, Rates, write
 
 import ibsync as ibs
 from ibsync import Growth, SynchronyModel
@@ -256,16 +256,12 @@ def main() -> None:
     words = parser.parse_args()
     kept = json.loads(words.out.read_text())["sections"] if words.out and words.out.exists() else {}
     for section in words.only:
-        rows = []
+        rates = Rates(60, 26)
         for scenario, test, hits, holds in SECTIONS[section](np.random.default_rng([words.seed, *section.encode()])):
-            rows.append(rate_row(scenario, test, np.asarray(hits), holds=holds))
-            row = rows[-1]
-            print(f"{scenario:<60} {test:<26} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", flush=True)
-        kept[section] = {"how": SECTIONS[section].__doc__, "rows": rows}
-        if words.out:
-            how = f"share of studies with p <= {LEVEL:g}, two-sided unless named, {DRAWS} draws or all; warnings at .01"
-            made = {"how": how, "sections": kept, "provenance": provenance(REPOSITORY, PACKAGES)}
-            words.out.write_text(json.dumps(made, indent=1) + "\n")
+            rates.add(scenario, test, hits, holds=holds)
+        kept[section] = {"how": SECTIONS[section].__doc__, "rows": rates.rows}
+        how = f"share of studies with p <= {LEVEL:g}, two-sided unless named, {DRAWS} draws or all; warnings at .01"
+        write(words.out, how, sections=kept)
 
 
 if __name__ == "__main__":

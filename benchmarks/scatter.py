@@ -7,16 +7,12 @@ Prints a table and writes JSON. Values without signals: everybody brings a level
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from calibration import LEVEL, PACKAGES, REPOSITORY, rate_row
-from measure import provenance
+from calibration import LEVEL
 from numpy.typing import NDArray
+from rates import Rates, asked, write
 
 from ibsync.inference.repaired_test import repair_test
 from ibsync.inference.scatter import scatter_test
@@ -64,12 +60,8 @@ DESIGNS: dict[str, tuple[Callable[[Rng], Floats], bool]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=4000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    words = asked(__doc__, studies=4000, seed=1)
+    rates = Rates(44, 20)
     for name, (made, quiet) in DESIGNS.items():
         rng = np.random.default_rng([words.seed, *name.encode()])
         found: dict[str, list[bool]] = {"p <= .05, greater": [], "warning": []}
@@ -80,17 +72,13 @@ def main() -> None:
             found["warning"].append(scatter_test([null], seed=study) <= SELDOM)
         for test, hits in found.items():
             holds = quiet and (test == "warning" or "coupled" not in name)
-            row = rate_row(name, test, np.array(hits), holds=holds)
-            rows.append(row)
-            print(f"{name:<44} {test:<20} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", flush=True)
+            rates.add(name, test, hits, holds=holds)
     how = (
         f"values without signals, persons' levels sd {PERSON:g}, error of a pair sd {ERROR:g}; share of studies whose "
         f"first feature has p <= {LEVEL:g} by re-pairing (tail greater, {DRAWS} draws), and with a warning (level "
         f"{SELDOM:g} over all features); {words.studies} studies a row"
     )
-    if words.out:
-        made_of = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(made_of, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 def null_of(pair_values: Floats, seed: int) -> RepairedNull:

@@ -5,17 +5,12 @@ python benchmarks/shared_persons.py [--studies 4000] [--out benchmarks/results/s
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from calibration import PACKAGES, REPOSITORY, rate_row
-from measure import provenance
 from numpy.typing import NDArray
+from rates import Rates, asked, write
 
 from ibsync.inference.alike import alike_within_persons
 from ibsync.inference.repaired_test import repair_test
@@ -116,29 +111,30 @@ def of_plain_means(null: RepairedNull) -> Floats:
     return np.asarray(((means[1:] >= means[0] - 1e-9).sum(axis=0) + 1) / len(means))
 
 
-def rates(
-    name: str, patterns: Iterable[Bools], therapists: Sequence[str], within: Sequence[str], made: Made, n: int, *,
-    holds: bool, p_of: Callable[[RepairedNull], Floats] = tested,
-) -> dict[str, Any]:  # fmt: skip
-    """Rejections over patterns of attendance; within each, studies share their draws."""
+def exchange(
+    rates: Rates, name: str, patterns: Iterable[Bools], therapists: Sequence[str], within: Sequence[str], made: Made,
+    n: int, *, holds: bool, p_of: Callable[[RepairedNull], Floats] = tested,
+) -> None:  # fmt: skip
+    """Add rejections over patterns of attendance; within each, studies share their draws."""
     rejected = []
     for seed, there in enumerate(patterns):
         values = made.values(therapists, there, n // PATTERNS, np.random.default_rng([2, seed]))
         rejected.append(p_of(null_of(design_of(therapists, within, there), values, seed)) <= LEVEL)
     exchanged = (" and ".join(within) or "all") + ", plain means" * (p_of is of_plain_means)
-    return rate_row(name, exchanged, np.concatenate(rejected), holds=holds)
+    rates.add(name, exchanged, np.concatenate(rejected), holds=holds)
 
 
-def warned(name: str, therapists: Sequence[str], made: Made, n: int) -> dict[str, Any]:
-    """How often `ibs.test` warns that clients of one therapist are more alike."""
+def warned(rates: Rates, name: str, therapists: Sequence[str], made: Made, n: int) -> None:
+    """Add how often `ibs.test` warns that clients of one therapist are more alike."""
     there = np.ones((3, len(therapists)), bool)
     design = design_of(therapists, (), there)
     values = made.values(therapists, there, n, np.random.default_rng(9))
     p = [alike_within_persons(null_of(design, values[..., k : k + 1], 0)) for k in range(n)]
-    return rate_row(name, "warning", np.array(p) <= SELDOM, holds=made.alike == 0)
+    rates.add(name, "warning", np.array(p) <= SELDOM, holds=made.alike == 0)
 
 
-def table(n: int) -> list[dict[str, Any]]:
+def table(n: int) -> Rates:
+    """All designs."""
     one, four = ["t"] * 8, [f"t{k // 4}" for k in range(16)]
     rngs = [np.random.default_rng([1, pattern]) for pattern in range(PATTERNS)]
     any_missed = [missing((4, 3, 3, 2, 2, 2, 1, 1), rng) for rng in rngs]
@@ -146,16 +142,16 @@ def table(n: int) -> list[dict[str, Any]]:
     in_pairs = [stopping((3, 3, 3, 3, 2, 2, 1, 1), rng) for rng in rngs]
     full = [np.ones((3, 16), bool)] * PATTERNS
     plain, staying, alike, tied = Made(), Made(staying=1.0), Made(alike=0.5), Made(meeting=0.5)
-    rows = []
+    rates = Rates(82, 24)
     person, exact = ("person",), ("person", "attendance")
     for words, patterns, within in (
         ("any sessions missed", any_missed, person), ("clients stop early", early, person),
         ("clients stop early, some alike", in_pairs, exact),
     ):  # fmt: skip
         name = f"1 therapist, 8 clients, 18 recordings, {words}"
-        rows.append(rates(name, patterns, one, within, plain, n, holds=within == exact))
-        rows.append(rates(f"{name}; higher, who stays", patterns, one, within, staying, n, holds=within == exact))
-        rows.append(rates(f"{name}; tie", patterns, one, within, tied, n, holds=False))
+        exchange(rates, name, patterns, one, within, plain, n, holds=within == exact)
+        exchange(rates, f"{name}; higher, who stays", patterns, one, within, staying, n, holds=within == exact)
+        exchange(rates, f"{name}; tie", patterns, one, within, tied, n, holds=False)
     apart = [f"t{k:02d}" for k in range(12)]
     missed = {
         "1 therapist, 8 clients, 18 recordings, any sessions missed": (any_missed, one, person),
@@ -166,34 +162,26 @@ def table(n: int) -> list[dict[str, Any]]:
     for name, (patterns, therapists, within) in missed.items():
         for p_of in (tested, of_plain_means) if within == () else (of_plain_means,):
             for word, made in (("", plain), ("; higher, who stays", staying), ("; tie", tied)):
-                rows.append(rates(name + word, patterns, therapists, within, made, n, holds=False, p_of=p_of))
+                exchange(rates, name + word, patterns, therapists, within, made, n, holds=False, p_of=p_of)
     clinic = "4 therapists, 4 clients each, 3 sessions"
     for within in (person, ()):
-        rows.append(rates(clinic, full, four, within, plain, n, holds=True))
-        rows.append(rates(f"{clinic}; clients like theirs", full, four, within, alike, n, holds=within == person))
-        rows.append(rates(f"{clinic}; tie", full, four, within, tied, n, holds=False))
-    rows.append(warned(clinic, four, plain, n // 4))
-    rows.append(warned(f"{clinic}; clients like theirs", four, alike, n // 4))
-    return rows
+        exchange(rates, clinic, full, four, within, plain, n, holds=True)
+        exchange(rates, f"{clinic}; clients like theirs", full, four, within, alike, n, holds=within == person)
+        exchange(rates, f"{clinic}; tie", full, four, within, tied, n, holds=False)
+    warned(rates, clinic, four, plain, n // 4)
+    warned(rates, f"{clinic}; clients like theirs", four, alike, n // 4)
+    return rates
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=4000)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows = table(words.studies)
-    for row in rows:
-        low, high = row["low"], row["high"]
-        print(f"{row['scenario']:<82} {row['test']:<24} {row['rate']:.3f} [{low:.3f}, {high:.3f}]", flush=True)
+    words = asked(__doc__, studies=4000)
+    rates = table(words.studies)
     how = (
         f"pair values with parts of persons, recordings and sessions, added and multiplied, and noise; share of "
         f"{words.studies} studies with p <= {LEVEL:g}, upper tail, {DRAWS} draws, over {PATTERNS} orders of who came "
         f"how often; warning: share of {words.studies // 4} studies with p <= {SELDOM:g}"
     )
-    if words.out:
-        found = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(found, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":

@@ -3,23 +3,19 @@
 python benchmarks/slopes.py [--studies 1000] [--out benchmarks/results/slopes.json]
 
 Prints a table and writes JSON. Each study has one channel pair; studies are tested 50 at a time as pairs that know
-nothing of each other, and one at a time where warnings are counted.
+nothing of each other, and one at a time, a third as many, where warnings are counted.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from calibration import PACKAGES, REPOSITORY, rate_row
-from measure import provenance
 from numpy.typing import NDArray
+from rates import REPOSITORY, Rates, asked, write
 
 import ibsync as ibs
 
@@ -168,35 +164,23 @@ def of_assumption(made: Callable[[Rng], Floats], n: int, rng: Rng) -> dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=1000, help="of each design; a third where warnings are counted")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-
-    def keep(scenario: str, found: dict[str, list[bool]], holds: bool) -> None:
-        for test, hits in found.items():
-            row = rate_row(scenario, test, np.array(hits), holds=holds)
-            rows.append(row)
-            print(f"{scenario:<48} {test:<22} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}] of {row['n']}")
-        sys.stdout.flush()
-
+    words = asked(__doc__, studies=1000, seed=1)
+    rates = Rates(48, 22)
     for name, design in DESIGNS.items():
         for growth in (0.0, 0.01):
             rng = np.random.default_rng([words.seed, *name.encode(), int(1000 * growth)])
             scenario = f"{name}, growth" if growth else name
-            keep(scenario, of_design(design, words.studies, growth, rng), not growth)
+            for test, hits in of_design(design, words.studies, growth, rng).items():
+                rates.add(scenario, test, hits, holds=not growth)
     for name, (made, holds) in ASSUMPTIONS.items():
         rng = np.random.default_rng([words.seed, *name.encode()])
-        keep(name, of_assumption(made, words.studies // 3, rng), holds)
+        for test, hits in of_assumption(made, words.studies // 3, rng).items():
+            rates.add(name, test, hits, holds=holds)
     how = (
         f"share of studies with p <= {LEVEL:g}, in both tails; of intervals at 95 % that hold the true mean slope; of "
         "studies with a warning (level .01 each); mixed models that converged"
     )
-    if words.out:
-        made = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(made, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":

@@ -5,26 +5,18 @@ python benchmarks/two_nulls.py [--studies 200] [--draws 99] [--out benchmarks/re
 
 from __future__ import annotations
 
-import argparse
-import json
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from calibration import (
     BAND_S,
     DURATION_S,
     LEVEL,
-    PACKAGES,
-    REPOSITORY,
     SFREQ_HZ,
     Floats,
     pair_tables,
-    rate_row,
     repairing_p,
 )
 from drift import N_DYADS, surrogate_p
-from measure import provenance
+from rates import Rates, asked, write
 from scenarios import simulate
 
 FOOLS_BOTH = ("both of these", "coupled")
@@ -43,12 +35,7 @@ def own_rhythms(shape: tuple[int, int], n: int, seed: int) -> Floats:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--draws", type=int, default=99)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    words = parser.parse_args()
+    words = asked(__doc__, studies=200, draws=99, seed=1)
     size, seed = (words.studies, N_DYADS), words.seed
     plain, stimulus, coupled = (simulate(s, *size, seed=seed) for s in ("independent", "stimulus", "coupled 0.7"))
     own = own_rhythms(size, plain.shape[-1], seed)
@@ -56,22 +43,18 @@ def main() -> None:
         "nothing shared": plain, "a stimulus for all": stimulus, "a rhythm of each dyad's own": plain + own,
         "both of these": stimulus + own, "coupled": coupled,
     }  # fmt: skip
-    rows: list[dict[str, Any]] = []
+    rates = Rates(30, 20)
     for design, signals in designs.items():
         repaired = repairing_p(pair_tables(signals))
         phase = surrogate_p("phase", None, signals, words.draws, seed)
         found = {"re-pairing": repaired, "phase": phase, "both, the larger p": np.maximum(repaired, phase)}
         for test, p in found.items():
-            rows.append(rate_row(design, test, p <= LEVEL, holds=test.startswith("both") and design not in FOOLS_BOTH))
-            row = rows[-1]
-            print(f"{design:<30} {test:<20} {row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]", flush=True)
+            rates.add(design, test, p <= LEVEL, holds=test.startswith("both") and design not in FOOLS_BOTH)
     how = (
         f"{N_DYADS} dyads, {DURATION_S:g} s at {SFREQ_HZ:g} Hz; mean R2 of periods {BAND_S[0]:g}-{BAND_S[1]:g} s over "
         f"dyads; share of {words.studies} studies with p <= {LEVEL:g}, all re-pairings and {words.draws} surrogates"
     )
-    if words.out:
-        made = {"how": how, "rows": rows, "provenance": provenance(REPOSITORY, PACKAGES)}
-        words.out.write_text(json.dumps(made, indent=1) + "\n")
+    write(words.out, how, rows=rates.rows)
 
 
 if __name__ == "__main__":
