@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InputError
@@ -13,6 +13,12 @@ AUXILIARY = "auxiliary"
 """Name under which the auxiliary signals of a recording are stored."""
 
 _SAME_MARK_S = 0.1
+
+
+def distance_mm(place: Sequence[float]) -> float:
+    """Between source and detector at (x, y, z, x, y, z) in mm, flat where z is NaN; NaN where unknown."""
+    dx, dy, dz = (b - a for a, b in zip(place[:3], place[3:], strict=True))
+    return math.hypot(dx, dy, 0.0 if math.isnan(dz) else dz)
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,7 @@ class Recording:
     @property
     def distances_mm(self) -> tuple[float, ...]:
         """Between source and detector of each channel; NaN where unknown, empty where none is known."""
-        apart = [[b - a for a, b in zip(place[:3], place[3:], strict=True)] for place in self.optodes_mm]
-        return tuple(
-            math.nan if math.isnan(dx) else math.hypot(dx, dy, 0.0 if math.isnan(dz) else dz) for dx, dy, dz in apart
-        )
+        return tuple(map(distance_mm, self.optodes_mm))
 
     @property
     def duration_s(self) -> float:

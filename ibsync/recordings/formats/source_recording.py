@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
-from ..recording import Event
+from ..recording import Event, distance_mm
 from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
 
 SIGNALS = ("hbo", "hbr", "hbt", "eeg")
@@ -163,12 +163,6 @@ def short_channels(marks: ChannelMarks, optodes_mm: Mapping[str, tuple[float, ..
     listed = ", ".join(f"{name}{near.get(name, '')}" for name in names)
     text = f"{listed}; these see more scalp than brain, and are tested only where pairs names them"
     return names, (("short channels", text),) if names else ()
-
-
-def distance_mm(place: Sequence[float]) -> float:
-    """Between source and detector at (x, y, z, x, y, z) in mm, flat where z is NaN; NaN where unknown."""
-    steps = np.subtract(place[3:], place[:3])
-    return float(np.linalg.norm(np.where(np.isnan(steps) & (np.arange(3) == 2), 0, steps)))
 
 
 def one_person(
