@@ -207,9 +207,9 @@ class AdjustedDifference(Difference):
         super().__init__(values, draws, tail)
         centred = covariates - covariates.mean(axis=0)
         nuisance = np.column_stack([np.ones(len(values)), centred])
-        self._group = first.astype(np.float64)
-        left = residuals(self._group, basis_of(nuisance))
-        explained = np.linalg.norm(left) <= NOTHING * np.linalg.norm(self._group)
+        group = first.astype(np.float64)
+        left = residuals(group, basis_of(nuisance))
+        explained = np.linalg.norm(left) <= NOTHING * np.linalg.norm(group)
         self._residual = np.zeros_like(left) if explained else left
         self._patterns = tuple(patterns(values, nuisance))
 

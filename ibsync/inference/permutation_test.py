@@ -362,7 +362,7 @@ class _Test:
         n, names = len(self.order), () if self._neighbours is None else self._neighbours.statistics
         return _Counts(
             Exceedances.zeros(n), StepDown.zeros(n), Maxima.empty(start, stop),
-            Histogram.zeros(len(self._pooled), OUTPUT_BINS), {name: Maxima.empty(start, stop) for name in names},
+            Histogram.zeros(len(self._pooled)), {name: Maxima.empty(start, stop) for name in names},
         )  # fmt: skip
 
     def _spread(self, counted: Integers) -> Integers:

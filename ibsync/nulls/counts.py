@@ -18,7 +18,7 @@ Integers = NDArray[np.int64]
 RANGE_VALUES = 1 << 20
 """Values (draws x features) that are made in one piece."""
 FLOAT32_TOLERANCE = 1e-6
-HISTOGRAM_BINS = 4096
+OUTPUT_BINS = 4096
 _SUM_SCALE = 2.0**32
 _SQUARE_SCALE = 2.0**20
 _MOST_DRAWS = 8_000_000
@@ -283,7 +283,7 @@ class Histogram:
     counts: Integers
 
     @classmethod
-    def zeros(cls, n_quantities: int, bins: int = HISTOGRAM_BINS) -> "Histogram":
+    def zeros(cls, n_quantities: int, bins: int = OUTPUT_BINS) -> "Histogram":
         """Nothing counted yet."""
         return cls(np.zeros((n_quantities, bins), dtype=np.int64))
 
@@ -367,6 +367,3 @@ def count_true(flags: NDArray[np.bool_]) -> Integers:
 def _row_ranges(n_rows: int) -> Iterator[tuple[int, int]]:
     for start in range(0, n_rows, _COUNT_ROWS):
         yield start, min(start + _COUNT_ROWS, n_rows)
-
-
-OUTPUT_BINS = 4096

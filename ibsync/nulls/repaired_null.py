@@ -257,16 +257,21 @@ def group_means(pairs: PairSums, chosen: Indices) -> Floats:
     -------
     float64 [draw, feature]
     """
-    counts = sum_pairs(chosen, pairs.counts)
-    counts[counts == 0] = np.nan
-    return np.asarray(sum_pairs(chosen, pairs.sums) / counts)
+    sums, counts = _sums_of(pairs, chosen)
+    return np.asarray(sums / counts)
 
 
 def root_means(pairs: PairSums, chosen: Indices) -> Floats:
     """The same sums over the root of the number of values, of like spread in all draws: float64 [draw, feature]."""
+    sums, counts = _sums_of(pairs, chosen)
+    return np.asarray(sums / np.sqrt(counts))
+
+
+def _sums_of(pairs: PairSums, chosen: Indices) -> tuple[Floats, Floats]:
+    """Sum and number of the values of each draw, NaN for none: float64 [draw, feature] each."""
     counts = sum_pairs(chosen, pairs.counts)
     counts[counts == 0] = np.nan
-    return np.asarray(sum_pairs(chosen, pairs.sums) / np.sqrt(counts))
+    return sum_pairs(chosen, pairs.sums), counts
 
 
 def closed_moments(pairs: PairSums, design: Repairing) -> tuple[Floats, Floats]:

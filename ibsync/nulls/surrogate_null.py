@@ -22,7 +22,6 @@ from ..coupling.backends.cuda.device import Device
 from ..coupling.measures import measure_in
 from ..errors import PlanError
 from .counts import (
-    OUTPUT_BINS,
     RANGE_VALUES,
     Exceedances,
     FixedPointSums,
@@ -388,7 +387,7 @@ class SurrogateNull:
 
     def histogram(self) -> Histogram:
         """Draws of the pooled statistic in equal bins over the measure's range: counts int64 [group, bin]."""
-        histogram, (low, high) = Histogram.zeros(self.pooled.shape[1], OUTPUT_BINS), measure_in(self.attrs).range
+        histogram, (low, high) = Histogram.zeros(self.pooled.shape[1]), measure_in(self.attrs).range
         histogram.add((self.pooled[1:].astype(np.float64) - low) / (high - low))
         return histogram
 

@@ -361,9 +361,9 @@ class _Conditions:
             both = ", ".join(map(repr, chosen))
             raise PlanError(f"{both} are epochs and tasks: rename the epochs, or choose one task")
         listed = f"epochs are {', '.join(map(repr, epochs))}, tasks {', '.join(map(repr, tasks)) or 'none'}"
+        known = [*epochs, *(tasks if len(tasks) > 1 else ())]
         for name in chosen:
-            if name not in (*epochs, *(tasks if len(tasks) > 1 else ())):
-                known = [*epochs, *(tasks if len(tasks) > 1 else ())]
+            if name not in known:
                 if name in tasks:
                     listed = f"there is one task only, {name!r}, with nothing to compare it with; {listed}"
                 hints = filter(None, (did_you_mean(name, known), listed))

@@ -214,12 +214,8 @@ def _absent(rows: Sequence[DyadRow]) -> Iterable[Loss]:
     for dyad in dict.fromkeys(row.dyad for row in rows):
         for session, task in occasions:
             if (dyad, session, task) not in present:
-                yield Loss(
-                    dyad,
-                    session,
-                    task,
-                    reason="not recorded or not used, though other dyads have this session and task",
-                )
+                reason = "not recorded or not used, though other dyads have this session and task"
+                yield Loss(dyad, session, task, reason=reason)
 
 
 # --- channels and gaps ------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def _remedies(plan: EnginePlan, epoch: str, band: str, record: str) -> str:
     """What would give an epoch enough cells of a band; empty if nothing was found."""
     edges = (plan.spec.bands or {})[band]
     low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges, record)
-    lags = "take shorter lags" if any(plan.spec.lags or ()) else ""
+    lags = "take shorter lags" if any(plan.spec.lags) else ""
     return ", or ".join(filter(None, [lags, f"raise the lower limit to {low:g} Hz" if low else "", longer]))
 
 
