@@ -1,5 +1,6 @@
 """The one place that knows CuPy: a GPU with its arrays, compiler, memory and streams."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from .upload_ring import Ring
 
 MEMORY_SHARE = 0.8
 """Part of the free memory that a budget takes; the rest is for FFT work areas and fragments."""
+N_FFT_PLANS = 64
+"""Kept in each thread. One phase null goes round 18 of them, and CuPy keeps 16: each would be made anew every time."""
 
 
 class Device(Protocol):
@@ -94,6 +97,7 @@ class CudaDevice:
     largest_shared_bytes: int = field(init=False)
     loaded: dict[tuple[Any, ...], Any] = field(init=False, repr=False, default_factory=dict)
     _ring: Ring | None = field(init=False, repr=False, default=None)
+    _thread: threading.local = field(init=False, repr=False, default_factory=threading.local)
 
     def __post_init__(self) -> None:
         self.xp = import_cupy()
@@ -167,6 +171,9 @@ class CudaDevice:
     def active(self, stream: Any = None) -> Iterator[None]:
         """Make this device the current one, and the stream too if one is given."""
         with self.xp.cuda.Device(self.index):
+            if not hasattr(self._thread, "n_fft_plans"):
+                self._thread.n_fft_plans = N_FFT_PLANS
+                self.xp.fft.config.get_plan_cache().set_size(N_FFT_PLANS)
             if stream is None:
                 yield
             else:
