@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
 from ..coupling.regions import Members
-from ..coupling.transform.signals import prepare
+from ..coupling.transform.signals import Signals, prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
@@ -29,17 +30,25 @@ Integers = NDArray[np.int64]
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
-# On a GPU every launch costs, and 64 bytes for each value are little. No measure of what is free: draws that are
-# computed together have to be the same every time.
-_DEVICE_BLOCK_VALUES = 1 << 25
+# On a GPU every launch costs. Surrogates that are made there need not pass through the host's memory.
+_LARGEST_BLOCK_THERE = 1024
+# An eighth of a GPU's memory, 64 bytes for each value. No measure of what is free: draws that are computed together
+# have to be the same every time.
+_DEVICE_BYTES_PER_VALUE = 8 * 64
+_MOST_CHANNELS = 65_535  # that a grid of blocks holds
 # Channels on either side when both people are simulated: then the pairs that are dropped cost little.
 _MODEL_CHANNELS = 24
 
 
-def block_size(n_channels: int, n_samples: int, *, on_device: bool = False) -> int:
-    """Draws to be computed together for a person with so many channels and samples: a power of two."""
-    fitting = (_DEVICE_BLOCK_VALUES if on_device else _BLOCK_VALUES) // max(1, n_channels * n_samples)
-    return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
+def block_size(n_channels: int, n_samples: int, device: Device | None = None, kind: str = "phase") -> int:
+    """Draws of a family to be computed together for a person with so many channels and samples: a power of two."""
+    n_values, most = max(1, n_channels * n_samples), _LARGEST_BLOCK
+    if device is None:
+        fitting = _BLOCK_VALUES // n_values
+    else:
+        fitting = min(device.memory_bytes // (_DEVICE_BYTES_PER_VALUE * n_values), _MOST_CHANNELS // max(1, n_channels))
+        most = _LARGEST_BLOCK_THERE if kind in ON_DEVICE else _LARGEST_BLOCK
+    return 1 << int(np.clip(fitting, 1, most)).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class SurrogatePartners:
     @property
     def block(self) -> int:
         """Draws to be computed together."""
-        return block_size(*self.y.shape, on_device=self.device is not None)
+        return block_size(len(self.y), self.y.shape[1], self.device, self.kind)
 
     @property
     def device(self) -> Device | None:
@@ -101,32 +110,53 @@ class SurrogatePartners:
     def _found(self, draws: Integers) -> Any:
         if self.controls is not None and self.controls.how == "both":
             return self.engine.xp.stack([self._with_both(draws[k : k + 1], self.controls) for k in range(len(draws))])
-        partners = self._features(self.y, self.entities[1], draws)
+        partners = self._features(1, draws)
         if self.kind not in MODELS:
-            # Made anew for each block: what an earlier block needed must not be seen in this one.
-            return self._measured(self._features(self.x, self.entities[0], None), partners)
+            return self._measured(self._first, partners)
         few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
         return self.engine.xp.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
 
     def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
-        real = replace(self, kind="phase").values(np.zeros(1, np.int64))
-        found = replace(self, engine=self.engine.tolerant)._found(draws)
-        xp = self.engine.xp
+        xp, real, found = self.engine.xp, self._real, self._tolerant._found(draws)
         found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
         return xp.where(xp.isfinite(real), found, np.nan)
 
+    @cached_property
+    def _real(self) -> Any:
+        """Values of the recording itself."""
+        return replace(self, kind="phase").values(np.zeros(1, np.int64))
+
+    @cached_property
+    def _tolerant(self) -> SurrogatePartners:
+        return replace(self, engine=self.engine.tolerant)
+
+    @property
+    def _first(self) -> Any:
+        """Features of the first person's recording."""
+        # On the CPU they are made anew for each block: how its products are shaped, and so round, depends on what is
+        # known of them.
+        return self._features(0, None) if self.device is None else self._first_there
+
+    @cached_property
+    def _first_there(self) -> Any:
+        return self._features(0, None)
+
+    @cached_property
+    def _filled(self) -> tuple[Signals, Signals]:
+        """Signals of both people, ready for the transform."""
+        x, y = (prepare(signals, detrend=self.engine.spec.detrend) for signals in (self.x, self.y))
+        return x, y
+
     def _pairs(self, draws: Integers) -> Any:
         """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
-        first = self._features(self.x, self.entities[0], draws)
-        values = self._measured(first, self._features(self.y, self.entities[1], draws))
+        values = self._measured(self._features(0, draws), self._features(1, draws))
         return values[np.arange(len(draws)), np.arange(len(draws))]
 
     def _with_both(self, draw: Integers, controls: Controls) -> Any:
         """One draw, [epoch, channel_a, channel_b, band], where each person is left without the controls of both."""
         xp, is_model = self.engine.xp, self.kind in MODELS
-        first = self._drawn(self.x, self.entities[0], draw if is_model else None)
-        second = self._drawn(self.y, self.entities[1], draw)
+        first, second = self._drawn(0, draw if is_model else None), self._drawn(1, draw)
         x, y = (xp.asarray(side.signals).reshape(-1, self.x.shape[1]) for side in (first, second))
         goods = together(first.flags(x.shape), second.flags(y.shape), controls)
         seams = together(first.seams(len(x)), second.seams(len(y)), controls)
@@ -136,16 +166,16 @@ class SurrogatePartners:
         )
         return self._measure(a, b).transpose(3, 0, 1, 2)
 
-    def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
-        drawn = self._drawn(x, entity, draws)
+    def _features(self, person: int, draws: Integers | None) -> Any:
+        drawn = self._drawn(person, draws)
         return self.engine.features(drawn.signals, drawn.good, seam=drawn.seam, **self._words)
 
-    def _drawn(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> _Drawn:
-        filled = prepare(x, detrend=self.engine.spec.detrend)
+    def _drawn(self, person: int, draws: Integers | None) -> _Drawn:
+        filled = self._filled[person]
         good = None if filled.bad is None else ~filled.bad
         if draws is None:
             return _Drawn(filled.x, good)
-        where = {"seed": self.seed, "entity": entity}
+        where = {"seed": self.seed, "entity": self.entities[person]}
         if self.device is not None and self.kind in ON_DEVICE:
             drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
         else:

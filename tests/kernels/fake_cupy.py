@@ -98,7 +98,13 @@ class _Cupy(ModuleType):
         return 13, 2
 
     def _properties(self, index: int) -> dict[str, Any]:
-        return {"name": b"Fake GPU", "major": 8, "minor": 6, "sharedMemPerBlockOptin": 101_376}
+        return {
+            "name": b"Fake GPU",
+            "major": 8,
+            "minor": 6,
+            "sharedMemPerBlockOptin": 101_376,
+            "totalGlobalMem": 8 * GIB,
+        }
 
     def _device(self, index: int):
         self._machine.current.append(index)

@@ -226,7 +226,8 @@ def test_parts_of_a_list_add_up_to_the_list():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
-def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype):
+def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype, monkeypatch):
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.signals_on_device._VALUES_AT_ONCE", 150)
     rng = np.random.default_rng(3)
     x = (1000 * rng.standard_normal((2, 4, 50))).astype(dtype)
     x[0, 1] = 7

@@ -39,7 +39,7 @@ def as_gpu(host, monkeypatch):
 @pytest.fixture
 def bench(as_gpu, tmp_path, monkeypatch):
     """The smallest of everything."""
-    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK", 4)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 4)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
     size = replace(gpu.SIZES["tiny"], dyad=one, session=one, model=one, repeats=1, n_draws=3)
     return gpu.Bench("cuda", size, tmp_path)

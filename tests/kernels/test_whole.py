@@ -11,6 +11,8 @@ from strict import StrictDevice
 
 import ibsync as ibs
 from ibsync.commands.cli import main
+from ibsync.study.runner import People
+from ibsync.study.surrogate_partners import SurrogatePartners
 
 SPEC = ibs.WTC(bands={"task": (0.1, 0.3)}, voices=6, accuracy="fast")
 WORDS = {"pairs": "all", "epochs": {"early": (0, 25), "late": (20, 60)}}
@@ -35,7 +37,7 @@ def gpu(strict, monkeypatch):
     if isinstance(strict, StrictDevice):
         strict.compute_capability = 70
     monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._devices", {0: strict})
-    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 32)  # so many draws at a time
     return strict
 
 
@@ -78,9 +80,30 @@ def test_a_recording_too_short_for_every_band_is_left_out_on_the_gpu_too(gpu, tm
     assert np.isnan(nulls[0].observed).all(axis=1).tolist() == [second < 10 for second in seconds]
 
 
+def test_a_null_reads_and_transforms_what_stays_once_for_all_blocks(gpu, study, monkeypatch):
+    """Four dyads in three blocks: eight people are read, and of four the features are made as they are."""
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 2)
+    monkeypatch.setattr("ibsync.study.planned.refuse_drifts", lambda *_: None)  # which reads too
+    seen = {"read": 0, "first": 0}
+    read, drawn = People.read, SurrogatePartners._drawn
+
+    def reading(people):
+        seen["read"] += 1
+        return read(people)
+
+    def drawing(partners, person, draws):
+        seen["first"] += draws is None
+        return drawn(partners, person, draws)
+
+    monkeypatch.setattr(People, "read", reading)
+    monkeypatch.setattr(SurrogatePartners, "_drawn", drawing)
+    study.null(SPEC, kind="phase", n=6, seed=5, backend="cuda")
+    assert seen == {"read": 2 * 4, "first": 4}
+
+
 @pytest.mark.slow
 def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
-    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 4 * 120)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 4)
     study = ibs.simulate(tmp_path / "two.h5", n_dyads=2, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
 
     def null(draws=None):

@@ -29,6 +29,8 @@ class Device(Protocol):
     name : str
     compute_capability : int
         Major and minor version in one number: 90 of an H100.
+    memory_bytes : int
+        Memory in all.
     xp : module
         NumPy's functions on arrays of the device.
     largest_shared_bytes : int
@@ -39,6 +41,7 @@ class Device(Protocol):
 
     name: str
     compute_capability: int
+    memory_bytes: int
     xp: Any
     largest_shared_bytes: int
     loaded: dict[tuple[Any, ...], Any]
@@ -94,6 +97,7 @@ class CudaDevice:
     xp: Any = field(init=False, repr=False)
     name: str = field(init=False)
     compute_capability: int = field(init=False)
+    memory_bytes: int = field(init=False)
     largest_shared_bytes: int = field(init=False)
     loaded: dict[tuple[Any, ...], Any] = field(init=False, repr=False, default_factory=dict)
     _ring: Ring | None = field(init=False, repr=False, default=None)
@@ -107,6 +111,7 @@ class CudaDevice:
         facts = self.xp.cuda.runtime.getDeviceProperties(self.index)
         self.name = facts["name"].decode()
         self.compute_capability = 10 * facts["major"] + facts["minor"]
+        self.memory_bytes = facts["totalGlobalMem"]
         self.largest_shared_bytes = facts["sharedMemPerBlockOptin"]
 
     def compiler_version(self) -> tuple[int, int]:

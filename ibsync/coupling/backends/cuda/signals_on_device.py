@@ -23,6 +23,8 @@ from .device import Device
 
 Mask = NDArray[np.bool_]
 
+_VALUES_AT_ONCE = 1 << 22  # of which the host looks for good neighbours
+
 
 def prepare_on(
     device: Device, x: Any, good: ArrayLike | None, seam: ArrayLike | None, detrend: str | None = None
@@ -71,6 +73,16 @@ def prepare_on(
 
 def _filled(device: Device, flat: Any, bad: Mask) -> Any:
     """Bad samples on straight lines between their good neighbours, as `numpy.interp` draws them."""
+    out = flat.copy()
+    at_once = max(1, _VALUES_AT_ONCE // bad.shape[1])
+    for start in range(0, len(bad), at_once):
+        some = slice(start, start + at_once)
+        if bad[some].any():
+            _fill(device, out[some], flat[some], bad[some])
+    return out
+
+
+def _fill(device: Device, out: Any, flat: Any, bad: Mask) -> None:
     n = bad.shape[1]
     sample = np.arange(n)
     left = np.maximum.accumulate(np.where(bad, -1, sample), axis=1)[bad]
@@ -82,9 +94,7 @@ def _filled(device: Device, flat: Any, bad: Mask) -> Any:
     weight = np.where(last > first, (at - first) / np.maximum(last - first, 1), 0.0)
     low, high = flat[row, first], flat[row, last]
     between = low + device.from_host(weight) * (high - low)
-    out = flat.copy()
     out[row, at] = device.xp.where(device.from_host(none), 0.0, between)
-    return out
 
 
 def _scale(xp: Any, flat: Any) -> tuple[Any, Any, Any]:
