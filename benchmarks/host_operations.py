@@ -32,7 +32,7 @@ from ibsync.commands.bench import map_spec
 from ibsync.commands.workloads import WORKLOADS, Workload, write_workload
 from ibsync.coupling.backends.cuda.backend import CudaBackend
 from ibsync.coupling.backends.cuda.kernel_text import expand
-from ibsync.coupling.backends.cuda.signatures import checked, declarations
+from ibsync.coupling.backends.cuda.signatures import casts, checked, declarations
 from ibsync.coupling.engine import Engine
 from ibsync.study.study import Study
 
@@ -257,9 +257,10 @@ def launch_costs(repeats: int = 7) -> dict[str, float]:
     found = {}
     for file, kernel in KERNELS.items():
         parameters = declarations(expand(file))[kernel].parameters
+        prepared = casts(kernel, parameters, np.ndarray)
         arguments = [np.zeros(16, p.dtypes[0]) if p.pointer else p.dtypes[0].type(1).item() for p in parameters]
         times = [
-            _cpu_s(lambda: checked(kernel, parameters, arguments, np.ndarray)) / _cpu_s(lambda: np.add(x, y))  # noqa: B023
+            _cpu_s(lambda: checked(kernel, prepared, arguments)) / _cpu_s(lambda: np.add(x, y))  # noqa: B023
             for _ in range(repeats)
         ]
         found[kernel] = statistics.median(times)
