@@ -43,7 +43,7 @@ COUNTED = {
     "fft plans": "FFTs of different kinds or sizes",
     "allocations": "arrays made without values",
     "uploads": "arrays brought to the device, each a wait for all its work",
-    "downloads": "arrays brought to the host",
+    "downloads": "arrays brought to the host, and numbers asked for there, each a wait",
     "memory queries": "questions how much memory is free",
 }
 _ALLOCATING = ("empty", "empty_like")
@@ -66,6 +66,10 @@ class Counted(np.ndarray):  # type: ignore[type-arg]
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         self.counter["functions"] += 1
         return _there(function(*_bare(args), **_bare(kwargs)))
+
+    def __bool__(self) -> bool:
+        self.counter["downloads"] += 1
+        return bool(_bare(self))
 
     def astype(self, *words: Any, **more: Any) -> Any:
         self.counter["functions"] += 1

@@ -49,7 +49,7 @@ struct Packed {
     unsigned* words;              // [cell, channel, WORDS]
     float* norms;                 // [cell, channel] 1 / length of the rounded vector, of HALVES only
     unsigned char* valid;         // [cell, channel]
-    int* shallow;                 // [channel] set where a cell is not resolved
+    int* flags;                   // [channel] set where a cell is not resolved; [n_channels] where one is not valid
 };
 
 template <class Real> __device__ __forceinline__ Real root(Real x);
@@ -150,7 +150,8 @@ __device__ void units(const Real* __restrict__ z, const Mixing* __restrict__ mix
             bool resolved = weakest <= limits.tail * power;
             if (limits.tail > 0)
                 resolved &= !(power < limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel]);
-            if (valid && limits.tail > 0 && !resolved) atomicOr(out.shallow + channel, 1);
+            if (valid && limits.tail > 0 && !resolved) atomicOr(out.flags + channel, 1);
+            if (!valid) atomicOr(out.flags + n_channels, 1);
         }
         const Real length = valid ? 1 / root(power) : Real(0);
         const Real turned = times.conjugated ? -length : length;

@@ -21,9 +21,20 @@ from ...transform.definition import padded_length
 from ...transform.features import Group
 from ...transform.signals import Signals
 from ..sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
-from .channel_stage import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
+from .channel_stage import (
+    DOUBLES,
+    FLOATS,
+    HALF_PAIRS,
+    HALVES,
+    Cells,
+    GroupTables,
+    Kept,
+    UnitMaker,
+    Units,
+    bytes_per_cell,
+)
 from .device import CudaDevice, Device, on_a_device
-from .pair_stage import CellLists, add_products, entered, times_per_chunk
+from .pair_stage import CellLists, Entered, add_products, entered, times_per_chunk
 from .residual_units import ResidualMaker, bytes_of_residuals, unpacked
 
 _UNIT_SHARE = 4  # unit features of one batch may take one part in so many of the budget
@@ -85,7 +96,8 @@ class CudaBackend:
         self.device = device or default_device()
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
-        self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+        self._kept = Kept(self.device)
+        self._lists: dict[tuple[int, int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
 
     @property
     def xp(self) -> Any:
@@ -102,7 +114,7 @@ class CudaBackend:
             some = slice(start, start + at_once)
             part = signals.x[some]
             x = part if on_a_device(part) else device.upload(part)
-            mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
+            mean, gain = device.from_host(np.stack([signals.mean[some], signals.gain[some]])[..., None])
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         controls = None if signals.controls is None else self.features(signals.controls, plan)
         return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool), controls)
@@ -154,24 +166,39 @@ class CudaBackend:
         n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
         n_classes = 0 if shares is None else N_PHASES
         totals = device.xp.zeros((n_means, 3 + n_classes, n_a, n_b))
-        weight, width = device.xp.zeros((n_means, n_a, n_b)), device.xp.zeros((n_means, n_a, n_b))
-        form = self._form(plan, depth, shares)
+        form, budget = self._form(plan, depth, shares), device.budget_bytes()
+        made: list[tuple[Cells, Cells, CellLists]] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
-            for ua, ub, times in self._batches(a, b, depth, index, form):
-                w = segment.weights[:, times]
+            for ua, ub, times in self._batches(a, b, depth, index, form, budget):
                 wide = None if widths is None else widths[:, times]
-                add_products(device, totals, ua, ub, self._listed((depth, index), w, wide), shares)
-                weight += entered(device, ua, ub, w)
-                if wide is not None:
-                    width += entered(device, ua, ub, wide)
-        phases = None if shares is None else PhaseSums(totals[:, 3:], width)
+                lists = self._listed((depth, index, int(times[0])), segment.weights[:, times], wide)
+                add_products(device, totals, ua, ub, lists, budget, shares)
+                made.append((ua.cells, ub.cells, lists))
+        batches = self._flagged(a, b, made)
+        weight, *width = (
+            entered(device, batches, which, (n_means, n_a, n_b), self._kept) for which in (0, 1)[: 2 if shares else 1]
+        )
+        phases = PhaseSums(totals[:, 3:], width[0]) if width else None
         return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
 
+    def _flagged(self, a: Features, b: Features, made: list[tuple[Cells, Cells, CellLists]]) -> list[Entered]:
+        """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth."""
+        if not made:
+            return []
+        found = self.device.to_host(self.xp.concatenate([side.flags for *sides, _ in made for side in sides])) != 0
+        of_batch = found.reshape(len(made), -1)
+        n_a = a.signals.n_channels
+        shallow_a, missing_a, shallow_b, missing_b = np.split(of_batch, [n_a, n_a + 1, of_batch.shape[1] - 1], axis=1)
+        a.deep |= shallow_a.any(axis=0)
+        b.deep |= shallow_b.any(axis=0)
+        all_valid = zip(~missing_a[:, 0], ~missing_b[:, 0], strict=True)
+        return [Entered(ua, ub, whole, lists) for (ua, ub, lists), whole in zip(made, all_valid, strict=True)]
+
     def _listed(
-        self, segment: tuple[int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
+        self, segment: tuple[int, int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
     ) -> CellLists:
-        """Lists of a segment's cells, kept for the next pair of batches."""
+        """Lists of a segment's cells from a time on, kept for the next pair of batches."""
         key = (*segment, widths is not None)
         if key not in self._lists or not np.array_equal(self._lists[key][0], weights):
             self._lists[key] = (weights, CellLists.of(weights, widths))
@@ -185,7 +212,7 @@ class CudaBackend:
         return HALVES if plan.spec.accuracy == "fast" else HALF_PAIRS
 
     def _batches(
-        self, a: Features, b: Features, depth: int, index: int, form: int
+        self, a: Features, b: Features, depth: int, index: int, form: int, budget: int
     ) -> Iterator[tuple[Units, Units, NDArray[np.int64]]]:
         """Unit features of both sides over stretches of whole chunks of a segment's times, and these times."""
         segment = a.plan.segments_at(depth)[index]
@@ -198,17 +225,14 @@ class CudaBackend:
         group = a.plan.group(segment, depth)
         per_time = group.n_rows * sum(_bytes_per_cell(side, form, group) for side in ([a] if b is a else [a, b]))
         chunk = times_per_chunk(group.n_rows)
-        at_once = max(1, self.device.budget_bytes() // _UNIT_SHARE // (per_time * chunk)) * chunk
+        at_once = max(1, budget // _UNIT_SHARE // (per_time * chunk)) * chunk
         makers = [self._maker(side, depth, index, form) for side in ([a] if b is a else [a, b])]
         for start in range(0, len(segment.times), at_once):
             times = segment.times[start : start + at_once]
             made = [maker.units(times) for maker in makers]
-            if depth == 0:
-                a.deep |= made[0].shallow
-                b.deep |= made[-1].shallow
             if len(times) == len(segment.times):
-                self._keep(a, whole, made[0])
-                self._keep(b, whole, made[-1])
+                _keep(a, whole, made[0], budget // _UNIT_SHARE)
+                _keep(b, whole, made[-1], budget // _UNIT_SHARE)
             yield made[0], made[-1], times
 
     def _maker(self, side: Features, depth: int, index: int, form: int) -> UnitMaker | ResidualMaker:
@@ -230,10 +254,11 @@ class CudaBackend:
             self._tables[id(group)] = GroupTables(self.device, group, plan.rank(depth))
         return self._tables[id(group)]
 
-    def _keep(self, side: Features, key: tuple[int, int, int], units: Units) -> None:
-        """Keep the units of a whole segment for the next partner, while there is room."""
-        if units.words.nbytes < self.device.budget_bytes() // _UNIT_SHARE:
-            side.kept[key] = units
+
+def _keep(side: Features, key: tuple[int, int, int], units: Units, room_bytes: int) -> None:
+    """Keep the units of a whole segment for the next partner, while there is room."""
+    if units.words.nbytes + sum(kept.words.nbytes for kept in side.kept.values()) < room_bytes:
+        side.kept[key] = units
 
 
 def _bytes_per_cell(side: Features, form: int, group: Group) -> int:

@@ -6,14 +6,16 @@ adds up, and the order in which chunks are added, do not: a pair has the same bi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...spec import PhaseShares
-from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, Units
+from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, Cells, Kept, Units
 from .device import Device
 from .launch import load
 
@@ -34,6 +36,36 @@ def times_per_chunk(n_rows: int) -> int:
 
 
 @dataclass(frozen=True)
+class WholeUnits:
+    """
+    Weights of cells in whole units, whose sums are exact and so the same whatever is added up together.
+
+    Attributes
+    ----------
+    weight : float64 [mean, cell]
+    """
+
+    weight: NDArray[np.float64]
+    _there: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, weights: NDArray[np.float64]) -> WholeUnits:
+        """From weights [mean, time, row]."""
+        return cls(np.rint(weights.reshape(len(weights), -1) * _WEIGHT_UNITS) / _WEIGHT_UNITS)
+
+    @cached_property
+    def total(self) -> NDArray[np.float64]:
+        """Of all cells, [mean]."""
+        return np.asarray(self.weight.sum(axis=1))
+
+    def on(self, device: Device) -> Any:
+        """The weights on the device, brought there once."""
+        if not self._there:
+            self._there.append(device.from_host(self.weight))
+        return self._there[0]
+
+
+@dataclass(frozen=True)
 class CellLists:
     """
     Which cells enter which mean, cut into chunks.
@@ -47,6 +79,8 @@ class CellLists:
         First listed cell of each chunk.
     chunk : int32 [mean + 1]
         First chunk of each mean.
+    entering : (WholeUnits, WholeUnits)
+        Weights and widths of all cells.
     """
 
     cell: NDArray[np.int32]
@@ -54,7 +88,9 @@ class CellLists:
     width: NDArray[np.float64]
     begin: NDArray[np.int32]
     chunk: NDArray[np.int32]
+    entering: tuple[WholeUnits, WholeUnits]
     _there: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _parts: dict[tuple[int, int], CellLists] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, weights: NDArray[np.float64], widths: NDArray[np.float64] | None = None) -> CellLists:
@@ -72,6 +108,7 @@ class CellLists:
             width=width[enters],
             begin=np.append(first, len(mean)).astype(np.int32),
             chunk=of_mean.astype(np.int32),
+            entering=(WholeUnits.of(weights), WholeUnits.of(width)),
         )
 
     @property
@@ -92,15 +129,19 @@ class CellLists:
         """Some of the chunks."""
         if (start, stop) == (0, self.n_chunks):
             return self
-        begin = self.begin[start : stop + 1]
-        some = slice(begin[0], begin[-1])
-        chunk = (self.chunk.clip(start, stop) - start).astype(np.int32)
-        return CellLists(self.cell[some], self.weight[some], self.width[some], begin - begin[0], chunk)
+        if (start, stop) not in self._parts:
+            begin = self.begin[start : stop + 1]
+            some = slice(begin[0], begin[-1])
+            chunk = (self.chunk.clip(start, stop) - start).astype(np.int32)
+            of = (self.cell[some], self.weight[some], self.width[some], begin - begin[0], chunk)
+            self._parts[start, stop] = CellLists(*of, self.entering)
+        return self._parts[start, stop]
 
 
 def add_products(
-    device: Device, totals: Any, a: Units, b: Units, lists: CellLists, shares: PhaseShares | None = None
-) -> None:
+    device: Device, totals: Any, a: Units, b: Units, lists: CellLists, budget_bytes: int,
+    shares: PhaseShares | None = None,
+) -> None:  # fmt: skip
     """
     Add the sums of some cells.
 
@@ -112,12 +153,14 @@ def add_products(
         phase, of those with a or b leading, and of those in anti-phase.
     a, b : Units
     lists : CellLists
+    budget_bytes : int
+        Memory that a batch may plan with.
     shares : PhaseShares, optional
         Not with halves.
     """
     n_means, n_sums, n_a, n_b = totals.shape
     one = n_sums * n_a * n_b * (8 if a.form == DOUBLES else 4)
-    at_once = int(np.clip(device.budget_bytes() // _PARTIAL_SHARE // one, 1, 65_535))
+    at_once = int(np.clip(budget_bytes // _PARTIAL_SHARE // one, 1, 65_535))
     for start in range(0, lists.n_chunks, at_once):
         part = lists.part(start, min(start + at_once, lists.n_chunks))
         dtype = np.float64 if a.form == DOUBLES else np.float32
@@ -165,16 +208,39 @@ def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, b
     )  # fmt: skip
 
 
-def entered(device: Device, a: Units, b: Units, weights: NDArray[np.float64]) -> Any:
-    """Weight of the cells valid in both channels: float64 [mean, a or 1, b or 1] of the device.
-
-    In whole units, whose sums are exact and so the same whatever is added up together.
+@dataclass(frozen=True)
+class Entered:
     """
-    xp = device.xp
-    flat = np.rint(weights.reshape(len(weights), -1) * _WEIGHT_UNITS) / _WEIGHT_UNITS
-    if a.all_valid and b.all_valid:
-        return device.from_host(flat.sum(axis=1)[:, None, None])
-    one = xp.ones((flat.shape[1], 1))
-    left, right = (one if units.all_valid else units.valid.astype(np.float64) for units in (a, b))
-    w = device.from_host(flat)
-    return xp.stack([(left * w[mean, :, None]).T @ right for mean in range(len(flat))])
+    The cells of a batch of both sides.
+
+    Attributes
+    ----------
+    a, b : Cells
+    all_valid : (bool, bool)
+        Whether all cells of a, and of b, are valid.
+    lists : CellLists
+    """
+
+    a: Cells
+    b: Cells
+    all_valid: tuple[bool, bool]
+    lists: CellLists
+
+
+def entered(device: Device, batches: Sequence[Entered], which: int, shape: tuple[int, int, int], kept: Kept) -> Any:
+    """Weight (`which` 0) or width (1) of the cells valid in both channels: float64 [mean, a, b] of the device."""
+    xp, known = device.xp, np.zeros((shape[0], 1, 1))
+    parts = []
+    for batch in batches:
+        weights = batch.lists.entering[which]
+        if all(batch.all_valid):
+            known += weights.total[:, None, None]
+            continue
+        one, w = xp.ones((weights.weight.shape[1], 1)), weights.on(device)
+        sides = zip(batch.all_valid, (batch.a, batch.b), strict=True)
+        left, right = (one if whole else side.valid.astype(np.float64) for whole, side in sides)
+        parts.append(xp.stack([(left * w[mean, :, None]).T @ right for mean in range(shape[0])]))
+    total = xp.zeros(shape)
+    for part in [kept(known), *parts]:
+        total += part
+    return total

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...transform.definition import EXPLAINED_SHARE
 from ..residuals import without_controls
-from .channel_stage import DOUBLES, FLOATS, HALVES, UnitMaker, Units, padded, words_per_channel
+from .channel_stage import DOUBLES, FLOATS, HALVES, Cells, UnitMaker, Units, padded, words_per_channel
 
 _HALF_SCALE = 128.0  # as kernels/units.cuh has it
 _WORKING_COPIES = 4  # of the features before they are packed
@@ -43,16 +43,17 @@ class ResidualMaker:
         u = whole.words.view(real).swapaxes(1, 2)
         left = without_controls(xp, u[:, :, :n], u[:, :, n:], self.taken)
         power = (left * left).sum(axis=1)
-        valid = (whole.valid[:, :n] != 0) & (power > EXPLAINED_SHARE)
+        cells = whole.cells
+        valid = (cells.valid[:, :n] != 0) & (power > EXPLAINED_SHARE)
         for control in range(self.taken.shape[1]):
-            valid &= whole.valid[:, n + self.taken[:, control]] != 0
+            valid &= cells.valid[:, n + self.taken[:, control]] != 0
         unit = xp.ascontiguousarray(
             (left * xp.where(valid, 1 / xp.sqrt(xp.where(valid, power, 1)), 0)[:, None]).swapaxes(1, 2)
         )
         words, norms = _packed(xp, unit, whole.n_features, self.form)
-        shallow = whole.shallow[:n] | whole.shallow[n:][self.taken].any(axis=1)
-        packed = replace(whole, form=self.form, words=words, norms=norms, valid=valid.astype(np.uint8), shallow=shallow)
-        return replace(packed, all_valid=bool(valid.all()))
+        shallow = cells.flags[:n] | cells.flags[n:-1][self.taken].max(axis=1)
+        flags = xp.append(shallow, ~valid.all()).astype(np.int32)
+        return replace(whole, form=self.form, words=words, norms=norms, cells=Cells(valid.astype(np.uint8), flags))
 
 
 def unpacked(dtype: np.dtype[Any]) -> int:

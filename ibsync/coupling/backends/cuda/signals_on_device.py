@@ -52,19 +52,22 @@ def prepare_on(
     """
     xp = device.xp
     array = xp.asarray(unwrapped(x))
-    if array.ndim == 0 or array.dtype.kind not in "fiub" or array.size == 0 or bool(xp.isinf(array).any()):
+    fits = array.ndim > 0 and array.dtype.kind in "fiub" and array.size > 0
+    # One wait for both.
+    infinite, has_gaps = device.to_host(xp.stack([xp.isinf(array).any(), xp.isnan(array).any()])) if fits else (True, 0)
+    if infinite:
         return prepare(device.to_host(array), good, seam=seam)  # which has the words for it
     n = array.shape[-1]
     flat = xp.ascontiguousarray(array.reshape(-1, n).astype(np.float64))
     bad = masked(array.shape, good)
-    if bool(xp.isnan(flat).any()):
+    if has_gaps:
         gaps = device.to_host(xp.isnan(flat))
         bad = gaps if bad is None else bad | gaps
     if detrend:
         flat = without_trend(xp, flat, None if bad is None else device.from_host(bad))
     if bad is not None and bad.any():
         flat = _filled(device, flat, bad)
-    mean, gain, fine = (device.to_host(part) for part in _scale(xp, flat))
+    mean, gain, fine = device.to_host(_scale(xp, flat))
     status = np.where(fine, FINE, CONSTANT).astype(np.int8)
     if bad is not None:
         status[bad.all(axis=1)] = NO_DATA
@@ -97,11 +100,12 @@ def _fill(device: Device, out: Any, flat: Any, bad: Mask) -> None:
     out[row, at] = device.xp.where(device.from_host(none), 0.0, between)
 
 
-def _scale(xp: Any, flat: Any) -> tuple[Any, Any, Any]:
-    """Mean and gain of each channel, and whether it varies: of the device."""
+def _scale(xp: Any, flat: Any) -> Any:
+    """Mean and gain of each channel, and whether it varies: float64 [3, channel] of the device."""
     mean, high, low = flat.mean(axis=1), flat.max(axis=1), flat.min(axis=1)
     largest = xp.maximum(high - mean, mean - low)
     fine = largest > CONSTANT_SHARE * xp.maximum(xp.abs(high), xp.abs(low))
     unit = xp.where(fine, largest, 1.0)
     spread = xp.sqrt((((flat - mean[:, None]) / unit[:, None]) ** 2).sum(axis=1))
-    return mean, xp.where(fine, flat.shape[1] ** 0.5 / xp.where(fine, spread * unit, 1.0), 0.0), fine
+    gain = xp.where(fine, flat.shape[1] ** 0.5 / xp.where(fine, spread * unit, 1.0), 0.0)
+    return xp.stack([mean, gain, fine.astype(np.float64)])
