@@ -30,14 +30,14 @@ _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is n
 
 
 @dataclass(frozen=True)
-class DyadJob:
+class DyadsJob:
     """
-    Coherence of one dyad row.
+    Coherence of some dyad rows of one length.
 
     Parameters
     ----------
     a, b : People
-        One person each.
+        First and second persons.
     plan : EnginePlan
     shares : PhaseShares, optional
         How the phase of coherent cells is counted.
@@ -54,14 +54,15 @@ class DyadJob:
         return self.a, self.b
 
     def run(self, worker: Worker) -> Coherence:
-        """Means [channel_a, channel_b, band, epoch]."""
+        """Means [dyad, channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
-        x, y = (worker.signals(person)[0] for person in self.people)
+        x, y = (worker.signals(people) for people in self.people)
         a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
-        means = engine.coherence(a, b, shares=self.shares or False, regions=regions_of(self.a, self.b, 0, 0))
+        regions = regions_of(self.a, self.b)
+        means = engine.coherence(a, b, shares=self.shares or False, regions=regions, by_dyad=True)
         arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
-        whole = {name: self.plan.whole(x, 3, 2, missing=missing[name]) for name, x in arrays.items() if x is not None}
+        whole = {name: self.plan.whole(x, 4, 3, missing=missing[name]) for name, x in arrays.items() if x is not None}
         return replace(means, **whole)
 
 
