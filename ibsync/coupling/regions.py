@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .wavelet_coherence import Coherence, ratio
 
 Members = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-"""Which channels make up each region, of `a` and of `b`: bool [..., region, channel]; leading axes as their signals."""
+"""Which channels make up each region of `a` and of `b`: bool [..., region, channel], leading axes as theirs or 1."""
 
 
 def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Coherence:
@@ -65,12 +65,16 @@ def averaged_by_dyad(means: Coherence, n_axes: tuple[int, int], members: Members
         averaged(
             Coherence(**{name: values[dyad] for name, values in given.items()}),
             (n_axes[0] - 1, n_axes[1] - 1),
-            (members[0][dyad], members[1][dyad]),
+            (_of_dyad(members[0], dyad), _of_dyad(members[1], dyad)),
             xp,
         )
         for dyad in range(len(means.coherence))
     ]
     return Coherence(**{name: xp.stack([getattr(one, name) for one in of_dyads]) for name in given})
+
+
+def _of_dyad(members: NDArray[np.bool_], dyad: int) -> NDArray[np.bool_]:
+    return members[dyad] if members.ndim > 2 and len(members) > 1 else members
 
 
 def _total(values: Any, n_axes: tuple[int, int], sides: tuple[Any, ...], xp: Any) -> Any:

@@ -17,7 +17,7 @@ from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
-from .controls import Controls, together
+from .controls import Controls, measured_with_both, together
 from .engines import EnginePlan
 from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
@@ -99,24 +99,14 @@ class TileJob:
     def _measured(self, worker: Worker) -> NDArray[Any]:
         """Values [row, column, channel_a, channel_b, band, epoch]."""
         if self.a.controls is not None and self.a.controls.how == "both":
-            values = self._of_pairs(worker, self.a.controls)
+            first, second = (worker.signals(people) for people in self.people)
+            words = (self.a.controls, self.measure, regions_of(self.a, self.b))
+            values = measured_with_both(worker.engine(self.plan), first, second, *words)
         else:
             a, b = (worker.features(people, self.plan) for people in self.people)
             regions = regions_of(self.a, self.b)
             values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure, regions=regions), 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4))
-
-    def _of_pairs(self, worker: Worker, controls: Controls) -> NDArray[Any]:
-        """The same, pair by pair of people: what is left of a person depends on the partner's controls."""
-        engine = worker.engine(self.plan)
-        first, second = (worker.signals(people) for people in self.people)
-
-        def measured(i: int, j: int) -> NDArray[np.float64]:
-            sides = together(first[i], second[j], controls)
-            a, b = (engine.features(side, **controls.of_features) for side in sides)
-            return engine.measure(a, b, self.measure, regions=regions_of(self.a, self.b, i, j))
-
-        return np.array([[measured(i, j) for j in range(len(second))] for i in range(len(first))])
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""

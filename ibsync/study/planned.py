@@ -22,7 +22,7 @@ from ..nulls.tails import Tail, n_sides
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
-from .controls import Controls
+from .controls import CHANNELS_TOGETHER, Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
@@ -36,8 +36,6 @@ from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of,
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
 REPAIRINGS, SURROGATES = 10_000, 999
 """Draws of a null that was not told how many."""
-CHANNELS_PER_JOB = 64
-"""Channels of first persons that are worked on together; more overflow a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +311,7 @@ def dyads_jobs(
         if one.plan.computable:
             by_plan.setdefault(one.plan.key, []).append(number)
     largest = max(len(made.axes.names(side)) for side in SIDES)
-    step = max(1, CHANNELS_PER_JOB // largest)
+    step = max(1, CHANNELS_TOGETHER // largest)
     parts = [numbers[k : k + step] for numbers in by_plan.values() for k in range(0, len(numbers), step)]
     return [(dyads_job(study, [rows[k] for k in part], signal, made, shares), part) for part in parts]
 

@@ -114,11 +114,9 @@ class People:
         return x if self.controls is None else self.controls.read(self.study, recording, self.signal, x, start)
 
 
-def regions_of(a: People, b: People, i: int | None = None, j: int | None = None) -> Members | None:
-    """Which channels make up the regions of everybody, or of person i and person j, as the engine takes them."""
-    if a.in_regions is None or b.in_regions is None:
-        return None
-    return (a.in_regions, b.in_regions) if i is None or j is None else (a.in_regions[i], b.in_regions[j])
+def regions_of(a: People, b: People) -> Members | None:
+    """Which channels make up the regions of everybody, as the engine takes them."""
+    return None if a.in_regions is None or b.in_regions is None else (a.in_regions, b.in_regions)
 
 
 class Job(Protocol[Value_co]):

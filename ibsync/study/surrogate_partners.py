@@ -20,7 +20,7 @@ from ..coupling.transform.signals import prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import Controls, together
+from .controls import CHANNELS_TOGETHER, Controls, measured_with_both, together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,8 +32,6 @@ _LARGEST_BLOCK = 64
 # On a GPU every launch costs, and 64 bytes for each value are little. No measure of what is free: draws that are
 # computed together have to be the same every time.
 _DEVICE_BLOCK_VALUES = 1 << 25
-# Channels on either side when both people are simulated: then the pairs that are dropped cost little.
-_MODEL_CHANNELS = 24
 
 
 def block_size(n_channels: int, n_samples: int, *, on_device: bool = False) -> int:
@@ -65,7 +63,7 @@ class SurrogatePartners:
     controls : Controls, optional
         What is taken out of the channels; `x` and `y` hold them behind the channels (`Controls.read`). Surrogates treat
         a person's controls as the person's channels.
-    regions : (bool [region, channel], bool [region, channel]), optional
+    regions : (bool [1, region, channel], bool [1, region, channel]), optional
         Which channels make up each region of both people; values are those of regions then.
     """
 
@@ -99,14 +97,14 @@ class SurrogatePartners:
         return self._shifted(draws) if self.kind == "shift" else self._found(draws)
 
     def _found(self, draws: Integers) -> Any:
-        if self.controls is not None and self.controls.how == "both":
-            return self.engine.xp.stack([self._with_both(draws[k : k + 1], self.controls) for k in range(len(draws))])
-        partners = self._features(self.y, self.entities[1], draws)
-        if self.kind not in MODELS:
-            # Made anew for each block: what an earlier block needed must not be seen in this one.
-            return self._measured(self._features(self.x, self.entities[0], None), partners)
-        few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
-        return self.engine.xp.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
+        if self.kind in MODELS or (self.controls is not None and self.controls.how == "both"):
+            few = max(1, CHANNELS_TOGETHER // max(len(self.x), len(self.y)))
+            return self.engine.xp.concatenate([self._paired(draws[k : k + few]) for k in range(0, len(draws), few)])
+        # Made anew for each block: what an earlier block needed must not be seen in this one.
+        first, partners = self._drawn(self.x, self.entities[0], None), self._drawn(self.y, self.entities[1], draws)
+        a, b = (self._features(side.signals, side.good, side.seam) for side in (first, partners))
+        values = self._measure(a, b)  # [a, draw, b, band, epoch]
+        return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
 
     def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
@@ -116,29 +114,20 @@ class SurrogatePartners:
         found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
         return xp.where(xp.isfinite(real), found, np.nan)
 
-    def _pairs(self, draws: Integers) -> Any:
-        """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
-        first = self._features(self.x, self.entities[0], draws)
-        values = self._measured(first, self._features(self.y, self.entities[1], draws))
-        return values[np.arange(len(draws)), np.arange(len(draws))]
+    def _paired(self, draws: Integers) -> Any:
+        """Every draw as a dyad of its own: of models draw k of both people, of others the person and draw k."""
+        of_first = draws if self.kind in MODELS else None
+        drawn = self._drawn(self.x, self.entities[0], of_first), self._drawn(self.y, self.entities[1], draws)
+        first, second = (side.of_dyads(len(draws), self.engine.xp) for side in drawn)
+        parts = (together(x, y, self.controls) for x, y in zip(first, second, strict=True))
+        x, good, seam = ((*both,) for both in parts)
+        a, b = (self._features(x[side], good[side], seam[side][..., 0]) for side in (0, 1))
+        values = self._measure(a, b, by_dyad=True)  # [draw, a, b, band, epoch]
+        return self.engine.xp.ascontiguousarray(values.transpose(0, 4, 1, 2, 3))
 
-    def _with_both(self, draw: Integers, controls: Controls) -> Any:
-        """One draw, [epoch, channel_a, channel_b, band], where each person is left without the controls of both."""
-        xp, is_model = self.engine.xp, self.kind in MODELS
-        first = self._drawn(self.x, self.entities[0], draw if is_model else None)
-        second = self._drawn(self.y, self.entities[1], draw)
-        x, y = (xp.asarray(side.signals).reshape(-1, self.x.shape[1]) for side in (first, second))
-        goods = together(first.flags(x.shape), second.flags(y.shape), controls)
-        seams = together(first.seams(len(x)), second.seams(len(y)), controls)
-        a, b = (
-            self.engine.features(side, good, seam=seam[:, 0], **self._words)
-            for side, good, seam in zip(together(x, y, controls), goods, seams, strict=True)
-        )
-        return self._measure(a, b).transpose(3, 0, 1, 2)
-
-    def _features(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> Any:
-        drawn = self._drawn(x, entity, draws)
-        return self.engine.features(drawn.signals, drawn.good, seam=drawn.seam, **self._words)
+    def _features(self, x: Any, good: NDArray[np.bool_] | None, seam: NDArray[np.int64] | None) -> Any:
+        words = {} if self.controls is None else self.controls.of_features
+        return self.engine.features(x, good, seam=seam, **words)
 
     def _drawn(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> _Drawn:
         filled = prepare(x, detrend=self.engine.spec.detrend)
@@ -161,18 +150,8 @@ class SurrogatePartners:
             good = np.moveaxis(good[:, order], 1, 0)
         return _Drawn(drawn, good, seam)
 
-    @property
-    def _words(self) -> dict[str, Any]:
-        return {} if self.controls is None else self.controls.of_features
-
-    def _measure(self, a: Any, b: Any) -> Any:
-        return self.engine.measure(a, b, self.measure, regions=self.regions, on_device=True)
-
-    def _measured(self, first: Any, partners: Any) -> Any:
-        values = self._measure(first, partners)
-        if values.ndim == 5:  # [a, draw, b, band, epoch]
-            return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
-        return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
+    def _measure(self, a: Any, b: Any, *, by_dyad: bool = False) -> Any:
+        return self.engine.measure(a, b, self.measure, regions=self.regions, by_dyad=by_dyad, on_device=True)
 
 
 @dataclass(frozen=True)
@@ -183,13 +162,13 @@ class _Drawn:
     good: NDArray[np.bool_] | None
     seam: NDArray[np.int64] | None = None
 
-    def flags(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which samples of one draw are good: bool [channel, sample]."""
-        return np.ones(shape, bool) if self.good is None else self.good.reshape(shape)
-
-    def seams(self, n_channels: int) -> NDArray[np.int64]:
-        """Seam of each channel of one draw: int64 [channel, 1]."""
-        return np.full((n_channels, 1), 0 if self.seam is None else self.seam.item(), np.int64)
+    def of_dyads(self, n: int, xp: Any) -> tuple[Any, NDArray[np.bool_], NDArray[np.int64]]:
+        """Signals, flags and seams of so many draws, [draw, channel, sample or 1] each."""
+        x = xp.asarray(self.signals)
+        shape = (n, *x.shape[-2:])
+        good = np.broadcast_to(True if self.good is None else self.good, shape)
+        seam = np.broadcast_to(0 if self.seam is None else self.seam[..., None], (*shape[:2], 1))
+        return xp.broadcast_to(x, shape), good, seam
 
 
 @dataclass(frozen=True)
@@ -260,7 +239,7 @@ def trial_table(
     measure : str
     controls : Controls, optional
         What is taken out of the channels, behind them in `x` and `y`.
-    regions : (bool [region, channel], bool [region, channel]), optional
+    regions : (bool [1, region, channel], bool [1, region, channel]), optional
         As `SurrogatePartners`.
 
     Returns
@@ -269,13 +248,9 @@ def trial_table(
     """
     n = engine.plan.n_samples
     cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
-    words = {} if controls is None else controls.of_features
-
-    def measured(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
-        a, b = (engine.features(side, **words) for side in together(first, second, controls))
-        return engine.measure(a, b, measure, regions=regions)[..., 0]
-
     if controls is not None and controls.how == "both":
-        return np.array([[measured(first, second) for second in cut_y] for first in cut_x])
-    values = measured(cut_x, cut_y)  # [trial_a, a, trial_b, b, band]
+        return measured_with_both(engine, cut_x, cut_y, controls, measure, regions)[..., 0]
+    words = {} if controls is None else controls.of_features
+    a, b = (engine.features(side, **words) for side in (cut_x, cut_y))
+    values = engine.measure(a, b, measure, regions=regions)[..., 0]  # [trial_a, a, trial_b, b, band]
     return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))
