@@ -15,7 +15,7 @@ from .backends.backend import Backend, Batch
 from .backends.choice import backend_named
 from .backends.sums import Sums
 from .band_rows import requested_rows
-from .plan import Epochs, Plan, make_plan
+from .plan import Epochs, Plan, kept_plan
 from .spec import WTC, PhaseShares
 from .transform.maps import coherency_maps
 from .transform.signals import Signals
@@ -66,7 +66,7 @@ class WaveletCoherence:
 
     def plan(self, n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> Plan:
         """Rows, grids and weights of cells."""
-        return make_plan(n_samples, sfreq, spec, epochs)
+        return kept_plan(n_samples, sfreq, spec, epochs)
 
     def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
         """Unit vectors of every channel and cell, or what they are made of."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,7 +60,7 @@ class NumpyBackend:
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads or _usable_cores()
-        self._blas = ThreadpoolController()  # finding the libraries takes a millisecond
+        self._blas = _controller()
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Features of every channel of `signals`."""
@@ -108,6 +108,12 @@ class NumpyBackend:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Of the linear algebra that is loaded now; to look for it takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _usable_cores() -> int:
