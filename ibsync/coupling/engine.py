@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, PlanError
 from .backends.backend import Backend, Batch
 from .backends.cuda.device import Device, on_a_device
 from .backends.cuda.signals_on_device import prepare_on
 from .kinds import kind_of
 from .measures import measure_named
 from .plan import Epochs, Plan
-from .regions import Members, averaged
+from .regions import Members, averaged, averaged_by_dyad
 from .spec import WTC, PhaseShares
 from .transform.signals import Signals, prepare
 from .wavelet_coherence import Coherence
@@ -165,6 +165,7 @@ class Engine:
         maps: bool = False,
         shares: bool | PhaseShares = False,
         regions: Members | None = None,
+        by_dyad: bool = False,
         on_device: bool = False,
     ) -> Coherence:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
@@ -180,6 +181,9 @@ class Engine:
         regions : (bool [..., region, channel], bool [..., region, channel]), optional
             Which channels make up each region of `a` and of `b`, for every person or for each by the leading axes:
             means are averaged over the pairs of channels of two regions, which stand in the place of channels then.
+        by_dyad : bool
+            The first axis of `a` and of `b` counts dyads, and pairs are formed within a dyad only: means are
+            [dyad, *a, *b, band, epoch]. Many small dyads take little longer than one; not for maps.
         on_device : bool
             Leave the results where they were computed, with backend "cuda" as CuPy arrays; not for maps.
 
@@ -192,13 +196,22 @@ class Engine:
         InputError
             If a batch was made for another request.
         """
-        means = self._means(a, b, PhaseShares.of(shares), regions)
+        if maps and by_dyad:
+            raise PlanError("maps are of all pairs: leave out by_dyad, or take the dyads one by one")
+        means = self._means(a, b, PhaseShares.of(shares), regions, by_dyad)
         if self.device is not None and not on_device:
             means = _on_host(means, self.device)
         return replace(means, maps=self._maps(a.signals, b.signals)) if maps else means
 
     def measure(
-        self, a: Batch, b: Batch, name: str, *, regions: Members | None = None, on_device: bool = False
+        self,
+        a: Batch,
+        b: Batch,
+        name: str,
+        *,
+        regions: Members | None = None,
+        by_dyad: bool = False,
+        on_device: bool = False,
     ) -> NDArray[np.float64]:
         """One number for all pairs of a channel of `a` with a channel of `b`.
 
@@ -209,12 +222,14 @@ class Engine:
             One of `measures.MEASURES`.
         regions : (bool [..., region, channel], bool [..., region, channel]), optional
             As `coherence`: the measure of averaged means.
+        by_dyad : bool
+            As `coherence`: pairs within a dyad only.
         on_device : bool
             Leave the values where they were computed.
 
         Returns
         -------
-        float64 [*a, *b, band, epoch]
+        float64 [*a, *b, band, epoch], by dyad [dyad, *a, *b, band, epoch]
             NaN where less than `min_valid` of the cells entered.
 
         Raises
@@ -226,21 +241,30 @@ class Engine:
         """
         measure = measure_named(name)
         with self.active():
-            values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares"), regions), self.xp)
+            values = measure.of(self._means(a, b, PhaseShares.of(measure.needs == "shares"), regions, by_dyad), self.xp)
         return values if self.device is None or on_device else self.device.to_host(values)
 
-    def _means(self, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None) -> Coherence:
+    def _means(
+        self, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None, by_dyad: bool
+    ) -> Coherence:
         if (a.signals.controls is None) != (b.signals.controls is None):
             raise InputError("controls are taken out of one person only: give both theirs")
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
             raise InputError(
                 "features come from an engine with another request: make both with this engine's features()"
             )
+        n_axes = len(a.signals.shape), len(b.signals.shape)
         with self.active():
-            means = self.kind.means(self.backend, a, b, shares)
-            if regions is None:
-                return means
-            return averaged(means, (len(a.signals.shape), len(b.signals.shape)), regions, self.xp)
+            if not by_dyad:
+                means = self.kind.means(self.backend, a, b, shares)
+                return means if regions is None else averaged(means, n_axes, regions, self.xp)
+            if min(n_axes) < 2 or a.signals.shape[0] != b.signals.shape[0]:
+                raise InputError(
+                    f"by_dyad needs [dyad, ..., channel] of as many dyads on both sides, got {a.signals.shape} and "
+                    f"{b.signals.shape}"
+                )
+            means = self.kind.means_of_dyads(self.backend, a, b, shares)
+            return means if regions is None else averaged_by_dyad(means, n_axes, regions, self.xp)
 
     def _maps(self, *sides: Signals) -> NDArray[np.complex128]:
         a, b = (

@@ -31,6 +31,9 @@ class Kind(Protocol):
     def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
         """A dataclass of arrays [*a, *b, band, epoch], for all pairs of a channel of `a` with one of `b`."""
 
+    def means_of_dyads(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+        """The same for pairs within a dyad, which the first axis of both counts: [dyad, *a, *b, band, epoch]."""
+
     def maps(self, a: Signals, b: Signals, plan: Plan) -> NDArray[np.complex128]:
         """The coupling at every sample, of signals on the host: [*a, *b, row, sample]."""
 

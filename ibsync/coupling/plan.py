@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse.linalg
@@ -38,6 +38,9 @@ RANKS = {
 }
 LONG_EPOCH = 10.0  # scale lengths
 POINTS_FOR_LONG_EPOCHS = 1.5
+
+MOST_KEPT_WEIGHTS = 1 << 20
+"""Weights of cells of a plan that is kept for the next request, 8 bytes each."""
 
 Epochs = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -176,6 +179,38 @@ class Plan:
     def widths_at(self, depth: int) -> tuple[NDArray[np.float64], ...]:
         """`widths` or `deep_widths`."""
         return self.deep_widths if depth else self.widths
+
+
+def kept_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:
+    """As `make_plan`; the same plan again for a request that was made a short while ago, with its weights."""
+    request = _Request(make_plan(n_samples, sfreq, spec, epochs))
+    return _first_plan(request) if request.n_weights <= MOST_KEPT_WEIGHTS else request.plan
+
+
+class _Request:
+    """A plan that is found again by what it was asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        # As text, in which the order of bands and of epochs counts.
+        self._text = repr((plan.n_samples, plan.sfreq, plan.spec, plan.epochs, plan.n_cells.tolist()))
+
+    @property
+    def n_weights(self) -> float:
+        """About how many weights of cells the plan has."""
+        of_rows = sum(n * self.plan.n_samples / self.plan.scale[first] for first, n in self.plan.row_spans)
+        return float(self.plan.n_means * of_rows * _DEEP.points_per_scale)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Request) and self._text == other._text
+
+
+@lru_cache(maxsize=8)
+def _first_plan(request: _Request) -> Plan:
+    return request.plan
 
 
 def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .wavelet_coherence import Coherence, ratio
 
 Members = tuple[NDArray[np.bool_], NDArray[np.bool_]]
-"""Which channels make up each region, of `a` and of `b`: bool [..., region, channel]; leading axes as their signals."""
+"""Which channels make up each region of `a` and of `b`: bool [..., region, channel], leading axes as theirs or 1."""
 
 
 def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Coherence:
@@ -55,6 +55,26 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
     of_all = xp.where((means.above > 0)[..., None], means.shares * means.above[..., None], 0)
     shares = ratio(ratio(total(of_all), n[..., None], xp), above[..., None], xp)
     return replace(made, above=above, shares=shares)
+
+
+def averaged_by_dyad(means: Coherence, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Coherence:
+    """The same of means [dyad, *a, *b, band, epoch], with `n_axes` and `members` that count dyads first as well."""
+    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
+    given = {name: values for name, values in arrays.items() if values is not None}
+    of_dyads = [
+        averaged(
+            Coherence(**{name: values[dyad] for name, values in given.items()}),
+            (n_axes[0] - 1, n_axes[1] - 1),
+            (_of_dyad(members[0], dyad), _of_dyad(members[1], dyad)),
+            xp,
+        )
+        for dyad in range(len(means.coherence))
+    ]
+    return Coherence(**{name: xp.stack([getattr(one, name) for one in of_dyads]) for name in given})
+
+
+def _of_dyad(members: NDArray[np.bool_], dyad: int) -> NDArray[np.bool_]:
+    return members[dyad] if members.ndim > 2 and len(members) > 1 else members
 
 
 def _total(values: Any, n_axes: tuple[int, int], sides: tuple[Any, ...], xp: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from ..errors import PlanError
 from .backends.backend import Backend, Batch
 from .backends.choice import backend_named
+from .backends.sums import Sums
 from .band_rows import requested_rows
-from .plan import Epochs, Plan, make_plan
+from .plan import Epochs, Plan, kept_plan
 from .spec import WTC, PhaseShares
 from .transform.maps import coherency_maps
 from .transform.signals import Signals
@@ -64,7 +66,7 @@ class WaveletCoherence:
 
     def plan(self, n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> Plan:
         """Rows, grids and weights of cells."""
-        return make_plan(n_samples, sfreq, spec, epochs)
+        return kept_plan(n_samples, sfreq, spec, epochs)
 
     def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
         """Unit vectors of every channel and cell, or what they are made of."""
@@ -72,32 +74,21 @@ class WaveletCoherence:
 
     def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
         """Means over the cells of each band x epoch, where the backend computes."""
-        plan, xp, n_lags = a.plan, backend.xp, len(a.plan.shifts)
-        sums = backend.coherence(a, backend.at_lags(b) if plan.spec.lags else b, shares)
-        people = (math.prod(a.signals.shape), n_lags, math.prod(b.signals.shape))
-        shape = (*a.signals.shape, *b.signals.shape, len(plan.bands) * n_lags, len(plan.epochs))
+        n_lags = len(a.plan.shifts)
+        sums = backend.coherence(a, backend.at_lags(b) if a.plan.spec.lags else b, shares)
+        sizes = (math.prod(a.signals.shape), n_lags, math.prod(b.signals.shape))
+        return _means(sums, a.plan, backend.xp, sizes, (2, 4, 0, 3, 1), (*a.signals.shape, *b.signals.shape))
 
-        def arranged(values: NDArray[Any]) -> NDArray[Any]:
-            of_means = values.reshape(len(plan.bands), len(plan.epochs), *people).transpose(2, 4, 0, 3, 1)
-            moved: NDArray[Any] = xp.ascontiguousarray(of_means).reshape(shape)
-            return moved
-
-        fraction = xp.clip(sums.weight / xp.asarray(plan.n_cells).reshape(-1, 1, 1), 0, 1)
-        # A mean over next to nothing is no mean, whatever min_valid says.
-        enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
-        share = xp.where(enough, 1 / xp.where(enough, sums.weight, 1), np.nan)
-        coherence = xp.clip(sums.squared * share, 0, 1)
-        means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
-        if sums.phases is None:
-            return means
-        classes = xp.where(enough, xp.moveaxis(sums.phases.classes, 1, 0), np.nan)
-        coherent = classes.sum(axis=0)
-        of_coherent, above = (
-            ratio(*parts, xp)
-            for parts in ((classes, coherent), (coherent, xp.where(enough, sums.phases.width, np.nan)))
-        )
-        by_class = xp.stack([arranged(share) for share in of_coherent], axis=-1)
-        return replace(means, shares=by_class, above=arranged(above))
+    def means_of_dyads(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+        """The same for pairs within a dyad, which the first axis of both counts."""
+        (n_dyads, *of_a), (_, *of_b) = a.signals.shape, b.signals.shape
+        shape = (n_dyads, *of_a, *of_b)
+        if a.plan.spec.lags:
+            sides = ((a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads)) for dyad in range(n_dyads))
+            return _stacked([self.means(backend, *of_dyad, shares) for of_dyad in sides], shape, backend.xp)
+        sums = backend.coherence_of_dyads(a, b, n_dyads, shares)
+        sizes = (n_dyads, math.prod(of_a), math.prod(of_b))
+        return _means(sums, a.plan, backend.xp, sizes, (2, 3, 4, 0, 1), shape)
 
     def maps(self, a: Signals, b: Signals, plan: Plan) -> NDArray[np.complex128]:
         """Complex coherency at every sample, in float64 on the CPU: complex128 [*a, *b, row, sample]."""
@@ -105,6 +96,41 @@ class WaveletCoherence:
         definition = plan.spec.preset if plan.spec.accuracy == "reference" else None
         maps = coherency_maps(a, b, plan.scales, rows, definition=definition)
         return maps.reshape(*a.shape, *b.shape, *maps.shape[2:])
+
+
+def _stacked(parts: Sequence[Coherence], shape: tuple[int, ...], xp: Any) -> Coherence:
+    """Means of dyads one behind the other, whose pairs have the axes `shape`."""
+    arrays = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Coherence)}
+    whole = {name: xp.stack(values) for name, values in arrays.items() if values[0] is not None}
+    return Coherence(**{name: values.reshape(*shape, *values.shape[3:]) for name, values in whole.items()})
+
+
+def _means(
+    sums: Sums, plan: Plan, xp: Any, sizes: tuple[int, ...], order: tuple[int, ...], shape: tuple[int, ...]
+) -> Coherence:
+    """Means from sums: their [band, epoch, *sizes] in another order of axes, that of [*shape, band, epoch]."""
+
+    def arranged(values: NDArray[Any]) -> NDArray[Any]:
+        of_means = values.reshape(len(plan.bands), len(plan.epochs), *sizes).transpose(order)
+        moved: NDArray[Any] = xp.ascontiguousarray(of_means).reshape(*shape, -1, len(plan.epochs))
+        return moved
+
+    n_cells = xp.asarray(plan.n_cells).reshape(-1, *[1] * (sums.weight.ndim - 1))
+    fraction = xp.clip(sums.weight / n_cells, 0, 1)
+    # A mean over next to nothing is no mean, whatever min_valid says.
+    enough = (fraction >= plan.spec.min_valid) & (fraction > 1e-6)
+    share = xp.where(enough, 1 / xp.where(enough, sums.weight, 1), np.nan)
+    coherence = xp.clip(sums.squared * share, 0, 1)
+    means = Coherence(arranged(coherence), arranged(sums.inner * share), arranged(fraction))
+    if sums.phases is None:
+        return means
+    classes = xp.where(enough, xp.moveaxis(sums.phases.classes, 1, 0), np.nan)
+    coherent = classes.sum(axis=0)
+    of_coherent, above = (
+        ratio(*parts, xp) for parts in ((classes, coherent), (coherent, xp.where(enough, sums.phases.width, np.nan)))
+    )
+    by_class = xp.stack([arranged(share) for share in of_coherent], axis=-1)
+    return replace(means, shares=by_class, above=arranged(above))
 
 
 def ratio(part: Any, whole: Any, xp: Any) -> Any:

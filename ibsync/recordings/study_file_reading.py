@@ -237,31 +237,46 @@ def _check_recordings(
     if twice or not recordings:
         problem = f"recording {twice[0]!r} stands in /index twice" if twice else "there is no recording in /index"
         raise InputError(f"{path}: {problem}; pack the recordings again")
+    source = OpenSamples(file, path)
     for recording in recordings:
         place, n = places[recording.id], len(recording.channels)
         if not len(place.digests) == len(recording.arrays) > 0 or len(recording.good) != n:
             raise InputError(f"{path}: {recording.id}: its signals, digests and marks do not agree; pack again")
         for signal in recording.arrays:
-            dataset = signal_dataset(file, place.block, signal, path)
+            dataset = source.dataset(place.block, signal)
             shape = (len(recording.auxiliary) if signal == AUXILIARY else n, recording.n_samples)
             if dataset.shape[1:] != shape or place.row >= dataset.shape[0] or dataset.dtype != np.float32:
                 raise InputError(f"{path}: {recording.id}: its {signal} is of another shape or type; pack again")
 
 
-def signal_dataset(file: h5py.File, block: str, signal: str, path: Path) -> h5d.DatasetID:
+class OpenSamples:
+    """Samples of an open study file; what holds those of a block is vetted once."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file, self._path = file, path
+        self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
+
+    def dataset(self, block: str, signal: str) -> h5py.Dataset:
+        """What holds one signal of all recordings of a block."""
+        key = (block, signal)
+        if key not in self._datasets:
+            self._datasets[key] = h5py.Dataset(_signal_dataset(self._file, *key, self._path))
+        return self._datasets[key]
+
+    def read(self, place: Place, signal: str) -> NDArray[np.float32]:
+        """One signal of one recording in full, float32 [channel, time]."""
+        dataset = self.dataset(place.block, signal)
+        samples = np.empty(dataset.shape[1:], np.float32)
+        dataset.read_direct(samples, np.s_[place.row])
+        return samples
+
+
+def _signal_dataset(file: h5py.File, block: str, signal: str, path: Path) -> h5d.DatasetID:
     """The vetted dataset that holds one signal of all recordings of a block."""
     dataset = VettedGroup(h5g.open(file.id, b"/"), path, any_text=False).at(f"recordings/{block}").dataset(signal)
     if dataset is None:
         raise InputError(f"{path}: /recordings/{block} holds no {signal}; pack the recordings again")
     return dataset
-
-
-def read_signal(file: h5py.File, place: Place, signal: str, path: Path) -> NDArray[np.float32]:
-    """One signal of one recording in full, float32 [channel, time]."""
-    dataset = h5py.Dataset(signal_dataset(file, place.block, signal, path))
-    samples = np.empty(dataset.shape[1:], np.float32)
-    dataset.read_direct(samples, np.s_[place.row])
-    return samples
 
 
 def _digested(
@@ -270,9 +285,10 @@ def _digested(
     """The places with the digests of what is there now, and which signals are not what ibsync wrote."""
     current: dict[str, Place] = {}
     changes: list[str] = []
+    source = OpenSamples(file, path)
     for recording in recordings:
         place = places[recording.id]
-        digests = [signal_digest(read_signal(file, place, signal, path)) for signal in recording.arrays]
+        digests = [signal_digest(source.read(place, signal)) for signal in recording.arrays]
         current[recording.id] = replace(place, digests=tuple(digests))
         pairs = zip(recording.arrays, digests, place.digests, strict=True)
         changes += [f"{signal} of {recording.id}" for signal, now, then in pairs if now != then]

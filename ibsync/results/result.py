@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -310,6 +311,7 @@ def provenance(
     return encode_attrs({**attrs, **more})
 
 
+@cache
 def _blas() -> str:
     from threadpoolctl import threadpool_info
 
@@ -318,6 +320,7 @@ def _blas() -> str:
     return ", ".join(sorted(set(words))) or "unknown"
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

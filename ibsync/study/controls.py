@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.engine import Engine
+from ..coupling.regions import Members
 from ..coupling.transform.signals import FINE, prepare
 from ..errors import InputError, PlanError, did_you_mean, require_known
 from ..recordings.recording import DyadRow, Recording
@@ -24,6 +26,9 @@ OWN_WARNING = (
     "with how='own', controls that are coherent between partners leave residuals that are coherent too, and pass for "
     "synchrony (79 of 100 simulated studies at a nominal 5): take out the controls of both, how='both'"
 )
+
+CHANNELS_TOGETHER = 64
+"""Channels of first persons that are worked on in one pass; more overflow a core's cache."""
 
 HOW = ("both", "own", "regression")
 """How controls are taken out."""
@@ -375,3 +380,47 @@ def together(x: NDArray[Any], y: NDArray[Any], controls: Controls | None) -> tup
     of_both = np.concatenate([x[..., n_x:, :], y[..., n_y:, :]], axis=-2)
     a, b = (np.concatenate([side, of_both], axis=-2) for side in (x[..., :n_x, :], y[..., :n_y, :]))
     return a, b
+
+
+def measured_with_both(
+    engine: Engine,
+    first: NDArray[Any],
+    second: NDArray[Any],
+    controls: Controls,
+    measure: str,
+    regions: Members | None = None,
+) -> Floats:
+    """
+    A measure of each of some first persons with each of some second persons, each without the controls of both.
+
+    What is left of a person depends on the partner, so that every two people are a dyad of their own.
+
+    Parameters
+    ----------
+    engine : Engine
+    first, second : [person, channel, sample]
+        Signals with controls behind the channels (`Controls.read`).
+    controls : Controls
+    measure : str
+    regions : (bool [person or 1, region, channel], bool [person or 1, region, channel]), optional
+
+    Returns
+    -------
+    float64 [first person, second person, channel_a, channel_b, band, epoch]
+    """
+    n = len(first), len(second)
+    places = np.indices(n).reshape(2, -1)
+    step = max(1, CHANNELS_TOGETHER // max(first.shape[1], second.shape[1]))
+    found = []
+    for k in range(0, places.shape[1], step):
+        i, j = places[:, k : k + step]
+        sides = together(first[i], second[j], controls)
+        a, b = (engine.features(side, **controls.of_features) for side in sides)
+        members = regions and (_of_persons(regions[0], i), _of_persons(regions[1], j))
+        found.append(engine.measure(a, b, measure, regions=members, by_dyad=True))
+    values = np.concatenate(found)
+    return values.reshape(*n, *values.shape[1:])
+
+
+def _of_persons(members: NDArray[np.bool_], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return members[numbers if len(members) > 1 else np.zeros_like(numbers)]

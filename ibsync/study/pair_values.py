@@ -17,7 +17,7 @@ from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
-from .controls import Controls, together
+from .controls import Controls, measured_with_both, together
 from .engines import EnginePlan
 from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
@@ -30,14 +30,14 @@ _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is n
 
 
 @dataclass(frozen=True)
-class DyadJob:
+class DyadsJob:
     """
-    Coherence of one dyad row.
+    Coherence of some dyad rows of one length.
 
     Parameters
     ----------
     a, b : People
-        One person each.
+        First and second persons.
     plan : EnginePlan
     shares : PhaseShares, optional
         How the phase of coherent cells is counted.
@@ -54,14 +54,15 @@ class DyadJob:
         return self.a, self.b
 
     def run(self, worker: Worker) -> Coherence:
-        """Means [channel_a, channel_b, band, epoch]."""
+        """Means [dyad, channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
-        x, y = (worker.signals(person)[0] for person in self.people)
+        x, y = (worker.signals(people) for people in self.people)
         a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
-        means = engine.coherence(a, b, shares=self.shares or False, regions=regions_of(self.a, self.b, 0, 0))
+        regions = regions_of(self.a, self.b)
+        means = engine.coherence(a, b, shares=self.shares or False, regions=regions, by_dyad=True)
         arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
         missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
-        whole = {name: self.plan.whole(x, 3, 2, missing=missing[name]) for name, x in arrays.items() if x is not None}
+        whole = {name: self.plan.whole(x, 4, 3, missing=missing[name]) for name, x in arrays.items() if x is not None}
         return replace(means, **whole)
 
 
@@ -98,24 +99,14 @@ class TileJob:
     def _measured(self, worker: Worker) -> NDArray[Any]:
         """Values [row, column, channel_a, channel_b, band, epoch]."""
         if self.a.controls is not None and self.a.controls.how == "both":
-            values = self._of_pairs(worker, self.a.controls)
+            first, second = (worker.signals(people) for people in self.people)
+            words = (self.a.controls, self.measure, regions_of(self.a, self.b))
+            values = measured_with_both(worker.engine(self.plan), first, second, *words)
         else:
             a, b = (worker.features(people, self.plan) for people in self.people)
             regions = regions_of(self.a, self.b)
             values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure, regions=regions), 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4))
-
-    def _of_pairs(self, worker: Worker, controls: Controls) -> NDArray[Any]:
-        """The same, pair by pair of people: what is left of a person depends on the partner's controls."""
-        engine = worker.engine(self.plan)
-        first, second = (worker.signals(people) for people in self.people)
-
-        def measured(i: int, j: int) -> NDArray[np.float64]:
-            sides = together(first[i], second[j], controls)
-            a, b = (engine.features(side, **controls.of_features) for side in sides)
-            return engine.measure(a, b, self.measure, regions=regions_of(self.a, self.b, i, j))
-
-        return np.array([[measured(i, j) for j in range(len(second))] for i in range(len(first))])
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""

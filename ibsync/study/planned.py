@@ -22,11 +22,11 @@ from ..nulls.tails import Tail, n_sides
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
-from .controls import Controls
+from .controls import CHANNELS_TOGETHER, Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
-from .pair_values import DyadJob, Exchange, exchanges, require_symmetry
+from .pair_values import DyadsJob, Exchange, exchanges, require_symmetry
 from .regions import SIDES, Regions, Rois
 from .repairing_plan import plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
@@ -284,13 +284,36 @@ def _planned_trials(study: StudyFile, request: Request) -> Planned:
     return replace(made, rows=tuple(RowPlan(row, trials[0].plan) for row in rows))
 
 
-def dyad_job(study: StudyFile, one: RowPlan, signal: str, made: Planned, shares: PhaseShares | None = None) -> DyadJob:
-    """The job of one dyad row."""
-    axes, row, n, start = made.axes, one.row, one.plan.n_samples, one.start_of(one.row)
+def dyads_job(
+    study: StudyFile, some: Sequence[RowPlan], signal: str, made: Planned, shares: PhaseShares | None = None
+) -> DyadsJob:
+    """The job of some rows that share a plan."""
+    axes, plan = made.axes, some[0].plan
     a, b = (
-        axes.people(study, [(row, side)], signal, n, (start,), made.controls, names=axes.names(side)) for side in SIDES
-    )
-    return DyadJob(a, b, one.plan, shares)
+        axes.people(
+            study, [(one.row, side) for one in some], signal, plan.n_samples, [one.start_of(one.row) for one in some],
+            made.controls, names=axes.names(side),
+        )
+        for side in SIDES
+    )  # fmt: skip
+    return DyadsJob(a, b, plan, shares)
+
+
+def dyads_jobs(
+    study: StudyFile, made: Planned, rows: Sequence[RowPlan], signal: str, shares: PhaseShares | None = None
+) -> list[tuple[DyadsJob, list[int]]]:
+    """Jobs of all rows that can be computed, each with the numbers of its rows.
+
+    Rows of one plan share a job as far as their channels are few: what a call costs beside its pairs is then paid once.
+    """
+    by_plan: dict[str, list[int]] = {}
+    for number, one in enumerate(rows):
+        if one.plan.computable:
+            by_plan.setdefault(one.plan.key, []).append(number)
+    largest = max(len(made.axes.names(side)) for side in SIDES)
+    step = max(1, CHANNELS_TOGETHER // largest)
+    parts = [numbers[k : k + step] for numbers in by_plan.values() for k in range(0, len(numbers), step)]
+    return [(dyads_job(study, [rows[k] for k in part], signal, made, shares), part) for part in parts]
 
 
 def _with_losses(

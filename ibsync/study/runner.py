@@ -104,21 +104,20 @@ class People:
 
     def read(self) -> NDArray[np.float32]:
         """Signals from the study's file, with their controls: float32 [person, channel or region, sample]."""
-        return np.stack([self._read(person) for person in range(len(self.recordings))])
+        with self.study.reading() as study:
+            return np.stack([self._read(study, person) for person in range(len(self.recordings))])
 
-    def _read(self, person: int) -> NDArray[np.float32]:
+    def _read(self, study: StudyFile, person: int) -> NDArray[np.float32]:
         recording, start = self.recordings[person], self.starts[person]
-        x = signals_of(self.study, recording, self.signal, self.channels, self.n_samples, start)
+        x = signals_of(study, recording, self.signal, self.channels, self.n_samples, start)
         if self.average == "signal":
             x = mean_signals(x, self._flags[person])
-        return x if self.controls is None else self.controls.read(self.study, recording, self.signal, x, start)
+        return x if self.controls is None else self.controls.read(study, recording, self.signal, x, start)
 
 
-def regions_of(a: People, b: People, i: int | None = None, j: int | None = None) -> Members | None:
-    """Which channels make up the regions of everybody, or of person i and person j, as the engine takes them."""
-    if a.in_regions is None or b.in_regions is None:
-        return None
-    return (a.in_regions, b.in_regions) if i is None or j is None else (a.in_regions[i], b.in_regions[j])
+def regions_of(a: People, b: People) -> Members | None:
+    """Which channels make up the regions of everybody, as the engine takes them."""
+    return None if a.in_regions is None or b.in_regions is None else (a.in_regions, b.in_regions)
 
 
 class Job(Protocol[Value_co]):

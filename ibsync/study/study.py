@@ -41,7 +41,17 @@ from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .pair_values import tile_jobs
-from .planned import Planned, PlannedRepairing, dyad_job, n_features, planned, rehearsed, request_of, require_bands
+from .planned import (
+    Planned,
+    PlannedRepairing,
+    dyads_job,
+    dyads_jobs,
+    n_features,
+    planned,
+    rehearsed,
+    request_of,
+    require_bands,
+)
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
 from .runner import FEATURE_BYTES, Worker, run_jobs
@@ -269,12 +279,11 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
-        places = [place for place, one in enumerate(made.rows) if one.plan.computable]
-        jobs = [dyad_job(self, made.rows[place], signal, made, asked) for place in places]
+        jobs, places = zip(*dyads_jobs(self, made, made.rows, signal, asked), strict=True)
         for job in jobs:
             worker.engine(job.plan)  # refuses what cannot be computed
         values = _nothing(shape, asked)
-        bar = ("synchrony", "dyad") if progress else None
+        bar = ("synchrony", "batch") if progress else None
         for number, coherence in run_jobs(jobs, worker, executor=executor, bar=bar):
             _put(values, places[number], coherence)
         for array in (values.coherence, values.coherency, values.shares, values.above):
@@ -480,11 +489,10 @@ class Study(StudyFile):
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
-        places = [place for place, one in zip(at, cut, strict=True) if one.plan.computable]
-        jobs = [dyad_job(self, one, request.signal, made) for one in cut if one.plan.computable]
-        for number, found in run_jobs(jobs, worker, executor=executor):
-            epochs = len(places[number][-1])
-            valid[places[number]] = np.moveaxis(found.valid_fraction, -1, 0).reshape(epochs, -1)
+        made_jobs = dyads_jobs(self, made, cut, request.signal)
+        for number, found in run_jobs([job for job, _ in made_jobs], worker, executor=executor):
+            for row, fraction in zip(made_jobs[number][1], np.moveaxis(found.valid_fraction, -1, 1), strict=True):
+                valid[at[row]] = fraction.reshape(len(fraction), -1)
         return valid.reshape(*shape[:2], -1)
 
     @staticmethod
@@ -533,7 +541,7 @@ def _cost(study: StudyFile, occasion: Occasion, spec: WTC, epochs: EpochWords, m
     """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
     row, n, noise = occasion.rows[0], len(occasion.rows), np.random.default_rng(0)
     plan = occasion.plan(spec, spans_of(row, epochs))
-    engine, job = Worker().engine(plan), dyad_job(study, RowPlan(row, plan), "", made)
+    engine, job = Worker().engine(plan), dyads_job(study, [RowPlan(row, plan)], "", made)
     words, n_maps = job.a.of_features, job.a.n_paired * job.b.n_paired
     a, b = (noise.standard_normal((people.n_read, occasion.n_samples), np.float32) for people in job.people)
     engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
@@ -560,14 +568,14 @@ def _nothing(shape: tuple[int, ...], asked: PhaseShares | None) -> Coherence:
     return Coherence(coherence, coherency, np.zeros(shape), shares=shares, above=np.full(shape, np.nan))
 
 
-def _put(values: Coherence, row: int, found: Coherence) -> None:
-    values.coherence[row] = np.moveaxis(found.coherence, -1, 0)
-    values.coherency[row] = np.moveaxis(found.coherency, -1, 0)
-    values.valid_fraction[row] = np.moveaxis(found.valid_fraction, -1, 0)
+def _put(values: Coherence, rows: list[int], found: Coherence) -> None:
+    values.coherence[rows] = np.moveaxis(found.coherence, -1, 1)
+    values.coherency[rows] = np.moveaxis(found.coherency, -1, 1)
+    values.valid_fraction[rows] = np.moveaxis(found.valid_fraction, -1, 1)
     if values.shares is not None and values.above is not None:
         assert found.shares is not None and found.above is not None
-        values.shares[row] = np.moveaxis(found.shares, -2, 0)
-        values.above[row] = np.moveaxis(found.above, -1, 0)
+        values.shares[rows] = np.moveaxis(found.shares, -2, 1)
+        values.above[rows] = np.moveaxis(found.above, -1, 1)
 
 
 def _by_shift(values: Coherence, n_bands: int) -> Coherence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ..coupling.transform.signals import Signals, prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import Controls, together
+from .controls import CHANNELS_TOGETHER, Controls, measured_with_both, together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -36,8 +36,6 @@ _LARGEST_BLOCK_THERE = 1024
 # have to be the same every time.
 _DEVICE_BYTES_PER_VALUE = 8 * 64
 _MOST_CHANNELS = 65_535  # that a grid of blocks holds
-# Channels on either side when both people are simulated: then the pairs that are dropped cost little.
-_MODEL_CHANNELS = 24
 
 
 def block_size(n_channels: int, n_samples: int, device: Device | None = None, kind: str = "phase") -> int:
@@ -74,7 +72,7 @@ class SurrogatePartners:
     controls : Controls, optional
         What is taken out of the channels; `x` and `y` hold them behind the channels (`Controls.read`). Surrogates treat
         a person's controls as the person's channels.
-    regions : (bool [region, channel], bool [region, channel]), optional
+    regions : (bool [1, region, channel], bool [1, region, channel]), optional
         Which channels make up each region of both people; values are those of regions then.
     """
 
@@ -108,13 +106,11 @@ class SurrogatePartners:
         return self._shifted(draws) if self.kind == "shift" else self._found(draws)
 
     def _found(self, draws: Integers) -> Any:
-        if self.controls is not None and self.controls.how == "both":
-            return self.engine.xp.stack([self._with_both(draws[k : k + 1], self.controls) for k in range(len(draws))])
-        partners = self._features(1, draws)
-        if self.kind not in MODELS:
-            return self._measured(self._first, partners)
-        few = max(1, _MODEL_CHANNELS // max(len(self.x), len(self.y)))
-        return self.engine.xp.concatenate([self._pairs(draws[k : k + few]) for k in range(0, len(draws), few)])
+        if self.kind in MODELS or (self.controls is not None and self.controls.how == "both"):
+            few = max(1, CHANNELS_TOGETHER // max(len(self.x), len(self.y)))
+            return self.engine.xp.concatenate([self._paired(draws[k : k + few]) for k in range(0, len(draws), few)])
+        values = self._measure(self._first, self._features(*self._drawn(1, draws)))  # [a, draw, b, band, epoch]
+        return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
 
     def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
@@ -134,13 +130,12 @@ class SurrogatePartners:
     @property
     def _first(self) -> Any:
         """Features of the first person's recording."""
-        # On the CPU they are made anew for each block: how its products are shaped, and so round, depends on what is
-        # known of them.
-        return self._features(0, None) if self.device is None else self._first_there
+        # On the CPU they are made anew for each block: what an earlier block needed must not be seen in this one.
+        return self._features(*self._drawn(0, None)) if self.device is None else self._first_there
 
     @cached_property
     def _first_there(self) -> Any:
-        return self._features(0, None)
+        return self._features(*self._drawn(0, None))
 
     @cached_property
     def _filled(self) -> tuple[Signals, Signals]:
@@ -148,27 +143,19 @@ class SurrogatePartners:
         x, y = (prepare(signals, detrend=self.engine.spec.detrend) for signals in (self.x, self.y))
         return x, y
 
-    def _pairs(self, draws: Integers) -> Any:
-        """Draw k of one person with draw k of the other; pairs of different draws are computed and dropped."""
-        values = self._measured(self._features(0, draws), self._features(1, draws))
-        return values[np.arange(len(draws)), np.arange(len(draws))]
+    def _paired(self, draws: Integers) -> Any:
+        """Every draw as a dyad of its own: of models draw k of both people, of others the person and draw k."""
+        drawn = self._drawn(0, draws if self.kind in MODELS else None), self._drawn(1, draws)
+        first, second = (side.of_dyads(len(draws), self.engine.xp) for side in drawn)
+        parts = (together(x, y, self.controls) for x, y in zip(first, second, strict=True))
+        x, good, seam = ((*both,) for both in parts)
+        a, b = (self._features(x[side], good[side], seam[side][..., 0]) for side in (0, 1))
+        values = self._measure(a, b, by_dyad=True)  # [draw, a, b, band, epoch]
+        return self.engine.xp.ascontiguousarray(values.transpose(0, 4, 1, 2, 3))
 
-    def _with_both(self, draw: Integers, controls: Controls) -> Any:
-        """One draw, [epoch, channel_a, channel_b, band], where each person is left without the controls of both."""
-        xp, is_model = self.engine.xp, self.kind in MODELS
-        first, second = self._drawn(0, draw if is_model else None), self._drawn(1, draw)
-        x, y = (xp.asarray(side.signals).reshape(-1, self.x.shape[1]) for side in (first, second))
-        goods = together(first.flags(x.shape), second.flags(y.shape), controls)
-        seams = together(first.seams(len(x)), second.seams(len(y)), controls)
-        a, b = (
-            self.engine.features(side, good, seam=seam[:, 0], **self._words)
-            for side, good, seam in zip(together(x, y, controls), goods, seams, strict=True)
-        )
-        return self._measure(a, b).transpose(3, 0, 1, 2)
-
-    def _features(self, person: int, draws: Integers | None) -> Any:
-        drawn = self._drawn(person, draws)
-        return self.engine.features(drawn.signals, drawn.good, seam=drawn.seam, **self._words)
+    def _features(self, x: Any, good: NDArray[np.bool_] | None, seam: NDArray[np.int64] | None) -> Any:
+        words = {} if self.controls is None else self.controls.of_features
+        return self.engine.features(x, good, seam=seam, **words)
 
     def _drawn(self, person: int, draws: Integers | None) -> _Drawn:
         filled = self._filled[person]
@@ -191,35 +178,24 @@ class SurrogatePartners:
             good = np.moveaxis(good[:, order], 1, 0)
         return _Drawn(drawn, good, seam)
 
-    @property
-    def _words(self) -> dict[str, Any]:
-        return {} if self.controls is None else self.controls.of_features
-
-    def _measure(self, a: Any, b: Any) -> Any:
-        return self.engine.measure(a, b, self.measure, regions=self.regions, on_device=True)
-
-    def _measured(self, first: Any, partners: Any) -> Any:
-        values = self._measure(first, partners)
-        if values.ndim == 5:  # [a, draw, b, band, epoch]
-            return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
-        return values.transpose(0, 2, 5, 1, 3, 4)  # of [draw, a, draw, b, band, epoch]
+    def _measure(self, a: Any, b: Any, *, by_dyad: bool = False) -> Any:
+        return self.engine.measure(a, b, self.measure, regions=self.regions, by_dyad=by_dyad, on_device=True)
 
 
-@dataclass(frozen=True)
-class _Drawn:
+class _Drawn(NamedTuple):
     """Signals [channel, sample] of a recording, or of draws of it [draw, channel, sample], as the engine takes them."""
 
     signals: Any
     good: NDArray[np.bool_] | None
     seam: NDArray[np.int64] | None = None
 
-    def flags(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which samples of one draw are good: bool [channel, sample]."""
-        return np.ones(shape, bool) if self.good is None else self.good.reshape(shape)
-
-    def seams(self, n_channels: int) -> NDArray[np.int64]:
-        """Seam of each channel of one draw: int64 [channel, 1]."""
-        return np.full((n_channels, 1), 0 if self.seam is None else self.seam.item(), np.int64)
+    def of_dyads(self, n: int, xp: Any) -> tuple[Any, NDArray[np.bool_], NDArray[np.int64]]:
+        """Signals, flags and seams of so many draws, [draw, channel, sample or 1] each."""
+        x = xp.asarray(self.signals)
+        shape = (n, *x.shape[-2:])
+        good = np.broadcast_to(True if self.good is None else self.good, shape)
+        seam = np.broadcast_to(0 if self.seam is None else self.seam[..., None], (*shape[:2], 1))
+        return xp.broadcast_to(x, shape), good, seam
 
 
 @dataclass(frozen=True)
@@ -290,7 +266,7 @@ def trial_table(
     measure : str
     controls : Controls, optional
         What is taken out of the channels, behind them in `x` and `y`.
-    regions : (bool [region, channel], bool [region, channel]), optional
+    regions : (bool [1, region, channel], bool [1, region, channel]), optional
         As `SurrogatePartners`.
 
     Returns
@@ -299,13 +275,9 @@ def trial_table(
     """
     n = engine.plan.n_samples
     cut_x, cut_y = (np.stack([signal[:, start : start + n] for start in starts]) for signal in (x, y))
-    words = {} if controls is None else controls.of_features
-
-    def measured(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
-        a, b = (engine.features(side, **words) for side in together(first, second, controls))
-        return engine.measure(a, b, measure, regions=regions)[..., 0]
-
     if controls is not None and controls.how == "both":
-        return np.array([[measured(first, second) for second in cut_y] for first in cut_x])
-    values = measured(cut_x, cut_y)  # [trial_a, a, trial_b, b, band]
+        return measured_with_both(engine, cut_x, cut_y, controls, measure, regions)[..., 0]
+    words = {} if controls is None else controls.of_features
+    a, b = (engine.features(side, **words) for side in (cut_x, cut_y))
+    values = engine.measure(a, b, measure, regions=regions)[..., 0]  # [trial_a, a, trial_b, b, band]
     return np.ascontiguousarray(values.transpose(0, 2, 1, 3, 4))

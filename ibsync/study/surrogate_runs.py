@@ -178,7 +178,7 @@ def _surrogates(
         x, y = (person.read()[0] for person in (a, b))
         return SurrogatePartners(
             engine, x, y, request.kind, request.seed, identity, request.measure, options, request.controls,
-            regions_of(a, b, 0, 0),
+            regions_of(a, b),
         )  # fmt: skip
 
     def kept() -> SurrogatePartners:
@@ -233,7 +233,7 @@ def _trials(
     def make() -> TrialPartners:
         if not kept:
             a, b = (_person(study, request, axes, row, side, occasion.n_samples) for side in SIDES)
-            words = (request.measure, request.controls, regions_of(a, b, 0, 0))
+            words = (request.measure, request.controls, regions_of(a, b))
             x, y = a.read()[0], b.read()[0]
             tables = [
                 plan.whole(trial_table(engine, x, y, starts, *words)[..., None], 5, 4)[..., 0]

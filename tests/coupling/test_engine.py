@@ -218,6 +218,36 @@ def test_one_channel_at_a_time_equals_all_together(backend):
         assert_allclose(alone.coherence, together.coherence[i, j], atol=ROUNDING)
 
 
+@pytest.mark.parametrize("lags", [(), (0.0, 1.5)])
+def test_pairs_within_dyads_are_those_of_each_dyad_alone(lags, backend):
+    a, b = (x.reshape(4, -1, N) for x in coupled(12))
+    b = b[:, :2]
+    a[1, 0, 200:260] = np.nan  # a gap
+    a[2, 1, 400] += 1000  # a spike, which needs the deeper rank
+    b[3, 1] = 0  # a dead channel
+    engine = Engine(N, SFREQ, WTC(BANDS, lags=lags), epochs=EPOCHS, backend=backend)
+    found = engine.coherence(engine.features(a), engine.features(b), by_dyad=True, shares=True)
+    assert found.coherence.shape == (4, 3, 2, len(BANDS) * max(1, len(lags)), len(EPOCHS))
+    for dyad in range(4):
+        alone = engine.coherence(engine.features(a[dyad]), engine.features(b[dyad]), shares=True)
+        for name in ("coherence", "coherency", "valid_fraction", "shares", "above"):
+            limit = 1e-3 if name in ("shares", "above") else ROUNDING  # a cell at the limit of a class may change sides
+            assert_allclose(getattr(found, name)[dyad], getattr(alone, name), rtol=0, atol=limit)
+    values = engine.measure(engine.features(a), engine.features(b), "coherence", by_dyad=True)
+    assert_allclose(values, found.coherence, rtol=0, atol=ROUNDING)
+
+
+def test_other_numbers_of_dyads_are_refused(backend):
+    a, b = coupled(4)
+    engine = Engine(N, SFREQ, WTC(BANDS), backend=backend)
+    one, two = engine.features(a), engine.features(b.reshape(2, 2, N))
+    for sides in ((one, two), (two, engine.features(a.reshape(4, 1, N))), (one, one)):
+        with pytest.raises(InputError, match="by_dyad"):
+            engine.coherence(*sides, by_dyad=True)
+    with pytest.raises(PlanError, match="maps"):
+        engine.coherence(two, two, by_dyad=True, maps=True)
+
+
 def test_the_order_of_channels_changes_nothing(backend):
     a, b = coupled(5)
     order = np.array([3, 0, 4, 1, 2])

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal as refusal
 
 from ibsync.coupling.engine import Engine
-from ibsync.coupling.plan import GROUPS_PER_OCTAVE, full_resolution_weights, make_plan, trusted_shares
+from ibsync.coupling.plan import GROUPS_PER_OCTAVE, full_resolution_weights, kept_plan, make_plan, trusted_shares
 from ibsync.coupling.spec import WTC, Band
 from ibsync.coupling.transform.scales import PERIOD_PER_SCALE
 
@@ -212,3 +212,26 @@ def test_a_band_that_does_not_fit_is_refused_by_name():
     refusal(lambda: make_plan(N, SFREQ, WTC({"vlf": (0.005, 0.1)})), "'vlf'", "60 s", "record longer")
     refusal(lambda: make_plan(N, SFREQ, WTC({"heart": (1, 6)})), "'heart'", "Nyquist")
     refusal(lambda: make_plan(20, SFREQ, WTC(BANDS)), "20 samples", "too short")
+
+
+def test_the_plan_of_a_request_is_kept_and_that_of_another_is_not():
+    words = (600, 10.0)
+    bands = {"one": (0.1, 0.3), "two": (0.3, 0.8)}
+    epochs = {"early": (0, 30), "late": (20, 60)}
+    first = kept_plan(*words, WTC(bands=bands), epochs)
+    assert kept_plan(*words, WTC(bands=dict(bands)), dict(epochs)) is first
+    others = [
+        kept_plan(601, 10.0, WTC(bands=bands), epochs),
+        kept_plan(*words, WTC(bands=bands, accuracy="fast"), epochs),
+        kept_plan(*words, WTC(bands=dict(reversed(bands.items()))), epochs),
+        kept_plan(*words, WTC(bands=bands), dict(reversed(epochs.items()))),
+        kept_plan(*words, WTC(bands=bands), epochs | {"late": (20, 70)}),  # reaches beyond the end
+    ]
+    assert all(other is not first for other in others)
+    assert list(others[2].bands) == ["two", "one"]
+    assert list(others[3].epochs) == ["late", "early"]
+
+
+def test_a_plan_with_many_weights_is_not_kept(monkeypatch):
+    monkeypatch.setattr("ibsync.coupling.plan.MOST_KEPT_WEIGHTS", 10)
+    assert kept_plan(600, 10.0, WTC(bands=BANDS)) is not kept_plan(600, 10.0, WTC(bands=BANDS))

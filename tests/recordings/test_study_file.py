@@ -201,6 +201,17 @@ def test_one_study_gives_one_file_and_its_digest(tmp_path, parts):
     assert repr(pickle.loads(pickle.dumps(study))) == repr(study)
 
 
+def test_a_file_that_is_held_open_gives_the_same_signals_and_errors(path):
+    study = StudyFile.open(path)
+    with study.reading() as held:
+        for recording in study.recordings:
+            for signal in recording.signal_names:
+                assert_array_equal(held.signals(recording, signal), study.signals(recording, signal))
+        with pytest.raises(InputError, match="no recording"):
+            held.signals("nobody")
+    assert held == study
+
+
 def test_unknown_recordings_and_signals_are_refused_by_name(path):
     study = StudyFile.open(path)
     with pytest.raises(InputError) as error:

@@ -22,6 +22,9 @@ class Batch(Protocol):
     def plan(self) -> Plan:
         """The request that they were made for."""
 
+    def of_dyad(self, dyad: int, n_dyads: int) -> Batch:
+        """Those of one of so many dyads, whose channels follow one another."""
+
 
 class Backend(Protocol):
     """Where features are made and multiplied."""
@@ -46,3 +49,6 @@ class Backend(Protocol):
 
     def coherence(self, a: Any, b: Any, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, batches of its own."""
+
+    def coherence_of_dyads(self, a: Any, b: Any, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
+        """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,7 +60,7 @@ class NumpyBackend:
 
     def __init__(self, n_threads: int | None = None) -> None:
         self.n_threads = n_threads or _usable_cores()
-        self._blas = ThreadpoolController()  # finding the libraries takes a millisecond
+        self._blas = _controller()
 
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Features of every channel of `signals`."""
@@ -76,22 +76,27 @@ class NumpyBackend:
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
+        return sums_by_depth(a, b, lambda depth, first, second: self._sums(first, second, depth, shares).of_dyad(0))
 
-        def sum_at(depth: int, first: Features, second: Features) -> Sums:
-            shape = (first.plan.n_means, first.signals.n_channels, second.signals.n_channels)
-            totals = Sums.zeros(shape, shares=shares is not None)
-            self._sum(totals, first, second, depth, shares)
-            return totals
+    def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
+        """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
+        totals = self._sums(a, b, 0, shares, n_dyads)
+        deep = np.any(a.deep.reshape(n_dyads, -1), axis=1) | np.any(b.deep.reshape(n_dyads, -1), axis=1)
+        for dyad in np.flatnonzero(deep).tolist():
+            totals.put_dyad(dyad, self.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares))
+        return totals
 
-        return sums_by_depth(a, b, sum_at)
-
-    def _sum(self, totals: Sums, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> None:
+    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
+        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve mark their channels as deep."""
+        of_dyad = (a.signals.n_channels // n_dyads, b.signals.n_channels // n_dyads)
+        totals = Sums.zeros((a.plan.n_means, n_dyads, *of_dyad), shares=shares is not None)
         batches = [a] if a is b else [a, b]
-        blocks = _blocks(batches, depth, self.n_threads)
+        blocks = _blocks(batches, depth, n_dyads, self.n_threads)
         for means, sums, shallow in self._map(partial(_block_sums, shares=shares), blocks):
             totals.add(means, sums)
             for features, part in zip(batches, _slices(batches), strict=False):
                 features.deep |= shallow[part]
+        return totals
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
         """Results in the order of `items`, a few ahead of the consumer: sums do not depend on who finishes first."""
@@ -103,6 +108,12 @@ class NumpyBackend:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """Of the linear algebra that is loaded now; to look for it takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _usable_cores() -> int:
@@ -117,6 +128,7 @@ class _Columns:
     """Channels of one or two batches side by side, then their controls, as one group of rows sees them."""
 
     batches: list[Features]
+    n_dyads: int  # of which each batch holds the channels one dyad after the other
     index: int
     depth: int
     group: Group
@@ -179,7 +191,7 @@ def _slices(batches: list[Features]) -> tuple[slice, slice]:
     return slice(0, n_a), slice(n - n_b, n)
 
 
-def _columns(batches: list[Features], index: int, depth: int, n_threads: int) -> _Columns:
+def _columns(batches: list[Features], n_dyads: int, index: int, depth: int, n_threads: int) -> _Columns:
     plan = batches[0].plan
     group = plan.group(plan.segments_at(depth)[index], depth)
     dtype = np.dtype(plan.rank(depth).dtype)
@@ -188,7 +200,9 @@ def _columns(batches: list[Features], index: int, depth: int, n_threads: int) ->
     if group.on_circle:
         mirrored = bins.conj() * np.exp(-1j * omega * (plan.n_samples - 1))[:, None]
         frame = np.concatenate([_planar(bins, dtype), _planar(mirrored, dtype)], axis=2)
-        return _Columns(batches, index, depth, group, np.empty((0, 2, 0), dtype), frame.reshape(-1, frame.shape[2]))
+        return _Columns(
+            batches, n_dyads, index, depth, group, np.empty((0, 2, 0), dtype), frame.reshape(-1, frame.shape[2])
+        )
     circle = np.zeros((group.n_circle, bins.shape[1]), complex)
     circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
     circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
@@ -197,7 +211,7 @@ def _columns(batches: list[Features], index: int, depth: int, n_threads: int) ->
     left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
     frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
     frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
-    return _Columns(batches, index, depth, group, samples, frame.reshape(-1, frame.shape[2]))
+    return _Columns(batches, n_dyads, index, depth, group, samples, frame.reshape(-1, frame.shape[2]))
 
 
 def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
@@ -216,9 +230,9 @@ class _Block:
     near: bool
 
 
-def _blocks(batches: list[Features], depth: int, n_threads: int) -> Iterator[_Block]:
+def _blocks(batches: list[Features], depth: int, n_dyads: int, n_threads: int) -> Iterator[_Block]:
     for index, segment in enumerate(batches[0].plan.segments_at(depth)):
-        columns = _columns(batches, index, depth, n_threads)
+        columns = _columns(batches, n_dyads, index, depth, n_threads)
         group = columns.group
         stretches = group.stretches(segment.times)
         near = [s.times if s.side > 0 else group.mirrored(s.times) for s in stretches if s.side]
@@ -235,7 +249,7 @@ def _bytes_per_cell(columns: _Columns) -> int:
     """Features before and after scaling, the rotated ones, and the products of all pairs if they are few."""
     a, b = (part.stop - part.start for part in columns.slices())
     features = 2 * columns.group.n_features * columns.n * (columns.frame.itemsize + 4)
-    return int(features + 16 * columns.group.n_features * b + min(8 * a * b, TILE_BYTES // 64))
+    return int(features + 16 * columns.group.n_features * b + min(8 * a * b // columns.n_dyads, TILE_BYTES // 64))
 
 
 def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
@@ -385,7 +399,8 @@ def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], c
     means = np.flatnonzero(weights.any(axis=(1, 2)))
     a, b = (unit.of(part) for part in columns.slices())
     some = None if classes is None else replace(classes, widths=classes.widths[means])
-    return means, _weighted_sums(a, b, weights[means].reshape(len(means), -1), cells.direction, some), shallow
+    w = weights[means].reshape(len(means), -1)
+    return means, _weighted_sums(a, b, w, cells.direction, columns.n_dyads, some), shallow
 
 
 def _joined(first: _Part, second: _Part) -> _Part:
@@ -420,7 +435,7 @@ class _Classes:
         return cls(asked, widths.reshape(len(widths), -1))
 
     def sums(self, product: Real, direction: int) -> Real:
-        """Samples of coherent cells in each class, [mean, class, a, b], from products [cell, a, (b, re/im)]."""
+        """Samples of coherent cells in each class, [mean, class, dyad, a, b], of [cell, dyad, a, (b, re/im)]."""
         re, im = (np.ascontiguousarray(product[..., part::2]) for part in (0, 1))
         if direction < 0:
             np.negative(im, out=im)
@@ -440,34 +455,45 @@ class _Classes:
 
 
 def _weighted_sums(
-    a: _Unit, b: _Unit, weights: NDArray[np.float64], direction: int, classes: _Classes | None = None
+    a: _Unit,
+    b: _Unit,
+    weights: NDArray[np.float64],
+    direction: int,
+    n_dyads: int = 1,
+    classes: _Classes | None = None,
 ) -> Sums:
-    """Gram products of unit features, their squares, and sums over cells under `weights` [mean, cell]."""
-    n_cells, _, n_a = a.u.shape
-    n_b = b.u.shape[2]
+    """Gram products of the unit features of each dyad, their squares, and sums over cells under `weights` [mean, cell].
+
+    Returns
+    -------
+    Sums of [mean, dyad, a, b]
+    """
+    n_cells = len(a.u)
+    left = a.u.reshape(n_cells, a.u.shape[1], n_dyads, -1).transpose(0, 2, 3, 1)
+    right = _with_rotation(b.u).reshape(n_cells, b.u.shape[1], n_dyads, -1).transpose(0, 2, 1, 3)
+    n_a, n_b = left.shape[2], right.shape[3] // 2
     w, pair = weights.astype(a.u.dtype), np.result_type(a.u.dtype, np.complex64)
-    right = _with_rotation(b.u)
-    squared, inner = np.empty((len(w), n_a, n_b), a.u.dtype), np.empty((len(w), n_a, n_b), pair)
+    shape = (len(w), n_dyads, n_a, n_b)
+    squared, inner = np.empty(shape, a.u.dtype), np.empty(shape, pair)
     phases = None
     if classes is not None:
-        width = _entered(classes.widths, a.valid, b.valid)
-        phases = PhaseSums(np.empty((len(w), N_PHASES, n_a, n_b), a.u.dtype), width)
-    for some_a in _tiles(n_a, n_cells):
-        left = a.u[:, :, some_a].transpose(0, 2, 1)
-        for some_b in _tiles(n_b, n_cells):
-            product = np.matmul(left, right[:, :, 2 * some_b.start : 2 * some_b.stop])
+        width = _entered(classes.widths, a.valid, b.valid, n_dyads)
+        phases = PhaseSums(np.empty((len(w), N_PHASES, *shape[1:]), a.u.dtype), width)
+    for some_a in _tiles(n_a, n_cells * n_dyads):
+        for some_b in _tiles(n_b, n_cells * n_dyads):
+            product = np.matmul(left[:, :, some_a], right[..., 2 * some_b.start : 2 * some_b.stop])
             flat = product.reshape(n_cells, -1)
-            here = (slice(None), some_a, some_b)
-            shape = (len(w), product.shape[1], -1)
-            inner[here] = (w @ flat).view(pair).reshape(shape)
+            here = (..., some_a, some_b)
+            of_tile = (len(w), *product.shape[1:3], -1)
+            inner[here] = (w @ flat).view(pair).reshape(of_tile)
             if classes is not None and phases is not None:
-                phases.classes[:, :, some_a, some_b] = classes.sums(product, direction)
+                phases.classes[here] = classes.sums(product, direction)
             np.multiply(flat, flat, out=flat)
-            both = (w @ flat).reshape(*shape[:2], -1, 2)
+            both = (w @ flat).reshape(*of_tile, 2)
             np.add(both[..., 0], both[..., 1], out=squared[here])
     if direction < 0:
         np.conj(inner, out=inner)
-    return Sums(squared, inner, _entered(weights, a.valid, b.valid), phases)
+    return Sums(squared, inner, _entered(weights, a.valid, b.valid, n_dyads), phases)
 
 
 def _tiles(n: int, n_cells: int) -> list[slice]:
@@ -490,11 +516,17 @@ def _with_rotation(u: Real) -> Real:
 
 
 def _entered(
-    weights: NDArray[np.float64], valid_a: NDArray[np.bool_] | None, valid_b: NDArray[np.bool_] | None
+    weights: NDArray[np.float64],
+    valid_a: NDArray[np.bool_] | None,
+    valid_b: NDArray[np.bool_] | None,
+    n_dyads: int = 1,
 ) -> NDArray[np.float64]:
-    """Weight of the cells valid in both channels: [mean, a or 1, b or 1]."""
+    """Weight of the cells valid in both channels: [mean, dyad or 1, a or 1, b or 1]."""
     if valid_a is None and valid_b is None:
-        return np.asarray(weights.sum(axis=1)[:, None, None])
-    one = np.ones((weights.shape[1], 1), bool)
-    a, b = (one if valid is None else valid for valid in (valid_a, valid_b))
-    return np.asarray((a.T[None] * weights[:, None, :]) @ b.astype(float))
+        return np.asarray(weights.sum(axis=1)[:, None, None, None])
+    one = np.ones((weights.shape[1], n_dyads), bool)
+    a, b = (
+        (one if valid is None else valid).reshape(len(one), n_dyads, -1).transpose(1, 2, 0)
+        for valid in (valid_a, valid_b)
+    )
+    return np.asarray((a[None] * weights[:, None, None, :]) @ b.transpose(0, 2, 1).astype(float))

@@ -13,7 +13,7 @@ from ..spec import PhaseShares
 from ..transform.cone import away_from_seam
 from ..transform.definition import coherency, residual_coherency
 from ..transform.signals import Signals, usable_cells
-from .sums import Sums
+from .sums import Sums, channels_of_dyad, dyad_by_dyad
 
 
 @dataclass
@@ -23,6 +23,11 @@ class Features:
     signals: Signals
     plan: Plan
     shifts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+
+    def of_dyad(self, dyad: int, n_dyads: int) -> Features:
+        """Channels of one of so many dyads, which follow one another."""
+        channels = channels_of_dyad(self.signals.n_channels, dyad, n_dyads)
+        return Features(self.signals.part(channels), self.plan, self.shifts)
 
     def shift(self, channel: int) -> float:
         """How many samples later a channel is taken."""
@@ -64,6 +69,10 @@ class ReferenceBackend:
                     sums.phases.width[:, i, j] = sums.weight[:, i, j]
                     sums.phases.classes[:, :, i, j] = np.tensordot(entered, _phase_classes(value, shares), 2)
         return sums
+
+    def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
+        """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
+        return dyad_by_dyad(self, a, b, n_dyads, shares)
 
 
 def _at_all_shifts(cells: NDArray[np.bool_], features: Features) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..plan import Plan, Segment
+from ..spec import PhaseShares
 from ..transform.cone import away_from_seam
 from ..transform.definition import padded_length
 from ..transform.signals import BAD_SHARE, Signals, bad_share
@@ -27,11 +28,11 @@ class Sums:
 
     Attributes
     ----------
-    squared : float64 (of one block perhaps float32) [mean, a, b]
+    squared : float64 (of one block perhaps float32) [mean, a, b], or of several dyads [mean, dyad, a, b]
         Of |<u_x, u_y>|^2.
-    inner : complex128 (of one block perhaps complex64) [mean, a, b]
+    inner : complex128 (of one block perhaps complex64), same shape
         Of <u_x, u_y>.
-    weight : float64 [mean, a, b] (of one block [mean, a or 1, b or 1])
+    weight : float64, same shape (of one block with 1 for axes along which it does not vary)
         Of the cells that entered, in samples.
     phases : PhaseSums or None
         Where phase shares are asked for.
@@ -66,6 +67,17 @@ class Sums:
         if self.phases is not None and part.phases is not None:
             self.phases.classes[:, :, row, column] = part.phases.classes
             self.phases.width[:, row, column] = part.phases.width
+
+    def of_dyad(self, dyad: int) -> Sums:
+        """Of sums [mean, dyad, a, b] those of one dyad, [mean, a, b]."""
+        phases = self.phases and PhaseSums(self.phases.classes[:, :, dyad], self.phases.width[:, dyad])
+        return Sums(self.squared[:, dyad], self.inner[:, dyad], self.weight[:, dyad], phases)
+
+    def put_dyad(self, dyad: int, part: Sums) -> None:
+        """Put sums [mean, a, b] in the place of those of one dyad."""
+        self.squared[:, dyad], self.inner[:, dyad], self.weight[:, dyad] = part.squared, part.inner, part.weight
+        if self.phases is not None and part.phases is not None:
+            self.phases.classes[:, :, dyad], self.phases.width[:, dyad] = part.phases.classes, part.phases.width
 
     def __add__(self, other: Sums) -> Sums:
         phases = None
@@ -116,6 +128,14 @@ class Spectra:
     shifts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1), kw_only=True)
     _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
 
+    def of_dyad(self, dyad: int, n_dyads: int) -> Any:
+        """Channels of one of so many dyads, which follow one another."""
+        return self.part(channels_of_dyad(self.signals.n_channels, dyad, n_dyads))
+
+    def part(self, channels: NDArray[np.bool_]) -> Self:
+        """Some of the channels."""
+        raise NotImplementedError
+
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
         """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
 
@@ -149,6 +169,21 @@ class Spectra:
         return replace(
             self, signals=signals, spectra=spectra, deep=deep, controls=controls, shifts=plan.shifts, _usable={}
         )
+
+
+def dyad_by_dyad(backend: Any, a: Any, b: Any, n_dyads: int, shares: PhaseShares | None) -> Sums:
+    """Sums [mean, dyad, a, b] of pairs within dyads, on a backend that has no faster way."""
+    parts = [backend.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares) for dyad in range(n_dyads)]
+    shape = (a.plan.n_means, n_dyads, *parts[0].squared.shape[1:])
+    totals = Sums.zeros(shape, shares=shares is not None, xp=backend.xp)
+    for dyad, part in enumerate(parts):
+        totals.put_dyad(dyad, part)
+    return totals
+
+
+def channels_of_dyad(n_channels: int, dyad: int, n_dyads: int) -> NDArray[np.bool_]:
+    """Marks the channels of one of the dyads that follow one another."""
+    return np.asarray(np.arange(n_channels) // (n_channels // n_dyads) == dyad)
 
 
 def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:

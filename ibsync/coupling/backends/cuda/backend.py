@@ -20,7 +20,7 @@ from ...spec import PhaseShares
 from ...transform.definition import padded_length
 from ...transform.features import Group
 from ...transform.signals import Signals
-from ..sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
+from ..sums import N_PHASES, PhaseSums, Spectra, Sums, dyad_by_dyad, sums_by_depth
 from .channel_stage import (
     DOUBLES,
     FLOATS,
@@ -127,6 +127,10 @@ class CudaBackend:
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
         return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares))
+
+    def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
+        """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
+        return dyad_by_dyad(self, a, b, n_dyads, shares)
 
     def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         """Sums; where the device's memory does not hold the batch, of its halves."""
