@@ -174,7 +174,7 @@ def _pair_work(plan: Plan, segment: Segment, n_a: int, n_b: int, *, tensor_cores
     n_listed, n_cells, n_features = int(np.count_nonzero(used)), used[0].size, plan.group(segment, 0).n_features
     multiplied = PRODUCTS[plan.spec.accuracy] if tensor_cores else 1
     flops = 8.0 * n_features * n_a * n_b * n_listed
-    n_chunks = sum(_chunks(weights, segment.n_rows) for weights in used)
+    n_chunks = sum(_chunks(weights, times_per_chunk(segment, plan.spec.accuracy)) for weights in used)
     partial = _WORD * _SUMS * n_a * n_b * n_chunks
     read = _WORD * _words(plan, n_features, tensor_cores=tensor_cores) * (n_a + n_b) * n_cells
     totals = 2 * 8 * _SUMS * n_a * n_b * len(used)
@@ -184,10 +184,10 @@ def _pair_work(plan: Plan, segment: Segment, n_a: int, n_b: int, *, tensor_cores
     }
 
 
-def _chunks(weights: np.ndarray[Any, Any], n_rows: int) -> int:
+def _chunks(weights: np.ndarray[Any, Any], per_chunk: int) -> int:
     """Chunks of cells that are added up in float32, of a mean's weights [time, row]."""
     times = np.flatnonzero(weights.any(axis=1))
-    return len({*(times // times_per_chunk(n_rows)).tolist()})
+    return len({*(times // per_chunk).tolist()})
 
 
 def phase_null_work(plan: Plan, n_a: int, n_b: int, n_draws: int, *, tensor_cores: bool) -> Works:

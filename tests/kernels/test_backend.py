@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from strict import StrictDevice
 
 from ibsync.coupling.backends.cuda.backend import CudaBackend
-from ibsync.coupling.backends.cuda.pair_stage import CellLists, times_per_chunk
+from ibsync.coupling.backends.cuda.channel_stage import FLOATS, HALVES, Cells, Units, padded
+from ibsync.coupling.backends.cuda.pair_stage import MOST_CELLS_PER_CHUNK, CellLists, add_products, times_per_chunk
+from ibsync.coupling.backends.cuda.residual_units import _packed
 from ibsync.coupling.backends.cuda.signals_on_device import prepare_on
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
@@ -198,17 +201,50 @@ def test_kept_units_serve_the_next_partner(strict, monkeypatch):
 # --- lists of cells ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_rows", [1, 5, 300])
-def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch(n_rows):
+@pytest.mark.parametrize(
+    ("accuracy", "n_times", "n_rows", "expected"),
+    [
+        ("exact", 7501, 6, 10), ("fast", 7501, 6, 85), ("fast", 1500, 6, 23), ("fast", 179, 6, 10),
+        ("fast", 9, 1, 64), ("exact", 9, 300, 1),
+    ],
+)  # fmt: skip
+def test_chunks_are_long_where_there_are_many(accuracy, n_times, n_rows, expected):
+    segment = SimpleNamespace(times=np.arange(n_times), n_rows=n_rows)
+    assert times_per_chunk(segment, accuracy) == expected
+
+
+@pytest.mark.parametrize("form", [FLOATS, HALVES])
+def test_sums_of_the_longest_chunk_keep_a_tenth_of_the_promise(strict, form):
+    """Coherence of exactly 1 in all cells, where float32 sums are largest: the worst that rounding can do."""
+    n_cells, n_features = MOST_CELLS_PER_CHUNK["fast"], 4
+    random = np.random.default_rng(form)
+    weights = random.uniform(0.5, 1, (1, n_cells, 1))
+    lists = CellLists.of(weights, n_cells)
+    assert lists.n_chunks == 1
+    u = np.zeros((n_cells, 1, 2 * n_features), np.float32)
+    u[:, 0, 0] = 1.0
+    words, norms = _packed(np, u, n_features, form)
+    if form == HALVES:
+        norms = norms.astype(np.float32)
+    whole = Cells(strict.from_host(np.ones((n_cells, 1), np.uint8)), strict.from_host(np.zeros(2, np.int32)))
+    units = Units(form, strict.from_host(words), strict.from_host(norms), whole, n_features, padded(n_features))
+    totals = strict.from_host(np.zeros((1, 3, 1, 1)))
+    add_products(strict, totals, units, units, lists, 1 << 30)
+    squared, real, imaginary = strict.to_host(totals).ravel() / weights.sum()
+    assert_allclose([squared, real, imaginary], [1, 1, 0], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(("n_rows", "per_chunk"), [(1, 64), (5, 12), (300, 1)])
+def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch(n_rows, per_chunk):
     rng = np.random.default_rng(n_rows)
     weights = rng.standard_normal((3, 150, n_rows)) * (rng.random((3, 150, n_rows)) < 0.3)
     weights[1] = 0
-    lists = CellLists.of(weights)
+    lists = CellLists.of(weights, per_chunk)
     rebuilt = np.zeros((3, 150 * n_rows))
     for mean in range(3):
         for chunk in range(lists.chunk[mean], lists.chunk[mean + 1]):
             cells = lists.cell[lists.begin[chunk] : lists.begin[chunk + 1]]
-            assert len(set(cells // n_rows // times_per_chunk(n_rows))) == 1
+            assert len(set(cells // n_rows // per_chunk)) == 1
             assert (np.diff(cells) > 0).all()
             rebuilt[mean, cells] += lists.weight[lists.begin[chunk] : lists.begin[chunk + 1]]
     assert_array_equal(rebuilt, weights.reshape(3, -1))
@@ -216,7 +252,7 @@ def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch
 
 def test_parts_of_a_list_add_up_to_the_list():
     weights = np.random.default_rng(0).random((2, 90, 12))
-    lists = CellLists.of(weights)
+    lists = CellLists.of(weights, 5)
     parts = [lists.part(k, min(k + 3, lists.n_chunks)) for k in range(0, lists.n_chunks, 3)]
     assert_array_equal(np.concatenate([part.cell for part in parts]), lists.cell)
     assert_array_equal(np.sum([np.diff(part.chunk) for part in parts], axis=0), np.diff(lists.chunk))

@@ -97,7 +97,7 @@ class CudaBackend:
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
         self._kept = Kept(self.device)
-        self._lists: dict[tuple[int, int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+        self._lists: dict[tuple[int, int, int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
 
     @property
     def xp(self) -> Any:
@@ -176,7 +176,10 @@ class CudaBackend:
             widths = None if shares is None else plan.widths_at(depth)[index]
             for ua, ub, times in self._batches(a, b, depth, index, form, budget):
                 wide = None if widths is None else widths[:, times]
-                lists = self._listed((depth, index, int(times[0])), segment.weights[:, times], wide)
+                lists = self._listed(
+                    (depth, index, int(times[0])), segment.weights[:, times],
+                    times_per_chunk(segment, plan.spec.accuracy), wide,
+                )  # fmt: skip
                 add_products(device, totals, ua, ub, lists, budget, shares)
                 made.append((ua.cells, ub.cells, lists))
         batches = self._flagged(a, b, made)
@@ -200,12 +203,13 @@ class CudaBackend:
         return [Entered(ua, ub, whole, lists) for (ua, ub, lists), whole in zip(made, all_valid, strict=True)]
 
     def _listed(
-        self, segment: tuple[int, int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
-    ) -> CellLists:
+        self, segment: tuple[int, int, int], weights: NDArray[np.float64], per_chunk: int,
+        widths: NDArray[np.float64] | None,
+    ) -> CellLists:  # fmt: skip
         """Lists of a segment's cells from a time on, kept for the next pair of batches."""
-        key = (*segment, widths is not None)
+        key = (*segment, per_chunk, widths is not None)
         if key not in self._lists or not np.array_equal(self._lists[key][0], weights):
-            self._lists[key] = (weights, CellLists.of(weights, widths))
+            self._lists[key] = (weights, CellLists.of(weights, per_chunk, widths))
         return self._lists[key][1]
 
     def _form(self, plan: Plan, depth: int, shares: PhaseShares | None) -> int:
@@ -228,7 +232,7 @@ class CudaBackend:
             return
         group = a.plan.group(segment, depth)
         per_time = group.n_rows * sum(_bytes_per_cell(side, form, group) for side in ([a] if b is a else [a, b]))
-        chunk = times_per_chunk(group.n_rows)
+        chunk = times_per_chunk(segment, a.plan.spec.accuracy)
         at_once = max(1, budget // _UNIT_SHARE // (per_time * chunk)) * chunk
         makers = [self._maker(side, depth, index, form) for side in ([a] if b is a else [a, b])]
         for start in range(0, len(segment.times), at_once):

@@ -14,12 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...plan import Segment
 from ...spec import PhaseShares
 from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, Cells, Kept, Units
 from .device import Device
 from .launch import load
 
-CELLS_PER_CHUNK = 64  # float32 sums of 256 numbers near 1 are wrong by 1e-6; chunks are added up in float64
+# Cells that are added up in float32, chunks in float64: sums of 256 numbers near 1 are wrong by 1e-6. Sums of chunks
+# are written and read again, which costs as long as a fifth of the products; but few chunks leave a GPU idle.
+CELLS_PER_CHUNK = 64
+MOST_CELLS_PER_CHUNK = {"exact": 64, "fast": 512}
+_LEAST_CHUNKS = 64
 _WEIGHT_UNITS = 2.0**32  # of weights in samples: up to a million samples x rows are added up without rounding
 _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the budget
 
@@ -30,9 +35,11 @@ _NARROW_UP_TO = 32
 _MOST_STAGES = 4
 
 
-def times_per_chunk(n_rows: int) -> int:
-    """Times of a group whose cells are added up in float32."""
-    return max(1, CELLS_PER_CHUNK // n_rows)
+def times_per_chunk(segment: Segment, accuracy: str) -> int:
+    """Times of a segment whose cells are added up in float32: the same in every batch."""
+    n_cells = len(segment.times) * segment.n_rows
+    cells = int(np.clip(n_cells // _LEAST_CHUNKS, CELLS_PER_CHUNK, MOST_CELLS_PER_CHUNK[accuracy]))
+    return max(1, cells // segment.n_rows)
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,13 @@ class CellLists:
     _parts: dict[tuple[int, int], CellLists] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, weights: NDArray[np.float64], widths: NDArray[np.float64] | None = None) -> CellLists:
-        """From weights, and widths of cells where shares are asked for, [mean, time, row]."""
+    def of(cls, weights: NDArray[np.float64], per_chunk: int, widths: NDArray[np.float64] | None = None) -> CellLists:
+        """From weights, and widths of cells where shares are asked for, [mean, time, row], so many times a chunk."""
         n_means, n_times, n_rows = weights.shape
         width = np.zeros_like(weights) if widths is None else widths
         enters = (weights != 0) | (width != 0)
         mean, time, row = np.nonzero(enters)
-        number = mean * n_times + time // times_per_chunk(n_rows)
+        number = mean * n_times + time // per_chunk
         first = np.flatnonzero(np.diff(number, prepend=-1))
         of_mean = np.searchsorted(mean[first], np.arange(n_means + 1))
         return cls(
