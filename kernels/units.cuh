@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mma.cuh"
+#include "multiply_add.cuh"
 
 using namespace ibsync;
 
@@ -58,14 +59,14 @@ template <> __device__ __forceinline__ double root(double x) { return sqrt(x); }
 
 template <class Real>
 __device__ __forceinline__ void add_mixed(Real& re, Real& im, Real weight, Real x, Real y) {
-    re += weight * x;
-    im += weight * y;
+    re = multiply_add(weight, x, re);
+    im = multiply_add(weight, y, im);
 }
 
 template <class Real, class Complex2>
 __device__ __forceinline__ void add_mixed(Real& re, Real& im, Complex2 weight, Real x, Real y) {
-    re += weight.x * x - weight.y * y;
-    im += weight.x * y + weight.y * x;
+    re = multiply_add(-weight.y, y, multiply_add(weight.x, x, re));
+    im = multiply_add(weight.y, x, multiply_add(weight.x, y, im));
 }
 
 // 1 / length of a vector as its halves have it; 0 for an empty one.
