@@ -88,6 +88,32 @@ def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(strict, t
     assert_allclose(alone.coherency, together.coherency[:1], rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize("accuracy", ["fast", pytest.param("exact", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_channels", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_squares_alone_have_the_bits_that_they_have_with_the_other_sums(strict, accuracy, n_channels):
+    engine = engines(strict, accuracy=accuracy, tensor_cores=True)[1]
+    a, b = (engine.features(x) for x in people(n_channels, 2))
+    asked = []
+
+    class Recording(type(strict)):
+        def compile(self, source, name, options):
+            asked.append((name, {option for option in options if option.startswith("-DSUMS")}))
+            return super().compile(source, name, options)
+
+    strict.__class__ = Recording
+    whole = engine.coherence(a, b)
+    assert_array_equal(engine.measure(a, b, "coherence"), whole.coherence)
+    assert [sums for name, sums in asked if name == "gram"] == [{"-DSUMS=3"}, {"-DSUMS=1"}]
+    assert_array_equal(engine.measure(a, b, "phase_consistency"), np.abs(whole.coherency))
+
+
+def test_squares_alone_of_a_channel_that_needs_the_deeper_rank(strict):
+    engine = engines(strict, accuracy="fast", tensor_cores=True)[1]
+    a, b = (engine.features(x) for x in people(2, 1))
+    a.deep[1] = True
+    assert_array_equal(engine.measure(a, b, "coherence"), engine.coherence(a, b).coherence)
+
+
 @pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
 def test_every_cell_keeps_the_promise(strict, accuracy, tensor_cores):
     a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]

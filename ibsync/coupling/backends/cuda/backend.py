@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,8 +98,16 @@ class CudaBackend:
         self.device = device or default_device()
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
+        self._squares_only = False
         self._kept = Kept(self.device)
         self._lists: dict[tuple[int, int, int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+
+    @cached_property
+    def squaring(self) -> CudaBackend:
+        """The same backend, of whose sums only the squares need be known: on tensor cores it leaves the others out."""
+        other = copy(self)
+        other._squares_only = True
+        return other
 
     @property
     def xp(self) -> Any:
@@ -169,8 +179,9 @@ class CudaBackend:
         device, plan = self.device, a.plan
         n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
         n_classes = 0 if shares is None else N_PHASES
-        totals = device.xp.zeros((n_means, 3 + n_classes, n_a, n_b))
         form, budget = self._form(plan, depth, shares), device.budget_bytes()
+        squares = self._squares_only and form in (HALVES, HALF_PAIRS)
+        totals = device.xp.zeros((n_means, 1 if squares else 3 + n_classes, n_a, n_b))
         made: list[tuple[Cells, Cells, CellLists]] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
@@ -187,7 +198,8 @@ class CudaBackend:
             entered(device, batches, which, (n_means, n_a, n_b), self._kept) for which in (0, 1)[: 2 if shares else 1]
         )
         phases = PhaseSums(totals[:, 3:], width[0]) if width else None
-        return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
+        inner = self.xp.full(weight.shape, np.nan + 0j) if squares else totals[:, 1] + 1j * totals[:, 2]
+        return Sums(totals[:, 0], inner, weight, phases)
 
     def _flagged(self, a: Features, b: Features, made: list[tuple[Cells, Cells, CellLists]]) -> list[Entered]:
         """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth."""

@@ -21,6 +21,9 @@ from .launch import load
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
 
+NORMS_BEHIND = 256
+"""Norms behind the last one that kernels/gram.cu may read, whatever they are: as many as a tile has channels."""
+
 _FILTERED_BYTES = 128 << 20  # filtered signals held at a time
 _SLICES = 8  # threads of a block that share a channel
 
@@ -50,7 +53,7 @@ class Units:
     ----------
     form : int
     words : uint32 [cell, channel, word]
-    norms : float32 [cell, channel]
+    norms : float32 [cell x channel, and NORMS_BEHIND]
         1 / length of rounded vectors; of HALVES only.
     cells : Cells
     n_features, n_padded : int
@@ -248,7 +251,7 @@ class UnitMaker:
         xp, n_cells = device.xp, len(times) * group.n_rows
         shape = (n_cells, self.n_channels)
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
-        norms = xp.empty(shape if self.form == HALVES else (1, 1), np.float32)
+        norms = xp.empty(n_cells * self.n_channels + NORMS_BEHIND if self.form == HALVES else 1, np.float32)
         cells = Cells(xp.empty(shape, np.uint8), xp.zeros(self.n_channels + 1, np.int32))
         for run in group.stretches(times):
             n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]

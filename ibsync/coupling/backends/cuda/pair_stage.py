@@ -30,7 +30,9 @@ _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the
 
 # Warps along a, tiles of 16 channels of a and of 8 channels of b in each warp: for few channels of a, and for many with
 # as many sums in registers as leave none spilled.
-NARROW, WIDE, WIDE_OF_PAIRS = (1, 2, 2), (2, 2, 4), (2, 2, 3)
+# Where squares alone are summed there is room for more.
+NARROW = (1, 2, 2)
+WIDE = {(HALVES, 3): (2, 2, 4), (HALVES, 1): (2, 2, 8), (HALF_PAIRS, 3): (2, 2, 3), (HALF_PAIRS, 1): (2, 2, 4)}
 _NARROW_UP_TO = 32
 _MOST_STAGES = 4
 
@@ -156,7 +158,8 @@ def add_products(
     ----------
     device : Device
     totals : float64 [mean, sum, a, b] of the device
-        Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>; with shares also the width of the coherent cells in
+        Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>, of halves perhaps of the first alone; with shares also
+        the width of the coherent cells in
         phase, of those with a or b leading, and of those in anti-phase.
     a, b : Units
     lists : CellLists
@@ -199,14 +202,14 @@ def _launch(device: Device, a: Units, b: Units, listed: list[Any], partial: Any,
 
 
 def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, begin: Any, partial: Any) -> None:
-    wide = WIDE_OF_PAIRS if a.form == HALF_PAIRS else WIDE
-    warps_a, tiles_a, tiles_b = NARROW if a.n_channels <= _NARROW_UP_TO else wide
+    n_sums = partial.shape[1]
+    warps_a, tiles_a, tiles_b = NARROW if a.n_channels <= _NARROW_UP_TO else WIDE[a.form, n_sums]
     tile_a, tile_b = 16 * tiles_a * warps_a, 8 * tiles_b * (8 // warps_a)
     stage_bytes = (tile_a + tile_b) * (4 * a.n_words + 16)
     stages = int(np.clip(device.largest_shared_bytes // stage_bytes, 1, _MOST_STAGES))
     module = load(
-        "gram", device, PAIRS_OF_HALVES=int(a.form == HALF_PAIRS), N_PADDED=a.n_padded, WARPS_A=warps_a,
-        TILES_A=tiles_a, TILES_B=tiles_b, STAGES=stages,
+        "gram", device, PAIRS_OF_HALVES=int(a.form == HALF_PAIRS), N_PADDED=a.n_padded, SUMS=n_sums,
+        WARPS_A=warps_a, TILES_A=tiles_a, TILES_B=tiles_b, STAGES=stages,
     )  # fmt: skip
     grid = (-(-b.n_channels // tile_b), -(-a.n_channels // tile_a), len(partial))
     module["gram"](

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...transform.definition import EXPLAINED_SHARE
 from ..residuals import without_controls
-from .channel_stage import DOUBLES, FLOATS, HALVES, Cells, UnitMaker, Units, padded, words_per_channel
+from .channel_stage import DOUBLES, FLOATS, HALVES, NORMS_BEHIND, Cells, UnitMaker, Units, padded, words_per_channel
 
 _HALF_SCALE = 128.0  # as kernels/units.cuh has it
 _WORKING_COPIES = 4  # of the features before they are packed
@@ -68,7 +68,7 @@ def bytes_of_residuals(n_features: int, form: int) -> int:
 
 def _packed(xp: Any, unit: Any, n_features: int, form: int) -> tuple[Any, Any]:
     """Words, as kernels/units.cuh packs them, and norms, of unit features real [cell, channel, (K, re/im)]."""
-    none = xp.empty((1, 1), np.float32)
+    none = xp.empty(1, np.float32)
     if form in (FLOATS, DOUBLES):
         return unit.astype(np.float32 if form == FLOATS else np.float64, copy=False).view(np.uint32), none
     whole = xp.zeros((*unit.shape[:2], 2 * padded(n_features)), np.float32)
@@ -77,6 +77,7 @@ def _packed(xp: Any, unit: Any, n_features: int, form: int) -> tuple[Any, Any]:
     if form == HALVES:
         power = (high.astype(np.float32) ** 2).sum(axis=2)
         some = power > 0
-        return high.view(np.uint32), xp.where(some, 1 / xp.sqrt(xp.where(some, power, 1)), 0).astype(np.float32)
+        norms = xp.where(some, 1 / xp.sqrt(xp.where(some, power, 1)), 0).astype(np.float32)
+        return high.view(np.uint32), xp.concatenate([norms.ravel(), xp.zeros(NORMS_BEHIND, np.float32)])
     low = (whole - high.astype(np.float32)).astype(np.float16)
     return xp.concatenate([high.view(np.uint32), low.view(np.uint32)], axis=2), none
