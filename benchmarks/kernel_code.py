@@ -91,6 +91,7 @@ def asked_for() -> list[Asked]:
                     some = np.tile(x[:n_channels], (1, -(-n // 2000)))[:, :n]
                     a, b = engine.features(some), engine.features(some)
                     engine.coherence(a, b)
+                    engine.measure(a, b, "coherence")
                 few = engine.features(some[:2])
                 engine.coherence(few, few, shares=True)
                 few.deep[:] = True
@@ -139,7 +140,7 @@ def kernels_of(asked: Asked, nvdisasm: str) -> Iterator[Kernel]:
     for kernel, report in zip(reports[::2], reports[1::2], strict=True):
         loop = _hottest_loop(re.split(rf"\.text\.{kernel}:", text)[1].split("\n.text.")[0].split("\n.section")[0])
         by_class = Counter(map(_class_of, loop))
-        pipe = max(CYCLES, key=lambda name: CYCLES[name] * by_class[name])
+        pipe = "tensor fp16" if by_class["tensor fp16"] else max(CYCLES, key=lambda name: CYCLES[name] * by_class[name])
         busiest = max(len(loop), *(CYCLES[name] * by_class[name] for name in CYCLES))
         registers = _sum_of(r"Used (\d+) registers", report)
         yield Kernel(

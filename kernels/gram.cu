@@ -88,7 +88,7 @@ __device__ __forceinline__ void fetch(unsigned char* to, const unsigned* first_r
 // partial   [n_chunks, SUMS, n_a, n_b]     sums of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>
 //
 // Each chunk is added up cell after cell: no atomics, and the same bits whatever else is in the batch.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float* __restrict__ norm_a,
      const float* __restrict__ norm_b, const int* __restrict__ cell, const float* __restrict__ weight,
      const int* __restrict__ begin, float* __restrict__ partial, int n_a, int n_b) {

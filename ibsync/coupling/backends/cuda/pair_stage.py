@@ -159,8 +159,8 @@ def add_products(
     device : Device
     totals : float64 [mean, sum, a, b] of the device
         Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>, of halves perhaps of the first alone; with shares also
-        the width of the coherent cells in
-        phase, of those with a or b leading, and of those in anti-phase.
+        the width of the coherent cells in phase,
+        of those with a or b leading, and of those in anti-phase.
     a, b : Units
     lists : CellLists
     budget_bytes : int
