@@ -115,7 +115,7 @@ def tables(n_samples: int, sfreq_hz: float, accuracy: str, deep: bool = False) -
     from ibsync.coupling.transform.feature_cache import load_group
 
     plan = _engine(n_samples, sfreq_hz, accuracy).plan
-    keys = [(plan.scales, first, n, plan.rank(int(deep))) for first, n in plan.row_spans]
+    keys = [(plan.scales, *span, plan.rank(int(deep), span)) for span in plan.row_spans]
 
     def load_all() -> None:
         load_group.cache_clear()

@@ -623,7 +623,7 @@ def _attrs(
     return provenance(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
-        coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
+        coherence_definition="magnitude-squared", points_per_scale=min(engine.plan.points_per_scale.values()),
         lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
