@@ -1,0 +1,2 @@
+/* Everything that is compiled once for each set of instructions. */
+#include "counts.c"
