@@ -203,15 +203,30 @@ def _columns(batches: list[Features], n_dyads: int, index: int, depth: int, n_th
         return _Columns(
             batches, n_dyads, index, depth, group, np.empty((0, 2, 0), dtype), frame.reshape(-1, frame.shape[2])
         )
-    circle = np.zeros((group.n_circle, bins.shape[1]), complex)
-    circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
-    circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
     first = group.first_sample
-    samples = _planar(circle[np.arange(first, first + group.n_samples) % group.n_circle], dtype)
+    samples = _band_signal(group, bins * np.exp(1j * omega * group.times[0])[:, None], dtype, n_threads)
     left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
     frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
     frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
     return _Columns(batches, n_dyads, index, depth, group, samples, frame.reshape(-1, frame.shape[2]))
+
+
+def _band_signal(group: Group, bins: Complex, dtype: np.dtype[Any], n_threads: int) -> Real:
+    """The group's signal b from its bins [bin, channel]: [sample, re/im, channel]."""
+    at = np.arange(group.first_sample, group.first_sample + group.n_samples) % group.n_circle
+    runs = np.split(at, np.flatnonzero(np.diff(at) != 1) + 1)
+    starts = np.cumsum([0, *map(len, runs)]).tolist()
+    samples = np.empty((len(at), 2, bins.shape[1]), dtype)
+    for first in range(0, bins.shape[1], CHANNELS_PER_TASK):  # few channels stay in the cache
+        some = slice(first, first + CHANNELS_PER_TASK)
+        circle = np.zeros((group.n_circle, bins[:, some].shape[1]), complex)
+        circle[1 : group.n_bins + 1] = bins[:, some]
+        circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
+        for run, start in zip(runs, starts, strict=False):
+            part = circle[run[0] : run[-1] + 1]
+            samples[start : start + len(run), 0, some] = part.real
+            samples[start : start + len(run), 1, some] = part.imag
+    return samples
 
 
 def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
