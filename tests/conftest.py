@@ -57,6 +57,13 @@ def backend(request):
     return request.param
 
 
+@pytest.fixture(params=["0", *usable_builds()])
+def path(request, monkeypatch):
+    """Both paths on the CPU: 0 for NumPy, and each build of the compiled loops."""
+    monkeypatch.setenv(VARIABLE, request.param)
+    return request.param
+
+
 @pytest.fixture(params=usable_builds() or ["none"])
 def build(request, monkeypatch):
     """Name of a build of the compiled loops, which are used; each that this processor runs."""

@@ -89,3 +89,6 @@ EXPORTED void BUILD(count_draws)(const double *table, int64_t n_slabs, int64_t n
       }
   }
 }
+
+#undef PARTS
+#undef COLUMNS
