@@ -58,7 +58,7 @@ class Judge:
         A valid cell has more power.
     tail : float
         Largest share of the two weakest features in a cell that is resolved; negative: all are.
-    noise : float64 [cell or fewer, column] or None
+    noise : float32 [cell or fewer, column] or None
         Least power of a cell that is resolved; with fewer rows than cells they are repeated.
     usable : bool [cell, column] or None
         Which cells can be valid at all.
@@ -66,7 +66,7 @@ class Judge:
 
     empty: float
     tail: float = -1.0
-    noise: Floats | None = None
+    noise: NDArray[np.float32] | None = None
     usable: NDArray[np.bool_] | None = None
 
 
@@ -313,7 +313,7 @@ class Loops:
         n_noise = 0 if judge.noise is None else len(judge.noise)
         self._unit_features[u.dtype, dtype](
             u.ctypes.data, n_cells, n_parts // 2, stride, n_columns, judge.empty, judge.tail,
-            None if judge.noise is None else _pointer(judge.noise, np.float64, (n_noise, n_columns)), n_noise,
+            None if judge.noise is None else _pointer(judge.noise, np.float32, (n_noise, n_columns)), n_noise,
             None if judge.usable is None else _pointer(judge.usable, np.bool_, valid.shape),
             units.ctypes.data, valid.ctypes.data, shallow.ctypes.data,
         )  # fmt: skip
@@ -346,7 +346,7 @@ class Loops:
             far.n_times, _pointer(far.taps, np.int32, (n_taps, 2)), n_taps,
             _pointer(far.kernels, of, (n_taps, n_filters, 2)), n_filters,
             _pointer(far.mixing, dtype, (n_rows, n_filters, n_features)), n_rows, n_features, judge.empty, judge.tail,
-            None if judge.noise is None else _pointer(judge.noise, np.float64, (n_rows, n_columns)),
+            None if judge.noise is None else _pointer(judge.noise, np.float32, (n_rows, n_columns)),
             None if judge.usable is None else _pointer(judge.usable, np.bool_, valid.shape),
             units.ctypes.data, valid.ctypes.data, shallow.ctypes.data,
         )  # fmt: skip

@@ -4,7 +4,7 @@
 /* What makes cells valid, and resolved: of the features' power. */
 typedef struct {
   double empty, tail;    /* least power; largest share of the two weakest features, negative where none is asked for */
-  const double *noise;   /* [n_noise][column] or NULL: least power that does not drown; cell c has row c % n_noise */
+  const float *noise;    /* [n_noise][column] or NULL: least power that does not drown; cell c has row c % n_noise */
   int64_t n_noise;
   const uint8_t *usable; /* [cell][column] or NULL */
 } Judge;

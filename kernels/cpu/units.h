@@ -22,12 +22,17 @@ INLINE FROM_VECTOR TYPED(length)(FROM_VECTOR power, FROM_VECTOR weakest, const J
   const FROM_MASK filled = power > (FROM)judge->empty;
   FROM_MASK poor = {0};
   if (judge->tail >= 0) poor = weakest > (FROM)judge->tail * power;
-  if (n == FROM_LANES && !judge->usable && !judge->noise && !ANY(~filled | poor)) return out;
+  if (judge->noise) {
+    FROM_VECTOR noise;
+    for (int lane = 0; lane < FROM_LANES; lane++)
+      noise[lane] = lane < n ? judge->noise[place->noise_at + lane * place->noise_step] : 0;
+    poor |= power < noise;
+  }
+  if (n == FROM_LANES && !judge->usable && !ANY(~filled | poor)) return out;
   for (int lane = 0; lane < FROM_LANES; lane++) {
     const int64_t at = place->at + lane * place->step, column = place->column + lane * place->column_step;
     const int ok = lane < n && filled[lane] && !(judge->usable && !judge->usable[at]);
-    const int drowned = ok && judge->noise && power[lane] < judge->noise[place->noise_at + lane * place->noise_step];
-    if (ok && (poor[lane] || drowned)) shallow[column] = 1;
+    if (ok && poor[lane]) shallow[column] = 1;
     if (!ok) out[lane] = 0;
     if (!ok && lane < n) valid[at] = 0;
   }
@@ -39,7 +44,7 @@ INLINE FROM_VECTOR TYPED(length)(FROM_VECTOR power, FROM_VECTOR weakest, const J
    valid    [cell][column]                 set to 0 where a cell is not valid
    shallow  [column]                       set to 1 where a valid cell is not resolved */
 EXPORTED void TYPED(unit_features)(const FROM *u, int64_t n_cells, int64_t K, int64_t stride, int64_t n_columns,
-                                   double empty, double tail, const double *noise, int64_t n_noise,
+                                   double empty, double tail, const float *noise, int64_t n_noise,
                                    const uint8_t *usable, REAL *units, uint8_t *valid, uint8_t *shallow) {
   const Judge judge = {empty, tail, noise, n_noise, usable};
   const FROM zeros[LANES] = {0};
@@ -143,7 +148,7 @@ INLINE void TYPED(mixed)(const VECTOR *z, int64_t R, const REAL *mixing, int64_t
 EXPORTED int32_t TYPED(far_features)(const FROM *samples, int64_t length, int64_t n_columns, int64_t first,
                                      int64_t spacing, int64_t n_times, const int32_t *taps, int64_t n_taps,
                                      const FROM *kernels, int64_t R, const REAL *mixing, int64_t n_rows, int64_t K,
-                                     double empty, double tail, const double *noise, const uint8_t *usable, REAL *units,
+                                     double empty, double tail, const float *noise, const uint8_t *usable, REAL *units,
                                      uint8_t *valid, uint8_t *shallow) {
   const Judge judge = {empty, tail, noise, n_rows, usable};
   VECTOR *scratch = aligned_alloc(VECTOR_BYTES, sizeof(VECTOR) * (4 * n_taps + (2 + 2 * PARTS) * R + 2 * K));

@@ -101,7 +101,7 @@ def test_units_have_length_one_where_a_cell_is_valid(of, to, n_cells, n_columns,
     u = whole[..., 2 : 2 + n_columns]  # some of an array's columns
     power = (u.astype(F64) ** 2).sum(axis=1)
     tail = (u[:, :4].astype(F64) ** 2).sum(axis=1)
-    usable, noise = rng.random((n_cells, n_columns)) < 0.8, 10 ** rng.uniform(-9, -5, (n_cells, n_columns))
+    usable, noise = rng.random((n_cells, n_columns)) < 0.8, (10 ** rng.uniform(-9, -5, (n_cells, n_columns))).astype(F32)
     for judge in (Judge(EMPTY_SHARE), Judge(EMPTY_SHARE, 0.5), Judge(EMPTY_SHARE, 0.5, noise, usable)):
         found = loops().unit_features(u, to, judge)
         valid = power > EMPTY_SHARE
@@ -137,7 +137,7 @@ def test_far_features_are_filtered_mixed_and_scaled(epoch_s, accuracy, depth, n_
     rng = np.random.default_rng(8)
     samples = rng.standard_normal((group.n_samples, 2, n_columns)).astype(of)
     samples[:, :, 2] = 0  # no power: not valid
-    usable, noise = np.ones((n_times * group.n_rows, n_columns), bool), np.full((group.n_rows, n_columns), 1e-3)
+    usable, noise = np.ones((n_times * group.n_rows, n_columns), bool), np.full((group.n_rows, n_columns), 1e-3, F32)
     usable[3::5, 1] = False
     for phase in range(n_phases):
         times = group.n_end + (group.n_end * group.half_steps % 2 != phase) + n_phases * np.arange(n_times)
@@ -179,8 +179,8 @@ def test_other_arrays_do_not_reach_c(build):
         with pytest.raises(TypeError):
             compiled.unit_features(wrong, F32, Judge(0.0))
     for judge in (
-        Judge(0.0, noise=np.ones((20, 3))),
-        Judge(0.0, noise=np.ones((20, 4), F32)),
+        Judge(0.0, noise=np.ones((20, 3), F32)),
+        Judge(0.0, noise=np.ones((20, 4))),
         Judge(0.0, usable=np.ones((19, 4), bool)),
         Judge(0.0, usable=np.ones((20, 4), np.int64)),
     ):

@@ -277,9 +277,9 @@ def _blocks(batches: list[Features], depth: int, n_dyads: int, n_threads: int) -
             parts = [times]
             if not is_near and _far_is_compiled(columns):
                 parts = np.split(times, np.flatnonzero(np.diff(times) != len(group.kernels)) + 1)
-            if loops() is not None:  # so many as fill whole vectors of cells
-                step = min(max(8, step // 8 * 8), CELLS_PER_SUM // group.n_rows)
-                step = step if is_near else max(16, step // 16 * 16)
+            if loops() is not None:  # so many as fill whole vectors of cells; with many channels half of that does
+                step = (16 if is_near else 32) // (1 + (32 * per_time > 8 * BLOCK_BYTES))
+                step = min(step, CELLS_PER_SUM // group.n_rows)
             for part in parts:
                 for start in range(0, len(part), step):
                     yield _Block(columns, part[start : start + step], is_near)
@@ -489,7 +489,7 @@ def _judge(columns: _Columns, cells: _Cells) -> Judge:
             usable = np.ones((len(cells.times), n_rows, columns.n), bool) if usable is None else usable
             usable[:, :, part] = known[cells.times]
     if columns.depth == 0 and cells.noise is not None:
-        noise = np.ascontiguousarray(cells.noise.reshape(-1, columns.n))
+        noise = np.ascontiguousarray(cells.noise.reshape(-1, columns.n), np.float32)
     tail = -1.0 if columns.depth else columns.batches[0].plan.rank(0).tail
     return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n))
 
