@@ -20,13 +20,40 @@ from ibsync.commands.workloads import (
 )
 
 __all__ = [
-    "DYAD_CHANNELS", "DYAD_DURATION_S", "DYAD_SFREQ_HZ", "PERIODS_S", "VOICES", "WORKLOADS", "dyad_signals", "scratch",
-    "session_signals", "write_one_dyad", "write_workload",
+    "DYAD_CHANNELS",
+    "DYAD_DURATION_S",
+    "DYAD_SFREQ_HZ",
+    "GROWTH",
+    "PERIODS_S",
+    "SMALL",
+    "SMALL_BANDS_HZ",
+    "VOICES",
+    "WORKLOADS",
+    "Workload",
+    "dyad_signals",
+    "scratch",
+    "session_signals",
+    "write_one_dyad",
+    "write_workload",
 ]  # fmt: skip
 
 # The cost of one map is compared on this dyad.
 DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ = 20, 600.0, 10.0
 _DYAD = Workload(1, 1, DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ, 0, "none")
+
+
+# What a lab with few channels has, where the fixed cost of a call counts most.
+SMALL = Workload(10, 2, 4, 120.0, 8.333, 0, "none", periods_s=(1 / 0.9, 1 / 0.05))
+SMALL_BANDS_HZ = {"low": (0.05, 0.15), "middle": (0.15, 0.4), "high": (0.4, 0.9)}
+
+
+GROWTH = {
+    "samples": (1500, 3000, 6000, 12000, 24000),
+    "channels": (2, 4, 8, 16, 32, 64),
+    "dyads": (2, 4, 8, 16, 32),
+    "draws": (1000, 10_000, 100_000, 1_000_000),
+}
+"""Along which the growth of cost is followed."""
 
 
 def session_signals(workload: Workload) -> NDArray[np.float32]:

@@ -8,7 +8,17 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from cases import WORKLOADS, dyad_signals, scratch, session_signals, write_one_dyad, write_workload
+from cases import (
+    SMALL,
+    SMALL_BANDS_HZ,
+    WORKLOADS,
+    Workload,
+    dyad_signals,
+    scratch,
+    session_signals,
+    write_one_dyad,
+    write_workload,
+)
 from measure import serve, timed
 from numpy.typing import NDArray
 
@@ -16,6 +26,8 @@ from ibsync import __version__
 from ibsync.commands.bench import Job
 from ibsync.commands.bench import map_spec as spec
 from ibsync.coupling.engine import Engine
+from ibsync.coupling.spec import WTC
+from ibsync.study.study import Study
 
 SHORT_EPOCHS = {"whole": (0.0, 600.0), "first": (100.0, 220.0), "middle": (250.0, 370.0)}
 
@@ -28,6 +40,11 @@ def _engine(n_samples: int, sfreq_hz: float, accuracy: str) -> Engine:
 @cache
 def _signals(path: str) -> NDArray[np.float32]:
     return np.load(path)
+
+
+@cache
+def _study(path: str) -> Study:
+    return Study.open(path)
 
 
 # --- signals and study files ------------------------------------------------------------------------------------------
@@ -59,6 +76,20 @@ def make_one_dyad_study(folder: str) -> str:
     return str(path)
 
 
+def make_small(folder: str) -> dict[str, str]:
+    """Study file of the small study, and its signals [row, person, channel, sample] as other programs read them."""
+    path = Path(folder) / "small.h5"
+    if not path.exists():
+        write_workload(SMALL, path)
+    study = Study.open(path)
+
+    def signals() -> NDArray[np.float32]:
+        pairs = [(row.recording_a, row.recording_b) for row in study.dyads]
+        return np.array([[study.signals(recording) for recording in pair] for pair in pairs])
+
+    return {"study": str(path), "signals": str(scratch(Path(folder), "small", signals))}
+
+
 # --- timed ------------------------------------------------------------------------------------------------------------
 
 
@@ -72,6 +103,35 @@ def all_pairs(path: str, sfreq_hz: float, accuracy: str, n_times: int = 1) -> fl
     for _ in range(n_times):
         found = engine.coherence(engine.features(signals[..., 0, :, :]), engine.features(signals[..., 1, :, :]))
     return float(found.coherence.mean())
+
+
+def small_study(path: str, accuracy: str) -> list[float]:
+    """`Study.synchrony` of the small study, its file opened before: mean over bands of each pair's coherence."""
+    real = _study(path).synchrony(WTC(bands=SMALL_BANDS_HZ, accuracy=accuracy), backend="numpy")
+    return real.coherence.mean("band").to_numpy().ravel().tolist()
+
+
+def growing(along: str, size: int, folder: str, accuracy: str) -> dict[str, float]:
+    """CPU seconds of a job that is small but in one respect, tables and plan ready."""
+    if along == "draws":
+        return {"cpu_s": repairings(20, 484, size)["cpu_s"]}
+    if along == "dyads":
+        path = Path(folder) / f"{size}_dyads.h5"
+        if not path.exists():
+            write_workload(Workload(size, 1, 8, 300.0, 10.0, 0, "none"), path)
+
+        def job() -> None:
+            _study(str(path)).synchrony(spec(accuracy), backend="numpy")
+    else:
+        n_samples, n_channels = (size, 8) if along == "samples" else (3000, size)
+        x = np.random.default_rng(0).standard_normal((2, n_channels, n_samples)).cumsum(axis=-1)
+        engine = _engine(n_samples, 10.0, accuracy)
+
+        def job() -> None:
+            engine.coherence(*(engine.features(side) for side in x))
+
+    job()
+    return {"cpu_s": timed(job)[1].cpu_s}
 
 
 def end_to_end(study_path: str, result_folder: str, workload: str, accuracy: str) -> dict[str, float]:
@@ -115,7 +175,7 @@ def tables(n_samples: int, sfreq_hz: float, accuracy: str, deep: bool = False) -
     from ibsync.coupling.transform.feature_cache import load_group
 
     plan = _engine(n_samples, sfreq_hz, accuracy).plan
-    keys = [(plan.scales, first, n, plan.rank(int(deep))) for first, n in plan.row_spans]
+    keys = [(plan.scales, *span, plan.rank(int(deep), span)) for span in plan.row_spans]
 
     def load_all() -> None:
         load_group.cache_clear()
@@ -158,8 +218,8 @@ def describe() -> str:
 
 
 JOBS = (
-    make_dyad, make_session, make_study, make_one_dyad_study, all_pairs, end_to_end, surrogate_null, repairings, tables,
-    agreement, means, describe,
+    make_dyad, make_session, make_study, make_one_dyad_study, make_small, all_pairs, small_study, growing, end_to_end,
+    surrogate_null, repairings, tables, agreement, means, describe,
 )  # fmt: skip
 
 if __name__ == "__main__":

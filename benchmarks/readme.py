@@ -1,4 +1,4 @@
-"""Write the README's speed table from a file of measured figures.
+"""Write the README's speed table and docs/cost.png from a file of measured figures.
 
 python benchmarks/readme.py benchmarks/results/NAME.json [--check]
 
@@ -22,33 +22,48 @@ RIVALS = {
     "pycwt": "pycwt {pycwt[pycwt]}",
     "textbook": "the definition vectorised in NumPy, transforms kept",
 }
+JOBS = {
+    "small": "small study, 4 x 4 channels",
+    "dyad": "one dyad, 20 x 20 channels",
+    "all-pairs": "all 440 x 440 channels",
+}
 NAMES = {"exact": 'ibsync, `"exact"`', "fast": 'ibsync, `"fast"`'}
 
 
 def table(figures: Mapping[str, Any], source: str) -> str:
     """Markdown of the table, with where it comes from."""
-    dyad, pairs = (figures["sections"][name] for name in ("dyad", "all-pairs"))
-    names = NAMES | {key: text.format(**figures["provenance"]["rivals"]) for key, text in RIVALS.items()}
-    lines = ["| CPU time of one map | one dyad, 20 x 20 channels | all 440 x 440 channels |", "| --- | --- | --- |"]
+    made = figures["provenance"]
+    names = dict(NAMES)
+    if "before" in made:
+        names |= {f"{key}, before": f"{name} at commit {made['before'][:7]}" for key, name in NAMES.items()}
+    names |= {key: text.format(**made["rivals"]) for key, text in RIVALS.items()}
+    jobs = {job: text for job, text in JOBS.items() if job in figures["sections"]}
+    lines = [f"| CPU time of one map | {' | '.join(jobs.values())} |", "| --- " * (1 + len(jobs)) + "|"]
     for key, name in names.items():
-        ours = key in NAMES
-        cells = [_cell(section, key, ours=ours) for section in (dyad, pairs)]
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
+        lines.append(" | ".join([f"| {name}", *(_cell(figures["sections"][job], key) for job in jobs)]) + " |")
     return "\n".join([*lines, "", *_sentences(figures, source), ""])
 
 
-def _cell(section: Mapping[str, Any], key: str, *, ours: bool) -> str:
+def _cell(section: Mapping[str, Any], key: str) -> str:
     found = section["cpu_s_per_map"][key]
     text = f"{1e3 * found['median']:.3g} ms ({1e3 * found['min']:.3g} to {1e3 * found['max']:.3g})"
-    return f"{text}, {section['times_faster'][f'{key} vs hypyp']['median']:.0f}x HyPyP" if ours else text
+    if key.removesuffix(", before") not in NAMES:
+        return text
+    return f"{text}, {section['times_faster'][f'{key} vs hypyp']['median']:.0f}x HyPyP"
 
 
 def _sentences(figures: Mapping[str, Any], source: str) -> list[str]:
     whole = figures["sections"]["end-to-end"]["seconds"]["first"]
     built = figures["sections"]["tables"]["seconds"]["exact"]
     made = figures["provenance"]
+    small = (
+        "The small study has 10 dyads x 2 sessions of 2 min at 8.333 Hz, three bands from 0.05 to 0.9 Hz, and is read "
+        "from its file. "
+        if "small" in figures["sections"]
+        else ""
+    )
     how = (
-        "A map is one channel pair over 10 min at 10 Hz, periods 5 to 50 s, 12 voices; features included. "
+        f"A map is one channel pair over 10 min at 10 Hz, periods 5 to 50 s, 12 voices; features included. {small}"
         "Median (range) of turns taken side by side in one run; ratios are medians of the ratios within a turn. "
         "The other programs return full maps, ibsync means over bands and epochs, and HyPyP and pycwt are other "
         "estimators: comparable in speed, not in value."
@@ -71,6 +86,28 @@ def _sentences(figures: Mapping[str, Any], source: str) -> list[str]:
         "them, [benchmarks/README.md](benchmarks/README.md)."
     )
     return _wrapped(how, study, where)
+
+
+def cost_picture(figures: Mapping[str, Any], path: Path) -> None:
+    """Cost as recordings, channels, dyads and draws grow, on logarithmic axes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    growth = figures["sections"]["growth"]
+    figure, axes = plt.subplots(1, len(growth["sizes"]), figsize=(10, 2.9), sharey=True, layout="constrained")
+    for axis, (along, sizes) in zip(axes, growth["sizes"].items(), strict=True):
+        for number, (name, seconds) in enumerate(growth["cpu_s"][along].items()):
+            is_before = name.endswith(", before")
+            style = {"ls": "--" if is_before else "-", "marker": "o", "ms": 3, "color": f"C{number % 2}"}
+            axis.loglog(sizes, seconds, label=name, **style)
+        axis.set_xlabel(along)
+        axis.grid(visible=True, which="major", lw=0.3)
+    axes[0].set_ylabel("CPU time (s)")
+    axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+    plt.close(figure)
 
 
 def _wrapped(*parts: str) -> list[str]:
@@ -162,6 +199,8 @@ def main() -> None:
         sys.exit(f"README.md: the speed table is not that of {source}: run python benchmarks/readme.py {source}")
     if not arguments.check:
         readme.write_text(new, encoding="utf-8")
+        if "growth" in figures["sections"]:
+            cost_picture(figures, REPOSITORY / "docs" / "cost.png")
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

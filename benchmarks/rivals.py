@@ -33,10 +33,10 @@ class Rival(Protocol):
 class Hypyp:
     """`ComplexMorletWavelet.wtc`, what `Dyad.compute_wtcs` calls for each pair, with its cache of transforms."""
 
-    def __init__(self, signals: NDArray[np.float64], dt: float) -> None:
+    def __init__(self, signals: NDArray[np.float64], dt: float, *, periods_s: tuple[float, float] = PERIODS_S) -> None:
         from hypyp.wavelet import ComplexMorletWavelet
 
-        self._wavelet = ComplexMorletWavelet(period_range=PERIODS_S, dj=1 / VOICES)
+        self._wavelet = ComplexMorletWavelet(period_range=periods_s, dj=1 / VOICES)
         self._signals = signals
         self._time = np.arange(signals.shape[-1]) * dt
 
@@ -56,9 +56,9 @@ class Hypyp:
 class Pycwt:
     """`wct(sig=False)` at the rows of ibsync; it keeps nothing between pairs."""
 
-    def __init__(self, signals: NDArray[np.float64], dt: float) -> None:
+    def __init__(self, signals: NDArray[np.float64], dt: float, *, periods_s: tuple[float, float] = PERIODS_S) -> None:
         self._signals, self._dt = signals, dt
-        rows = textbook_rows()
+        rows = textbook_rows(0, 1 / dt, periods_s)
         self._s0, self._J = 2 * dt * 2.0 ** (rows[0] / VOICES), len(rows) - 1
 
     def forget(self) -> None:
@@ -109,11 +109,20 @@ def _serve(name: str) -> None:
             "means": [[float(m[inside].mean()) for m in row] for row in maps],
         }
 
+    def small_study(path: str, sfreq_hz: float, periods_s: tuple[float, float]) -> list[float]:
+        """All pairs of every dyad, one dyad after the other: mean over all cells of each map."""
+        means = []
+        for dyad in np.load(path).astype(np.float64):
+            rival = RIVALS[name][0](dyad, 1 / sfreq_hz, periods_s=periods_s)
+            n = range(dyad.shape[1])
+            means += [float(rival.coherence(a, b).mean()) for a in n for b in n]
+        return means
+
     def describe() -> dict[str, str]:
         """Versions."""
         return {package: version(package) for package in {RIVALS[name][1], "numpy", "scipy"}}
 
-    serve({job.__name__: job for job in (new_channels, known_channels, means, describe)})
+    serve({job.__name__: job for job in (new_channels, known_channels, means, small_study, describe)})
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases import DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ, WORKLOADS
-from measure import Figures, Summary, Worker, busy_core, interleaved, load_average, provenance, ratios, summary
+from cases import DYAD_CHANNELS, DYAD_DURATION_S, DYAD_SFREQ_HZ, GROWTH, SMALL, SMALL_BANDS_HZ, WORKLOADS
+from checkout import VARIABLE as CHECKOUT
+from measure import Figures, Summary, Worker, busy_core, commit, interleaved, load_average, provenance, ratios, summary
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
@@ -31,12 +32,15 @@ N_KNOWN = 5  # channels of each person in one repetition of a rival: 20 pairs of
 TIMES = 4  # dyads in one repetition of ibsync
 HYPYP_VARIABLE = "IBSYNC_BENCH_HYPYP_PYTHON"
 SANE_CORRELATION = 0.5
+BEFORE = ", before"
 
 TARGETS = {
-    ("dyad", "exact", "hypyp"): 200.0,
+    ("small", "exact", "hypyp"): 25.0,
+    ("dyad", "exact", "hypyp"): 350.0,
     ("dyad", "exact", "pycwt"): 800.0,
-    ("dyad", "fast", "hypyp"): 600.0,
-    ("all-pairs", "exact", "hypyp"): 500.0,
+    ("dyad", "fast", "hypyp"): 650.0,
+    ("all-pairs", "exact", "hypyp"): 2000.0,
+    ("all-pairs", "fast", "hypyp"): 3000.0,
 }
 
 
@@ -48,19 +52,31 @@ class Bench:
     stack: ExitStack
     rival_pythons: Mapping[str, str]
     repeats: int
+    before: Path | None = None
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def ours(self, name: str) -> Worker:
         """The long-lived process of one accuracy, on one core."""
         return self._worker(name, [sys.executable, str(HERE / "ours.py")])
 
+    @property
+    def contenders(self) -> dict[str, tuple[Worker, str]]:
+        """Process and accuracy of ibsync, and of an older checkout where one is named."""
+        found = {accuracy: (self.ours(accuracy), accuracy) for accuracy in ACCURACIES}
+        if self.before is not None:
+            elsewhere = {**_environment(), CHECKOUT: str(self.before), "PYTHONPATH": str(self.before)}
+            for accuracy in ACCURACIES:
+                name, command = accuracy + BEFORE, [sys.executable, str(HERE / "ours.py")]
+                found[name] = (self._worker(name, command, elsewhere), accuracy)
+        return found
+
     def rival(self, name: str) -> Worker:
         """The long-lived process of a rival, on one core."""
         return self._worker(name, [self.rival_pythons[name], str(HERE / "rivals.py"), name])
 
-    def _worker(self, name: str, command: list[str]) -> Worker:
+    def _worker(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Worker:
         if name not in self.workers:
-            worker = Worker(command, one_core=True, environment=_environment())
+            worker = Worker(command, one_core=True, environment=environment or _environment())
             self.workers[name] = self.stack.enter_context(worker)
         return self.workers[name]
 
@@ -109,7 +125,10 @@ def _rival_per_map(worker: Worker, path: str, channels_per_map: float, *, keeps:
 
 def _contenders(bench: Bench, path: str, n_a: int, n_times: int, rivals_path: str) -> dict[str, Callable[[], Figures]]:
     """Everybody who computes all pairs of n_a with n_a channels."""
-    runs = {accuracy: _ours_per_map(bench.ours(accuracy), path, accuracy, n_a**2, n_times) for accuracy in ACCURACIES}
+    runs = {
+        name: _ours_per_map(worker, path, accuracy, n_a**2, n_times)
+        for name, (worker, accuracy) in bench.contenders.items()
+    }
     for name in bench.rival_pythons:
         runs[name] = _rival_per_map(bench.rival(name), rivals_path, 2 * n_a / n_a**2, keeps=name != "pycwt")
     return runs
@@ -129,6 +148,52 @@ def measure_dyad(bench: Bench) -> dict[str, Any]:
     return _per_map("dyad", how, figures, bench) | {"checks": checks}
 
 
+def measure_small(bench: Bench) -> dict[str, Any]:
+    """A study of few channels and short recordings, `Study.synchrony` against rivals that keep transforms."""
+    made = bench.ours("exact").call("make_small", folder=bench.folder).value
+    n_maps = SMALL.n_occasions * SMALL.n_channels**2
+    words = {"path": made["signals"], "sfreq_hz": SMALL.sfreq_hz, "periods_s": SMALL.periods_s}
+
+    def per_map(worker: Worker, **arguments: Any) -> Callable[[], Figures]:
+        def run() -> Figures:
+            reply = worker.call("small_study", **arguments)
+            return {"cpu_s_per_map": reply.cpu_s / n_maps, "wall_s_per_map": reply.wall_s / n_maps}
+
+        return run
+
+    checks = _checks_of_small(bench, made["study"], words)
+    runs = {
+        name: per_map(worker, path=made["study"], accuracy=accuracy)
+        for name, (worker, accuracy) in bench.contenders.items()
+    }
+    runs |= {name: per_map(bench.rival(name), **words) for name in bench.rival_pythons}
+    figures = interleaved(runs, bench.repeats)
+    how = (
+        f"{SMALL.n_dyads} dyads x {SMALL.n_sessions} sessions, {SMALL.n_channels} x {SMALL.n_channels} channels, "
+        f"{SMALL.duration_s:g} s at {SMALL.sfreq_hz:g} Hz, bands {', '.join(map(_band, SMALL_BANDS_HZ.values()))} Hz; "
+        "CPU seconds of all threads / maps, each program in its own process on one core, in turn. ibsync: "
+        "Study.synchrony from the opened study file, tables and plan ready. Rivals: arrays in memory, transforms kept "
+        "within a dyad (pycwt keeps none)"
+    )
+    return _per_map("small", how, figures, bench) | {"checks": checks}
+
+
+def _band(edges: tuple[float, float]) -> str:
+    return f"{edges[0]:g}-{edges[1]:g}"
+
+
+def _checks_of_small(bench: Bench, study: str, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse to time programs whose means have nothing to do with those of ibsync."""
+    ours = np.array(bench.ours("exact").call("small_study", path=study, accuracy="exact").value)
+    found = {}
+    for name in bench.rival_pythons:
+        theirs = np.array(bench.rival(name).call("small_study", **words).value)
+        found[name] = float(np.corrcoef(ours, theirs)[0, 1])
+        if not (np.isfinite(theirs).all() and found[name] > SANE_CORRELATION):
+            raise SystemExit(f"{name} does not compute a coherence of these signals: correlation {found[name]:.2f}")
+    return {"correlation_of_pair_means": found}
+
+
 def measure_all_pairs(bench: Bench) -> dict[str, Any]:
     """Every person's channels with every partner's, in the workload `typical`."""
     workload = WORKLOADS["typical"]
@@ -136,8 +201,8 @@ def measure_all_pairs(bench: Bench) -> dict[str, Any]:
     maker = bench.ours("exact")
     dyad = maker.call("make_dyad", folder=bench.folder).value
     path = maker.call("make_session", folder=bench.folder, workload="typical").value
-    for accuracy in ACCURACIES:  # tables and plan ready
-        bench.ours(accuracy).call("all_pairs", path=dyad, sfreq_hz=DYAD_SFREQ_HZ, accuracy=accuracy)
+    for worker, accuracy in bench.contenders.values():  # tables and plan ready
+        worker.call("all_pairs", path=dyad, sfreq_hz=DYAD_SFREQ_HZ, accuracy=accuracy)
     figures = interleaved(_contenders(bench, path, n, 1, dyad), max(2, bench.repeats // 2), n_warm_up=0)
     how = (
         f"typical, {n} x {n} channels, {workload.duration_s:g} s at {workload.sfreq_hz:g} Hz; otherwise as above. "
@@ -155,12 +220,10 @@ def _how_rivals() -> str:
 
 def _per_map(section: str, how: str, figures: Mapping[str, Sequence[Figures]], bench: Bench) -> dict[str, Any]:
     cpu = {name: [turn["cpu_s_per_map"] for turn in turns] for name, turns in figures.items()}
-    faster = {
-        f"{ours} vs {rival}": asdict(ratios(cpu[rival], cpu[ours]))
-        for ours in ACCURACIES
-        for rival in figures
-        if rival not in ACCURACIES
-    }
+    ours = [name for name in figures if name.removesuffix(BEFORE) in ACCURACIES]
+    compared = [(name, rival) for name in ours for rival in figures if rival not in ours]
+    compared += [(name, name + BEFORE) for name in ACCURACIES if name + BEFORE in figures]
+    faster = {f"{name} vs {rival}": asdict(ratios(cpu[rival], cpu[name])) for name, rival in compared}
     targets = [
         _target(f"{ours} at least {least:g} x {rival}", faster[f"{ours} vs {rival}"]["median"], least, at_least=True)
         for (where, ours, rival), least in TARGETS.items()
@@ -308,6 +371,36 @@ def measure_nulls(bench: Bench) -> dict[str, Any]:
     }
 
 
+# --- growth -----------------------------------------------------------------------------------------------------------
+
+
+def measure_growth(bench: Bench) -> dict[str, Any]:
+    """Cost as recordings, channels, dyads and draws grow, one at a time."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for along, sizes in GROWTH.items():
+        runs = {
+            f"{name}|{size}": _grown(worker, along, size, bench.folder, accuracy)
+            for name, (worker, accuracy) in bench.contenders.items()
+            for size in sizes
+            if along != "draws" or accuracy == "exact"
+        }
+        for name, turns in interleaved(runs, max(2, bench.repeats // 2), n_warm_up=0).items():
+            contender, _ = name.split("|")
+            found.setdefault(along, {}).setdefault(contender, []).append(min(turn["cpu_s"] for turn in turns))
+    return {
+        "how": "CPU seconds on one core, the least of some turns, tables and plan ready. samples: one dyad of 8 x 8 "
+        "channels; channels: one dyad of 3000 samples; dyads: Study.synchrony, 8 x 8 channels, 3000 samples; draws: "
+        " repair_test of 20 dyads x 484 features. 10 Hz, periods 5-50 s",
+        "sizes": {along: list(sizes) for along, sizes in GROWTH.items()},
+        "cpu_s": found,
+        "targets": [],
+    }
+
+
+def _grown(worker: Worker, along: str, size: int, folder: str, accuracy: str) -> Callable[[], Figures]:
+    return lambda: dict(worker.call("growing", along=along, size=size, folder=folder, accuracy=accuracy).value)
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +462,9 @@ def _page(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield f"\n== {name}\n{found['how']}. Load average at the end: {found['load_average_at_end']}."
     for key, text in _check_lines(found.get("checks", {})):
         yield f"  {key}: {text}"
+    for along, of in found.get("cpu_s", {}).items():
+        rows = [[along, *map(str, found["sizes"][along])]]
+        yield _table([*rows, *([who, *(f"{value:.3g}" for value in values)] for who, values in of.items())])
     if "cpu_s_per_map" in found:
         per_map = found["cpu_s_per_map"].items()
         yield _table([["CPU ms per map", *SPREAD], *([who, *_cells(v, 1e3)] for who, v in per_map)])
@@ -390,6 +486,8 @@ def _check_lines(checks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             f"{accuracy}, largest difference of a mean from accuracy='reference', 4 pairs x 3 epochs",
             f"{difference:.1e}",
         )
+    for name, correlation in checks.get("correlation_of_pair_means", {}).items():
+        yield name, f"means of all pairs correlate {correlation:.3f} with exact"
     for name, found in checks.get("rivals", {}).items():
         like = f"correlate {found['correlation_with_exact']:.3f} with exact"
         apart = f"differ from it by at most {found['largest_difference_from_exact']:.1e}"
@@ -402,11 +500,13 @@ def _check_lines(checks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 # --- command ----------------------------------------------------------------------------------------------------------
 
 SECTIONS = {
+    "small": measure_small,
     "dyad": measure_dyad,
     "all-pairs": measure_all_pairs,
     "end-to-end": measure_end_to_end,
     "nulls": measure_nulls,
     "tables": measure_tables,
+    "growth": measure_growth,
 }
 
 
@@ -417,6 +517,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rivals", action="store_true", help="also time HyPyP, pycwt and a NumPy textbook")
     parser.add_argument("--hypyp-python", default=os.environ.get(HYPYP_VARIABLE), metavar="PATH",
                         help=f"interpreter of an environment with HyPyP; default: ${HYPYP_VARIABLE}")  # fmt: skip
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT",
+                        help="also time an older checkout of ibsync, in the same turns")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=7, help="turns of each program (default 7)")
     parser.add_argument("-o", "--output", type=Path, metavar="NAME.json", help="write the figures, raw ones too")
     return parser.parse_args(words)
@@ -440,7 +542,9 @@ def main(words: Sequence[str] | None = None) -> None:
     origin = provenance(REPOSITORY, PACKAGES)
     report: dict[str, Any] = {"provenance": origin, "sections": {}}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        bench = Bench(folder, stack, _rival_pythons(arguments), arguments.repeats)
+        bench = Bench(folder, stack, _rival_pythons(arguments), arguments.repeats, arguments.before)
+        if arguments.before is not None:
+            origin["before"] = commit(arguments.before)
         origin["rivals"] = {name: bench.rival(name).call("describe").value for name in bench.rival_pythons}
         print(json.dumps(origin, indent=1))
         for name in arguments.only:

@@ -58,8 +58,8 @@ def test_building_tables(benchmark: Any, accuracy: str, tmp_path: Path, monkeypa
             file.unlink()
 
     def build() -> None:
-        for first, n in plan.row_spans:
-            load_group(plan.scales, first, n, plan.rank(0))
+        for span in plan.row_spans:
+            load_group(plan.scales, *span, plan.rank(0, span))
 
     benchmark.pedantic(build, setup=empty, rounds=3)
     load_group.cache_clear()

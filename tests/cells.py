@@ -87,6 +87,8 @@ def cell_engine(n, spec, group, backend, n_inner=24):
         engine.backend = backend
     plan = engine.plan
     first, n_rows = plan.row_spans[group]
+    finest = dict.fromkeys(plan.row_spans, plan.rank(1).points_per_scale)
+    plan.__dict__["points_per_scale"] = finest
     tables = plan.group(Segment(first, n_rows, np.empty(0, np.int64), np.empty(0)), 0)
     last = len(tables.times) - 1
     end = np.count_nonzero(tables.times < 9 * plan.scale[first + n_rows - 1])  # the reach of an end at any depth
@@ -101,7 +103,8 @@ def cell_engine(n, spec, group, backend, n_inner=24):
         epochs={str(cell): [(0.0, 0.1)] for cell in range(n_cells)},
         n_cells=np.ones((1, n_cells)),
     )
-    engine.plan.__dict__["segments"] = (Segment(first, n_rows, chosen, weights),)
+    segments = (Segment(first, n_rows, chosen, weights),)
+    engine.plan.__dict__.update(points_per_scale=finest, segments=segments, deep_segments=segments)
     return engine, np.arange(first, first + n_rows), tables.times[chosen]
 
 

@@ -7,8 +7,10 @@ from functools import cache
 
 import hypothesis
 import pytest
+from compiled_here import usable_builds
 from threadpoolctl import threadpool_limits
 
+from ibsync.compiled.choice import VARIABLE, choice
 from ibsync.coupling.backends.cuda.backend import default_device
 from ibsync.errors import DeviceError
 
@@ -52,6 +54,22 @@ def backend(request):
         if request.config.getoption("--backend"):
             pytest.fail(reason)
         pytest.skip(reason)
+    return request.param
+
+
+@pytest.fixture(params=["0", *usable_builds()])
+def path(request, monkeypatch):
+    """Both paths on the CPU: 0 for NumPy, and each build of the compiled loops."""
+    monkeypatch.setenv(VARIABLE, request.param)
+    return request.param
+
+
+@pytest.fixture(params=usable_builds() or ["none"])
+def build(request, monkeypatch):
+    """Name of a build of the compiled loops, which are used; each that this processor runs."""
+    if request.param == "none":
+        pytest.skip(choice().why)
+    monkeypatch.setenv(VARIABLE, request.param)
     return request.param
 
 

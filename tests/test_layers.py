@@ -18,6 +18,7 @@ PACKAGE = Path(ibsync.__file__).parent
 # The folders in the order of the story. A file imports of its own folder and of those that stand before it.
 ORDER = (
     "errors",  # what can go wrong
+    "compiled",  # loops in C
     "recordings",  # files of two people
     "coupling",  # two signals become numbers
     "nulls",  # what might have been
@@ -29,7 +30,7 @@ ORDER = (
     "commands",  # the command line
 )
 # The ground floor: it knows signals, and nothing of files, draws, tests or labels.
-COUPLING_KNOWS = {"errors"}
+COUPLING_KNOWS = {"errors", "compiled"}
 CUDA = "coupling/backends/cuda/"
 H5PY_OWNERS = {"hdf5", "hdf5_writing", "contents", "snirf", "study_file_writing", "study_file_reading"}
 HEAVY = (

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from compiled_here import hatch_build
+
+from ibsync.compiled.choice import VARIABLE
+from ibsync.compiled.made_from import LIBRARY, REASON
 
 REPOSITORY = Path(__file__).parents[1]
+MACHINES = ("x86_64", "aarch64", "arm64")
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +66,13 @@ def test_kernels_in_the_wheel_are_those_of_the_repository(wheel):
 
 
 def test_only_kernel_sources_lie_in_the_kernel_folder():
-    assert {Path(name).suffix for name in _files(REPOSITORY / "kernels")} <= {".cu", ".cuh"}
+    assert {Path(name).suffix for name in _files(REPOSITORY / "kernels")} <= {".cu", ".cuh", ".c", ".h"}
 
 
 def test_the_wheel_holds_every_module_and_the_type_marker(wheel):
     packed = {name for name in _under(wheel, "ibsync/") if not name.startswith("kernels/")}
-    assert packed == set(_files(REPOSITORY / "ibsync", ("*.py", "py.typed", "*.html", "*.css", "*.js")))
+    (loops,) = packed & {f"compiled/{LIBRARY}", f"compiled/{REASON}"}
+    assert packed - {loops} == set(_files(REPOSITORY / "ibsync", ("*.py", "py.typed", "*.html", "*.css", "*.js")))
 
 
 def test_the_wheel_holds_nothing_beside_the_package(wheel):
@@ -74,3 +83,32 @@ def test_the_wheel_holds_nothing_beside_the_package(wheel):
 def test_the_command_is_declared(wheel):
     (entry_points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     assert "ibsync = ibsync.__main__:main" in wheel.read(entry_points).decode()
+
+
+def test_the_wheel_is_named_after_what_it_holds(wheel):
+    """Compiled loops serve every Python of one platform; that they run on others is not claimed."""
+    compiled = f"ibsync/compiled/{LIBRARY}" in wheel.namelist()
+    (head,) = [name for name in wheel.namelist() if name.endswith(".dist-info/WHEEL")]
+    tag = f"py3-none-{hatch_build().platform_tag()}" if compiled else "py3-none-any"
+    assert f"Tag: {tag}\n" in wheel.read(head).decode()
+    assert "manylinux" not in tag
+    assert Path(str(wheel.filename)).stem.endswith(tag)
+
+
+def test_the_wheel_holds_loops_where_there_is_a_compiler(wheel):
+    if shutil.which("cc") is None or sys.platform == "win32" or platform.machine() not in MACHINES:
+        pytest.skip("no C compiler, or none of these processors")
+    assert f"ibsync/compiled/{LIBRARY}" in wheel.namelist()
+
+
+def test_loops_of_the_wheel_are_used_where_it_is_unpacked(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+    look = "from ibsync.compiled.choice import choice; print(choice().why)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), VARIABLE: ""}
+    told = subprocess.run(
+        [sys.executable, "-c", look], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    if f"ibsync/compiled/{LIBRARY}" in wheel.namelist():
+        assert told.stdout.startswith(str(tmp_path / "ibsync" / "compiled" / LIBRARY))
+    else:
+        assert told.stdout.strip() == " ".join(wheel.read(f"ibsync/compiled/{REASON}").decode().split())

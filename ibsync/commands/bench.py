@@ -309,14 +309,17 @@ class Job:
                 warnings.simplefilter("ignore", RuntimeWarning)
                 return self.clock.timed(name + suffix, work, n_maps // size.n_signals or None)
 
-        real = timed("synchrony", lambda: study.synchrony(spec, **words), size.n_maps)
+        draws: dict[str, Any] = {"kind": size.kind, "n": size.n_draws, "seed": SEED, "pairs": size.pairs, **words}
+        null = timed(f"null, {size.kind}", lambda: study.null(spec, **draws), size.n_null_maps)
+        # What re-pairing has computed of the real dyads is not computed again.
+        n_maps = 0 if (size.kind, size.pairs) == ("repair", "all") else size.n_maps
+        real = timed("synchrony", lambda: study.synchrony(spec, null=null, **words), n_maps)
         observed = real
         if size.pairs != "all":
             observed = timed(
-                f"synchrony, {size.pairs} channels", lambda: study.synchrony(spec, pairs=size.pairs, **words)
+                f"synchrony, {size.pairs} channels",
+                lambda: study.synchrony(spec, pairs=size.pairs, null=null, **words),
             )
-        draws: dict[str, Any] = {"kind": size.kind, "n": size.n_draws, "seed": SEED, "pairs": size.pairs, **words}
-        null = timed(f"null, {size.kind}", lambda: study.null(spec, **draws), size.n_null_maps)
         results = {"test": timed("test", lambda: test(observed, null))}
         self.smallest_p = min(self.smallest_p, float(results["test"].dataset["p"].min()))
         if size.growth:

@@ -60,6 +60,7 @@ def examine() -> Examination:
         "processors": _processors,
         "memory": _memory,
         "linear algebra": _linear_algebra,
+        "compiled loops": _compiled_loops,
         "table cache": _table_cache,
         "result files": _result_files,
         "numpy backend": _numpy_backend,
@@ -118,6 +119,15 @@ def _linear_algebra() -> str:
     pools = threadpool_info()
     described = [f"{p['internal_api']} {p.get('version') or ''} with {p['num_threads']} threads" for p in pools]
     return "; ".join(" ".join(text.split()) for text in dict.fromkeys(described)) or "no library found by threadpoolctl"
+
+
+def _compiled_loops() -> str | Finding:
+    from ..compiled.choice import VARIABLE, choice
+
+    chosen = choice()
+    if chosen.loops is not None:
+        return f"{chosen.build}, {chosen.why}; {VARIABLE}=0 takes NumPy"
+    return Finding("compiled loops", "absent", f"{chosen.why}; NumPy does their work, several times slower")
 
 
 def _result_files() -> str:

@@ -344,7 +344,10 @@ def _computed(
             ]
             for null in plan.nulls
         ]  # fmt: skip
-        reals = [study.synchrony(spec, signal=signal, **words) for signal in signals]
+        reals = [
+            study.synchrony(spec, signal=signal, null=null, **words)
+            for signal, null in zip(signals, nulls, strict=True)
+        ]
         if second:
             results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words())]
         else:

@@ -242,9 +242,40 @@ class Engine:
         measure = measure_named(name)
         backend = self.backend.squaring if measure.needs == "coherence" else self.backend
         shares = PhaseShares.of(measure.needs == "shares")
+        means = self._means(backend, a, b, shares, regions, by_dyad=by_dyad)
+        return self.measure_of(means, name, on_device=on_device)
+
+    def measure_of(self, means: Coherence, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
+        """A measure of means from `coherence`, which may have been left on the device."""
         with self.active():
-            values = measure.of(self._means(backend, a, b, shares, regions, by_dyad=by_dyad), self.xp)
+            values = measure_named(name).of(means, self.xp)
         return values if self.device is None or on_device else self.device.to_host(values)
+
+    def diagonal(self, means: Coherence, axis: int) -> Coherence:
+        """
+        Means of each person of `a` with the person of `b` in the same place, on the host.
+
+        Parameters
+        ----------
+        means : Coherence
+            [person, ..., person, ...] from `coherence`, which may have been left on the device.
+        axis : int
+            That of the persons of `b`.
+
+        Returns
+        -------
+        Coherence
+            [person, ...], without the axis of the persons of `b`.
+        """
+        arrays = {field.name: getattr(means, field.name) for field in fields(means)}
+        with self.active():
+            number = self.xp.arange(means.coherence.shape[0])
+            own: dict[str, Any] = {
+                name: None if values is None else self.xp.moveaxis(values, axis, 1)[number, number]
+                for name, values in arrays.items()
+            }
+        made = replace(means, **own)
+        return made if self.device is None else _on_host(made, self.device)
 
     def _means(
         self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None,

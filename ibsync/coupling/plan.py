@@ -29,15 +29,19 @@ SPLINE_DEGREE = 5
 NEGLIGIBLE_WEIGHT = 1e-9
 
 # Filters, features, precision, tail and reaches of each promise (1e-6, 5e-4 per cell). The deeper rank serves signals
-# with spikes, steps or stop bands, whose cells see power far out in the window's tails. Grid points per scale length:
-# means over epochs of a few scale lengths need 2.5, longer ones are as good with 1.5.
+# with spikes, steps or stop bands, whose cells see power far out in the window's tails.
 _DEEP = Rank(80, 46, 2.5, "float64", 1e-8, 9.0, 10.0, floor=1e-4)
 RANKS = {
     "exact": (Rank(30, 22, 2.5, "float64", 2e-6, 7.5, 9.0), _DEEP),
     "fast": (Rank(20, 16, 2.5, "float32", 5e-4, 6.0, 7.0), _DEEP),
 }
-LONG_EPOCH = 10.0  # scale lengths
-POINTS_FOR_LONG_EPOCHS = 1.5
+
+# Grid points per scale length: 2.5 serve any mean, 1.5 large ones. What a spline through 1.5 points gets wrong arises
+# where an interval begins and ends, whatever lies between: 0.006 scale lengths of a row at most, and 0.02 where cells
+# beyond the recording's cone are asked for. Divided by the cells of a large mean that is 2e-5.
+POINTS_FOR_LARGE_MEANS = 1.5
+LARGE_MEAN = 300.0  # cells of each interval (rows times samples), in scale lengths
+LARGE_MEAN_BEYOND_CONE = 1000.0
 
 MOST_KEPT_WEIGHTS = 1 << 20
 """Weights of cells of a plan that is kept for the next request, 8 bytes each."""
@@ -113,17 +117,25 @@ class Plan:
         return self.scales.scale
 
     @cached_property
-    def points_per_scale(self) -> float:
-        """Grid points in time per scale length; of a reference run, every sample."""
+    def points_per_scale(self) -> Mapping[tuple[int, int], float]:
+        """Grid points in time per scale length of each of `row_spans`; of a reference run, every sample."""
         if self.spec.accuracy not in RANKS:
-            return math.inf
-        lengths = [stop - start for spans in self.epochs.values() for start, stop in spans]
-        longest_scale = max(self.scale[first + n - 1] for first, n in self.row_spans) / self.sfreq
-        return (
-            POINTS_FOR_LONG_EPOCHS
-            if min(lengths) >= LONG_EPOCH * longest_scale
-            else RANKS[self.spec.accuracy][0].points_per_scale
-        )
+            return dict.fromkeys(self.row_spans, math.inf)
+        large = LARGE_MEAN_BEYOND_CONE if self.spec.coi == "none" else LARGE_MEAN
+        finest = RANKS[self.spec.accuracy][0].points_per_scale
+        smallest_mean = np.full(self.scales.n_rows, math.inf)  # that a row enters: cells of each interval
+        for name, band in self.bands.items():
+            rows = band_rows(name, band, self.scales, self.sfreq)
+            for parts in self.epoch_samples:
+                cut = [self.trusted(parts, row) for row in np.flatnonzero(rows).tolist()]
+                n_cells = sum(map(length, cut)) / max(1, *map(len, cut))
+                smallest_mean[rows] = np.minimum(smallest_mean[rows], n_cells or math.inf)
+        return {
+            (first, n): POINTS_FOR_LARGE_MEANS
+            if smallest_mean[first : first + n].min() >= large * self.scale[first + n - 1]
+            else finest
+            for first, n in self.row_spans
+        }
 
     @property
     def n_bins(self) -> int:
@@ -141,14 +153,20 @@ class Plan:
         """Parts of each epoch as samples [start, stop)."""
         return [[(round(a * self.sfreq), round(b * self.sfreq)) for a, b in parts] for parts in self.epochs.values()]
 
-    def rank(self, depth: int) -> Rank:
-        """Rank of the tables; depth 1 is for signals with spikes or steps."""
+    def trusted(self, parts: Sequence[tuple[int, int]], row: int) -> list[tuple[int, int]]:
+        """What the cone of influence leaves of some sample intervals to a row."""
+        of = (self.scale[row], self.n_samples, self.spec.coi, self.lag)
+        return [cut for part in parts if (cut := trusted_part(part, *of))]
+
+    def rank(self, depth: int, span: tuple[int, int] | None = None) -> Rank:
+        """Rank of the tables, on the grid of one of `row_spans`; depth 1 is for signals with spikes or steps."""
         rank = RANKS[self.spec.accuracy][depth]
-        return rank if depth else replace(rank, points_per_scale=self.points_per_scale)
+        return rank if depth or span is None else replace(rank, points_per_scale=self.points_per_scale[span])
 
     def group(self, segment: Segment, depth: int) -> Group:
         """Tables of a segment's rows, from the cache or built."""
-        return load_group(self.scales, segment.first_row, segment.n_rows, self.rank(depth))
+        span = (segment.first_row, segment.n_rows)
+        return load_group(self.scales, *span, self.rank(depth, span))
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -158,9 +176,11 @@ class Plan:
     @cached_property
     def deep_segments(self) -> tuple[Segment, ...]:
         """As `segments`, on the grid of the deeper rank: coherence changes faster beside a spike or step."""
-        if self.rank(1).points_per_scale == self.points_per_scale:
-            return self.segments
-        return tuple(_segment(self, first, n, 1) for first, n in self.row_spans)
+        finest = self.rank(1).points_per_scale
+        return tuple(
+            segment if points == finest else _segment(self, *span, 1)
+            for segment, (span, points) in zip(self.segments, self.points_per_scale.items(), strict=True)
+        )
 
     def segments_at(self, depth: int) -> tuple[Segment, ...]:
         """`segments` or `deep_segments`."""
@@ -424,8 +444,7 @@ def _cell_weights(
     parts = plan.epoch_samples
     for r, e in itertools.product(range(n_rows), range(len(parts))):
         row = first + r
-        cut = [trusted_part(part, plan.scale[row], plan.n_samples, plan.spec.coi, plan.lag) for part in parts[e]]
-        if trusted := [part for part in cut if part]:
+        if trusted := plan.trusted(parts[e], row):
             holders = [rows[row] for rows in inside]
             by_band[holders, e, :, r] = rule(trusted)
     return by_band.reshape(plan.n_means, n_times, n_rows)

@@ -43,10 +43,69 @@ Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Progress = Callable[[int, int], None]
-Tile = tuple[slice, Callable[[NDArray[Any]], Floats]]
 
 # A block of draws and features shares a second-level cache of 2 MiB and more with what it is made of.
 _BLOCK_VALUES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What draws of some features are compared with, float64 [feature] each, and in which direction.
+
+    Parameters
+    ----------
+    low, high : float64 [feature]
+        Observed z less and plus its tolerance.
+    evidence : float64 [feature]
+        Observed evidence less its tolerance.
+    tail : {"greater", "less", "two-sided"}
+    """
+
+    low: Floats
+    high: Floats
+    evidence: Floats
+    tail: Tail
+
+
+class Tile:
+    """
+    Consecutive features, in the order of their evidence, that are counted together.
+
+    Parameters
+    ----------
+    place : slice
+        Which of the ordered features they are.
+    z : callable
+        Makes z, float64 [draw, feature of the tile], of draws.
+    """
+
+    def __init__(self, place: slice, z: Callable[[NDArray[Any]], Floats]) -> None:
+        self.place, self.z = place, z
+
+    def count(self, drawn: NDArray[Any], limits: Limits, largest: Floats) -> Integers:
+        """
+        Draws that reach z, pass it, stay at or below it, and whose running maximum reaches the evidence.
+
+        Parameters
+        ----------
+        drawn : [draw, ...]
+        limits : Limits
+        largest : float64 [draw]
+            Largest evidence of all tiles before this one; on return with this one.
+
+        Returns
+        -------
+        int64 [4, feature]
+            A draw without a value is in none of the first three.
+        """
+        n = len(limits.low)
+        exceedances, step_down = Exceedances.zeros(n), StepDown.zeros(n)
+        for rows in blocks(len(drawn), n):
+            of_draws = self.z(drawn[rows])
+            exceedances.add(of_draws, limits.low, limits.high)
+            step_down.add(oriented(of_draws, limits.tail), limits.evidence, largest[rows])
+        return np.stack([exceedances.at_least, exceedances.above, exceedances.at_most, step_down.counts])
 
 
 class Statistic(ABC):
@@ -80,8 +139,8 @@ class Statistic(ABC):
         return self.observed.z(drawn)
 
     def tiles(self, order: Integers) -> Iterator[Tile]:
-        """Consecutive parts of the features in this order: which of them, and what makes z [draw, part] of draws."""
-        yield slice(0, len(order)), lambda drawn: self.z(drawn)[:, order]
+        """Consecutive parts of the features in this order."""
+        yield Tile(slice(0, len(order)), lambda drawn: self.z(drawn)[:, order])
 
     def pooled(self, drawn: NDArray[Any]) -> Floats:
         """Statistic of each group of features, float64 [draw, group]; none without groups."""
@@ -311,26 +370,22 @@ class _Test:
         low, high = self.statistic.span
         out.histogram.add((self.statistic.pooled(drawn) - low) / (high - low))
         largest = np.full(stop - start, -np.inf)
-        for place, z_of in self._tiles():
-            self._count_tile(place, z_of, drawn, out, largest)
+        for tile in self._tiles():
+            self._count_tile(tile, drawn, out, largest)
         out.maxima.add(start, largest)
         for name, maxima in self._largest_neighbours(drawn):
             out.neighbours[name].add(start, maxima)
         return out
 
-    def _count_tile(
-        self, place: slice, z_of: Callable[[NDArray[Any]], Floats], drawn: NDArray[Any], out: _Counts, largest: Floats
-    ) -> None:
-        members = self.order[place]
+    def _count_tile(self, tile: Tile, drawn: NDArray[Any], out: _Counts, largest: Floats) -> None:
+        members = self.order[tile.place]
         z, evidence, tolerance = self.z[members], self.evidence[members], self.tolerance[members]
-        exceedances, step_down = Exceedances.zeros(len(members)), StepDown.zeros(len(members))
-        for rows in _blocks(len(drawn), len(members)):
-            of_draws = z_of(drawn[rows])
-            exceedances.add(of_draws, z - tolerance, z + tolerance)
-            step_down.add(oriented(of_draws, self.tail), evidence - tolerance, largest[rows])
+        limits = Limits(z - tolerance, z + tolerance, evidence - tolerance, self.tail)
+        *reached, stepped = tile.count(drawn, limits, largest)
+        exceedances = Exceedances(*reached)
         exceedances.count_missing(len(drawn))
-        out.exceedances.place(place, exceedances)
-        out.step_down.counts[place] += step_down.counts
+        out.exceedances.place(tile.place, exceedances)
+        out.step_down.counts[tile.place] += stepped
 
     def _tiles(self) -> Iterable[Tile]:
         if not len(self.order):
@@ -346,14 +401,14 @@ class _Test:
         maps = self.statistic.maps(drawn)
         if maps is None:
             maps = np.full((len(drawn), len(self.z)), np.nan)
-            for place, z_of in self._tiles():
-                maps[:, self.order[place]] = z_of(drawn)
+            for tile in self._tiles():
+                maps[:, self.order[tile.place]] = tile.z(drawn)
         return maps
 
     def _largest_neighbours(self, drawn: NDArray[Any]) -> Iterator[tuple[str, Floats]]:
         if self._neighbours is None:
             return
-        parts = [self._neighbours.largest(self.maps(drawn[rows])) for rows in _blocks(len(drawn), len(self.z))]
+        parts = [self._neighbours.largest(self.maps(drawn[rows])) for rows in blocks(len(drawn), len(self.z))]
         for name in self._neighbours.statistics:
             yield name, np.concatenate([part[name] for part in parts])
 
@@ -393,7 +448,8 @@ class _Test:
         return found
 
 
-def _blocks(n_draws: int, n_features: int) -> Iterator[slice]:
+def blocks(n_draws: int, n_features: int) -> Iterator[slice]:
+    """Parts of the draws of so many features, each small enough for the cache."""
     size = max(64, _BLOCK_VALUES // max(1, n_features))
     for start in range(0, n_draws, size):
         yield slice(start, start + size)

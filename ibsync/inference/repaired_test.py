@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled.choice import loops
+from ..compiled.loops import Division, in_slabs
 from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..nulls.counts import Observed, moments, tie_tolerance
@@ -23,7 +26,7 @@ from ..nulls.repaired_null import (
     root_means,
     sum_pairs,
 )
-from .permutation_test import Arrays, Progress, Statistic, Tile, permutation_test
+from .permutation_test import Arrays, Limits, Progress, Statistic, Tile, blocks, permutation_test
 from .settings import TestSettings
 
 if TYPE_CHECKING:
@@ -148,13 +151,14 @@ class _Features:
     even: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(Tile):
     """
     Some features, ready to be counted.
 
     Parameters
     ----------
+    place : slice
+        As `Tile`.
     table : float64 [pair, feature]
         Sums over the pairs of a draw give z, except in the columns `uneven`.
     uneven : int64 [column]
@@ -165,20 +169,45 @@ class _Table:
         Values per pair of each uneven column; many columns share a pattern.
     """
 
-    table: Floats
-    uneven: Integers
-    shift: Floats
-    patterns: Floats
-    pattern_of: Integers
+    def __init__(
+        self, place: slice, table: Floats, uneven: Integers, shift: Floats, patterns: Floats, pattern_of: Integers
+    ) -> None:
+        super().__init__(place, self._z)
+        self.table, self.uneven, self.shift, self.patterns, self.pattern_of = table, uneven, shift, patterns, pattern_of
 
-    def z(self, drawn: Indices) -> Floats:
+    def _z(self, drawn: Indices) -> Floats:
         """Standardised group statistic, float64 [draw, feature]; NaN where a draw has no value."""
         z = sum_pairs(drawn, self.table)
         if len(self.uneven):
-            n_values = sum_pairs(drawn, self.patterns)[:, self.pattern_of]
-            n_values[n_values == 0] = np.nan
-            z[:, self.uneven] = z[:, self.uneven] / np.sqrt(n_values) - self.shift
+            z[:, self.uneven] = z[:, self.uneven] / self._roots(drawn)[:, self.pattern_of] - self.shift
         return z
+
+    def _roots(self, drawn: Indices) -> Floats:
+        """Root of the number of values of each draw, NaN for none: float64 [draw, pattern]."""
+        n_values = sum_pairs(drawn, self.patterns)
+        n_values[n_values == 0] = np.nan
+        return np.sqrt(n_values)
+
+    @cached_property
+    def _slabs(self) -> Floats:
+        """The table as compiled loops read it."""
+        return in_slabs(self.table)
+
+    def count(self, drawn: Indices, limits: Limits, largest: Floats) -> Integers:
+        """As `Tile.count`, in one pass where loops are compiled: the same additions in the same order."""
+        compiled = loops()
+        if compiled is None:
+            return super().count(drawn, limits, largest)
+        n = self.table.shape[1]
+        pattern, shift = np.full(n, -1, np.int32), np.zeros(n)
+        pattern[self.uneven], shift[self.uneven] = self.pattern_of, self.shift
+        counts = np.zeros((4, n), np.int64)
+        for rows in blocks(len(drawn), self.patterns.shape[1]):
+            chosen = np.ascontiguousarray(drawn[rows], np.int32)
+            division = Division(self._roots(chosen), pattern, shift)
+            of_columns = (limits.low, limits.high, limits.evidence)
+            counts += compiled.count_draws(self._slabs, chosen, division, of_columns, limits.tail, largest[rows])
+        return counts
 
 
 class RepairedMean(Statistic):
@@ -238,14 +267,14 @@ class RepairedMean(Statistic):
         """As `Statistic.tiles`: few features whose table stays in the cache."""
         for start in range(0, len(order), self._width):
             place = slice(start, min(start + self._width, len(order)))
-            yield place, self._table(order[place]).z
+            yield self._table(place, order[place])
 
-    def _table(self, members: Integers) -> _Table:
+    def _table(self, place: slice, members: Integers) -> _Table:
         look, pairs = self.features, self.null.pair_sums(members)
         even, scale, n = look.even[members], self.observed.scale[members], look.n_values[members]
         table = (pairs.sums - look.centre[members] * pairs.counts) * scale / np.where(even, n, np.sqrt(n))
         shift = ((look.observed.mean - look.centre)[members] * scale)[~even]
-        return _Table(table, np.flatnonzero(~even), shift, *distinct_columns(pairs.counts[:, ~even]))
+        return _Table(place, table, np.flatnonzero(~even), shift, *distinct_columns(pairs.counts[:, ~even]))
 
     def _look(self, groups: Integers | None) -> tuple[_Features, PairSums]:
         """Survey the features `_width` at a time, so that no array of all pairs and features is made."""

@@ -68,6 +68,9 @@ class RepairedNull:
         those that were used in full.
     tasks : tuple of str
         Label of each task; a task is a condition, whose features are tested apart.
+    real_means : mapping
+        Means of the real dyads that came with the pair values, for `Study.synchrony` of the same request. They are not
+        saved.
     """
 
     pair_values: NDArray[np.floating]
@@ -77,6 +80,7 @@ class RepairedNull:
     attrs: Mapping[str, object] = field(default_factory=dict)
     valid_fraction: Floats | None = None
     tasks: tuple[str, ...] = ("",)
+    real_means: Mapping[Any, Any] = field(default_factory=dict, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
         n_people = self.draws.design.n_people

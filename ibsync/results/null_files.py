@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,13 +166,14 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
             if ours != theirs:
                 raise PlanError(f"parts of a null differ in {name} ({ours!r} and {theirs!r}): compute them alike")
         first.merge(part)
-    first.attrs = {**first.attrs, "blas": blas_of(*(part.attrs for part in parts))}
+    first.attrs = {**first.attrs, **computed_with(*(part.attrs for part in parts))}
     return first
 
 
-def blas_of(*attrs: Mapping[str, Any]) -> str:
-    """The linear algebra that any of several parts were computed with."""
-    return "; ".join(dict.fromkeys(word for part in attrs for word in str(part.get("blas", "unknown")).split("; ")))
+def computed_with(*attrs: Mapping[str, Any]) -> dict[str, str]:
+    """The linear algebra and the loops that any of several parts were computed with."""
+    words = {name: [str(part.get(name, "unknown")).split("; ") for part in attrs] for name in ("blas", "loops")}
+    return {name: "; ".join(dict.fromkeys(chain.from_iterable(parts))) for name, parts in words.items()}
 
 
 def _head(words: Mapping[str, Any], attrs: Mapping[str, Any]) -> dict[str, Any]:

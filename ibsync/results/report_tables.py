@@ -28,7 +28,7 @@ _OF_GROUP = {"n_dyads": "dyads"}
 _OF_OUTCOME = {**_OF_GROUP, "slope": "outcome per unit of synchrony", "t": "t"}
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
-    "not_excluded", "procedure", "statistic", "references", "null_name", "lost", "blas", "set_id", "set_files",
+    "not_excluded", "procedure", "statistic", "references", "null_name", "lost", "blas", "loops", "set_id", "set_files",
 }  # fmt: skip
 
 
@@ -173,6 +173,7 @@ def inputs(ds: xr.Dataset) -> str:
         ["ibsync", str(attrs.get("ibsync_version", "not stored"))],
         *([str(name), str(value)] for name, value in settings_in(attrs, "versions").items()),
         ["linear algebra", str(attrs.get("blas", "not stored"))],
+        ["compiled loops", str(attrs.get("loops", "not stored"))],
     ]
     return _table(["input or program", "value"], rows, n_text=2)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..compiled.choice import choice
 from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
@@ -293,8 +294,8 @@ def provenance(
     Returns
     -------
     dict of str to (str, int or float)
-        With ibsync_version, versions (JSON), blas (linear algebra, with the kernel that it chose for the processor)
-        and created (ISO 8601, UTC) besides the above.
+        With ibsync_version, versions (JSON), blas (linear algebra, with the kernel that it chose for the processor),
+        loops (the build of the compiled loops, or "NumPy") and created (ISO 8601, UTC) besides the above.
     """
     versions = {name: _version(name) for name in ("numpy", "scipy", "h5py", "xarray")}
     attrs: dict[str, object] = {
@@ -303,6 +304,7 @@ def provenance(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "study_sha256": study_sha256,
         "blas": _blas(),
+        "loops": choice().build,
     }
     if spec is not None:
         attrs["spec"] = spec

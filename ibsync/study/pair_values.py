@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,7 +22,10 @@ from .controls import Controls, measured_with_both, together
 from .engines import EnginePlan
 from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
-from .runner import People, Worker, regions_of
+from .runner import People, Worker, regions_of, run_jobs
+
+RealMeans = Mapping[tuple[Any, ...], Coherence]
+"""Means [1, channel_a, channel_b, band, epoch] of dyads that are known, by what says the same for the same means."""
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 
@@ -60,10 +64,65 @@ class DyadsJob:
         a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
         regions = regions_of(self.a, self.b)
         means = engine.coherence(a, b, shares=self.shares or False, regions=regions, by_dyad=True)
-        arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
-        missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
-        whole = {name: self.plan.whole(x, 4, 3, missing=missing[name]) for name, x in arrays.items() if x is not None}
-        return replace(means, **whole)
+        return whole_means(means, self.plan)
+
+    @property
+    def keys(self) -> list[tuple[Any, ...]]:
+        """What says the same for the same means, for each dyad."""
+        return real_keys(self.a, self.b, self.plan)
+
+
+def whole_means(means: Coherence, plan: EnginePlan) -> Coherence:
+    """Means [dyad, channel_a, channel_b, band, epoch] of all bands and epochs that were asked for."""
+    arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
+    missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
+    whole = {name: plan.whole(x, 4, 3, missing=missing[name]) for name, x in arrays.items() if x is not None}
+    return replace(means, **whole)
+
+
+def of_each_dyad(means: Coherence) -> Iterator[Coherence]:
+    """Means [1, channel_a, channel_b, band, epoch] of each dyad, from those of all."""
+    arrays = {entry.name: x for entry in fields(means) if (x := getattr(means, entry.name)) is not None}
+    for dyad in range(len(means.coherence)):
+        yield Coherence(**{name: x[dyad : dyad + 1] for name, x in arrays.items()})
+
+
+def means_of_rows(
+    jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, executor: Executor | None,
+    *, progress: bool = False,
+) -> Iterator[tuple[list[int], Coherence]]:  # fmt: skip
+    """Means of the rows of each job, with the numbers of these rows; what is known is not computed again."""
+    rest = []
+    for job, numbers in jobs:
+        if all(key in known for key in job.keys):
+            for number, key in zip(numbers, job.keys, strict=True):
+                yield [number], known[key]
+        else:
+            rest.append((job, numbers))
+    bar = ("synchrony", "batch") if progress else None
+    for at, means in run_jobs([job for job, _ in rest], worker, executor=executor, bar=bar):
+        yield rest[at][1], means
+
+
+def real_keys(a: People, b: People, plan: EnginePlan) -> list[tuple[Any, ...]]:
+    """What says the same for the same means of two people, for person k of `a` with person k of `b`."""
+    return [(a.key_of(k), b.key_of(k), plan.key) for k in range(len(a.recordings))]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """
+    What a `TileJob` gives.
+
+    Parameters
+    ----------
+    values : float32 [row, column, epoch, channel_a, channel_b, band]
+    real : Coherence or None
+        Means [dyad, channel_a, channel_b, band, epoch] of the real dyads, where rows and columns are partners.
+    """
+
+    values: NDArray[np.float32]
+    real: Coherence | None = None
 
 
 @dataclass(frozen=True)
@@ -92,21 +151,35 @@ class TileJob:
         """Those of the rows, then those of the columns."""
         return self.a, self.b
 
-    def run(self, worker: Worker) -> NDArray[np.float32]:
-        """Values [row, column, epoch, channel_a, channel_b, band]."""
-        return _epochs_first(self._measured(worker))
+    def run(self, worker: Worker) -> Tile:
+        """Values [row, column, epoch, channel_a, channel_b, band], and the means of real partners among them."""
+        values, real = self._measured(worker)
+        return Tile(_epochs_first(values), real)
 
-    def _measured(self, worker: Worker) -> NDArray[Any]:
-        """Values [row, column, channel_a, channel_b, band, epoch]."""
-        if self.a.controls is not None and self.a.controls.how == "both":
+    def _measured(self, worker: Worker) -> tuple[NDArray[Any], Coherence | None]:
+        """Values [row, column, channel_a, channel_b, band, epoch], and means of real partners where there are any."""
+        engine, real, controls = worker.engine(self.plan), None, self.a.controls
+        if controls is not None and controls.how == "both":
             first, second = (worker.signals(people) for people in self.people)
-            words = (self.a.controls, self.measure, regions_of(self.a, self.b))
-            values = measured_with_both(worker.engine(self.plan), first, second, *words)
+            values = measured_with_both(engine, first, second, controls, self.measure, regions_of(self.a, self.b))
         else:
             a, b = (worker.features(people, self.plan) for people in self.people)
-            regions = regions_of(self.a, self.b)
-            values = np.moveaxis(worker.engine(self.plan).measure(a, b, self.measure, regions=regions), 1, 2)
-        return np.asarray(self.plan.whole(values, 5, 4))
+            shares = measure_named(self.measure).needs == "shares"
+            means = engine.coherence(a, b, shares=shares, regions=regions_of(self.a, self.b), on_device=True)
+            values = np.moveaxis(engine.measure_of(means, self.measure), 1, 2)
+            if self.has_real_partners:
+                real = whole_means(engine.diagonal(means, 2), self.plan)
+        return np.asarray(self.plan.whole(values, 5, 4)), real
+
+    @property
+    def has_real_partners(self) -> bool:
+        """Whether first person k is the partner of second person k."""
+        return np.array_equal(self.rows, self.columns)
+
+    @property
+    def keys(self) -> list[tuple[Any, ...]]:
+        """What says the same for the same means, for each real dyad of the tile."""
+        return real_keys(self.a, self.b, self.plan)
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
@@ -126,15 +199,17 @@ class MutualTileJob(TileJob):
 
     kept: tuple[int, ...] = ()
 
-    def run(self, worker: Worker) -> NDArray[np.float32]:
+    has_real_partners = False
+
+    def run(self, worker: Worker) -> Tile:
         """Values [row, column, epoch, channel_a, channel_b, band]; NaN for a person with themselves."""
-        one = self._measured(worker)
+        one, _ = self._measured(worker)
         both = ((one + np.swapaxes(one, 2, 3)) / 2)[:, :, :, list(self.kept)]
         if self.a is self.b:
             below = np.tril_indices(len(both), -1)
             both[below] = both[below[::-1]]
             both[np.diag_indices(len(both))] = np.nan
-        return _epochs_first(both)
+        return Tile(_epochs_first(both))
 
     def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         """Place what `run` gave, and the same for columns and rows."""

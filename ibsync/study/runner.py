@@ -78,6 +78,12 @@ class People:
         of = (self.signal, self.channels, self.n_samples, self.starts, self.controls, self.members, self.average)
         return (self.study.path, ids, *of)
 
+    def key_of(self, person: int) -> tuple[Any, ...]:
+        """The same for the same numbers of one of the people, whoever the others are."""
+        of = self.members[person] if self.members else self.channels
+        where = (self.study.path, self.recordings[person].id, self.starts[person])
+        return (*where, self.signal, of, self.n_samples, self.controls, self.average)
+
     @property
     def of_features(self) -> dict[str, Any]:
         """Words of `Engine.features` for what `read` gives."""

@@ -40,7 +40,7 @@ from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
-from .pair_values import tile_jobs
+from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
 from .planned import (
     Planned,
     PlannedRepairing,
@@ -201,6 +201,7 @@ class Study(StudyFile):
         rois: Rois | None = None,
         roi_average: str = "coherence",
         shares: bool | PhaseShares = False,
+        null: RepairedNull | SurrogateNull | None = None,
         backend: str = "auto",
         executor: Executor | None = None,
         progress: bool = False,
@@ -235,9 +236,12 @@ class Study(StudyFile):
             "signal": instead, the mean of the standardised signals of a region's good channels is transformed.
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
+        null : RepairedNull or SurrogateNull, optional
+            A null that was computed before. Re-pairing computes the real dyads too: those that it was asked for in the
+            same words, and whose recordings it used in full, are taken from it instead of being computed again.
         backend : {"auto", "cuda", "numpy"}
         executor : concurrent.futures.Executor, optional
-            Where to compute, a dyad at a time: threads or processes. By default here.
+            Where to compute, some dyads at a time: threads or processes. By default here.
         progress : bool
             Show a bar on standard error.
 
@@ -269,6 +273,8 @@ class Study(StudyFile):
         """
         asked = PhaseShares.of(shares)
         require_bands(spec)
+        if not isinstance(null, RepairedNull | SurrogateNull | None):
+            raise PlanError(f"null is a {type(null).__name__}; give what Study.null returned, or leave it out")
         asked_controls = Controls.of(controls, how, n_components)
         regions = Regions.asked(rois, roi_average)
         made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked_controls, regions=regions)
@@ -279,18 +285,18 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
-        jobs, places = zip(*dyads_jobs(self, made, made.rows, signal, asked), strict=True)
-        for job in jobs:
+        jobs = dyads_jobs(self, made, made.rows, signal, asked)
+        for job, _ in jobs:
             worker.engine(job.plan)  # refuses what cannot be computed
+        known = null.real_means if isinstance(null, RepairedNull) and not asked else {}
         values = _nothing(shape, asked)
-        bar = ("synchrony", "batch") if progress else None
-        for number, coherence in run_jobs(jobs, worker, executor=executor, bar=bar):
-            _put(values, places[number], coherence)
+        for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
+            _put(values, numbers, means)
         for array in (values.coherence, values.coherency, values.shares, values.above):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
         made = self._with_empty_pairs(made, values.coherence)
-        used = worker.engine(jobs[0].plan)
+        used = worker.engine(jobs[0][0].plan)
         attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
@@ -453,10 +459,13 @@ class Study(StudyFile):
                 jobs += tiles
                 places += [(exchange, segment.epochs)] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
+        real: dict[tuple[Any, ...], Coherence] = {}
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             exchange, epochs = places[number]
             for at, epoch in enumerate(epochs):
-                jobs[number].put(values[exchange.session, :, :, exchange.task, epoch], tile[:, :, at])
+                jobs[number].put(values[exchange.session, :, :, exchange.task, epoch], tile.values[:, :, at])
+            if tile.real is not None:
+                real |= zip(jobs[number].keys, of_each_dyad(tile.real), strict=True)
         values.reshape(*values.shape[:4], *shape)[..., ~axes.mask, :] = np.nan
         of_rows = []
         for one in made.rows:
@@ -472,12 +481,12 @@ class Study(StudyFile):
             attrs["roles"] = request.roles
         if made.aligned:
             attrs |= encode_attrs({"aligned": made.aligned})
-        valid = self._valid_of_cut(request, made, worker, executor)
+        valid = self._valid_of_cut(request, made, real, worker, executor)
         values = values.reshape(*values.shape[:3], -1)
-        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid, made.tasks)
+        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid, made.tasks, real_means=real)
 
     def _valid_of_cut(
-        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None
+        self, request: Request, made: PlannedRepairing, known: RealMeans, worker: Worker, executor: Executor | None
     ) -> NDArray[np.float64] | None:
         """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, task x feature]."""
         cut = [one for one in made.rows if not one.is_whole]
@@ -489,9 +498,8 @@ class Study(StudyFile):
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
-        made_jobs = dyads_jobs(self, made, cut, request.signal)
-        for number, found in run_jobs([job for job, _ in made_jobs], worker, executor=executor):
-            for row, fraction in zip(made_jobs[number][1], np.moveaxis(found.valid_fraction, -1, 1), strict=True):
+        for numbers, means in means_of_rows(dyads_jobs(self, made, cut, request.signal), known, worker, executor):
+            for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)
         return valid.reshape(*shape[:2], -1)
 
@@ -615,7 +623,7 @@ def _attrs(
     return provenance(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
-        coherence_definition="magnitude-squared", points_per_scale=engine.plan.points_per_scale,
+        coherence_definition="magnitude-squared", points_per_scale=min(engine.plan.points_per_scale.values()),
         lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),

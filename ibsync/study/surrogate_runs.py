@@ -29,7 +29,7 @@ from ..nulls.tails import Tail
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import Output
-from ..results.null_files import SAME_IN_PARTS, blas_of, load_null, save_state
+from ..results.null_files import SAME_IN_PARTS, computed_with, load_null, save_state
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .engines import EnginePlan
@@ -521,7 +521,7 @@ def resumed(path: Path, request: Request, attrs: Mapping[str, Any]) -> Surrogate
                 f"{path}: was begun with another {name}: {name}={begun[name]!r}, now {value!r}; remove the file to "
                 "begin anew, or ask for the same"
             )
-    null.attrs = {**null.attrs, "blas": blas_of(null.attrs, attrs)}
+    null.attrs = {**null.attrs, **computed_with(null.attrs, attrs)}
     return null
 
 

@@ -16,6 +16,9 @@ from ibsync.coupling.engine import Engine
 from ibsync.coupling.plan import full_resolution_weights
 from ibsync.coupling.spec import WTC, Band
 from ibsync.coupling.transform.definition import coherency
+from ibsync.coupling.transform.maps import coherency_maps
+from ibsync.coupling.transform.signals import prepare
+from ibsync.coupling.wavelet_coherence import Coherence
 from ibsync.errors import DeviceError, InputError, PlanError
 
 N, SFREQ = 600, 10.0
@@ -35,6 +38,20 @@ def coupled(n_channels, n=N, seed=0):
 def result(spec, a, b, *, epochs=EPOCHS, backend="numpy", n=N, good=None):
     engine = Engine(n, SFREQ, spec, epochs=epochs, backend=backend)
     return engine.coherence(engine.features(a, good), engine.features(b))
+
+
+def means_of_the_definition(plan, a, b):
+    """Means over the cells of the definition's maps, of prepared signals."""
+    first, stop = plan.row_spans[0][0], sum(plan.row_spans[-1])
+    maps = coherency_maps(a, b, plan.scales, (first, stop))
+    weights = full_resolution_weights(plan)[:, first:stop].reshape(plan.n_means, -1)
+    valid = ~np.isnan(maps).reshape(*maps.shape[:2], -1)
+    entered = valid @ weights.T
+    coherency = np.nan_to_num(maps).reshape(valid.shape)
+    shape = (*maps.shape[:2], len(plan.bands), len(plan.epochs))
+    with np.errstate(invalid="ignore"):
+        means = [sums / entered for sums in (np.abs(coherency) ** 2 @ weights.T, coherency @ weights.T)]
+    return Coherence(*(mean.reshape(shape) for mean in means), entered.reshape(shape) / plan.n_cells)
 
 
 def assert_close(found, expected, *, atol=ROUNDING):
@@ -111,6 +128,29 @@ def test_means_over_whole_recordings_equal_the_definitions(accuracy, limit, back
     bands = {"slow": (0.05, 0.2), "fast": (0.3, 0.8), "fastest": (1, 4)}
     found = result(WTC(bands, accuracy=accuracy), a, b, epochs=None, backend=backend)
     assert_close(found, result(WTC(bands, accuracy="reference"), a, b, epochs=None), atol=limit)
+
+
+def shortest_on_a_coarse_grid(spec, n):
+    """The shortest epoch, in whole seconds, over which every group of rows has the coarse grid."""
+    for seconds in range(5, int(n / SFREQ) + 1):
+        epochs = {"start": (0, seconds)} if spec.coi == "none" else {"part": (20, 20 + seconds)}
+        plan = Engine(n, SFREQ, spec, epochs=epochs, backend="numpy").plan
+        if max(plan.points_per_scale.values()) < 2:
+            return epochs
+    raise AssertionError("no epoch is long enough")
+
+
+@pytest.mark.parametrize("coi", ["recording", "epoch", "none"])
+@pytest.mark.parametrize("band", [(3.2, 3.3), (2, 2.7), (0.7, 3)], ids=["one row", "half an octave", "two octaves"])
+@pytest.mark.parametrize(("accuracy", "limit"), [("exact", 3e-5), ("fast", 5e-5)])
+def test_means_over_the_shortest_epochs_on_a_coarse_grid_equal_the_definitions(coi, band, accuracy, limit, backend):
+    n = 3500
+    walks = np.cumsum(coupled(3, n, 1), axis=-1)
+    a, b = (np.concatenate(both) for both in zip(coupled(3, n), walks, strict=True))
+    spec = WTC({"band": band}, accuracy=accuracy, coi=coi, min_valid=0)
+    engine = Engine(n, SFREQ, spec, epochs=shortest_on_a_coarse_grid(spec, n), backend=backend)
+    found = engine.coherence(engine.features(a), engine.features(b))
+    assert_close(found, means_of_the_definition(engine.plan, prepare(a), prepare(b)), atol=limit)
 
 
 @pytest.mark.parametrize("n", [64, 65, 100, 513])

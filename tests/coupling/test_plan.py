@@ -154,10 +154,33 @@ def test_an_epoch_needs_only_the_times_around_it():
         assert len(few.times) < 0.2 * len(many.times)
 
 
-def test_the_grid_is_the_same_at_both_depths():
+def test_the_grid_is_the_same_at_both_depths_or_coarser_at_the_first():
     plan = make_plan(N, SFREQ, WTC(BANDS))
-    for segment in plan.segments:
-        assert_array_equal(plan.group(segment, 0).times, plan.group(segment, 1).times)
+    for segment, points in zip(plan.segments, plan.points_per_scale.values(), strict=True):
+        times, deep = (plan.group(segment, depth).times for depth in (0, 1))
+        if points == 2.5:
+            assert_array_equal(times, deep)
+        else:
+            assert_allclose(np.diff(times).mean() / np.diff(deep).mean(), 2.5 / points, rtol=0.1)
+    assert set(plan.points_per_scale.values()) == {1.5, 2.5}
+
+
+def test_a_group_of_rows_has_a_coarse_grid_where_all_its_means_are_large():
+    bands = {"slow": (0.05, 0.1), "fast": (0.4, 0.8)}
+
+    def points(spec, epochs, n=3000):
+        plan = make_plan(n, SFREQ, spec, epochs)
+        return [plan.points_per_scale[span] for span in plan.row_spans]
+
+    assert set(points(WTC(bands), None, 12000)) == {1.5}
+    assert points(WTC(bands), {"e": (100, 190)}) == [1.5, 1.5, 2.5, 2.5]  # each by its own rows
+    assert points(WTC(bands), {"long": (0, 300), "e": (100, 190)}) == points(WTC(bands), {"e": (100, 190)})
+    assert set(points(WTC(bands, coi="none"), {"e": (100, 190)})) == {2.5}
+    parts = [(30 * k, 30 * k + 25) for k in range(9)]  # 225 s, but ten times the edges
+    assert set(points(WTC(bands), {"e": parts})) == {2.5}
+    narrow = {"row": (0.49, 0.51)}
+    assert points(WTC(narrow), {"e": (100, 190)}) == [2.5]  # one row does not average its errors out
+    assert set(points(WTC(bands, accuracy="reference"), None)) == {math.inf}
 
 
 def test_times_without_weight_are_not_listed():

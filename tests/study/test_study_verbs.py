@@ -19,7 +19,7 @@ from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
 from ibsync.results.null_files import load_null, save_null
 from ibsync.study.channel_pairs import Axes
-from ibsync.study.pair_values import tile_jobs
+from ibsync.study.pair_values import DyadsJob, tile_jobs
 from ibsync.study.rows import occasions_of
 from ibsync.study.runner import Worker
 from ibsync.study.study import Study
@@ -698,3 +698,69 @@ def test_nulls_of_other_draws_are_not_tested_together(two_signals, study):
     reals, nulls = two_signals
     other = replace(nulls[1], draws=replace(nulls[1].draws, seed=4))
     refusal(PlanError, lambda: testing.test_together(reals, [nulls[0], other]), "seed")
+
+
+# --- real dyads that a null holds already -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Numbers of the dyads that `synchrony` computes."""
+    numbers = []
+    run = DyadsJob.run
+
+    def counted(job, worker):
+        numbers.append(len(job.a.recordings))
+        return run(job, worker)
+
+    monkeypatch.setattr(DyadsJob, "run", counted)
+    return numbers
+
+
+@pytest.mark.parametrize("words", [{}, {"signal": "hbr"}, {"pairs": "same"}, {"epochs": ["talk"]}])
+def test_real_dyads_are_taken_from_a_re_pairing_null(study, computed, words):
+    real = study.synchrony(SPEC, **words)
+    null = study.null(SPEC, n=20, measure="phase_consistency", **words)
+    computed.clear()
+    again = study.synchrony(SPEC, null=null, **words)
+    assert not computed
+    for name, values in real.items():
+        assert_allclose(again[name], values, rtol=0, atol=1e-6 if name.startswith("phase") else 1e-7)
+    assert again.attrs | {"created": ""} == real.attrs | {"created": ""}
+
+
+@pytest.mark.parametrize(
+    ("words", "of_null"),
+    [
+        ({"shares": True}, {}),
+        ({}, {"signal": "hbr"}),
+        ({}, {"kind": "phase"}),
+        ({"epochs": ["talk"]}, {}),
+        ({}, {"controls": ["S2_D2"]}),
+        ({}, {"roles": "interchangeable"}),
+    ],
+)
+def test_dyads_that_the_null_does_not_hold_are_computed(study, computed, words, of_null):
+    null = study.null(SPEC, n=20, **of_null)
+    computed.clear()
+    found = study.synchrony(SPEC, null=null, **words)
+    assert sum(computed) == len(study.dyads)
+    assert_array_equal(found["coherence"], study.synchrony(SPEC, **words)["coherence"])
+
+
+def test_dyads_that_the_null_cut_are_computed_in_full(tmp_path, computed):
+    rows = [row(recording(k, 0, n_samples=n), recording(k, 1, n_samples=n), f"d{k}") for k, n in enumerate((N, N, 250))]
+    study = made(tmp_path / "study.h5", rows)
+    null = study.null(SPEC, n=5)
+    assert_allclose(
+        null.valid_fraction[0, :2],
+        study.select(duration=50).synchrony(SPEC)["valid_fraction"].values.reshape(3, -1)[:2],
+    )
+    computed.clear()
+    found = study.synchrony(SPEC, null=null)
+    assert sum(computed) == 2
+    assert_allclose(found["coherence"], study.synchrony(SPEC)["coherence"], rtol=0, atol=1e-7)
+
+
+def test_what_is_no_null_is_refused(study):
+    plan_refusal(lambda: study.synchrony(SPEC, null=[1, 2]), "null is a list")

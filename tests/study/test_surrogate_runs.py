@@ -488,9 +488,11 @@ def shifted(part, by):
 def test_parts_whose_observed_values_differ_by_rounding_are_merged(study, null):
     first, other = (study.null(SPEC, kind="phase", n=N_DRAWS, seed=9, draws=d) for d in ((1, 21), (21, N_DRAWS + 1)))
     observed = first.observed
-    first.attrs, other.attrs = {**first.attrs, "blas": "one"}, {**other.attrs, "blas": "other"}
+    first.attrs, other.attrs = (
+        {**part.attrs, "blas": word, "loops": word} for part, word in ((first, "one"), (other, "other"))
+    )
     merged = ibs.merge_nulls([first, shifted(other, 5e-7)])
-    assert merged.attrs["blas"] == "one; other"
+    assert merged.attrs["blas"] == merged.attrs["loops"] == "one; other"
     assert_array_equal(merged.observed, observed)
     same_counts(merged, null)
 

@@ -21,6 +21,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from ...compiled.choice import loops
+from ...compiled.loops import MOST_LANES, Columns, Far, Judge, Loops, Units
 from ..plan import Plan, Segment
 from ..spec import PhaseShares
 from ..transform.definition import EMPTY_SHARE, EXPLAINED_SHARE
@@ -151,6 +153,22 @@ class _Columns:
         windows = total[n_points:] - total[:-n_points]
         return np.asarray(np.maximum(np.maximum(left, right), windows.max(axis=0, initial=0.0)))
 
+    @cached_property
+    def spacing(self) -> int:
+        """Samples from one far time to the next of its phase."""
+        return self.group.half_steps * len(self.group.kernels) // 2
+
+    @cached_property
+    def planar(self) -> Real:
+        """The samples as compiled loops read them, [column, re/im, phase, length], with room behind for a vector."""
+        n_samples, _, n_columns = self.samples.shape
+        length = n_samples // self.spacing + 1 + MOST_LANES
+        out = np.zeros((n_columns, 2, self.spacing, length), self.samples.dtype)
+        for phase in range(self.spacing):
+            part = self.samples[phase :: self.spacing]
+            out[:, :, phase, : len(part)] = part.transpose(2, 1, 0)
+        return out
+
     @property
     def segment(self) -> Segment:
         return self.batches[0].plan.segments_at(self.depth)[self.index]
@@ -208,15 +226,30 @@ def _columns(batches: list[Features], n_dyads: int, index: int, depth: int, n_th
         return _Columns(
             batches, n_dyads, index, depth, group, np.empty((0, 2, 0), dtype), frame.reshape(-1, frame.shape[2])
         )
-    circle = np.zeros((group.n_circle, bins.shape[1]), complex)
-    circle[1 : group.n_bins + 1] = bins * np.exp(1j * omega * group.times[0])[:, None]
-    circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
     first = group.first_sample
-    samples = _planar(circle[np.arange(first, first + group.n_samples) % group.n_circle], dtype)
+    samples = _band_signal(group, bins * np.exp(1j * omega * group.times[0])[:, None], dtype, n_threads)
     left = slice(group.frame_first - first, group.frame_first - first + group.n_frame)
     frame = np.concatenate([samples[left], samples[::-1][left]], axis=2)
     frame[:, 1, bins.shape[1] :] *= -1  # the mirrored recording's signal is the conjugate
     return _Columns(batches, n_dyads, index, depth, group, samples, frame.reshape(-1, frame.shape[2]))
+
+
+def _band_signal(group: Group, bins: Complex, dtype: np.dtype[Any], n_threads: int) -> Real:
+    """The group's signal b from its bins [bin, channel]: [sample, re/im, channel]."""
+    at = np.arange(group.first_sample, group.first_sample + group.n_samples) % group.n_circle
+    runs = np.split(at, np.flatnonzero(np.diff(at) != 1) + 1)
+    starts = np.cumsum([0, *map(len, runs)]).tolist()
+    samples = np.empty((len(at), 2, bins.shape[1]), dtype)
+    for first in range(0, bins.shape[1], CHANNELS_PER_TASK):  # few channels stay in the cache
+        some = slice(first, first + CHANNELS_PER_TASK)
+        circle = np.zeros((group.n_circle, bins[:, some].shape[1]), complex)
+        circle[1 : group.n_bins + 1] = bins[:, some]
+        circle = scipy.fft.ifft(circle, axis=0, norm="forward", overwrite_x=True, workers=n_threads)
+        for run, start in zip(runs, starts, strict=False):
+            part = circle[run[0] : run[-1] + 1]
+            samples[start : start + len(run), 0, some] = part.real
+            samples[start : start + len(run), 1, some] = part.imag
+    return samples
 
 
 def _planar(values: Complex, dtype: np.dtype[Any]) -> Real:
@@ -246,8 +279,15 @@ def _blocks(batches: list[Features], depth: int, n_dyads: int, n_threads: int) -
         per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
             step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
-            for start in range(0, len(times), step):
-                yield _Block(columns, times[start : start + step], is_near)
+            parts = [times]
+            if not is_near and _far_is_compiled(columns):
+                parts = np.split(times, np.flatnonzero(np.diff(times) != len(group.kernels)) + 1)
+            if loops() is not None:  # so many as fill whole vectors of cells; with many channels half of that does
+                step = (16 if is_near else 32) // (1 + (32 * per_time > 8 * BLOCK_BYTES))
+                step = min(step, CELLS_PER_SUM // group.n_rows)
+            for part in parts:
+                for start in range(0, len(part), step):
+                    yield _Block(columns, part[start : start + step], is_near)
 
 
 def _bytes_per_cell(columns: _Columns) -> int:
@@ -262,7 +302,8 @@ def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
     columns, times = block.columns, block.times
     weights = columns.segment.weights
     if not block.near:
-        cells = _Cells(times, _far(columns, times), _noise(columns, columns.group.gain[None]), 1)
+        u = None if _far_is_compiled(columns) else _far(columns, times)
+        cells = _Cells(times, u, _noise(columns, columns.group.gain[None]), 1)
         return _side_sums(columns, cells, weights[:, times], _Classes.of(shares, columns, times))
     mirror = columns.group.mirrored(times)
     u, noise = _near(columns, times), _noise(columns, columns.group.end_gain[times])
@@ -287,8 +328,8 @@ class _Cells:
     Attributes
     ----------
     times : int64 [time]
-    u : float [time, row, (K, re/im), column]
-        Features before scaling.
+    u : float [time, row, (K, re/im), column] or None
+        Features before scaling; None where compiled loops make them of the samples.
     noise : float64 [time or 1, row, column] or None
         Power below which a cell drowns in rounding, where that can happen.
     direction : int
@@ -296,7 +337,7 @@ class _Cells:
     """
 
     times: NDArray[np.int64]
-    u: Real
+    u: Real | None
     noise: NDArray[np.float64] | None
     direction: int
 
@@ -319,7 +360,11 @@ def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
     run = slice(times[0], times[-1] + 1)
     filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
     z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
-    u: Real = np.matmul(group.real_end_mixing[run], z)
+    if loops() is not None and columns.depth == 0 and columns.taken is None:
+        # As in `far_features`: once filters have cancelled what is outside a window, float32 is enough.
+        u: Real = np.matmul(group.single_end_mixing[run], z.astype(np.float32, copy=False))
+    else:
+        u = np.matmul(group.real_end_mixing[run], z)
     if len(u) != len(times):  # epochs may leave holes
         u = u[times - times[0]]
     return u.reshape(len(times), group.n_rows, 2 * group.n_features, -1)
@@ -350,9 +395,13 @@ class _Unit:
         return _Unit(self.u[..., columns], None if self.valid is None else self.valid[:, columns])
 
 
-def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
-    """Unit features, and the columns with cells that the rank does not resolve."""
+_Judged = tuple[Real, Real, NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def _judged(columns: _Columns, cells: _Cells) -> _Judged:
+    """Features before scaling, their power, where they are valid, and columns with cells that are not resolved."""
     u, times = cells.u, cells.times
+    assert u is not None
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
     for features, part in columns.everything:
@@ -366,8 +415,12 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
         if cells.noise is not None:
             unresolved |= power < cells.noise
         shallow = np.any(valid & unresolved, axis=(0, 1))
-    if columns.taken is not None:
-        u, power, valid, shallow = _residual(columns, u, power, valid, shallow)
+    return (u, power, valid, shallow) if columns.taken is None else _residual(columns, u, power, valid, shallow)
+
+
+def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
+    """Unit features, and the columns with cells that the rank does not resolve."""
+    u, power, valid, shallow = _judged(columns, cells)
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
     # Rounding of float32 products is 1e-6 at worst with 22 features; the deeper rank has twice as many.
@@ -377,9 +430,7 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
     return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
 
 
-def _residual(
-    columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_], shallow: NDArray[np.bool_]
-) -> tuple[Real, Real, NDArray[np.bool_], NDArray[np.bool_]]:
+def _residual(columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_], shallow: NDArray[np.bool_]) -> _Judged:
     """Features without what controls explain, their power, where they are valid, and columns that are not resolved."""
     taken = columns.taken
     assert taken is not None
@@ -400,12 +451,74 @@ _Part = tuple[NDArray[np.int64], Sums, NDArray[np.bool_]]
 
 def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], classes: _Classes | None) -> _Part:
     """Sums over cells [time, row] under weights [mean, time, row]."""
-    unit, shallow = _unit(columns, cells)
     means = np.flatnonzero(weights.any(axis=(1, 2)))
-    a, b = (unit.of(part) for part in columns.slices())
     some = None if classes is None else replace(classes, widths=classes.widths[means])
-    w = weights[means].reshape(len(means), -1)
-    return means, _weighted_sums(a, b, w, cells.direction, columns.n_dyads, some), shallow
+    of_means = weights[means].reshape(len(means), -1)
+    if (compiled := loops()) is not None:
+        units = _compiled_units(compiled, columns, cells)
+        return means, _compiled_sums(compiled, units, columns, of_means, cells.direction, some), units.shallow
+    unit, shallow = _unit(columns, cells)
+    a, b = (unit.of(part) for part in columns.slices())
+    return means, _weighted_sums(a, b, of_means, cells.direction, columns.n_dyads, some), shallow
+
+
+def _far_is_compiled(columns: _Columns) -> bool:
+    """Whether cells far from the ends go from samples to unit features in one piece; controls are taken out between."""
+    return loops() is not None and columns.taken is None
+
+
+def _compiled_units(compiled: Loops, columns: _Columns, cells: _Cells) -> Units:
+    """As `_unit`, by compiled loops."""
+    dtype = "float64" if columns.depth else "float32"
+    if columns.taken is not None:
+        left, _, valid, shallow = _judged(columns, cells)
+        flat = np.ascontiguousarray(left.reshape(-1, *left.shape[2:]))
+        found = compiled.unit_features(flat, dtype, Judge(-1.0, usable=valid.reshape(len(flat), -1)))
+        return replace(found, shallow=shallow)
+    judge = _judge(columns, cells)
+    if cells.u is not None:
+        return compiled.unit_features(cells.u.reshape(-1, *cells.u.shape[2:]), dtype, judge)
+    group, times = columns.group, cells.times
+    taps, kernels = group.folded[int(times[0]) * group.half_steps % 2]
+    far = Far(columns.planar, int(group.begins(times[:1])[0]), len(times), taps, kernels, group.mixing_by_filter[dtype])
+    return compiled.far_features(far, dtype, judge)
+
+
+def _judge(columns: _Columns, cells: _Cells) -> Judge:
+    """What makes cells valid and resolved."""
+    n_rows = columns.group.n_rows
+    usable, noise = None, None
+    for features, part in columns.everything:
+        known = features.usable(columns.depth, columns.index)
+        if known is not None:
+            usable = np.ones((len(cells.times), n_rows, columns.n), bool) if usable is None else usable
+            usable[:, :, part] = known[cells.times]
+    if columns.depth == 0 and cells.noise is not None:
+        noise = np.ascontiguousarray(cells.noise.reshape(-1, columns.n), np.float32)
+    tail = -1.0 if columns.depth else columns.batches[0].plan.rank(0).tail
+    return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n))
+
+
+def _compiled_sums(
+    compiled: Loops,
+    units: Units,
+    columns: _Columns,
+    weights: NDArray[np.float64],
+    direction: int,
+    classes: _Classes | None,
+) -> Sums:
+    """As `_weighted_sums`, by compiled loops."""
+    (a, b), n_dyads = columns.slices(), columns.n_dyads
+    n_a, n_b = ((part.stop - part.start) // n_dyads for part in (a, b))
+    pairs = Columns(a.start, b.start, n_a, n_b, n_dyads, n_a, n_b)
+    asked = None if classes is None else (classes.widths, classes.asked.limits)
+    found = compiled.pair_sums(units, pairs, weights, direction, asked)
+    valid_a, valid_b = (None, None) if units.valid.all() else (units.valid[:, a], units.valid[:, b])
+    phases = None
+    if classes is not None and found.classes is not None:
+        phases = PhaseSums(np.moveaxis(found.classes, 0, 2), _entered(classes.widths, valid_a, valid_b, n_dyads))
+    squared, inner = (found.squared.swapaxes(0, 1), found.inner.swapaxes(0, 1))
+    return Sums(squared, inner, _entered(weights, valid_a, valid_b, n_dyads), phases)
 
 
 def _joined(first: _Part, second: _Part) -> _Part:

@@ -224,6 +224,25 @@ class Group:
         return _as_real(self.end_mixing.reshape(n_end, n_rows * n_features, n_filters))
 
     @cached_property
+    def folded(self) -> tuple[tuple[NDArray[np.int32], NDArray[Any]], ...]:
+        """`kernels` of each phase, points with conjugate values together, since a filter is its own mirror image.
+
+        Points int32 [tap, 2], the second -1 for one that stands alone, and the value at the first, [tap, R, re/im].
+        """
+        return tuple(_folded(kernels, phase) for phase, kernels in enumerate(self.kernels))
+
+    @cached_property
+    def single_end_mixing(self) -> NDArray[np.float32]:
+        """`real_end_mixing` in float32."""
+        return self.real_end_mixing.astype(np.float32)
+
+    @cached_property
+    def mixing_by_filter(self) -> dict[str, NDArray[Any]]:
+        """`mixing` as [row, R, K], in either precision."""
+        by_filter = self.mixing.transpose(0, 2, 1)
+        return {name: np.ascontiguousarray(by_filter, name) for name in ("float32", "float64")}
+
+    @cached_property
     def gain(self) -> NDArray[np.float64]:
         """How much of a window's power can come out as rounding, in eps**2: far from the ends, float64 [row]."""
         norms = (np.abs(self.kernels) ** 2).sum(axis=2).max(axis=0, initial=0.0)
@@ -234,6 +253,19 @@ class Group:
         """The same for the left end: float64 [end, row]."""
         norms = (np.abs(self.end_filters) ** 2).sum(axis=2)
         return np.asarray(np.einsum("trkf,tf->tr", np.abs(self.end_mixing) ** 2, norms), np.float64)
+
+
+def _folded(kernels: NDArray[Any], phase: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Filters [R, point] whose middle is a point, or half-way to the next one in the second phase."""
+    n_points = kernels.shape[1]
+    points = np.arange(n_points)
+    mirrored = 2 * (n_points // 2) + phase - points
+    paired = (mirrored >= 0) & (mirrored < n_points) & (mirrored != points)
+    assert np.array_equal(kernels[:, paired], kernels[:, mirrored[paired]].conj()), "a filter is no mirror image"
+    first = np.flatnonzero(~paired | (points > mirrored))
+    taps = np.stack([first, np.where(paired[first], mirrored[first], -1)], axis=1).astype(np.int32)
+    values = kernels[:, first].T
+    return taps, np.stack([values.real, values.imag], axis=2)
 
 
 def _as_real(matrices: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""Loops in C that stand beside the same in NumPy."""
