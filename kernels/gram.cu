@@ -79,29 +79,34 @@ __device__ __forceinline__ void fetch(unsigned char* to, const unsigned* first_r
     }
 }
 
-// grid (ceil(n_b / TILE_B), ceil(n_a / TILE_A), n_chunks)      block (256)      STAGES * STAGE_BYTES of shared memory
+// Pairs within a dyad, whose n_a and n_b channels lie side by side; or all pairs, as those of a single dyad.
+//
+// grid (ceil(n_b / TILE_B), n_dyads ceil(n_a / TILE_A), n_chunks)      block (256)      STAGES * STAGE_BYTES of shared memory
 //
 // a, b      [.., n_channels, WORDS]        unit features by cell (units.cuh)
 // norm_a, norm_b [.., n_channels], NORMS_BEHIND more    1 / length of the rounded vectors; read if the halves stand
 //                                          alone, for channels of a tile that are not there too
 // cell, weight [n_listed]                  cells that enter, chunk after chunk     begin [n_chunks + 1]
-// partial   [n_chunks, SUMS, n_a, n_b]     sums of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>
+// partial   [n_chunks, SUMS, n_dyads, n_a, n_b]    sums of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>
 //
 // Each chunk is added up cell after cell: no atomics, and the same bits whatever else is in the batch.
 extern "C" __global__ void __launch_bounds__(256, 1)
 gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float* __restrict__ norm_a,
      const float* __restrict__ norm_b, const int* __restrict__ cell, const float* __restrict__ weight,
-     const int* __restrict__ begin, float* __restrict__ partial, int n_a, int n_b) {
+     const int* __restrict__ begin, float* __restrict__ partial, int n_dyads, int n_a, int n_b) {
     IBSYNC_DYNAMIC_SHARED(shared);
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-    const int first_a = static_cast<int>(blockIdx.y) * TILE_A, first_b = static_cast<int>(blockIdx.x) * TILE_B;
+    const int tiles_a = (n_a + TILE_A - 1) / TILE_A, dyad = static_cast<int>(blockIdx.y) / tiles_a;
+    const int first_a = static_cast<int>(blockIdx.y) % tiles_a * TILE_A, first_b = static_cast<int>(blockIdx.x) * TILE_B;
     const int warp_a = warp / WARPS_B * 16 * TILES_A, warp_b = warp % WARPS_B * 8 * TILES_B;
     const int start = begin[blockIdx.z], n_cells = begin[blockIdx.z + 1] - start;
     Place places[PLACES];
 #pragma unroll
     for (int k = 0; k < PLACES; ++k) places[k] = place_of(static_cast<int>(threadIdx.x) + 256 * k);
-    const unsigned *const tile_a = a + static_cast<long long>(first_a) * WORDS, *const tile_b = b + static_cast<long long>(first_b) * WORDS;
-    const long long cell_a = static_cast<long long>(n_a) * WORDS, cell_b = static_cast<long long>(n_b) * WORDS;
+    const long long row_a = static_cast<long long>(dyad) * n_a + first_a, row_b = static_cast<long long>(dyad) * n_b + first_b;
+    const unsigned *const tile_a = a + row_a * WORDS, *const tile_b = b + row_b * WORDS;
+    const long long all_a = static_cast<long long>(n_dyads) * n_a, all_b = static_cast<long long>(n_dyads) * n_b;
+    const long long cell_a = all_a * WORDS, cell_b = all_b * WORDS;
 
     float sums[SUMS][TILES_A][TILES_B][4] = {};
 
@@ -138,8 +143,8 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
             next_weight = weight[start + k + 1];
         }
 
-        const float *const norms_a = norm_a + here * n_a + (first_a + warp_a + lane / 4);
-        const float *const norms_b = norm_b + here * n_b + (first_b + warp_b + 2 * (lane % 4));
+        const float *const norms_a = norm_a + here * all_a + row_a + (warp_a + lane / 4);
+        const float *const norms_b = norm_b + here * all_b + row_b + (warp_b + 2 * (lane % 4));
         float weight_a[TILES_A][2], square_a[TILES_A][2];  // weight / length, weight / length^2
 #pragma unroll
         for (int i = 0; i < TILES_A; ++i)
@@ -154,14 +159,14 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
         const unsigned char* rows_b = shared + k % STAGES * STAGE_BYTES + (TILE_A + warp_b) * ROW_BYTES;
         unsigned left[PARTS][STEPS][TILES_A][4];
         // Addresses of four 8 x 8 matrices: rows 0-7 and 8-15, numbers 0-7, then both with numbers 8-15.
-        const int row_a = lane % 16, byte_a = lane / 16 * 16;
+        const int matrix_row = lane % 16, matrix_byte = lane / 16 * 16;
 #pragma unroll
         for (int part = 0; part < PARTS; ++part)
 #pragma unroll
             for (int step = 0; step < STEPS; ++step)
 #pragma unroll
                 for (int i = 0; i < TILES_A; ++i)
-                    ldmatrix_x4(left[part][step][i], rows_a + (16 * i + row_a) * ROW_BYTES + 4 * N_PADDED * part + 32 * step + byte_a);
+                    ldmatrix_x4(left[part][step][i], rows_a + (16 * i + matrix_row) * ROW_BYTES + 4 * N_PADDED * part + 32 * step + matrix_byte);
 
 #pragma unroll
         for (int j = 0; j < TILES_B; ++j) {
@@ -205,7 +210,7 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
         }
     }
 
-    const long long plane = static_cast<long long>(n_a) * n_b;
+    const long long plane = all_a * n_b;
     float* out = partial + SUMS * plane * blockIdx.z;
 #pragma unroll
     for (int i = 0; i < TILES_A; ++i)
@@ -216,7 +221,7 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
                 const int x = first_a + warp_a + 16 * i + lane / 4 + k4 / 2 * 8;
                 const int y = first_b + warp_b + 8 * j + 2 * (lane % 4) + k4 % 2;
                 if (x >= n_a || y >= n_b) continue;
-                const long long at = static_cast<long long>(x) * n_b + y;
+                const long long at = (static_cast<long long>(dyad) * n_a + x) * n_b + y;
 #pragma unroll
                 for (int sum = 0; sum < SUMS; ++sum) out[sum * plane + at] = sums[sum][i][j][k4];
             }

@@ -170,6 +170,35 @@ def test_a_batch_with_itself_is_the_batch_with_its_copy(strict):
     assert_allclose(once.coherency[range(3), range(3)], 1, rtol=0, atol=5e-7)
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "tensor_cores", "shares"),
+    [("fast", True, False), ("fast", False, True), pytest.param("exact", True, False, marks=pytest.mark.slow)],
+)
+def test_dyads_in_one_pass_have_the_bits_that_they_have_one_by_one(strict, accuracy, tensor_cores, shares):
+    engine = engines(strict, accuracy=accuracy, tensor_cores=tensor_cores)[1]
+    a, b = (np.stack(sides) for sides in zip(*(people(3, 2, seed=seed) for seed in range(3)), strict=True))
+    a[1, 0, 40:60] = np.nan
+    b[2, 1] = 3.0
+    together = engine.coherence(engine.features(a), engine.features(b), shares=shares, by_dyad=True)
+    alone = [engine.coherence(engine.features(x), engine.features(y), shares=shares) for x, y in zip(a, b, strict=True)]
+    # The last bits of cuFFT may depend on the batch; nothing else does.
+    atol = 0 if isinstance(strict, StrictDevice) else 1e-6
+    for name in ("coherence", "coherency", "valid_fraction", *(("shares", "above") if shares else ())):
+        expected = np.stack([getattr(one, name) for one in alone])
+        assert_allclose(getattr(together, name), expected, rtol=0, atol=atol)
+    assert np.isnan(together.coherence[2, :, 1]).all()
+    assert np.isfinite(together.coherence[1]).any()
+
+
+def test_a_dyad_with_a_channel_that_needs_the_deeper_rank_is_computed_again_by_itself(strict):
+    engine = engines(strict, accuracy="fast")[1]
+    a, b = (np.stack(sides) for sides in zip(*(people(1, 1, seed=seed) for seed in range(2)), strict=True))
+    a[1, 0, N // 2] += 1e4
+    together = engine.coherence(engine.features(a), engine.features(b), by_dyad=True).coherence
+    alone = [engine.coherence(engine.features(x), engine.features(y)).coherence for x, y in zip(a, b, strict=True)]
+    assert_allclose(together, np.stack(alone), rtol=0, atol=0 if isinstance(strict, StrictDevice) else 1e-6)
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +283,7 @@ def test_sums_of_the_longest_chunk_keep_a_tenth_of_the_promise(strict, form):
         norms = norms.astype(np.float32)
     whole = Cells(strict.from_host(np.ones((n_cells, 1), np.uint8)), strict.from_host(np.zeros(2, np.int32)))
     units = Units(form, strict.from_host(words), strict.from_host(norms), whole, n_features, padded(n_features))
-    totals = strict.from_host(np.zeros((1, 3, 1, 1)))
+    totals = strict.from_host(np.zeros((1, 3, 1, 1, 1)))
     add_products(strict, totals, units, units, lists, 1 << 30)
     squared, real, imaginary = strict.to_host(totals).ravel() / weights.sum()
     assert_allclose([squared, real, imaginary], [1, 1, 0], rtol=0, atol=5e-6)

@@ -140,12 +140,22 @@ class CudaBackend:
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
-        return dyad_by_dyad(self, a, b, n_dyads, shares)
+        try:
+            totals = self._sums(a, b, 0, shares, n_dyads)
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError" or n_dyads < 2:
+                raise
+            self.device.release()
+            return dyad_by_dyad(self, a, b, n_dyads, shares)
+        deep = np.any(a.deep.reshape(n_dyads, -1), axis=1) | np.any(b.deep.reshape(n_dyads, -1), axis=1)
+        for dyad in np.flatnonzero(deep).tolist():
+            totals.put_dyad(dyad, self.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares))
+        return totals
 
     def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         """Sums; where the device's memory does not hold the batch, of its halves."""
         try:
-            return self._sums(a, b, depth, shares)
+            return self._sums(a, b, depth, shares).of_dyad(0)
         except Exception as error:
             n = max(a.signals.n_channels, b.signals.n_channels)
             if type(error).__name__ != "OutOfMemoryError" or n < 2:
@@ -175,13 +185,14 @@ class CudaBackend:
 
     # --- one depth ----------------------------------------------------------------------------------------------------
 
-    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
+        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve mark their channels as deep."""
         device, plan = self.device, a.plan
-        n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
+        shape = (plan.n_means, n_dyads, a.signals.n_channels // n_dyads, b.signals.n_channels // n_dyads)
         n_classes = 0 if shares is None else N_PHASES
         form, budget = self._form(plan, depth, shares), device.budget_bytes()
         squares = self._squares_only and form in (HALVES, HALF_PAIRS)
-        totals = device.xp.zeros((n_means, 1 if squares else 3 + n_classes, n_a, n_b))
+        totals = device.xp.zeros((shape[0], 1 if squares else 3 + n_classes, *shape[1:]))
         made: list[tuple[Cells, Cells, CellLists]] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
@@ -194,9 +205,7 @@ class CudaBackend:
                 add_products(device, totals, ua, ub, lists, budget, shares)
                 made.append((ua.cells, ub.cells, lists))
         batches = self._flagged(a, b, made)
-        weight, *width = (
-            entered(device, batches, which, (n_means, n_a, n_b), self._kept) for which in (0, 1)[: 2 if shares else 1]
-        )
+        weight, *width = (entered(device, batches, which, shape, self._kept) for which in (0, 1)[: 2 if shares else 1])
         phases = PhaseSums(totals[:, 3:], width[0]) if width else None
         inner = self.xp.full(weight.shape, np.nan + 0j) if squares else totals[:, 1] + 1j * totals[:, 2]
         return Sums(totals[:, 0], inner, weight, phases)

@@ -6,6 +6,7 @@ adds up, and the order in which chunks are added, do not: a pair has the same bi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -157,7 +158,7 @@ def add_products(
     Parameters
     ----------
     device : Device
-    totals : float64 [mean, sum, a, b] of the device
+    totals : float64 [mean, sum, dyad, a, b] of the device
         Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>, of halves perhaps of the first alone; with shares also
         the width of the coherent cells in phase,
         of those with a or b leading, and of those in anti-phase.
@@ -168,24 +169,23 @@ def add_products(
     shares : PhaseShares, optional
         Not with halves.
     """
-    n_means, n_sums, n_a, n_b = totals.shape
-    one = n_sums * n_a * n_b * (8 if a.form == DOUBLES else 4)
+    n_means, n_values = len(totals), math.prod(totals.shape[1:])
+    one = n_values * (8 if a.form == DOUBLES else 4)
     at_once = int(np.clip(budget_bytes // _PARTIAL_SHARE // one, 1, 65_535))
     for start in range(0, lists.n_chunks, at_once):
         part = lists.part(start, min(start + at_once, lists.n_chunks))
         dtype = np.float64 if a.form == DOUBLES else np.float32
         *listed, chunk = part.on(device, dtype)
-        partial = device.xp.empty((part.n_chunks, n_sums, n_a, n_b), dtype)
+        partial = device.xp.empty((part.n_chunks, *totals.shape[1:]), dtype)
         _launch(device, a, b, listed, partial, shares)
         kind = "f64" if a.form == DOUBLES else "f32"
-        n_values = n_sums * n_a * n_b
         load("totals", device)[f"add_chunks_{kind}"](
             (-(-n_values // 256), n_means), 256, [partial, chunk, totals, n_values]
         )
 
 
 def _launch(device: Device, a: Units, b: Units, listed: list[Any], partial: Any, shares: PhaseShares | None) -> None:
-    """Sums of each chunk, [chunk, sum, a, b]."""
+    """Sums of each chunk, [chunk, sum, dyad, a, b]."""
     cell, weight, width, begin = listed
     if a.form in (HALVES, HALF_PAIRS):
         assert shares is None, "shares of phases are counted with full numbers"
@@ -194,16 +194,17 @@ def _launch(device: Device, a: Units, b: Units, listed: list[Any], partial: Any,
     kind = "f64" if a.form == DOUBLES else "f32"
     limits = (0.0, 0.0, 0.0) if shares is None else shares.limits
     module = load(f"gram_plain_{kind}", device, N_FEATURES=a.n_features, SHARES=int(shares is not None))
-    grid = (-(-b.n_channels // 32), -(-a.n_channels // 32), len(partial))
+    n_dyads, n_a, n_b = partial.shape[2:]
+    grid = (-(-n_b // 32), n_dyads * -(-n_a // 32), len(partial))
     words = [units.words.view(partial.dtype) for units in (a, b)]
     module[f"gram_plain_{kind}"](
-        grid, (16, 16), [*words, cell, weight, width, begin, *limits, partial, a.n_channels, b.n_channels]
+        grid, (16, 16), [*words, cell, weight, width, begin, *limits, partial, n_dyads, n_a, n_b]
     )
 
 
 def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, begin: Any, partial: Any) -> None:
-    n_sums = partial.shape[1]
-    warps_a, tiles_a, tiles_b = NARROW if a.n_channels <= _NARROW_UP_TO else WIDE[a.form, n_sums]
+    n_sums, n_dyads, n_a, n_b = partial.shape[1:]
+    warps_a, tiles_a, tiles_b = NARROW if n_a <= _NARROW_UP_TO else WIDE[a.form, n_sums]
     tile_a, tile_b = 16 * tiles_a * warps_a, 8 * tiles_b * (8 // warps_a)
     stage_bytes = (tile_a + tile_b) * (4 * a.n_words + 16)
     stages = int(np.clip(device.largest_shared_bytes // stage_bytes, 1, _MOST_STAGES))
@@ -211,9 +212,9 @@ def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, b
         "gram", device, PAIRS_OF_HALVES=int(a.form == HALF_PAIRS), N_PADDED=a.n_padded, SUMS=n_sums,
         WARPS_A=warps_a, TILES_A=tiles_a, TILES_B=tiles_b, STAGES=stages,
     )  # fmt: skip
-    grid = (-(-b.n_channels // tile_b), -(-a.n_channels // tile_a), len(partial))
+    grid = (-(-n_b // tile_b), n_dyads * -(-n_a // tile_a), len(partial))
     module["gram"](
-        grid, 256, [a.words, b.words, a.norms, b.norms, cell, weight, begin, partial, a.n_channels, b.n_channels],
+        grid, 256, [a.words, b.words, a.norms, b.norms, cell, weight, begin, partial, n_dyads, n_a, n_b],
         shared_bytes=stages * stage_bytes,
     )  # fmt: skip
 
@@ -237,19 +238,24 @@ class Entered:
     lists: CellLists
 
 
-def entered(device: Device, batches: Sequence[Entered], which: int, shape: tuple[int, int, int], kept: Kept) -> Any:
-    """Weight (`which` 0) or width (1) of the cells valid in both channels: float64 [mean, a, b] of the device."""
-    xp, known = device.xp, np.zeros((shape[0], 1, 1))
+def entered(
+    device: Device, batches: Sequence[Entered], which: int, shape: tuple[int, int, int, int], kept: Kept
+) -> Any:
+    """Weight (`which` 0) or width (1) of the cells valid in both channels: float64 [mean, dyad, a, b] of the device."""
+    xp, known = device.xp, np.zeros((shape[0], 1, 1, 1))
     parts = []
     for batch in batches:
         weights = batch.lists.entering[which]
         if all(batch.all_valid):
-            known += weights.total[:, None, None]
+            known += weights.total[:, None, None, None]
             continue
-        one, w = xp.ones((weights.weight.shape[1], 1)), weights.on(device)
-        sides = zip(batch.all_valid, (batch.a, batch.b), strict=True)
-        left, right = (one if whole else side.valid.astype(np.float64) for whole, side in sides)
-        parts.append(xp.stack([(left * w[mean, :, None]).T @ right for mean in range(shape[0])]))
+        n_cells, w = weights.weight.shape[1], weights.on(device)
+        one, sides = xp.ones((1, n_cells, 1)), zip(batch.all_valid, (batch.a, batch.b), strict=True)
+        left, right = (
+            one if whole else side.valid.reshape(n_cells, shape[1], -1).swapaxes(0, 1).astype(np.float64)
+            for whole, side in sides
+        )  # [dyad or 1, cell, channel or 1]
+        parts.append(xp.stack([(left * w[mean, :, None]).swapaxes(1, 2) @ right for mean in range(shape[0])]))
     total = xp.zeros(shape)
     for part in [kept(known), *parts]:
         total += part
