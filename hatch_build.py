@@ -112,9 +112,11 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def platform_tag() -> str:
+def platform_tag(name: str = sysconfig.get_platform(), machine: str = platform.machine()) -> str:
     """Platform of a wheel that was compiled here; that it runs on others is for auditwheel and its like to find."""
-    name = sysconfig.get_platform().replace("universal2", platform.machine())
+    name = name.replace("universal2", machine)
+    if name.startswith("macosx-10.") and machine == "arm64":
+        name = "macosx-11.0-arm64"  # no earlier system runs on these
     return name.replace("-", "_").replace(".", "_")
 
 

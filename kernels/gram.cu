@@ -1,7 +1,7 @@
 // variant: PAIRS_OF_HALVES=0 N_PADDED=16 SUMS=3 WARPS_A=1 TILES_A=2 TILES_B=2 STAGES=4
 // variant: PAIRS_OF_HALVES=0 N_PADDED=16 SUMS=3 WARPS_A=2 TILES_A=2 TILES_B=4 STAGES=4
 // variant: PAIRS_OF_HALVES=0 N_PADDED=16 SUMS=1 WARPS_A=1 TILES_A=2 TILES_B=2 STAGES=4
-// variant: PAIRS_OF_HALVES=0 N_PADDED=16 SUMS=1 WARPS_A=2 TILES_A=2 TILES_B=8 STAGES=4
+// variant: PAIRS_OF_HALVES=0 N_PADDED=16 SUMS=1 WARPS_A=2 TILES_A=2 TILES_B=6 STAGES=4
 // variant: PAIRS_OF_HALVES=1 N_PADDED=24 SUMS=3 WARPS_A=1 TILES_A=2 TILES_B=2 STAGES=1
 // variant: PAIRS_OF_HALVES=1 N_PADDED=24 SUMS=3 WARPS_A=1 TILES_A=2 TILES_B=2 STAGES=4
 // variant: PAIRS_OF_HALVES=1 N_PADDED=24 SUMS=3 WARPS_A=2 TILES_A=2 TILES_B=3 STAGES=1
@@ -105,8 +105,7 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
     for (int k = 0; k < PLACES; ++k) places[k] = place_of(static_cast<int>(threadIdx.x) + 256 * k);
     const long long row_a = static_cast<long long>(dyad) * n_a + first_a, row_b = static_cast<long long>(dyad) * n_b + first_b;
     const unsigned *const tile_a = a + row_a * WORDS, *const tile_b = b + row_b * WORDS;
-    const long long all_a = static_cast<long long>(n_dyads) * n_a, all_b = static_cast<long long>(n_dyads) * n_b;
-    const long long cell_a = all_a * WORDS, cell_b = all_b * WORDS;
+    const int all_a = n_dyads * n_a, all_b = n_dyads * n_b;
 
     float sums[SUMS][TILES_A][TILES_B][4] = {};
 
@@ -114,21 +113,22 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
         if (ahead < n_cells) {
             unsigned char* stage = shared + ahead * STAGE_BYTES;
             const long long coming = cell[start + ahead];
-            fetch<TILE_A>(stage, tile_a + coming * cell_a, places, n_a - first_a);
-            fetch<TILE_B>(stage + TILE_A * ROW_BYTES, tile_b + coming * cell_b, places, n_b - first_b);
+            fetch<TILE_A>(stage, tile_a + coming * all_a * WORDS, places, n_a - first_a);
+            fetch<TILE_B>(stage + TILE_A * ROW_BYTES, tile_b + coming * all_b * WORDS, places, n_b - first_b);
         }
         cp_async_commit();
     }
     // The cell that is fetched next is known one round before, and so is the one that is multiplied.
-    int coming = STAGES - 1 < n_cells ? cell[start + STAGES - 1] : 0, next = n_cells > 0 ? cell[start] : 0;
+    long long coming = STAGES - 1 < n_cells ? cell[start + STAGES - 1] : 0;
+    int next = n_cells > 0 ? cell[start] : 0;
     float next_weight = n_cells > 0 ? weight[start] : 0.0f;
     for (int k = 0; k < n_cells; ++k) {
         if (STAGES > 1) cp_async_wait<(STAGES > 1 ? STAGES - 2 : 0)>();
         __syncthreads();  // this cell has come, and everybody is done with the one before
         if (k + STAGES - 1 < n_cells) {
             unsigned char* stage = shared + (k + STAGES - 1) % STAGES * STAGE_BYTES;
-            fetch<TILE_A>(stage, tile_a + coming * cell_a, places, n_a - first_a);
-            fetch<TILE_B>(stage + TILE_A * ROW_BYTES, tile_b + coming * cell_b, places, n_b - first_b);
+            fetch<TILE_A>(stage, tile_a + coming * all_a * WORDS, places, n_a - first_a);
+            fetch<TILE_B>(stage + TILE_A * ROW_BYTES, tile_b + coming * all_b * WORDS, places, n_b - first_b);
         }
         cp_async_commit();
         if (STAGES == 1) {
@@ -210,7 +210,7 @@ gram(const unsigned* __restrict__ a, const unsigned* __restrict__ b, const float
         }
     }
 
-    const long long plane = all_a * n_b;
+    const long long plane = static_cast<long long>(all_a) * n_b;
     float* out = partial + SUMS * plane * blockIdx.z;
 #pragma unroll
     for (int i = 0; i < TILES_A; ++i)

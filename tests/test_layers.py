@@ -167,6 +167,12 @@ def test_import_takes_nothing_heavy(statement):
     assert loaded_modules(statement).isdisjoint(HEAVY)
 
 
+def test_what_a_study_needs_is_all_that_is_loaded():
+    slow = {"scipy.fft", "scipy.interpolate", "scipy.linalg", "scipy.sparse", "pandas", "xarray", "matplotlib"}
+    assert slow.isdisjoint(loaded_modules("import ibsync; ibsync.Study, ibsync.WTC"))
+    assert {*slow, "scipy", "threadpoolctl"}.isdisjoint(loaded_modules("import ibsync.commands.info"))
+
+
 def test_the_parser_of_the_command_line_takes_not_even_numpy():
     assert loaded_modules("import ibsync.commands.cli; ibsync.commands.cli._parser()").isdisjoint((*HEAVY, "numpy"))
 

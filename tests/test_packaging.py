@@ -95,6 +95,19 @@ def test_the_wheel_is_named_after_what_it_holds(wheel):
     assert Path(str(wheel.filename)).stem.endswith(tag)
 
 
+@pytest.mark.parametrize(
+    ("name", "machine", "tag"),
+    [
+        ("linux-x86_64", "x86_64", "linux_x86_64"),
+        ("macosx-10.13-universal2", "x86_64", "macosx_10_13_x86_64"),
+        ("macosx-10.13-universal2", "arm64", "macosx_11_0_arm64"),
+        ("macosx-14.0-arm64", "arm64", "macosx_14_0_arm64"),
+    ],
+)
+def test_a_platform_is_named_as_installers_know_it(name, machine, tag):
+    assert hatch_build().platform_tag(name, machine) == tag
+
+
 def test_the_wheel_holds_loops_where_there_is_a_compiler(wheel):
     if shutil.which("cc") is None or sys.platform == "win32" or platform.machine() not in MACHINES:
         pytest.skip("no C compiler, or none of these processors")

@@ -377,7 +377,7 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 
 def _info(arguments: argparse.Namespace) -> int:
-    from .run import describe
+    from .info import describe
 
     return _say(arguments, *describe(arguments.file, **_words(arguments, "accept_changes")))
 

@@ -127,7 +127,11 @@ def _compiled_loops() -> str | Finding:
     chosen = choice()
     if chosen.loops is not None:
         return f"{chosen.build}, {chosen.why}; {VARIABLE}=0 takes NumPy"
-    return Finding("compiled loops", "absent", f"{chosen.why}; NumPy does their work, several times slower")
+    if os.environ.get(VARIABLE):
+        fix = f"leave {VARIABLE} out for compiled ones"
+    else:
+        fix = "for compiled ones, with gcc or clang: pip install --force-reinstall --no-deps --no-cache-dir ibsync"
+    return Finding("compiled loops", "absent", f"{chosen.why}; NumPy does their work, more slowly; {fix}")
 
 
 def _result_files() -> str:

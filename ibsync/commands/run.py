@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ..questions.group_test import AnyNull, test, test_together
 from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
-from ..results.result import Result, load
+from ..results.result import Result
 from ..results.result_set import set_words
 from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.repairing_plan import plan_draws
@@ -272,56 +271,6 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
     if caution and names:
         raise PlanError(f"{caution} (or leave test.correct out)")
     return caution
-
-
-def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:
-    """Return what a study file or a result file holds, as text and as a dictionary for JSON.
-
-    Parameters
-    ----------
-    path : str or Path
-        File written by `ibsync pack`, `ibsync run` or their Python counterparts.
-    accept_changes : bool
-        Take a file that was changed after ibsync wrote it.
-
-    Returns
-    -------
-    text : str
-        A page to read.
-    content : dict
-        The same for a script.
-
-    Raises
-    ------
-    InputError
-        If the file is neither.
-    """
-    from ..recordings.hdf5 import open_hdf5
-    from ..recordings.study_file import StudyFile
-
-    with open_hdf5(Path(path)) as file:
-        is_result = bool({"format", "kind"} & set(file.attrs))
-    if is_result:
-        result = load(path, accept_changes=accept_changes)
-        return str(result), _result_content(result)
-    study = StudyFile.open(path, accept_changes=accept_changes)
-    return str(study), study.describe()
-
-
-def _result_content(result: Result) -> dict[str, Any]:
-    sizes = {str(name): size for name, size in result.dataset.sizes.items()}
-    attrs = {str(name): _parsed(value) for name, value in result.dataset.attrs.items()}
-    return {"kind": result.kind, "headline": result.headline, "sizes": sizes, "attributes": attrs}
-
-
-def _parsed(value: Any) -> Any:
-    """JSON text as what it says; anything else as plain Python."""
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value.item() if hasattr(value, "item") else value
 
 
 def _computed(

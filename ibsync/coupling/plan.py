@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-import scipy.sparse.linalg
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline, make_interp_spline
 
 from ..errors import PlanError
 from .band_rows import band_rows, requested_rows
@@ -457,13 +455,16 @@ class _SplineSums:
     """
 
     def __init__(self, times: NDArray[np.float64], n_samples: int) -> None:
+        from scipy.interpolate import BSpline, make_interp_spline
+        from scipy.sparse.linalg import splu
+
         degree = min(SPLINE_DEGREE, len(times) - 1)
         degree -= 1 - degree % 2 if degree > 1 else 0  # not-a-knot ends want an odd degree
         knots = make_interp_spline(times, np.zeros_like(times), k=degree).t
         at_grid = BSpline.design_matrix(times, knots, degree)
         samples = np.clip(np.arange(n_samples, dtype=float), times[0], times[-1])
         self._basis = BSpline.design_matrix(samples, knots, degree).tocsr()
-        self._solve = scipy.sparse.linalg.splu(at_grid.T.tocsc()).solve
+        self._solve = splu(at_grid.T.tocsc()).solve
 
     def weights(self, parts: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
         """Weights whose sum with values on the grid is the sum of the spline over the samples of `parts`."""

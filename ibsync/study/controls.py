@@ -27,7 +27,7 @@ OWN_WARNING = (
     "synchrony (79 of 100 simulated studies at a nominal 5): take out the controls of both, how='both'"
 )
 
-CHANNELS_TOGETHER = 64
+CHANNELS_TOGETHER = 128
 """Channels of first persons that are worked on in one pass; more overflow a core's cache."""
 
 HOW = ("both", "own", "regression")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from ..coupling.transform.definition import EMPTY_SHARE, morlet, padded_length

@@ -17,6 +17,7 @@ import pytest
 
 import ibsync
 from ibsync.commands.cli import main
+from ibsync.compiled import choice
 from ibsync.recordings.study_file import write_study
 from ibsync.simulation.simulate import simulate
 from ibsync.study.study import Study
@@ -604,6 +605,28 @@ def test_the_doctor_names_the_layer_that_fails(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert "packages        failed  ImportError: numpy: no such library" in captured.out
     assert_one_line(captured.err, "not well: packages")
+
+
+def test_the_doctor_says_which_loops_are_used_and_how_to_have_the_others(monkeypatch, capsys, build):
+    monkeypatch.setattr("ibsync.commands.doctor._self_test", lambda backend: "well")
+    assert main(["doctor"]) == 0
+    assert f"compiled loops  ok      {build}, " in capsys.readouterr().out
+    monkeypatch.setenv("IBSYNC_COMPILED", "0")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "compiled loops  absent  IBSYNC_COMPILED=0; NumPy" in told
+    assert "leave IBSYNC_COMPILED out" in told
+
+
+def test_the_doctor_says_why_nothing_was_compiled(monkeypatch, capsys):
+    monkeypatch.delenv("IBSYNC_COMPILED", raising=False)
+    monkeypatch.setattr("ibsync.commands.doctor._self_test", lambda backend: "well")
+    monkeypatch.setattr("ibsync.compiled.choice.found", lambda package: "no C compiler was found")
+    monkeypatch.setattr("ibsync.compiled.choice._choice", choice._choice.__wrapped__)
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "compiled loops  absent  no C compiler was found; NumPy" in told
+    assert "pip install --force-reinstall" in told
 
 
 def test_a_self_test_that_differs_is_a_failure(monkeypatch, capsys):

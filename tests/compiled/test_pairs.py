@@ -101,10 +101,8 @@ def test_units_have_length_one_where_a_cell_is_valid(of, to, n_cells, n_columns,
     u = whole[..., 2 : 2 + n_columns]  # some of an array's columns
     power = (u.astype(F64) ** 2).sum(axis=1)
     tail = (u[:, :4].astype(F64) ** 2).sum(axis=1)
-    usable, noise = (
-        rng.random((n_cells, n_columns)) < 0.8,
-        (10 ** rng.uniform(-9, -5, (n_cells, n_columns))).astype(F32),
-    )
+    usable = rng.random((n_cells, n_columns)) < 0.8
+    noise = (10 ** rng.uniform(-9, -5, (n_cells, n_columns))).astype(F32)
     for judge in (Judge(EMPTY_SHARE), Judge(EMPTY_SHARE, 0.5), Judge(EMPTY_SHARE, 0.5, noise, usable)):
         found = loops().unit_features(u, to, judge)
         valid = power > EMPTY_SHARE

@@ -497,6 +497,21 @@ def test_parts_whose_observed_values_differ_by_rounding_are_merged(study, null):
     same_counts(merged, null)
 
 
+def test_parts_by_compiled_loops_and_by_numpy_are_merged(study, build, monkeypatch):
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9}
+    whole = study.null(SPEC, **words)
+    first = study.null(SPEC, draws=(1, 21), **words)
+    monkeypatch.setenv("IBSYNC_COMPILED", "0")
+    merged = ibs.merge_nulls([first, study.null(SPEC, draws=(21, N_DRAWS + 1), **words)])
+    assert merged.attrs["loops"] == f"{build}; NumPy"
+    assert whole.attrs["loops"] == build
+    for part, alone in zip(merged.by_row, whole.by_row, strict=True):
+        assert_array_equal(part.exceedances.at_least, alone.exceedances.at_least)
+        tolerance = np.nanmax(alone.standard.z_tolerance)  # maxima are those of z
+        assert tolerance < 1e-4
+        assert_allclose(part.maxima.values, alone.maxima.values, rtol=0, atol=tolerance)
+
+
 def test_parts_that_differ_by_more_or_come_from_another_version_are_refused(study):
     words = {"kind": "phase", "n": N_DRAWS, "seed": 9}
     first = study.null(SPEC, draws=(1, 21), **words)

@@ -17,7 +17,7 @@ from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from .scales import MORLET_OMEGA0, Scales

@@ -21,8 +21,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy.fft
-import scipy.linalg
+import scipy
 from numpy.typing import NDArray
 
 from ...errors import PlanError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
 
 from .cone import away_from_seam

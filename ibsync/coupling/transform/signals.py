@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InputError

@@ -33,7 +33,7 @@ _PARTIAL_SHARE = 8  # partial sums of chunks may take one part in so many of the
 # as many sums in registers as leave none spilled.
 # Where squares alone are summed there is room for more.
 NARROW = (1, 2, 2)
-WIDE = {(HALVES, 3): (2, 2, 4), (HALVES, 1): (2, 2, 8), (HALF_PAIRS, 3): (2, 2, 3), (HALF_PAIRS, 1): (2, 2, 4)}
+WIDE = {(HALVES, 3): (2, 2, 4), (HALVES, 1): (2, 2, 6), (HALF_PAIRS, 3): (2, 2, 3), (HALF_PAIRS, 1): (2, 2, 4)}
 _NARROW_UP_TO = 32
 _MOST_STAGES = 4
 
