@@ -222,6 +222,14 @@ def _verbs(device: CountingDevice, accuracy: str, n_people: int) -> Callable[[],
     return lambda: engine.coherence(engine.features(a), engine.features(b))
 
 
+def _dyads(device: CountingDevice, n_dyads: int) -> Callable[[], object]:
+    """Features of both sides of some dyads from the host, and means of the pairs within each."""
+    workload = WORKLOADS["typical"]
+    signals = session_signals(replace(workload, n_dyads=2))[:1].repeat(n_dyads, axis=0)
+    engine = Engine(workload.n_samples, workload.sfreq_hz, map_spec("exact"), backend=CudaBackend(device))
+    return lambda: engine.coherence(*(engine.features(signals[:, k]) for k in (0, 1)), by_dyad=True)
+
+
 def _phase_null(folder: Path) -> Callable[[], object]:
     """A phase null of one dyad with few channels: what is done does not depend on how many they are."""
     workload = Workload(1, 1, 2, 600.0, 10.0, 256, "none")
@@ -236,6 +244,7 @@ def counted_jobs(device: CountingDevice, folder: Path) -> dict[str, dict[str, in
     jobs = {
         "one dyad, 22 x 22 channels, exact": _verbs(device, "exact", 1),
         "one dyad, 22 x 22 channels, fast": _verbs(device, "fast", 1),
+        "20 dyads of 22 x 22 channels, exact": _dyads(device, 20),
         "all pairs, 440 x 440 channels, exact": _verbs(device, "exact", 20),
         "phase null of one dyad, 256 draws, fast": _phase_null(folder),
     }

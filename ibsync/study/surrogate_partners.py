@@ -21,7 +21,7 @@ from ..coupling.transform.signals import Signals, prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import CHANNELS_TOGETHER, Controls, measured_with_both, together
+from .controls import Controls, channels_together, measured_with_both, together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -107,7 +107,7 @@ class SurrogatePartners:
 
     def _found(self, draws: Integers) -> Any:
         if self.kind in MODELS or (self.controls is not None and self.controls.how == "both"):
-            few = max(1, CHANNELS_TOGETHER // max(len(self.x), len(self.y)))
+            few = max(1, channels_together(self.device) // max(len(self.x), len(self.y)))
             return self.engine.xp.concatenate([self._paired(draws[k : k + few]) for k in range(0, len(draws), few)])
         values = self._measure(self._first, self._features(*self._drawn(1, draws)))  # [a, draw, b, band, epoch]
         return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))

@@ -11,6 +11,7 @@ from strict import StrictDevice
 
 import ibsync as ibs
 from ibsync.commands.cli import main
+from ibsync.coupling.backends.cuda.backend import CudaBackend
 from ibsync.study.runner import People
 from ibsync.study.surrogate_partners import SurrogatePartners
 
@@ -59,6 +60,20 @@ def test_synchrony_and_re_pairing_are_those_of_the_cpu(gpu, study):
     assert_allclose(null["cuda"].pair_values, null["numpy"].pair_values, rtol=0, atol=2e-6)
     p = [ibs.test(real[name], null[name], correct=[]).dataset["p"] for name in ("numpy", "cuda")]
     assert_allclose(*p, rtol=0, atol=1 / 23)
+
+
+def test_synchrony_on_the_gpu_is_one_pass_over_many_dyads(gpu, study, monkeypatch):
+    """Four dyads of one channel: on the CPU's limit of channels two at a time, on the GPU's all."""
+    monkeypatch.setattr("ibsync.study.controls.CHANNELS_TOGETHER", 2)
+    asked, whole = [], CudaBackend.coherence_of_dyads
+
+    def recorded(backend, a, b, n_dyads, shares=None):
+        asked.append(n_dyads)
+        return whole(backend, a, b, n_dyads, shares)
+
+    monkeypatch.setattr(CudaBackend, "coherence_of_dyads", recorded)
+    study.synchrony(SPEC, backend="cuda", **WORDS)
+    assert asked == [4]
 
 
 def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, study):
