@@ -151,7 +151,7 @@ EXPORTED int32_t TYPED(far_features)(const FROM *samples, int64_t length, int64_
                                      double empty, double tail, const float *noise, const uint8_t *usable, REAL *units,
                                      uint8_t *valid, uint8_t *shallow) {
   const Judge judge = {empty, tail, noise, n_rows, usable};
-  VECTOR *scratch = aligned_alloc(VECTOR_BYTES, sizeof(VECTOR) * (4 * n_taps + (2 + 2 * PARTS) * R + 2 * K));
+  VECTOR *scratch = room(sizeof(VECTOR) * (4 * n_taps + (2 + 2 * PARTS) * R + 2 * K));
   if (!scratch) return 1;
   FROM_VECTOR *window = (FROM_VECTOR *)scratch, *filtered = window + 4 * n_taps;
   VECTOR *z = scratch + 4 * n_taps + 2 * PARTS * R, *u = z + 2 * R;
