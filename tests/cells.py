@@ -85,7 +85,7 @@ def cell_engine(n, spec, group, backend, n_inner=24):
     engine = Engine(n, 10.0, spec, backend=backend if isinstance(backend, str) else "numpy")
     if not isinstance(backend, str):
         engine.backend = backend
-    plan = engine.plan
+    plan = dataclasses.replace(engine.plan)  # plans are kept, and this one is changed
     first, n_rows = plan.row_spans[group]
     finest = dict.fromkeys(plan.row_spans, plan.rank(1).points_per_scale)
     plan.__dict__["points_per_scale"] = finest
