@@ -39,7 +39,7 @@ struct Times {
 };
 
 template <class Real> struct Limits {
-    const Real* noise_gain;       // [time or 1, row] times energy: power below which a cell drowns in rounding
+    const Real* noise_gain;       // [time or 1, row] times energy: power below which a cell is too weak for the rank
     const Real* energy;           // [channel]
     int noise_stride;             // 0 where all times share one gain, else n_rows
     Real empty, tail;             // smallest power; largest share of the two weakest features (0: not checked)
@@ -49,7 +49,7 @@ struct Packed {
     unsigned* words;              // [cell, channel, WORDS]
     float* norms;                 // [cell, channel] 1 / length of the rounded vector, of HALVES only
     unsigned char* valid;         // [cell, channel]
-    int* shallow;                 // [channel] set where a cell is not resolved
+    int* shallow;                 // [cell, channel] set where a cell is not resolved; it is not valid then
 };
 
 template <class Real> __device__ __forceinline__ Real root(Real x);
@@ -145,13 +145,12 @@ __device__ void units(const Real* __restrict__ z, const Mixing* __restrict__ mix
         bool valid = there && power > limits.empty;
         if (valid && times.has_usable)
             valid = times.usable[(static_cast<long long>(time) * times.n_rows + row) * n_channels + channel] != 0;
-        if (slice == 0 && there) {
-            out.valid[here] = valid;
-            bool resolved = weakest <= limits.tail * power;
-            if (limits.tail > 0)
-                resolved &= !(power < limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel]);
-            if (valid && limits.tail > 0 && !resolved) atomicOr(out.shallow + channel, 1);
+        if (valid && limits.tail > 0) {
+            const Real weakest_power = limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel];
+            valid = weakest <= limits.tail * power && !(power < weakest_power);
+            if (slice == 0 && !valid) out.shallow[here] = 1;
         }
+        if (slice == 0 && there) out.valid[here] = valid;
         const Real length = valid ? 1 / root(power) : Real(0);
         const Real turned = times.conjugated ? -length : length;
         unsigned* words = out.words + (of_row * n_channels + first_channel) * WORDS;

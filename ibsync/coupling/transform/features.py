@@ -71,8 +71,9 @@ class Rank:
     floor: float = 1.0
 
 
-# Beside a step or spike, float32 filters leave rounding of this relative size in a feature before it counts.
-FLOAT32_NOISE = 2e-4
+# Smallest power of a cell that the first rank resolves, as a share of what its filters make of the largest power that
+# they meet anywhere. Below it rounding shows in float32, and in float64 the skirts of a strong band beside a stop band.
+WEAK_SHARE = 3e-7
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class Features(Spectra):
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
         numbers = np.flatnonzero(channels)
-        of = (self.spectra[numbers], self.deep[channels], self.controls)
-        return Features(self.signals.part(channels), self.plan, *of, shifts=self.shifts)
+        of = (self.spectra[numbers], self.controls)
+        return Features(self.signals.part(channels), self.plan, *of, **self.words_of(channels))
 
 
 _devices: dict[int, CudaDevice] = {}
@@ -105,7 +105,7 @@ class CudaBackend:
             mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         controls = None if signals.controls is None else self.features(signals.controls, plan)
-        return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool), controls)
+        return Features(signals, plan, spectra, controls)
 
     def at_lags(self, features: Features) -> Features:
         """Features of x(t + lag) at every lag of the plan, one behind the other."""
@@ -114,7 +114,7 @@ class CudaBackend:
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
-        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares))
+        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares), self.xp)
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
@@ -147,8 +147,10 @@ class CudaBackend:
             rows = half if split_a else np.ones(shape[1], bool)
             columns = np.ones(shape[2], bool) if split_a else half
             totals.put(rows, columns, self._fitting(first, second, depth, shares))
-            a.deep[rows] |= first.deep
-            b.deep[columns] |= second.deep
+            a.take(rows, first)
+            b.take(columns, second)
+        for side in (a, b):
+            side.known |= depth == 0
         return totals
 
     # --- one depth ----------------------------------------------------------------------------------------------------
@@ -169,6 +171,8 @@ class CudaBackend:
                 weight += entered(device, ua, ub, w)
                 if wide is not None:
                     width += entered(device, ua, ub, wide)
+        for side in (a, b):
+            side.known |= depth == 0
         phases = None if shares is None else PhaseSums(totals[:, 3:], width)
         return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
 
@@ -208,8 +212,9 @@ class CudaBackend:
             times = segment.times[start : start + at_once]
             made = [maker.units(times) for maker in makers]
             if depth == 0:
-                a.deep |= made[0].shallow
-                b.deep |= made[-1].shallow
+                a.mark(index, times, made[0].shallow)
+                if b is not a:
+                    b.mark(index, times, made[1].shallow)
             if len(times) == len(segment.times):
                 self._keep(a, whole, made[0])
                 self._keep(b, whole, made[-1])
@@ -219,12 +224,13 @@ class CudaBackend:
         segment = side.plan.segments_at(depth)[index]
         tables = self._tables_of(side.plan, segment, depth)
         spectra, usable = side.spectra, side.usable(depth, index)
+        check = depth == 0 and not side.known
         if side.controls is None:
-            return UnitMaker(spectra, side.plan, segment, tables, usable, form, check=depth == 0)
+            return UnitMaker(spectra, side.plan, segment, tables, usable, form, check=check)
         spectra = self.xp.concatenate([spectra, side.controls.spectra])
         usable = _side_by_side(usable, side.controls.usable(depth, index), side)
         whole = unpacked(tables.dtype)
-        maker = UnitMaker(spectra, side.plan, segment, tables, usable, whole, check=depth == 0)
+        maker = UnitMaker(spectra, side.plan, segment, tables, usable, whole, check=check)
         assert side.signals.taken is not None
         return ResidualMaker(maker, side.signals.taken, form)
 

@@ -50,7 +50,7 @@ class ResidualMaker:
             (left * xp.where(valid, 1 / xp.sqrt(xp.where(valid, power, 1)), 0)[:, None]).swapaxes(1, 2)
         )
         words, norms = _packed(xp, unit, whole.n_features, self.form)
-        shallow = whole.shallow[:n] | whole.shallow[n:][self.taken].any(axis=1)
+        shallow = whole.shallow[..., :n] | whole.shallow[..., n:][..., self.taken].any(axis=-1)
         packed = replace(whole, form=self.form, words=words, norms=norms, valid=valid.astype(np.uint8), shallow=shallow)
         return replace(packed, all_valid=bool(valid.all()))
 
