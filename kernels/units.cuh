@@ -40,7 +40,7 @@ struct Times {
 };
 
 template <class Real> struct Limits {
-    const Real* noise_gain;       // [time or 1, row] times energy: power below which a cell drowns in rounding
+    const Real* noise_gain;       // [time or 1, row] times energy: power below which a cell is too weak for the rank
     const Real* energy;           // [channel]
     int noise_stride;             // 0 where all times share one gain, else n_rows
     Real empty, tail;             // smallest power; largest share of the two weakest features (0: not checked)
@@ -49,8 +49,8 @@ template <class Real> struct Limits {
 struct Packed {
     unsigned* words;              // [cell, channel, WORDS]
     float* norms;                 // [cell, channel] 1 / length of the rounded vector, of HALVES only
-    unsigned char* valid;         // [cell, channel]
-    int* flags;                   // [channel] set where a cell is not resolved; [n_channels] where one is not valid
+    unsigned char* valid;         // [cell, channel] 1; 2 where the rank does not resolve it, 0 where it is not valid else
+    int* flags;                   // [1] bit 0 set where a cell is not valid, bit 1 where one is not resolved
 };
 
 template <class Real> __device__ __forceinline__ Real root(Real x);
@@ -146,13 +146,14 @@ __device__ void units(const Real* __restrict__ z, const Mixing* __restrict__ mix
         bool valid = there && power > limits.empty;
         if (valid && times.has_usable)
             valid = times.usable[(static_cast<long long>(time) * times.n_rows + row) * n_channels + channel] != 0;
+        bool resolved = true;
+        if (valid && limits.tail > 0) {
+            const Real weakest_power = limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel];
+            resolved = valid = weakest <= limits.tail * power && !(power < weakest_power);
+        }
         if (slice == 0 && there) {
-            out.valid[here] = valid;
-            bool resolved = weakest <= limits.tail * power;
-            if (limits.tail > 0)
-                resolved &= !(power < limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel]);
-            if (valid && limits.tail > 0 && !resolved) atomicOr(out.flags + channel, 1);
-            if (!valid) atomicOr(out.flags + n_channels, 1);
+            out.valid[here] = valid ? 1 : resolved ? 0 : 2;
+            if (!valid) atomicOr(out.flags, resolved ? 1 : 3);
         }
         const Real length = valid ? 1 / root(power) : Real(0);
         const Real turned = times.conjugated ? -length : length;

@@ -32,6 +32,20 @@ def rough_signals(n, seed=0):
     return out
 
 
+def spoilt_signals(n, seed=0):
+    """Noise or a walk with a spike or step of 100 sd and more, a narrow band, a bridged gap: float64 [6, sample]."""
+    rng = np.random.default_rng(seed + 200)
+    out = rng.standard_normal((6, n))
+    out[3] = np.cumsum(out[3])
+    out[0, n // 2] += 100
+    out[1, n // 3] += 1000
+    out[2, n // 3 :] += 100
+    out[3, 3 * n // 5] += 30 * out[3].std()
+    out[4] = sosfiltfilt(butter(5, [0.05, 0.5], "bandpass", fs=10, output="sos"), out[4], padlen=min(60, n // 2))
+    out[5, n // 2 : n // 2 + n // 10] = np.linspace(*out[5, [n // 2 - 1, n // 2 + n // 10]], n // 10)
+    return out
+
+
 def definition_at(a, b, scales, rows, times):
     """Coherency of each channel of `a` with each of `b` at `rows` and real-valued `times`, by direct sums.
 
@@ -85,7 +99,7 @@ def cell_engine(n, spec, group, backend, n_inner=24):
     engine = Engine(n, 10.0, spec, backend=backend if isinstance(backend, str) else "numpy")
     if not isinstance(backend, str):
         engine.backend = backend
-    plan = engine.plan
+    plan = dataclasses.replace(engine.plan)  # plans are kept, and this one is changed
     first, n_rows = plan.row_spans[group]
     finest = dict.fromkeys(plan.row_spans, plan.rank(1).points_per_scale)
     plan.__dict__["points_per_scale"] = finest

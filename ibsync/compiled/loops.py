@@ -62,12 +62,15 @@ class Judge:
         Least power of a cell that is resolved; with fewer rows than cells they are repeated.
     usable : bool [cell, column] or None
         Which cells can be valid at all.
+    known : bool [column] or None
+        Columns of which no cell is asked whether it is resolved.
     """
 
     empty: float
     tail: float = -1.0
     noise: NDArray[np.float32] | None = None
     usable: NDArray[np.bool_] | None = None
+    known: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,15 @@ class Units:
         Lanes are cells; 0 where a cell is not valid, and where there is none. The same thread's next units take the
         same room.
     valid : bool [cell, column]
-    shallow : bool [column]
-        Columns with valid cells that are not resolved.
+    unresolved : bool [cell, column]
+        Cells that would be valid if they were resolved.
     n_rows : int
         Cells are [time, row] of so many rows, and lanes are times of one of them: batches are [batch of times, row].
     """
 
     u: NDArray[Any]
     valid: NDArray[np.bool_]
-    shallow: NDArray[np.bool_]
+    unresolved: NDArray[np.bool_]
     n_rows: int = 1
 
     def in_lanes(self, values: Floats) -> NDArray[Any]:
@@ -211,13 +214,13 @@ class Loops:
             for dtype, word in _WORDS.items()
         }
         self._unit_features = {
-            (of, to): function(f"unit_features_{_WORDS[of]}_{_WORDS[to]}", [_P, *[_N] * 4, _D, _D, _P, _N, *[_P] * 4])
+            (of, to): function(f"unit_features_{_WORDS[of]}_{_WORDS[to]}", [_P, *[_N] * 4, _D, _D, _P, _N, *[_P] * 5])
             for of, to in ((_F32, _F32), (_F64, _F32), (_F64, _F64))
         }
         self._far_features = {
             (of, to): function(
                 f"far_features_{_WORDS[of]}_{_WORDS[to]}",
-                [_P, *[_N] * 5, _P, _N, _P, _N, _P, _N, _N, _D, _D, *[_P] * 5], _I,
+                [_P, *[_N] * 5, _P, _N, _P, _N, _P, _N, _N, _D, _D, *[_P] * 6], _I,
             )
             for of, to in ((_F32, _F32), (_F64, _F32), (_F64, _F64))
         }  # fmt: skip
@@ -309,15 +312,16 @@ class Loops:
         dtype = np.dtype(dtype)
         lanes = self.lanes(dtype)
         units = self._room((-(-n_cells // lanes), n_columns, n_parts, lanes), dtype)
-        valid, shallow = np.ones((n_cells, n_columns), np.bool_), np.zeros(n_columns, np.bool_)
+        valid, unresolved = np.ones((n_cells, n_columns), np.bool_), np.zeros((n_cells, n_columns), np.bool_)
         n_noise = 0 if judge.noise is None else len(judge.noise)
         self._unit_features[u.dtype, dtype](
             u.ctypes.data, n_cells, n_parts // 2, stride, n_columns, judge.empty, judge.tail,
             None if judge.noise is None else _pointer(judge.noise, np.float32, (n_noise, n_columns)), n_noise,
             None if judge.usable is None else _pointer(judge.usable, np.bool_, valid.shape),
-            units.ctypes.data, valid.ctypes.data, shallow.ctypes.data,
+            None if judge.known is None else _pointer(judge.known, np.bool_, (n_columns,)),
+            units.ctypes.data, valid.ctypes.data, unresolved.ctypes.data,
         )  # fmt: skip
-        return Units(units, valid, shallow)
+        return Units(units, valid, unresolved)
 
     def far_features(self, far: Far, dtype: Any, judge: Judge) -> Units:
         """
@@ -340,7 +344,7 @@ class Loops:
         if far.first < 0 or far.taps[:, 0].min() < 0 or last > length:
             raise IndexError(f"windows reach from sample {far.first} to {last * spacing} of {length * spacing}")
         units = self._room((n_batches * n_rows, n_columns, 2 * n_features, lanes), dtype)
-        valid, shallow = np.ones((n_cells, n_columns), np.bool_), np.zeros(n_columns, np.bool_)
+        valid, unresolved = np.ones((n_cells, n_columns), np.bool_), np.zeros((n_cells, n_columns), np.bool_)
         status = self._far_features[of, dtype](
             _pointer(far.samples, of, (n_columns, 2, spacing, length)), length, n_columns, far.first, spacing,
             far.n_times, _pointer(far.taps, np.int32, (n_taps, 2)), n_taps,
@@ -348,11 +352,12 @@ class Loops:
             _pointer(far.mixing, dtype, (n_rows, n_filters, n_features)), n_rows, n_features, judge.empty, judge.tail,
             None if judge.noise is None else _pointer(judge.noise, np.float32, (n_rows, n_columns)),
             None if judge.usable is None else _pointer(judge.usable, np.bool_, valid.shape),
-            units.ctypes.data, valid.ctypes.data, shallow.ctypes.data,
+            None if judge.known is None else _pointer(judge.known, np.bool_, (n_columns,)),
+            units.ctypes.data, valid.ctypes.data, unresolved.ctypes.data,
         )  # fmt: skip
         if status:
             raise MemoryError("no memory for the features of far cells")
-        return Units(units, valid, shallow, n_rows)
+        return Units(units, valid, unresolved, n_rows)
 
     def pair_sums(
         self,

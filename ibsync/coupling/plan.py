@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -40,6 +40,12 @@ RANKS = {
 POINTS_FOR_LARGE_MEANS = 1.5
 LARGE_MEAN = 300.0  # cells of each interval (rows times samples), in scale lengths
 LARGE_MEAN_BEYOND_CONE = 1000.0
+
+# What the first rank does not resolve is computed again at the deeper one in windows of time that add up to 1, with
+# smooth edges, so that either grid sums each window well. In largest scales of a group: from window to window, how long
+# one passes into the next, and how far from a cell that is found unresolved others may be that were missed by a little:
+# a spike is seen 9 scales to either side, and of two cells that it spoils alike one may just pass.
+WINDOW_STEP, WINDOW_EDGE, UNRESOLVED_REACH = 5.0, 3.0, 18.0
 
 MOST_KEPT_WEIGHTS = 1 << 20
 """Weights of cells of a plan that is kept for the next request, 8 bytes each."""
@@ -135,6 +141,32 @@ class Plan:
             for first, n in self.row_spans
         }
 
+    def window_shapes(self, segment: Segment, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Windows of a segment at some times in samples, float64 [window, time]; at each time they add up to 1."""
+        edges = self._window_edges(segment)[:, None]
+        u = ((times - edges) / (WINDOW_EDGE * self._largest_scale(segment)) + 0.5).clip(0, 1)
+        begun = np.vstack([np.ones_like(times), u**3 * (10 - 15 * u + 6 * u**2), np.zeros_like(times)])
+        return np.asarray(begun[:-1] - begun[1:])
+
+    def windows_near(self, index: int) -> NDArray[np.bool_]:
+        """Which windows a cell that is not resolved concerns, by its time: bool [window, grid time]."""
+        segment = self.segments[index]
+        times, reach = self.group(segment, 0).times, UNRESOLVED_REACH * self._largest_scale(segment)
+        near = [self.window_shapes(segment, times + step) > 0 for step in np.linspace(-reach, reach, 13)]
+        return np.asarray(np.any(near, axis=0))
+
+    def _window_edges(self, segment: Segment) -> NDArray[np.float64]:
+        step = WINDOW_STEP * self._largest_scale(segment)
+        return np.asarray(np.arange(1, max(1, round(self.n_samples / step))) * step, np.float64)
+
+    def _largest_scale(self, segment: Segment) -> float:
+        return float(self.scale[segment.first_row + segment.n_rows - 1])
+
+    def in_windows(self, index: int, chosen: NDArray[np.int64]) -> WindowedPlan:
+        """The plan of one segment with each mean cut into some of the segment's windows."""
+        words = {one.name: getattr(self, one.name) for one in fields(self)}
+        return WindowedPlan(**words, whole=self, index=index, chosen=chosen)
+
     @property
     def n_bins(self) -> int:
         """Bins of the padded transform that the rows see, bin 0 included."""
@@ -197,6 +229,90 @@ class Plan:
     def widths_at(self, depth: int) -> tuple[NDArray[np.float64], ...]:
         """`widths` or `deep_widths`."""
         return self.deep_widths if depth else self.widths
+
+
+@dataclass(frozen=True)
+class WindowedPlan(Plan):
+    """One segment of a plan with each mean cut into windows of time.
+
+    Attributes
+    ----------
+    whole : Plan
+    index : int
+        Of the segment.
+    chosen : int64 [window]
+        Numbers of the windows among the segment's.
+    """
+
+    whole: Plan
+    index: int
+    chosen: NDArray[np.int64]
+
+    @cached_property
+    def parts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Window, counted among `chosen`, and mean of the whole plan of each of this plan's means: int64 [part]."""
+        held = [
+            self._shapes(segment, depth).astype(bool) @ segment.weights.any(axis=2).T
+            for depth, segment in enumerate(self._both)
+        ]
+        window, mean = np.nonzero(held[0] | held[1])
+        return window, mean
+
+    @property
+    def n_means(self) -> int:
+        """Windows of means."""
+        return len(self.parts[0])
+
+    @property
+    def points_per_scale(self) -> Mapping[tuple[int, int], float]:
+        """Those of the whole plan."""
+        return self.whole.points_per_scale
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segment, with the times of the windows."""
+        return self._segments(0)
+
+    @cached_property
+    def deep_segments(self) -> tuple[Segment, ...]:
+        """The same on the grid of the deeper rank."""
+        return self._segments(1)
+
+    def _segments(self, depth: int) -> tuple[Segment, ...]:
+        weights = self._cut(depth, *(segment.weights for segment in self._both))
+        return (replace(self._both[depth], weights=weights, times=np.flatnonzero(weights.any(axis=(0, 2)))),)
+
+    @cached_property
+    def widths(self) -> tuple[NDArray[np.float64], ...]:
+        """Samples nearest to each cell, cut into windows."""
+        return self._widths(0)
+
+    @cached_property
+    def deep_widths(self) -> tuple[NDArray[np.float64], ...]:
+        """The same on the grid of the deeper rank."""
+        return self._widths(1)
+
+    def _widths(self, depth: int) -> tuple[NDArray[np.float64], ...]:
+        return (self._cut(depth, *(self.whole.widths_at(k)[self.index] for k in (0, 1))),)
+
+    def _shapes(self, segment: Segment, depth: int) -> NDArray[np.float64]:
+        return self.window_shapes(segment, self.group(segment, depth).times)[self.chosen]
+
+    def _cut(self, depth: int, *cells: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Cells [mean, time, row] of both grids cut into windows, at one depth; both hold as many samples."""
+        window, mean = self.parts
+        grids = [self._shapes(segment, k) for k, segment in enumerate(self._both)]
+        first, deep = (grid[window, :, None] * of_grid[mean] for grid, of_grid in zip(grids, cells, strict=True))
+        if depth == 0:
+            return np.asarray(first)
+        largest = np.abs(deep).argmax(axis=1, keepdims=True)
+        missing = (first.sum(axis=1) - deep.sum(axis=1))[:, None]
+        np.put_along_axis(deep, largest, np.take_along_axis(deep, largest, axis=1) + missing, axis=1)
+        return np.asarray(deep)
+
+    @property
+    def _both(self) -> tuple[Segment, Segment]:
+        return self.whole.segments_at(0)[self.index], self.whole.segments_at(1)[self.index]
 
 
 def kept_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = None) -> Plan:

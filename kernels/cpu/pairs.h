@@ -86,7 +86,7 @@ EXPORTED int32_t TYPED(pair_sums)(const REAL *units, int64_t n_columns, int64_t 
                                   double *classes) {
   uint8_t *used = calloc(n_means * n_batches + 1, 1);
   size_t bytes = sizeof(VECTOR) * (n_means + 1) * PAIRS_A * PAIRS_B * (3 + CLASSES);
-  VECTOR *acc = aligned_alloc(VECTOR_BYTES, bytes);
+  VECTOR *acc = room(bytes);
   if (!used || !acc) {
     free(used), free(acc);
     return 1;

@@ -7,6 +7,7 @@ typedef struct {
   const float *noise;    /* [n_noise][column] or NULL: least power that does not drown; cell c has row c % n_noise */
   int64_t n_noise;
   const uint8_t *usable; /* [cell][column] or NULL */
+  const uint8_t *known;  /* [column] or NULL: columns whose cells are not asked whether they are resolved */
 } Judge;
 
 /* Where the lanes of a vector lie in [cell][column] and in the noise, and how far from one to the next. */

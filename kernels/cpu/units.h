@@ -14,9 +14,9 @@ INLINE void TYPED(transpose)(VECTOR *rows) {
   }
 }
 
-/* What cells are to be scaled by, 0 for those not valid and for lanes from n on; marks what is not valid or resolved. */
+/* What cells are to be scaled by, 0 for those not valid and for lanes from n on; marks what is not valid, or resolved. */
 INLINE FROM_VECTOR TYPED(length)(FROM_VECTOR power, FROM_VECTOR weakest, const Judge *judge,
-                                 const Place *place, int n, uint8_t *valid, uint8_t *shallow) {
+                                 const Place *place, int n, uint8_t *valid, uint8_t *unresolved) {
   FROM_VECTOR out;
   for (int lane = 0; lane < FROM_LANES; lane++) out[lane] = 1 / FROM_ROOT(power[lane]);
   const FROM_MASK filled = power > (FROM)judge->empty;
@@ -31,8 +31,11 @@ INLINE FROM_VECTOR TYPED(length)(FROM_VECTOR power, FROM_VECTOR weakest, const J
   if (n == FROM_LANES && !judge->usable && !ANY(~filled | poor)) return out;
   for (int lane = 0; lane < FROM_LANES; lane++) {
     const int64_t at = place->at + lane * place->step, column = place->column + lane * place->column_step;
-    const int ok = lane < n && filled[lane] && !(judge->usable && !judge->usable[at]);
-    if (ok && poor[lane]) shallow[column] = 1;
+    int ok = lane < n && filled[lane] && !(judge->usable && !judge->usable[at]);
+    if (ok && poor[lane] && !(judge->known && judge->known[column])) {
+      unresolved[at] = 1;
+      ok = 0;
+    }
     if (!ok) out[lane] = 0;
     if (!ok && lane < n) valid[at] = 0;
   }
@@ -41,12 +44,12 @@ INLINE FROM_VECTOR TYPED(length)(FROM_VECTOR power, FROM_VECTOR weakest, const J
 
 /* u        [cell][2 K][stride]            features, of which the first n_columns are taken
    units    [batch][column][2 K][lane]     as pair_sums takes them; cells that fill the last batch are 0
-   valid    [cell][column]                 set to 0 where a cell is not valid
-   shallow  [column]                       set to 1 where a valid cell is not resolved */
+   valid    [cell][column]                 set to 0 where a cell is not valid, or not resolved
+   unresolved [cell][column]               set to 1 where it would be valid if it were resolved */
 EXPORTED void TYPED(unit_features)(const FROM *u, int64_t n_cells, int64_t K, int64_t stride, int64_t n_columns,
                                    double empty, double tail, const float *noise, int64_t n_noise,
-                                   const uint8_t *usable, REAL *units, uint8_t *valid, uint8_t *shallow) {
-  const Judge judge = {empty, tail, noise, n_noise, usable};
+                                   const uint8_t *usable, const uint8_t *known, REAL *units, uint8_t *valid, uint8_t *unresolved) {
+  const Judge judge = {empty, tail, noise, n_noise, usable, known};
   const FROM zeros[LANES] = {0};
   for (int64_t batch = 0; batch * LANES < n_cells; batch++)
     for (int64_t begin = 0; begin < n_columns; begin += LANES) {
@@ -76,7 +79,7 @@ EXPORTED void TYPED(unit_features)(const FROM *u, int64_t n_cells, int64_t K, in
           }
           const Place place = {cell * n_columns + column + from, 1,
                                       n_noise ? cell % n_noise * n_columns + column + from : 0, 1, column + from, 1};
-          scale[lane][part] = TYPED(length)(power, weakest, &judge, &place, some, valid, shallow);
+          scale[lane][part] = TYPED(length)(power, weakest, &judge, &place, some, valid, unresolved);
         }
       }
       for (int64_t k = 0; k < 2 * K; k++) {
@@ -142,16 +145,18 @@ INLINE void TYPED(mixed)(const VECTOR *z, int64_t R, const REAL *mixing, int64_t
                                              one that stands alone
    kernels  [n_taps][R][re, im]              of the first of them
    mixing   [row][R][K]
-   noise    [row][column] or NULL, usable [time][row][column] or NULL, as in unit_features
-   units    [batch of times][row][column][2 K][lane], lanes being times; valid [time][row][column], shallow [column]
+   noise    [row][column] or NULL, usable [time][row][column] or NULL, known [column] or NULL, as in
+            unit_features
+   units    [batch of times][row][column][2 K][lane], lanes being times; valid and unresolved [time][row][column]
    Returns 0, or 1 where memory ran out. */
 EXPORTED int32_t TYPED(far_features)(const FROM *samples, int64_t length, int64_t n_columns, int64_t first,
                                      int64_t spacing, int64_t n_times, const int32_t *taps, int64_t n_taps,
                                      const FROM *kernels, int64_t R, const REAL *mixing, int64_t n_rows, int64_t K,
-                                     double empty, double tail, const float *noise, const uint8_t *usable, REAL *units,
-                                     uint8_t *valid, uint8_t *shallow) {
-  const Judge judge = {empty, tail, noise, n_rows, usable};
-  VECTOR *scratch = aligned_alloc(VECTOR_BYTES, sizeof(VECTOR) * (4 * n_taps + (2 + 2 * PARTS) * R + 2 * K));
+                                     double empty, double tail, const float *noise, const uint8_t *usable,
+                                     const uint8_t *known, REAL *units,
+                                     uint8_t *valid, uint8_t *unresolved) {
+  const Judge judge = {empty, tail, noise, n_rows, usable, known};
+  VECTOR *scratch = room(sizeof(VECTOR) * (4 * n_taps + (2 + 2 * PARTS) * R + 2 * K));
   if (!scratch) return 1;
   FROM_VECTOR *window = (FROM_VECTOR *)scratch, *filtered = window + 4 * n_taps;
   VECTOR *z = scratch + 4 * n_taps + 2 * PARTS * R, *u = z + 2 * R;
@@ -194,7 +199,7 @@ EXPORTED int32_t TYPED(far_features)(const FROM *samples, int64_t length, int64_
         }
         const Place place = {(time * n_rows + row) * n_columns + column, n_rows * n_columns, row * n_columns + column, 0,
                              column, 0};
-        const VECTOR scale = LENGTH(power, weakest, &judge, &place, n, valid, shallow);
+        const VECTOR scale = LENGTH(power, weakest, &judge, &place, n, valid, unresolved);
         VECTOR *out = (VECTOR *)units + ((time / LANES * n_rows + row) * n_columns + column) * 2 * K;
         for (k = 0; k < 2 * K; k++) out[k] = u[k] * scale;
       }

@@ -26,6 +26,12 @@
 #define EXPORTED __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 
+/* Memory that begins where a vector may begin; NULL where there is none. */
+INLINE void *room(size_t bytes) {
+  void *found = NULL;
+  return posix_memalign(&found, VECTOR_BYTES, bytes) ? NULL : found;
+}
+
 typedef float floats __attribute__((vector_size(VECTOR_BYTES)));
 typedef double doubles __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES)));

@@ -144,3 +144,13 @@ def test_a_compiler_that_knows_no_avx512_leaves_the_other_builds(tmp_path, monke
     assert made.name == LIBRARY
     assert names.stdout.strip() == "0"
     assert best_build(chooser.opened(made, Path(__file__).parents[2] / "kernels" / "cpu")) == "avx2"
+
+
+def test_the_loops_compile_without_a_warning(tmp_path):
+    hatch = hatch_build()
+    try:
+        hatch.compile_loops(tmp_path / LIBRARY)
+    except hatch.NotCompiledError as error:
+        pytest.skip(str(error))
+    # gcc takes vectors that are filled lane by lane for unfilled ones.
+    hatch.compile_loops(tmp_path / LIBRARY, "-Wall", "-Wextra", "-Werror", "-Wno-maybe-uninitialized")

@@ -103,15 +103,18 @@ def test_units_have_length_one_where_a_cell_is_valid(of, to, n_cells, n_columns,
     tail = (u[:, :4].astype(F64) ** 2).sum(axis=1)
     usable = rng.random((n_cells, n_columns)) < 0.8
     noise = (10 ** rng.uniform(-9, -5, (n_cells, n_columns))).astype(F32)
-    for judge in (Judge(EMPTY_SHARE), Judge(EMPTY_SHARE, 0.5), Judge(EMPTY_SHARE, 0.5, noise, usable)):
+    known = rng.random(n_columns) < 0.3
+    judges = [Judge(EMPTY_SHARE), Judge(EMPTY_SHARE, 0.5), Judge(EMPTY_SHARE, 0.5, noise, usable, known)]
+    for judge in judges:
         found = loops().unit_features(u, to, judge)
         valid = power > EMPTY_SHARE
         poor = np.zeros_like(valid) if judge.tail < 0 else tail > judge.tail * power
         if judge.usable is not None:
             valid &= usable
-            poor |= power < noise
+            poor = (poor | (power < noise)) & ~known
+        assert_array_equal(found.unresolved, valid & poor)
+        valid &= ~poor
         assert_array_equal(found.valid, valid)
-        assert_array_equal(found.shallow, (valid & poor).any(axis=0))
         expected = np.where(valid[:, None], u / np.sqrt(np.where(valid, power, 1.0))[:, None], 0.0)
         assert_allclose(in_cells(found)[:n_cells], expected, rtol=0, atol=3e-7 if to == F32 else 1e-15)
         assert not in_cells(found)[n_cells:].any()
@@ -154,12 +157,14 @@ def test_far_features_are_filtered_mixed_and_scaled(epoch_s, accuracy, depth, n_
         u = np.einsum("jkr,trc->tjkc", group.mixing.astype(F64), z).reshape(len(usable), -1, n_columns)
         power = (np.abs(u) ** 2).sum(axis=1)
         valid = (power > EMPTY_SHARE) & usable
+        poor = power < np.tile(noise, (n_times, 1))
+        assert_array_equal(found.unresolved, valid & poor)
+        valid &= ~poor
         unit = np.where(valid[:, None], u / np.sqrt(np.where(valid, power, 1.0))[:, None], 0)
         got = in_cells(found)[: len(usable)]
         assert_allclose(got[:, ::2] + 1j * got[:, 1::2], unit, rtol=0, atol={F32: 2e-6, F64: 1e-12}[to])
         assert_array_equal(found.valid, valid)
         assert not found.valid[:, 2].any()
-        assert_array_equal(found.shallow, (valid & (power < np.tile(noise, (n_times, 1)))).any(axis=0))
         weights = rng.random((2, len(usable)))
         sums = loops().pair_sums(found, Columns(0, 1, 1, 1), weights, 1)
         expected = weights @ (unit[:, :, 0] * unit[:, :, 1].conj()).sum(axis=1)

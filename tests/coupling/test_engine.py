@@ -6,6 +6,7 @@ from cells import (
     assert_every_cell_keeps_the_promise,
     clean_signals,
     rough_signals,
+    spoilt_signals,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import refusal
@@ -65,7 +66,7 @@ def assert_close(found, expected, *, atol=ROUNDING):
 GROUPS = [(64, 0), (64, 1), (64, 2), (64, 3), (500, 0), (500, 1), (500, 3), (500, 5), (3000, 0), (3000, 6), (3000, 8)]
 
 
-@pytest.mark.parametrize("make", [clean_signals, rough_signals])
+@pytest.mark.parametrize("make", [clean_signals, rough_signals, spoilt_signals])
 @pytest.mark.parametrize(("n", "group"), GROUPS)
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
 def test_every_cell_keeps_the_promise(accuracy, n, group, make, backend):
@@ -353,6 +354,38 @@ def test_a_spiky_channel_changes_no_other(backend):
     assert_allclose(beside.coherency[:3], plain.coherency, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_spiky_channels_are_computed_alike_alone_and_together(accuracy, backend):
+    a, b = coupled(3, 3000)
+    for side, places in ((a, (300, 1500, 1530)), (b, (1500, 2999, 600))):
+        for channel, place in zip(side, places, strict=True):
+            channel[place] += 1e3
+    spec = WTC(BANDS, accuracy=accuracy)
+    together = result(spec, a, b, epochs=None, n=3000, backend=backend)
+    for i, j in np.ndindex(3, 3):
+        assert_close(
+            result(spec, a[i : i + 1], b[j : j + 1], epochs=None, n=3000, backend=backend),
+            Coherence(*(values[i : i + 1, j : j + 1] for values in (
+                together.coherence, together.coherency, together.valid_fraction))),
+        )  # fmt: skip
+    engine = Engine(3000, SFREQ, spec, backend=backend)
+    u = engine.features(a)
+    assert_close(engine.coherence(u, u), engine.coherence(u, engine.features(a)))
+
+
+@pytest.mark.parametrize(("accuracy", "limit"), [("exact", 3e-5), ("fast", 5e-5)])
+@pytest.mark.parametrize("make", [rough_signals, spoilt_signals])
+def test_means_of_spoilt_signals_equal_the_definitions(make, accuracy, limit, backend):
+    n, bands = 1500, {"slow": (0.06, 0.15), "fast": (0.3, 0.45)}
+    a, b = make(n, 0)[:4], make(n, 1)[:4]
+    epochs = {"whole": (0, 150), "parts": [(20, 60), (70, 130)]}
+    engine = Engine(n, SFREQ, WTC(bands, accuracy=accuracy, min_valid=0), epochs=epochs, backend=backend)
+    u = engine.features(a)
+    found = engine.coherence(u, engine.features(b))
+    assert u.deep.any()
+    assert_close(found, means_of_the_definition(engine.plan, prepare(a), prepare(b)), atol=limit)
+
+
 def test_input_is_not_changed(backend):
     a, b = coupled(2)
     a[0, 50:60] = np.nan
@@ -400,9 +433,19 @@ def test_a_gap_takes_the_same_cells_out_of_the_definition(backend):
     spec = {"bands": BANDS, "min_valid": 0}
     found = result(WTC(**spec), a, b, epochs=None, backend=backend)
     expected = result(WTC(**spec, accuracy="reference"), a, b, epochs=None)
-    # On the grid the edge of validity is placed to within a step, half a scale length.
-    assert_allclose(found.valid_fraction, expected.valid_fraction, atol=0.02)
-    assert_allclose(found.coherence, expected.coherence, atol=0.02)
+    # In each row each edge of a gap is placed to within half a step of the grid.
+    plan = Engine(N, SFREQ, WTC(**spec), backend="numpy").plan
+    half_steps = sum(
+        np.diff(plan.group(segment, 0).times).mean() / 2 * segment.weights.any(axis=1).sum(axis=1)
+        for segment in plan.segments
+    )
+    n_edges = 2 * np.array([[1, 0], [2, 1]])[..., None, None]  # of pairs: channel 1 of a and channel 0 of b have a gap
+    misplaced = n_edges * (half_steps[:, None] / plan.n_cells)
+    assert (np.abs(found.valid_fraction - expected.valid_fraction) <= misplaced + 1e-9).all()
+    # Coherence there differs from its mean by 1 at most.
+    moved = np.abs(found.coherence - expected.coherence)
+    assert (moved <= 3e-5 + misplaced / expected.valid_fraction).all()
+    assert moved.max() < 0.01
 
 
 def test_a_pair_loses_the_cells_of_both_channels(backend):

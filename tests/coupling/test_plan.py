@@ -183,6 +183,26 @@ def test_a_group_of_rows_has_a_coarse_grid_where_all_its_means_are_large():
     assert set(points(WTC(bands, accuracy="reference"), None)) == {math.inf}
 
 
+@pytest.mark.parametrize("coi", ["recording", "none"])
+def test_windows_of_time_add_up_to_every_mean_on_both_grids(coi):
+    plan = make_plan(N, SFREQ, WTC(BANDS, coi=coi), EPOCHS)
+    for index, segment in enumerate(plan.segments):
+        n = len(plan.windows_near(index))
+        cut = plan.in_windows(index, np.arange(n))
+        mean = cut.parts[1]
+        for whole, parts in ((segment.weights, cut.segments[0].weights), (plan.widths[index], cut.widths[0])):
+            together = np.zeros_like(whole)
+            np.add.at(together, mean, parts)
+            assert_allclose(together, whole, atol=1e-9)
+        for depth in (0, 1):
+            assert len(cut.segments_at(depth)[0].weights) == cut.n_means
+        for one, other in (
+            (cut.segments[0].weights, cut.deep_segments[0].weights),
+            (cut.widths[0], cut.deep_widths[0]),
+        ):
+            assert_allclose(one.sum(axis=1), other.sum(axis=1), atol=1e-9)
+
+
 def test_times_without_weight_are_not_listed():
     plan = make_plan(N, SFREQ, WTC(BANDS), {"e": (20, 24)})
     for segment in plan.segments:

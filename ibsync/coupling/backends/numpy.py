@@ -26,7 +26,7 @@ from ...compiled.loops import MOST_LANES, Columns, Far, Judge, Loops, Units
 from ..plan import Plan, Segment
 from ..spec import PhaseShares
 from ..transform.definition import EMPTY_SHARE, EXPLAINED_SHARE
-from ..transform.features import FLOAT32_NOISE, Group
+from ..transform.features import WEAK_SHARE, Group
 from ..transform.signals import Signals
 from .residuals import without_controls
 from .sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
@@ -49,8 +49,9 @@ class Features(Spectra):
 
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
-        of = (self.spectra[:, channels], self.deep[channels], self.controls)
-        return Features(self.signals.part(channels), self.plan, *of, shifts=self.shifts)
+        return Features(
+            self.signals.part(channels), self.plan, self.spectra[:, channels], self.controls, **self.words_of(channels)
+        )
 
 
 class NumpyBackend:
@@ -73,9 +74,9 @@ class NumpyBackend:
         """Features of every channel of `signals`."""
         starts = range(0, signals.n_channels, CHANNELS_PER_TASK)
         parts = self._map(lambda start: signals.spectra(slice(start, start + CHANNELS_PER_TASK), plan.n_bins), starts)
-        spectra, deep = np.concatenate(list(parts), axis=1), np.zeros(signals.n_channels, bool)
+        spectra = np.concatenate(list(parts), axis=1)
         controls = None if signals.controls is None else self.features(signals.controls, plan)
-        return Features(signals, plan, spectra, deep, controls)
+        return Features(signals, plan, spectra, controls)
 
     def at_lags(self, features: Features) -> Features:
         """Features of x(t + lag) at every lag of the plan, one behind the other."""
@@ -94,15 +95,17 @@ class NumpyBackend:
         return totals
 
     def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
-        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve mark their channels as deep."""
+        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve are left out and marked."""
         of_dyad = (a.signals.n_channels // n_dyads, b.signals.n_channels // n_dyads)
         totals = Sums.zeros((a.plan.n_means, n_dyads, *of_dyad), shares=shares is not None)
         batches = [a] if a is b else [a, b]
         blocks = _blocks(batches, depth, n_dyads, self.n_threads)
-        for means, sums, shallow in self._map(partial(_block_sums, shares=shares), blocks):
+        for means, sums, unresolved in self._map(partial(_block_sums, shares=shares), blocks):
             totals.add(means, sums)
             for features, part in zip(batches, _slices(batches), strict=False):
-                features.deep |= shallow[part]
+                features.mark(unresolved.index, unresolved.times, unresolved.cells[..., part])
+        for features in batches:
+            features.known |= depth == 0
         return totals
 
     def _map(self, work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
@@ -298,7 +301,7 @@ def _bytes_per_cell(columns: _Columns) -> int:
 
 
 def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
-    """Which means a block contributes to, its sums, and the columns with cells that the rank does not resolve."""
+    """Which means a block contributes to, its sums, and the cells that the rank does not resolve."""
     columns, times = block.columns, block.times
     weights = columns.segment.weights
     if not block.near:
@@ -331,7 +334,7 @@ class _Cells:
     u : float [time, row, (K, re/im), column] or None
         Features before scaling; None where compiled loops make them of the samples.
     noise : float64 [time or 1, row, column] or None
-        Power below which a cell drowns in rounding, where that can happen.
+        Power below which a cell is too weak for the rank, where that can happen.
     direction : int
         -1 for a mirrored recording.
     """
@@ -343,15 +346,13 @@ class _Cells:
 
 
 def _noise(columns: _Columns, gain: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Power [time or 1, row, column] below which cells drown in rounding and in what ends with the filters.
+    """Power [time or 1, row, column] below which cells drown in rounding and in what the filters leave out.
 
     Both are proportional to the largest power that the filters meet: a spike rings over the whole band-limited signal,
-    and filters cut at a few scales do not cancel that to the last digit.
+    filters cut at a few scales do not cancel that to the last digit, and a few filters leave out the skirts of a strong
+    band. The deeper rank is not asked.
     """
-    if columns.frame.dtype != np.float32:
-        return None
-    eps = float(np.finfo(np.float32).eps) / 2
-    return np.asarray((eps / FLOAT32_NOISE) ** 2 * gain[:, :, None] * columns.largest_energy)
+    return None if columns.depth else np.asarray(WEAK_SHARE * gain[:, :, None] * columns.largest_energy)
 
 
 def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
@@ -395,11 +396,20 @@ class _Unit:
         return _Unit(self.u[..., columns], None if self.valid is None else self.valid[:, columns])
 
 
+@dataclass(frozen=True)
+class _Unresolved:
+    """Cells of a segment that the rank does not resolve, bool [time, row, column]."""
+
+    index: int
+    times: NDArray[np.int64]
+    cells: NDArray[np.bool_]
+
+
 _Judged = tuple[Real, Real, NDArray[np.bool_], NDArray[np.bool_]]
 
 
 def _judged(columns: _Columns, cells: _Cells) -> _Judged:
-    """Features before scaling, their power, where they are valid, and columns with cells that are not resolved."""
+    """Features before scaling, their power, where they are valid, and which cells are left out as not resolved."""
     u, times = cells.u, cells.times
     assert u is not None
     power = np.einsum("trkc,trkc->trc", u, u)
@@ -408,18 +418,28 @@ def _judged(columns: _Columns, cells: _Cells) -> _Judged:
         usable = features.usable(columns.depth, columns.index)
         if usable is not None:
             valid[:, :, part] &= usable[times]
-    shallow = np.zeros(columns.n, bool)
-    if columns.depth == 0:
+    shallow = np.zeros_like(valid)
+    if columns.depth == 0 and not all(features.known for features in columns.batches):
         tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
         unresolved = tail > columns.batches[0].plan.rank(0).tail * power
         if cells.noise is not None:
             unresolved |= power < cells.noise
-        shallow = np.any(valid & unresolved, axis=(0, 1))
-    return (u, power, valid, shallow) if columns.taken is None else _residual(columns, u, power, valid, shallow)
+        shallow = valid & unresolved
+    if columns.taken is not None:
+        u, power, valid, shallow = _residual(columns, u, power, valid, shallow)
+    shallow &= ~_known(columns)
+    return u, power, valid & ~shallow, shallow
 
 
-def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
-    """Unit features, and the columns with cells that the rank does not resolve."""
+def _known(columns: _Columns) -> NDArray[np.bool_]:
+    """Columns whose cells that are not resolved are known, and left out already: bool [column]."""
+    return np.repeat(
+        [features.known for features in columns.batches], [features.signals.n_channels for features in columns.batches]
+    )
+
+
+def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, _Unresolved]:
+    """Unit features, and the cells that the rank does not resolve, which are left out."""
     u, power, valid, shallow = _judged(columns, cells)
     all_valid = bool(valid.all())
     length = np.divide(1, np.sqrt(power), out=np.zeros_like(power), where=valid)
@@ -427,11 +447,12 @@ def _unit(columns: _Columns, cells: _Cells) -> tuple[_Unit, NDArray[np.bool_]]:
     unit: Real = u.astype(np.float64 if columns.depth else np.float32, copy=False)
     unit *= length.astype(unit.dtype, copy=False)[:, :, None, :]
     flat = unit.reshape(-1, *unit.shape[2:])
-    return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), shallow
+    left_out = _Unresolved(columns.index, cells.times, shallow)
+    return _Unit(flat, None if all_valid else valid.reshape(-1, valid.shape[-1])), left_out
 
 
 def _residual(columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_], shallow: NDArray[np.bool_]) -> _Judged:
-    """Features without what controls explain, their power, where they are valid, and columns that are not resolved."""
+    """Features without what controls explain, their power, where they are valid, and where not resolved."""
     taken = columns.taken
     assert taken is not None
     n = len(taken)
@@ -441,12 +462,12 @@ def _residual(columns: _Columns, u: Real, power: Real, valid: NDArray[np.bool_],
     valid_left = valid[..., :n] & (power_left > EXPLAINED_SHARE * power[..., :n])
     for control in taken.T:
         valid_left &= valid[..., control]
-    return left, power_left, valid_left, shallow[:n] | shallow[taken].any(axis=1)
+    return left, power_left, valid_left, shallow[..., :n] | shallow[..., taken].any(axis=-1)
 
 
 # --- per pair ---------------------------------------------------------------------------------------------------------
 
-_Part = tuple[NDArray[np.int64], Sums, NDArray[np.bool_]]
+_Part = tuple[NDArray[np.int64], Sums, _Unresolved]
 
 
 def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], classes: _Classes | None) -> _Part:
@@ -456,10 +477,12 @@ def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], c
     of_means = weights[means].reshape(len(means), -1)
     if (compiled := loops()) is not None:
         units = _compiled_units(compiled, columns, cells)
-        return means, _compiled_sums(compiled, units, columns, of_means, cells.direction, some), units.shallow
-    unit, shallow = _unit(columns, cells)
+        shape = (len(cells.times), columns.group.n_rows, -1)
+        unresolved = _Unresolved(columns.index, cells.times, units.unresolved.reshape(shape))
+        return means, _compiled_sums(compiled, units, columns, of_means, cells.direction, some), unresolved
+    unit, unresolved = _unit(columns, cells)
     a, b = (unit.of(part) for part in columns.slices())
-    return means, _weighted_sums(a, b, of_means, cells.direction, columns.n_dyads, some), shallow
+    return means, _weighted_sums(a, b, of_means, cells.direction, columns.n_dyads, some), unresolved
 
 
 def _far_is_compiled(columns: _Columns) -> bool:
@@ -471,10 +494,10 @@ def _compiled_units(compiled: Loops, columns: _Columns, cells: _Cells) -> Units:
     """As `_unit`, by compiled loops."""
     dtype = "float64" if columns.depth else "float32"
     if columns.taken is not None:
-        left, _, valid, shallow = _judged(columns, cells)
+        left, _, valid, unresolved = _judged(columns, cells)
         flat = np.ascontiguousarray(left.reshape(-1, *left.shape[2:]))
         found = compiled.unit_features(flat, dtype, Judge(-1.0, usable=valid.reshape(len(flat), -1)))
-        return replace(found, shallow=shallow)
+        return replace(found, unresolved=unresolved.reshape(len(flat), -1))
     judge = _judge(columns, cells)
     if cells.u is not None:
         return compiled.unit_features(cells.u.reshape(-1, *cells.u.shape[2:]), dtype, judge)
@@ -496,7 +519,8 @@ def _judge(columns: _Columns, cells: _Cells) -> Judge:
     if columns.depth == 0 and cells.noise is not None:
         noise = np.ascontiguousarray(cells.noise.reshape(-1, columns.n), np.float32)
     tail = -1.0 if columns.depth else columns.batches[0].plan.rank(0).tail
-    return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n))
+    known = _known(columns)
+    return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n), known)
 
 
 def _compiled_sums(
@@ -523,13 +547,14 @@ def _compiled_sums(
 
 def _joined(first: _Part, second: _Part) -> _Part:
     means = np.union1d(first[0], second[0])
-    shallow = first[2] | second[2]
+    times, cells = (np.concatenate([getattr(part[2], name) for part in (first, second)]) for name in ("times", "cells"))
+    unresolved = _Unresolved(first[2].index, times, cells)
     if np.array_equal(first[0], second[0]):
-        return means, first[1] + second[1], shallow
+        return means, first[1] + second[1], unresolved
     sums = Sums.zeros((len(means), *first[1].squared.shape[1:]), shares=first[1].phases is not None)
     for own, part, _ in (first, second):
         sums.add(np.searchsorted(means, own), part)
-    return means, sums, shallow
+    return means, sums, unresolved
 
 
 @dataclass(frozen=True)

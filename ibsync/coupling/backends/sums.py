@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan import Plan, Segment
+from ..plan import Plan, Segment, WindowedPlan
 from ..spec import PhaseShares
 from ..transform.cone import away_from_seam
 from ..transform.definition import padded_length
@@ -17,6 +17,8 @@ from ..transform.signals import BAD_SHARE, Signals, bad_share
 
 Real = NDArray[Any]
 Complex = NDArray[Any]
+
+WINDOWS_AT_ONCE = 32
 
 N_PHASES = 4
 """Classes of phase: in phase, a leads, b leads, anti-phase."""
@@ -79,6 +81,27 @@ class Sums:
         if self.phases is not None and part.phases is not None:
             self.phases.classes[:, :, dyad], self.phases.width[:, dyad] = part.phases.classes, part.phases.width
 
+    @property
+    def arrays(self) -> list[Any]:
+        """All that is summed, each [mean, ..., a, b]."""
+        return [self.squared, self.inner, self.weight] + ([] if self.phases is None else self.phases.arrays)
+
+    @property
+    def negative(self) -> Sums:
+        """The same with the other sign."""
+        phases = None if self.phases is None else PhaseSums(-self.phases.classes, -self.phases.width)
+        return Sums(-self.squared, -self.inner, -self.weight, phases)
+
+    @property
+    def swapped(self) -> Sums:
+        """Sums with a and b in each other's place."""
+        squared, inner, weight = (part.swapaxes(-1, -2) for part in (self.squared, self.inner.conj(), self.weight))
+        phases = None
+        if self.phases is not None:
+            classes, width = (part.swapaxes(-1, -2) for part in self.phases.arrays)
+            phases = PhaseSums(classes[:, [0, 2, 1, 3]], width)
+        return Sums(squared, inner, weight, phases)
+
     def __add__(self, other: Sums) -> Sums:
         phases = None
         if self.phases is not None and other.phases is not None:
@@ -101,6 +124,11 @@ class PhaseSums:
     classes: Real
     width: NDArray[np.float64]
 
+    @property
+    def arrays(self) -> list[Any]:
+        """Both."""
+        return [self.classes, self.width]
+
 
 @dataclass
 class Spectra:
@@ -111,21 +139,24 @@ class Spectra:
     signals : Signals
     plan : Plan
     spectra : complex128 [bin, channel], or on a device [channel, bin]
-    deep : bool [channel]
-        Channels with cells that the plan's first rank does not resolve, as far as is known.
     controls : Spectra or None
         Those of the signals' controls.
     shifts : float64 [lag]
         How many samples later the channels are taken, now or in another part of the batch: a cell is usable where it is
         at all of them.
+    known : bool
+        Whether the cells that the first rank does not resolve are known.
+    left_out : mapping of int to bool [grid time, row, channel]
+        These cells, by segment.
     """
 
     signals: Signals
     plan: Plan
     spectra: Any
-    deep: NDArray[np.bool_]
     controls: Any = None
     shifts: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1), kw_only=True)
+    known: bool = field(default=False, kw_only=True)
+    left_out: dict[int, NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
     _usable: dict[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict, repr=False, kw_only=True)
 
     def of_dyad(self, dyad: int, n_dyads: int) -> Any:
@@ -136,17 +167,63 @@ class Spectra:
         """Some of the channels."""
         raise NotImplementedError
 
+    def words_of(self, channels: NDArray[np.bool_]) -> dict[str, Any]:
+        """What is known of some of the channels, as words for a new object."""
+        left_out = {index: cells[..., channels] for index, cells in self.left_out.items()}
+        return {"shifts": self.shifts, "known": self.known, "left_out": left_out}
+
     def usable(self, depth: int, index: int) -> NDArray[np.bool_] | None:
         """Cells of a segment away from seams whose window holds few bad samples, bool [time, row, channel].
 
-        None if all are.
+        None if all are. At the first depth without the cells that it does not resolve, once these are known.
         """
-        if self.signals.bad is None and self.signals.seam is None:
-            return None
-        if (depth, index) not in self._usable:
-            segment = self.plan.segments_at(depth)[index]
-            self._usable[depth, index] = usable_on_grid(self.signals, self.plan, segment, depth, self.shifts)
-        return self._usable[depth, index]
+        segment = self.plan.segments_at(depth)[index]
+        key, usable = (depth, segment.first_row), None
+        if key in self._usable:
+            usable = self._usable[key]
+        elif self.signals.bad is not None or self.signals.seam is not None:
+            usable = usable_on_grid(self.signals, self.plan, segment, depth, self.shifts)
+            self._usable[key] = usable
+        if depth or not self.known or index not in self.left_out:
+            return usable
+        return ~self.left_out[index] if usable is None else usable & ~self.left_out[index]
+
+    @property
+    def deep(self) -> NDArray[np.bool_]:
+        """Channels with cells that the first rank does not resolve, as far as is known: bool [channel]."""
+        none = np.zeros((1, 1, self.signals.n_channels), bool)
+        return np.asarray(np.any([cells.any(axis=(0, 1)) for cells in (none, *self.left_out.values())], axis=0))
+
+    def mark(self, index: int, times: NDArray[np.int64], cells: NDArray[np.bool_]) -> None:
+        """Remember cells of a segment that the first rank does not resolve, bool [time, row, channel]."""
+        if cells.any():
+            self._left_out(index)[times] |= cells
+
+    def take(self, channels: NDArray[np.bool_], part: Spectra) -> None:
+        """Remember what is known of a part."""
+        for index, cells in part.left_out.items():
+            self._left_out(index)[..., channels] |= cells
+
+    def _left_out(self, index: int) -> NDArray[np.bool_]:
+        segment = self.plan.segments[index]
+        shape = (len(self.plan.group(segment, 0).times), segment.n_rows, self.signals.n_channels)
+        return self.left_out.setdefault(index, np.zeros(shape, bool))
+
+    def unresolved(self, index: int) -> NDArray[np.bool_]:
+        """Windows of a segment that hold cells left out, or are near them: bool [window, channel]."""
+        near = self.plan.windows_near(index)
+        if index not in self.left_out:
+            return np.zeros((len(near), self.signals.n_channels), bool)
+        return np.asarray(near @ self.left_out[index].any(axis=1))
+
+    def cut(self, plan: WindowedPlan, channels: NDArray[np.bool_]) -> Self:
+        """Some of the channels, in some windows of a segment."""
+        cells = {(depth, plan.segments_at(depth)[0].first_row): self.usable(depth, plan.index) for depth in (0, 1)}
+        usable = {key: of_all[..., channels] for key, of_all in cells.items() if of_all is not None}
+        controls = self.controls
+        if controls is not None:
+            controls = controls.cut(plan, np.ones(controls.signals.n_channels, bool))
+        return replace(self.part(channels), plan=plan, controls=controls, left_out={}, _usable=usable)
 
     def at_lags(self, turn: Callable[[Any, NDArray[np.complex128]], Any], join: Callable[[list[Any]], Any]) -> Self:
         """Spectra of x(t + lag) at every lag of the plan, one behind the other.
@@ -163,12 +240,13 @@ class Spectra:
         spectra = join([turn(self.spectra, np.exp(2j * np.pi * bins * shift)) for shift in plan.shifts])
         n = len(plan.shifts)
         controls = None if self.controls is None else self.controls.at_lags(turn, join)
-        signals, deep = self.signals.repeated(n), np.tile(self.deep, n)
+        signals = self.signals.repeated(n)
         if controls is not None:
             signals = replace(signals, controls=controls.signals)
         return replace(
-            self, signals=signals, spectra=spectra, deep=deep, controls=controls, shifts=plan.shifts, _usable={}
-        )
+            self, signals=signals, spectra=spectra, controls=controls, shifts=plan.shifts, known=False, left_out={},
+            _usable={},
+        )  # fmt: skip
 
 
 def dyad_by_dyad(backend: Any, a: Any, b: Any, n_dyads: int, shares: PhaseShares | None) -> Sums:
@@ -186,25 +264,73 @@ def channels_of_dyad(n_channels: int, dyad: int, n_dyads: int) -> NDArray[np.boo
     return np.asarray(np.arange(n_channels) // (n_channels // n_dyads) == dyad)
 
 
-def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums]) -> Sums:
+def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums], xp: Any = np) -> Sums:
     """Sums of all pairs, each as deeply as its two channels need, whatever the other channels are.
 
-    Pairs of a channel with cells that the first rank does not resolve are computed again at the deeper one.
+    Cells that the first rank does not resolve are left out by it. In windows of time with such a cell of a channel, its
+    pairs are computed again at the deeper rank.
 
     Parameters
     ----------
     a, b : features
-        With `signals`, `deep` and `part`; `deep` is known better once a depth has been summed.
+        Which know the cells that are left out once the first rank has been summed.
     sum_at : function of (depth, a, b)
+    xp : module
+        Of the arrays of sums.
     """
-    everybody = np.ones(b.signals.n_channels, bool)
-    totals = None if a.deep.all() or b.deep.all() else sum_at(0, a, b)
-    if totals is None:
-        return sum_at(1, a, b)
-    for rows, columns in ((a.deep, everybody), (~a.deep, b.deep)):
-        if rows.any() and columns.any():
-            totals.put(rows, columns, sum_at(1, a.part(rows), b.part(columns)))
+    totals = sum_at(0, a, b)
+
+    def redo(index: int, chosen: NDArray[np.int64], rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> _Redone:
+        plan = a.plan.in_windows(index, chosen)
+        first, second = a.cut(plan, rows), b.cut(plan, columns)
+        deep, shallow = (sum_at(depth, first, second) for depth in (1, 0))
+        return _Redone(plan, deep + shallow.negative)
+
+    for index in sorted({*a.left_out, *b.left_out}):
+        of_a, of_b = a.unresolved(index), b.unresolved(index)
+        all_a, all_b = (np.ones(side.shape[1], bool) for side in (of_a, of_b))
+        rows, columns = of_a.any(axis=0), of_b.any(axis=0)
+        for chosen in _some(np.flatnonzero(of_a.any(axis=1))):
+            redone, mine = redo(index, chosen, rows, all_b), of_a[chosen]
+            redone.add_to(totals, mine[:, rows, None] & all_b, rows, all_b, xp)
+            if a is b:
+                redone.swapped.add_to(totals, ~mine[:, :, None] & mine[:, None, rows], all_a, rows, xp)
+        for chosen in _some(np.flatnonzero(of_b.any(axis=1))) if a is not b else []:
+            wanted = ~of_a[chosen][:, :, None] & of_b[chosen][:, None, columns]
+            if wanted.any():
+                redo(index, chosen, all_a, columns).add_to(totals, wanted, all_a, columns, xp)
     return totals
+
+
+def _some(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Windows that are worked on together, so that their sums take little memory."""
+    return [numbers[start : start + WINDOWS_AT_ONCE] for start in range(0, len(numbers), WINDOWS_AT_ONCE)]
+
+
+@dataclass(frozen=True)
+class _Redone:
+    """What the deeper rank changes in the sums of each window of each mean."""
+
+    plan: WindowedPlan
+    change: Sums
+
+    @property
+    def swapped(self) -> _Redone:
+        """With a and b in each other's place."""
+        return _Redone(self.plan, self.change.swapped)
+
+    def add_to(
+        self, totals: Sums, wanted: NDArray[np.bool_], rows: NDArray[np.bool_], columns: NDArray[np.bool_], xp: Any
+    ) -> None:
+        """Add it to pairs of some channels, in the windows that each pair wants, bool [window, row, column]."""
+        channels = (np.flatnonzero(rows), np.flatnonzero(columns))
+        window, mean = self.plan.parts
+        for number, pairs in enumerate(wanted):
+            own = np.flatnonzero(window == number)
+            mask = xp.asarray(pairs)
+            for total, part in zip(totals.arrays, self.change.arrays, strict=True):
+                between = [np.arange(n) for n in total.shape[1:-2]]
+                total[np.ix_(mean[own], *between, *channels)] += mask * part[own]
 
 
 def usable_on_grid(

@@ -28,6 +28,9 @@ from .channel_stage import (
     FLOATS,
     HALF_PAIRS,
     HALVES,
+    SOME_MISSING,
+    SOME_UNRESOLVED,
+    UNRESOLVED,
     Cells,
     GroupTables,
     Kept,
@@ -52,8 +55,19 @@ class Features(Spectra):
     def part(self, channels: NDArray[np.bool_]) -> Features:
         """Some of the channels."""
         numbers = np.flatnonzero(channels)
-        of = (self.spectra[numbers], self.deep[channels], self.controls)
-        return Features(self.signals.part(channels), self.plan, *of, shifts=self.shifts)
+        of = (self.spectra[numbers], self.controls)
+        return Features(self.signals.part(channels), self.plan, *of, **self.words_of(channels))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Cells of both sides at some times of a segment, whose products have been summed."""
+
+    index: int
+    times: NDArray[np.int64]
+    a: Cells
+    b: Cells
+    lists: CellLists
 
 
 _devices: dict[int, CudaDevice] = {}
@@ -127,7 +141,7 @@ class CudaBackend:
             mean, gain = device.from_host(np.stack([signals.mean[some], signals.gain[some]])[..., None])
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         controls = None if signals.controls is None else self.features(signals.controls, plan)
-        return Features(signals, plan, spectra, np.zeros(signals.n_channels, bool), controls)
+        return Features(signals, plan, spectra, controls)
 
     def at_lags(self, features: Features) -> Features:
         """Features of x(t + lag) at every lag of the plan, one behind the other."""
@@ -136,7 +150,7 @@ class CudaBackend:
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
-        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares))
+        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares), self.xp)
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
@@ -179,21 +193,23 @@ class CudaBackend:
             rows = half if split_a else np.ones(shape[1], bool)
             columns = np.ones(shape[2], bool) if split_a else half
             totals.put(rows, columns, self._fitting(first, second, depth, shares))
-            a.deep[rows] |= first.deep
-            b.deep[columns] |= second.deep
+            a.take(rows, first)
+            b.take(columns, second)
+        for side in (a, b):
+            side.known |= depth == 0
         return totals
 
     # --- one depth ----------------------------------------------------------------------------------------------------
 
     def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
-        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve mark their channels as deep."""
+        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve are left out and marked."""
         device, plan = self.device, a.plan
         shape = (plan.n_means, n_dyads, a.signals.n_channels // n_dyads, b.signals.n_channels // n_dyads)
         n_classes = 0 if shares is None else N_PHASES
         form, budget = self._form(plan, depth, shares), device.budget_bytes()
         squares = self._squares_only and form in (HALVES, HALF_PAIRS)
         totals = device.xp.zeros((shape[0], 1 if squares else 3 + n_classes, *shape[1:]))
-        made: list[tuple[Cells, Cells, CellLists]] = []
+        made: list[_Made] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
             for ua, ub, times in self._batches(a, b, depth, index, form, budget):
@@ -203,25 +219,31 @@ class CudaBackend:
                     times_per_chunk(segment, plan.spec.accuracy), wide,
                 )  # fmt: skip
                 add_products(device, totals, ua, ub, lists, budget, shares)
-                made.append((ua.cells, ub.cells, lists))
+                made.append(_Made(index, times, ua.cells, ub.cells, lists))
         batches = self._flagged(a, b, made)
+        for side in (a, b):
+            side.known |= depth == 0
         weight, *width = (entered(device, batches, which, shape, self._kept) for which in (0, 1)[: 2 if shares else 1])
         phases = PhaseSums(totals[:, 3:], width[0]) if width else None
         inner = self.xp.full(weight.shape, np.nan + 0j) if squares else totals[:, 1] + 1j * totals[:, 2]
         return Sums(totals[:, 0], inner, weight, phases)
 
-    def _flagged(self, a: Features, b: Features, made: list[tuple[Cells, Cells, CellLists]]) -> list[Entered]:
+    def _flagged(self, a: Features, b: Features, made: list[_Made]) -> list[Entered]:
         """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth."""
         if not made:
             return []
-        found = self.device.to_host(self.xp.concatenate([side.flags for *sides, _ in made for side in sides])) != 0
-        of_batch = found.reshape(len(made), -1)
-        n_a = a.signals.n_channels
-        shallow_a, missing_a, shallow_b, missing_b = np.split(of_batch, [n_a, n_a + 1, of_batch.shape[1] - 1], axis=1)
-        a.deep |= shallow_a.any(axis=0)
-        b.deep |= shallow_b.any(axis=0)
-        all_valid = zip(~missing_a[:, 0], ~missing_b[:, 0], strict=True)
-        return [Entered(ua, ub, whole, lists) for (ua, ub, lists), whole in zip(made, all_valid, strict=True)]
+        flags = [side.flags for batch in made for side in (batch.a, batch.b)]
+        found = self.device.to_host(self.xp.concatenate(flags)).reshape(len(made), 2)
+        for batch, (of_a, of_b) in zip(made, found & SOME_UNRESOLVED, strict=True):
+            for side, cells, some in ((a, batch.a, of_a), (b, batch.b, of_b and b is not a)):
+                if some:
+                    unresolved = self.device.to_host(cells.valid) == UNRESOLVED
+                    side.mark(batch.index, batch.times, unresolved.reshape(len(batch.times), -1, unresolved.shape[1]))
+        all_valid = (found & SOME_MISSING) == 0
+        return [
+            Entered(batch.a, batch.b, (bool(of_a), bool(of_b)), batch.lists)
+            for batch, (of_a, of_b) in zip(made, all_valid, strict=True)
+        ]
 
     def _listed(
         self, segment: tuple[int, int, int], weights: NDArray[np.float64], per_chunk: int,
@@ -268,12 +290,13 @@ class CudaBackend:
         segment = side.plan.segments_at(depth)[index]
         tables = self._tables_of(side.plan, segment, depth)
         spectra, usable = side.spectra, side.usable(depth, index)
+        check = depth == 0 and not side.known
         if side.controls is None:
-            return UnitMaker(spectra, side.plan, segment, tables, usable, form, check=depth == 0)
+            return UnitMaker(spectra, side.plan, segment, tables, usable, form, check=check)
         spectra = self.xp.concatenate([spectra, side.controls.spectra])
         usable = _side_by_side(usable, side.controls.usable(depth, index), side)
         whole = unpacked(tables.dtype)
-        maker = UnitMaker(spectra, side.plan, segment, tables, usable, whole, check=depth == 0)
+        maker = UnitMaker(spectra, side.plan, segment, tables, usable, whole, check=check)
         assert side.signals.taken is not None
         return ResidualMaker(maker, side.signals.taken, form)
 

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 
 from ...plan import Plan, Segment
 from ...transform.definition import EMPTY_SHARE
-from ...transform.features import FLOAT32_NOISE, Group, Rank, Stretch
+from ...transform.features import WEAK_SHARE, Group, Rank, Stretch
 from .device import Device
 from .launch import load
 
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
 
+UNRESOLVED = 2
+"""Of a cell, in the place of its validity."""
+SOME_MISSING, SOME_UNRESOLVED = 1, 2
+"""Bits of the flags of a batch of cells."""
 NORMS_BEHIND = 256
 """Norms behind the last one that kernels/gram.cu may read, whatever they are: as many as a tile has channels."""
 
@@ -36,8 +40,9 @@ class Cells:
     Attributes
     ----------
     valid : uint8 [cell, channel]
-    flags : int32 [channel + 1]
-        Whether the rank does not resolve a cell of the channel; at last, whether a cell of any channel is not valid.
+        1 where it is valid, UNRESOLVED where the rank does not resolve it, else 0.
+    flags : int32 [1]
+        SOME_MISSING if a cell of any channel is not valid, and SOME_UNRESOLVED.
     """
 
     valid: Any
@@ -131,10 +136,8 @@ class GroupTables:
         self.mixing = device.from_host(group.mixing)
         self.end_filters = device.from_host(group.end_filters)
         self.end_mixing = device.from_host(group.end_mixing)
-        noise = (float(np.finfo(np.float32).eps) / 2 / FLOAT32_NOISE) ** 2
-        single = self.dtype == np.float32
-        self.gain = device.from_host((noise * single * group.gain).astype(self.dtype))
-        self.end_gain = device.from_host((noise * single * group.end_gain).astype(self.dtype))
+        self.gain = device.from_host((WEAK_SHARE * group.gain).astype(self.dtype))
+        self.end_gain = device.from_host((WEAK_SHARE * group.end_gain).astype(self.dtype))
         self.kept = Kept(device)
 
     @property
@@ -155,7 +158,7 @@ class GroupSignals:
     left, right : real [point, re/im, channel]
         Frame of the left end, and of the right end of the mirrored recording.
     energy : real [channel]
-        Energy of the samples in the window, anywhere in the recording, where it is largest; 0 in float64.
+        Energy of the samples in the window, anywhere in the recording, where it is largest; 0 if not asked for.
     """
 
     samples: Any
@@ -164,7 +167,7 @@ class GroupSignals:
     energy: Any
 
     @classmethod
-    def of(cls, spectra: Any, tables: GroupTables) -> GroupSignals:
+    def of(cls, spectra: Any, tables: GroupTables, *, energy: bool) -> GroupSignals:
         """From spectra complex128 [channel, bin]."""
         device, group = tables.device, tables.group
         if group.on_circle:
@@ -177,7 +180,10 @@ class GroupSignals:
             frame = slice(begin, begin + group.n_frame)
             left, right = (device.xp.ascontiguousarray(side[frame]) for side in (samples, samples[::-1]))
             right[:, 1] *= -1  # the mirrored recording's signal is the conjugate
-        return cls(samples, left, right, _largest_energy(samples, left, right, tables))
+        largest = (
+            _largest_energy(samples, left, right, tables) if energy else device.xp.zeros(len(spectra), tables.dtype)
+        )
+        return cls(samples, left, right, largest)
 
 
 def _planar(device: Device, values: Any, dtype: np.dtype[Any]) -> Any:
@@ -205,15 +211,13 @@ def _samples(spectra: Any, tables: GroupTables) -> Any:
 
 def _largest_energy(samples: Any, left: Any, right: Any, tables: GroupTables) -> Any:
     xp, n_points = tables.device.xp, tables.group.n_points
-    if tables.dtype != np.float32:
-        return xp.zeros(left.shape[2], tables.dtype)
     ends = [(frame.astype(np.float64) ** 2).sum(axis=(0, 1)) for frame in (left, right)]
     largest = xp.maximum(*ends)
     if len(samples) and n_points:
         total = xp.cumsum((samples.astype(np.float64) ** 2).sum(axis=1), axis=0)
         if len(total) > n_points:
             largest = xp.maximum(largest, (total[n_points:] - total[:-n_points]).max(axis=0))
-    return largest.astype(np.float32)
+    return largest.astype(tables.dtype)
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -233,7 +237,7 @@ class UnitMaker:
         Cells away from seams whose window holds few bad samples; None if all are.
     form : int
     check : bool
-        Whether to look for cells that the rank does not resolve.
+        Whether to look for cells that the rank does not resolve, and leave them out.
     """
 
     def __init__(
@@ -243,7 +247,7 @@ class UnitMaker:
         self.plan, self.segment, self.tables, self.usable, self.form = plan, segment, tables, usable, form
         self.tail = tables.rank.tail if check else 0.0
         self.n_channels = int(spectra.shape[0])
-        self.signals = GroupSignals.of(spectra, tables)
+        self.signals = GroupSignals.of(spectra, tables, energy=check)
 
     def units(self, times: NDArray[np.int64]) -> Units:
         """Units of the cells at some of the segment's times."""
@@ -252,7 +256,7 @@ class UnitMaker:
         shape = (n_cells, self.n_channels)
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
         norms = xp.empty(n_cells * self.n_channels + NORMS_BEHIND if self.form == HALVES else 1, np.float32)
-        cells = Cells(xp.empty(shape, np.uint8), xp.zeros(self.n_channels + 1, np.int32))
+        cells = Cells(xp.empty(shape, np.uint8), xp.zeros(1, np.int32))
         for run in group.stretches(times):
             n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]
             per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize

@@ -10,7 +10,20 @@ from numpy.typing import NDArray
 
 from ...transform.definition import EXPLAINED_SHARE
 from ..residuals import without_controls
-from .channel_stage import DOUBLES, FLOATS, HALVES, NORMS_BEHIND, Cells, UnitMaker, Units, padded, words_per_channel
+from .channel_stage import (
+    DOUBLES,
+    FLOATS,
+    HALVES,
+    NORMS_BEHIND,
+    SOME_MISSING,
+    SOME_UNRESOLVED,
+    UNRESOLVED,
+    Cells,
+    UnitMaker,
+    Units,
+    padded,
+    words_per_channel,
+)
 
 _HALF_SCALE = 128.0  # as kernels/units.cuh has it
 _WORKING_COPIES = 4  # of the features before they are packed
@@ -44,16 +57,18 @@ class ResidualMaker:
         left = without_controls(xp, u[:, :, :n], u[:, :, n:], self.taken)
         power = (left * left).sum(axis=1)
         cells = whole.cells
-        valid = (cells.valid[:, :n] != 0) & (power > EXPLAINED_SHARE)
+        valid = (cells.valid[:, :n] == 1) & (power > EXPLAINED_SHARE)
         for control in range(self.taken.shape[1]):
-            valid &= cells.valid[:, n + self.taken[:, control]] != 0
+            valid &= cells.valid[:, n + self.taken[:, control]] == 1
         unit = xp.ascontiguousarray(
             (left * xp.where(valid, 1 / xp.sqrt(xp.where(valid, power, 1)), 0)[:, None]).swapaxes(1, 2)
         )
         words, norms = _packed(xp, unit, whole.n_features, self.form)
-        shallow = cells.flags[:n] | cells.flags[n:-1][self.taken].max(axis=1)
-        flags = xp.append(shallow, ~valid.all()).astype(np.int32)
-        return replace(whole, form=self.form, words=words, norms=norms, cells=Cells(valid.astype(np.uint8), flags))
+        unresolved = cells.valid == UNRESOLVED
+        unresolved = unresolved[:, :n] | unresolved[:, n:][:, self.taken].any(axis=2)
+        flags = SOME_MISSING * (~valid.all()).astype(np.int32) + SOME_UNRESOLVED * unresolved.any().astype(np.int32)
+        cells = Cells(xp.where(unresolved, UNRESOLVED, valid).astype(np.uint8), flags.reshape(1))
+        return replace(whole, form=self.form, words=words, norms=norms, cells=cells)
 
 
 def unpacked(dtype: np.dtype[Any]) -> int:
