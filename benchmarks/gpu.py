@@ -6,16 +6,19 @@ python benchmarks/gpu.py [--backend cuda|numpy] [--only SECTION ...] [--size ful
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from cases import session_signals
@@ -33,6 +36,7 @@ from ibsync.coupling.backends.cuda.backend import default_device
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
 from ibsync.errors import IbsyncError
+from ibsync.results.result import Result
 from ibsync.study.study import Study
 
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -58,8 +62,6 @@ class Size:
     repeats : int
     n_draws : int
         Surrogates of the dyad.
-    model : Workload
-        Whose dyads, all pairs and surrogates are compared with the model of one H100.
     lengths, channels, dyads, draws : tuples of int
         Along which the growth of cost is followed; a length is in samples.
     host_up_to : int
@@ -73,7 +75,6 @@ class Size:
     copy_bytes: int
     repeats: int
     n_draws: int
-    model: Workload
     lengths: tuple[int, ...]
     channels: tuple[int, ...]
     dyads: tuple[int, ...]
@@ -88,12 +89,12 @@ SIZES = {
     "full": Size(
         dyad=_DYAD, session=replace(_DYAD, n_dyads=20, n_channels=22),
         peak_n={"fp16": 8192, "fp32": 8192, "fp64": 4096}, copy_bytes=1 << 30, repeats=5, n_draws=1000,
-        model=replace(_DYAD, n_dyads=40), lengths=(3000, 6000, 12_000, 27_000), channels=(5, 10, 20, 40, 80),
+        lengths=(3000, 6000, 12_000, 27_000), channels=(5, 10, 20, 40, 80),
         dyads=(5, 10, 20, 40), draws=(100, 300, 1000, 3000), host_up_to=100_000, workloads=("tiny", "typical"),
     ),
     "tiny": Size(
         dyad=_SHORT, session=replace(_SHORT, n_dyads=2, n_channels=2), peak_n={"fp16": 16, "fp32": 64, "fp64": 64},
-        copy_bytes=1 << 16, repeats=2, n_draws=8, model=replace(_SHORT, n_dyads=2), lengths=(160, 240),
+        copy_bytes=1 << 16, repeats=2, n_draws=8, lengths=(160, 240),
         channels=(1, 2), dyads=(1, 2), draws=(4, 8), host_up_to=16, workloads=("tiny",),
     ),
 }  # fmt: skip
@@ -198,8 +199,8 @@ def measure_stages(bench: Bench) -> dict[str, Any]:
     """One dyad, all pairs of a session, and a dyad's phase null; both accuracies."""
     jobs: dict[str, Any] = {}
     for accuracy in ACCURACIES:
-        for name, workload in {"dyad": bench.size.dyad, "all pairs": bench.size.session}.items():
-            jobs[f"{name}, {accuracy}"] = _verbs(bench, workload, accuracy)
+        jobs[f"dyad, {accuracy}"] = _verbs(bench, bench.size.dyad, accuracy)
+        jobs[f"all pairs, {accuracy}"] = _verbs(bench, bench.size.session, accuracy, measured=True)  # as a null does
         jobs[f"phase null, {accuracy}"] = _phase_null(bench, accuracy)
     return {
         "how": "seconds of a job by the clock named above, the median of repetitions; of its stages from one more run "
@@ -210,16 +211,21 @@ def measure_stages(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _verbs(bench: Bench, workload: Workload, accuracy: str) -> dict[str, Any]:
-    """Features of all channels and all pairs of first with second persons, signals there."""
+def _verbs(bench: Bench, workload: Workload, accuracy: str, *, measured: bool = False) -> dict[str, Any]:
+    """Features of all channels and means, or the measure "coherence", of all pairs of first with second persons."""
     signals = session_signals(workload)
     a, b = (bench.there(signals[:, k].reshape(-1, workload.n_samples)) for k in (0, 1))
     engine = bench.engine(workload, accuracy)
     n = len(a)
-    works = together(
-        features_work(engine.plan, 2 * n), coherence_work(engine.plan, n, n, tensor_cores=bench.tensor_cores)
-    )
-    return _job(bench, lambda: engine.coherence(engine.features(a), engine.features(b), on_device=True), works, n * n)
+    pairs = coherence_work(engine.plan, n, n, tensor_cores=bench.tensor_cores, measured=measured)
+
+    def run() -> object:
+        batches = engine.features(a), engine.features(b)
+        if measured:
+            return engine.measure(*batches, "coherence", on_device=True)
+        return engine.coherence(*batches, on_device=True)
+
+    return _job(bench, run, together(features_work(engine.plan, 2 * n), pairs), n * n)
 
 
 def _phase_null(bench: Bench, accuracy: str) -> dict[str, Any]:
@@ -264,81 +270,130 @@ def _stages(bench: Bench, run: Callable[[], object], works: Works) -> dict[str, 
 
 # --- targets ----------------------------------------------------------------------------------------------------------
 
-MODEL_OF = "one H100 SXM"
-MODEL_S = {"dyads": 5e-3, "phase surrogates": 3.0 / 40, "all pairs": 35e-3}
-"""Seconds that a model of one H100 gives for 40 dyads of 20 x 20 channels of 10 min at 10 Hz, all periods, signals
-there; for 1000 surrogates of one of them; and for the 1.28 million pairs of all their channels."""
-LEAST_PARTS = {"products": 0.45, "unit features": 0.20, "filters": 0.20}
-"""Parts of their rooflines that the stages of all pairs should reach (accuracy "fast")."""
+
+@dataclass(frozen=True)
+class Target:
+    """What is aimed at first, and perhaps later: a wish, no measurement.
+
+    Attributes
+    ----------
+    what : str
+    limits : tuple of float
+    value : function of the sections found
+        What was measured; KeyError or TypeError where it was not.
+    at_least : bool
+        Whether more is better.
+    """
+
+    what: str
+    limits: tuple[float, ...]
+    value: Callable[[Mapping[str, Any]], float]
+    at_least: bool = False
+
+
+def _part_of_halves(accuracy: str) -> Callable[[Mapping[str, Any]], float]:
+    """Rate of the products of all pairs, of the rate of matrix products of random halves."""
+
+    def value(found: Mapping[str, Any]) -> float:
+        products = found["stages"]["jobs"][f"all pairs, {accuracy}"]["stages"]["products"]
+        return float(products["flops"] / products["seconds"] / found["peaks"]["flops_per_s"]["fp16"])
+
+    return value
+
+
+def _over_textbook(found: Mapping[str, Any]) -> float:
+    """How many times sooner a map of all pairs is there than one of the faster textbook."""
+    job = found["stages"]["jobs"]["all pairs, exact"]
+    books = [s["median"] for name, s in found["textbook"]["s_per_map"].items() if name.startswith("textbook")]
+    return float(min(books) * job["maps_per_s"])
+
+
+def _to_p(workload: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda found: float(found["workloads"]["runs"][workload]["cuda"]["seconds_to_p"])
+
+
+def _stage(workload: str, name: str) -> Callable[[Mapping[str, Any]], float]:
+    def value(found: Mapping[str, Any]) -> float:
+        stages = found["workloads"]["runs"][workload]["cuda"]["stages"]
+        return float({stage["name"]: stage["wall_s"] for stage in stages}[name])
+
+    return value
+
+
+TARGETS = (
+    Target("products of all pairs, fast: part of the rate of halves", (0.40,), _part_of_halves("fast"), True),
+    Target("products of all pairs, exact: the same", (0.45,), _part_of_halves("exact"), True),
+    Target("typical, exact: s from file to p", (0.5, 0.2), _to_p("typical")),
+    Target("large, exact: s of the re-pairings", (1.5, 0.6), _stage("large", "null, repair")),
+    Target("large: s of 211.6 million phase maps", (15.0, 6.0), _stage("large", "null, phase")),
+    Target("all pairs, exact: times a textbook's maps/s", (100.0, 500.0), _over_textbook, True),
+)
 
 
 def measure_targets(bench: Bench) -> dict[str, Any]:
-    """Three jobs beside a model of one H100, and the stages of all pairs beside their rooflines."""
-    size = bench.size.model
-    signals = _walks((size.n_dyads, 2, size.n_channels, size.n_samples))
-    engine = bench.engine(size, "fast", spec=_whole_range("fast", size))
-    there = bench.there(signals)
-    everybody = there.reshape(-1, size.n_samples)
-
-    def dyads() -> None:
-        for pair in there:
-            engine.coherence(engine.features(pair[0]), engine.features(pair[1]), on_device=True)
-
-    def all_pairs() -> None:
-        u = engine.features(everybody)
-        half = engine.features(everybody[: len(everybody) // 2])
-        engine.coherence(half, u, on_device=True)
-
-    study = bench.study(bench.size.dyad)
-    jobs = {
-        "dyads": (dyads, size.n_dyads * size.n_channels**2),
-        "phase surrogates": (
-            lambda: study.null(engine.spec, kind="phase", n=bench.size.n_draws, seed=1, backend=bench.backend),
-            bench.size.n_draws * bench.size.dyad.n_channels**2,
-        ),
-        "all pairs": (all_pairs, len(everybody) ** 2 // 2),
-    }
-    took = {
-        name: {"seconds": bench.repeated(run), "n_maps": n, "model_s": MODEL_S[name]} for name, (run, n) in jobs.items()
-    }
+    """What the sections before came to, beside what is aimed at."""
     return {
-        "how": f"{size.n_dyads} dyads of {size.n_channels} x {size.n_channels} channels, {size.n_samples} samples, all "
-        f"periods, accuracy fast: each dyad's pairs; {bench.size.n_draws} surrogates of one dyad from its file, "
-        f"counted; all pairs of all channels. Limits: a model of {MODEL_OF} with the sizes of --size full, no "
-        "measurement; parts of rooflines from the section stages",
-        "jobs": took,
-        "targets": [*_against_model(bench, took), *_against_rooflines(bench)],
+        "how": "figures of the sections measured before, beside what is aimed at first and later; what was not "
+        "measured has no figure. Without a GPU, and at the sizes of --size tiny, there is nothing to compare",
+        "targets": [_against(target, bench.found) for target in TARGETS] if bench.size is SIZES["full"] else [],
     }
 
 
-def _whole_range(accuracy: str, workload: Workload) -> WTC:
-    """All periods that the recording supports, as one band."""
-    rows = Engine(workload.n_samples, workload.sfreq_hz, WTC(accuracy=accuracy), backend="numpy").plan.bands
-    return WTC(bands={"all": next(iter(rows.values()))}, accuracy=accuracy)
+def _against(target: Target, found: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        value = target.value(found)
+    except (KeyError, TypeError):  # not measured
+        return {"what": target.what, "value": None, "limits": target.limits, "met": [None] * len(target.limits)}
+    met = [value >= limit if target.at_least else value <= limit for limit in target.limits]
+    return {"what": target.what, "value": value, "limits": target.limits, "met": met}
+
+
+# --- a floor without kernels ------------------------------------------------------------------------------------------
+
+
+def measure_projectors(bench: Bench) -> dict[str, Any]:
+    """All pairs as one matrix product of projectors: |<x, y>|^2 is the inner product of x x^H and y y^H.
+
+    A Hermitian K x K matrix is K^2 real numbers; in halves, the sums over cells are a product of two matrices with
+    K^2 numbers for each cell. No kernel of ours runs.
+    """
+    xp, workload = bench.xp, bench.size.session
+    plan = bench.engine(workload, "fast").plan
+    n = workload.n_dyads * workload.n_channels
+    n_features = max(plan.group(segment, 0).n_features for segment in plan.segments)
+    n_cells = sum(len(segment.times) * segment.n_rows for segment in plan.segments)
+    n_some = max(1, min(n_cells, bench.size.copy_bytes // (4 * n * n_features**2)))
+    random = np.random.default_rng(0)
+    u = xp.asarray(random.standard_normal((2, n, n_some, n_features, 2)).astype(np.float32).view(np.complex64)[..., 0])
+    u /= xp.sqrt((xp.abs(u) ** 2).sum(axis=-1, keepdims=True))
+    above = np.triu_indices(n_features, 1)
+
+    def projectors(side: Any) -> Any:
+        whole = side[..., above[0]] * side[..., above[1]].conj() * np.float32(2**0.5)
+        parts = [xp.abs(side) ** 2, whole.real, whole.imag]
+        return xp.concatenate(parts, axis=-1).reshape(n, -1).astype(np.float16)
+
+    a, b = (projectors(side) for side in u)
+    product = bench.repeated(lambda: xp.matmul(a, b.T))
+    made = bench.repeated(lambda: projectors(u[0]))
+    few = slice(0, 2)
+    direct = (xp.abs((u[0][few, None] * u[1][None, few].conj()).sum(axis=-1)) ** 2).mean(axis=-1)
+    difference = float(xp.abs(a[few].astype(np.float32) @ b[few].astype(np.float32).T / n_some - direct).max())
+    times = n_cells / n_some
+    return {
+        "how": f"{n} x {n} channels, {n_cells} cells of {n_features} features, {n_some} of them random and measured, "
+        "the time of the others in proportion: matrix products of halves, and the making of both sides' numbers from "
+        "unit features. A floor that needs no kernel of ours",
+        "product_s": product["median"] * times,
+        "making_s": 2 * made["median"] * times,
+        "part_of_halves": 2.0 * n * n * a.shape[1] / product["median"] / bench.peaks.flops_per_s["fp16"],
+        "largest_difference_of_means": difference,
+    }
 
 
 def _walks(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Random walks: what they are does not change the time."""
     return np.random.default_rng(1).standard_normal(shape).cumsum(axis=-1)
-
-
-def _against_model(bench: Bench, took: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if bench.size is not SIZES["full"]:
-        return
-    for name, found in took.items():
-        value = found["seconds"]["median"]
-        yield _target(f"{name}, s (model of {MODEL_OF})", value, found["model_s"], at_least=False)
-
-
-def _against_rooflines(bench: Bench) -> Iterator[dict[str, Any]]:
-    stages = bench.found.get("stages", {}).get("jobs", {}).get("all pairs, fast", {}).get("stages", {})
-    for name, least in LEAST_PARTS.items():
-        if stages.get(name, {}).get("part_of_roofline") is not None:
-            yield _target(f"{name} of all pairs, part of its roofline", stages[name]["part_of_roofline"], least)
-
-
-def _target(what: str, value: float, limit: float, *, at_least: bool = True) -> dict[str, Any]:
-    return {"what": what, "value": value, "limit": limit, "met": value >= limit if at_least else value <= limit}
 
 
 # --- beside a textbook ------------------------------------------------------------------------------------------------
@@ -477,12 +532,16 @@ def _exponent(rows: Sequence[Mapping[str, Any]]) -> float | None:
 def measure_workloads(bench: Bench) -> dict[str, Any]:
     """`ibsync bench` on the backend and, beside it, on the CPU."""
     backends = dict.fromkeys((bench.backend, "numpy"))
-    return {
-        "how": "ibsync bench: study file to saved result, wall time; tables and the kernels of the verbs are ready",
-        "runs": {
+    saves = importlib.util.find_spec("h5netcdf") is not None
+    with nullcontext() if saves else mock.patch.object(Result, "save"):
+        runs = {
             name: {backend: run_bench(name, backend=backend).describe() for backend in backends}
             for name in bench.size.workloads
-        },
+        }
+    saved = "saved result" if saves else "result, which is not saved as h5netcdf is not installed"
+    return {
+        "how": f"ibsync bench: study file to {saved}, wall time; tables and the kernels of the verbs are ready",
+        "runs": runs,
     }
 
 
@@ -516,11 +575,18 @@ def _stages_page(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _targets_page(found: Mapping[str, Any]) -> Iterator[str]:
-    for name, job in found["jobs"].items():
-        yield f"  {name}: {job['n_maps']} maps, {_ms(job['seconds']['median'])}"
     for target in found["targets"]:
-        sign = "met" if target["met"] else "NOT MET"
-        yield f"  target {target['what']}: {target['value']:.3g} (limit {target['limit']:g}): {sign}"
+        value = "not measured" if target["value"] is None else f"{target['value']:.3g}"
+        signs = ["-" if met is None else "met" if met else "NOT MET" for met in target["met"]]
+        aims = [f"{limit:g} {sign}" for limit, sign in zip(target["limits"], signs, strict=True)]
+        yield f"  {target['what']}: {value}; {', later '.join(aims)}"
+
+
+def _projectors_page(found: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"  product {_ms(found['product_s'])} ({100 * found['part_of_halves']:.0f} % of the rate of halves), making "
+        f"{_ms(found['making_s'])}; means differ by at most {found['largest_difference_of_means']:.1e}"
+    )
 
 
 def _textbook_page(found: Mapping[str, Any]) -> Iterator[str]:
@@ -560,7 +626,7 @@ def in_short(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {name}: " + ", ".join(f"{speed['wall_s']:.3g} s with {backend}" for backend, speed in runs.items())
     targets = found.get("targets", {}).get("targets", [])
     if targets:
-        yield f"  {sum(target['met'] for target in targets)} of {len(targets)} targets met"
+        yield f"  {sum(target['met'][0] is True for target in targets)} of {len(targets)} targets met"
 
 
 def _spread(figures: Mapping[str, float], unit: float = 1.0) -> str:
@@ -575,18 +641,20 @@ def _ms(value: float) -> str:
 SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "peaks": measure_peaks,
     "stages": measure_stages,
-    "targets": measure_targets,
     "textbook": measure_textbook,
+    "projectors": measure_projectors,
     "growth": measure_growth,
     "workloads": measure_workloads,
+    "targets": measure_targets,
 }
 PAGES: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "peaks": _peaks_page,
     "stages": _stages_page,
-    "targets": _targets_page,
     "textbook": _textbook_page,
+    "projectors": _projectors_page,
     "growth": _growth_page,
     "workloads": _workloads_page,
+    "targets": _targets_page,
 }
 
 

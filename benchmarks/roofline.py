@@ -21,7 +21,7 @@ from ibsync.coupling.transform.definition import padded_length
 
 PRODUCTS = {"exact": 3, "fast": 1}
 """Products of halves that make one product on tensor cores: hi hi + hi lo + lo hi, or the one of rounded numbers."""
-_SUMS = 3  # of a pair: squared, real and imaginary part
+_SUMS = 3  # of a pair: squared, real and imaginary part; on tensor cores the first alone where nobody asks for more
 _COMPLEX, _WORD = 16, 4
 
 
@@ -78,7 +78,10 @@ _PRECISIONS = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 
 
 def measured_peaks(xp: Any, clock: Clock, n: int, copy_bytes: int, *, precisions: Iterable[str] = _PRECISIONS) -> Peaks:
-    """Matrix products of n x n, and a copy, on a device with array functions `xp`: the best of five each."""
+    """Products of n x n random numbers, and a copy, on a device with array functions `xp`: the best of five each.
+
+    Of equal numbers a device multiplies more in a second: fewer of its bits change, so that it draws less power.
+    """
     flops = {name: 2.0 * n**3 / _product_s(xp, clock, n, _PRECISIONS[name]) for name in precisions}
     source = xp.ones(copy_bytes // 8, np.float64)
     target = xp.empty(source.shape, np.float64)
@@ -86,7 +89,8 @@ def measured_peaks(xp: Any, clock: Clock, n: int, copy_bytes: int, *, precisions
 
 
 def _product_s(xp: Any, clock: Clock, n: int, dtype: Any) -> float:
-    a, out = xp.ones((n, n), dtype), xp.empty((n, n), dtype)
+    a = xp.asarray(np.random.default_rng(0).standard_normal((n, n), np.float32).astype(dtype))
+    out = xp.empty((n, n), dtype)
     return _best(clock, lambda: xp.matmul(a, a, out=out))
 
 
@@ -110,15 +114,19 @@ def features_work(plan: Plan, n_channels: int) -> Works:
     return {"FFTs": [Work(n_channels * fft_flops(n, real=True), n_channels * moved)]}
 
 
-def coherence_work(plan: Plan, n_a: int, n_b: int, *, tensor_cores: bool) -> Works:
-    """Unit features of both sides, and the products of all pairs; every channel is resolved by the first rank."""
+def coherence_work(plan: Plan, n_a: int, n_b: int, *, tensor_cores: bool, measured: bool = False) -> Works:
+    """Unit features of both sides, and the products of all pairs; every channel is resolved by the first rank.
+
+    With `measured` the measure "coherence" alone is asked for.
+    """
+    n_sums = 1 if measured and tensor_cores else _SUMS
     works: Works = {}
     for segment in plan.segments:
         if len(segment.times):
             works = together(
                 works,
                 _channel_work(plan, segment, n_a + n_b, tensor_cores=tensor_cores),
-                _pair_work(plan, segment, n_a, n_b, tensor_cores=tensor_cores),
+                _pair_work(plan, segment, n_a, n_b, n_sums, tensor_cores=tensor_cores),
             )
     return works
 
@@ -169,25 +177,25 @@ def _words(plan: Plan, n_features: int, *, tensor_cores: bool) -> int:
     return n_features if tensor_cores and plan.spec.accuracy == "fast" else 2 * n_features
 
 
-def _pair_work(plan: Plan, segment: Segment, n_a: int, n_b: int, *, tensor_cores: bool) -> Works:
+def _pair_work(plan: Plan, segment: Segment, n_a: int, n_b: int, n_sums: int, *, tensor_cores: bool) -> Works:
     used = segment.weights[:, segment.times]
     n_listed, n_cells, n_features = int(np.count_nonzero(used)), used[0].size, plan.group(segment, 0).n_features
     multiplied = PRODUCTS[plan.spec.accuracy] if tensor_cores else 1
     flops = 8.0 * n_features * n_a * n_b * n_listed
-    n_chunks = sum(_chunks(weights, segment.n_rows) for weights in used)
-    partial = _WORD * _SUMS * n_a * n_b * n_chunks
+    n_chunks = sum(_chunks(weights, times_per_chunk(segment, plan.spec.accuracy)) for weights in used)
+    partial = _WORD * n_sums * n_a * n_b * n_chunks
     read = _WORD * _words(plan, n_features, tensor_cores=tensor_cores) * (n_a + n_b) * n_cells
-    totals = 2 * 8 * _SUMS * n_a * n_b * len(used)
+    totals = 2 * 8 * n_sums * n_a * n_b * len(used)
     return {
         "products": [Work(multiplied * flops, read + partial, "fp16" if tensor_cores else "fp32")],
-        "sums of chunks": [Work(_SUMS * n_a * n_b * n_chunks, partial + totals)],
+        "sums of chunks": [Work(n_sums * n_a * n_b * n_chunks, partial + totals)],
     }
 
 
-def _chunks(weights: np.ndarray[Any, Any], n_rows: int) -> int:
+def _chunks(weights: np.ndarray[Any, Any], per_chunk: int) -> int:
     """Chunks of cells that are added up in float32, of a mean's weights [time, row]."""
     times = np.flatnonzero(weights.any(axis=1))
-    return len({*(times // times_per_chunk(n_rows)).tolist()})
+    return len({*(times // per_chunk).tolist()})
 
 
 def phase_null_work(plan: Plan, n_a: int, n_b: int, n_draws: int, *, tensor_cores: bool) -> Works:
@@ -198,5 +206,5 @@ def phase_null_work(plan: Plan, n_a: int, n_b: int, n_draws: int, *, tensor_core
         "surrogates": [Work(6.0 * n_bins * n_channels, _COMPLEX * n_bins * (n_b + n_channels))],
         "FFTs": [Work(n_channels * fft_flops(n, real=True), n_channels * (_COMPLEX * n_bins + 8 * n))],
     }
-    coherence = coherence_work(plan, n_a, n_channels, tensor_cores=tensor_cores)
+    coherence = coherence_work(plan, n_a, n_channels, tensor_cores=tensor_cores, measured=True)
     return together(surrogates, features_work(plan, n_a + n_channels), coherence)

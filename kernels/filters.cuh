@@ -1,6 +1,10 @@
 // Filters that a group's rows share, at every time: complex inner products of a window of samples with R kernels.
 #pragma once
 
+#include "multiply_add.cuh"
+
+using namespace ibsync;
+
 // FILTERS and TIMES (per thread) come from -D; the defaults keep the file compilable on its own.
 #ifndef FILTERS
 #define FILTERS 4
@@ -45,8 +49,8 @@ __device__ void filters(const Real* __restrict__ samples, const int* __restrict_
             const Real x = window[t][p * step], y = window[t][p * step + n_channels];
 #pragma unroll
             for (int i = 0; i < FILTERS; ++i) {
-                re[i][t] += weight[i].x * x - weight[i].y * y;
-                im[i][t] += weight[i].x * y + weight[i].y * x;
+                re[i][t] = multiply_add(-weight[i].y, y, multiply_add(weight[i].x, x, re[i][t]));
+                im[i][t] = multiply_add(weight[i].y, x, multiply_add(weight[i].x, y, im[i][t]));
             }
         }
     }

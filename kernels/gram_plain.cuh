@@ -12,18 +12,23 @@ constexpr int TILE = 32, PIECE = 8;      // channels of a block on either side; 
 constexpr int CLASSES = SHARES ? 4 : 0;  // in phase, a leads, b leads, anti-phase
 constexpr int SUMS = 3 + CLASSES;
 
-// grid (ceil(n_b / 32), ceil(n_a / 32), n_chunks)      block (16, 16)
+// Pairs within a dyad, whose n_a and n_b channels lie side by side; or all pairs, as those of a single dyad.
+//
+// grid (ceil(n_b / 32), n_dyads ceil(n_a / 32), n_chunks)      block (16, 16)
 //
 // a, b      [.., n_channels, N_FEATURES, re/im]        unit features by cell
 // cell, weight, width [n_listed]                       cells that enter; width is read if SHARES
-// partial   [n_chunks, SUMS, n_a, n_b]                 of weight |<x, y>|^2, weight Re, weight Im; widths by class
+// partial   [n_chunks, SUMS, n_dyads, n_a, n_b]                 of weight |<x, y>|^2, weight Re, weight Im; widths by class
 template <class Real>
 __device__ void gram_plain(const Real* __restrict__ a, const Real* __restrict__ b, const int* __restrict__ cell,
                            const Real* __restrict__ weight, const Real* __restrict__ width, const int* __restrict__ begin,
-                           Real level, Real in_phase, Real anti_phase, Real* __restrict__ partial, int n_a, int n_b) {
+                           Real level, Real in_phase, Real anti_phase, Real* __restrict__ partial, int n_dyads, int n_a, int n_b) {
     __shared__ Real left[PIECE][2][TILE + 1], right[PIECE][2][TILE + 1];
     const int column = static_cast<int>(threadIdx.x), line = static_cast<int>(threadIdx.y);
-    const int first_a = static_cast<int>(blockIdx.y) * TILE, first_b = static_cast<int>(blockIdx.x) * TILE;
+    const int tiles_a = (n_a + TILE - 1) / TILE, dyad = static_cast<int>(blockIdx.y) / tiles_a;
+    const int first_a = static_cast<int>(blockIdx.y) % tiles_a * TILE, first_b = static_cast<int>(blockIdx.x) * TILE;
+    const long long all_a = static_cast<long long>(n_dyads) * n_a, all_b = static_cast<long long>(n_dyads) * n_b;
+    const long long row_a = static_cast<long long>(dyad) * n_a + first_a, row_b = static_cast<long long>(dyad) * n_b + first_b;
     const int start = begin[blockIdx.z], stop = begin[blockIdx.z + 1];
     Real sums[SUMS][2][2] = {};
     for (int k = start; k < stop; ++k) {
@@ -36,9 +41,9 @@ __device__ void gram_plain(const Real* __restrict__ a, const Real* __restrict__ 
                 const bool within = first + feature < N_FEATURES;
                 const long long at = 2LL * (first + feature) + part;
                 left[feature][part][channel] = within && first_a + channel < n_a
-                    ? a[(here * n_a + first_a + channel) * 2 * N_FEATURES + at] : Real(0);
+                    ? a[(here * all_a + row_a + channel) * 2 * N_FEATURES + at] : Real(0);
                 right[feature][part][channel] = within && first_b + channel < n_b
-                    ? b[(here * n_b + first_b + channel) * 2 * N_FEATURES + at] : Real(0);
+                    ? b[(here * all_b + row_b + channel) * 2 * N_FEATURES + at] : Real(0);
             }
             __syncthreads();
 #pragma unroll
@@ -70,12 +75,12 @@ __device__ void gram_plain(const Real* __restrict__ a, const Real* __restrict__ 
                 }
             }
     }
-    const long long plane = static_cast<long long>(n_a) * n_b;
+    const long long plane = all_a * n_b;
     Real* out = partial + SUMS * plane * blockIdx.z;
     for (int i = 0; i < 2; ++i)
         for (int j = 0; j < 2; ++j) {
             const int x = first_a + line + 16 * i, y = first_b + column + 16 * j;
             if (x >= n_a || y >= n_b) continue;
-            for (int s = 0; s < SUMS; ++s) out[s * plane + static_cast<long long>(x) * n_b + y] = sums[s][i][j];
+            for (int s = 0; s < SUMS; ++s) out[s * plane + (static_cast<long long>(dyad) * n_a + x) * n_b + y] = sums[s][i][j];
         }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mma.cuh"
+#include "multiply_add.cuh"
 
 using namespace ibsync;
 
@@ -48,8 +49,8 @@ template <class Real> struct Limits {
 struct Packed {
     unsigned* words;              // [cell, channel, WORDS]
     float* norms;                 // [cell, channel] 1 / length of the rounded vector, of HALVES only
-    unsigned char* valid;         // [cell, channel]
-    int* shallow;                 // [cell, channel] set where a cell is not resolved; it is not valid then
+    unsigned char* valid;         // [cell, channel] 1: valid, 2: not resolved, 0: neither
+    int* flags;                   // [channel] set where a cell is not resolved; [n_channels] where one is not valid
 };
 
 template <class Real> __device__ __forceinline__ Real root(Real x);
@@ -58,14 +59,14 @@ template <> __device__ __forceinline__ double root(double x) { return sqrt(x); }
 
 template <class Real>
 __device__ __forceinline__ void add_mixed(Real& re, Real& im, Real weight, Real x, Real y) {
-    re += weight * x;
-    im += weight * y;
+    re = multiply_add(weight, x, re);
+    im = multiply_add(weight, y, im);
 }
 
 template <class Real, class Complex2>
 __device__ __forceinline__ void add_mixed(Real& re, Real& im, Complex2 weight, Real x, Real y) {
-    re += weight.x * x - weight.y * y;
-    im += weight.x * y + weight.y * x;
+    re = multiply_add(-weight.y, y, multiply_add(weight.x, x, re));
+    im = multiply_add(weight.y, x, multiply_add(weight.x, y, im));
 }
 
 // 1 / length of a vector as its halves have it; 0 for an empty one.
@@ -145,12 +146,17 @@ __device__ void units(const Real* __restrict__ z, const Mixing* __restrict__ mix
         bool valid = there && power > limits.empty;
         if (valid && times.has_usable)
             valid = times.usable[(static_cast<long long>(time) * times.n_rows + row) * n_channels + channel] != 0;
+        bool resolved = true;
         if (valid && limits.tail > 0) {
             const Real weakest_power = limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel];
-            valid = weakest <= limits.tail * power && !(power < weakest_power);
-            if (slice == 0 && !valid) out.shallow[here] = 1;
+            resolved = weakest <= limits.tail * power && !(power < weakest_power);
         }
-        if (slice == 0 && there) out.valid[here] = valid;
+        valid = valid && resolved;
+        if (slice == 0 && there) {
+            out.valid[here] = resolved ? valid : 2;
+            if (!resolved) atomicOr(out.flags + channel, 1);
+            if (!valid) atomicOr(out.flags + n_channels, 1);
+        }
         const Real length = valid ? 1 / root(power) : Real(0);
         const Real turned = times.conjugated ? -length : length;
         unsigned* words = out.words + (of_row * n_channels + first_channel) * WORDS;

@@ -10,9 +10,9 @@ units_far_f64(const double* __restrict__ z, const double* __restrict__ mixing, l
           const int* __restrict__ cell, const unsigned char* __restrict__ usable, int has_usable, int n_rows,
           int conjugated, const double* __restrict__ noise_gain, int noise_stride, const double* __restrict__ energy, double empty,
           double tail, unsigned* __restrict__ words, float* __restrict__ norms, unsigned char* __restrict__ valid,
-          int* __restrict__ shallow, int n_channels) {
+          int* __restrict__ flags, int n_channels) {
     units<double>(z, mixing, mixing_stride, Times{cell, usable, has_usable, n_rows, conjugated},
-               Limits<double>{noise_gain, energy, noise_stride, empty, tail}, Packed{words, norms, valid, shallow},
+               Limits<double>{noise_gain, energy, noise_stride, empty, tail}, Packed{words, norms, valid, flags},
                n_channels);
 }
 
@@ -21,8 +21,8 @@ units_near_f64(const double* __restrict__ z, const double2* __restrict__ mixing,
           const int* __restrict__ cell, const unsigned char* __restrict__ usable, int has_usable, int n_rows,
           int conjugated, const double* __restrict__ noise_gain, int noise_stride, const double* __restrict__ energy, double empty,
           double tail, unsigned* __restrict__ words, float* __restrict__ norms, unsigned char* __restrict__ valid,
-          int* __restrict__ shallow, int n_channels) {
+          int* __restrict__ flags, int n_channels) {
     units<double>(z, mixing, mixing_stride, Times{cell, usable, has_usable, n_rows, conjugated},
-               Limits<double>{noise_gain, energy, noise_stride, empty, tail}, Packed{words, norms, valid, shallow},
+               Limits<double>{noise_gain, energy, noise_stride, empty, tail}, Packed{words, norms, valid, flags},
                n_channels);
 }

@@ -198,7 +198,7 @@ class Engine:
         """
         if maps and by_dyad:
             raise PlanError("maps are of all pairs: leave out by_dyad, or take the dyads one by one")
-        means = self._means(a, b, PhaseShares.of(shares), regions, by_dyad)
+        means = self._means(self.backend, a, b, PhaseShares.of(shares), regions, by_dyad=by_dyad)
         if self.device is not None and not on_device:
             means = _on_host(means, self.device)
         return replace(means, maps=self._maps(a.signals, b.signals)) if maps else means
@@ -239,8 +239,10 @@ class Engine:
         InputError
             If a batch was made for another request.
         """
-        shares = measure_named(name).needs == "shares"
-        means = self.coherence(a, b, shares=shares, regions=regions, by_dyad=by_dyad, on_device=True)
+        measure = measure_named(name)
+        backend = self.backend.squaring if measure.needs == "coherence" else self.backend
+        shares = PhaseShares.of(measure.needs == "shares")
+        means = self._means(backend, a, b, shares, regions, by_dyad=by_dyad)
         return self.measure_of(means, name, on_device=on_device)
 
     def measure_of(self, means: Coherence, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
@@ -276,8 +278,9 @@ class Engine:
         return made if self.device is None else _on_host(made, self.device)
 
     def _means(
-        self, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None, by_dyad: bool
-    ) -> Coherence:
+        self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None,
+        *, by_dyad: bool,
+    ) -> Coherence:  # fmt: skip
         if (a.signals.controls is None) != (b.signals.controls is None):
             raise InputError("controls are taken out of one person only: give both theirs")
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
@@ -287,14 +290,14 @@ class Engine:
         n_axes = len(a.signals.shape), len(b.signals.shape)
         with self.active():
             if not by_dyad:
-                means = self.kind.means(self.backend, a, b, shares)
+                means = self.kind.means(backend, a, b, shares)
                 return means if regions is None else averaged(means, n_axes, regions, self.xp)
             if min(n_axes) < 2 or a.signals.shape[0] != b.signals.shape[0]:
                 raise InputError(
                     f"by_dyad needs [dyad, ..., channel] of as many dyads on both sides, got {a.signals.shape} and "
                     f"{b.signals.shape}"
                 )
-            means = self.kind.means_of_dyads(self.backend, a, b, shares)
+            means = self.kind.means_of_dyads(backend, a, b, shares)
             return means if regions is None else averaged_by_dyad(means, n_axes, regions, self.xp)
 
     def _maps(self, *sides: Signals) -> NDArray[np.complex128]:

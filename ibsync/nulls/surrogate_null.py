@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,7 +45,7 @@ LARGEST_N = 8_000_000
 IN_MEMORY_BYTES = 2 << 30
 """Draws that take more than this are kept in a temporary file until they are counted."""
 
-# Draws between two moments at which the state is whole; a multiple of every source's block.
+# Draws between two moments at which the state is whole, if no source computes more together.
 _STEP = 64
 
 
@@ -53,7 +54,7 @@ class Source(Protocol):
 
     @property
     def block(self) -> int:
-        """Draws computed together: a power of two, at most 64, that depends on the row alone."""
+        """Draws computed together: a power of two that depends on the row, and on a GPU on its memory."""
 
     @property
     def device(self) -> Device | None:
@@ -299,10 +300,22 @@ class SurrogateNull:
         """Smallest p that these draws can give."""
         return 1.0 / (self.n + 1)
 
-    def steps(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """Ranges of draws that are counted together, after a check that none was counted before."""
+    def steps(self, start: int, stop: int, block: int = 1) -> list[tuple[int, int]]:
+        """Ranges of draws that are counted together, after a check that none was counted before.
+
+        They end where blocks end (`drawn`): no source computes a block twice.
+
+        Parameters
+        ----------
+        start, stop : int
+            Draws `start` to `stop` - 1.
+        block : int
+            Most draws that a source computes together, a power of two.
+        """
         self._require_new(start, stop)
-        return [(first, min(first + _STEP, stop)) for first in range(start, stop, _STEP)]
+        size = max(_STEP, block)
+        edges = [start, *range(1 + size * -(-start // size), stop, size), stop]
+        return list(pairwise(edges))
 
     def add(self, start: int, values: Floats) -> None:
         """Take in draws `start`, `start` + 1, ...: values [draw, row, feature]; the state is whole after it."""
@@ -339,7 +352,7 @@ class SurrogateNull:
         assert self.stop_at is not None
         if start != (self.done[-1][1] if self.done else 1):
             raise PlanError("a sequential null (stop_at) counts its draws in order: leave draws= out")
-        for first, end in self.steps(start, stop):
+        for first, end in self.steps(start, stop, max(source.block for source in sources)):
             for source, tally in zip(sources, self.by_row, strict=True):
                 if not _all_stopped(tally):
                     with _active(source.device):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
 from ..coupling.regions import Members
 from ..coupling.transform.signals import FINE, prepare
@@ -29,6 +30,13 @@ OWN_WARNING = (
 
 CHANNELS_TOGETHER = 128
 """Channels of first persons that are worked on in one pass; more overflow a core's cache."""
+_CHANNELS_TOGETHER_THERE = 4096  # on a GPU, where a call costs as much as thousands of pairs
+
+
+def channels_together(device: Device | None) -> int:
+    """Channels of first persons that are worked on in one pass, on a GPU or, without one, on the CPU."""
+    return CHANNELS_TOGETHER if device is None else _CHANNELS_TOGETHER_THERE
+
 
 HOW = ("both", "own", "regression")
 """How controls are taken out."""
@@ -410,7 +418,7 @@ def measured_with_both(
     """
     n = len(first), len(second)
     places = np.indices(n).reshape(2, -1)
-    step = max(1, CHANNELS_TOGETHER // max(first.shape[1], second.shape[1]))
+    step = max(1, channels_together(engine.device) // max(first.shape[1], second.shape[1]))
     found = []
     for k in range(0, places.shape[1], step):
         i, j = places[:, k : k + step]

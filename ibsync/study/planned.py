@@ -22,7 +22,7 @@ from ..nulls.tails import Tail, n_sides
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
-from .controls import CHANNELS_TOGETHER, Controls
+from .controls import Controls, channels_together
 from .engines import EnginePlan
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
@@ -300,8 +300,9 @@ def dyads_job(
 
 
 def dyads_jobs(
-    study: StudyFile, made: Planned, rows: Sequence[RowPlan], signal: str, shares: PhaseShares | None = None
-) -> list[tuple[DyadsJob, list[int]]]:
+    study: StudyFile, made: Planned, rows: Sequence[RowPlan], signal: str, worker: Worker,
+    shares: PhaseShares | None = None,
+) -> list[tuple[DyadsJob, list[int]]]:  # fmt: skip
     """Jobs of all rows that can be computed, each with the numbers of its rows.
 
     Rows of one plan share a job as far as their channels are few: what a call costs beside its pairs is then paid once.
@@ -311,8 +312,11 @@ def dyads_jobs(
         if one.plan.computable:
             by_plan.setdefault(one.plan.key, []).append(number)
     largest = max(len(made.axes.names(side)) for side in SIDES)
-    step = max(1, CHANNELS_TOGETHER // largest)
-    parts = [numbers[k : k + step] for numbers in by_plan.values() for k in range(0, len(numbers), step)]
+    parts = []
+    for numbers in by_plan.values():
+        device = worker.engine(rows[numbers[0]].plan).device  # refuses what cannot be computed
+        step = max(1, channels_together(device) // largest)
+        parts += [numbers[k : k + step] for k in range(0, len(numbers), step)]
     return [(dyads_job(study, [rows[k] for k in part], signal, made, shares), part) for part in parts]
 
 

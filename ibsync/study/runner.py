@@ -190,16 +190,21 @@ class Worker:
 
     def features(self, people: People, plan: EnginePlan) -> Any:
         """Features of people [person, channel], kept while there is room for them."""
-        key = (plan.key, people.key)
+        n_channels = len(people.recordings) * people.n_read
+        made = lambda: self.engine(plan).features(self.signals(people), **people.of_features)  # noqa: E731
+        return self.while_room(people.key, plan, n_channels, made)
+
+    def while_room(self, of: object, plan: EnginePlan, n_channels: int, make: Callable[[], Value]) -> Value:
+        """What `make` returned for a plan, with the features of so many channels: kept while there is room for it."""
+        key = (plan.key, of)
         if key not in self._features:
-            engine, x = self.engine(plan), self.signals(people)
-            n_bytes = engine.plan.feature_bytes * x.shape[0] * x.shape[1]
+            n_bytes = self.engine(plan).plan.feature_bytes * n_channels
             budget = self.feature_bytes(plan) - n_bytes
             while self._features and sum(size for _, size in self._features.values()) > budget:
                 self._features.popitem(last=False)
-            self._features[key] = (engine.features(x, **people.of_features), n_bytes)
+            self._features[key] = (make(), n_bytes)
         self._features.move_to_end(key)
-        return self._features[key][0]
+        return cast(Value, self._features[key][0])
 
     def close(self) -> None:
         """Stop reading ahead."""

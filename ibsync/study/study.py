@@ -285,9 +285,7 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
-        jobs = dyads_jobs(self, made, made.rows, signal, asked)
-        for job, _ in jobs:
-            worker.engine(job.plan)  # refuses what cannot be computed
+        jobs = dyads_jobs(self, made, made.rows, signal, worker, asked)
         known = null.real_means if isinstance(null, RepairedNull) and not asked else {}
         values = _nothing(shape, asked)
         for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
@@ -498,7 +496,8 @@ class Study(StudyFile):
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
-        for numbers, means in means_of_rows(dyads_jobs(self, made, cut, request.signal), known, worker, executor):
+        jobs = dyads_jobs(self, made, cut, request.signal, worker)
+        for numbers, means in means_of_rows(jobs, known, worker, executor):
             for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)
         return valid.reshape(*shape[:2], -1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
 from ..coupling.regions import Members
-from ..coupling.transform.signals import prepare
+from ..coupling.transform.signals import Signals, prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import CHANNELS_TOGETHER, Controls, measured_with_both, together
+from .controls import Controls, channels_together, measured_with_both, together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,15 +30,23 @@ Integers = NDArray[np.int64]
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
-# On a GPU every launch costs, and 64 bytes for each value are little. No measure of what is free: draws that are
-# computed together have to be the same every time.
-_DEVICE_BLOCK_VALUES = 1 << 25
+# On a GPU every launch costs. Surrogates that are made there need not pass through the host's memory.
+_LARGEST_BLOCK_THERE = 1024
+# An eighth of a GPU's memory, 64 bytes for each value. No measure of what is free: draws that are computed together
+# have to be the same every time.
+_DEVICE_BYTES_PER_VALUE = 8 * 64
+_MOST_CHANNELS = 65_535  # that a grid of blocks holds
 
 
-def block_size(n_channels: int, n_samples: int, *, on_device: bool = False) -> int:
-    """Draws to be computed together for a person with so many channels and samples: a power of two."""
-    fitting = (_DEVICE_BLOCK_VALUES if on_device else _BLOCK_VALUES) // max(1, n_channels * n_samples)
-    return 1 << int(np.clip(fitting, 1, _LARGEST_BLOCK)).bit_length() - 1
+def block_size(n_channels: int, n_samples: int, device: Device | None = None, kind: str = "phase") -> int:
+    """Draws of a family to be computed together for a person with so many channels and samples: a power of two."""
+    n_values, most = max(1, n_channels * n_samples), _LARGEST_BLOCK
+    if device is None:
+        fitting = _BLOCK_VALUES // n_values
+    else:
+        fitting = min(device.memory_bytes // (_DEVICE_BYTES_PER_VALUE * n_values), _MOST_CHANNELS // max(1, n_channels))
+        most = _LARGEST_BLOCK_THERE if kind in ON_DEVICE else _LARGEST_BLOCK
+    return 1 << int(np.clip(fitting, 1, most)).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class SurrogatePartners:
     @property
     def block(self) -> int:
         """Draws to be computed together."""
-        return block_size(*self.y.shape, on_device=self.device is not None)
+        return block_size(len(self.y), self.y.shape[1], self.device, self.kind)
 
     @property
     def device(self) -> Device | None:
@@ -98,26 +107,45 @@ class SurrogatePartners:
 
     def _found(self, draws: Integers) -> Any:
         if self.kind in MODELS or (self.controls is not None and self.controls.how == "both"):
-            few = max(1, CHANNELS_TOGETHER // max(len(self.x), len(self.y)))
+            few = max(1, channels_together(self.device) // max(len(self.x), len(self.y)))
             return self.engine.xp.concatenate([self._paired(draws[k : k + few]) for k in range(0, len(draws), few)])
-        # Made anew for each block: what an earlier block needed must not be seen in this one.
-        first, partners = self._drawn(self.x, self.entities[0], None), self._drawn(self.y, self.entities[1], draws)
-        a, b = (self._features(side.signals, side.good, side.seam) for side in (first, partners))
-        values = self._measure(a, b)  # [a, draw, b, band, epoch]
+        values = self._measure(self._first, self._features(*self._drawn(1, draws)))  # [a, draw, b, band, epoch]
         return self.engine.xp.ascontiguousarray(values.transpose(1, 4, 0, 2, 3))
 
     def _shifted(self, draws: Integers) -> Any:
         """A seam costs cells, which is no reason for a draw to be missing: only what is missing in the data is."""
-        real = replace(self, kind="phase").values(np.zeros(1, np.int64))
-        found = replace(self, engine=self.engine.tolerant)._found(draws)
-        xp = self.engine.xp
+        xp, real, found = self.engine.xp, self._real, self._tolerant._found(draws)
         found = xp.where(xp.asarray(draws == 0)[:, None, None, None, None], real, found)
         return xp.where(xp.isfinite(real), found, np.nan)
 
+    @cached_property
+    def _real(self) -> Any:
+        """Values of the recording itself."""
+        return replace(self, kind="phase").values(np.zeros(1, np.int64))
+
+    @cached_property
+    def _tolerant(self) -> SurrogatePartners:
+        return replace(self, engine=self.engine.tolerant)
+
+    @property
+    def _first(self) -> Any:
+        """Features of the first person's recording."""
+        # On the CPU they are made anew for each block: what an earlier block needed must not be seen in this one.
+        return self._features(*self._drawn(0, None)) if self.device is None else self._first_there
+
+    @cached_property
+    def _first_there(self) -> Any:
+        return self._features(*self._drawn(0, None))
+
+    @cached_property
+    def _filled(self) -> tuple[Signals, Signals]:
+        """Signals of both people, ready for the transform."""
+        x, y = (prepare(signals, detrend=self.engine.spec.detrend) for signals in (self.x, self.y))
+        return x, y
+
     def _paired(self, draws: Integers) -> Any:
         """Every draw as a dyad of its own: of models draw k of both people, of others the person and draw k."""
-        of_first = draws if self.kind in MODELS else None
-        drawn = self._drawn(self.x, self.entities[0], of_first), self._drawn(self.y, self.entities[1], draws)
+        drawn = self._drawn(0, draws if self.kind in MODELS else None), self._drawn(1, draws)
         first, second = (side.of_dyads(len(draws), self.engine.xp) for side in drawn)
         parts = (together(x, y, self.controls) for x, y in zip(first, second, strict=True))
         x, good, seam = ((*both,) for both in parts)
@@ -129,12 +157,12 @@ class SurrogatePartners:
         words = {} if self.controls is None else self.controls.of_features
         return self.engine.features(x, good, seam=seam, **words)
 
-    def _drawn(self, x: NDArray[np.floating], entity: int, draws: Integers | None) -> _Drawn:
-        filled = prepare(x, detrend=self.engine.spec.detrend)
+    def _drawn(self, person: int, draws: Integers | None) -> _Drawn:
+        filled = self._filled[person]
         good = None if filled.bad is None else ~filled.bad
         if draws is None:
             return _Drawn(filled.x, good)
-        where = {"seed": self.seed, "entity": entity}
+        where = {"seed": self.seed, "entity": self.entities[person]}
         if self.device is not None and self.kind in ON_DEVICE:
             drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
         else:
@@ -154,8 +182,7 @@ class SurrogatePartners:
         return self.engine.measure(a, b, self.measure, regions=self.regions, by_dyad=by_dyad, on_device=True)
 
 
-@dataclass(frozen=True)
-class _Drawn:
+class _Drawn(NamedTuple):
     """Signals [channel, sample] of a recording, or of draws of it [draw, channel, sample], as the engine takes them."""
 
     signals: Any

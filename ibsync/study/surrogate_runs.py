@@ -138,7 +138,7 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
             engines.append(worker.engine(plan))
             options = _options(request, occasion)
             for row in chosen:
-                made[id(row)] = _surrogates(study, request, axes, plan, row, engines[-1], identity[id(row)], options)
+                made[id(row)] = _surrogates(study, request, axes, plan, row, worker, identity[id(row)], options)
     # On the device of all others, as the values of all rows are added up there.
     device = engines[0].device
     shape = (len(epoch_names(request.epochs)), *axes.mask.shape, request.spec.n_columns)
@@ -171,7 +171,7 @@ def _occasion(row: DyadRow) -> str:
 
 
 def _surrogates(
-    study: StudyFile, request: Request, axes: Axes, plan: EnginePlan, row: DyadRow, engine: Engine,
+    study: StudyFile, request: Request, axes: Axes, plan: EnginePlan, row: DyadRow, worker: Worker,
     identity: tuple[int, int], options: Mapping[str, Any],
 ) -> _Row:  # fmt: skip
     def make() -> SurrogatePartners:
@@ -181,9 +181,14 @@ def _surrogates(
             regions_of(a, b),
         )  # fmt: skip
 
+    def kept() -> SurrogatePartners:
+        return worker.while_room(key, plan, a.n_read + b.n_read, make)
+
+    engine = worker.engine(plan)
     a, b = (_person(study, request, axes, row, side, plan.n_samples) for side in SIDES)
-    block = block_size(b.n_read, plan.n_samples, on_device=engine.device is not None)
-    return _Row(make, block, ~axes.mask, engine.device, plan)
+    key = (repr(request), a.key, b.key)
+    block = block_size(b.n_read, plan.n_samples, engine.device, request.kind)
+    return _Row(kept, block, ~axes.mask, engine.device, plan)
 
 
 def _person(study: StudyFile, request: Request, axes: Axes, row: DyadRow, side: str, n_samples: int) -> People:
@@ -302,6 +307,19 @@ class ObservedJob:
 
 
 @dataclass(frozen=True)
+class BlockJob:
+    """The most draws that a row computes together, which depends on who computes."""
+
+    study: StudyFile
+    request: Request
+    people: tuple[People, ...] = ()
+
+    def run(self, worker: Worker) -> int:
+        """Number of draws."""
+        return max(source.block for source in sources_of(self.study, self.request, worker)[0])
+
+
+@dataclass(frozen=True)
 class DrawsJob:
     """Some draws of all rows."""
 
@@ -341,7 +359,8 @@ class Work:
             sources = sources_of(self.study, self.request, self.worker)[0]
             yield from (reached - start for reached in null.count_until(sources, start, stop))
             return
-        jobs = [DrawsJob(self.study, self.request, *step) for step in null.steps(start, stop)]
+        ((_, block),) = run_jobs([BlockJob(self.study, self.request)], self.worker, executor=self.executor)
+        jobs = [DrawsJob(self.study, self.request, *step) for step in null.steps(start, stop, block)]
         counted = 0
         for number, values in run_jobs(jobs, self.worker, executor=self.executor):
             null.add(jobs[number].start, values)

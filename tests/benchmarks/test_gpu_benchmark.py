@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,16 +93,45 @@ def test_a_textbook_that_differs_is_not_timed(monkeypatch, tmp_path):
         gpu.measure_textbook(gpu.Bench("numpy", gpu.SIZES["tiny"], tmp_path))
 
 
-def test_targets_compare_the_stages_of_all_pairs_and_the_jobs_of_the_full_size(tmp_path):
-    stages = {"products": {"part_of_roofline": 0.5}, "filters": {"part_of_roofline": 0.1}}
-    stages["unit features"] = {"part_of_roofline": None}
-    found = {"stages": {"jobs": {"all pairs, fast": {"stages": stages}}}}
-    bench = gpu.Bench("cuda", gpu.SIZES["full"], tmp_path, found)
-    told = {target["what"].split(",")[0]: target["met"] for target in gpu._against_rooflines(bench)}
-    assert told == {"products of all pairs": True, "filters of all pairs": False}
-    took = {name: {"seconds": {"median": s}, "model_s": 1.0} for name, s in (("dyads", 0.9), ("all pairs", 1.1))}
-    assert [target["met"] for target in gpu._against_model(bench, took)] == [True, False]
-    assert list(gpu._against_model(replace(bench, size=gpu.SIZES["tiny"]), took)) == []
+def test_targets_are_held_against_what_was_measured_and_nothing_else(tmp_path):
+    products = {"products": {"flops": 50e12, "seconds": 0.1}}
+    found = {
+        "peaks": {"flops_per_s": {"fp16": 1000e12}},
+        "stages": {
+            "jobs": {
+                "all pairs, fast": {"stages": products},
+                "all pairs, exact": {"maps_per_s": 2e7, "stages": {}},
+            }
+        },
+        "textbook": {"s_per_map": {"exact": {"median": 1e-6}, "textbook, float32": {"median": 15e-6}}},
+        "workloads": {"runs": {"typical": {"cuda": {"seconds_to_p": 0.4, "stages": []}}}},
+    }
+    told = gpu.measure_targets(gpu.Bench("cuda", gpu.SIZES["full"], tmp_path, found))["targets"]
+    figures = {target["what"].split(":")[0]: (target["value"], target["met"]) for target in told}
+    assert figures["products of all pairs, fast"] == (0.5, [True])
+    assert figures["products of all pairs, exact"] == (None, [None])
+    assert figures["typical, exact"] == (0.4, [True, False])
+    assert figures["large, exact"] == (None, [None, None])
+    assert figures["all pairs, exact"] == (pytest.approx(300), [True, False])
+    assert gpu.measure_targets(gpu.Bench("cuda", gpu.SIZES["tiny"], tmp_path, found))["targets"] == []
+    page = "\n".join(gpu._targets_page({"targets": told}))
+    assert "typical, exact: s from file to p: 0.4; 0.5 met, later 0.2 NOT MET" in page
+    assert "large, exact: s of the re-pairings: not measured; 1.5 -, later 0.6 -" in page
+
+
+def test_projectors_give_the_means_of_the_pairs(tmp_path):
+    bench = gpu.Bench("numpy", gpu.SIZES["tiny"], tmp_path)
+    found = gpu.measure_projectors(bench)
+    assert 0 < found["largest_difference_of_means"] < 1e-3  # of numbers in halves
+    assert found["product_s"] > 0
+
+
+def test_without_h5netcdf_a_workload_runs_and_says_that_it_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("ibsync.results.netcdf.save_dataset", None)
+    found = gpu.measure_workloads(gpu.Bench("numpy", gpu.SIZES["tiny"], tmp_path))
+    assert "not saved as h5netcdf is not installed" in found["how"]
+    assert found["runs"]["tiny"]["numpy"]["seconds_to_p"] > 0
 
 
 def test_the_exponent_is_that_of_the_last_two_sizes():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
@@ -31,6 +32,7 @@ class Machine:
     fails: dict[str, Exception] = field(default_factory=dict)
     compiled: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     current: list[object] = field(default_factory=list)
+    plan_caches: list[tuple[int, int]] = field(default_factory=list)
 
     def must(self, part: str) -> None:
         """Raise what the part is said to raise."""
@@ -70,7 +72,9 @@ class _Cupy(ModuleType):
     def __init__(self, machine: Machine):
         super().__init__("cupy")
         self._machine = machine
-        self.fft = SimpleNamespace(rfft=self._rfft, irfft=np.fft.irfft)
+        cache = SimpleNamespace(set_size=lambda n: machine.plan_caches.append((threading.get_ident(), n)))
+        config = SimpleNamespace(get_plan_cache=lambda: cache)
+        self.fft = SimpleNamespace(rfft=self._rfft, irfft=np.fft.irfft, config=config)
         self.cuda = SimpleNamespace(
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError, getDeviceCount=self._count, memGetInfo=lambda: (3 * GIB, 8 * GIB),
@@ -94,7 +98,13 @@ class _Cupy(ModuleType):
         return 13, 2
 
     def _properties(self, index: int) -> dict[str, Any]:
-        return {"name": b"Fake GPU", "major": 8, "minor": 6, "sharedMemPerBlockOptin": 101_376}
+        return {
+            "name": b"Fake GPU",
+            "major": 8,
+            "minor": 6,
+            "sharedMemPerBlockOptin": 101_376,
+            "totalGlobalMem": 8 * GIB,
+        }
 
     def _device(self, index: int):
         self._machine.current.append(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from strict import StrictDevice
 
 from ibsync.coupling.backends.cuda.backend import CudaBackend
-from ibsync.coupling.backends.cuda.pair_stage import CellLists, times_per_chunk
+from ibsync.coupling.backends.cuda.channel_stage import FLOATS, HALVES, Cells, Units, padded
+from ibsync.coupling.backends.cuda.pair_stage import MOST_CELLS_PER_CHUNK, CellLists, add_products, times_per_chunk
+from ibsync.coupling.backends.cuda.residual_units import _packed
 from ibsync.coupling.backends.cuda.signals_on_device import prepare_on
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
@@ -85,6 +88,32 @@ def test_few_and_many_channels_take_other_tiles_and_give_the_same_bits(strict, t
     assert_allclose(alone.coherency, together.coherency[:1], rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize("accuracy", ["fast", pytest.param("exact", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_channels", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_squares_alone_have_the_bits_that_they_have_with_the_other_sums(strict, accuracy, n_channels):
+    engine = engines(strict, accuracy=accuracy, tensor_cores=True)[1]
+    a, b = (engine.features(x) for x in people(n_channels, 2))
+    asked = []
+
+    class Recording(type(strict)):
+        def compile(self, source, name, options):
+            asked.append((name, {option for option in options if option.startswith("-DSUMS")}))
+            return super().compile(source, name, options)
+
+    strict.__class__ = Recording
+    whole = engine.coherence(a, b)
+    assert_array_equal(engine.measure(a, b, "coherence"), whole.coherence)
+    assert [sums for name, sums in asked if name == "gram"] == [{"-DSUMS=3"}, {"-DSUMS=1"}]
+    assert_array_equal(engine.measure(a, b, "phase_consistency"), np.abs(whole.coherency))
+
+
+def test_squares_alone_of_a_channel_that_needs_the_deeper_rank(strict):
+    engine = engines(strict, accuracy="fast", tensor_cores=True)[1]
+    a, b = (engine.features(x) for x in people(2, 1))
+    a.deep[1] = True
+    assert_array_equal(engine.measure(a, b, "coherence"), engine.coherence(a, b).coherence)
+
+
 @pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
 def test_every_cell_keeps_the_promise(strict, accuracy, tensor_cores):
     a, b = clean_signals(64, 0)[:3], clean_signals(64, 1)[:2]
@@ -139,6 +168,35 @@ def test_a_batch_with_itself_is_the_batch_with_its_copy(strict):
     assert_array_equal(once.coherency, copied.coherency)
     assert_allclose(once.coherence[range(3), range(3)], 1, rtol=0, atol=5e-7)
     assert_allclose(once.coherency[range(3), range(3)], 1, rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "tensor_cores", "shares"),
+    [("fast", True, False), ("fast", False, True), pytest.param("exact", True, False, marks=pytest.mark.slow)],
+)
+def test_dyads_in_one_pass_have_the_bits_that_they_have_one_by_one(strict, accuracy, tensor_cores, shares):
+    engine = engines(strict, accuracy=accuracy, tensor_cores=tensor_cores)[1]
+    a, b = (np.stack(sides) for sides in zip(*(people(3, 2, seed=seed) for seed in range(3)), strict=True))
+    a[1, 0, 40:60] = np.nan
+    b[2, 1] = 3.0
+    together = engine.coherence(engine.features(a), engine.features(b), shares=shares, by_dyad=True)
+    alone = [engine.coherence(engine.features(x), engine.features(y), shares=shares) for x, y in zip(a, b, strict=True)]
+    # The last bits of cuFFT may depend on the batch; nothing else does.
+    atol = 0 if isinstance(strict, StrictDevice) else 1e-6
+    for name in ("coherence", "coherency", "valid_fraction", *(("shares", "above") if shares else ())):
+        expected = np.stack([getattr(one, name) for one in alone])
+        assert_allclose(getattr(together, name), expected, rtol=0, atol=atol)
+    assert np.isnan(together.coherence[2, :, 1]).all()
+    assert np.isfinite(together.coherence[1]).any()
+
+
+def test_a_dyad_with_a_channel_that_needs_the_deeper_rank_is_computed_again_by_itself(strict):
+    engine = engines(strict, accuracy="fast")[1]
+    a, b = (np.stack(sides) for sides in zip(*(people(1, 1, seed=seed) for seed in range(2)), strict=True))
+    a[1, 0, N // 2] += 1e4
+    together = engine.coherence(engine.features(a), engine.features(b), by_dyad=True).coherence
+    alone = [engine.coherence(engine.features(x), engine.features(y)).coherence for x, y in zip(a, b, strict=True)]
+    assert_allclose(together, np.stack(alone), rtol=0, atol=0 if isinstance(strict, StrictDevice) else 1e-6)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -198,17 +256,50 @@ def test_kept_units_serve_the_next_partner(strict, monkeypatch):
 # --- lists of cells ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_rows", [1, 5, 300])
-def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch(n_rows):
+@pytest.mark.parametrize(
+    ("accuracy", "n_times", "n_rows", "expected"),
+    [
+        ("exact", 7501, 6, 10), ("fast", 7501, 6, 85), ("fast", 1500, 6, 23), ("fast", 179, 6, 10),
+        ("fast", 9, 1, 64), ("exact", 9, 300, 1),
+    ],
+)  # fmt: skip
+def test_chunks_are_long_where_there_are_many(accuracy, n_times, n_rows, expected):
+    segment = SimpleNamespace(times=np.arange(n_times), n_rows=n_rows)
+    assert times_per_chunk(segment, accuracy) == expected
+
+
+@pytest.mark.parametrize("form", [FLOATS, HALVES])
+def test_sums_of_the_longest_chunk_keep_a_tenth_of_the_promise(strict, form):
+    """Coherence of exactly 1 in all cells, where float32 sums are largest: the worst that rounding can do."""
+    n_cells, n_features = MOST_CELLS_PER_CHUNK["fast"], 4
+    random = np.random.default_rng(form)
+    weights = random.uniform(0.5, 1, (1, n_cells, 1))
+    lists = CellLists.of(weights, n_cells)
+    assert lists.n_chunks == 1
+    u = np.zeros((n_cells, 1, 2 * n_features), np.float32)
+    u[:, 0, 0] = 1.0
+    words, norms = _packed(np, u, n_features, form)
+    if form == HALVES:
+        norms = norms.astype(np.float32)
+    whole = Cells(strict.from_host(np.ones((n_cells, 1), np.uint8)), strict.from_host(np.zeros(2, np.int32)))
+    units = Units(form, strict.from_host(words), strict.from_host(norms), whole, n_features, padded(n_features))
+    totals = strict.from_host(np.zeros((1, 3, 1, 1, 1)))
+    add_products(strict, totals, units, units, lists, 1 << 30)
+    squared, real, imaginary = strict.to_host(totals).ravel() / weights.sum()
+    assert_allclose([squared, real, imaginary], [1, 1, 0], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(("n_rows", "per_chunk"), [(1, 64), (5, 12), (300, 1)])
+def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch(n_rows, per_chunk):
     rng = np.random.default_rng(n_rows)
     weights = rng.standard_normal((3, 150, n_rows)) * (rng.random((3, 150, n_rows)) < 0.3)
     weights[1] = 0
-    lists = CellLists.of(weights)
+    lists = CellLists.of(weights, per_chunk)
     rebuilt = np.zeros((3, 150 * n_rows))
     for mean in range(3):
         for chunk in range(lists.chunk[mean], lists.chunk[mean + 1]):
             cells = lists.cell[lists.begin[chunk] : lists.begin[chunk + 1]]
-            assert len(set(cells // n_rows // times_per_chunk(n_rows))) == 1
+            assert len(set(cells // n_rows // per_chunk)) == 1
             assert (np.diff(cells) > 0).all()
             rebuilt[mean, cells] += lists.weight[lists.begin[chunk] : lists.begin[chunk + 1]]
     assert_array_equal(rebuilt, weights.reshape(3, -1))
@@ -216,7 +307,7 @@ def test_lists_hold_every_cell_that_enters_once_and_chunks_keep_to_their_stretch
 
 def test_parts_of_a_list_add_up_to_the_list():
     weights = np.random.default_rng(0).random((2, 90, 12))
-    lists = CellLists.of(weights)
+    lists = CellLists.of(weights, 5)
     parts = [lists.part(k, min(k + 3, lists.n_chunks)) for k in range(0, lists.n_chunks, 3)]
     assert_array_equal(np.concatenate([part.cell for part in parts]), lists.cell)
     assert_array_equal(np.sum([np.diff(part.chunk) for part in parts], axis=0), np.diff(lists.chunk))
@@ -226,7 +317,8 @@ def test_parts_of_a_list_add_up_to_the_list():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
-def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype):
+def test_signals_of_the_device_are_prepared_as_those_of_the_host(strict, dtype, monkeypatch):
+    monkeypatch.setattr("ibsync.coupling.backends.cuda.signals_on_device._VALUES_AT_ONCE", 150)
     rng = np.random.default_rng(3)
     x = (1000 * rng.standard_normal((2, 4, 50))).astype(dtype)
     x[0, 1] = 7

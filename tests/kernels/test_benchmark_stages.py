@@ -39,9 +39,9 @@ def as_gpu(host, monkeypatch):
 @pytest.fixture
 def bench(as_gpu, tmp_path, monkeypatch):
     """The smallest of everything."""
-    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK", 4)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 4)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
-    size = replace(gpu.SIZES["tiny"], dyad=one, session=one, model=one, repeats=1, n_draws=3)
+    size = replace(gpu.SIZES["tiny"], dyad=one, session=one, repeats=1, n_draws=3)
     return gpu.Bench("cuda", size, tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_signals_and_matrices_that_are_on_the_device_stay_there(strict, monkeypa
     for name in ("ibsync.coupling.backends.cuda.backend.default_device", f"{gpu.__name__}.default_device"):
         monkeypatch.setattr(name, lambda *_: strict)
     one = replace(gpu.SIZES["tiny"].dyad, n_channels=1, duration_s=40.0, periods_s=(2.0, 4.0))
-    size = replace(gpu.SIZES["tiny"], dyad=one, model=replace(one, n_dyads=1), repeats=1, lengths=(160,))
+    size = replace(gpu.SIZES["tiny"], dyad=one, repeats=1, lengths=(160,))
     bench = gpu.Bench("cuda", size, tmp_path)
     assert min(bench.peaks.flops_per_s.values()) > 0
     assert gpu._verbs(bench, one, "fast")["stages"]["products"]["launches"] > 0

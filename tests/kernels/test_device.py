@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -98,6 +99,19 @@ def test_the_budget_knows_the_pool_and_its_limit(monkeypatch):
     assert CudaDevice().budget_bytes() == int(0.8 * 4 * GIB)
     machine.pool_limit = GIB
     assert CudaDevice().free_bytes() == GIB // 2
+
+
+def test_every_thread_keeps_room_for_the_fft_plans_of_a_null(monkeypatch):
+    """CuPy has one cache of plans for each thread and device."""
+    machine = Machine().install(monkeypatch)
+    device = CudaDevice()
+    for _ in range(2):
+        device.synchronize()
+    thread = threading.Thread(target=device.synchronize)
+    thread.start()
+    thread.join()
+    assert [size for _, size in machine.plan_caches] == [64, 64]
+    assert len({thread for thread, _ in machine.plan_caches}) == 2
 
 
 @needs_host

@@ -163,6 +163,7 @@ GOOD = (X, Y, 1.0, 8, 0, False)
         ({4: -1}, OverflowError, "first .* cannot hold -1"),
         ({4: 2**32}, OverflowError, "first .* cannot hold"),
         ({5: 1}, TypeError, "negative .* got 1"),
+        ({2: float(np.finfo(np.float32).max) * 1.0001}, OverflowError, "factor .* cannot hold 3"),
     ],
 )
 def test_a_wrong_argument_is_refused_by_name(module, change, error, text):
@@ -175,6 +176,18 @@ def test_a_vector_array_of_an_odd_size_is_refused(module):
     out = np.zeros(2, np.int32)
     with pytest.raises(TypeError, match=r"x .* has 28 bytes, no multiple of 16"):
         module["vectors"](1, 1, (X[:7], np.zeros(2, np.uint16), np.zeros(2, np.complex64), out))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3, np.float64(0.1), np.float32(2.0)])
+def test_a_number_that_is_not_the_usual_one_arrives_too(module, value):
+    cast = module["scaled"]._casts[2]
+    np.testing.assert_array_equal(cast(value), np.float32(value), strict=True)
+
+
+@pytest.mark.parametrize("value", [True, False, "1", None])
+def test_no_truth_and_no_word_is_taken_for_a_complex_number(module, value):
+    with pytest.raises(TypeError, match=r"g .* got"):
+        module["whole"]._casts[7](value)
 
 
 def test_a_wrong_number_of_arguments_is_refused(module):

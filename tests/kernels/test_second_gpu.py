@@ -44,7 +44,7 @@ def second(host, monkeypatch):
 
     monkeypatch.setattr(strict_arrays, "refuse_host_arrays", refuse_elsewhere)
     monkeypatch.setattr(cuda, "_devices", {0: None, 1: device})
-    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 32 * 120)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 32)
     return device
 
 

@@ -11,6 +11,9 @@ from strict import StrictDevice
 
 import ibsync as ibs
 from ibsync.commands.cli import main
+from ibsync.coupling.backends.cuda.backend import CudaBackend
+from ibsync.study.runner import People
+from ibsync.study.surrogate_partners import SurrogatePartners
 
 SPEC = ibs.WTC(bands={"task": (0.1, 0.3)}, voices=6, accuracy="fast")
 WORDS = {"pairs": "all", "epochs": {"early": (0, 25), "late": (20, 60)}}
@@ -35,7 +38,7 @@ def gpu(strict, monkeypatch):
     if isinstance(strict, StrictDevice):
         strict.compute_capability = 70
     monkeypatch.setattr("ibsync.coupling.backends.cuda.backend._devices", {0: strict})
-    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 32 * 120)  # so many draws at a time
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 32)  # so many draws at a time
     return strict
 
 
@@ -59,6 +62,20 @@ def test_synchrony_and_re_pairing_are_those_of_the_cpu(gpu, study):
     assert_allclose(*p, rtol=0, atol=1 / 23)
 
 
+def test_synchrony_on_the_gpu_is_one_pass_over_many_dyads(gpu, study, monkeypatch):
+    """Four dyads of one channel: on the CPU's limit of channels two at a time, on the GPU's all."""
+    monkeypatch.setattr("ibsync.study.controls.CHANNELS_TOGETHER", 2)
+    asked, whole = [], CudaBackend.coherence_of_dyads
+
+    def recorded(backend, a, b, n_dyads, shares=None):
+        asked.append(n_dyads)
+        return whole(backend, a, b, n_dyads, shares)
+
+    monkeypatch.setattr(CudaBackend, "coherence_of_dyads", recorded)
+    study.synchrony(SPEC, backend="cuda", **WORDS)
+    assert asked == [4]
+
+
 def test_auto_takes_the_gpu_and_a_null_of_the_other_backend_is_refused(gpu, study):
     real = study.synchrony(SPEC, backend="auto", **WORDS)
     assert real.attrs["backend"] == "cuda"
@@ -78,9 +95,30 @@ def test_a_recording_too_short_for_every_band_is_left_out_on_the_gpu_too(gpu, tm
     assert np.isnan(nulls[0].observed).all(axis=1).tolist() == [second < 10 for second in seconds]
 
 
+def test_a_null_reads_and_transforms_what_stays_once_for_all_blocks(gpu, study, monkeypatch):
+    """Four dyads in three blocks: eight people are read, and of four the features are made as they are."""
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 2)
+    monkeypatch.setattr("ibsync.study.planned.refuse_drifts", lambda *_: None)  # which reads too
+    seen = {"read": 0, "first": 0}
+    read, drawn = People.read, SurrogatePartners._drawn
+
+    def reading(people):
+        seen["read"] += 1
+        return read(people)
+
+    def drawing(partners, person, draws):
+        seen["first"] += draws is None
+        return drawn(partners, person, draws)
+
+    monkeypatch.setattr(People, "read", reading)
+    monkeypatch.setattr(SurrogatePartners, "_drawn", drawing)
+    study.null(SPEC, kind="phase", n=6, seed=5, backend="cuda")
+    assert seen == {"read": 2 * 4, "first": 4}
+
+
 @pytest.mark.slow
 def test_parts_counted_apart_are_the_whole(gpu, tmp_path, monkeypatch):
-    monkeypatch.setattr("ibsync.study.surrogate_partners._DEVICE_BLOCK_VALUES", 4 * 120)
+    monkeypatch.setattr("ibsync.study.surrogate_partners._LARGEST_BLOCK_THERE", 4)
     study = ibs.simulate(tmp_path / "two.h5", n_dyads=2, n_channels=1, duration=60.0, sfreq=2.0, seed=1)
 
     def null(draws=None):

@@ -58,6 +58,14 @@ def advance(null, sources, start, stop):
         yield end
 
 
+def test_steps_end_where_blocks_end():
+    null = begun(rows(), 300)
+    assert null.steps(1, 301) == [(1, 65), (65, 129), (129, 193), (193, 257), (257, 301)]
+    assert null.steps(60, 150, 32) == [(60, 65), (65, 129), (129, 150)]
+    assert null.steps(60, 301, 256) == [(60, 257), (257, 301)]
+    assert null.steps(257, 258, 256) == [(257, 258)]
+
+
 def counted(sources, n=N_DRAWS, ranges=None, **words):
     null = begun(sources, n, **words)
     for start, stop in ranges or [(1, n + 1)]:

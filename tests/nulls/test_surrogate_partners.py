@@ -1,5 +1,7 @@
 """Values of a dyad under each null: draw 0 is the recording, and every draw is what the slow way gives."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -124,6 +126,17 @@ def test_a_draw_has_the_same_bits_whatever_the_range(kind):
 
 def test_a_block_depends_on_the_recording_alone_and_fills_whole_steps():
     assert [block_size(*shape) for shape in [(1, 100), (20, 6000), (20, 27_000), (100, 100_000)]] == [64, 32, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory_gib", "shape", "n_draws"),
+    [
+        ("phase", 139, (46, 6000), 1024), ("shift", 80, (46, 6000), 512), ("phase", 8, (46, 6000), 32),
+        ("iaaft", 139, (46, 6000), 64), ("phase", 139, (200, 600), 256), ("phase", 1, (300, 100_000), 1),
+    ],
+)  # fmt: skip
+def test_a_block_on_a_gpu_depends_on_its_memory_too(kind, memory_gib, shape, n_draws):
+    assert block_size(*shape, SimpleNamespace(memory_bytes=memory_gib << 30), kind) == n_draws
 
 
 def test_a_spike_in_one_block_does_not_change_another():

@@ -269,6 +269,7 @@ def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monk
     monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(surrogate_runs, "_PAUSES_PER_SAVING", 0)
     monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
+    monkeypatch.setattr(surrogate_runs.BlockJob, "run", lambda *_: 8)
     saved = []
 
     def save_twice(state, path):
@@ -291,6 +292,7 @@ def test_draws_that_are_too_many_for_a_state_are_told_of_once(study, null, tmp_p
 
     monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
+    monkeypatch.setattr(surrogate_runs.BlockJob, "run", lambda *_: 8)
     monkeypatch.setattr("ibsync.nulls.surrogate_null.IN_MEMORY_BYTES", 100)
     words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": tmp_path / "null.h5"}
     with pytest.warns(UserWarning, match=r"null.h5: 0.0 GB of draws are too many .* could not be resumed") as told:

@@ -41,6 +41,10 @@ class Backend(Protocol):
     def xp(self) -> Any:
         """Module of the arrays that come back: NumPy, or CuPy on a GPU."""
 
+    @property
+    def squaring(self) -> Backend:
+        """The same backend, of whose sums only `squared` need be known; itself where that saves nothing."""
+
     def features(self, signals: Signals, plan: Plan) -> Batch:
         """Features of every channel."""
 

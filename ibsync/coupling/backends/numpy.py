@@ -65,6 +65,11 @@ class NumpyBackend:
         self.n_threads = n_threads or _usable_cores()
         self._blas = _controller()
 
+    @property
+    def squaring(self) -> NumpyBackend:
+        """Itself: all sums come at once."""
+        return self
+
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Features of every channel of `signals`."""
         starts = range(0, signals.n_channels, CHANNELS_PER_TASK)

@@ -41,6 +41,11 @@ class ReferenceBackend:
     device = None
     xp = np
 
+    @property
+    def squaring(self) -> ReferenceBackend:
+        """Itself: all sums come at once."""
+        return self
+
     def features(self, signals: Signals, plan: Plan) -> Features:
         """Nothing is done ahead."""
         return Features(signals, plan)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,21 @@ from ...transform.definition import padded_length
 from ...transform.features import Group
 from ...transform.signals import Signals
 from ..sums import N_PHASES, PhaseSums, Spectra, Sums, dyad_by_dyad, sums_by_depth
-from .channel_stage import DOUBLES, FLOATS, HALF_PAIRS, HALVES, GroupTables, UnitMaker, Units, bytes_per_cell
+from .channel_stage import (
+    DOUBLES,
+    FLOATS,
+    HALF_PAIRS,
+    HALVES,
+    UNRESOLVED,
+    Cells,
+    GroupTables,
+    Kept,
+    UnitMaker,
+    Units,
+    bytes_per_cell,
+)
 from .device import CudaDevice, Device, on_a_device
-from .pair_stage import CellLists, add_products, entered, times_per_chunk
+from .pair_stage import CellLists, Entered, add_products, entered, times_per_chunk
 from .residual_units import ResidualMaker, bytes_of_residuals, unpacked
 
 _UNIT_SHARE = 4  # unit features of one batch may take one part in so many of the budget
@@ -68,6 +82,17 @@ def default_device(index: int = 0) -> CudaDevice:
     return _devices[index]
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A batch whose products were summed: times of a segment, what is known of the cells of both sides, and lists."""
+
+    index: int
+    times: NDArray[np.int64]
+    a: Cells
+    b: Cells
+    lists: CellLists
+
+
 class CudaBackend:
     """GPU backend.
 
@@ -85,7 +110,16 @@ class CudaBackend:
         self.device = device or default_device()
         self.tensor_cores = self.device.compute_capability >= 75 if tensor_cores is None else tensor_cores
         self._tables: dict[int, GroupTables] = {}
-        self._lists: dict[tuple[int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+        self._squares_only = False
+        self._kept = Kept(self.device)
+        self._lists: dict[tuple[int, int, int, int, bool], tuple[NDArray[np.float64], CellLists]] = {}
+
+    @cached_property
+    def squaring(self) -> CudaBackend:
+        """The same backend, of whose sums only the squares need be known: on tensor cores it leaves the others out."""
+        other = copy(self)
+        other._squares_only = True
+        return other
 
     @property
     def xp(self) -> Any:
@@ -102,7 +136,7 @@ class CudaBackend:
             some = slice(start, start + at_once)
             part = signals.x[some]
             x = part if on_a_device(part) else device.upload(part)
-            mean, gain = (device.from_host(part[some, None]) for part in (signals.mean, signals.gain))
+            mean, gain = device.from_host(np.stack([signals.mean[some], signals.gain[some]])[..., None])
             spectra[some] = xp.fft.rfft((x - mean) * gain, n_padded, norm="forward")[:, : plan.n_bins]
         controls = None if signals.controls is None else self.features(signals.controls, plan)
         return Features(signals, plan, spectra, controls)
@@ -118,12 +152,22 @@ class CudaBackend:
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
-        return dyad_by_dyad(self, a, b, n_dyads, shares)
+        try:
+            totals = self._sums(a, b, 0, shares, n_dyads)
+        except Exception as error:
+            if type(error).__name__ != "OutOfMemoryError" or n_dyads < 2:
+                raise
+            self.device.release()
+            return dyad_by_dyad(self, a, b, n_dyads, shares)
+        deep = np.any(a.deep.reshape(n_dyads, -1), axis=1) | np.any(b.deep.reshape(n_dyads, -1), axis=1)
+        for dyad in np.flatnonzero(deep).tolist():
+            totals.put_dyad(dyad, self.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares))
+        return totals
 
     def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         """Sums; where the device's memory does not hold the batch, of its halves."""
         try:
-            return self._sums(a, b, depth, shares)
+            return self._sums(a, b, depth, shares).of_dyad(0)
         except Exception as error:
             n = max(a.signals.n_channels, b.signals.n_channels)
             if type(error).__name__ != "OutOfMemoryError" or n < 2:
@@ -155,34 +199,60 @@ class CudaBackend:
 
     # --- one depth ----------------------------------------------------------------------------------------------------
 
-    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
+    def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
+        """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve are left out and marked."""
         device, plan = self.device, a.plan
-        n_means, n_a, n_b = plan.n_means, a.signals.n_channels, b.signals.n_channels
+        shape = (plan.n_means, n_dyads, a.signals.n_channels // n_dyads, b.signals.n_channels // n_dyads)
         n_classes = 0 if shares is None else N_PHASES
-        totals = device.xp.zeros((n_means, 3 + n_classes, n_a, n_b))
-        weight, width = device.xp.zeros((n_means, n_a, n_b)), device.xp.zeros((n_means, n_a, n_b))
-        form = self._form(plan, depth, shares)
+        form, budget = self._form(plan, depth, shares), device.budget_bytes()
+        squares = self._squares_only and form in (HALVES, HALF_PAIRS)
+        totals = device.xp.zeros((shape[0], 1 if squares else 3 + n_classes, *shape[1:]))
+        made: list[_Made] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
-            for ua, ub, times in self._batches(a, b, depth, index, form):
-                w = segment.weights[:, times]
+            for ua, ub, times in self._batches(a, b, depth, index, form, budget):
                 wide = None if widths is None else widths[:, times]
-                add_products(device, totals, ua, ub, self._listed((depth, index), w, wide), shares)
-                weight += entered(device, ua, ub, w)
-                if wide is not None:
-                    width += entered(device, ua, ub, wide)
+                lists = self._listed(
+                    (depth, index, int(times[0])), segment.weights[:, times],
+                    times_per_chunk(segment, plan.spec.accuracy), wide,
+                )  # fmt: skip
+                add_products(device, totals, ua, ub, lists, budget, shares)
+                made.append(_Made(index, times, ua.cells, ub.cells, lists))
+        batches = self._flagged(a, b, made)
         for side in (a, b):
             side.known |= depth == 0
-        phases = None if shares is None else PhaseSums(totals[:, 3:], width)
-        return Sums(totals[:, 0], totals[:, 1] + 1j * totals[:, 2], weight, phases)
+        weight, *width = (entered(device, batches, which, shape, self._kept) for which in (0, 1)[: 2 if shares else 1])
+        phases = PhaseSums(totals[:, 3:], width[0]) if width else None
+        inner = self.xp.full(weight.shape, np.nan + 0j) if squares else totals[:, 1] + 1j * totals[:, 2]
+        return Sums(totals[:, 0], inner, weight, phases)
+
+    def _flagged(self, a: Features, b: Features, made: list[_Made]) -> list[Entered]:
+        """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth.
+
+        Another one follows for each batch with cells that the rank does not resolve.
+        """
+        if not made:
+            return []
+        flags = [cells.flags for batch in made for cells in (batch.a, batch.b)]
+        of_batch = (self.device.to_host(self.xp.concatenate(flags)) != 0).reshape(len(made), -1)
+        n_a = a.signals.n_channels
+        shallow_a, missing_a, shallow_b, missing_b = np.split(of_batch, [n_a, n_a + 1, of_batch.shape[1] - 1], axis=1)
+        for side, shallow, cells_of in ((a, shallow_a, "a"), (b, shallow_b, "b")):
+            for number in np.flatnonzero(shallow.any(axis=1)):
+                batch = made[number]
+                cells = self.device.to_host(getattr(batch, cells_of).valid == UNRESOLVED)
+                side.mark(batch.index, batch.times, cells.reshape(len(batch.times), -1, side.signals.n_channels))
+        all_valid = zip(~missing_a[:, 0], ~missing_b[:, 0], strict=True)
+        return [Entered(one.a, one.b, whole, one.lists) for one, whole in zip(made, all_valid, strict=True)]
 
     def _listed(
-        self, segment: tuple[int, int], weights: NDArray[np.float64], widths: NDArray[np.float64] | None
-    ) -> CellLists:
-        """Lists of a segment's cells, kept for the next pair of batches."""
-        key = (*segment, widths is not None)
+        self, segment: tuple[int, int, int], weights: NDArray[np.float64], per_chunk: int,
+        widths: NDArray[np.float64] | None,
+    ) -> CellLists:  # fmt: skip
+        """Lists of a segment's cells from a time on, kept for the next pair of batches."""
+        key = (*segment, per_chunk, widths is not None)
         if key not in self._lists or not np.array_equal(self._lists[key][0], weights):
-            self._lists[key] = (weights, CellLists.of(weights, widths))
+            self._lists[key] = (weights, CellLists.of(weights, per_chunk, widths))
         return self._lists[key][1]
 
     def _form(self, plan: Plan, depth: int, shares: PhaseShares | None) -> int:
@@ -193,7 +263,7 @@ class CudaBackend:
         return HALVES if plan.spec.accuracy == "fast" else HALF_PAIRS
 
     def _batches(
-        self, a: Features, b: Features, depth: int, index: int, form: int
+        self, a: Features, b: Features, depth: int, index: int, form: int, budget: int
     ) -> Iterator[tuple[Units, Units, NDArray[np.int64]]]:
         """Unit features of both sides over stretches of whole chunks of a segment's times, and these times."""
         segment = a.plan.segments_at(depth)[index]
@@ -205,19 +275,15 @@ class CudaBackend:
             return
         group = a.plan.group(segment, depth)
         per_time = group.n_rows * sum(_bytes_per_cell(side, form, group) for side in ([a] if b is a else [a, b]))
-        chunk = times_per_chunk(group.n_rows)
-        at_once = max(1, self.device.budget_bytes() // _UNIT_SHARE // (per_time * chunk)) * chunk
+        chunk = times_per_chunk(segment, a.plan.spec.accuracy)
+        at_once = max(1, budget // _UNIT_SHARE // (per_time * chunk)) * chunk
         makers = [self._maker(side, depth, index, form) for side in ([a] if b is a else [a, b])]
         for start in range(0, len(segment.times), at_once):
             times = segment.times[start : start + at_once]
             made = [maker.units(times) for maker in makers]
-            if depth == 0:
-                a.mark(index, times, made[0].shallow)
-                if b is not a:
-                    b.mark(index, times, made[1].shallow)
             if len(times) == len(segment.times):
-                self._keep(a, whole, made[0])
-                self._keep(b, whole, made[-1])
+                _keep(a, whole, made[0], budget // _UNIT_SHARE)
+                _keep(b, whole, made[-1], budget // _UNIT_SHARE)
             yield made[0], made[-1], times
 
     def _maker(self, side: Features, depth: int, index: int, form: int) -> UnitMaker | ResidualMaker:
@@ -240,10 +306,11 @@ class CudaBackend:
             self._tables[id(group)] = GroupTables(self.device, group, plan.rank(depth))
         return self._tables[id(group)]
 
-    def _keep(self, side: Features, key: tuple[int, int, int], units: Units) -> None:
-        """Keep the units of a whole segment for the next partner, while there is room."""
-        if units.words.nbytes < self.device.budget_bytes() // _UNIT_SHARE:
-            side.kept[key] = units
+
+def _keep(side: Features, key: tuple[int, int, int], units: Units, room_bytes: int) -> None:
+    """Keep the units of a whole segment for the next partner, while there is room."""
+    if units.words.nbytes + sum(kept.words.nbytes for kept in side.kept.values()) < room_bytes:
+        side.kept[key] = units
 
 
 def _bytes_per_cell(side: Features, form: int, group: Group) -> int:

@@ -21,8 +21,32 @@ from .launch import load
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
 
+NORMS_BEHIND = 256
+"""Norms behind the last one that kernels/gram.cu may read, whatever they are: as many as a tile has channels."""
+
 _FILTERED_BYTES = 128 << 20  # filtered signals held at a time
 _SLICES = 8  # threads of a block that share a channel
+
+
+VALID, UNRESOLVED = 1, 2
+"""What a cell is, as kernels/units.cuh says it."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """
+    What is known of the cells of a batch, on the device.
+
+    Attributes
+    ----------
+    valid : uint8 [cell, channel]
+        `VALID`, `UNRESOLVED` where a cell is left out because the rank does not resolve it, or 0.
+    flags : int32 [channel + 1]
+        Whether the rank does not resolve a cell of the channel; at last, whether a cell of any channel is not valid.
+    """
+
+    valid: Any
+    flags: Any
 
 
 @dataclass(frozen=True)
@@ -34,24 +58,19 @@ class Units:
     ----------
     form : int
     words : uint32 [cell, channel, word]
-    norms : float32 [cell, channel]
+    norms : float32 [cell x channel, and NORMS_BEHIND]
         1 / length of rounded vectors; of HALVES only.
-    valid : uint8 [cell, channel]
-    all_valid : bool
+    cells : Cells
     n_features, n_padded : int
         Complex features, and those with zeros behind them.
-    shallow : bool [time, row, channel] of the host
-        Cells that the rank does not resolve; they are not valid.
     """
 
     form: int
     words: Any
     norms: Any
-    valid: Any
-    all_valid: bool
+    cells: Cells
     n_features: int
     n_padded: int
-    shallow: NDArray[np.bool_]
 
     @property
     def n_channels(self) -> int:
@@ -81,6 +100,21 @@ def bytes_per_cell(form: int, group: Group) -> int:
     return 4 * words_per_channel(form, group.n_features) + 5
 
 
+class Kept:
+    """Small arrays on a device, each brought there once: every brought array is a wait."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._there: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+
+    def __call__(self, numbers: NDArray[Any]) -> Any:
+        """The same numbers on the device."""
+        key = (numbers.dtype.str, numbers.shape, numbers.tobytes())
+        if key not in self._there:
+            self._there[key] = self._device.from_host(numbers)
+        return self._there[key]
+
+
 class GroupTables:
     """
     The tables of a group of rows on a device.
@@ -104,14 +138,7 @@ class GroupTables:
         self.end_mixing = device.from_host(group.end_mixing)
         self.gain = device.from_host((WEAK_SHARE * group.gain).astype(self.dtype))
         self.end_gain = device.from_host((WEAK_SHARE * group.end_gain).astype(self.dtype))
-        self._kept: dict[tuple[str, bytes], Any] = {}
-
-    def kept(self, numbers: NDArray[Any]) -> Any:
-        """Small whole numbers on the device, brought there once: every brought array is a wait."""
-        key = (numbers.dtype.str, numbers.tobytes())
-        if key not in self._kept:
-            self._kept[key] = self.device.from_host(numbers)
-        return self._kept[key]
+        self.kept = Kept(device)
 
     @property
     def kind(self) -> str:
@@ -228,20 +255,15 @@ class UnitMaker:
         xp, n_cells = device.xp, len(times) * group.n_rows
         shape = (n_cells, self.n_channels)
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
-        norms = xp.empty(shape if self.form == HALVES else (1, 1), np.float32)
-        valid, shallow = xp.empty(shape, np.uint8), xp.zeros(shape, np.int32)
+        norms = xp.empty(n_cells * self.n_channels + NORMS_BEHIND if self.form == HALVES else 1, np.float32)
+        cells = Cells(xp.empty(shape, np.uint8), xp.zeros(self.n_channels + 1, np.int32))
         for run in group.stretches(times):
             n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]
             per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize
             for part in run.parts(max(1, min(_FILTERED_BYTES // per_time, 65_535))):
                 z = self._filtered(part, n_filters)
-                self._pack(part, z, (words, norms, valid, shallow))
-        all_valid, some_shallow = device.to_host(xp.stack([valid.all(), shallow.any()]))  # one wait for both
-        cells = device.to_host(shallow != 0) if some_shallow else np.zeros(shape, bool)
-        cells = cells.reshape(len(times), group.n_rows, self.n_channels)
-        return Units(
-            self.form, words, norms, valid, bool(all_valid), group.n_features, padded(group.n_features), cells,
-        )  # fmt: skip
+                self._pack(part, z, [words, norms, cells.valid, cells.flags])
+        return Units(self.form, words, norms, cells, group.n_features, padded(group.n_features))
 
     def _filtered(self, run: Stretch, n_filters: int) -> Any:
         """Filters at the times of a run, real [time, filter, re/im, channel]."""
@@ -270,7 +292,7 @@ class UnitMaker:
         """Rows of the end tables, which count from the left end."""
         return self.tables.kept(run.times if run.side > 0 else self.tables.group.mirrored(run.times))
 
-    def _pack(self, run: Stretch, z: Any, out: tuple[Any, Any, Any, Any]) -> None:
+    def _pack(self, run: Stretch, z: Any, out: list[Any]) -> None:
         tables, device, group = self.tables, self.tables.device, self.tables.group
         # The ends' tables may need other filters than the interior's: 80 beside 78 in the first half-octave.
         n_rows, n_features, n_filters = (group.end_mixing if run.side else group.mixing).shape[-3:]
@@ -287,10 +309,9 @@ class UnitMaker:
             f"units_{tables.kind}", device, N_FILTERS=n_filters, N_FEATURES=n_features, N_PADDED=padded(n_features),
             FORM=self.form,
         )  # fmt: skip
-        words, norms, valid, shallow = out
         module[f"units_{'near' if run.side else 'far'}_{tables.kind}"](
             (-(-self.n_channels // 32), len(run.times)), (32, _SLICES),
             [z, mixing, stride, tables.kept((run.place * n_rows).astype(np.int32)), usable,
              int(usable is not None), n_rows, int(run.side < 0), gain, gain_stride, self.signals.energy, EMPTY_SHARE,
-             self.tail, words, norms, valid, shallow, self.n_channels],
+             self.tail, *out, self.n_channels],
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """The one place that knows CuPy: a GPU with its arrays, compiler, memory and streams."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from .upload_ring import Ring
 
 MEMORY_SHARE = 0.8
 """Part of the free memory that a budget takes; the rest is for FFT work areas and fragments."""
+N_FFT_PLANS = 64
+"""Kept in each thread. One phase null goes round 18 of them, and CuPy keeps 16: each would be made anew every time."""
 
 
 class Device(Protocol):
@@ -26,6 +29,8 @@ class Device(Protocol):
     name : str
     compute_capability : int
         Major and minor version in one number: 90 of an H100.
+    memory_bytes : int
+        Memory in all.
     xp : module
         NumPy's functions on arrays of the device.
     largest_shared_bytes : int
@@ -36,6 +41,7 @@ class Device(Protocol):
 
     name: str
     compute_capability: int
+    memory_bytes: int
     xp: Any
     largest_shared_bytes: int
     loaded: dict[tuple[Any, ...], Any]
@@ -91,9 +97,11 @@ class CudaDevice:
     xp: Any = field(init=False, repr=False)
     name: str = field(init=False)
     compute_capability: int = field(init=False)
+    memory_bytes: int = field(init=False)
     largest_shared_bytes: int = field(init=False)
     loaded: dict[tuple[Any, ...], Any] = field(init=False, repr=False, default_factory=dict)
     _ring: Ring | None = field(init=False, repr=False, default=None)
+    _thread: threading.local = field(init=False, repr=False, default_factory=threading.local)
 
     def __post_init__(self) -> None:
         self.xp = import_cupy()
@@ -103,6 +111,7 @@ class CudaDevice:
         facts = self.xp.cuda.runtime.getDeviceProperties(self.index)
         self.name = facts["name"].decode()
         self.compute_capability = 10 * facts["major"] + facts["minor"]
+        self.memory_bytes = facts["totalGlobalMem"]
         self.largest_shared_bytes = facts["sharedMemPerBlockOptin"]
 
     def compiler_version(self) -> tuple[int, int]:
@@ -167,6 +176,9 @@ class CudaDevice:
     def active(self, stream: Any = None) -> Iterator[None]:
         """Make this device the current one, and the stream too if one is given."""
         with self.xp.cuda.Device(self.index):
+            if not hasattr(self._thread, "n_fft_plans"):
+                self._thread.n_fft_plans = N_FFT_PLANS
+                self.xp.fft.config.get_plan_cache().set_size(N_FFT_PLANS)
             if stream is None:
                 yield
             else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .device import Device
 from .kernel_text import OPTIONS, expand
-from .signatures import Parameter, checked, declarations
+from .signatures import Cast, Parameter, casts, checked, declarations
 
 _LARGEST_GRID = (2**31 - 1, 65_535, 65_535)
 _LARGEST_BLOCK = (1024, 1024, 64)
@@ -80,6 +80,10 @@ class Kernel:
         with self.device.active():
             return int(self.raw.max_threads_per_block)
 
+    @cached_property
+    def _casts(self) -> tuple[Cast, ...]:
+        return casts(self.name, self.parameters, self.device.xp.ndarray)
+
     def __call__(self, grid: Size, block: Size, args: Sequence[Any], shared_bytes: int = 0, stream: Any = None) -> None:
         """
         Launch.
@@ -106,7 +110,7 @@ class Kernel:
         threads = self._size("block", block, _LARGEST_BLOCK)
         if prod(threads) > self.most_threads:
             raise ValueError(f"{self.name}: block {threads} has more than {self.most_threads} threads")
-        fitted = checked(self.name, self.parameters, args, self.device.xp.ndarray)
+        fitted = checked(self.name, self._casts, args)
         with self.device.active(stream):
             self._make_room(shared_bytes)
             self.raw(blocks, threads, fitted, shared_mem=shared_bytes)

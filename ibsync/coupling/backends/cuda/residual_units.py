@@ -10,7 +10,19 @@ from numpy.typing import NDArray
 
 from ...transform.definition import EXPLAINED_SHARE
 from ..residuals import without_controls
-from .channel_stage import DOUBLES, FLOATS, HALVES, UnitMaker, Units, padded, words_per_channel
+from .channel_stage import (
+    DOUBLES,
+    FLOATS,
+    HALVES,
+    NORMS_BEHIND,
+    UNRESOLVED,
+    VALID,
+    Cells,
+    UnitMaker,
+    Units,
+    padded,
+    words_per_channel,
+)
 
 _HALF_SCALE = 128.0  # as kernels/units.cuh has it
 _WORKING_COPIES = 4  # of the features before they are packed
@@ -43,16 +55,20 @@ class ResidualMaker:
         u = whole.words.view(real).swapaxes(1, 2)
         left = without_controls(xp, u[:, :, :n], u[:, :, n:], self.taken)
         power = (left * left).sum(axis=1)
-        valid = (whole.valid[:, :n] != 0) & (power > EXPLAINED_SHARE)
+        cells = whole.cells
+        valid = (cells.valid[:, :n] == VALID) & (power > EXPLAINED_SHARE)
+        unresolved = cells.valid[:, :n] == UNRESOLVED
         for control in range(self.taken.shape[1]):
-            valid &= whole.valid[:, n + self.taken[:, control]] != 0
+            of_control = cells.valid[:, n + self.taken[:, control]]
+            valid &= of_control == VALID
+            unresolved |= of_control == UNRESOLVED
         unit = xp.ascontiguousarray(
             (left * xp.where(valid, 1 / xp.sqrt(xp.where(valid, power, 1)), 0)[:, None]).swapaxes(1, 2)
         )
         words, norms = _packed(xp, unit, whole.n_features, self.form)
-        shallow = whole.shallow[..., :n] | whole.shallow[..., n:][..., self.taken].any(axis=-1)
-        packed = replace(whole, form=self.form, words=words, norms=norms, valid=valid.astype(np.uint8), shallow=shallow)
-        return replace(packed, all_valid=bool(valid.all()))
+        state = xp.where(valid, VALID, xp.where(unresolved, UNRESOLVED, 0)).astype(np.uint8)
+        flags = xp.append((state == UNRESOLVED).any(axis=0), ~valid.all()).astype(np.int32)
+        return replace(whole, form=self.form, words=words, norms=norms, cells=Cells(state, flags))
 
 
 def unpacked(dtype: np.dtype[Any]) -> int:
@@ -67,7 +83,7 @@ def bytes_of_residuals(n_features: int, form: int) -> int:
 
 def _packed(xp: Any, unit: Any, n_features: int, form: int) -> tuple[Any, Any]:
     """Words, as kernels/units.cuh packs them, and norms, of unit features real [cell, channel, (K, re/im)]."""
-    none = xp.empty((1, 1), np.float32)
+    none = xp.empty(1, np.float32)
     if form in (FLOATS, DOUBLES):
         return unit.astype(np.float32 if form == FLOATS else np.float64, copy=False).view(np.uint32), none
     whole = xp.zeros((*unit.shape[:2], 2 * padded(n_features)), np.float32)
@@ -76,6 +92,7 @@ def _packed(xp: Any, unit: Any, n_features: int, form: int) -> tuple[Any, Any]:
     if form == HALVES:
         power = (high.astype(np.float32) ** 2).sum(axis=2)
         some = power > 0
-        return high.view(np.uint32), xp.where(some, 1 / xp.sqrt(xp.where(some, power, 1)), 0).astype(np.float32)
+        norms = xp.where(some, 1 / xp.sqrt(xp.where(some, power, 1)), 0).astype(np.float32)
+        return high.view(np.uint32), xp.concatenate([norms.ravel(), xp.zeros(NORMS_BEHIND, np.float32)])
     low = (whole - high.astype(np.float32)).astype(np.float16)
     return xp.concatenate([high.view(np.uint32), low.view(np.uint32)], axis=2), none

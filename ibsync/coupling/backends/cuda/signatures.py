@@ -2,13 +2,15 @@
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ....errors import DeviceError
+
+Cast = Callable[[Any], Any]
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\b')
@@ -146,21 +148,36 @@ def _parameter(kernel: str, words: str) -> Parameter:
     return Parameter(found["name"], found["pointer"] is not None, tuple(np.dtype(name) for name in names), n_bytes)
 
 
-def checked(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[Any], array: Any) -> tuple[Any, ...]:
+def casts(kernel: str, parameters: Sequence[Parameter], array: Any) -> tuple[Cast, ...]:
     """
-    Arguments as a launch needs them: arrays that fit, scalars cast to the declared type.
+    For each parameter what makes of an argument what a launch needs: an array that fits, a scalar of the declared type.
 
-    CuPy checks neither the number nor the types of arguments and sends a Python number as 64 bits.
+    CuPy checks neither the number nor the types of arguments and sends a Python number as 64 bits. All that can be
+    known before a launch is prepared here, once for a kernel: a launch has few microseconds.
 
     Parameters
     ----------
     kernel : str
         Named in errors.
     parameters : sequence of Parameter
-    arguments : sequence
-        Arrays of the device, numbers; None is a null pointer.
     array : type
         Class of the device's arrays.
+    """
+    return tuple(_array_cast(kernel, p, array) if p.pointer else _scalar_cast(kernel, p) for p in parameters)
+
+
+def checked(kernel: str, casts: Sequence[Cast], arguments: Sequence[Any]) -> tuple[Any, ...]:
+    """
+    Arguments as a launch needs them.
+
+    Parameters
+    ----------
+    kernel : str
+        Named in errors.
+    casts : sequence of callable
+        From `casts`.
+    arguments : sequence
+        Arrays of the device, numbers; None is a null pointer.
 
     Raises
     ------
@@ -169,25 +186,53 @@ def checked(kernel: str, parameters: Sequence[Parameter], arguments: Sequence[An
     OverflowError
         If a scalar does not fit its type.
     """
-    if len(arguments) != len(parameters):
-        raise TypeError(f"{kernel} takes {len(parameters)} arguments, got {len(arguments)}")
-    convert = zip(parameters, arguments, strict=True)
-    return tuple(_array(kernel, p, a, array) if p.pointer else _scalar(kernel, p, a) for p, a in convert)
+    if len(arguments) != len(casts):
+        raise TypeError(f"{kernel} takes {len(casts)} arguments, got {len(arguments)}")
+    return tuple([cast(value) for cast, value in zip(casts, arguments, strict=True)])
 
 
-def _array(kernel: str, parameter: Parameter, value: Any, array: Any) -> Any:
-    if value is None:
-        return np.uintp(0)
-    if not isinstance(value, array):
-        found = f"{type(value).__module__}.{type(value).__name__}"
-        raise TypeError(f"{kernel}: {parameter} needs an array of the device, got {found}")
-    if parameter.dtypes and value.dtype not in parameter.dtypes:
-        raise TypeError(f"{kernel}: {parameter} got {value.dtype}")
-    if not value.flags.c_contiguous:
-        raise TypeError(f"{kernel}: {parameter} is not C-contiguous; pass a copy")
-    if value.nbytes % parameter.n_bytes:
-        raise TypeError(f"{kernel}: {parameter} has {value.nbytes} bytes, no multiple of {parameter.n_bytes}")
-    return value
+def _array_cast(kernel: str, parameter: Parameter, array: Any) -> Cast:
+    dtypes, n_bytes = parameter.dtypes, parameter.n_bytes
+    is_vector = any(dtype.itemsize < n_bytes for dtype in dtypes)
+    null = np.uintp(0)
+
+    def cast(value: Any) -> Any:
+        if value is None:
+            return null
+        if not isinstance(value, array):
+            found = f"{type(value).__module__}.{type(value).__name__}"
+            raise TypeError(f"{kernel}: {parameter} needs an array of the device, got {found}")
+        if dtypes and value.dtype not in dtypes:
+            raise TypeError(f"{kernel}: {parameter} got {value.dtype}")
+        if not value.flags.c_contiguous:
+            raise TypeError(f"{kernel}: {parameter} is not C-contiguous; pass a copy")
+        if is_vector and value.nbytes % n_bytes:
+            raise TypeError(f"{kernel}: {parameter} has {value.nbytes} bytes, no multiple of {n_bytes}")
+        return value
+
+    return cast
+
+
+def _scalar_cast(kernel: str, parameter: Parameter) -> Cast:
+    dtype = parameter.dtypes[0]
+    kind: Callable[[Any], np.generic] = dtype.type
+    usual, low, high = _surely_held(dtype)
+
+    def cast(value: Any) -> np.generic:
+        if type(value) is usual and low <= value <= high:
+            return kind(value)
+        return _scalar(kernel, parameter, value)
+
+    return cast
+
+
+def _surely_held(dtype: np.dtype[Any]) -> tuple[type, Any, Any]:
+    """A Python type, and the range of its numbers that a dtype holds; other numbers are looked at more closely."""
+    if dtype.kind == "f":
+        return float, float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+    if dtype.kind in "iu":
+        return int, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return bool, dtype.kind != "b", dtype.kind == "b"  # of complex numbers none
 
 
 def _scalar(kernel: str, parameter: Parameter, value: Any) -> np.generic:
