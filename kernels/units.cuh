@@ -49,8 +49,8 @@ template <class Real> struct Limits {
 struct Packed {
     unsigned* words;              // [cell, channel, WORDS]
     float* norms;                 // [cell, channel] 1 / length of the rounded vector, of HALVES only
-    unsigned char* valid;         // [cell, channel] 1; 2 where the rank does not resolve it, 0 where it is not valid else
-    int* flags;                   // [1] bit 0 set where a cell is not valid, bit 1 where one is not resolved
+    unsigned char* valid;         // [cell, channel] 1: valid, 2: not resolved, 0: neither
+    int* flags;                   // [channel] set where a cell is not resolved; [n_channels] where one is not valid
 };
 
 template <class Real> __device__ __forceinline__ Real root(Real x);
@@ -149,11 +149,13 @@ __device__ void units(const Real* __restrict__ z, const Mixing* __restrict__ mix
         bool resolved = true;
         if (valid && limits.tail > 0) {
             const Real weakest_power = limits.noise_gain[time * limits.noise_stride + row] * limits.energy[channel];
-            resolved = valid = weakest <= limits.tail * power && !(power < weakest_power);
+            resolved = weakest <= limits.tail * power && !(power < weakest_power);
         }
+        valid = valid && resolved;
         if (slice == 0 && there) {
-            out.valid[here] = valid ? 1 : resolved ? 0 : 2;
-            if (!valid) atomicOr(out.flags, resolved ? 1 : 3);
+            out.valid[here] = resolved ? valid : 2;
+            if (!resolved) atomicOr(out.flags + channel, 1);
+            if (!valid) atomicOr(out.flags + n_channels, 1);
         }
         const Real length = valid ? 1 / root(power) : Real(0);
         const Real turned = times.conjugated ? -length : length;

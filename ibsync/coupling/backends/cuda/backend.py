@@ -28,8 +28,6 @@ from .channel_stage import (
     FLOATS,
     HALF_PAIRS,
     HALVES,
-    SOME_MISSING,
-    SOME_UNRESOLVED,
     UNRESOLVED,
     Cells,
     GroupTables,
@@ -93,6 +91,17 @@ def default_device(index: int = 0) -> CudaDevice:
         except DeviceError as error:
             raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
     return _devices[index]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A batch whose products were summed: times of a segment, what is known of the cells of both sides, and lists."""
+
+    index: int
+    times: NDArray[np.int64]
+    a: Cells
+    b: Cells
+    lists: CellLists
 
 
 class CudaBackend:
@@ -229,21 +238,23 @@ class CudaBackend:
         return Sums(totals[:, 0], inner, weight, phases)
 
     def _flagged(self, a: Features, b: Features, made: list[_Made]) -> list[Entered]:
-        """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth."""
+        """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth.
+
+        Another one follows for each batch with cells that the rank does not resolve.
+        """
         if not made:
             return []
-        flags = [side.flags for batch in made for side in (batch.a, batch.b)]
-        found = self.device.to_host(self.xp.concatenate(flags)).reshape(len(made), 2)
-        for batch, (of_a, of_b) in zip(made, found & SOME_UNRESOLVED, strict=True):
-            for side, cells, some in ((a, batch.a, of_a), (b, batch.b, of_b and b is not a)):
-                if some:
-                    unresolved = self.device.to_host(cells.valid) == UNRESOLVED
-                    side.mark(batch.index, batch.times, unresolved.reshape(len(batch.times), -1, unresolved.shape[1]))
-        all_valid = (found & SOME_MISSING) == 0
-        return [
-            Entered(batch.a, batch.b, (bool(of_a), bool(of_b)), batch.lists)
-            for batch, (of_a, of_b) in zip(made, all_valid, strict=True)
-        ]
+        flags = [cells.flags for batch in made for cells in (batch.a, batch.b)]
+        of_batch = (self.device.to_host(self.xp.concatenate(flags)) != 0).reshape(len(made), -1)
+        n_a = a.signals.n_channels
+        shallow_a, missing_a, shallow_b, missing_b = np.split(of_batch, [n_a, n_a + 1, of_batch.shape[1] - 1], axis=1)
+        for side, shallow, cells_of in ((a, shallow_a, "a"), (b, shallow_b, "b")):
+            for number in np.flatnonzero(shallow.any(axis=1)):
+                batch = made[number]
+                cells = self.device.to_host(getattr(batch, cells_of).valid == UNRESOLVED)
+                side.mark(batch.index, batch.times, cells.reshape(len(batch.times), -1, side.signals.n_channels))
+        all_valid = zip(~missing_a[:, 0], ~missing_b[:, 0], strict=True)
+        return [Entered(one.a, one.b, whole, one.lists) for one, whole in zip(made, all_valid, strict=True)]
 
     def _listed(
         self, segment: tuple[int, int, int], weights: NDArray[np.float64], per_chunk: int,

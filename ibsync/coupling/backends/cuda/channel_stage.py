@@ -32,6 +32,10 @@ _FILTERED_BYTES = 128 << 20  # filtered signals held at a time
 _SLICES = 8  # threads of a block that share a channel
 
 
+VALID, UNRESOLVED = 1, 2
+"""What a cell is, as kernels/units.cuh says it."""
+
+
 @dataclass(frozen=True)
 class Cells:
     """
@@ -40,9 +44,9 @@ class Cells:
     Attributes
     ----------
     valid : uint8 [cell, channel]
-        1 where it is valid, UNRESOLVED where the rank does not resolve it, else 0.
-    flags : int32 [1]
-        SOME_MISSING if a cell of any channel is not valid, and SOME_UNRESOLVED.
+        `VALID`, `UNRESOLVED` where a cell is left out because the rank does not resolve it, or 0.
+    flags : int32 [channel + 1]
+        Whether the rank does not resolve a cell of the channel; at last, whether a cell of any channel is not valid.
     """
 
     valid: Any
@@ -256,7 +260,7 @@ class UnitMaker:
         shape = (n_cells, self.n_channels)
         words = xp.empty((*shape, words_per_channel(self.form, group.n_features)), np.uint32)
         norms = xp.empty(n_cells * self.n_channels + NORMS_BEHIND if self.form == HALVES else 1, np.float32)
-        cells = Cells(xp.empty(shape, np.uint8), xp.zeros(1, np.int32))
+        cells = Cells(xp.empty(shape, np.uint8), xp.zeros(self.n_channels + 1, np.int32))
         for run in group.stretches(times):
             n_filters = (group.end_mixing if run.side else group.mixing).shape[-1]
             per_time = 2 * n_filters * self.n_channels * self.tables.dtype.itemsize

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...plan import Segment
 from ...spec import PhaseShares
-from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, Cells, Kept, Units
+from .channel_stage import DOUBLES, HALF_PAIRS, HALVES, VALID, Cells, Kept, Units
 from .device import Device
 from .launch import load
 
@@ -252,7 +252,7 @@ def entered(
         n_cells, w = weights.weight.shape[1], weights.on(device)
         one, sides = xp.ones((1, n_cells, 1)), zip(batch.all_valid, (batch.a, batch.b), strict=True)
         left, right = (
-            one if whole else (side.valid == 1).reshape(n_cells, shape[1], -1).swapaxes(0, 1).astype(np.float64)
+            one if whole else (side.valid == VALID).reshape(n_cells, shape[1], -1).swapaxes(0, 1).astype(np.float64)
             for whole, side in sides
         )  # [dyad or 1, cell, channel or 1]
         parts.append(xp.stack([(left * w[mean, :, None]).swapaxes(1, 2) @ right for mean in range(shape[0])]))

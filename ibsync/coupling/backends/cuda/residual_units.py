@@ -15,9 +15,8 @@ from .channel_stage import (
     FLOATS,
     HALVES,
     NORMS_BEHIND,
-    SOME_MISSING,
-    SOME_UNRESOLVED,
     UNRESOLVED,
+    VALID,
     Cells,
     UnitMaker,
     Units,
@@ -57,18 +56,19 @@ class ResidualMaker:
         left = without_controls(xp, u[:, :, :n], u[:, :, n:], self.taken)
         power = (left * left).sum(axis=1)
         cells = whole.cells
-        valid = (cells.valid[:, :n] == 1) & (power > EXPLAINED_SHARE)
+        valid = (cells.valid[:, :n] == VALID) & (power > EXPLAINED_SHARE)
+        unresolved = cells.valid[:, :n] == UNRESOLVED
         for control in range(self.taken.shape[1]):
-            valid &= cells.valid[:, n + self.taken[:, control]] == 1
+            of_control = cells.valid[:, n + self.taken[:, control]]
+            valid &= of_control == VALID
+            unresolved |= of_control == UNRESOLVED
         unit = xp.ascontiguousarray(
             (left * xp.where(valid, 1 / xp.sqrt(xp.where(valid, power, 1)), 0)[:, None]).swapaxes(1, 2)
         )
         words, norms = _packed(xp, unit, whole.n_features, self.form)
-        unresolved = cells.valid == UNRESOLVED
-        unresolved = unresolved[:, :n] | unresolved[:, n:][:, self.taken].any(axis=2)
-        flags = SOME_MISSING * (~valid.all()).astype(np.int32) + SOME_UNRESOLVED * unresolved.any().astype(np.int32)
-        cells = Cells(xp.where(unresolved, UNRESOLVED, valid).astype(np.uint8), flags.reshape(1))
-        return replace(whole, form=self.form, words=words, norms=norms, cells=cells)
+        state = xp.where(valid, VALID, xp.where(unresolved, UNRESOLVED, 0)).astype(np.uint8)
+        flags = xp.append((state == UNRESOLVED).any(axis=0), ~valid.all()).astype(np.int32)
+        return replace(whole, form=self.form, words=words, norms=norms, cells=Cells(state, flags))
 
 
 def unpacked(dtype: np.dtype[Any]) -> int:
