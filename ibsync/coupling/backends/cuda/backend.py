@@ -57,17 +57,6 @@ class Features(Spectra):
         return Features(self.signals.part(channels), self.plan, *of, **self.words_of(channels))
 
 
-@dataclass(frozen=True)
-class _Made:
-    """Cells of both sides at some times of a segment, whose products have been summed."""
-
-    index: int
-    times: NDArray[np.int64]
-    a: Cells
-    b: Cells
-    lists: CellLists
-
-
 _devices: dict[int, CudaDevice] = {}
 
 

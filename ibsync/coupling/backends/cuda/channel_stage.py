@@ -21,10 +21,6 @@ from .launch import load
 FLOATS, HALVES, HALF_PAIRS, DOUBLES = range(4)
 """Forms of a packed number: float32; float16; two float16, the second what rounding left; float64."""
 
-UNRESOLVED = 2
-"""Of a cell, in the place of its validity."""
-SOME_MISSING, SOME_UNRESOLVED = 1, 2
-"""Bits of the flags of a batch of cells."""
 NORMS_BEHIND = 256
 """Norms behind the last one that kernels/gram.cu may read, whatever they are: as many as a tile has channels."""
 
