@@ -109,9 +109,12 @@ def test_squares_alone_have_the_bits_that_they_have_with_the_other_sums(strict, 
 
 def test_squares_alone_of_a_channel_that_needs_the_deeper_rank(strict):
     engine = engines(strict, accuracy="fast", tensor_cores=True)[1]
-    a, b = (engine.features(x) for x in people(2, 1))
-    a.deep[1] = True
-    assert_array_equal(engine.measure(a, b, "coherence"), engine.coherence(a, b).coherence)
+    x, y = people(2, 1)
+    x[1, N // 2] += 1e4
+    a = engine.features(x)
+    found = engine.measure(a, engine.features(y), "coherence")
+    assert a.deep.tolist() == [False, True]
+    assert_array_equal(found, engine.coherence(engine.features(x), engine.features(y)).coherence)
 
 
 @pytest.mark.parametrize(("accuracy", "tensor_cores"), [("exact", False), ("fast", False), ("fast", True)])
