@@ -98,10 +98,11 @@ def cost_picture(figures: Mapping[str, Any], path: Path) -> None:
     growth = figures["sections"]["growth"]
     figure, axes = plt.subplots(1, len(growth["sizes"]), figsize=(10, 2.9), sharey=True, layout="constrained")
     for axis, (along, sizes) in zip(axes, growth["sizes"].items(), strict=True):
-        for number, (name, seconds) in enumerate(growth["cpu_s"][along].items()):
-            is_before = name.endswith(", before")
-            style = {"ls": "--" if is_before else "-", "marker": "o", "ms": 3, "color": f"C{number % 2}"}
-            axis.loglog(sizes, seconds, label=name, **style)
+        for name, seconds in growth["cpu_s"][along].items():
+            color, line = f"C{list(NAMES).index(name.split(',')[0])}", "--" if name.endswith("before") else "-"
+            axis.loglog(sizes, seconds, line, color=color, marker="o", ms=3, label=name)
+        axis.set_xticks(sizes, [f"{size:g}" if size < 1e4 else f"{size / 1000:g}k" for size in sizes])
+        axis.minorticks_off()
         axis.set_xlabel(along)
         axis.grid(visible=True, which="major", lw=0.3)
     axes[0].set_ylabel("CPU time (s)")
