@@ -128,7 +128,10 @@ class CompiledLoops(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and name the wheel after its platform where that was possible."""
         if version == "editable":
-            put_loops(ROOT / "build")
+            try:
+                put_loops(ROOT / "build")
+            except OSError as error:
+                self.app.display_warning(f"no compiled loops: {error}; NumPy does their work")
             return
         self.folder = tempfile.mkdtemp()
         made = put_loops(Path(self.folder))

@@ -230,7 +230,7 @@ class Loops:
     def _room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Room of the thread for units: new memory for each would cost as much as the work."""
         size = int(np.prod(shape)) * dtype.itemsize
-        if getattr(self._kept, "room", np.empty(0)).nbytes < size:
+        if getattr(self._kept, "room", np.empty(0)).nbytes < max(size, 1):
             self._kept.room = _aligned((size,), np.uint8)
         out: NDArray[Any] = self._kept.room[:size].view(dtype).reshape(shape)
         return out

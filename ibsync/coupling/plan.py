@@ -36,10 +36,9 @@ RANKS = {
 
 # Grid points per scale length: 2.5 serve any mean, 1.5 large ones. What a spline through 1.5 points gets wrong arises
 # where an interval begins and ends, whatever lies between: 0.006 scale lengths of a row at most, and 0.02 where cells
-# beyond the recording's cone are asked for. Divided by the cells of a large mean that is 2e-5.
+# beyond the recording's cone are asked for, or controls are taken out. Divided by the cells of a large mean: 2e-5.
 POINTS_FOR_LARGE_MEANS = 1.5
-LARGE_MEAN = 300.0  # cells of each interval (rows times samples), in scale lengths
-LARGE_MEAN_BEYOND_CONE = 1000.0
+LARGE_MEAN = 1000.0  # cells of each interval (rows times samples), in scale lengths
 
 # What the first rank does not resolve is computed again at the deeper one in windows of time that add up to 1, with
 # smooth edges, so that either grid sums each window well. In largest scales of a group: from window to window, how long
@@ -125,7 +124,6 @@ class Plan:
         """Grid points in time per scale length of each of `row_spans`; of a reference run, every sample."""
         if self.spec.accuracy not in RANKS:
             return dict.fromkeys(self.row_spans, math.inf)
-        large = LARGE_MEAN_BEYOND_CONE if self.spec.coi == "none" else LARGE_MEAN
         finest = RANKS[self.spec.accuracy][0].points_per_scale
         smallest_mean = np.full(self.scales.n_rows, math.inf)  # that a row enters: cells of each interval
         for name, band in self.bands.items():
@@ -136,7 +134,7 @@ class Plan:
                 smallest_mean[rows] = np.minimum(smallest_mean[rows], n_cells or math.inf)
         return {
             (first, n): POINTS_FOR_LARGE_MEANS
-            if smallest_mean[first : first + n].min() >= large * self.scale[first + n - 1]
+            if smallest_mean[first : first + n].min() >= LARGE_MEAN * self.scale[first + n - 1]
             else finest
             for first, n in self.row_spans
         }

@@ -164,11 +164,13 @@ class TileJob:
             values = measured_with_both(engine, first, second, controls, self.measure, regions_of(self.a, self.b))
         else:
             a, b = (worker.features(people, self.plan) for people in self.people)
-            shares = measure_named(self.measure).needs == "shares"
-            means = engine.coherence(a, b, shares=shares, regions=regions_of(self.a, self.b), on_device=True)
-            values = np.moveaxis(engine.measure_of(means, self.measure), 1, 2)
+            regions, shares = regions_of(self.a, self.b), measure_named(self.measure).needs == "shares"
             if self.has_real_partners:
-                real = whole_means(engine.diagonal(means, 2), self.plan)
+                means = engine.coherence(a, b, shares=shares, regions=regions, on_device=True)
+                values, real = engine.measure_of(means, self.measure), whole_means(engine.diagonal(means, 2), self.plan)
+            else:
+                values = engine.measure(a, b, self.measure, regions=regions)
+            values = np.moveaxis(values, 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4)), real
 
     @property

@@ -311,11 +311,11 @@ def dyads_jobs(
     for number, one in enumerate(rows):
         if one.plan.computable:
             by_plan.setdefault(one.plan.key, []).append(number)
-    largest = max(len(made.axes.names(side)) for side in SIDES)
     parts = []
     for numbers in by_plan.values():
         device = worker.engine(rows[numbers[0]].plan).device  # refuses what cannot be computed
-        step = max(1, channels_together(device) // largest)
+        everybody = dyads_job(study, [rows[k] for k in numbers], signal, made, shares).people
+        step = max(1, channels_together(device) // max(people.n_read for people in everybody))
         parts += [numbers[k : k + step] for k in range(0, len(numbers), step)]
     return [(dyads_job(study, [rows[k] for k in part], signal, made, shares), part) for part in parts]
 

@@ -81,8 +81,9 @@ class People:
     def key_of(self, person: int) -> tuple[Any, ...]:
         """The same for the same numbers of one of the people, whoever the others are."""
         of = self.members[person] if self.members else self.channels
-        where = (self.study.path, self.recordings[person].id, self.starts[person])
-        return (*where, self.signal, of, self.n_samples, self.controls, self.average)
+        beside = frozenset(self.channels) if self.controls is not None and self.controls.apart else None
+        where = (self.study.sha256, self.recordings[person].id, self.starts[person])
+        return (*where, self.signal, of, beside, self.n_samples, self.controls, self.average)
 
     @property
     def of_features(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiled.choice import choice
 from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
@@ -238,7 +239,8 @@ class Study(StudyFile):
             Also count cells by phase, at the usual level and edges or at others.
         null : RepairedNull or SurrogateNull, optional
             A null that was computed before. Re-pairing computes the real dyads too: those that it was asked for in the
-            same words, and whose recordings it used in full, are taken from it instead of being computed again.
+            same words on the same backend, and whose recordings it used in full, are taken from it instead of being
+            computed again.
         backend : {"auto", "cuda", "numpy"}
         executor : concurrent.futures.Executor, optional
             Where to compute, some dyads at a time: threads or processes. By default here.
@@ -286,7 +288,9 @@ class Study(StudyFile):
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
         jobs = dyads_jobs(self, made, made.rows, signal, worker, asked)
-        known = null.real_means if isinstance(null, RepairedNull) and not asked else {}
+        known: RealMeans = {}
+        if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, worker.engine(jobs[0][0].plan)):
+            known = null.real_means
         values = _nothing(shape, asked)
         for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
             _put(values, numbers, means)
@@ -300,6 +304,11 @@ class Study(StudyFile):
             attrs |= encode_attrs({"phase_shares": asked})
         dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
         return dataset if regions is None else dataset.assign(n_pairs=(PAIRS_OF, made.n_pairs, PAIRS_IN_WORDS))
+
+    @staticmethod
+    def _computed_alike(null: RepairedNull, engine: Engine) -> bool:
+        """Whether a null was computed as this process would do it now, so that results name what made them."""
+        return (null.attrs.get("backend"), null.attrs.get("loops")) == (engine.backend.name, choice().build)
 
     def null(
         self,

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from ibsync.coupling.backends.residuals import without_controls
 from ibsync.coupling.engine import Engine
-from ibsync.coupling.plan import _first_plan, full_resolution_weights
+from ibsync.coupling.plan import full_resolution_weights
 from ibsync.coupling.spec import WTC
 from ibsync.coupling.transform.definition import coherency, residual_coherency
 from ibsync.coupling.transform.maps import coherency_maps
@@ -30,15 +30,6 @@ def people(n_controls, n_channels=2, n=N, seed=0):
         mixed = rng.standard_normal((n_channels, n_controls)) @ controls
         out.append(np.vstack([rng.standard_normal((n_channels, n)) + np.roll(common, lag) + mixed, controls]))
     return out
-
-
-@pytest.fixture(autouse=True)
-def finest_grid(monkeypatch):
-    """So that what a coarse grid adds to a mean, up to 3e-5, does not hide what taking out controls does."""
-    monkeypatch.setattr("ibsync.coupling.plan.LARGE_MEAN", np.inf)
-    _first_plan.cache_clear()
-    yield
-    _first_plan.cache_clear()
 
 
 def means(accuracy, a, b, n_controls, *, apart=False, **words):

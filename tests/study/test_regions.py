@@ -17,6 +17,7 @@ from ibsync.questions.group_test import neighbour_graph
 from ibsync.questions.group_test import test as group_test
 from ibsync.questions.multiverse import multiverse
 from ibsync.results.result import Result, measure_values
+from ibsync.study.pair_values import DyadsJob
 from ibsync.study.regions import mean_signals
 
 FAST = WTC({"fast": (0.5, 1)})
@@ -65,6 +66,14 @@ def test_coherence_is_the_mean_over_the_channel_pairs_of_two_regions(study):
     coherency = slow_mean(every["coherency_re"]) + 1j * slow_mean(every["coherency_im"])
     assert_allclose(real["phase_consistency"], abs(coherency), rtol=0, atol=1e-12)
     assert_array_equal(real["n_pairs"], np.broadcast_to(np.outer([2, 1, 3], [2, 1, 3]), (4, 3, 3)))
+
+
+def test_batches_are_sized_by_the_channels_that_are_read(study, monkeypatch):
+    monkeypatch.setattr("ibsync.study.planned.channels_together", lambda device: 2)
+    sizes, run = [], DyadsJob.run
+    monkeypatch.setattr(DyadsJob, "run", lambda job, worker: sizes.append(len(job.a.recordings)) or run(job, worker))
+    study.synchrony(SPEC, rois=ROIS)
+    assert sizes == [1] * len(study.dyads)
 
 
 @pytest.mark.filterwarnings("ignore:.*rests on")

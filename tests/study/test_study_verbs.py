@@ -748,6 +748,14 @@ def test_dyads_that_the_null_does_not_hold_are_computed(study, computed, words, 
     assert_array_equal(found["coherence"], study.synchrony(SPEC, **words)["coherence"])
 
 
+def test_dyads_that_were_computed_on_another_backend_are_computed_again(study, computed):
+    null = study.null(SPEC, n=20)
+    for name, value in (("backend", "cuda"), ("loops", "neon")):
+        computed.clear()
+        study.synchrony(SPEC, null=replace(null, attrs={**null.attrs, name: value}))
+        assert sum(computed) == len(study.dyads)
+
+
 def test_dyads_that_the_null_cut_are_computed_in_full(tmp_path, computed):
     rows = [row(recording(k, 0, n_samples=n), recording(k, 1, n_samples=n), f"d{k}") for k, n in enumerate((N, N, 250))]
     study = made(tmp_path / "study.h5", rows)

@@ -279,6 +279,10 @@ def _blocks(batches: list[Features], depth: int, n_dyads: int, n_threads: int) -
         near = [s.times if s.side > 0 else group.mirrored(s.times) for s in stretches if s.side]
         runs = [(np.unique(np.concatenate(near)), True)] if near else []
         runs += [(s.times, False) for s in stretches if not s.side]
+        if depth == 0:
+            _ = columns.largest_energy  # made here, once, as threads have no lock around it
+        if _far_is_compiled(columns) and not all(near for _, near in runs):
+            _ = columns.planar
         per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
             step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
