@@ -313,7 +313,6 @@ def provenance(
     return encode_attrs({**attrs, **more})
 
 
-@cache
 def _blas() -> str:
     from threadpoolctl import threadpool_info
 
