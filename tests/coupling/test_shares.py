@@ -12,7 +12,7 @@ import ibsync.coupling.backends.numpy as numpy_backend
 from ibsync.coupling.backends.numpy import NumpyBackend
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.measures import MEASURES, PHASES, fisher_z
-from ibsync.coupling.plan import full_resolution_weights
+from ibsync.coupling.plan import full_resolution_weights, make_plan
 from ibsync.coupling.spec import WTC, PhaseShares
 from ibsync.coupling.transform.definition import coherency
 from ibsync.recordings.recording import DyadRow, Recording
