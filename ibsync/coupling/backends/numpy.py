@@ -29,7 +29,7 @@ from ..transform.definition import EMPTY_SHARE, EXPLAINED_SHARE
 from ..transform.features import WEAK_SHARE, Group
 from ..transform.signals import Signals
 from .residuals import without_controls
-from .sums import N_PHASES, PhaseSums, Spectra, Sums, sums_by_depth
+from .sums import N_PHASES, PhaseSums, Spectra, Sums, deepen_dyads, sums_by_depth
 
 Real = NDArray[Any]
 Complex = NDArray[Any]
@@ -84,15 +84,16 @@ class NumpyBackend:
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`."""
-        return sums_by_depth(a, b, lambda depth, first, second: self._sums(first, second, depth, shares).of_dyad(0))
+        return sums_by_depth(a, b, self._sum_at(shares))
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
         totals = self._sums(a, b, 0, shares, n_dyads)
-        deep = np.any(a.deep.reshape(n_dyads, -1), axis=1) | np.any(b.deep.reshape(n_dyads, -1), axis=1)
-        for dyad in np.flatnonzero(deep).tolist():
-            totals.put_dyad(dyad, self.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares))
+        deepen_dyads(totals, a, b, n_dyads, self._sum_at(shares))
         return totals
+
+    def _sum_at(self, shares: PhaseShares | None) -> Callable[[int, Features, Features], Sums]:
+        return lambda depth, a, b: self._sums(a, b, depth, shares).of_dyad(0)
 
     def _sums(self, a: Features, b: Features, depth: int, shares: PhaseShares | None, n_dyads: int = 1) -> Sums:
         """Sums [mean, dyad, a, b] at one depth; cells that it does not resolve are left out and marked."""

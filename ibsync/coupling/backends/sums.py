@@ -71,7 +71,7 @@ class Sums:
             self.phases.width[:, row, column] = part.phases.width
 
     def of_dyad(self, dyad: int) -> Sums:
-        """Of sums [mean, dyad, a, b] those of one dyad, [mean, a, b]."""
+        """Of sums [mean, dyad, a, b] those of one dyad, [mean, a, b]: what is added to them is added to all."""
         phases = self.phases and PhaseSums(self.phases.classes[:, :, dyad], self.phases.width[:, dyad])
         return Sums(self.squared[:, dyad], self.inner[:, dyad], self.weight[:, dyad], phases)
 
@@ -279,6 +279,30 @@ def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums], xp: A
         Of the arrays of sums.
     """
     totals = sum_at(0, a, b)
+    _deepen(totals, a, b, sum_at, xp)
+    return totals
+
+
+def deepen_dyads(
+    totals: Sums, a: Any, b: Any, n_dyads: int, sum_at: Callable[[int, Any, Any], Sums], xp: Any = np
+) -> None:
+    """The same for pairs within so many dyads: add to their sums at the first rank what the deeper one changes.
+
+    Parameters
+    ----------
+    totals : Sums
+        Of [mean, dyad, a, b] at the first rank.
+    a, b, sum_at, xp
+        As `sums_by_depth`; channels of dyads follow one another.
+    n_dyads : int
+    """
+    deep = np.concatenate([side.deep.reshape(n_dyads, -1) for side in (a, b)], axis=1).any(axis=1)
+    for dyad in np.flatnonzero(deep).tolist():
+        _deepen(totals.of_dyad(dyad), a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), sum_at, xp)
+
+
+def _deepen(totals: Sums, a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums], xp: Any) -> None:
+    """Add to sums [mean, a, b] at the first rank what the deeper one changes."""
 
     def redo(index: int, chosen: NDArray[np.int64], rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> _Redone:
         plan = a.plan.in_windows(index, chosen)
@@ -299,7 +323,6 @@ def sums_by_depth(a: Any, b: Any, sum_at: Callable[[int, Any, Any], Sums], xp: A
             wanted = ~of_a[chosen][:, :, None] & of_b[chosen][:, None, columns]
             if wanted.any():
                 redo(index, chosen, all_a, columns).add_to(totals, wanted, all_a, columns, xp)
-    return totals
 
 
 def _some(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -7,7 +7,7 @@ halves on tensor cores; `fast` forms them in float32 and multiplies halves, with
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,14 +22,13 @@ from ...spec import PhaseShares
 from ...transform.definition import padded_length
 from ...transform.features import Group
 from ...transform.signals import Signals
-from ..sums import N_PHASES, PhaseSums, Spectra, Sums, dyad_by_dyad, sums_by_depth
+from ..sums import N_PHASES, PhaseSums, Spectra, Sums, deepen_dyads, dyad_by_dyad, sums_by_depth
 from .channel_stage import (
     DOUBLES,
     FLOATS,
     HALF_PAIRS,
     HALVES,
     UNRESOLVED,
-    Cells,
     GroupTables,
     Kept,
     UnitMaker,
@@ -80,17 +79,6 @@ def default_device(index: int = 0) -> CudaDevice:
         except DeviceError as error:
             raise DeviceError(f"backend 'cuda' cannot run here: {error}; backend='numpy' needs no GPU") from error
     return _devices[index]
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A batch whose products were summed: times of a segment, what is known of the cells of both sides, and lists."""
-
-    index: int
-    times: NDArray[np.int64]
-    a: Cells
-    b: Cells
-    lists: CellLists
 
 
 class CudaBackend:
@@ -148,7 +136,7 @@ class CudaBackend:
 
     def coherence(self, a: Features, b: Features, shares: PhaseShares | None = None) -> Sums:
         """Sums over cells for all pairs of a channel of `a` with a channel of `b`, on the device."""
-        return sums_by_depth(a, b, lambda depth, first, second: self._fitting(first, second, depth, shares), self.xp)
+        return sums_by_depth(a, b, self._sum_at(shares), self.xp)
 
     def coherence_of_dyads(self, a: Features, b: Features, n_dyads: int, shares: PhaseShares | None = None) -> Sums:
         """The same for pairs within so many dyads, whose channels follow one another: sums [mean, dyad, a, b]."""
@@ -159,10 +147,11 @@ class CudaBackend:
                 raise
             self.device.release()
             return dyad_by_dyad(self, a, b, n_dyads, shares)
-        deep = np.any(a.deep.reshape(n_dyads, -1), axis=1) | np.any(b.deep.reshape(n_dyads, -1), axis=1)
-        for dyad in np.flatnonzero(deep).tolist():
-            totals.put_dyad(dyad, self.coherence(a.of_dyad(dyad, n_dyads), b.of_dyad(dyad, n_dyads), shares))
+        deepen_dyads(totals, a, b, n_dyads, self._sum_at(shares), self.xp)
         return totals
+
+    def _sum_at(self, shares: PhaseShares | None) -> Callable[[int, Features, Features], Sums]:
+        return lambda depth, a, b: self._fitting(a, b, depth, shares)
 
     def _fitting(self, a: Features, b: Features, depth: int, shares: PhaseShares | None) -> Sums:
         """Sums; where the device's memory does not hold the batch, of its halves."""
@@ -207,7 +196,7 @@ class CudaBackend:
         form, budget = self._form(plan, depth, shares), device.budget_bytes()
         squares = self._squares_only and form in (HALVES, HALF_PAIRS)
         totals = device.xp.zeros((shape[0], 1 if squares else 3 + n_classes, *shape[1:]))
-        made: list[_Made] = []
+        made: list[Entered] = []
         for index, segment in enumerate(plan.segments_at(depth)):
             widths = None if shares is None else plan.widths_at(depth)[index]
             for ua, ub, times in self._batches(a, b, depth, index, form, budget):
@@ -217,7 +206,7 @@ class CudaBackend:
                     times_per_chunk(segment, plan.spec.accuracy), wide,
                 )  # fmt: skip
                 add_products(device, totals, ua, ub, lists, budget, shares)
-                made.append(_Made(index, times, ua.cells, ub.cells, lists))
+                made.append(Entered(index, times, ua.cells, ub.cells, lists))
         batches = self._flagged(a, b, made)
         for side in (a, b):
             side.known |= depth == 0
@@ -226,7 +215,7 @@ class CudaBackend:
         inner = self.xp.full(weight.shape, np.nan + 0j) if squares else totals[:, 1] + 1j * totals[:, 2]
         return Sums(totals[:, 0], inner, weight, phases)
 
-    def _flagged(self, a: Features, b: Features, made: list[_Made]) -> list[Entered]:
+    def _flagged(self, a: Features, b: Features, made: list[Entered]) -> list[Entered]:
         """The batches with what their flags say, all brought to the host in one copy: the only wait of a depth.
 
         Another one follows for each batch with cells that the rank does not resolve.
@@ -243,7 +232,7 @@ class CudaBackend:
                 cells = self.device.to_host(getattr(batch, cells_of).valid == UNRESOLVED)
                 side.mark(batch.index, batch.times, cells.reshape(len(batch.times), -1, side.signals.n_channels))
         all_valid = zip(~missing_a[:, 0], ~missing_b[:, 0], strict=True)
-        return [Entered(one.a, one.b, whole, one.lists) for one, whole in zip(made, all_valid, strict=True)]
+        return [replace(one, all_valid=whole) for one, whole in zip(made, all_valid, strict=True)]
 
     def _listed(
         self, segment: tuple[int, int, int], weights: NDArray[np.float64], per_chunk: int,

@@ -160,8 +160,7 @@ def add_products(
     device : Device
     totals : float64 [mean, sum, dyad, a, b] of the device
         Of weight |<x, y>|^2, weight Re <x, y>, weight Im <x, y>, of halves perhaps of the first alone; with shares also
-        the width of the coherent cells in phase,
-        of those with a or b leading, and of those in anti-phase.
+        the width of the coherent cells in phase, of those with a or b leading, and of those in anti-phase.
     a, b : Units
     lists : CellLists
     budget_bytes : int
@@ -222,20 +221,25 @@ def _launch_tensor(device: Device, a: Units, b: Units, cell: Any, weight: Any, b
 @dataclass(frozen=True)
 class Entered:
     """
-    The cells of a batch of both sides.
+    The cells of a batch of both sides, whose products were summed.
 
     Attributes
     ----------
+    index : int
+        Of the segment.
+    times : int64 [time]
     a, b : Cells
-    all_valid : (bool, bool)
-        Whether all cells of a, and of b, are valid.
     lists : CellLists
+    all_valid : (bool, bool)
+        Whether all cells of a, and of b, are known to be valid.
     """
 
+    index: int
+    times: NDArray[np.int64]
     a: Cells
     b: Cells
-    all_valid: tuple[bool, bool]
     lists: CellLists
+    all_valid: tuple[bool, bool] = (False, False)
 
 
 def entered(
