@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,10 @@ from .backends.cuda.signals_on_device import prepare_on
 from .kinds import kind_of
 from .measures import measure_named
 from .plan import Epochs, Plan
-from .regions import Members, averaged, averaged_by_dyad
+from .regions import Members, averaged
 from .spec import WTC, PhaseShares
 from .transform.signals import Signals, prepare
-from .wavelet_coherence import Coherence
+from .wavelet_coherence import Coherence, mapped
 
 
 class Engine:
@@ -200,7 +200,7 @@ class Engine:
             raise PlanError("maps are of all pairs: leave out by_dyad, or take the dyads one by one")
         means = self._means(self.backend, a, b, PhaseShares.of(shares), regions, by_dyad=by_dyad)
         if self.device is not None and not on_device:
-            means = _on_host(means, self.device)
+            means = mapped(means, self.device.to_host)
         return replace(means, maps=self._maps(a.signals, b.signals)) if maps else means
 
     def measure(
@@ -267,15 +267,10 @@ class Engine:
         Coherence
             [person, ...], without the axis of the persons of `b`.
         """
-        arrays = {field.name: getattr(means, field.name) for field in fields(means)}
         with self.active():
             number = self.xp.arange(means.coherence.shape[0])
-            own: dict[str, Any] = {
-                name: None if values is None else self.xp.moveaxis(values, axis, 1)[number, number]
-                for name, values in arrays.items()
-            }
-        made = replace(means, **own)
-        return made if self.device is None else _on_host(made, self.device)
+            own = mapped(means, lambda x: self.xp.moveaxis(x, axis, 1)[number, number])
+        return own if self.device is None else mapped(own, self.device.to_host)
 
     def _means(
         self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None,
@@ -291,14 +286,17 @@ class Engine:
         with self.active():
             if not by_dyad:
                 means = self.kind.means(backend, a, b, shares)
-                return means if regions is None else averaged(means, n_axes, regions, self.xp)
+                if regions is None:
+                    return means
+                one, members = mapped(means, lambda x: x[None]), (regions[0][None], regions[1][None])
+                return mapped(averaged(one, n_axes, members, self.xp), lambda x: x[0])
             if min(n_axes) < 2 or a.signals.shape[0] != b.signals.shape[0]:
                 raise InputError(
                     f"by_dyad needs [dyad, ..., channel] of as many dyads on both sides, got {a.signals.shape} and "
                     f"{b.signals.shape}"
                 )
             means = self.kind.means_of_dyads(backend, a, b, shares)
-            return means if regions is None else averaged_by_dyad(means, n_axes, regions, self.xp)
+            return means if regions is None else averaged(means, (n_axes[0] - 1, n_axes[1] - 1), regions, self.xp)
 
     def _maps(self, *sides: Signals) -> NDArray[np.complex128]:
         a, b = (
@@ -311,8 +309,3 @@ class Engine:
 def _same_request(one: Plan, other: Plan) -> bool:
     mine, theirs = ((plan.n_samples, plan.sfreq, plan.spec, plan.epochs) for plan in (one, other))
     return one is other or mine == theirs
-
-
-def _on_host(means: Coherence, device: Device) -> Coherence:
-    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
-    return replace(means, **{name: device.to_host(x) for name, x in arrays.items() if x is not None})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
     Parameters
     ----------
     means : Coherence
-        Of channels, [*a, *b, band, epoch].
+        Of channels, [dyad, *a, *b, band, epoch].
     n_axes : (int, int)
-        How many axes `a` and `b` have.
+        How many axes `a` and `b` have beside that of dyads.
     members : Members
+        With dyads first as well, or 1.
     xp : module
         NumPy, or CuPy where the means lie on the GPU.
 
@@ -57,34 +58,15 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
     return replace(made, above=above, shares=shares)
 
 
-def averaged_by_dyad(means: Coherence, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Coherence:
-    """The same of means [dyad, *a, *b, band, epoch], with `n_axes` and `members` that count dyads first as well."""
-    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
-    given = {name: values for name, values in arrays.items() if values is not None}
-    of_dyads = [
-        averaged(
-            Coherence(**{name: values[dyad] for name, values in given.items()}),
-            (n_axes[0] - 1, n_axes[1] - 1),
-            (_of_dyad(members[0], dyad), _of_dyad(members[1], dyad)),
-            xp,
-        )
-        for dyad in range(len(means.coherence))
-    ]
-    return Coherence(**{name: xp.stack([getattr(one, name) for one in of_dyads]) for name in given})
-
-
-def _of_dyad(members: NDArray[np.bool_], dyad: int) -> NDArray[np.bool_]:
-    return members[dyad] if members.ndim > 2 and len(members) > 1 else members
-
-
-def _total(values: Any, n_axes: tuple[int, int], sides: tuple[Any, ...], xp: Any) -> Any:
-    """Sums over the channels of regions: from [*a, *b, ...] to the same of regions."""
-    *first, n_first = values.shape[: n_axes[0]]
-    *second, n_second = values.shape[n_axes[0] : sum(n_axes)]
-    rest = values.shape[sum(n_axes) :]
-    a, b = (side.reshape(-1, *side.shape[-2:]) for side in sides)
+def _total(values: Any, n_axes: tuple[int, int], sides: tuple[Any, Any], xp: Any) -> Any:
+    """Sums over the channels of regions: from [dyad, *a, *b, ...] to the same of regions."""
+    n_dyads, *people = values.shape[: 1 + sum(n_axes)]
+    (*first, n_first), (*second, n_second) = people[: n_axes[0]], people[n_axes[0] :]
+    rest = values.shape[1 + sum(n_axes) :]
+    # Of [dyad or 1, person or 1, region, channel]
+    a, b = (side.reshape(len(side) if side.ndim > 2 else 1, -1, *side.shape[-2:]) for side in sides)
     kind = values.dtype if values.dtype.kind == "c" else np.float64
-    flat = values.astype(kind).reshape(math.prod(first), n_first, -1)
-    left = xp.matmul(a, flat).reshape(-1, math.prod(second), n_second, math.prod(rest))
-    both = xp.matmul(b, left)
-    return both.reshape(*first, a.shape[1], *second, b.shape[1], *rest)
+    flat = values.astype(kind).reshape(n_dyads, math.prod(first), n_first, -1)
+    left = xp.matmul(a, flat).reshape(n_dyads, -1, math.prod(second), n_second, math.prod(rest))
+    both = xp.matmul(b[:, None], left)
+    return both.reshape(n_dyads, *first, a.shape[2], *second, b.shape[2], *rest)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from .plan import Epochs, Plan, kept_plan
 from .spec import WTC, PhaseShares
 from .transform.maps import coherency_maps
 from .transform.signals import Signals
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ class Coherence:
     maps: NDArray[np.complex128] | None = None
     shares: NDArray[np.float64] | None = None
     above: NDArray[np.float64] | None = None
+
+
+Means = TypeVar("Means", bound="DataclassInstance")
+
+
+def mapped(means: Means, function: Callable[[Any], Any]) -> Means:
+    """The same dataclass of arrays with each array that is there replaced by what a function makes of it."""
+    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
+    return replace(means, **{name: function(x) for name, x in arrays.items() if x is not None})
 
 
 class WaveletCoherence:
@@ -102,7 +114,7 @@ def _stacked(parts: Sequence[Coherence], shape: tuple[int, ...], xp: Any) -> Coh
     """Means of dyads one behind the other, whose pairs have the axes `shape`."""
     arrays = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Coherence)}
     whole = {name: xp.stack(values) for name, values in arrays.items() if values[0] is not None}
-    return Coherence(**{name: values.reshape(*shape, *values.shape[3:]) for name, values in whole.items()})
+    return mapped(Coherence(**whole), lambda x: x.reshape(*shape, *x.shape[3:]))
 
 
 def _means(

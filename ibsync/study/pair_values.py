@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
-from ..coupling.wavelet_coherence import Coherence
+from ..coupling.wavelet_coherence import Coherence, mapped
 from ..errors import PlanError
 from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow
@@ -74,17 +75,14 @@ class DyadsJob:
 
 def whole_means(means: Coherence, plan: EnginePlan) -> Coherence:
     """Means [dyad, channel_a, channel_b, band, epoch] of all bands and epochs that were asked for."""
-    arrays = {entry.name: getattr(means, entry.name) for entry in fields(means)}
-    missing = dict.fromkeys(arrays, np.nan) | {"valid_fraction": 0.0}
-    whole = {name: plan.whole(x, 4, 3, missing=missing[name]) for name, x in arrays.items() if x is not None}
-    return replace(means, **whole)
+    fraction = plan.whole(means.valid_fraction, 4, 3, missing=0.0)
+    return replace(mapped(means, lambda x: plan.whole(x, 4, 3)), valid_fraction=fraction)
 
 
 def of_each_dyad(means: Coherence) -> Iterator[Coherence]:
     """Means [1, channel_a, channel_b, band, epoch] of each dyad, from those of all."""
-    arrays = {entry.name: x for entry in fields(means) if (x := getattr(means, entry.name)) is not None}
     for dyad in range(len(means.coherence)):
-        yield Coherence(**{name: x[dyad : dyad + 1] for name, x in arrays.items()})
+        yield mapped(means, itemgetter(slice(dyad, dyad + 1)))
 
 
 def means_of_rows(

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..compiled.choice import choice
 from ..coupling.engine import Engine
 from ..coupling.measures import PHASES
 from ..coupling.spec import WTC, PhaseShares
-from ..coupling.wavelet_coherence import Coherence
+from ..coupling.wavelet_coherence import Coherence, mapped
 from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
@@ -596,9 +596,7 @@ def _put(values: Coherence, rows: list[int], found: Coherence) -> None:
 
 def _by_shift(values: Coherence, n_bands: int) -> Coherence:
     """The same with an axis of lags behind that of bands."""
-    arrays = {entry.name: getattr(values, entry.name) for entry in fields(values)}
-    apart = {name: x.reshape(*x.shape[:4], n_bands, -1, *x.shape[5:]) for name, x in arrays.items() if x is not None}
-    return replace(values, **apart)
+    return mapped(values, lambda x: x.reshape(*x.shape[:4], n_bands, -1, *x.shape[5:]))
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
