@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.backends.cuda.device import Device
 from ..coupling.engine import Engine
 from ..coupling.regions import Members
 from ..coupling.transform.signals import FINE, prepare
 from ..errors import InputError, PlanError, did_you_mean, require_known
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
+from .engines import channels_together
 
 Floats = NDArray[np.float64]
 
@@ -27,16 +27,6 @@ OWN_WARNING = (
     "with how='own', controls that are coherent between partners leave residuals that are coherent too, and pass for "
     "synchrony (79 of 100 simulated studies at a nominal 5): take out the controls of both, how='both'"
 )
-
-CHANNELS_TOGETHER = 128
-"""Channels of first persons that are worked on in one pass; more overflow a core's cache."""
-_CHANNELS_TOGETHER_THERE = 4096  # on a GPU, where a call costs as much as thousands of pairs
-
-
-def channels_together(device: Device | None) -> int:
-    """Channels of first persons that are worked on in one pass, on a GPU or, without one, on the CPU."""
-    return CHANNELS_TOGETHER if device is None else _CHANNELS_TOGETHER_THERE
-
 
 HOW = ("both", "own", "regression")
 """How controls are taken out."""

@@ -11,8 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.backends.cuda.device import Device
 from ..coupling.plan import Epochs, trusted_shares
 from ..coupling.spec import WTC
+
+CHANNELS_TOGETHER = 128
+"""Channels of first persons that are worked on in one pass; more overflow a core's cache."""
+_CHANNELS_TOGETHER_THERE = 4096  # on a GPU, where a call costs as much as thousands of pairs
+
+
+def channels_together(device: Device | None) -> int:
+    """Channels of first persons that are worked on in one pass, on a GPU or, without one, on the CPU."""
+    return CHANNELS_TOGETHER if device is None else _CHANNELS_TOGETHER_THERE
 
 
 @dataclass(frozen=True)

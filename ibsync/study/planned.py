@@ -22,11 +22,11 @@ from ..nulls.tails import Tail, n_sides
 from ..recordings.study_file import StudyFile
 from ..results.lost import ALONE, CUT, Loss
 from .channel_pairs import Axes, Pairs
-from .controls import Controls, channels_together
-from .engines import EnginePlan
+from .controls import Controls
+from .engines import EnginePlan, channels_together
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
-from .pair_values import DyadsJob, Exchange, exchanges, require_symmetry
+from .pair_values import DyadsJob, Exchange, RealMeans, exchanges, require_symmetry
 from .regions import SIDES, Regions, Rois
 from .repairing_plan import plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
@@ -300,12 +300,13 @@ def dyads_job(
 
 
 def dyads_jobs(
-    study: StudyFile, made: Planned, rows: Sequence[RowPlan], signal: str, worker: Worker,
+    study: StudyFile, made: Planned, rows: Sequence[RowPlan], signal: str, worker: Worker, *, known: RealMeans,
     shares: PhaseShares | None = None,
 ) -> list[tuple[DyadsJob, list[int]]]:  # fmt: skip
     """Jobs of all rows that can be computed, each with the numbers of its rows.
 
     Rows of one plan share a job as far as their channels are few: what a call costs beside its pairs is then paid once.
+    Those whose means are `known` share none with others.
     """
     by_plan: dict[str, list[int]] = {}
     for number, one in enumerate(rows):
@@ -314,9 +315,11 @@ def dyads_jobs(
     parts = []
     for numbers in by_plan.values():
         device = worker.engine(rows[numbers[0]].plan).device  # refuses what cannot be computed
-        everybody = dyads_job(study, [rows[k] for k in numbers], signal, made, shares).people
-        step = max(1, channels_together(device) // max(people.n_read for people in everybody))
-        parts += [numbers[k : k + step] for k in range(0, len(numbers), step)]
+        everybody = dyads_job(study, [rows[k] for k in numbers], signal, made, shares)
+        step = max(1, channels_together(device) // max(people.n_read for people in everybody.people))
+        for is_known in (True, False):
+            some = [n for n, key in zip(numbers, everybody.keys, strict=True) if (key in known) == is_known]
+            parts += [some[k : k + step] for k in range(0, len(some), step)]
     return [(dyads_job(study, [rows[k] for k in part], signal, made, shares), part) for part in parts]
 
 

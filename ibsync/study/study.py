@@ -287,10 +287,11 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
-        jobs = dyads_jobs(self, made, made.rows, signal, worker, asked)
+        engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
         known: RealMeans = {}
-        if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, worker.engine(jobs[0][0].plan)):
+        if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
             known = null.real_means
+        jobs = dyads_jobs(self, made, made.rows, signal, worker, known=known, shares=asked)
         values = _nothing(shape, asked)
         for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
             _put(values, numbers, means)
@@ -298,8 +299,7 @@ class Study(StudyFile):
             if array is not None:
                 array[:, :, ~axes.mask] = np.nan
         made = self._with_empty_pairs(made, values.coherence)
-        used = worker.engine(jobs[0][0].plan)
-        attrs = _attrs(self, spec, used, signal=signal, pairs=pairs, epochs=epochs, made=made)
+        attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
         dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
@@ -505,7 +505,7 @@ class Study(StudyFile):
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
-        jobs = dyads_jobs(self, made, cut, request.signal, worker)
+        jobs = dyads_jobs(self, made, cut, request.signal, worker, known=known)
         for numbers, means in means_of_rows(jobs, known, worker, executor):
             for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)

@@ -21,7 +21,8 @@ from ..coupling.transform.signals import Signals, prepare
 from ..nulls.random_streams import Purpose, permutations, purpose_word
 from ..nulls.surrogate_signals import MODELS, block_order, shifts, surrogates
 from ..nulls.surrogates_on_device import ON_DEVICE, surrogates_on
-from .controls import Controls, channels_together, measured_with_both, together
+from .controls import Controls, measured_with_both, together
+from .engines import channels_together
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

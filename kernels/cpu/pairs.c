@@ -9,13 +9,6 @@
 #define TYPED(name) BUILD(name##_f32)
 #define TYPED_TOTAL total_f32
 #include "pairs.h"
-#undef REAL
-#undef VECTOR
-#undef MASK
-#undef MAGNITUDE
-#undef LANES
-#undef TYPED
-#undef TYPED_TOTAL
 
 #define REAL double
 #define VECTOR doubles
@@ -25,10 +18,3 @@
 #define TYPED(name) BUILD(name##_f64)
 #define TYPED_TOTAL total_f64
 #include "pairs.h"
-#undef REAL
-#undef VECTOR
-#undef MASK
-#undef MAGNITUDE
-#undef LANES
-#undef TYPED
-#undef TYPED_TOTAL

@@ -130,3 +130,11 @@ EXPORTED int32_t TYPED(pair_sums)(const REAL *units, int64_t n_columns, int64_t 
 #undef PAIRS_B
 #undef TILE
 #undef CLASSES
+/* What was defined for this precision. */
+#undef REAL
+#undef VECTOR
+#undef MASK
+#undef MAGNITUDE
+#undef LANES
+#undef TYPED
+#undef TYPED_TOTAL

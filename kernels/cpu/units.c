@@ -31,21 +31,6 @@ typedef struct {
 #define LENGTH BUILD(length_f32_f32)
 #define TYPED(name) BUILD(name##_f32_f32)
 #include "units.h"
-#undef REAL
-#undef VECTOR
-#undef LANES
-#undef FROM
-#undef FROM_VECTOR
-#undef FROM_MASK
-#undef FROM_LANES
-#undef FROM_AT
-#undef FROM_ROOT
-#undef AS_REAL
-#undef INTERLEAVED_LOW
-#undef INTERLEAVED_HIGH
-#undef JOINED
-#undef LENGTH
-#undef TYPED
 
 #define REAL float
 #define VECTOR floats
@@ -63,21 +48,6 @@ typedef struct {
 #define LENGTH BUILD(length_f32_f32)
 #define TYPED(name) BUILD(name##_f64_f32)
 #include "units.h"
-#undef REAL
-#undef VECTOR
-#undef LANES
-#undef FROM
-#undef FROM_VECTOR
-#undef FROM_MASK
-#undef FROM_LANES
-#undef FROM_AT
-#undef FROM_ROOT
-#undef AS_REAL
-#undef INTERLEAVED_LOW
-#undef INTERLEAVED_HIGH
-#undef JOINED
-#undef LENGTH
-#undef TYPED
 
 #define REAL double
 #define VECTOR doubles
@@ -95,18 +65,3 @@ typedef struct {
 #define LENGTH BUILD(length_f64_f64)
 #define TYPED(name) BUILD(name##_f64_f64)
 #include "units.h"
-#undef REAL
-#undef VECTOR
-#undef LANES
-#undef FROM
-#undef FROM_VECTOR
-#undef FROM_MASK
-#undef FROM_LANES
-#undef FROM_AT
-#undef FROM_ROOT
-#undef AS_REAL
-#undef INTERLEAVED_LOW
-#undef INTERLEAVED_HIGH
-#undef JOINED
-#undef LENGTH
-#undef TYPED

@@ -212,3 +212,19 @@ EXPORTED int32_t TYPED(far_features)(const FROM *samples, int64_t length, int64_
 #undef FILTERS
 #undef FEATURES
 #undef SOME_FEATURES
+/* What was defined for this precision. */
+#undef REAL
+#undef VECTOR
+#undef LANES
+#undef FROM
+#undef FROM_VECTOR
+#undef FROM_MASK
+#undef FROM_LANES
+#undef FROM_AT
+#undef FROM_ROOT
+#undef AS_REAL
+#undef INTERLEAVED_LOW
+#undef INTERLEAVED_HIGH
+#undef JOINED
+#undef LENGTH
+#undef TYPED

@@ -64,7 +64,7 @@ def test_synchrony_and_re_pairing_are_those_of_the_cpu(gpu, study):
 
 def test_synchrony_on_the_gpu_is_one_pass_over_many_dyads(gpu, study, monkeypatch):
     """Four dyads of one channel: on the CPU's limit of channels two at a time, on the GPU's all."""
-    monkeypatch.setattr("ibsync.study.controls.CHANNELS_TOGETHER", 2)
+    monkeypatch.setattr("ibsync.study.engines.CHANNELS_TOGETHER", 2)
     asked, whole = [], CudaBackend.coherence_of_dyads
 
     def recorded(backend, a, b, n_dyads, shares=None):

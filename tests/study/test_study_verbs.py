@@ -748,6 +748,15 @@ def test_dyads_that_the_null_does_not_hold_are_computed(study, computed, words, 
     assert_array_equal(found["coherence"], study.synchrony(SPEC, **words)["coherence"])
 
 
+def test_dyads_of_a_null_are_taken_whoever_else_is_computed(study, computed):
+    null = study.select(dyad=[row.dyad for row in study.dyads[:2]]).null(SPEC, n=1)
+    real = study.synchrony(SPEC)
+    computed.clear()
+    found = study.synchrony(SPEC, null=null)
+    assert sum(computed) == len(study.dyads) - len(null.real_means) < len(study.dyads)
+    assert_allclose(found["coherence"], real["coherence"], rtol=0, atol=1e-7)
+
+
 def test_dyads_that_were_computed_on_another_backend_are_computed_again(study, computed):
     null = study.null(SPEC, n=20)
     for name, value in (("backend", "cuda"), ("loops", "neon")):

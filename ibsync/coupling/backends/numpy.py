@@ -282,13 +282,13 @@ def _blocks(batches: list[Features], depth: int, n_dyads: int, n_threads: int) -
         runs += [(s.times, False) for s in stretches if not s.side]
         if depth == 0:
             _ = columns.largest_energy  # made here, once, as threads have no lock around it
-        if _far_is_compiled(columns) and not all(near for _, near in runs):
+        if _is_compiled(columns) and not all(near for _, near in runs):
             _ = columns.planar
         per_time = group.n_rows * _bytes_per_cell(columns)
         for times, is_near in runs:
             step = min(max(TIMES_PER_BLOCK, BLOCK_BYTES // (per_time * (1 + is_near))), CELLS_PER_SUM // group.n_rows)
             parts = [times]
-            if not is_near and _far_is_compiled(columns):
+            if not is_near and _is_compiled(columns):
                 parts = np.split(times, np.flatnonzero(np.diff(times) != len(group.kernels)) + 1)
             if loops() is not None:  # so many as fill whole vectors of cells; with many channels half of that does
                 step = (16 if is_near else 32) // (1 + (32 * per_time > 8 * BLOCK_BYTES))
@@ -310,7 +310,7 @@ def _block_sums(block: _Block, shares: PhaseShares | None) -> _Part:
     columns, times = block.columns, block.times
     weights = columns.segment.weights
     if not block.near:
-        u = None if _far_is_compiled(columns) else _far(columns, times)
+        u = None if _is_compiled(columns) else _far(columns, times)
         cells = _Cells(times, u, _noise(columns, columns.group.gain[None]), 1)
         return _side_sums(columns, cells, weights[:, times], _Classes.of(shares, columns, times))
     mirror = columns.group.mirrored(times)
@@ -366,7 +366,7 @@ def _near(columns: _Columns, times: NDArray[np.int64]) -> Real:
     run = slice(times[0], times[-1] + 1)
     filters = group.real_end_filters[run].reshape(-1, 2 * group.n_frame)
     z = (filters @ columns.frame).reshape(run.stop - run.start, -1, columns.frame.shape[1])
-    if loops() is not None and columns.depth == 0 and columns.taken is None:
+    if _is_compiled(columns) and columns.depth == 0:
         # As in `far_features`: once filters have cancelled what is outside a window, float32 is enough.
         u: Real = np.matmul(group.single_end_mixing[run], z.astype(np.float32, copy=False))
     else:
@@ -419,10 +419,8 @@ def _judged(columns: _Columns, cells: _Cells) -> _Judged:
     assert u is not None
     power = np.einsum("trkc,trkc->trc", u, u)
     valid = power > EMPTY_SHARE  # channels have unit variance, unusable ones are zero
-    for features, part in columns.everything:
-        usable = features.usable(columns.depth, columns.index)
-        if usable is not None:
-            valid[:, :, part] &= usable[times]
+    if (usable := _usable(columns, times)) is not None:
+        valid &= usable
     shallow = np.zeros_like(valid)
     if columns.depth == 0 and not all(features.known for features in columns.batches):
         tail = np.einsum("trkc,trkc->trc", u[:, :, :4], u[:, :, :4])
@@ -434,6 +432,17 @@ def _judged(columns: _Columns, cells: _Cells) -> _Judged:
         u, power, valid, shallow = _residual(columns, u, power, valid, shallow)
     shallow &= ~_known(columns)
     return u, power, valid & ~shallow, shallow
+
+
+def _usable(columns: _Columns, times: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """Cells that can be valid, bool [time, row, column]; None if all can."""
+    usable = None
+    for features, part in columns.everything:
+        of_part = features.usable(columns.depth, columns.index)
+        if of_part is not None:
+            usable = np.ones((len(times), columns.group.n_rows, columns.n), bool) if usable is None else usable
+            usable[:, :, part] = of_part[times]
+    return usable
 
 
 def _known(columns: _Columns) -> NDArray[np.bool_]:
@@ -490,8 +499,8 @@ def _side_sums(columns: _Columns, cells: _Cells, weights: NDArray[np.float64], c
     return means, _weighted_sums(a, b, of_means, cells.direction, columns.n_dyads, some), unresolved
 
 
-def _far_is_compiled(columns: _Columns) -> bool:
-    """Whether cells far from the ends go from samples to unit features in one piece; controls are taken out between."""
+def _is_compiled(columns: _Columns) -> bool:
+    """Whether compiled loops make unit features all the way; controls are taken out between."""
     return loops() is not None and columns.taken is None
 
 
@@ -514,18 +523,11 @@ def _compiled_units(compiled: Loops, columns: _Columns, cells: _Cells) -> Units:
 
 def _judge(columns: _Columns, cells: _Cells) -> Judge:
     """What makes cells valid and resolved."""
-    n_rows = columns.group.n_rows
-    usable, noise = None, None
-    for features, part in columns.everything:
-        known = features.usable(columns.depth, columns.index)
-        if known is not None:
-            usable = np.ones((len(cells.times), n_rows, columns.n), bool) if usable is None else usable
-            usable[:, :, part] = known[cells.times]
+    usable, noise = _usable(columns, cells.times), None
     if columns.depth == 0 and cells.noise is not None:
         noise = np.ascontiguousarray(cells.noise.reshape(-1, columns.n), np.float32)
     tail = -1.0 if columns.depth else columns.batches[0].plan.rank(0).tail
-    known = _known(columns)
-    return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n), known)
+    return Judge(EMPTY_SHARE, tail, noise, None if usable is None else usable.reshape(-1, columns.n), _known(columns))
 
 
 def _compiled_sums(
