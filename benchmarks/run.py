@@ -390,7 +390,7 @@ def measure_growth(bench: Bench) -> dict[str, Any]:
     return {
         "how": "CPU seconds on one core, the least of some turns, tables and plan ready. samples: one dyad of 8 x 8 "
         "channels; channels: one dyad of 3000 samples; dyads: Study.synchrony, 8 x 8 channels, 3000 samples; draws: "
-        " repair_test of 20 dyads x 484 features. 10 Hz, periods 5-50 s",
+        "repair_test of 20 dyads x 484 features. 10 Hz, periods 5-50 s",
         "sizes": {along: list(sizes) for along, sizes in GROWTH.items()},
         "cpu_s": found,
         "targets": [],

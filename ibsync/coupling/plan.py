@@ -35,8 +35,9 @@ RANKS = {
 }
 
 # Grid points per scale length: 2.5 serve any mean, 1.5 large ones. What a spline through 1.5 points gets wrong arises
-# where an interval begins and ends, whatever lies between: 0.006 scale lengths of a row at most, and 0.02 where cells
-# beyond the recording's cone are asked for, or controls are taken out. Divided by the cells of a large mean: 2e-5.
+# where an interval begins and ends, whatever lies between: 0.006 scale lengths of a row at most, 0.02 where cells
+# beyond the recording's cone are asked for or two controls are taken out, 0.07 with four (benchmarks/coarse_grid.py).
+# Divided by the cells of a large mean that is 6e-6, 2e-5 and 7e-5 at most.
 POINTS_FOR_LARGE_MEANS = 1.5
 LARGE_MEAN = 1000.0  # cells of each interval (rows times samples), in scale lengths
 
