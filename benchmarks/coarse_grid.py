@@ -59,8 +59,10 @@ def errors(rng: np.random.Generator, n_controls: int, coi: str) -> Iterator[tupl
     found = []
     for limit in (0.0, np.inf):  # the coarse grid everywhere, and nowhere
         with (
-            mock.patch("ibsync.coupling.plan.LARGE_MEAN", limit),
+            mock.patch("ibsync.coupling.plan.LARGE_MEAN", {coi: limit}),
             mock.patch("ibsync.coupling.wavelet_coherence.kept_plan", make_plan),
+            # Also where controls are taken out, to see why these have the finer grid.
+            mock.patch.object(Plan, "with_controls", property(lambda plan: plan)),
         ):
             try:
                 engine = Engine(n_samples, SFREQ_HZ, spec, epochs=epochs, backend="numpy")
@@ -76,14 +78,14 @@ def errors(rng: np.random.Generator, n_controls: int, coi: str) -> Iterator[tupl
 def measure(n_plans: int) -> dict[str, Any]:
     """Largest errors by controls and cone of influence, of means that are large and in units of their size."""
     found = []
-    for coi in ("recording", "none"):
+    for coi in LARGE_MEAN:
         for n_controls in range(MOST_CONTROLS + 1 if coi == "recording" else 1):
             rng = np.random.default_rng([n_controls, coi == "none"])
             means = [mean for _ in range(n_plans) for mean in errors(rng, n_controls, coi)]
             row = {
                 "coi": coi, "controls": n_controls, "means": len(means),
                 "error_times_size": max(size * error for size, error in means),
-                "error_of_large_means": max(error for size, error in means if size >= LARGE_MEAN),
+                "error_of_large_means": max(error for size, error in means if size >= LARGE_MEAN[coi]),
             }  # fmt: skip
             found.append(row)
             print(row)

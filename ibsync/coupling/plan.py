@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -36,10 +36,11 @@ RANKS = {
 
 # Grid points per scale length: 2.5 serve any mean, 1.5 large ones. What a spline through 1.5 points gets wrong arises
 # where an interval begins and ends, whatever lies between: 0.006 scale lengths of a row at most, 0.02 where cells
-# beyond the recording's cone are asked for or two controls are taken out, 0.07 with four (benchmarks/coarse_grid.py).
-# Divided by the cells of a large mean that is 6e-6, 2e-5 and 7e-5 at most.
+# beyond the cone of influence are asked for (benchmarks/coarse_grid.py). Divided by the cells of a large mean that is
+# 2e-5. With controls taken out it grows with their number, to 0.07 with four: they have the finer grid always.
 POINTS_FOR_LARGE_MEANS = 1.5
-LARGE_MEAN = 1000.0  # cells of each interval (rows times samples), in scale lengths
+LARGE_MEAN = {"recording": 300.0, "epoch": 300.0, "none": 1000.0}
+"""Cells of each interval (rows times samples) of a large mean, in scale lengths, by cone of influence."""
 
 # What the first rank does not resolve is computed again at the deeper one in windows of time that add up to 1, with
 # smooth edges, so that either grid sums each window well. In largest scales of a group: from window to window, how long
@@ -89,6 +90,10 @@ class Plan:
     n_cells : float64 [band, epoch]
         Full-resolution cells of each mean as it was asked for: before the cone of influence, and also beyond the ends
         of the recording.
+    row_spans : tuple of (int, int)
+        First row and number of rows of each group.
+    has_controls : bool
+        Whether controls are taken out of the channels.
     """
 
     n_samples: int
@@ -99,6 +104,12 @@ class Plan:
     epochs: Epochs
     n_cells: NDArray[np.float64]
     row_spans: tuple[tuple[int, int], ...]
+    has_controls: bool = field(default=False, kw_only=True)
+
+    @cached_property
+    def with_controls(self) -> Plan:
+        """The same for channels from which controls are taken out."""
+        return replace(self, has_controls=True)
 
     @property
     def lag(self) -> int:
@@ -126,6 +137,9 @@ class Plan:
         if self.spec.accuracy not in RANKS:
             return dict.fromkeys(self.row_spans, math.inf)
         finest = RANKS[self.spec.accuracy][0].points_per_scale
+        if self.has_controls:
+            return dict.fromkeys(self.row_spans, finest)
+        large = LARGE_MEAN[self.spec.coi]
         smallest_mean = np.full(self.scales.n_rows, math.inf)  # that a row enters: cells of each interval
         for name, band in self.bands.items():
             rows = band_rows(name, band, self.scales, self.sfreq)
@@ -135,7 +149,7 @@ class Plan:
                 smallest_mean[rows] = np.minimum(smallest_mean[rows], n_cells or math.inf)
         return {
             (first, n): POINTS_FOR_LARGE_MEANS
-            if smallest_mean[first : first + n].min() >= LARGE_MEAN * self.scale[first + n - 1]
+            if smallest_mean[first : first + n].min() >= large * self.scale[first + n - 1]
             else finest
             for first, n in self.row_spans
         }

@@ -82,7 +82,7 @@ class WaveletCoherence:
 
     def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
         """Unit vectors of every channel and cell, or what they are made of."""
-        return backend.features(signals, plan)
+        return backend.features(signals, plan if signals.controls is None else plan.with_controls)
 
     def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
         """Means over the cells of each band x epoch, where the backend computes."""

@@ -625,11 +625,12 @@ def _attrs(
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
     controls: dict[str, Any] = {} if made.controls is None else {"controls": made.controls.to_dict()}
+    plan = engine.plan if made.controls is None else engine.plan.with_controls
     rois: dict[str, Any] = {} if made.axes.regions is None else {"rois": made.axes.regions.to_dict()}
     return provenance(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
         accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
-        coherence_definition="magnitude-squared", points_per_scale=min(engine.plan.points_per_scale.values()),
+        coherence_definition="magnitude-squared", points_per_scale=min(plan.points_per_scale.values()),
         lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),

@@ -179,7 +179,16 @@ def test_a_group_of_rows_has_a_coarse_grid_where_all_its_means_are_large():
     assert set(points(WTC(bands), {"e": parts})) == {2.5}
     narrow = {"row": (0.49, 0.51)}
     assert points(WTC(narrow), {"e": (50, 290)}) == [2.5]  # one row does not average its errors out
+    some = {"e": (50, 120)}
+    assert points(WTC(bands), some)[0] == 1.5
+    assert points(WTC(bands, coi="none"), some)[0] == 2.5  # coherence changes faster beyond the cone
     assert set(points(WTC(bands, accuracy="reference"), None)) == {math.inf}
+
+
+def test_where_controls_are_taken_out_the_grid_is_fine_whatever_the_mean():
+    plan = make_plan(20_000, SFREQ, WTC({"slow": (0.05, 0.1), "fast": (0.4, 0.8)}))
+    assert set(plan.points_per_scale.values()) == {1.5}
+    assert set(plan.with_controls.points_per_scale.values()) == {2.5}
 
 
 @pytest.mark.parametrize("coi", ["recording", "none"])

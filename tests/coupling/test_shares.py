@@ -116,9 +116,8 @@ def test_every_cell_of_the_grid_is_counted_in_the_class_that_the_definition_give
 @pytest.mark.parametrize("accuracy", ["exact", "fast"])
 def test_each_cell_stands_for_the_samples_nearest_to_it(accuracy, coi, epochs, low, monkeypatch):
     asked = engine_of(accuracy, bands={"slow": (low, 0.4), "fast": (0.4, 0.8)}, epochs=epochs, coi=coi).plan
-    monkeypatch.setattr(
-        "ibsync.coupling.plan.LARGE_MEAN", 0 if epochs is None else np.inf
-    )  # the coarse or the fine grid
+    # The coarse or the fine grid.
+    monkeypatch.setattr("ibsync.coupling.plan.LARGE_MEAN", {coi: 0 if epochs is None else np.inf})
     plan = make_plan(asked.n_samples, asked.sfreq, asked.spec, asked.epochs)
     same_grid = [one is deep for one, deep in zip(plan.segments_at(0), plan.segments_at(1), strict=True)]
     assert same_grid == [points == 2.5 for points in plan.points_per_scale.values()]
