@@ -68,6 +68,37 @@ def read_pairs(path: Path) -> tuple[list[Pair], list[str]]:
     return pairs, [f"{path.name}: the column {name} is not used{suggestion(name, _KNOWN)}" for name in unknown]
 
 
+def given_pairs(dyads: object) -> list[Pair]:
+    """
+    The pairs of a table that is at hand: a pandas.DataFrame, or rows (dyad, person_a, person_b) or by column.
+
+    Raises
+    ------
+    InputError
+        As for a file, naming the row.
+    """
+    rows = dyads.to_dict("records") if hasattr(dyads, "to_dict") and not isinstance(dyads, Mapping) else dyads
+    if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
+        raise InputError(f"dyads={dyads!r} names no dyad; give rows such as ('d1', 'p1', 'p2')")
+    pairs = [_given_pair(f"dyads: row {number}", row) for number, row in enumerate(rows, 1)]
+    _check_no_repeat(pairs)
+    return pairs
+
+
+def _given_pair(where: str, given: object) -> Pair:
+    sides = ("person_a", "person_b")
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == 3:
+        given = dict(zip(("dyad", *sides), given, strict=True))
+    if not isinstance(given, Mapping) or not {"dyad", *sides} <= given.keys():
+        raise InputError(f"{where}: {given!r} is no row; write (dyad, person_a, person_b), or a dict of these")
+    known = [name for name in _KNOWN if not name.startswith("file_")]
+    for name in given:
+        if name not in known and not str(name).startswith("outcome_"):
+            raise InputError(f"{where}: {name!r} means nothing{suggestion(str(name), known)}; it may be {known}")
+    row = {str(name): "" if value is None or value != value else str(value) for name, value in given.items()}
+    return _pair(Path(), where, row, sides, by_file=False)
+
+
 def doubtful_labels(pairs: Sequence[Pair]) -> list[str]:
     """Notes on labels that other programs write for a missing one."""
     labels = {label for p in pairs for label in (p.dyad, *p.persons, p.session, p.task, p.run, p.group, *p.roles)}

@@ -11,22 +11,24 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
+from os import PathLike
 from os.path import isfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from .align import Fit, OnGap, Wish, fit_recordings
-from .dyad_tables import typed_columns
+from .dyad_tables import given_pairs, typed_columns
 from .find_files import SourceFiles, find_sources
 from .formats.reader_process import ReaderProcess
 from .formats.source_recording import SignalChoice, Signals, SourceRecording
 from .hdf5_writing import check_free_space
 from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohort
 from .names import as_path
+from .objects import Held, recording_of, sources_of
 from .output_kinds import STUDY
 from .progress import with_bar
 from .quality import Copies, usable_signals
@@ -34,6 +36,9 @@ from .recording import AUXILIARY, DyadRow, Recording, check_dyads
 from .source import Source
 from .study_file import write_study
 from .whole_files import Output
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,14 @@ class PackReport:
 
 
 def pack(
-    sources: str | Path | Sequence[str | Path],
+    sources: str | Path | Sequence[Any] | Mapping[Any, Any],
     output: str | Path,
     *,
-    dyads: str | Path | None = None,
+    dyads: str | Path | Sequence[Any] | pd.DataFrame | None = None,
     participants: str | Path | None = None,
     outcomes: str | Path | None = None,
     signal: str | Sequence[str] | None = None,
+    sfreq: float | None = None,
     crop: bool = False,
     resample: float | None = None,
     on_gap: OnGap = "error",
@@ -106,16 +112,22 @@ def pack(
 
     Parameters
     ----------
-    sources : path or sequence of paths
+    sources : path, sequence of paths, or recordings that are at hand
         A BIDS folder (with derivatives; processed recordings go before raw ones), a folder or list of recordings
         (SNIRF, MNE, MATLAB or CSV: `ibsync.recordings.formats`) with a dyads table, or a SNIRF file of two persons.
+        Or ``{"p1": x1, "p2": x2}``, by person, (person, session) or (person, session, task): arrays [channel, sample],
+        xarray.DataArray, pandas.DataFrame or `mne.io.Raw`; a list will do for recordings of MNE that name their
+        subjects.
     output : path
         Study file to write; it appears whole or not at all, and replaces an older study.
     dyads, participants, outcomes : path, optional
         Tables as `ibsync.recordings.dyad_tables` describes; by default those in the folder or, within a BIDS dataset,
-        above it.
+        above it. For recordings that are at hand `dyads` may be rows as well, ``[("d1", "p1", "p2")]`` or a
+        pandas.DataFrame, and two people are one dyad without.
     signal : str or sequence of str, optional
-        Signals to take, such as ("hbo",); by default all that the files have.
+        Signals to take, such as ("hbo",); by default all that the files have. Of arrays: which signal they are.
+    sfreq : float, optional
+        Rate in Hz of arrays that do not say it.
     crop : bool
         Cut the recordings of a dyad to the time they share.
     resample : float, optional
@@ -147,29 +159,73 @@ def pack(
     if on_gap not in get_args(OnGap):
         raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
+    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)
+    tables_given = {
+        name: as_path(path) for name, path in (("participants", participants), ("outcomes", outcomes)) if path
+    }
+    if (objects := sources_of(sources)) is not None:
+        target = Output(as_path(output), STUDY, tuple(tables_given.values()), overwrite)
+        report = PackReport(target.check())
+        recordings = [recording_of(x, source, sfreq=sfreq, choice=choice) for source, x in objects.items()]
+        cohort = _given_cohort(recordings, dyads, tables_given, report)
+        _fit_and_write(target, cohort, recordings, wish, Held(), report, progress=progress)
+        return report
+    if sfreq is not None:
+        raise InputError("files say their rate: leave out sfreq (resample= brings them to another)")
+    if dyads is not None:
+        tables_given["dyads"] = as_path(dyads)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
-    tables_given = [path for path in (dyads, participants, outcomes) if path is not None]
-    target = Output(as_path(output), STUDY, tuple(map(as_path, [*folders, *tables_given])), overwrite)
+    target = Output(as_path(output), STUDY, (*map(as_path, folders), *tables_given.values()), overwrite)
     report = PackReport(target.check())
-    files = find_sources(sources)
+    files = find_sources(cast("str | Path | Sequence[str | Path]", sources))
     for note in files.notes:
         report.add("not used", str(sources), note)
-    tables = _tables(files, dyads=dyads, participants=participants, outcomes=outcomes)
+    tables = _tables(files, tables_given)
     cohort = read_cohort(files, tables, has_own_table=dyads is not None, say=report.add)
     everything = [*files.sources, *named_files(cohort.pairs, files.sources)]
     read = [*(source.path for source in everything), *tables.values()]
     target = replace(target, inputs=(*target.inputs, *read))
     target.require_replaceable()
-    with ReaderProcess(SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)) as reader:
+    with ReaderProcess(choice) as reader:
         recordings = _read_all(everything, reader, report)
-        rows = match(cohort, recordings, report.add)
-        used = {recording.id for row in rows for recording in (row.a, row.b)}
-        for recording in recordings:
-            if recording.id not in used:
-                report.add("not used", recording.path.name, f"no dyad row takes {recording.id}")
-        fits = fit_recordings(rows, wish, report.add)
-        _write(target, rows, fits, cohort, reader, report, progress=progress)
+        _fit_and_write(target, cohort, recordings, wish, reader, report, progress=progress)
     return report
+
+
+def _given_cohort(
+    recordings: Sequence[SourceRecording], dyads: Any, tables: Mapping[str, Path], report: PackReport
+) -> Cohort:
+    """Who is who, and who was recorded with whom, of recordings that are at hand."""
+    nowhere = SourceFiles((), {}, is_folder=False)
+    if isinstance(dyads, str | PathLike):
+        tables = _tables(nowhere, {**tables, "dyads": Path(dyads)})
+        return read_cohort(nowhere, tables, has_own_table=True, say=report.add)
+    people = list(dict.fromkeys(recording.participant for recording in recordings))
+    if dyads is None and len(people) != 2:
+        raise InputError(f"{len(people)} people: say who is with whom, dyads=[('d1', {people[0]!r}, ...), ...]")
+    pairs = given_pairs([("dyad", *people)] if dyads is None else dyads)
+    return replace(
+        read_cohort(nowhere, _tables(nowhere, tables), has_own_table=False, say=report.add), pairs=tuple(pairs)
+    )
+
+
+def _fit_and_write(
+    target: Output,
+    cohort: Cohort,
+    recordings: Sequence[SourceRecording],
+    wish: Wish,
+    reader: ReaderProcess | Held,
+    report: PackReport,
+    *,
+    progress: bool,
+) -> None:
+    rows = match(cohort, recordings, report.add)
+    used = {recording.id for row in rows for recording in (row.a, row.b)}
+    for recording in recordings:
+        if recording.id not in used:
+            report.add("not used", recording.path.name, f"no dyad row takes {recording.id}")
+    fits = fit_recordings(rows, wish, report.add)
+    _write(target, rows, fits, cohort, reader, report, progress=progress)
 
 
 def _checked_rate(rate: float | None) -> float | None:
@@ -178,15 +234,12 @@ def _checked_rate(rate: float | None) -> float | None:
     return None if rate is None else float(rate)
 
 
-def _tables(files: SourceFiles, **paths: str | Path | None) -> dict[str, Path]:
+def _tables(files: SourceFiles, given: Mapping[str, Path]) -> dict[str, Path]:
     """The tables by path, else those that lie with the recordings."""
-    tables = dict(files.tables)
-    for name, path in paths.items():
-        if path is not None and not isfile(path):
+    for name, path in given.items():
+        if not isfile(path):
             raise InputError(f"{path}: no such {name} table; check the name")
-        if path is not None:
-            tables[name] = Path(path)
-    return tables
+    return {**files.tables, **given}
 
 
 def _read_all(sources: Sequence[Source], reader: ReaderProcess, report: PackReport) -> list[SourceRecording]:
@@ -218,7 +271,7 @@ def _write(
     rows: Sequence[MatchedRow],
     fits: Mapping[str, Fit],
     cohort: Cohort,
-    reader: ReaderProcess,
+    reader: ReaderProcess | Held,
     report: PackReport,
     *,
     progress: bool,

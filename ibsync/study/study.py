@@ -9,9 +9,10 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from inspect import signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..recordings.output_kinds import NULL
+from ..recordings.pack import pack
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from ..recordings.whole_files import Output
@@ -64,6 +66,12 @@ if TYPE_CHECKING:
 
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
+
+
+@cache
+def _temporary_folder() -> TemporaryDirectory[str]:
+    """Where studies of arrays lie; removed when Python ends."""
+    return TemporaryDirectory(prefix="ibsync-")
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,58 @@ class Study(StudyFile):
         if len(args) == 1 and not words:
             raise PlanError(f"Study({args[0]!r}) opens nothing: write Study.open(path)")
         return super().__new__(cls)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        people: Mapping[Any, Any] | Sequence[Any],
+        dyads: Sequence[Any] | pd.DataFrame | str | Path | None = None,
+        *,
+        sfreq: float | None = None,
+        signal: str | Sequence[str] | None = None,
+        path: str | Path | None = None,
+        **words: Any,
+    ) -> Self:
+        """A study of recordings that are at hand: arrays, labelled arrays, tables or recordings of MNE.
+
+        Parameters
+        ----------
+        people : mapping
+            ``{"p1": x1, "p2": x2, ...}``, by person, (person, session) or (person, session, task): arrays [channel,
+            sample], xarray.DataArray, pandas.DataFrame or `mne.io.Raw`.
+        dyads : sequence of (dyad, person_a, person_b), of mappings, or a DataFrame, optional
+            Columns as in dyads.tsv: session, group, role_a, outcome_symptoms, ...; two people are one dyad without.
+        sfreq : float, optional
+            Rate in Hz of arrays that do not say it.
+        signal : str, optional
+            What arrays hold: "hbo", "hbr", "hbt" or "eeg".
+        path : path, optional
+            Study file to write. Without it the study lies in a temporary file until Python ends.
+        **words
+            Further words of `pack`: participants, outcomes, crop, resample, on_gap, overwrite.
+
+        Returns
+        -------
+        Study
+
+        Raises
+        ------
+        InputError
+            As `pack`. What was marked or changed is logged as a warning.
+
+        Examples
+        --------
+        >>> x, y = np.random.default_rng(0).standard_normal((2, 3, 600))
+        >>> study = Study.from_arrays({"p1": x, "p2": y}, [("d1", "p1", "p2")], sfreq=5.0, signal="hbo")
+        >>> study.synchrony(WTC(bands={"task": (0.1, 0.5)})).sizes["channel_a"]
+        3
+        """
+        folder = Path(_temporary_folder().name)
+        target = folder / f"arrays-{len(list(folder.iterdir())) + 1}.h5" if path is None else path
+        found = pack(people, target, dyads=dyads, sfreq=sfreq, signal=signal, **words)
+        for note in found.notes:
+            LOG.warning(str(note))
+        return cls.open(found.output)
 
     def check(
         self,

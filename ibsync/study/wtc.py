@@ -17,9 +17,10 @@ from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
 from ..coupling.transform.maps import coherency_maps
-from ..coupling.transform.signals import REASONS, Signals, prepare, unwrapped
+from ..coupling.transform.signals import REASONS, Signals, prepare
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
+from ..recordings.objects import Samples, rate_of, samples_of
 from ..results.lost import lost_lines
 from .engines import EnginePlan
 from .losses import LOG
@@ -35,8 +36,9 @@ MAP_BYTES = 4 << 30  # largest map that is made in memory
 def wtc(
     a: ArrayLike,
     b: ArrayLike,
-    sfreq: float,
+    sfreq: float | None = None,
     *,
+    signal: str | None = None,
     bands: Mapping[str, Any] | None = None,
     fmin: float | None = None,
     fmax: float | None = None,
@@ -55,10 +57,14 @@ def wtc(
 
     Parameters
     ----------
-    a, b : array [channel, sample] or [sample]
-        Recordings made at once; NaN marks a gap.
-    sfreq : float
-        Sampling rate, Hz.
+    a, b : array [channel, sample] or [sample], DataArray, DataFrame or mne.io.Raw
+        Recordings made at once; NaN marks a gap. Of an xarray.DataArray the dimension `time` is that of samples, of a
+        pandas.DataFrame the rows are; names of channels are kept. What MNE's annotations or its list of bad channels
+        call bad is missing.
+    sfreq : float, optional
+        Sampling rate, Hz; needed where neither object says it.
+    signal : {"hbo", "hbr", "hbt", "eeg"}, optional
+        Of recordings of MNE that hold several.
     bands : mapping of str to (low, high) in Hz or Band, optional
         Asks for means over bands and epochs instead of maps.
     fmin, fmax : float, optional
@@ -78,7 +84,7 @@ def wtc(
     spec : WTC, optional
         Instead of single words.
     channels_a, channels_b : sequence of str, optional
-        Channel labels; default a0, a1, .. and b0, b1, ..
+        Channel labels; default the object's own, else a0, a1, .. and b0, b1, ..
     backend : {"auto", "cuda", "numpy"}
         Of means; maps are computed on the CPU.
     **words
@@ -112,7 +118,10 @@ def wtc(
     ('channel_a', 'channel_b', 'freq', 'time')
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    signals = _pair(a, b, channels_a, channels_b, spec.detrend)
+    found = [samples_of(x, name, signal) for name, x in (("a", a), ("b", b))]
+    sfreq = rate_of(zip("ab", found, strict=True), sfreq)
+    channels_a, channels_b = _names(found, channels_a, channels_b)
+    signals = _pair(found, channels_a, channels_b, spec.detrend)
     if spec.bands is not None and grid is None:
         if significance is not None:
             raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
@@ -139,8 +148,9 @@ def partial_wtc(
     a: ArrayLike,
     b: ArrayLike,
     controls: ArrayLike,
-    sfreq: float,
+    sfreq: float | None = None,
     *,
+    signal: str | None = None,
     bands: Mapping[str, Any] | None = None,
     fmin: float | None = None,
     fmax: float | None = None,
@@ -155,10 +165,10 @@ def partial_wtc(
 
     Parameters
     ----------
-    a, b : array [channel, sample] or [sample]
-    controls : array [channel, sample] or [sample]
+    a, b : array [channel, sample] or [sample], DataArray, DataFrame or mne.io.Raw
+    controls : array [channel, sample] or [sample], DataArray or DataFrame
         Signals to be controlled for (heart rate, respiration, a short channel, a stimulus), all at once.
-    sfreq, bands, fmin, fmax, epochs, grid, spec, channels_a, channels_b, **words
+    sfreq, signal, bands, fmin, fmax, epochs, grid, spec, channels_a, channels_b, **words
         As `wtc`.
 
     Returns
@@ -182,8 +192,11 @@ def partial_wtc(
     >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    signals = _pair(a, b, channels_a, channels_b, spec.detrend)
-    third = prepare(np.atleast_2d(np.asarray(unwrapped(controls))), detrend=spec.detrend)
+    found = [samples_of(a, "a", signal), samples_of(b, "b", signal), samples_of(controls, "controls")]
+    sfreq = rate_of(zip(("a", "b", "controls"), found, strict=True), sfreq)
+    channels_a, channels_b = _names(found, channels_a, channels_b)
+    signals = _pair(found, channels_a, channels_b, spec.detrend)
+    third = prepare(np.atleast_2d(found[2].values), detrend=spec.detrend)
     if third.n_samples != signals[0].n_samples:
         raise InputError(
             f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
@@ -223,17 +236,23 @@ def _merged(
     return merged
 
 
+def _names(found: Sequence[Samples], *given: Sequence[str] | None) -> list[Sequence[str] | None]:
+    """Labels of channels: as given, else as the objects have them; channels that have no value are told."""
+    for name, own in zip("ab", found, strict=False):
+        if own.bad:
+            LOG.warning("%s: %s marked bad, no value", name, ", ".join(own.bad))
+    return [own.channels if labels is None else labels for own, labels in zip(found, given, strict=False)]
+
+
 def _pair(
-    a: ArrayLike, b: ArrayLike, channels_a: Sequence[str] | None, channels_b: Sequence[str] | None, detrend: str | None
+    found: Sequence[Samples], channels_a: Sequence[str] | None, channels_b: Sequence[str] | None, detrend: str | None
 ) -> tuple[Signals, Signals]:
     prepared = []
-    for name, x, labels in (("a", a, channels_a), ("b", b, channels_b)):
-        array = np.asarray(unwrapped(x))
-        if array.ndim not in (1, 2) or array.size == 0:
-            raise InputError(f"{name} must be [channel, sample] or [sample], got shape {array.shape}")
-        if labels is not None and len(labels) != (1 if array.ndim == 1 else len(array)):
-            raise InputError(f"channels_{name} has {len(labels)} labels for an array of shape {array.shape}")
-        prepared.append(prepare(np.atleast_2d(array), names=labels, detrend=detrend))
+    for name, own, labels in zip("ab", found, (channels_a, channels_b), strict=False):
+        array = np.atleast_2d(own.values)
+        if labels is not None and len(labels) != len(array):
+            raise InputError(f"channels_{name} has {len(labels)} labels for an array of shape {own.values.shape}")
+        prepared.append(prepare(array, names=labels, detrend=detrend))
     first, second = prepared
     if first.n_samples != second.n_samples:
         raise InputError(f"a has {first.n_samples} samples, b {second.n_samples}: cut both to the time they share")

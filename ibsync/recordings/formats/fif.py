@@ -33,20 +33,24 @@ _RAW_TYPES = ("fnirs_cw_amplitude", "fnirs_od")
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a file of MNE; raw light comes back with its `refusal`."""
-    raw = _open_fif(source)
+    return [recording_of(_open_fif(source), source, choice)]
+
+
+def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecording:
+    """The recording that an `mne.io.Raw` is; raw light comes back with its `refusal`."""
     kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     present = tuple(signal for signal in SIGNALS if signal in kinds.values())
     if not present:
         types = set(kinds.values())
         what = "raw intensity" if types & set(_RAW_TYPES) else f"only {', '.join(sorted(types))}"
         chain = f"make HbO and HbR first with MNE: {MNE_CHAIN}"
-        return [refused_recording(source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain}")]
+        return refused_recording(source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain}")
     chosen = choice.of(present, source.path)
     columns = [(name, channel_and_signal(name)[0], kind) for name, kind in kinds.items() if kind in chosen]
     rows = columns_by_channel(source, columns)
     others = ", ".join(sorted(set(kinds.values()) - set(SIGNALS)))
     channels = tuple(dict.fromkeys(channel for _, channel, _ in columns))
-    recording = one_person(
+    return one_person(
         source,
         Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times)),
         channels,
@@ -59,7 +63,6 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         notes=(("not used", f"the channels of {others}"),) if others else (),
         optodes_mm=_optodes_mm(raw, rows),
     )
-    return [recording]
 
 
 def _require_whole(path: Path) -> None:
