@@ -135,10 +135,9 @@ def test_what_is_no_recording_is_refused_with_the_fix(case, pair):
 class OnDevice:
     """An array on a GPU, as far as it is looked at."""
 
-    __cuda_array_interface__: dict[str, object] = {}
-
     def __init__(self, values):
         self.values = values
+        self.__cuda_array_interface__ = {}
 
 
 class OfCupy(OnDevice):
