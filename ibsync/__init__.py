@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .questions.reliability import reliability
     from .questions.transfer import transfer
     from .recordings.pack import pack
+    from .recordings.preprocess import preprocess
     from .results.calibration_result import Calibration
     from .results.figures import gallery as plot
     from .results.multiverse_result import Multiverse
@@ -73,6 +74,7 @@ __all__ = [
     "plasticity",
     "plot",
     "predict_outcome",
+    "preprocess",
     "relations",
     "reliability",
     "report",
@@ -118,6 +120,7 @@ _HOME = {
     "partial_wtc": "study.wtc",
     "plasticity": "questions.plasticity",
     "predict_outcome": "questions.predict_outcome",
+    "preprocess": "recordings.preprocess",
     "relations": "questions.relations",
     "reliability": "questions.reliability",
     "report": "results.report",

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import IbsyncError
+from ..errors import IbsyncError, PlanError
 from ..recordings.formats.table import FORMAT_NAMES
 from ..recordings.whole_files import written_files
 
@@ -200,6 +200,15 @@ def _add_pack(commands: _Commands) -> None:
         "--on-gap", choices=("error", "interpolate", "nan"), default="error", help="default: %(default)s"
     )
     parser.add_argument("--allow-dod", action="store_true", help="take optical density where there is no haemoglobin")
+    light = parser.add_argument_group("raw light")
+    light.add_argument("--preprocess", action="store_true", help="make haemoglobin of raw light by MNE's steps")
+    light.add_argument(
+        "--min-sci", type=float, metavar="X", help="smallest scalp coupling index of a good channel; default: 0.75"
+    )
+    light.add_argument("--motion", metavar="WORD", help="repair of motion, tddr or none; default: tddr")
+    light.add_argument(
+        "--ppf", type=float, nargs="+", metavar="F", help="partial pathlength factor, or one a wavelength; default: 6"
+    )
     _add_overwrite(parser)
     _add_progress(parser)
     _add_json(parser)
@@ -372,7 +381,13 @@ def _pack(arguments: argparse.Namespace) -> int:
     sources = arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources
     tables = ("dyads", "participants", "outcomes")
     names = (*tables, "signal", "crop", "resample", "on_gap", "allow_dod", "overwrite", "progress")
-    report = pack(sources, arguments.output, **_words(arguments, *names))
+    words = {name: value for name, value in _words(arguments, "min_sci", "motion", "ppf").items() if value is not None}
+    if words and not arguments.preprocess:
+        raise PlanError(f"--{next(iter(words)).replace('_', '-')} is of preprocessing: add --preprocess")
+    if len(words.get("ppf", ())) == 1:
+        (words["ppf"],) = words["ppf"]
+    preprocess = words if arguments.preprocess and words else arguments.preprocess
+    report = pack(sources, arguments.output, preprocess=preprocess, **_words(arguments, *names))
     return _say(arguments, _page(report, files=[report.output]), report.describe())
 
 

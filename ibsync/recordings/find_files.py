@@ -55,7 +55,7 @@ def describe_file(path: Path) -> Source:
         raise InputError(f"{path}: no such file{near}; check the name")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: not a recording; give one of {ENDINGS}")
-    name = plain(path.name)
+    name = plain(path.parent.name if path.suffix.lower() == ".hdr" else path.name)  # a NIRx folder names the person
     labels = dict(_ENTITY.findall(name))
     rest = re.sub(r"_(nirs|eeg|raw|epo)$", "", name.split(".")[0])
     return Source(

@@ -30,6 +30,7 @@ from .match_recordings import Cohort, MatchedRow, match, named_files, read_cohor
 from .names import as_path
 from .objects import Held, recording_of, sources_of
 from .output_kinds import STUDY
+from .preprocess import Preprocessing
 from .progress import with_bar
 from .quality import Copies, usable_signals
 from .recording import AUXILIARY, DyadRow, Recording, check_dyads
@@ -105,6 +106,7 @@ def pack(
     resample: float | None = None,
     on_gap: OnGap = "error",
     allow_dod: bool = False,
+    preprocess: bool | Mapping[str, Any] | Preprocessing = False,
     overwrite: bool = False,
     progress: bool = False,
 ) -> PackReport:
@@ -137,6 +139,9 @@ def pack(
         with missing samples there. With `resample`, "error" means "interpolate".
     allow_dod : bool
         Take optical density where there is no haemoglobin.
+    preprocess : bool or mapping
+        Make haemoglobin of raw light, by MNE's steps: True, or words of `Preprocessing` such as ``{"min_sci": 0.5}``.
+        The study file and every methods paragraph name them.
     overwrite : bool
         Replace a file that is no study; never a recording or a table of `sources`.
     progress : bool
@@ -159,7 +164,9 @@ def pack(
     if on_gap not in get_args(OnGap):
         raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
     wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
-    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod)
+    words = Preprocessing.asked(preprocess)
+    preprocessing = {} if words is None else words.to_dict()
+    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod, words)
     tables_given = {
         name: as_path(path) for name, path in (("participants", participants), ("outcomes", outcomes)) if path
     }
@@ -168,7 +175,7 @@ def pack(
         report = PackReport(target.check())
         recordings = [recording_of(x, source, sfreq=sfreq, choice=choice) for source, x in objects.items()]
         cohort = _given_cohort(recordings, dyads, tables_given, report)
-        _fit_and_write(target, cohort, recordings, wish, Held(), report, progress=progress)
+        _fit_and_write(target, cohort, recordings, wish, Held(), report, preprocessing, progress=progress)
         return report
     if sfreq is not None:
         raise InputError("files say their rate: leave out sfreq (resample= brings them to another)")
@@ -188,7 +195,7 @@ def pack(
     target.require_replaceable()
     with ReaderProcess(choice) as reader:
         recordings = _read_all(everything, reader, report)
-        _fit_and_write(target, cohort, recordings, wish, reader, report, progress=progress)
+        _fit_and_write(target, cohort, recordings, wish, reader, report, preprocessing, progress=progress)
     return report
 
 
@@ -216,6 +223,7 @@ def _fit_and_write(
     wish: Wish,
     reader: ReaderProcess | Held,
     report: PackReport,
+    preprocessing: Mapping[str, Any],
     *,
     progress: bool,
 ) -> None:
@@ -225,7 +233,7 @@ def _fit_and_write(
         if recording.id not in used:
             report.add("not used", recording.path.name, f"no dyad row takes {recording.id}")
     fits = fit_recordings(rows, wish, report.add)
-    _write(target, rows, fits, cohort, reader, report, progress=progress)
+    _write(target, rows, fits, cohort, reader, report, preprocessing, progress=progress)
 
 
 def _checked_rate(rate: float | None) -> float | None:
@@ -273,6 +281,7 @@ def _write(
     cohort: Cohort,
     reader: ReaderProcess | Held,
     report: PackReport,
+    preprocessing: Mapping[str, Any],
     *,
     progress: bool,
 ) -> None:
@@ -293,7 +302,8 @@ def _write(
     signals = reader.signals_of(originals[name][0] for name in plans)
     read = with_bar(zip(plans.items(), signals, strict=True), "recordings", "recording", progress, len(plans))
     recordings = (_filled(originals[name][0], x, plan, fits[name], copies, report) for (name, plan), x in read)
-    write_study(target, recordings, people, dyads)
+    used = any(original.found_bad is not None for original, _ in originals.values())
+    write_study(target, recordings, people, dyads, preprocessing=preprocessing if used else {})
     report.recordings, report.people, report.dyads = len(plans), len(people), len(dyads)
 
 

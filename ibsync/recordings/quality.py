@@ -58,6 +58,7 @@ def usable_signals(
         flat[signal] = _leave_out_flat(samples, usable, original.clock.sfreq)
         bad |= {name: f"constant {signal} in every part" for k, name in usable if np.isnan(samples[k]).all()}
     marker = (original.source.channels or original.path).name
+    bad |= original.found_bad or {}
     bad |= {channel: f"marked bad in {marker}" for channel, _ in original.bad if channel in channels}
     unknown = [f"{name}{spellings.get(name.lower(), '')}" for name, _ in original.bad if name not in original.channels]
     if unknown:

@@ -6,6 +6,7 @@ lies where.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,8 @@ class StudyFile:
         What was chosen of it by `select`, in words; empty for all.
     format_version : str
         Files of "2.0" do not know of short channels, positions of optodes and auxiliary signals.
+    preprocessing : str
+        Parameters with which ibsync made haemoglobin of raw light, as JSON; empty where it did not.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class StudyFile:
     accepted_changes: str = ""
     selected: str = ""
     format_version: str = FORMAT_VERSION
+    preprocessing: str = ""
 
     @classmethod
     def open(cls, path: str | Path, *, accept_changes: bool = False) -> Self:
@@ -102,7 +106,7 @@ class StudyFile:
                 raise InputError(f"{path}: the study file is damaged ({text}); pack the recordings again") from error
         changes = f"{path.name}: {', '.join(layout.changes)}" if layout.changes else ""
         of_layout = (layout.recordings, layout.participants, layout.dyads, layout.places, layout.sha256)
-        return cls(path, *of_layout, changes, format_version=layout.version)
+        return cls(path, *of_layout, changes, format_version=layout.version, preprocessing=layout.preprocessing)
 
     @property
     def dyads(self) -> tuple[DyadRow, ...]:
@@ -112,7 +116,11 @@ class StudyFile:
     @property
     def origin(self) -> dict[str, Any]:
         """Attributes that name the study in what is computed of it."""
-        notes = {"accepted_changes": self.accepted_changes, "selected": self.selected}
+        notes = {
+            "accepted_changes": self.accepted_changes,
+            "selected": self.selected,
+            "preprocessing": self.preprocessing,
+        }
         return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in notes.items() if text}}
 
     def select(
@@ -281,6 +289,7 @@ class StudyFile:
             "path": str(self.path),
             "sha256": self.sha256,
             "people": sorted(self.participants),
+            "preprocessing": json.loads(self.preprocessing or "{}"),
             "dyads": [_describe_dyad(row) for row in self.all_dyads],
             "sessions": natural_order(distinct(row.session for row in self.all_dyads)),
             "tasks": distinct(row.task for row in self.all_dyads),
@@ -299,6 +308,8 @@ def write_study(
     recordings: Iterable[tuple[Recording, Signals]],
     participants: Mapping[str, Mapping[str, str | float]],
     dyads: Sequence[DyadRow],
+    *,
+    preprocessing: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a study file whole, or leave nothing behind.
 
@@ -312,6 +323,8 @@ def write_study(
         Columns by person; people who appear only in recordings are added.
     dyads : sequence of DyadRow
         Their recordings are matched by id to those written.
+    preprocessing : mapping, optional
+        Parameters with which raw light became haemoglobin, and the version of MNE.
 
     Raises
     ------
@@ -320,7 +333,9 @@ def write_study(
     """
     output = path if isinstance(path, Output) else Output(as_path(path), STUDY)
     check_dyads(dyads, str(output.path))
-    write = partial(write_study_layout, participants=participants, dyads=dyads, path=output.path)
+    write = partial(
+        write_study_layout, participants=participants, dyads=dyads, path=output.path, preprocessing=preprocessing or {}
+    )
     write_hdf5(output, recordings, write)
 
 
@@ -368,6 +383,9 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
     yield f"  recordings    {len(recordings)}, {min(durations):.1f} to {max(durations):.1f} s"
     yield f"  rates         {first_of(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
     yield f"  signals       {first_of(distinct(c for r in recordings for c in r.signal_names))}"
+    if study.preprocessing:
+        words = ", ".join(f"{name} {value}" for name, value in json.loads(study.preprocessing).items())
+        yield f"  preprocessed  {words}"
     yield f"  channels      {first_of(distinct(c for r in recordings for c in r.channels))}"
     for name, words in (("short", "short_channels"), ("auxiliary", "auxiliary")):
         having = [r for r in study.recordings if getattr(r, words)]

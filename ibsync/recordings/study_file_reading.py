@@ -45,6 +45,7 @@ class StudyLayout:
     sha256: str
     changes: tuple[str, ...]
     version: str
+    preprocessing: str
 
 
 def read_study_layout(file: h5py.File, path: Path, *, accept_changes: bool) -> StudyLayout:
@@ -71,7 +72,8 @@ def read_study_layout(file: h5py.File, path: Path, *, accept_changes: bool) -> S
     check_dyads(dyads, str(path))
     people = _read_participants(tables["participants"], recordings)
     version = str(contents[""].attrs["ibsync_format_version"])
-    return StudyLayout(recordings, people, dyads, places, root_digest(contents), changes, version)
+    preprocessing = str(contents[""].attrs.get("preprocessing", ""))
+    return StudyLayout(recordings, people, dyads, places, root_digest(contents), changes, version, preprocessing)
 
 
 def _check_kind(file: h5py.File, path: Path) -> None:

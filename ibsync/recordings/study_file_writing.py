@@ -8,6 +8,7 @@ The index holds a digest of each recording's signals, the root those of all the 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ def write_study_layout(
     participants: Mapping[str, Mapping[str, str | float]],
     dyads: Sequence[DyadRow],
     path: Path,
+    preprocessing: Mapping[str, Any],
 ) -> None:
     """Write a whole study into an empty HDF5 file; `path` is its final name, for messages."""
     places, written = _write_recordings(file, recordings, path)
@@ -61,7 +63,8 @@ def write_study_layout(
     _write_tables(file, written, places, people, rows)
     title = f"Study of {len({r.participant for r in written})} people in {len(rows)} dyad rows"
     kind = {"Conventions": "CF-1.11", "ibsync_format": "dataset", "ibsync_format_version": FORMAT_VERSION}
-    write_attributes(file, {**kind, "title": title, "history": "packed by ibsync"})
+    made = {"preprocessing": json.dumps(preprocessing)} if preprocessing else {}
+    write_attributes(file, {**kind, **made, "title": title, "history": "packed by ibsync"})
     write_digests(file, path, is_signal)
 
 

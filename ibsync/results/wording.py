@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _REFERENCES = {
     "grinsted": "Grinsted, Moore & Jevrejeva 2004, Nonlin. Processes Geophys. 11:561",
     "phipson": "Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39",
+    "sci": "Pollonini et al. 2014, Hear. Res. 309:84",
+    "tddr": "Fishburn et al. 2019, NeuroImage 184:171",
 }
 
 _CONES = {
@@ -202,6 +204,9 @@ def methods(dataset: xr.Dataset) -> str:
     """The paragraph for the paper."""
     attrs = dataset.attrs
     sentences, cited = [_estimator_sentence(dataset), _epoch_sentence(dataset)], [_REFERENCES["grinsted"]]
+    if made := settings(attrs, "preprocessing"):
+        sentences.insert(0, _preprocessing_sentence(made))
+        cited += [_REFERENCES["sci"]] * (made["min_sci"] > 0) + [_REFERENCES["tddr"]] * (made["motion"] == "tddr")
     if is_tested(dataset):
         corrections = _corrections(dataset)
         sentences += [_null_sentence(attrs), _correction_sentence(corrections, dataset)]
@@ -219,6 +224,18 @@ def methods(dataset: xr.Dataset) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
     return " ".join([*sentences, f"References: {'; '.join(cited)}."])
+
+
+def _preprocessing_sentence(made: Mapping[str, Any]) -> str:
+    motion = "motion was repaired by temporal derivative distribution repair" if made["motion"] == "tddr" else ""
+    judged = (
+        f"channels with a scalp coupling index below {made['min_sci']:g} (0.7 to 1.5 Hz) were left out"
+        if made["min_sci"] > 0 else ""
+    )  # fmt: skip
+    ppf = made["ppf"] if isinstance(made["ppf"], int | float) else " and ".join(f"{x:g}" for x in made["ppf"])
+    law = f"the modified Beer-Lambert law gave concentrations (partial pathlength factor {ppf})"
+    steps = "; ".join(filter(None, (judged, motion, law)))
+    return f"Raw light was turned into haemoglobin with MNE-Python {made['mne']}: {steps}."
 
 
 def _estimator_sentence(dataset: xr.Dataset) -> str:

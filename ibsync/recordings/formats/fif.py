@@ -14,8 +14,10 @@ import numpy as np
 from ...errors import InputError
 from ..clock import Clock
 from ..names import channel_and_signal, plain
+from ..preprocess import RAW_KINDS, Preprocessing
 from ..recording import Event
 from ..source import Source
+from .light import PREPROCESS, light_recording
 from .snirf import MNE_CHAIN
 from .source_recording import (
     SIGNALS,
@@ -28,8 +30,6 @@ from .source_recording import (
     short,
 )  # fmt: skip
 
-_RAW_TYPES = ("fnirs_cw_amplitude", "fnirs_od")
-
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a file of MNE; raw light comes back with its `refusal`."""
@@ -40,11 +40,16 @@ def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecord
     """The recording that an `mne.io.Raw` is; raw light comes back with its `refusal`."""
     kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     present = tuple(signal for signal in SIGNALS if signal in kinds.values())
+    if not present and choice.preprocess is not None and set(kinds.values()) & set(RAW_KINDS):
+        return _of_light(raw, source, choice, choice.preprocess)
     if not present:
         types = set(kinds.values())
-        what = "raw intensity" if types & set(_RAW_TYPES) else f"only {', '.join(sorted(types))}"
-        chain = f"make HbO and HbR first with MNE: {MNE_CHAIN}"
-        return refused_recording(source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain}")
+        is_light = bool(types & set(RAW_KINDS))
+        what = "raw intensity" if is_light else f"only {', '.join(sorted(types))}"
+        chain = f"{PREPROCESS}, or make HbO and HbR" if is_light else "make HbO and HbR"
+        return refused_recording(
+            source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain} first with MNE: {MNE_CHAIN}"
+        )
     chosen = choice.of(present, source.path)
     columns = [(name, channel_and_signal(name)[0], kind) for name, kind in kinds.items() if kind in chosen]
     rows = columns_by_channel(source, columns)
@@ -62,6 +67,27 @@ def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecord
         started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
         notes=(("not used", f"the channels of {others}"),) if others else (),
         optodes_mm=_optodes_mm(raw, rows),
+    )
+
+
+def _of_light(raw: Any, source: Source, choice: SignalChoice, words: Preprocessing) -> SourceRecording:
+    light = light_recording(raw, words, str(source.path))
+    bads = {channel_and_signal(name)[0].partition(" ")[0] for name in raw.info["bads"]}
+    others = ", ".join(sorted(set(raw.get_channel_types()) - set(RAW_KINDS)))
+    chosen = choice.of(light.signal_names, source.path)
+    return one_person(
+        source,
+        Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times)),
+        light.channels,
+        chosen,
+        light.read,
+        bad=[(name, "") for name in light.channels if name in bads],
+        unit=light.unit,
+        stims=_annotations(raw),
+        started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
+        notes=(("not used", f"the channels of {others}"),) if others else (),
+        optodes_mm=light.optodes_mm,
+        found_bad=light.bad,
     )
 
 
@@ -86,10 +112,7 @@ def _require_whole(path: Path) -> None:
 
 
 def _open_fif(source: Source) -> Any:
-    try:
-        import mne
-    except ImportError as error:
-        raise InputError(f"{source.path}: .fif files need MNE; install it with: pip install 'ibsync[mne]'") from error
+    mne = with_mne(source, ".fif files")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MNE warns of file names that it would have chosen otherwise
         if re.search(r"[-_]epo(-\d+)?\.fif$", source.path.name):
@@ -102,6 +125,15 @@ def _open_fif(source: Source) -> Any:
             raise InputError(f"{source.path}: MNE cannot read it ({short(error)}); save it again") from error
     _require_whole(source.path)
     return raw
+
+
+def with_mne(source: Source, what: str) -> Any:
+    """The module of MNE, which reads what is named."""
+    try:
+        import mne
+    except ImportError as error:
+        raise InputError(f"{source.path}: {what} need MNE; install it with: pip install 'ibsync[mne]'") from error
+    return mne
 
 
 def _annotations(raw: Any) -> tuple[Event, ...]:

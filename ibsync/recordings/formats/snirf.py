@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from ...errors import IbsyncError, InputError
 from ..clock import Clock
 from ..hdf5 import VettedGroup, open_hdf5
 from ..names import plain, signal_named
+from ..preprocess import light_of
 from ..recording import Event
 from ..source import Source, read_channel_marks
+from .light import PREPROCESS, LightRecording, light_recording
 from .source_recording import Notes, SignalChoice, SourceRecording, events_of, marks_outside, short_channels
 
 MNE_CHAIN = (
@@ -147,11 +150,15 @@ class Haemoglobin:
     columns: Mapping[str, tuple[int, ...]]
     unit: str
     notes: tuple[str, ...] = ()
+    light: LightRecording | None = None
 
     def read(
         self, signal_names: Sequence[str] | None = None, dtype: type[np.floating[Any]] = np.float32
     ) -> dict[str, NDArray[Any]]:
         """The signals by chromophore, [channel, time]; NaN rows where a channel lacks that chromophore."""
+        if self.light is not None:
+            made = self.light.read()
+            return {signal: made[signal].astype(dtype) for signal in signal_names or self.columns}
         return {signal: self.block.read(self.columns[signal], dtype) for signal in signal_names or self.columns}
 
 
@@ -213,11 +220,11 @@ def haemoglobin(person: SnirfPerson, *, allow_dod: bool = False) -> Haemoglobin:
 
 def _refusal(kinds: Sequence[str]) -> str:
     if "dod" in kinds:
-        return (
-            "holds optical density, not haemoglobin; continue with MNE (temporal_derivative_distribution_repair -> "
-            "beer_lambert_law) or take it as it is with allow_dod=True (--allow-dod)"
-        )
-    content = "raw intensity" if "intensity" in kinds else f"{', '.join(kinds) or 'no channel'}"
+        as_it_is = "take it as it is with allow_dod=True (--allow-dod)"
+        return f"holds optical density, not haemoglobin; {PREPROCESS}, or {as_it_is}"
+    if "intensity" in kinds:
+        return f"holds raw intensity, not haemoglobin; {PREPROCESS}, or make HbO and HbR first with MNE: {MNE_CHAIN}"
+    content = ", ".join(kinds) or "no channel"
     return f"holds {content}, not haemoglobin; make HbO and HbR first with MNE: {MNE_CHAIN}"
 
 
@@ -560,7 +567,7 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         role=person.tags.get("DyadRole", ""),
     )
     try:
-        signals = haemoglobin(person, allow_dod=choice.allow_dod)
+        signals = _signals(person, choice)
     except InputError as error:
         return replace(bare, refusal=str(error))
     signal_names = choice.of(tuple(signals.columns), person.where)
@@ -579,6 +586,7 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         unit=signals.unit,
         events=events,
         bad=tuple(marks.bad.items()),
+        found_bad=None if signals.light is None else signals.light.bad,
         notes=tuple(("not used", text) for text in (*signals.notes, *person.notes))
         + _auxiliary_note(person)
         + note
@@ -587,6 +595,33 @@ def _recording(source: Source, person: SnirfPerson, name: str, choice: SignalCho
         optodes_mm=optodes,
         auxiliary={name: aux.clock for name, aux in person.auxiliary.items()},
     )
+
+
+def _signals(person: SnirfPerson, choice: SignalChoice) -> Haemoglobin:
+    """The signals that a file holds, or those that its light becomes."""
+    try:
+        return haemoglobin(person, allow_dod=choice.allow_dod)
+    except InputError:
+        kinds = {"intensity": "fnirs_cw_amplitude", "dod": "fnirs_od"}
+        blocks = [b for b in person.blocks if any(c.kind in kinds for c in b.channels)]
+        if choice.preprocess is None or not blocks:
+            raise
+    block = blocks[0]
+    kind = next(kind for kind in kinds if any(c.kind == kind for c in block.channels))
+    columns = {k: c for k, c in enumerate(block.channels) if c.kind == kind}
+    wavelengths = {c.wavelength_nm for c in columns.values()}
+    of = Counter(c.name for c in columns.values())
+    notes = [f"{name} has {n} of {len(wavelengths)} wavelengths" for name, n in of.items() if n != len(wavelengths)]
+    notes += [f"/{b.group} is not used: /{block.group} holds the light" for b in person.blocks if b is not block]
+    used = {k: c for k, c in columns.items() if of[c.name] == len(wavelengths)}
+    channels = [(c.source, c.detector, c.wavelength_nm) for c in used.values()]
+    if not used or not all(map(math.isfinite, wavelengths)) or len(set(channels)) < len(channels):
+        raise InputError(f"{person.where}: no channel has light of two known wavelengths, once each; export it again")
+    rows = block.read(list(used))
+    raw = light_of(rows, block.clock.sfreq, channels, person.optodes_mm, kinds[kind])
+    light = light_recording(raw, choice.preprocess, person.where)
+    names = dict.fromkeys(light.signal_names, ())
+    return Haemoglobin(block, light.channels, names, light.unit, tuple(notes), light)
 
 
 def _auxiliary_note(person: SnirfPerson) -> Notes:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
+from ..preprocess import Preprocessing
 from ..recording import Event, distance_mm
 from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
 
@@ -24,10 +25,11 @@ Notes = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class SignalChoice:
-    """Signals to take: by name, by default all; optical density only where it is allowed."""
+    """Signals to take: by name, by default all; optical density only where it is allowed; raw light as it is told."""
 
     names: Sequence[str] | None = None
     allow_dod: bool = False
+    preprocess: Preprocessing | None = None
 
     def of(self, present: tuple[str, ...], where: object) -> tuple[str, ...]:
         """The signals to take of those that are present."""
@@ -46,7 +48,8 @@ class SourceRecording:
     `notes` what else is to be reported, by kind. `read` returns {signal: float64 [channel, time]}. `refusal` says, as a
     whole message, why the data cannot be used; it is empty for a usable recording. `place` counts the people of a file.
     `short` are its short channels, `optodes_mm` positions of source and detector by channel, `auxiliary` the clocks of
-    auxiliary signals by name, which `read` returns, too, as float64 [1, time] each.
+    auxiliary signals by name, which `read` returns, too, as float64 [1, time] each. `found_bad` are channels that
+    preprocessing found to be bad, with the reason; None where there was none.
     """
 
     source: Source
@@ -68,6 +71,7 @@ class SourceRecording:
     short: tuple[str, ...] = ()
     optodes_mm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     auxiliary: Mapping[str, Clock] = field(default_factory=dict)
+    found_bad: Mapping[str, str] | None = None
 
     @property
     def path(self) -> Path:
@@ -178,6 +182,7 @@ def one_person(
     started: str = "",
     notes: Notes = (),
     optodes_mm: Mapping[str, tuple[float, ...]] | None = None,
+    found_bad: Mapping[str, str] | None = None,
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
@@ -199,6 +204,7 @@ def one_person(
         notes=notes + note + marks_outside(events, clock),
         short=near,
         optodes_mm=optodes_mm or {},
+        found_bad=found_bad,
     )
 
 

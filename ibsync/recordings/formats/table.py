@@ -21,8 +21,10 @@ class Format(NamedTuple):
 FORMATS = {
     ".snirf": Format("SNIRF", "snirf", 1),
     ".fif": Format("MNE", "fif", 1),
-    ".mat": Format("MATLAB", "mat", 2),
-    ".csv": Format("CSV", "csv_table", 3),
+    ".nirs": Format("Homer", "nirs", 2),
+    ".hdr": Format("NIRx", "nirx", 2),
+    ".mat": Format("MATLAB", "mat", 3),
+    ".csv": Format("CSV", "csv_table", 4),
 }
 FORMAT_NAMES = ", ".join(entry.name for entry in FORMATS.values())
 ENDINGS = ", ".join(FORMATS)
