@@ -16,6 +16,7 @@ from ..errors import InputError
 from .clock import Clock
 from .formats.source_recording import SIGNALS, SignalChoice, Signals, SourceRecording, one_person
 from .names import plain
+from .preprocess import RAW_KINDS
 from .source import Source
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3}
@@ -220,7 +221,8 @@ def _of_raw(raw: Any, name: str, signal: str | None) -> Samples:
 
     recording = of_raw(raw, Source(Path(name), name), SignalChoice(None if signal is None else [signal]))
     if recording.refusal:
-        raise InputError(recording.refusal)
+        is_light = bool(set(raw.get_channel_types()) & set(RAW_KINDS))
+        raise InputError(f"{name} holds raw light: give ibs.preprocess({name})" if is_light else recording.refusal)
     if len(recording.signal_names) > 1:
         words = " or ".join(f"signal={word!r}" for word in recording.signal_names)
         raise InputError(f"{name} holds {', '.join(recording.signal_names)}: choose one, {words}")

@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Parameters and the version of MNE, as JSON can carry them."""
-        return {**asdict(self), "mne": _mne().__version__}
+        ppf = float(self.ppf) if isinstance(self.ppf, int | float) else [float(x) for x in self.ppf]
+        return {"min_sci": float(self.min_sci), "motion": self.motion, "ppf": ppf, "mne": _mne().__version__}
 
 
 def preprocess(

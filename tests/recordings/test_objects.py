@@ -120,7 +120,7 @@ REFUSED = {
     "text": (lambda x: pd.DataFrame(x.T).assign(mark="talk"), "a: the column mark holds no numbers"),
     "no rate": (lambda x: x, "nothing says the sampling rate of a; give sfreq in Hz"),
     "other rate": (lambda x: data_array(x, time=TIMES * 2), "a is 5 Hz, and b has 10 Hz: resample both"),
-    "raw light": (lambda x: raw_of(x, "fnirs_cw_amplitude"), "a: holds raw intensity, not haemoglobin"),
+    "raw light": (lambda x: raw_of(x, "fnirs_cw_amplitude"), r"a holds raw light: give ibs.preprocess\(a\)"),
 }
 
 

@@ -220,8 +220,9 @@ def haemoglobin(person: SnirfPerson, *, allow_dod: bool = False) -> Haemoglobin:
 
 def _refusal(kinds: Sequence[str]) -> str:
     if "dod" in kinds:
+        steps = "continue with MNE (temporal_derivative_distribution_repair -> beer_lambert_law)"
         as_it_is = "take it as it is with allow_dod=True (--allow-dod)"
-        return f"holds optical density, not haemoglobin; {PREPROCESS}, or {as_it_is}"
+        return f"holds optical density, not haemoglobin; {PREPROCESS}, {steps}, or {as_it_is}"
     if "intensity" in kinds:
         return f"holds raw intensity, not haemoglobin; {PREPROCESS}, or make HbO and HbR first with MNE: {MNE_CHAIN}"
     content = ", ".join(kinds) or "no channel"
