@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .coupling.band_grids import frequency_bands, time_windows
+    from .coupling.band_spec import Coupling
     from .coupling.engine import Engine
     from .coupling.spec import WTC, Band, PhaseShares
     from .errors import DeviceError, IbsyncError, InputError, PlanError
@@ -45,6 +46,7 @@ __all__ = [
     "WTC",
     "Band",
     "Calibration",
+    "Coupling",
     "DeviceError",
     "Engine",
     "Growth",
@@ -91,6 +93,7 @@ _HOME = {
     "WTC": "coupling.spec",
     "Band": "coupling.spec",
     "Calibration": "simulation.calibrate",
+    "Coupling": "coupling.band_spec",
     "DeviceError": "errors",
     "Engine": "coupling.engine",
     "Growth": "simulation.courses",

@@ -23,6 +23,7 @@ from ..recordings.study_file import StudyFile
 from ..results.layout import (
     FEATURE,
     finite_mean,
+    real_name,
     refuse_lags,
     refuse_rows_twice,
     require_dataset,
@@ -291,10 +292,10 @@ class _Source:
         require_dataset(dataset)
         refuse_rows_twice(dataset)
         refuse_lags(dataset)
-        if "coherence" not in dataset and "null_mean" not in dataset:
+        if real_name(dataset) not in dataset and "null_mean" not in dataset:
             raise PlanError("nothing here can be contrasted: give real synchrony, or the result of ibs.test on it")
         if null is None and "null_mean" not in dataset:
-            name = measure or "coherence"
+            name = measure or real_name(dataset)
             return cls(dataset, _array(measure_values(dataset, name)), name, "")
         held = measure_in((dataset if null is None else _partners(dataset, null)).attrs).name
         if measure not in (None, held):

@@ -1,0 +1,138 @@
+"""Couplings of band-passed signals as a kind: analytic signals of channels, and sums over samples of their pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, PlanError
+from .backends.backend import Backend
+from .backends.choice import backend_named
+from .band_plan import BandPlan, band_shares, make_band_plan
+from .band_spec import Coupling
+from .forms import FORMS, PairSums
+from .means import Coupled
+from .plan import Epochs
+from .spec import Band, PhaseShares
+from .transform.band_pass import analytic_signals, refuse_band, usable_samples
+from .transform.signals import Signals
+
+
+@dataclass(frozen=True, eq=False)
+class BandPassed:
+    """Channels of some people, with the features of each band, made when they are first asked for."""
+
+    signals: Signals
+    plan: BandPlan
+    backend: Backend
+    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def feature(self, name: str) -> tuple[Any, Any]:
+        """The feature of a band, 0 where it has no value, and float where it has one or None: [channel, sample]."""
+        if name not in self._kept:
+            self._kept[name] = self._made(self.plan.bands[name])
+        return self._kept[name]
+
+    def _made(self, band: Band) -> tuple[Any, Any]:
+        xp, form = self.backend.xp, FORMS[self.plan.spec.kind]
+        feature = form.feature(analytic_signals(xp, self.signals, band, self.plan.sfreq, self.plan.dtype))
+        usable = usable_samples(self.signals, band, self.plan.sfreq)
+        if usable is None:
+            return feature, None
+        has = xp.asarray(usable).astype(feature.real.dtype)
+        return feature * has, has
+
+
+class BandCoupling:
+    """The kind of coupling that a `Coupling` asks for."""
+
+    takes_controls = False
+    counts_shares = False
+
+    def backend(self, name: str, spec: Coupling) -> Backend:  # noqa: ARG002
+        """The backend of a name."""
+        return backend_named(name)
+
+    def plan(self, n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None) -> BandPlan:
+        """Samples of bands and epochs."""
+        return make_band_plan(n_samples, sfreq, spec, epochs)
+
+    def trusted_shares(
+        self, n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None
+    ) -> NDArray[np.float64]:
+        """Share of the samples of each epoch and band that enter: float64 [epoch, band]."""
+        return band_shares(n_samples, sfreq, spec, epochs)
+
+    def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: Coupling) -> None:  # noqa: ARG002
+        """Refuse a band that a recording does not hold."""
+        refuse_band(name, band, n_samples, sfreq)
+
+    def features(self, backend: Backend, signals: Signals, plan: BandPlan) -> BandPassed:
+        """Analytic signals, or what is made of them."""
+        if signals.controls is not None:
+            raise InputError(f"controls cannot be taken out of {plan.spec.kind!r} cell by cell: use how='regression'")
+        return BandPassed(signals, plan, backend)
+
+    def means(self, backend: Backend, a: BandPassed, b: BandPassed, shares: PhaseShares | None) -> Coupled:
+        """The measure of all pairs, where the backend computes."""
+        return self._coupled(backend, a, b, shares, 1, (*a.signals.shape, *b.signals.shape))
+
+    def means_of_dyads(self, backend: Backend, a: BandPassed, b: BandPassed, shares: PhaseShares | None) -> Coupled:
+        """The same for pairs within a dyad, which the first axis of both counts."""
+        (n_dyads, *of_a), (_, *of_b) = a.signals.shape, b.signals.shape
+        return self._coupled(backend, a, b, shares, n_dyads, (n_dyads, *of_a, *of_b))
+
+    def maps(self, a: Signals, b: Signals, plan: BandPlan) -> NDArray[np.complex128]:  # noqa: ARG002
+        """There are none."""
+        raise PlanError(f"{plan.spec.kind!r} is a sum over samples and has no maps over time: use WTC, or epochs")
+
+    def _coupled(
+        self, backend: Backend, a: BandPassed, b: BandPassed, shares: PhaseShares | None, n_dyads: int,
+        shape: tuple[int, ...],
+    ) -> Coupled:  # fmt: skip
+        if shares is not None:
+            raise PlanError(f"shares count cells of wavelet coherence, and {a.plan.spec.kind!r} has none: leave it out")
+        xp, plan = backend.xp, a.plan
+        value_of = FORMS[plan.spec.kind].value
+        columns = []
+        for band, name in enumerate(plan.bands):
+            for shift in plan.shifts:
+                of_epochs = zip(self._sums(xp, a, b, n_dyads, name, band, shift), plan.n_cells[band], strict=True)
+                columns.append([self._value(value_of, sums, n, plan.spec.min_valid) for sums, n in of_epochs])
+        values, fractions = (
+            xp.stack([xp.stack([one[k] for one in column], axis=-1) for column in columns], axis=-2) for k in (0, 1)
+        )
+        whole = (*shape, *values.shape[-2:])
+        return Coupled(values.reshape(whole), fractions.reshape(whole))
+
+    def _sums(
+        self, xp: Any, a: BandPassed, b: BandPassed, n_dyads: int, name: str, band: int, shift: int
+    ) -> list[PairSums]:
+        """Sums of each epoch."""
+        (x, has_x), (y, has_y) = a.feature(name), b.feature(name)
+        if has_x is None and has_y is not None:
+            has_x = xp.ones(x.shape, y.real.dtype)
+        if has_y is None and has_x is not None:
+            has_y = xp.ones(y.shape, x.real.dtype)
+        by_dyad = partial(_by_dyad, n_dyads=n_dyads)
+        of = (by_dyad(x), by_dyad(y), by_dyad(has_x), by_dyad(has_y))
+        return [PairSums(*of, parts, shift, xp) for parts in a.plan.parts[band]]
+
+    def _value(self, value_of: Any, sums: PairSums, n_asked: float, min_valid: float) -> tuple[Any, Any]:
+        xp = sums.xp
+        if not sums.parts:
+            shape = (*sums.a.shape[:2], sums.b.shape[1])
+            return xp.full(shape, np.nan), xp.zeros(shape)
+        fraction = xp.clip(sums.n / n_asked, 0, 1)
+        enough = (fraction >= min_valid) & (sums.n > 0.5)
+        return xp.where(enough, value_of(sums), np.nan), fraction
+
+
+def _by_dyad(x: Any, n_dyads: int) -> Any:
+    """[dyad, channel, sample] of what has the channels of one dyad after another."""
+    return None if x is None else x.reshape(n_dyads, math.prod(x.shape[:-1]) // n_dyads, x.shape[-1])
