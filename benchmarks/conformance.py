@@ -129,8 +129,8 @@ Fourier coefficient (10 Hz) of each, over which it sums where we sum over sample
 
 What differs by definition: HyPyP's `imcoh` is the modulus of ours. Its `coh`, like ours and MNE's, is the modulus of
 the coherency: square it to compare with a magnitude-squared coherence. MNE's `imcoh` has our sign: positive where the
-first channel leads. MNE-Connectivity's `envelope_correlation` makes signals orthogonal first, unless told otherwise; two
-heads share no currents, and ours does not. Our `correlation` has no counterpart in either program.
+first channel leads. MNE-Connectivity's `envelope_correlation` makes signals orthogonal first, unless told otherwise;
+two heads share no currents, and ours does not. Our `correlation` has no counterpart in either program.
 """
 
 

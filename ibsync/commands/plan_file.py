@@ -95,6 +95,13 @@ class Band(Block, frozen=True):
 
 Edges = Annotated[Interval | Band, Meta(title="[low, high], or a table with low_hz, high_hz and perhaps exclude_hz")]
 Bands = Annotated[dict[str, Edges], Meta(min_length=1, title="a table of bands, such as { task = [0.02, 0.1] }")]
+EdgesOfPeople = Annotated[
+    tuple[float | Interval, ...], Meta(min_length=2, max_length=2, title="[low, high] in Hz, or two of them")
+]
+BandsOfPeople = Annotated[
+    dict[str, EdgesOfPeople],
+    Meta(min_length=1, title="a table of bands, such as { alpha = [8, 13] } or { alpha = [[8, 13], [6, 9]] }"),
+]
 Epochs = Annotated[
     Names | Annotated[dict[str, Span], Meta(min_length=1)] | None,
     about("Labels of events; or names with [start, stop] in s from the first sample. Without: the whole recording."),
@@ -199,7 +206,12 @@ class CouplingWords(Block, frozen=True):
     """Another coupling instead, of band-passed signals, in the words of `ibs.Coupling`."""
 
     kind: Annotated[CouplingKind, about("The measure.", "plv")]
-    bands: Annotated[Bands, about("Named bands, in Hz.", {"alpha": [8.0, 13.0]})]
+    bands: Annotated[
+        BandsOfPeople,
+        about(
+            "Named bands, in Hz; two pairs of edges are those of first and of second persons.", {"alpha": [8.0, 13.0]}
+        ),
+    ]
     accuracy: Annotated[Literal["exact", "fast"], about("Sums in float64 or float32.")] = "exact"
     coi: Annotated[Cone, about("Whose ends are left out, as far as the filter sees them.")] = "recording"
     detrend: Annotated[Literal["linear"] | None, about("What is removed from each recording beside its mean.")] = None

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from ..errors import InputError, PlanError
 from .backends.backend import Backend
 from .backends.choice import backend_named
-from .band_plan import BandPlan, band_shares, make_band_plan
-from .band_spec import Coupling
+from .band_plan import BandPlan, band_shares, make_band_plan, refuse_bands
+from .band_spec import Coupling, of_sides
 from .forms import FORMS, PairSums
 from .means import Coupled
 from .plan import Epochs
 from .spec import Band, PhaseShares
-from .transform.band_pass import analytic_signals, refuse_band, usable_samples
+from .transform.band_pass import analytic_signals, usable_samples
 from .transform.signals import Signals
 
 
@@ -30,13 +30,13 @@ class BandPassed:
     signals: Signals
     plan: BandPlan
     backend: Backend
-    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+    _kept: dict[Band, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
-    def feature(self, name: str) -> tuple[Any, Any]:
+    def feature(self, band: Band) -> tuple[Any, Any]:
         """The feature of a band, 0 where it has no value, and float where it has one or None: [channel, sample]."""
-        if name not in self._kept:
-            self._kept[name] = self._made(self.plan.bands[name])
-        return self._kept[name]
+        if band not in self._kept:
+            self._kept[band] = self._made(band)
+        return self._kept[band]
 
     def _made(self, band: Band) -> tuple[Any, Any]:
         xp, form = self.backend.xp, FORMS[self.plan.spec.kind]
@@ -70,7 +70,7 @@ class BandCoupling:
 
     def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: Coupling) -> None:  # noqa: ARG002
         """Refuse a band that a recording does not hold."""
-        refuse_band(name, band, n_samples, sfreq)
+        refuse_bands(name, band, n_samples, sfreq)
 
     def features(self, backend: Backend, signals: Signals, plan: BandPlan) -> BandPassed:
         """Analytic signals, or what is made of them."""
@@ -114,7 +114,8 @@ class BandCoupling:
         self, xp: Any, a: BandPassed, b: BandPassed, n_dyads: int, name: str, band: int, shift: int
     ) -> list[PairSums]:
         """Sums of each epoch."""
-        (x, has_x), (y, has_y) = a.feature(name), b.feature(name)
+        first, second = of_sides(a.plan.bands[name])
+        (x, has_x), (y, has_y) = a.feature(first), b.feature(second)
         if has_x is None and has_y is not None:
             has_x = xp.ones(x.shape, y.real.dtype)
         if has_y is None and has_x is not None:

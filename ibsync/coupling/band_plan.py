@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .band_spec import FAST, Coupling
+from .band_spec import FAST, BandOfEach, Coupling, of_sides
 from .plan import (
     Epochs,
     asked_samples,
@@ -67,7 +67,11 @@ class BandPlan:
     @property
     def feature_bytes(self) -> int:
         """Memory of one channel's features."""
-        return len(self.bands) * self.n_samples * np.dtype(self.dtype).itemsize
+        return (
+            sum(1 + isinstance(band, BandOfEach) for band in self.bands.values())
+            * self.n_samples
+            * np.dtype(self.dtype).itemsize
+        )
 
     @property
     def told(self) -> dict[str, Any]:
@@ -90,7 +94,7 @@ def make_band_plan(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs 
     """
     refuse_bad_rate(sfreq)
     for name, band in spec.bands.items():
-        refuse_band(name, band, n_samples, sfreq)
+        refuse_bands(name, band, n_samples, sfreq)
     asked = asked_samples(epochs, n_samples, sfreq)
     refuse_epochs_outside(asked, n_samples, sfreq)
     refuse_long_lags(spec, asked, n_samples, sfreq)
@@ -102,6 +106,17 @@ def make_band_plan(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs 
     return BandPlan(n_samples, sfreq, spec, dict(spec.bands), intervals, n_cells, parts)
 
 
+def reach_of_both(band: Band, sfreq: float) -> int:
+    """Samples that the filters of both people see to either side."""
+    return max(reach(side, sfreq) for side in of_sides(band))
+
+
+def refuse_bands(name: str, band: Band, n_samples: int, sfreq: float) -> None:
+    """Refuse a band that recordings do not hold, of either person."""
+    for side in of_sides(band):
+        refuse_band(name, side, n_samples, sfreq)
+
+
 def band_shares(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None) -> NDArray[np.float64]:
     """As `plan.trusted_shares`: share of the samples of each epoch and band that enter, float64 [epoch, band]."""
     asked = asked_samples(epochs, n_samples, sfreq)
@@ -109,7 +124,7 @@ def band_shares(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | N
     shares = np.zeros((len(asked), len(spec.bands)))
     for b, (name, band) in enumerate(spec.bands.items()):
         try:
-            refuse_band(name, band, n_samples, sfreq)
+            refuse_bands(name, band, n_samples, sfreq)
         except PlanError:
             continue
         for e, of in enumerate(asked.values()):
@@ -123,7 +138,7 @@ def _trusted(
     bands: tuple[Band, ...] | None = None,
 ) -> list[list[list[tuple[int, int]]]]:  # fmt: skip
     lag = largest_lag(spec, sfreq)
-    reaches = [lag + reach(band, sfreq) * (spec.coi != "none") for band in bands or spec.bands.values()]
+    reaches = [lag + reach_of_both(band, sfreq) * (spec.coi != "none") for band in bands or spec.bands.values()]
     return [
         [
             [cut for part in of if (cut := clear_of_ends(part, margin, n_samples, spec.coi))]
@@ -141,6 +156,6 @@ def _refuse_short_epochs(
             longest = max(stop - start for start, stop in spans[epoch]) / sfreq
             raise PlanError(
                 f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r}, whose filter sees "
-                f"{reach(spec.bands[band], sfreq) / sfreq:.4g} s to either side: lengthen the epoch, move the band's "
-                "edges or set coi='none'"
+                f"{reach_of_both(spec.bands[band], sfreq) / sfreq:.4g} s to either side: lengthen the epoch, move the "
+                "band's edges or set coi='none'"
             )

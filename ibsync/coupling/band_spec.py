@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import PlanError, require_known
-from .spec import CONES, WTC, BandsAndLags, as_bands, as_lags, is_number, known_words
+from .spec import CONES, WTC, Band, BandsAndLags, as_bands, as_lags, as_pairs, is_number, known_words
 
 EXACT, FAST = "exact", "fast"
+
+
+@dataclass(frozen=True, init=False)
+class BandOfEach(Band):
+    """
+    A band of the first person, whose edges are its own, and another of the second.
+
+    Parameters
+    ----------
+    first, second : Band
+    """
+
+    second: Band
+
+    def __init__(self, first: Band, second: Band) -> None:
+        super().__init__(first.low_hz, first.high_hz, exclude=first.exclude_hz)
+        object.__setattr__(self, "second", second)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able form, in Hz."""
+        return {**super().to_dict(), "second": self.second.to_dict()}
+
+
+def of_sides(band: Band) -> tuple[Band, Band]:
+    """The bands of the first and of the second person."""
+    return (Band(band.low_hz, band.high_hz), band.second) if isinstance(band, BandOfEach) else (band, band)
+
+
+def _as_band(name: str, value: Any, period: bool) -> Band:
+    """One band, or that of each person from two pairs of edges."""
+
+    def one(part: Any) -> Band:
+        return as_bands({name: part}, period)[name]
+
+    if isinstance(value, Mapping) and "second" in value:
+        return BandOfEach(one({key: part for key, part in value.items() if key != "second"}), one(value["second"]))
+    parts = as_pairs(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(parts) == 2:
+        return BandOfEach(one(parts[0]), one(parts[1]))
+    return value if isinstance(value, BandOfEach) else one(value)
 
 
 @dataclass(frozen=True)
@@ -21,8 +61,9 @@ class Coupling(BandsAndLags):
     kind : str
         The measure: "plv", "ciplv", "ppc", "ccorr", "accorr", "coh", "imcoh", "pli", "wpli", "dwpli", "envelope",
         "power" or "correlation" (`coupling.measures.MEASURES` has their definitions).
-    bands : mapping of str to (low, high) or Band
-        Named bands without holes, in Hz (in s with ``period=True``). Each is cut out by a filter
+    bands : mapping of str to (low, high) or Band, or to two of these
+        Named bands without holes, in Hz (in s with ``period=True``); of two the first is that of first persons and the
+        other that of second ones, as of adult and infant: ``{"alpha": ((8, 13), (6, 9))}``. Each is cut out by a filter
         (`coupling.transform.band_pass`).
     accuracy : {"exact", "fast"}
         Sums in float64, or in float32.
@@ -72,10 +113,12 @@ class Coupling(BandsAndLags):
         if not (is_number(self.min_valid) and 0 <= self.min_valid <= 1):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")
         object.__setattr__(self, "lags", as_lags(self.lags))
-        object.__setattr__(self, "bands", as_bands(self.bands, self.period))
+        as_bands(dict.fromkeys(self.bands, (1, 2)) if isinstance(self.bands, Mapping) else self.bands, False)
+        bands = {str(name): _as_band(str(name), value, self.period) for name, value in self.bands.items()}
+        object.__setattr__(self, "bands", bands)
         object.__setattr__(self, "period", False)
         for name, band in self.bands.items():
-            if band.exclude_hz:
+            if any(side.exclude_hz for side in (band, *of_sides(band))):
                 raise PlanError(f"band {name!r} has holes, which one filter cannot leave out: make it two bands")
 
     @property

@@ -97,7 +97,13 @@ def bands_in_words(dataset: xr.Dataset) -> str:
     if "band_low_hz" not in dataset.coords or "band_high_hz" not in dataset.coords:
         return ", ".join(labels)
     limits = zip(labels, dataset["band_low_hz"].values, dataset["band_high_hz"].values, strict=True)
-    return ", ".join(f"{label} ({low:.3g}–{high:.3g} Hz)" for label, low, high in limits)
+    if "band_b_low_hz" not in dataset.coords:
+        return ", ".join(f"{label} ({low:.3g}–{high:.3g} Hz)" for label, low, high in limits)
+    of_b = zip(dataset["band_b_low_hz"].values, dataset["band_b_high_hz"].values, strict=True)
+    return ", ".join(
+        f"{label} ({low:.3g}–{high:.3g} Hz of first and {low_b:.3g}–{high_b:.3g} Hz of second persons)"
+        for (label, low, high), (low_b, high_b) in zip(limits, of_b, strict=True)
+    )
 
 
 def signal_in_words(dataset: xr.Dataset, before: str = "") -> str:

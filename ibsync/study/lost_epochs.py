@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..coupling.band_spec import BandOfEach
 from ..coupling.kinds import kind_of
 from ..coupling.plan import asked_samples, length, within
 from ..coupling.spec import Band
@@ -140,6 +141,8 @@ def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -
 
 def _lower_limit(plan: EnginePlan, epoch: str, band: Band) -> float | None:
     """The lowest limit in Hz, in two digits, above which a band has enough cells; None if there is none."""
+    if isinstance(band, BandOfEach):
+        return None
     step = _digit(band.low_hz)
     for k in range(math.floor(band.low_hz / step) + 1, math.ceil(band.high_hz / step)):
         low = round(k * step, 12)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.band_spec import Spec
+from ..coupling.band_spec import BandOfEach, Spec
 from ..coupling.kinds import KINDS, kind_of
 from ..coupling.measures import measure_named, require_measure
 from ..coupling.spec import PhaseShares
@@ -152,6 +152,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     axes = request.axes(rows)
     if request.roles == "interchangeable":
         require_symmetry(axes, rows, request.measure)
+        refuse_bands_of_each(spec)
     sessions, tasks, all_exchanges = exchanges(rows, draws.design)
     pairings, plans = [], {id(row): list[RowPlan]() for row in rows}
     for exchange in all_exchanges:
@@ -346,6 +347,16 @@ def _with_losses(
             )
         controls = controls.found_in(study, [one.row for one in rows], signal)
     return Planned(axes, tuple(rows), tuple(losses), controls=controls)
+
+
+def refuse_bands_of_each(spec: Spec) -> None:
+    """Refuse bands that differ between first and second persons, where nobody is first."""
+    for name, band in (spec.bands or {}).items():
+        if isinstance(band, BandOfEach):
+            raise PlanError(
+                f"band {name!r} has edges for the first and for the second person, and roles='interchangeable' says "
+                "that nobody is first: give one pair of edges, or roles='fixed'"
+            )
 
 
 def require_spec(spec: object) -> None:

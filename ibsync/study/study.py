@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled.choice import choice
-from ..coupling.band_spec import Spec
+from ..coupling.band_spec import BandOfEach, Spec, of_sides
 from ..coupling.engine import Engine
 from ..coupling.kinds import kind_of
 from ..coupling.means import mapped
@@ -664,6 +664,10 @@ def _dataset(
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
         "signal": signal,
     }  # fmt: skip
+    if any(isinstance(band, BandOfEach) for band in bands.values()):
+        second = [of_sides(band)[1] for band in bands.values()]
+        coords["band_b_low_hz"] = ("band", [band.low_hz for band in second])
+        coords["band_b_high_hz"] = ("band", [band.high_hz for band in second])
     if spec.lags:
         of_shift = {"units": "s", "long_name": "b at t + shift is compared with a at t; positive: a leads"}
         coords[SHIFT] = (SHIFT if spec.several_lags else (), np.squeeze(spec.lags), of_shift)

@@ -247,6 +247,28 @@ def test_measures_without_a_direction_do_not_change_with_the_order_of_the_two(ki
     assert_allclose(back.swapaxes(0, 1), there, rtol=0, atol=1e-12)
 
 
+# --- a band for each person ---
+
+
+@pytest.mark.parametrize("kind", ["plv", "envelope", "pli"])
+def test_each_person_may_have_a_band(kind):
+    a, b = people()
+    engine = Engine(N, SFREQ, Coupling(kind, {"alpha": ((8, 13), (6, 9))}), backend="numpy")
+    found = engine.coherence(engine.features(a), engine.features(b))
+    half = max(len(slow_taps(*band)) // 2 for band in ((8, 13), (6, 9)))
+    inside = slice(half, N - half)
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            z, w = slow_signal(x, (8, 13))[inside], slow_signal(y, (6, 9))[inside]
+            assert_allclose(found.value[i, j, 0, 0], slow_value(kind, z, w), rtol=0, atol=1e-9)
+    same = Engine(N, SFREQ, Coupling(kind, {"alpha": ((8, 13), (8, 13))}), backend="numpy")
+    one = Engine(N, SFREQ, Coupling(kind, {"alpha": (8, 13)}), backend="numpy")
+    assert_array_equal(*(e.measure(e.features(a), e.features(b), kind) for e in (same, one)))
+    assert Coupling.from_dict(engine.spec.to_dict()) == engine.spec
+    plan_refusal(lambda: Coupling("plv", {"alpha": ((8, 13), (9, 6))}), "'alpha'", "0 < low < high")
+    plan_refusal(lambda: Coupling("plv", {"alpha": ((8, 13), (6, 9), (4, 5))}), "'alpha'")
+
+
 # --- bias -------------------------------------------------------------------------------------------------------------
 
 

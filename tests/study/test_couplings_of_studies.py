@@ -159,6 +159,16 @@ def test_what_does_not_fit_is_refused(study):
     assert "a filter of 165 s" in str(study.check(Coupling("plv", {"slow": (0.02, 0.1)})))
 
 
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_each_person_may_have_a_band(study):
+    spec = Coupling("envelope", {"one": ((0.8, 1.6), (0.5, 1.2))})
+    real = study.synchrony(spec)
+    assert (float(real["band_low_hz"][0]), float(real["band_b_low_hz"][0])) == (0.8, 0.5)
+    assert "0.8–1.6 Hz of first and 0.5–1.2 Hz of second persons" in Result(real).methods()
+    group_test(real, study.null(spec))
+    plan_refusal(lambda: study.null(spec, roles="interchangeable"), "'one'", "nobody is first")
+
+
 def test_friends_have_a_value_without_a_first(study):
     null = study.null(SPEC, roles="interchangeable")
     assert np.isfinite(null.pair_values[0, 0, 1]).all()
