@@ -218,6 +218,8 @@ class CouplingWords(Block, frozen=True):
     min_valid: Annotated[Share, about("Values of which a smaller share of samples is valid are missing.")] = 0.5
     period: Annotated[bool, about("Whether bands are periods in s.")] = False
     lags: Annotated[tuple[float, ...], about("Lags in s, in whole samples, at which b is taken later than a.")] = ()
+    max_lag: Annotated[Positive | None, about('Largest lag in s that kind = "xcorr" looks at.')] = None
+    window: Annotated[Positive | None, about('Length in s of a window of kind = "xcorr".')] = None
 
     def __post_init__(self) -> None:
         try:

@@ -15,6 +15,7 @@ from .backends.backend import Backend
 from .backends.choice import backend_named
 from .band_plan import BandPlan, band_shares, make_band_plan, refuse_bands
 from .band_spec import Coupling, of_sides
+from .cross_correlation import largest_over_lags
 from .forms import FORMS, PairSums
 from .means import Coupled
 from .plan import Epochs
@@ -98,17 +99,13 @@ class BandCoupling:
         if shares is not None:
             raise PlanError(f"shares count cells of wavelet coherence, and {a.plan.spec.kind!r} has none: leave it out")
         xp, plan = backend.xp, a.plan
-        value_of = FORMS[plan.spec.kind].value
         columns = []
         for band, name in enumerate(plan.bands):
             for shift in plan.shifts:
                 of_epochs = zip(self._sums(xp, a, b, n_dyads, name, band, shift), plan.n_cells[band], strict=True)
-                columns.append([self._value(value_of, sums, n, plan.spec.min_valid) for sums, n in of_epochs])
-        values, fractions = (
-            xp.stack([xp.stack([one[k] for one in column], axis=-1) for column in columns], axis=-2) for k in (0, 1)
-        )
-        whole = (*shape, *values.shape[-2:])
-        return Coupled(values.reshape(whole), fractions.reshape(whole))
+                columns.append([self._value(plan, sums, n) for sums, n in of_epochs])
+        arrays = [xp.stack([xp.stack(of, axis=-1) for of in column], axis=-2) for column in _transposed(columns)]
+        return Coupled(*(array.reshape(*shape, *array.shape[-2:]) for array in arrays))
 
     def _sums(
         self, xp: Any, a: BandPassed, b: BandPassed, n_dyads: int, name: str, band: int, shift: int
@@ -124,14 +121,24 @@ class BandCoupling:
         of = (by_dyad(x), by_dyad(y), by_dyad(has_x), by_dyad(has_y))
         return [PairSums(*of, parts, shift, xp) for parts in a.plan.parts[band]]
 
-    def _value(self, value_of: Any, sums: PairSums, n_asked: float, min_valid: float) -> tuple[Any, Any]:
-        xp = sums.xp
+    def _value(self, plan: BandPlan, sums: PairSums, n_asked: float) -> tuple[Any, ...]:
+        """Value and valid fraction of one band and epoch, and the lag in s where there is one."""
+        xp, form, min_valid = sums.xp, FORMS[plan.spec.kind], plan.spec.min_valid
         if not sums.parts:
             shape = (*sums.a.shape[:2], sums.b.shape[1])
-            return xp.full(shape, np.nan), xp.zeros(shape)
+            nothing = xp.full(shape, np.nan)
+            return (nothing, xp.zeros(shape), nothing)[: 3 if plan.window else 2]
         fraction = xp.clip(sums.n / n_asked, 0, 1)
         enough = (fraction >= min_valid) & (sums.n > 0.5)
-        return xp.where(enough, value_of(sums), np.nan), fraction
+        if not plan.window:
+            return xp.where(enough, form.value(sums), np.nan), fraction
+        value, lag = largest_over_lags(sums, plan.window, plan.largest_lag, min_valid)
+        return xp.where(enough, value, np.nan), fraction, xp.where(enough, lag / plan.sfreq, np.nan)
+
+
+def _transposed(columns: list[list[tuple[Any, ...]]]) -> list[list[list[Any]]]:
+    """Columns of each array, from the arrays of each column and epoch."""
+    return [[[of_epoch[k] for of_epoch in column] for column in columns] for k in range(len(columns[0][0]))]
 
 
 def _by_dyad(x: Any, n_dyads: int) -> Any:

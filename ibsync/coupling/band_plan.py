@@ -60,6 +60,16 @@ class BandPlan:
         return [round(lag * self.sfreq) for lag in self.spec.lags or (0.0,)]
 
     @property
+    def window(self) -> int:
+        """Samples of a window of windowed cross-correlation; 0 of other couplings."""
+        return max(2, round((self.spec.window or 0) * self.sfreq)) if self.spec.window else 0
+
+    @property
+    def largest_lag(self) -> int:
+        """Largest lag in samples that is looked at in windows."""
+        return round((self.spec.max_lag or 0) * self.sfreq)
+
+    @property
     def dtype(self) -> type:
         """In which analytic signals are kept."""
         return np.complex64 if self.spec.accuracy == FAST else np.complex128
@@ -137,15 +147,15 @@ def _trusted(
     n_samples: int, sfreq: float, spec: Coupling, spans: Mapping[str, list[tuple[int, int]]],
     bands: tuple[Band, ...] | None = None,
 ) -> list[list[list[tuple[int, int]]]]:  # fmt: skip
-    lag = largest_lag(spec, sfreq)
-    reaches = [lag + reach_of_both(band, sfreq) * (spec.coi != "none") for band in bands or spec.bands.values()]
-    return [
-        [
-            [cut for part in of if (cut := clear_of_ends(part, margin, n_samples, spec.coi))]
-            for of in spans.values()
-        ]
-        for margin in reaches
-    ]  # fmt: skip
+    lag = largest_lag(spec, sfreq) + round((spec.max_lag or 0) * sfreq)
+    shortest = round((spec.window or 0) * sfreq)
+
+    def cut(parts: list[tuple[int, int]], band: Band) -> list[tuple[int, int]]:
+        margin = lag + reach_of_both(band, sfreq) * (spec.coi != "none")
+        clear = (clear_of_ends(part, margin, n_samples, spec.coi) for part in parts)
+        return [part for part in clear if part and part[1] - part[0] >= shortest]
+
+    return [[cut(parts, band) for parts in spans.values()] for band in bands or spec.bands.values()]
 
 
 def _refuse_short_epochs(
@@ -154,8 +164,14 @@ def _refuse_short_epochs(
     for (b, band), (e, epoch) in itertools.product(enumerate(spec.bands), enumerate(spans)):
         if not any(parts[b]) or not any(of_band[e] for of_band in parts):
             longest = max(stop - start for start, stop in spans[epoch]) / sfreq
+            seen = reach_of_both(spec.bands[band], sfreq) / sfreq
+            if spec.window:
+                raise PlanError(
+                    f"epoch {epoch!r} ({longest:g} s) holds no window of {spec.window:g} s with lags of "
+                    f"{spec.max_lag:g} s and without the {seen:.4g} s that the filter of band {band!r} sees from an "
+                    "end: give a shorter window or max_lag, or a longer epoch"
+                )
             raise PlanError(
-                f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r}, whose filter sees "
-                f"{reach_of_both(spec.bands[band], sfreq) / sfreq:.4g} s to either side: lengthen the epoch, move the "
-                "band's edges or set coi='none'"
+                f"epoch {epoch!r} ({longest:g} s) is too short for band {band!r}, whose filter sees {seen:.4g} s to "
+                "either side: lengthen the epoch, move the band's edges or set coi='none'"
             )

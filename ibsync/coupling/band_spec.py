@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import PlanError, require_known
 from .spec import CONES, WTC, Band, BandsAndLags, as_bands, as_lags, as_pairs, is_number, known_words
 
 EXACT, FAST = "exact", "fast"
+XCORR = "xcorr"
 
 
 @dataclass(frozen=True, init=False)
@@ -60,7 +62,7 @@ class Coupling(BandsAndLags):
     ----------
     kind : str
         The measure: "plv", "ciplv", "ppc", "ccorr", "accorr", "coh", "imcoh", "pli", "wpli", "dwpli", "envelope",
-        "power" or "correlation" (`coupling.measures.MEASURES` has their definitions).
+        "power", "correlation" or "xcorr" (`coupling.measures.MEASURES` has their definitions).
     bands : mapping of str to (low, high) or Band, or to two of these
         Named bands without holes, in Hz (in s with ``period=True``); of two the first is that of first persons and the
         other that of second ones, as of adult and infant: ``{"alpha": ((8, 13), (6, 9))}``. Each is cut out by a filter
@@ -79,6 +81,10 @@ class Coupling(BandsAndLags):
     lags : sequence of float
         Lags in s, in whole samples, at which a(t) is compared with b(t + lag); at a positive lag a leads. The same
         samples enter at each: those that are trusted at the largest.
+    max_lag, window : float
+        Of "xcorr", and to be given with it: signals are correlated in windows of this length in s, each half a window
+        after the one before, at every lag in samples of up to this many s; the correlations of all windows are
+        averaged, and the largest over lags is taken, with its lag (variable `lag`, positive where a leads).
 
     Raises
     ------
@@ -99,6 +105,8 @@ class Coupling(BandsAndLags):
     min_valid: float = 0.5
     period: bool = False
     lags: tuple[float, ...] = ()
+    max_lag: float | None = None
+    window: float | None = None
 
     def __post_init__(self) -> None:
         from .measures import COUPLINGS, MEASURES
@@ -113,6 +121,7 @@ class Coupling(BandsAndLags):
         if not (is_number(self.min_valid) and 0 <= self.min_valid <= 1):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")
         object.__setattr__(self, "lags", as_lags(self.lags))
+        self._check_windows()
         as_bands(dict.fromkeys(self.bands, (1, 2)) if isinstance(self.bands, Mapping) else self.bands, False)
         bands = {str(name): _as_band(str(name), value, self.period) for name, value in self.bands.items()}
         object.__setattr__(self, "bands", bands)
@@ -120,6 +129,18 @@ class Coupling(BandsAndLags):
         for name, band in self.bands.items():
             if any(side.exclude_hz for side in (band, *of_sides(band))):
                 raise PlanError(f"band {name!r} has holes, which one filter cannot leave out: make it two bands")
+
+    def _check_windows(self) -> None:
+        for name in ("max_lag", "window"):
+            value = getattr(self, name)
+            if (value is not None) != (self.kind == XCORR):
+                found = "is missing" if value is None else f"is of kind {XCORR!r} only"
+                fix = f"add it in s, such as {name}=5.0" if value is None else "leave it out"
+                raise PlanError(f"{name} {found}: {fix}")
+            if value is not None and not (is_number(value) and 0 < value < math.inf):
+                raise PlanError(f"{name} must be a positive number of s, got {value!r}")
+        if self.kind == XCORR and self.lags:
+            raise PlanError(f"kind {XCORR!r} looks for the lag by itself, up to max_lag: leave lags out")
 
     @property
     def measure(self) -> str:

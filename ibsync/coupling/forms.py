@@ -268,4 +268,5 @@ FORMS: Mapping[str, Form] = {
     "envelope": Form(_envelope, _pearson),
     "power": Form(_power, _pearson),
     "correlation": Form(_signal, _pearson),
+    "xcorr": Form(_signal, _pearson),  # of each window and lag: cross_correlation.py
 }

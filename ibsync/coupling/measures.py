@@ -201,6 +201,12 @@ MEASURES: Mapping[str, Measure] = {
             "correlation", "correlation of band-passed signals", "correlation of the band-passed signals",
             range=(-1.0, 1.0),
         ),
+        _coupling(
+            "xcorr", "windowed cross-correlation",
+            "largest over lags of the mean correlation of windows of the band-passed signals",
+            range=(-1.0, 1.0), upward=True,
+            reference="Boker, Xu, Rotondo & King 2002, Psychol. Methods 7:338",
+        ),
     )
 }  # fmt: skip
 

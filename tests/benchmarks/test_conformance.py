@@ -13,7 +13,7 @@ from ibsync.coupling.measures import COUPLINGS
 
 ROOT = Path(__file__).parents[2]
 conformance = load("conformance")
-OF_NO_PROGRAM = {"correlation"}
+OF_NO_PROGRAM = {"correlation", "xcorr"}
 
 
 @pytest.mark.parametrize("program", ["hypyp", "mne"])

@@ -24,6 +24,7 @@ from ibsync.simulation.calibrate import calibrate
 
 BANDS = {"slow": (0.3, 0.8), "fast": (0.8, 1.6)}
 SPEC = Coupling("plv", BANDS)
+WINDOWS = {"xcorr": {"max_lag": 1.0, "window": 8.0}}
 EPOCHS = {"early": (0, 30), "late": (30, 60)}
 
 
@@ -52,9 +53,9 @@ def direct(study, spec, one, other, **words):
 
 @pytest.mark.parametrize("kind", COUPLINGS)
 def test_synchrony_is_that_of_the_engine(study, kind):
-    spec = Coupling(kind, BANDS)
+    spec = Coupling(kind, BANDS, **WINDOWS.get(kind, {}))
     real = study.synchrony(spec, epochs=EPOCHS)
-    assert set(real.data_vars) == {kind, "valid_fraction"}
+    assert set(real.data_vars) == {kind, "valid_fraction"} | ({"lag"} if kind == "xcorr" else set())
     assert real[kind].attrs["long_name"] == MEASURES[kind].definition
     row = study.dyads[2]
     expected = direct(study, spec, row.recording_a, row.recording_b, epochs=EPOCHS)
@@ -167,6 +168,17 @@ def test_each_person_may_have_a_band(study):
     assert "0.8–1.6 Hz of first and 0.5–1.2 Hz of second persons" in Result(real).methods()
     group_test(real, study.null(spec))
     plan_refusal(lambda: study.null(spec, roles="interchangeable"), "'one'", "nobody is first")
+
+
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_windowed_cross_correlation_goes_the_whole_way(study, tmp_path):
+    spec = Coupling("xcorr", {"one": (0.8, 1.6)}, max_lag=1.0, window=8.0)
+    real = study.synchrony(spec)
+    assert (abs(real["lag"]) <= 1).all()
+    result = group_test(real, study.null(spec), correct=["max"])
+    result.save(tmp_path / "x.nc")
+    assert "windowed cross-correlation" in load(tmp_path / "x.nc").methods()
+    assert np.isfinite(study.null(spec, kind="phase", n=19).observed).all()
 
 
 def test_friends_have_a_value_without_a_first(study):
