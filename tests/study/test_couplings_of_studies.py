@@ -17,6 +17,7 @@ from ibsync.coupling.measures import COUPLINGS, MEASURES
 from ibsync.coupling.spec import WTC
 from ibsync.questions.contrast import contrast
 from ibsync.questions.group_test import test as group_test
+from ibsync.questions.multiverse import multiverse
 from ibsync.results.null_files import load_null, save_null
 from ibsync.results.report import report
 from ibsync.results.result import Result, load
@@ -203,3 +204,15 @@ def test_a_plan_file_names_a_coupling(study, real, tmp_path):
     plan_refusal(lambda: run_plan(plan), "keep one")
     plan.write_text(words + coupling.replace("plv", "plw"))
     plan_refusal(lambda: run_plan(plan), "did you mean 'plv'?")
+
+
+def test_a_multiverse_takes_couplings_beside_wavelet_coherence(study):
+    found = multiverse(study, bands=BANDS, signal="hbo", measure=["coherence", "plv", "wpli"], pairs="same", alpha=0.2)
+    table = found.table.set_index(["measure", "band"])
+    assert table["preset"].to_dict() == {
+        (name, band): "grinsted" if name == "coherence" else "band-pass"
+        for name in ("coherence", "plv", "wpli") for band in BANDS
+    }  # fmt: skip
+    real = study.synchrony(SPEC, pairs="same")
+    assert_allclose(table.loc[("plv", "slow"), "statistic"], real["plv"].sel(band="slow").mean(), rtol=0, atol=1e-6)
+    plan_refusal(lambda: multiverse(study, bands=BANDS, measure=["xcorr"]), "'xcorr'")
