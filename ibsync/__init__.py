@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .simulation.study_power import StudyPower, study_power
     from .study.study import Study
     from .study.wavelet_power import wavelet_power
-    from .study.wtc import partial_wtc, wtc
+    from .study.wtc import multiple_wtc, partial_wtc, wtc, xwt
 
 __version__ = "0.1.0"
 
@@ -67,6 +67,7 @@ __all__ = [
     "load_null",
     "merge_nulls",
     "mixed_model",
+    "multiple_wtc",
     "multiverse",
     "outcome",
     "outcome_parts",
@@ -87,6 +88,7 @@ __all__ = [
     "transfer",
     "wavelet_power",
     "wtc",
+    "xwt",
 ]
 
 _HOME = {
@@ -114,6 +116,7 @@ _HOME = {
     "load_null": "results.null_files",
     "merge_nulls": "results.null_files",
     "mixed_model": "questions.mixed_model",
+    "multiple_wtc": "study.wtc",
     "multiverse": "questions.multiverse",
     "outcome": "questions.outcome",
     "outcome_parts": "questions.outcome",
@@ -133,6 +136,7 @@ _HOME = {
     "transfer": "questions.transfer",
     "wavelet_power": "study.wavelet_power",
     "wtc": "study.wtc",
+    "xwt": "study.wtc",
 }
 
 
