@@ -86,8 +86,8 @@ def main() -> None:
     median = {name: statistics.median(one[name] for one in rounds) for name in works}
     found = {
         "seconds": arguments.seconds, "sfreq": SFREQ, "channels": N_CHANNELS, "bands": BANDS,
-        "largest_difference": max(differences), "largest_difference_with_its_own_filter": dict(zip(BANDS, of_filters, strict=True)),
-        "cpu_s": median,
+        "largest_difference": max(differences),
+        "largest_difference_with_its_own_filter": dict(zip(BANDS, of_filters, strict=True)), "cpu_s": median,
         "pairs_ratio": median["HyPyP: all pairs"] / median["ours: all pairs"],
         "pairs_ratio_fast": median["HyPyP: all pairs"] / median["ours, fast: all pairs"],
         "filter_ratio": median["HyPyP: filter, analytic signal"] / median["ours: filter, analytic signal"],

@@ -122,18 +122,18 @@ class BandCoupling:
         return [PairSums(*of, parts, shift, xp) for parts in a.plan.parts[band]]
 
     def _value(self, plan: BandPlan, sums: PairSums, n_asked: float) -> tuple[Any, ...]:
-        """Value and valid fraction of one band and epoch, and the lag in s where there is one."""
+        """Value, valid fraction and samples of one band and epoch, and the lag in s where there is one."""
         xp, form, min_valid = sums.xp, FORMS[plan.spec.kind], plan.spec.min_valid
         if not sums.parts:
             shape = (*sums.a.shape[:2], sums.b.shape[1])
             nothing = xp.full(shape, np.nan)
-            return (nothing, xp.zeros(shape), nothing)[: 3 if plan.window else 2]
+            return (nothing, xp.zeros(shape), xp.zeros(shape), nothing)[: 4 if plan.window else 3]
         fraction = xp.clip(sums.n / n_asked, 0, 1)
         enough = (fraction >= min_valid) & (sums.n > 0.5)
         if not plan.window:
-            return xp.where(enough, form.value(sums), np.nan), fraction
+            return xp.where(enough, form.value(sums), np.nan), fraction, sums.n
         value, lag = largest_over_lags(sums, plan.window, plan.largest_lag, min_valid)
-        return xp.where(enough, value, np.nan), fraction, xp.where(enough, lag / plan.sfreq, np.nan)
+        return xp.where(enough, value, np.nan), fraction, sums.n, xp.where(enough, lag / plan.sfreq, np.nan)
 
 
 def _transposed(columns: list[list[tuple[Any, ...]]]) -> list[list[list[Any]]]:

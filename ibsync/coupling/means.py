@@ -37,12 +37,15 @@ class Coupled:
         another with all lags each.
     valid_fraction : float64, same shape
         Share of the band x epoch's samples that entered.
+    n_samples : float64, same shape
+        How many samples that is.
     lag : float64, same shape, or None
         Where a measure looks for it, the lag in s at which the value was found; positive: a leads.
     """
 
     value: NDArray[np.float64]
     valid_fraction: NDArray[np.float64]
+    n_samples: NDArray[np.float64]
     lag: NDArray[np.float64] | None = None
 
 

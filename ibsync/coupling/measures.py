@@ -42,6 +42,8 @@ class Measure:
         Whether it changes when the two persons change places, so that somebody must be the first.
     upward : bool
         Whether more is always stronger coupling, although an estimate may lie below 0.
+    grows : bool
+        Whether it is the larger the fewer samples there are, so that unlike numbers cannot be compared.
     reference : str
         Who defined it.
     """
@@ -55,6 +57,7 @@ class Measure:
     unit: str = "1"
     directed: bool = False
     upward: bool = False
+    grows: bool = False
     reference: str = ""
 
     @property
@@ -102,9 +105,14 @@ def _imaginary(means: Coherence, xp: Any) -> Any:
     return xp.where(xp.isnan(means.coherency), np.nan, means.coherency.imag)
 
 
+_GROWING = ("plv", "ciplv", "ccorr", "coh", "pli", "wpli", "xcorr")
+
+
 def _coupling(name: str, words: str, definition: str, **more: Any) -> Measure:
     """A measure of band-passed signals; `forms.FORMS` has its form."""
-    return Measure(name, words, definition, "coupling", lambda means, _: means.value, **more)
+    return Measure(
+        name, words, definition, "coupling", lambda means, _: means.value, grows=name in _GROWING, **more
+    )  # fmt: skip
 
 
 MEASURES: Mapping[str, Measure] = {

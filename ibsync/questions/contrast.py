@@ -37,7 +37,7 @@ from ..results.wording import null_of_rows
 from ..study.rows import session_label
 from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
-from .lengths import refuse_unequal_means, refuse_unequal_tasks
+from .lengths import refuse_unequal_means, refuse_unequal_samples, refuse_unequal_tasks
 from .outcome_table import Column, Covariates, Lookup
 from .session_times import two_groups
 from .shared_people import Blocks, members_of
@@ -176,6 +176,8 @@ def contrast(
     if not source.null_words and null is None:
         if conditions is not None and conditions.dim == "task":
             refuse_unequal_tasks(source.dataset, conditions.weights, _LESS_NULL)
+        elif conditions is not None and MEASURES[source.measure].grows:
+            refuse_unequal_samples(source.dataset, conditions.weights, source.measure, _LESS_NULL)
         refuse_unequal_means(source.dataset, "group", groups or (), _LESS_NULL)
     held: list[str] = []
     if null is not None:

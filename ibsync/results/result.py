@@ -219,6 +219,7 @@ def variables_of(
         measure: (means.value, about.unit, about.definition),
         "valid_fraction": (means.valid_fraction, "1", "share of the band x epoch's samples that entered"),
     }
+    numbers["n_samples"] = (means.n_samples, "1", "samples that entered")
     if means.lag is not None:
         numbers["lag"] = (means.lag, "s", "lag of the value; positive: a leads")
     return {name: (dims, values, {"units": u, "long_name": text}) for name, (values, u, text) in numbers.items()}

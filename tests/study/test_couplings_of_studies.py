@@ -56,7 +56,7 @@ def direct(study, spec, one, other, **words):
 def test_synchrony_is_that_of_the_engine(study, kind):
     spec = Coupling(kind, BANDS, **WINDOWS.get(kind, {}))
     real = study.synchrony(spec, epochs=EPOCHS)
-    assert set(real.data_vars) == {kind, "valid_fraction"} | ({"lag"} if kind == "xcorr" else set())
+    assert set(real.data_vars) == {kind, "valid_fraction", "n_samples"} | ({"lag"} if kind == "xcorr" else set())
     assert real[kind].attrs["long_name"] == MEASURES[kind].definition
     row = study.dyads[2]
     expected = direct(study, spec, row.recording_a, row.recording_b, epochs=EPOCHS)
@@ -132,6 +132,18 @@ def test_a_contrast_of_epochs_is_of_the_measure(study, real):
     expected = real["plv"].sel(epoch="late") - real["plv"].sel(epoch="early")
     assert_allclose(found.dataset["value"].isel(epoch=0), expected, rtol=0, atol=1e-12)
     plan_refusal(lambda: contrast(real, ("late", "early"), measure="coherence"), "'coherence'", "'plv'")
+
+
+@pytest.mark.filterwarnings("ignore:no single finding")
+def test_epochs_of_unequal_length_are_not_contrasted_where_the_measure_grows_as_samples_fall(study):
+    unequal = {"short": (0, 15), "long": (20, 60)}
+    real = study.synchrony(SPEC, epochs=unequal)
+    words = ("grows as samples fall", "'short'", "'long'", "'ppc'", "ibs.test(real, null)")
+    plan_refusal(lambda: contrast(real, ("short", "long")), *words)
+    contrast(study.synchrony(Coupling("ppc", BANDS), epochs=unequal), ("short", "long"))
+    null = study.null(SPEC, epochs=unequal)
+    contrast(real, ("short", "long"), null=null)
+    contrast(group_test(real, null), ("short", "long"))
 
 
 def test_regions_average_the_measure(study):
