@@ -258,8 +258,8 @@ class Study(StudyFile):
             (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
             and share_anti_phase, NaN where there are none. Of a `Coupling` instead the one variable of its measure's
             name, such as plv, valid_fraction (of samples) and n_samples. With `rois` n_pairs, the pairs of good
-            channels behind the pairs of regions of each row. The attribute `lost` holds what has no value or one of less
-            than was asked for, as `Result(real).lost` tabulates it; it is logged too.
+            channels behind the pairs of regions of each row. The attribute `lost` holds what has no value or one of
+            less than was asked for, as `Result(real).lost` tabulates it; it is logged too.
 
         Raises
         ------
