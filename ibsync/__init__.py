@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .coupling.band_grids import frequency_bands, time_windows
+    from .coupling.band_spec import Coupling
     from .coupling.engine import Engine
     from .coupling.spec import WTC, Band, PhaseShares
     from .errors import DeviceError, IbsyncError, InputError, PlanError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .simulation.study_power import StudyPower, study_power
     from .study.study import Study
     from .study.wavelet_power import wavelet_power
-    from .study.wtc import partial_wtc, wtc
+    from .study.wtc import multiple_wtc, partial_wtc, wtc, xwt
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ __all__ = [
     "WTC",
     "Band",
     "Calibration",
+    "Coupling",
     "DeviceError",
     "Engine",
     "Growth",
@@ -66,6 +68,7 @@ __all__ = [
     "load_null",
     "merge_nulls",
     "mixed_model",
+    "multiple_wtc",
     "multiverse",
     "outcome",
     "outcome_parts",
@@ -87,12 +90,14 @@ __all__ = [
     "transfer",
     "wavelet_power",
     "wtc",
+    "xwt",
 ]
 
 _HOME = {
     "WTC": "coupling.spec",
     "Band": "coupling.spec",
     "Calibration": "simulation.calibrate",
+    "Coupling": "coupling.band_spec",
     "DeviceError": "errors",
     "Engine": "coupling.engine",
     "Growth": "simulation.courses",
@@ -113,6 +118,7 @@ _HOME = {
     "load_null": "results.null_files",
     "merge_nulls": "results.null_files",
     "mixed_model": "questions.mixed_model",
+    "multiple_wtc": "study.wtc",
     "multiverse": "questions.multiverse",
     "outcome": "questions.outcome",
     "outcome_parts": "questions.outcome",
@@ -133,6 +139,7 @@ _HOME = {
     "transfer": "questions.transfer",
     "wavelet_power": "study.wavelet_power",
     "wtc": "study.wtc",
+    "xwt": "study.wtc",
 }
 
 

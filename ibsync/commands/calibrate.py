@@ -87,9 +87,7 @@ def calibrate_plan(
     outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)
     study = Study.open(study_path, accept_changes=accept_changes).select(**plan.select.words())
     found = [
-        calibrate(
-            study, plan.wtc.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan)
-        )
+        calibrate(study, plan.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan))
         for signal in plan.synchrony.signals
     ]
     write_together([(output, _content(one, output.path)) for one, output in zip(found, outputs, strict=False)])

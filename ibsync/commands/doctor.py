@@ -244,7 +244,8 @@ def _self_test(backend: str) -> str:
 
     def computed(accuracy: str, device: str) -> Coherence:
         engine = Engine(SELF_TEST_SAMPLES, 10.0, WTC(bands=bands, accuracy=accuracy), backend=device)
-        return engine.coherence(engine.features(signals[:2]), engine.features(signals[1:]))
+        means: Coherence = engine.coherence(engine.features(signals[:2]), engine.features(signals[1:]))
+        return means
 
     fast, defined = computed("exact", backend), computed("reference", "numpy")
     error = float(np.abs(fast.coherence - defined.coherence).max())

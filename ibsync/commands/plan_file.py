@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ..coupling.measures import MEASURES, measure_named
+from ..coupling.band_spec import Coupling, Spec
+from ..coupling.measures import COUPLINGS, MEASURES, measure_named
 from ..coupling.spec import ACCURACIES, CONES, PRESETS, WTC, as_pairs
 from ..errors import PlanError
 from ..inference.p_values import CORRECTIONS, SINGLE_FEATURE
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     Cone = str
     ControlsHow = str
     Correction = str
+    CouplingKind = str
     Measure = str
     NullKind = str
     Preset = str
@@ -61,6 +63,7 @@ else:
             TIES,
         )
     )
+    CouplingKind = Literal[*COUPLINGS]
     OutcomeCorrection = Literal[*SINGLE_FEATURE]
     PresetAccuracy = Literal[*PRESETS, *(f"{preset}/{accuracy}" for preset in PRESETS for accuracy in ACCURACIES)]
 
@@ -92,6 +95,13 @@ class Band(Block, frozen=True):
 
 Edges = Annotated[Interval | Band, Meta(title="[low, high], or a table with low_hz, high_hz and perhaps exclude_hz")]
 Bands = Annotated[dict[str, Edges], Meta(min_length=1, title="a table of bands, such as { task = [0.02, 0.1] }")]
+EdgesOfPeople = Annotated[
+    tuple[float | Interval, ...], Meta(min_length=2, max_length=2, title="[low, high] in Hz, or two of them")
+]
+BandsOfPeople = Annotated[
+    dict[str, EdgesOfPeople],
+    Meta(min_length=1, title="a table of bands, such as { alpha = [8, 13] } or { alpha = [[8, 13], [6, 9]] }"),
+]
 Epochs = Annotated[
     Names | Annotated[dict[str, Span], Meta(min_length=1)] | None,
     about("Labels of events; or names with [start, stop] in s from the first sample. Without: the whole recording."),
@@ -192,6 +202,37 @@ class Wtc(Block, frozen=True):
         return WTC(**self.words())
 
 
+class CouplingWords(Block, frozen=True):
+    """Another coupling instead, of band-passed signals, in the words of `ibs.Coupling`."""
+
+    kind: Annotated[CouplingKind, about("The measure.", "plv")]
+    bands: Annotated[
+        BandsOfPeople,
+        about(
+            "Named bands, in Hz; two pairs of edges are those of first and of second persons.", {"alpha": [8.0, 13.0]}
+        ),
+    ]
+    accuracy: Annotated[Literal["exact", "fast"], about("Sums in float64 or float32.")] = "exact"
+    coi: Annotated[Cone, about("Whose ends are left out, as far as the filter sees them.")] = "recording"
+    detrend: Annotated[Literal["linear"] | None, about("What is removed from each recording beside its mean.")] = None
+    min_valid: Annotated[Share, about("Values of which a smaller share of samples is valid are missing.")] = 0.5
+    period: Annotated[bool, about("Whether bands are periods in s.")] = False
+    lags: Annotated[tuple[float, ...], about("Lags in s, in whole samples, at which b is taken later than a.")] = ()
+    max_lag: Annotated[Positive | None, about('Largest lag in s that kind = "xcorr" looks at.')] = None
+    window: Annotated[Positive | None, about('Length in s of a window of kind = "xcorr".')] = None
+
+    def __post_init__(self) -> None:
+        try:
+            self.spec  # noqa: B018
+        except PlanError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def spec(self) -> Coupling:
+        """The same as a spec."""
+        return Coupling(**self.words())
+
+
 class Select(Block, frozen=True):
     """The part of the study that is used, in the words of `Study.select`."""
 
@@ -243,7 +284,9 @@ class Null(Block, frozen=True):
     within: Within = None
     roles: Annotated[Roles, about("Whether first persons stay first, for re-pairing.")] = "fixed"
     seed: Seed = 0
-    measure: Annotated[Measure, about("Which number of the coupling is tested.")] = "coherence"
+    measure: Annotated[
+        Measure | None, about("Which number of wavelet coherence is tested. Without: coherence, or the coupling's own.")
+    ] = None
     stop_at: Annotated[Count | None, about("Draws reaching the observed value that end a sequential count.")] = None
     block: Annotated[Positive | None, about('Length of a block in s, of kind = "block".')] = None
     n_iterations: Annotated[Count | None, about('Iterations of kind = "iaaft".')] = None
@@ -411,6 +454,7 @@ class RunPlan(Block, frozen=True):
     report: Annotated[Path | None, about("HTML report.")] = None
     select: Select = Select()
     wtc: Wtc = Wtc()
+    coupling: CouplingWords | None = None
     synchrony: Synchrony = Synchrony()
     null: Null = Null()
     second_null: SecondNull | None = None
@@ -421,6 +465,8 @@ class RunPlan(Block, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.coupling is not None and self.wtc != Wtc():
+            raise ValueError("[wtc] and [coupling] are two ways to compute: keep one")
         if self.second_null is None:
             return
         if (self.null.kind == "repair") == (self.second_null.kind == "repair"):
@@ -435,6 +481,11 @@ class RunPlan(Block, frozen=True):
             raise ValueError("second_null takes one signal; name one in synchrony.signal, or write a plan for each")
 
     @property
+    def spec(self) -> Spec:
+        """What is computed of two signals."""
+        return self.wtc.spec if self.coupling is None else self.coupling.spec
+
+    @property
     def nulls(self) -> tuple[Null, ...]:
         """The null, or both, re-pairing first."""
         given = (self.null,) if self.second_null is None else (self.null, self.second_null)
@@ -443,7 +494,7 @@ class RunPlan(Block, frozen=True):
     @property
     def tail(self) -> Tail:
         """Direction of the test, that of the measure where none is asked for."""
-        return self.test.tail or measure_named(self.null.measure).tail
+        return self.test.tail or measure_named(self.null.measure or self.spec.measure).tail
 
     def judged(self) -> dict[str, Any]:
         """Tail and level at which each null is judged, in the words of `Study.null`."""

@@ -228,7 +228,7 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     """
     checks = [
         study.check(
-            plan.wtc.spec, signal=signal, **plan.synchrony.words(), estimate=estimate,
+            plan.spec, signal=signal, **plan.synchrony.words(), estimate=estimate,
             null={**null.words(), **plan.judged()},
         )
         for signal in plan.synchrony.signals
@@ -253,7 +253,7 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
 
 def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
     """Why no single finding could pass; a plan without bands or with an impossible design is refused."""
-    if not plan.wtc.bands:
+    if not plan.spec.bands:
         raise PlanError("wtc.bands is missing; name at least one, such as bands = { task = [0.02, 0.1] }")
     if not study.dyads:
         return ""
@@ -279,7 +279,7 @@ def _computed(
     """The results of all signals, corrected together and not written yet, and the nulls behind them."""
     started = time.perf_counter()
     words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
-    signals, spec = plan.synchrony.signals, plan.wtc.spec
+    signals, spec = plan.synchrony.signals, plan.spec
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it

@@ -98,7 +98,7 @@ def problems(study: Study, plan: RunPlan) -> list[str]:
         return ["contrast.margin is not for kind = 'partners': leave it out"]
     if not study.dyads or (plasticity is None and not plan.contrasts and not plan.outcomes):
         return []
-    if plan.wtc.spec.several_lags:
+    if plan.spec.several_lags:
         return ["contrast, plasticity and outcome take one lag: name one, such as wtc.lags = [2.0], or leave them out"]
     made_up = Result(_made_up(study))
     attempts: list[tuple[str, Callable[[], object]]] = []

@@ -14,17 +14,18 @@ from ..errors import InputError, PlanError
 from .backends.backend import Backend, Batch
 from .backends.cuda.device import Device, on_a_device
 from .backends.cuda.signals_on_device import prepare_on
+from .band_spec import Spec
 from .kinds import kind_of
-from .measures import measure_named
-from .plan import Epochs, Plan
+from .means import mapped
+from .measures import measure_named, require_measure
+from .plan import Epochs
 from .regions import Members, averaged
 from .spec import WTC, PhaseShares
 from .transform.signals import Signals, prepare
-from .wavelet_coherence import Coherence, mapped
 
 
 class Engine:
-    """Plans once for a recording length, then computes features and coherence.
+    """Plans once for a recording length, then computes features of channels and the coupling of pairs.
 
     Parameters
     ----------
@@ -32,8 +33,8 @@ class Engine:
         Length of the recordings.
     sfreq : float
         Sampling rate, Hz.
-    spec : WTC, optional
-        Bands, accuracy, preset; default: the full textbook range as one band.
+    spec : WTC or Coupling, optional
+        Bands, accuracy, preset; default: WTC, the full textbook range as one band.
     epochs : mapping of str to (start, stop) or a sequence of such intervals, in s, optional
         Default: the whole recording, named "all".
     backend : {"auto", "cuda", "numpy"} or Backend
@@ -43,7 +44,7 @@ class Engine:
     ----------
     backend : Backend
         The one that was taken; results name it by its `name`.
-    plan : Plan
+    plan : Plan or BandPlan
 
     Raises
     ------
@@ -64,15 +65,15 @@ class Engine:
         self,
         n_samples: int,
         sfreq: float,
-        spec: WTC | None = None,
+        spec: Spec | None = None,
         *,
         epochs: Epochs | None = None,
         backend: str | Backend = "auto",
     ) -> None:
-        self.spec = spec or WTC()
+        self.spec: Any = spec or WTC()
         self.kind = kind_of(self.spec)
         self.backend = self.kind.backend(backend, self.spec) if isinstance(backend, str) else backend
-        self.plan: Plan = self.kind.plan(n_samples, sfreq, self.spec, epochs)
+        self.plan: Any = self.kind.plan(n_samples, sfreq, self.spec, epochs)
 
     @property
     def device(self) -> Device | None:
@@ -142,7 +143,8 @@ class Engine:
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
             )
         with self.active():
-            return self.kind.features(self.backend, signals, self.plan)
+            features: Batch = self.kind.features(self.backend, signals, self.plan)
+            return features
 
     @property
     def _detrend(self) -> str | None:
@@ -167,7 +169,7 @@ class Engine:
         regions: Members | None = None,
         by_dyad: bool = False,
         on_device: bool = False,
-    ) -> Coherence:
+    ) -> Any:
         """Band x epoch means for all pairs of a channel of `a` with a channel of `b`.
 
         Parameters
@@ -189,7 +191,7 @@ class Engine:
 
         Returns
         -------
-        Coherence
+        Coherence, or Coupled of a `Coupling`
 
         Raises
         ------
@@ -240,42 +242,43 @@ class Engine:
             If a batch was made for another request.
         """
         measure = measure_named(name)
+        require_measure(self.spec, name)
         backend = self.backend.squaring if measure.needs == "coherence" else self.backend
         shares = PhaseShares.of(measure.needs == "shares")
         means = self._means(backend, a, b, shares, regions, by_dyad=by_dyad)
         return self.measure_of(means, name, on_device=on_device)
 
-    def measure_of(self, means: Coherence, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
+    def measure_of(self, means: Any, name: str, *, on_device: bool = False) -> NDArray[np.float64]:
         """A measure of means from `coherence`, which may have been left on the device."""
         with self.active():
             values = measure_named(name).of(means, self.xp)
         return values if self.device is None or on_device else self.device.to_host(values)
 
-    def diagonal(self, means: Coherence, axis: int) -> Coherence:
+    def diagonal(self, means: Any, axis: int) -> Any:
         """
         Means of each person of `a` with the person of `b` in the same place, on the host.
 
         Parameters
         ----------
-        means : Coherence
+        means : Coherence or Coupled
             [person, ..., person, ...] from `coherence`, which may have been left on the device.
         axis : int
             That of the persons of `b`.
 
         Returns
         -------
-        Coherence
+        Coherence or Coupled
             [person, ...], without the axis of the persons of `b`.
         """
         with self.active():
-            number = self.xp.arange(means.coherence.shape[0])
+            number = self.xp.arange(means.value.shape[0])
             own = mapped(means, lambda x: self.xp.moveaxis(x, axis, 1)[number, number])
         return own if self.device is None else mapped(own, self.device.to_host)
 
     def _means(
         self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None, regions: Members | None,
         *, by_dyad: bool,
-    ) -> Coherence:  # fmt: skip
+    ) -> Any:  # fmt: skip
         if (a.signals.controls is None) != (b.signals.controls is None):
             raise InputError("controls are taken out of one person only: give both theirs")
         if not (_same_request(a.plan, self.plan) and _same_request(b.plan, self.plan)):
@@ -306,6 +309,6 @@ class Engine:
         return self.kind.maps(a, b, self.plan)
 
 
-def _same_request(one: Plan, other: Plan) -> bool:
+def _same_request(one: Any, other: Any) -> bool:
     mine, theirs = ((plan.n_samples, plan.sfreq, plan.spec, plan.epochs) for plan in (one, other))
     return one is other or mine == theirs

@@ -9,36 +9,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
-from .backends.backend import Backend, Batch
-from .plan import Epochs, Plan
-from .spec import WTC, PhaseShares
+from .backends.backend import Backend
+from .band_coupling import BandCoupling
+from .band_spec import Coupling
+from .plan import Epochs
+from .spec import WTC, Band, PhaseShares
 from .transform.signals import Signals
-from .wavelet_coherence import Coherence, WaveletCoherence
+from .wavelet_coherence import WaveletCoherence
 
 
 class Kind(Protocol):
-    """How signals become features, and pairs of features the means that the measures are computed from."""
+    """
+    How signals become features, and pairs of features the means that the measures are computed from.
+
+    Attributes
+    ----------
+    takes_controls : bool
+        Whether controls can be taken out of features.
+    counts_shares : bool
+        Whether shares of cells by phase can be counted.
+    """
+
+    takes_controls: bool
+    counts_shares: bool
 
     def backend(self, name: str, spec: Any) -> Backend:
         """The backend of a name, as far as the spec can be computed there."""
 
-    def plan(self, n_samples: int, sfreq: float, spec: Any, epochs: Epochs | None) -> Plan:
+    def plan(self, n_samples: int, sfreq: float, spec: Any, epochs: Epochs | None) -> Any:
         """Everything that depends on lengths and words only."""
 
-    def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
+    def trusted_shares(self, n_samples: int, sfreq: float, spec: Any, epochs: Epochs | None) -> NDArray[np.float64]:
+        """Share of what was asked for of each epoch and band that no end reaches; 0 where a band does not fit."""
+
+    def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: Any) -> None:
+        """Refuse a band that a recording does not hold."""
+
+    def features(self, backend: Backend, signals: Signals, plan: Any) -> Any:
         """What is made once per channel and serves every partner."""
 
-    def means(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+    def means(self, backend: Backend, a: Any, b: Any, shares: PhaseShares | None) -> Any:
         """A dataclass of arrays [*a, *b, band, epoch], for all pairs of a channel of `a` with one of `b`."""
 
-    def means_of_dyads(self, backend: Backend, a: Batch, b: Batch, shares: PhaseShares | None) -> Coherence:
+    def means_of_dyads(self, backend: Backend, a: Any, b: Any, shares: PhaseShares | None) -> Any:
         """The same for pairs within a dyad, which the first axis of both counts: [dyad, *a, *b, band, epoch]."""
 
-    def maps(self, a: Signals, b: Signals, plan: Plan) -> NDArray[np.complex128]:
+    def maps(self, a: Signals, b: Signals, plan: Any) -> NDArray[np.complex128]:
         """The coupling at every sample, of signals on the host: [*a, *b, row, sample]."""
 
 
-KINDS: Mapping[type, Kind] = {WTC: WaveletCoherence()}
+KINDS: Mapping[type, Kind] = {WTC: WaveletCoherence(), Coupling: BandCoupling()}
 
 
 def kind_of(spec: object) -> Kind:
@@ -50,6 +70,6 @@ def kind_of(spec: object) -> Kind:
         If it is no spec.
     """
     if type(spec) not in KINDS:
-        known = ", ".join(kind.__name__ for kind in KINDS)
+        known = " or a ".join(kind.__name__ for kind in KINDS)
         raise PlanError(f"spec must be a {known}, such as WTC(bands={{'task': (0.02, 0.1)}}), got {spec!r}")
     return KINDS[type(spec)]

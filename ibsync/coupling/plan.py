@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,14 @@ MOST_KEPT_WEIGHTS = 1 << 20
 """Weights of cells of a plan that is kept for the next request, 8 bytes each."""
 
 Epochs = Mapping[str, Sequence[tuple[float, float]]]
+
+
+class HasLags(Protocol):
+    """A spec of whatever kind of coupling."""
+
+    @property
+    def lags(self) -> tuple[float, ...]:
+        """Lags in s."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,14 @@ class Plan:
         """Memory of one channel's features."""
         times = 1 + len(self.spec.lags)
         return times * (16 * self.n_bins if self.spec.accuracy in RANKS else 4 * self.n_samples)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a result says of how it was computed."""
+        return {
+            "accuracy": self.spec.accuracy, "preset": self.spec.preset, "coherence_definition": "magnitude-squared",
+            "points_per_scale": min(self.points_per_scale.values()),
+        }  # fmt: skip
 
     @property
     def epoch_samples(self) -> list[list[tuple[int, int]]]:
@@ -377,22 +394,27 @@ def make_plan(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None = N
     PlanError
         If a band or an epoch has no cell in the recording.
     """
-    if not (isinstance(sfreq, int | float | np.number) and 0 < sfreq < math.inf):
-        raise PlanError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
+    refuse_bad_rate(sfreq)
     scales = textbook_scales(n_samples, spec.voices)
     first, stop = requested_rows(spec, scales, sfreq)
     freq = scales.freq(sfreq)
     bands = dict(spec.bands or {"all": Band(float(freq[stop - 1]), float(freq[first]))})
     asked = asked_samples(epochs, n_samples, sfreq)
     spans = {name: within(parts, n_samples) for name, parts in asked.items()}
-    _refuse_epochs_outside(asked, n_samples, sfreq)
-    _refuse_long_lags(spec, asked, n_samples, sfreq)
+    refuse_epochs_outside(asked, n_samples, sfreq)
+    refuse_long_lags(spec, asked, n_samples, sfreq)
     rows = {name: band_rows(name, band, scales, sfreq) for name, band in bands.items()}
     _refuse_short_epochs(bands, rows, spans, scales, sfreq, spec)
     n_cells = np.array([[rows[b].sum() * length(asked[e]) for e in asked] for b in bands], float)
     used = np.flatnonzero(np.any(list(rows.values()), axis=0))
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in parts] for name, parts in spans.items()}
     return Plan(n_samples, sfreq, spec, scales, bands, intervals, n_cells, _row_spans(used, spec.voices))
+
+
+def refuse_bad_rate(sfreq: object) -> None:
+    """Refuse what is no sampling rate."""
+    if not (isinstance(sfreq, int | float | np.number) and 0 < sfreq < math.inf):
+        raise PlanError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
 
 
 def _row_spans(used: NDArray[np.int64], voices: int) -> tuple[tuple[int, int], ...]:
@@ -449,7 +471,8 @@ def within(parts: Sequence[tuple[int, int]], n_samples: int) -> list[tuple[int, 
     return [(start, stop) for start, stop in cut if start < stop]
 
 
-def _refuse_epochs_outside(asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
+def refuse_epochs_outside(asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
+    """Refuse an epoch that holds no sample of a recording."""
     for name, parts in asked.items():
         if not within(parts, n_samples):
             start, stop = parts[0][0] / sfreq, parts[-1][1] / sfreq
@@ -493,12 +516,12 @@ def _refuse_short_epochs(
             )
 
 
-def largest_lag(spec: WTC, sfreq: float) -> int:
+def largest_lag(spec: HasLags, sfreq: float) -> int:
     """Samples that cover the largest lag of a spec, whatever its sign."""
     return math.ceil(max(map(abs, spec.lags), default=0.0) * sfreq - 1e-9)
 
 
-def _refuse_long_lags(spec: WTC, asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
+def refuse_long_lags(spec: HasLags, asked: Mapping[str, list[tuple[int, int]]], n_samples: int, sfreq: float) -> None:
     """Refuse lags that lead out of an epoch, whatever its cells."""
     largest = max(spec.lags, key=abs, default=0.0)
     for name, parts in asked.items():
@@ -524,7 +547,7 @@ def trusted_shares(n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | Non
         0 also where the recording is too short for the band. The `valid_fraction` of signals without gaps.
     """
     asked = asked_samples(epochs, n_samples, sfreq)
-    _refuse_long_lags(spec, asked, n_samples, sfreq)
+    refuse_long_lags(spec, asked, n_samples, sfreq)
     bands = spec.bands or {}
     shares = np.zeros((len(asked), len(bands)))
     for b, (name, band) in enumerate(bands.items()):

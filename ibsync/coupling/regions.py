@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .wavelet_coherence import Coherence, ratio
+from .means import mapped, ratio
+from .wavelet_coherence import Coherence
 
 Members = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """Which channels make up each region of `a` and of `b`: bool [..., region, channel], leading axes as theirs or 1."""
 
 
-def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Coherence:
+def averaged(means: Any, n_axes: tuple[int, int], members: Members, xp: Any = np) -> Any:
     """
     The mean of what is there, over the pairs of a channel of one region with a channel of another.
 
@@ -23,7 +24,7 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
 
     Parameters
     ----------
-    means : Coherence
+    means : Means
         Of channels, [dyad, *a, *b, band, epoch].
     n_axes : (int, int)
         How many axes `a` and `b` have beside that of dyads.
@@ -34,7 +35,7 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
 
     Returns
     -------
-    Coherence
+    Means
         Of regions. Its `valid_fraction` is the mean over the pairs that have a value, or over all where none has.
     """
     sides = tuple(xp.asarray(side, np.float64) for side in members)
@@ -42,20 +43,18 @@ def averaged(means: Coherence, n_axes: tuple[int, int], members: Members, xp: An
     def total(values: Any) -> Any:
         return _total(values, n_axes, sides, xp)
 
-    present = xp.isfinite(means.coherence)
+    present = xp.isfinite(means.value)
     n, n_all = total(present), total(xp.ones_like(present))
 
     def mean(values: Any) -> Any:
         return ratio(total(xp.where(present, values, 0)), n, xp)
 
     valid = xp.where(n > 0, mean(means.valid_fraction), total(means.valid_fraction) / xp.where(n_all > 0, n_all, 1))
-    made = Coherence(mean(means.coherence), mean(means.coherency), valid)
-    if means.shares is None or means.above is None:
-        return made
-    above = mean(means.above)
+    if not isinstance(means, Coherence) or means.shares is None or means.above is None:
+        return replace(mapped(means, mean), valid_fraction=valid)
     of_all = xp.where((means.above > 0)[..., None], means.shares * means.above[..., None], 0)
-    shares = ratio(ratio(total(of_all), n[..., None], xp), above[..., None], xp)
-    return replace(made, above=above, shares=shares)
+    made = replace(mapped(replace(means, shares=None), mean), valid_fraction=valid)
+    return replace(made, shares=ratio(ratio(total(of_all), n[..., None], xp), mean(means.above)[..., None], xp))
 
 
 def _total(values: Any, n_axes: tuple[int, int], sides: tuple[Any, Any], xp: Any) -> Any:

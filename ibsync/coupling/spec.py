@@ -37,8 +37,19 @@ def as_pairs(value: object) -> tuple[object, ...]:
     return parts if nested or not parts else (parts,)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value is a real number, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def known_words(spec: type, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain words of a spec, none of them unknown."""
+    known = [f.name for f in fields(spec)]
+    for word in words:
+        if word not in known:
+            hint = did_you_mean(word, known) or f"known: {', '.join(known)}"
+            raise PlanError(f"unknown setting {word!r}; {hint}")
+    return dict(words)
 
 
 @dataclass(frozen=True, init=False)
@@ -124,7 +135,8 @@ def _as_band(name: str, value: Any, period: bool) -> Band:
     return Band(*_interval(f"band {name!r}", value), period=period)
 
 
-def _as_bands(bands: object, period: bool) -> dict[str, Band]:
+def as_bands(bands: object, period: bool) -> dict[str, Band]:
+    """Bands by name."""
     if not isinstance(bands, Mapping):
         raise PlanError(f"bands must be named, such as {{'task': (0.02, 0.1)}}, got {bands!r}")
     if not bands:
@@ -132,18 +144,39 @@ def _as_bands(bands: object, period: bool) -> dict[str, Band]:
     return {str(name): _as_band(str(name), value, period) for name, value in bands.items()}
 
 
-def _as_lags(lags: object) -> tuple[float, ...]:
+def as_lags(lags: object) -> tuple[float, ...]:
     """Lags in s, from the smallest to the largest."""
     values = tuple(lags) if isinstance(lags, Iterable) and not isinstance(lags, str) else None
-    if values is None or not all(_is_number(lag) and math.isfinite(lag) for lag in values):
+    if values is None or not all(is_number(lag) and math.isfinite(lag) for lag in values):
         raise PlanError(f"lags must be a list of numbers of s, such as [-2, 0, 2], got {lags!r}")
     if len(set(values)) < len(values):
         raise PlanError(f"lags={list(values)} name one twice: leave it out")
     return tuple(sorted(map(float, values)))
 
 
+class BandsAndLags:
+    """What specs have in common that name bands, and perhaps lags."""
+
+    bands: Mapping[str, Any] | None
+    lags: tuple[float, ...]
+
+    @property
+    def n_columns(self) -> int:
+        """Means of one epoch and channel pair: bands, each at all lags."""
+        return len(self.bands or {}) * max(1, len(self.lags))
+
+    @property
+    def several_lags(self) -> tuple[float, ...]:
+        """The lags, where they are an axis of results: one alone is none."""
+        return self.lags if len(self.lags) > 1 else ()
+
+    def __hash__(self) -> int:
+        words = tuple(value for name, value in vars(self).items() if name != "bands")
+        return hash((words, frozenset((self.bands or {}).items())))
+
+
 @dataclass(frozen=True)
-class WTC:
+class WTC(BandsAndLags):
     """What to compute: bands or a frequency range, resolution, preset, accuracy, cone rule.
 
     Parameters
@@ -204,35 +237,28 @@ class WTC:
                 f"preset 'grinsted-toolbox' is offered with accuracy='reference' only, not {self.accuracy!r}: "
                 "its circular smoothing ties both ends of the recording together; use preset='grinsted' for speed"
             )
-        if not (_is_number(self.voices) and float(self.voices).is_integer() and 2 <= self.voices <= 64):
+        if not (is_number(self.voices) and float(self.voices).is_integer() and 2 <= self.voices <= 64):
             raise PlanError(f"voices must be a whole number from 2 to 64, got {self.voices!r}")
         object.__setattr__(self, "voices", int(self.voices))
-        if not (_is_number(self.min_valid) and 0 <= self.min_valid <= 1):
+        if not (is_number(self.min_valid) and 0 <= self.min_valid <= 1):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")
         for name in ("fmin", "fmax"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            if value is not None and not (is_number(value) and 0 < value < math.inf):
                 raise PlanError(f"{name} must be a positive frequency in Hz, got {value!r}")
         if self.fmin is not None and self.fmax is not None and not self.fmin < self.fmax:
             raise PlanError(f"fmin must be below fmax, got fmin={self.fmin:g} Hz and fmax={self.fmax:g} Hz")
-        object.__setattr__(self, "lags", _as_lags(self.lags))
+        object.__setattr__(self, "lags", as_lags(self.lags))
         if self.bands is not None:
-            object.__setattr__(self, "bands", _as_bands(self.bands, self.period))
+            object.__setattr__(self, "bands", as_bands(self.bands, self.period))
             object.__setattr__(self, "period", False)
 
     @property
-    def n_columns(self) -> int:
-        """Means of one epoch and channel pair: bands, each at all lags."""
-        return len(self.bands or {}) * max(1, len(self.lags))
+    def measure(self) -> str:
+        """The measure that is taken where none is named."""
+        return "coherence"
 
-    @property
-    def several_lags(self) -> tuple[float, ...]:
-        """The lags, where they are an axis of results: one alone is none."""
-        return self.lags if len(self.lags) > 1 else ()
-
-    def __hash__(self) -> int:
-        words = tuple(getattr(self, f.name) for f in fields(self) if f.name != "bands")
-        return hash((words, frozenset((self.bands or {}).items())))
+    __hash__ = BandsAndLags.__hash__
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able form; `from_dict` gives an equal spec back."""
@@ -251,12 +277,7 @@ class WTC:
         PlanError
             If a word is unknown; the nearest known one is suggested.
         """
-        known = [f.name for f in fields(cls)]
-        for word in words:
-            if word not in known:
-                hint = did_you_mean(word, known) or f"known: {', '.join(known)}"
-                raise PlanError(f"unknown setting {word!r}; {hint}")
-        return cls(**words)
+        return cls(**known_words(cls, words))
 
 
 @dataclass(frozen=True)
@@ -286,10 +307,10 @@ class PhaseShares:
     anti_phase: float = 135.0
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.level) and 0 <= self.level < 1):
+        if not (is_number(self.level) and 0 <= self.level < 1):
             raise PlanError(f"level must be an R2 in [0, 1), got {self.level!r}")
         edges = (self.in_phase, self.anti_phase)
-        if not (all(map(_is_number, edges)) and 0 < self.in_phase <= self.anti_phase < 180):
+        if not (all(map(is_number, edges)) and 0 < self.in_phase <= self.anti_phase < 180):
             raise PlanError(f"phase edges must be 0 < in_phase <= anti_phase < 180 degrees, got {edges!r}")
 
     @classmethod

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,13 @@ from ..errors import PlanError
 from .backends.backend import Backend, Batch
 from .backends.choice import backend_named
 from .backends.sums import Sums
-from .band_rows import requested_rows
-from .plan import Epochs, Plan, kept_plan
-from .spec import WTC, PhaseShares
+from .band_rows import band_rows, requested_rows
+from .means import mapped, ratio
+from .plan import Epochs, Plan, kept_plan, trusted_shares
+from .spec import WTC, Band, PhaseShares
 from .transform.maps import coherency_maps
+from .transform.scales import textbook_scales
 from .transform.signals import Signals
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,17 @@ class Coherence:
     shares: NDArray[np.float64] | None = None
     above: NDArray[np.float64] | None = None
 
-
-Means = TypeVar("Means", bound="DataclassInstance")
-
-
-def mapped(means: Means, function: Callable[[Any], Any]) -> Means:
-    """The same dataclass of arrays with each array that is there replaced by what a function makes of it."""
-    arrays = {field.name: getattr(means, field.name) for field in fields(means)}
-    return replace(means, **{name: function(x) for name, x in arrays.items() if x is not None})
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """What is NaN where a pair has no value."""
+        return self.coherence
 
 
 class WaveletCoherence:
     """The kind of coupling that a `WTC` asks for."""
+
+    takes_controls = True
+    counts_shares = True
 
     def backend(self, name: str, spec: WTC) -> Backend:
         """The backend of a name; the definition's own where that is the accuracy."""
@@ -79,6 +77,14 @@ class WaveletCoherence:
     def plan(self, n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> Plan:
         """Rows, grids and weights of cells."""
         return kept_plan(n_samples, sfreq, spec, epochs)
+
+    def trusted_shares(self, n_samples: int, sfreq: float, spec: WTC, epochs: Epochs | None) -> NDArray[np.float64]:
+        """Share of the cells of each epoch and band outside the cone of influence: float64 [epoch, band]."""
+        return trusted_shares(n_samples, sfreq, spec, epochs)
+
+    def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: WTC) -> None:
+        """Refuse a band that a recording does not hold."""
+        band_rows(name, band, textbook_scales(n_samples, spec.voices), sfreq)
 
     def features(self, backend: Backend, signals: Signals, plan: Plan) -> Batch:
         """Unit vectors of every channel and cell, or what they are made of."""
@@ -143,9 +149,3 @@ def _means(
     )
     by_class = xp.stack([arranged(share) for share in of_coherent], axis=-1)
     return replace(means, shares=by_class, above=arranged(above))
-
-
-def ratio(part: Any, whole: Any, xp: Any) -> Any:
-    """Quotient, NaN where the whole is nothing."""
-    positive = whole > 0
-    return xp.where(positive, part / xp.where(positive, whole, 1), np.nan)

@@ -23,6 +23,7 @@ from ..recordings.study_file import StudyFile
 from ..results.layout import (
     FEATURE,
     finite_mean,
+    real_name,
     refuse_lags,
     refuse_rows_twice,
     require_dataset,
@@ -36,7 +37,7 @@ from ..results.wording import null_of_rows
 from ..study.rows import session_label
 from .exchanges import Plan, Units, check_margin, exchange_groups, exchange_residuals, flip_signs, limits
 from .group_test import draws_of_repairing, neighbour_graph, real_pairs, refuse_or_warn, require_match
-from .lengths import refuse_unequal_means, refuse_unequal_tasks
+from .lengths import refuse_unequal_means, refuse_unequal_samples, refuse_unequal_tasks
 from .outcome_table import Column, Covariates, Lookup
 from .session_times import two_groups
 from .shared_people import Blocks, members_of
@@ -175,6 +176,8 @@ def contrast(
     if not source.null_words and null is None:
         if conditions is not None and conditions.dim == "task":
             refuse_unequal_tasks(source.dataset, conditions.weights, _LESS_NULL)
+        elif conditions is not None and MEASURES[source.measure].grows:
+            refuse_unequal_samples(source.dataset, conditions.weights, source.measure, _LESS_NULL)
         refuse_unequal_means(source.dataset, "group", groups or (), _LESS_NULL)
     held: list[str] = []
     if null is not None:
@@ -291,10 +294,10 @@ class _Source:
         require_dataset(dataset)
         refuse_rows_twice(dataset)
         refuse_lags(dataset)
-        if "coherence" not in dataset and "null_mean" not in dataset:
+        if real_name(dataset) not in dataset and "null_mean" not in dataset:
             raise PlanError("nothing here can be contrasted: give real synchrony, or the result of ibs.test on it")
         if null is None and "null_mean" not in dataset:
-            name = measure or "coherence"
+            name = measure or real_name(dataset)
             return cls(dataset, _array(measure_values(dataset, name)), name, "")
         held = measure_in((dataset if null is None else _partners(dataset, null)).attrs).name
         if measure not in (None, held):

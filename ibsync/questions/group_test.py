@@ -27,7 +27,7 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
-from ..results.layout import ARRAYS, ROW, SHIFT, TASK, axes_of, refuse_rows_twice, rows_of_task
+from ..results.layout import ARRAYS, ROW, SHIFT, TASK, axes_of, real_name, refuse_rows_twice, rows_of_task
 from ..results.lost import encoded, losses_in
 from ..results.netcdf import accepted_changes, encode_attrs
 from ..results.record import NullDraws, Quantity, Record, Words
@@ -329,7 +329,7 @@ def _words(measure: Measure, null: NullHypothesis, tail: Tail) -> Words:
     """The sentences of the test."""
     larger = f"{_LARGER[tail]} {measure.words} of real partners than {null.others}"
     return Words(
-        subject="wavelet transform coherence",
+        subject=measure.subject,
         tested=f"{measure.words} of real partners {_ABOVE_NULL[tail]}",
         finding=f"real partners {_MORE_COHERENT[tail]} {null.others}" if measure.name == "coherence" else larger,
         procedure=f"The mean {measure.words} over dyads was compared with the same mean under the null",
@@ -577,7 +577,8 @@ def real_pairs(real: xr.Dataset, null: RepairedNull) -> xr.Dataset:
         valid_fraction=(dims, of_real if valid is None else np.where(cut, valid.reshape(shape), of_real), told),
     )
     if cut.any():
-        rows["coherence"] = real["coherence"].assign_attrs(long_name=f"{MEASURES['coherence'].definition}, in full")
+        name = real_name(real)
+        rows[name] = real[name].assign_attrs(long_name=f"{MEASURES[name].definition}, in full")
     return rows.assign_attrs(lost=null.attrs["lost"]) if "lost" in null.attrs else rows
 
 
@@ -612,8 +613,8 @@ def _surrogated(reals: Sequence[xr.Dataset], nulls: Sequence[SurrogateNull], rec
     results = []
     for real, null, found in zip(reals, nulls, surrogate_test(nulls, correct=record.test.corrections), strict=True):
         arrays = {**found, "value": null.observed, "n_dyads": _n_dyads(real, null.observed)}
-        if null.kind != "trial" and record.measure == "coherence":
-            computed = real["coherence"].transpose(*axes_of(real, ROW)).to_numpy()
+        if null.kind != "trial" and record.measure == real_name(real):
+            computed = real[record.measure].transpose(*axes_of(real, ROW)).to_numpy()
             _refuse_changed(real, computed, null.observed.reshape(computed.shape))
             arrays["value"] = computed
         # Trials are transformed one by one, which is another estimate than that of `real`.

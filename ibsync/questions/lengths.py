@@ -43,6 +43,29 @@ def refuse_unequal_tasks(real: xr.Dataset, tasks: Collection[str], call: str) ->
             _refuse(f"the tasks of {meeting} last {own.min():.0f} and {own.max():.0f} s", seconds[rows], call)
 
 
+def refuse_unequal_samples(real: xr.Dataset, epochs: Collection[str], measure: str, call: str) -> None:
+    """
+    Refuse epochs of unlike numbers of samples, where a measure is the larger the fewer there are.
+
+    Parameters
+    ----------
+    real : xarray.Dataset
+        Raw values of a `Coupling`.
+    epochs : collection of str
+        Those that are compared.
+    measure : str
+    call
+        As `refuse_unequal_tasks`.
+    """
+    n = {name: float(real["n_samples"].sel(epoch=name).mean()) for name in epochs}
+    short, long = min(n, key=n.__getitem__), max(n, key=n.__getitem__)
+    if n[long] > UNEQUAL * n[short]:
+        raise PlanError(
+            f"{measure!r} grows as samples fall, and epoch {short!r} has {n[short]:.0f} of them on average, {long!r} "
+            f"{n[long]:.0f}: take a null off first, {call}, compare equal lengths, or take 'ppc' or 'dwpli'"
+        )
+
+
 def refuse_unequal_means(real: xr.Dataset, column: str, labels: Sequence[str], call: str) -> None:
     """
     Refuse groups or sessions whose recordings differ in mean length.

@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.measures import MEASURES
+from ..coupling.band_spec import XCORR, Coupling, Spec
+from ..coupling.measures import COUPLINGS, MEASURES
 from ..coupling.spec import CONES, WTC, Band
 from ..errors import PlanError, require_known
 from ..inference.joint_test import JointTest, joint_test, pooled_draws, pooled_pairs
@@ -36,6 +37,9 @@ from ..study.study import Study
 from ..study.surrogate_runs import Request
 from .group_test import hypothesis_of
 
+FILTERED = "band-pass"
+"""What stands in the place of a preset of couplings of band-passed signals."""
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Words = str | Sequence[str]
@@ -51,7 +55,7 @@ class _Run:
     preset: str
     coi: str
     measure: str
-    spec: WTC
+    spec: Spec
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def multiverse(
         "exact", and "reference" for "grinsted-toolbox", which is slow.
     coi : sequence of {"recording", "epoch", "none"}
     measure : sequence of str
-        Of those that `Study.null` knows, such as "coherence" and "phase_consistency".
+        Of those that `Study.null` knows, such as "coherence" and "plv". Couplings of band-passed signals, all but
+        "xcorr", know no presets: each is computed once for all of them, and named "band-pass" there.
     kind : sequence of str
         Kinds that `Study.null` knows, such as "repair" and "phase".
     pairs, epochs, controls, how, n_components, rois, roi_average, within, seed, backend, progress
@@ -195,16 +200,18 @@ def _grid(bands: BandWords, signal: Words, preset: Words, coi: Words, measure: W
         if twin is not None:
             raise PlanError(f"preset names {twin!r} and {chosen!r}, which are the same: leave one out")
         specs[chosen, cone] = spec
-    return [
-        _Run(null, one_signal, chosen, cone, one_measure, spec)
-        for null, one_signal, (chosen, cone), one_measure in itertools.product(
-            _listed("kind", kind, NULL_KINDS),
-            _listed("signal", signal),
-            specs,
-            _listed("measure", measure, tuple(MEASURES)),
-        )
-        for spec in [specs[chosen, cone]]
+    measures = _listed("measure", measure, tuple(name for name in MEASURES if name != XCORR))
+    computed: list[tuple[str, str, str, Spec]] = [
+        (*ways, name, spec) for ways, spec in specs.items() for name in measures if name not in COUPLINGS
     ]
+    computed += [
+        (FILTERED, cone, name, Coupling(name, merged, coi=cone))
+        for cone in _listed("coi", coi, CONES) for name in measures if name in COUPLINGS
+    ]  # fmt: skip
+    return [
+        _Run(null, one_signal, *ways)
+        for null in _listed("kind", kind, NULL_KINDS) for one_signal in _listed("signal", signal) for ways in computed
+    ]  # fmt: skip
 
 
 def _tail_of(measures: Iterable[str]) -> Tail:
@@ -273,7 +280,7 @@ class _Reduced:
 
     Parameters
     ----------
-    spec : WTC or None
+    spec : WTC, Coupling or None
         With the bands that have a value in any dyad; None if none has.
     epochs : sequence, mapping or None
         Likewise.
@@ -282,7 +289,7 @@ class _Reduced:
     lost : tuple of str
     """
 
-    spec: WTC | None
+    spec: Spec | None
     epochs: EpochWords
     places: Integers
     lost: tuple[str, ...] = ()
@@ -307,7 +314,7 @@ def _rehearse(study: Study, runs: Sequence[_Run], request: _Request) -> dict[_Ru
 
 def _reduced(study: Study, run: _Run, request: _Request, worker: Worker) -> _Reduced:
     """The run without the epochs and bands that have no value in any dyad."""
-    spec: WTC | None = run.spec
+    spec: Spec | None = run.spec
     epochs, lost = request.epochs, list[str]()
     while spec is not None:
         try:
@@ -351,7 +358,7 @@ def _without(epochs: EpochWords, names: Collection[str]) -> EpochWords:
     return None if epochs is None else [name for name in epochs if name not in names]
 
 
-def _null_request(run: _Run, spec: WTC, epochs: EpochWords, request: _Request) -> Request:
+def _null_request(run: _Run, spec: Spec, epochs: EpochWords, request: _Request) -> Request:
     return request_of(
         spec, kind=run.null, n=request.n_of(run.null), within=request.within, seed=request.test.seed,
         signal=run.signal, pairs=request.pairs, epochs=epochs, measure=run.measure, tail=request.test.tail,

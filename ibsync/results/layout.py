@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.measures import COUPLINGS
 from ..errors import PlanError
 
 if TYPE_CHECKING:
@@ -112,8 +113,19 @@ def axes_of(dataset: xr.Dataset | xr.DataArray, dims: Sequence[str]) -> tuple[st
 
 
 def tested_values(dataset: xr.Dataset) -> xr.DataArray:
-    """The values of single rows that were tested; coherence in real synchrony, of which nothing has been tested."""
-    return dataset["value" if "value" in dataset else "coherence"]
+    """The values of single rows that were tested; those of real synchrony where nothing has been tested."""
+    return dataset[value_name(dataset)]
+
+
+def value_name(dataset: xr.Dataset) -> str:
+    """The variable that holds what was tested, or the values of real synchrony of which nothing has been tested."""
+    return "value" if "value" in dataset else real_name(dataset)
+
+
+def real_name(dataset: xr.Dataset) -> str:
+    """The variable of real synchrony: coherence, or the measure of a `Coupling`."""
+    measure = str(dataset.attrs.get("measure", ""))
+    return measure if measure in COUPLINGS else "coherence"
 
 
 def tasks_of(dataset: xr.Dataset) -> list[str]:
@@ -146,9 +158,9 @@ def of_nulls(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     return {f"{column}_{kind}": dataset[name].sel(against=kind) for kind in kinds for column, name in names.items()}
 
 
-def require_dataset(real: object) -> None:
+def require_dataset(real: Any) -> None:
     """Refuse what is not labelled values of dyads."""
-    if "coherence" not in getattr(real, "data_vars", ()) and "value" not in getattr(real, "data_vars", ()):
+    if not hasattr(real, "data_vars") or value_name(real) not in real:
         raise PlanError(f"give what Study.synchrony returned, or a result of ibs.test, not {type(real).__name__}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..recordings.names import as_path
 from ..recordings.output_kinds import PAGE
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _TITLE = "Inter-brain synchrony"
-_READING = (
-    "Coherence is magnitude-squared, 0 to 1; its null mean is not 0, so that a value means little without its null."
-)
+_MEANS_LITTLE = "its null mean is not 0, so that a value means little without its null."
 
 _STYLE = """
 :root { --ink: #1c2733; --soft: #5a6875; --rule: #dde3e8; --real: #0072B2; --wash: #f3f7fa; }
@@ -194,7 +193,7 @@ def _name(ds: xr.Dataset) -> str:
 
 
 def _subject(ds: xr.Dataset) -> str:
-    return str(ds.attrs.get("subject", "wavelet transform coherence"))
+    return str(ds.attrs.get("subject", measure_in(ds.attrs).subject))
 
 
 def _body(result: Result, title: str, *, rank: int, first: int) -> str:
@@ -222,11 +221,21 @@ def _body(result: Result, title: str, *, rank: int, first: int) -> str:
 
 def _not_shown(ds: xr.Dataset) -> str:
     if not is_tested(ds):
-        return f"Nothing was tested: high coherence alone is no evidence of interaction. {_READING}"
+        words = "coherence" if measure_in(ds.attrs).needs != "coupling" else measure_in(ds.attrs).words
+        return f"Nothing was tested: high {words} alone is no evidence of interaction. {_reading(ds)}"
     excluded, question = wording.not_excluded(ds.attrs), ds.attrs["question"]
     if question == "plasticity":
         return f"{excluded} The test is of the mean over dyads: no single dyad was tested, however steep its slope."
-    return excluded if question == "outcome" else f"{excluded} {_READING}"
+    return excluded if question == "outcome" else f"{excluded} {_reading(ds)}"
+
+
+def _reading(ds: xr.Dataset) -> str:
+    """How large a value may be, and what it means by itself."""
+    measure = measure_in(ds.attrs)
+    if measure.needs != "coupling":
+        return f"Coherence is magnitude-squared, 0 to 1; {_MEANS_LITTLE}"
+    low, high = measure.range
+    return f"{measure.words[0].upper()}{measure.words[1:]} lies between {low:g} and {high:g}; {_MEANS_LITTLE}"
 
 
 def _facts(ds: xr.Dataset) -> str:

@@ -20,7 +20,7 @@ from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from . import wording
-from .layout import ARRAYS, NULL_ARRAYS, SHIFT, SLOPE, STATISTIC, TASK, VALUE, axes_of
+from .layout import ARRAYS, NULL_ARRAYS, SHIFT, SLOPE, STATISTIC, TASK, VALUE, axes_of, real_name
 from .lost import losses_in, lost_table
 from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
@@ -196,6 +196,35 @@ def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) ->
     return Result(dataset, null.set_coords([name for name in ("hist_center",) if name in null]))
 
 
+def variables_of(
+    means: Any, measure: str, centre_hz: Any, dims: tuple[str, ...]
+) -> dict[str, tuple[tuple[str, ...], Any, dict[str, str]]]:
+    """
+    The variables of what `Engine.coherence` gave.
+
+    Parameters
+    ----------
+    means : Coherence or Coupled
+        Arrays with the axes `dims`.
+    measure : str
+        What the value of a `Coupled` is.
+    centre_hz, dims
+        As `mean_variables`.
+    """
+    if isinstance(means, Coherence):
+        of = (means.coherence, means.coherency, means.valid_fraction)
+        return mean_variables(*of, centre_hz, dims, shares=means.shares, above=means.above)
+    about = MEASURES[measure]
+    numbers = {
+        measure: (means.value, about.unit, about.definition),
+        "valid_fraction": (means.valid_fraction, "1", "share of the band x epoch's samples that entered"),
+    }
+    numbers["n_samples"] = (means.n_samples, "1", "samples that entered")
+    if means.lag is not None:
+        numbers["lag"] = (means.lag, "s", "lag of the value; positive: a leads")
+    return {name: (dims, values, {"units": u, "long_name": text}) for name, (values, u, text) in numbers.items()}
+
+
 def mean_variables(
     coherence: Any,
     coherency: Any,
@@ -261,6 +290,12 @@ def measure_values(real: xr.Dataset, name: str) -> xr.DataArray:
         If the measure is unknown, or needs shares of cells that were not counted.
     """
     measure = measure_named(name)
+    words = {"units": measure.unit, "long_name": measure.definition}
+    held = name if measure.needs == "coupling" else "coherence"
+    if held not in real:
+        raise PlanError(f"measure {name!r} needs {held!r}, and real holds {real_name(real)!r}: compute it anew")
+    if measure.needs == "coupling":
+        return real[name].assign_attrs(words)
     if measure.needs == "shares" and "share_above" not in real:
         raise PlanError(f"measure {name!r} needs shares of cells: compute with Study.synchrony(..., shares=True)")
     means = Coherence(real["coherence"].to_numpy(), np.empty(0, complex), real["valid_fraction"].to_numpy())
@@ -270,7 +305,6 @@ def measure_values(real: xr.Dataset, name: str) -> xr.DataArray:
     if measure.needs == "shares":
         shares = np.stack([real[f"share_{phase}"].to_numpy() for phase in PHASES], axis=-1)
         means = replace(means, shares=shares, above=real["share_above"].to_numpy())
-    words = {"units": measure.unit, "long_name": measure.definition}
     return real["coherence"].copy(data=measure.of(means)).assign_attrs(words)
 
 

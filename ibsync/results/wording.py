@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..coupling.measures import MEASURES, measure_in
 from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
-from .layout import SHIFT, tasks_of
+from .layout import SHIFT, real_name, tasks_of, tested_values
 from .lost import losses_in, lost_in_a_sentence, lost_lines
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def null_of_rows(attrs: Mapping[Any, Any]) -> str:
 
 def value_in_words(dataset: xr.Dataset) -> str:
     """What the values of single rows are, such as "coherence" or "change of coherence per session"."""
-    return str(dataset["value"].attrs["long_name"]) if "value" in dataset else "coherence"
+    return str(dataset["value"].attrs["long_name"]) if "value" in dataset else MEASURES[real_name(dataset)].words
 
 
 def statistic_in_words(dataset: xr.Dataset) -> str:
@@ -98,7 +99,13 @@ def bands_in_words(dataset: xr.Dataset) -> str:
     if "band_low_hz" not in dataset.coords or "band_high_hz" not in dataset.coords:
         return ", ".join(labels)
     limits = zip(labels, dataset["band_low_hz"].values, dataset["band_high_hz"].values, strict=True)
-    return ", ".join(f"{label} ({low:.3g}–{high:.3g} Hz)" for label, low, high in limits)
+    if "band_b_low_hz" not in dataset.coords:
+        return ", ".join(f"{label} ({low:.3g}–{high:.3g} Hz)" for label, low, high in limits)
+    of_b = zip(dataset["band_b_low_hz"].values, dataset["band_b_high_hz"].values, strict=True)
+    return ", ".join(
+        f"{label} ({low:.3g}–{high:.3g} Hz of first and {low_b:.3g}–{high_b:.3g} Hz of second persons)"
+        for (label, low, high), (low_b, high_b) in zip(limits, of_b, strict=True)
+    )
 
 
 def signal_in_words(dataset: xr.Dataset, before: str = "") -> str:
@@ -112,8 +119,9 @@ def signal_in_words(dataset: xr.Dataset, before: str = "") -> str:
 def headline(dataset: xr.Dataset) -> str:
     """The outcome in one sentence."""
     if not is_tested(dataset):
-        mean = float(dataset["coherence"].mean())
-        words = f"Real synchrony of {dyads_in_words(dataset)}: mean coherence {mean:.3f}; nothing was tested."
+        mean = float(tested_values(dataset).mean())
+        what = value_in_words(dataset)
+        words = f"Real synchrony of {dyads_in_words(dataset)}: mean {what} {mean:.3f}; nothing was tested."
         return " ".join(filter(None, [words, lost_in_a_sentence(losses_in(dataset.attrs))]))
     tested = int(np.isfinite(dataset["p"]).sum())
     if not tested:
@@ -203,7 +211,10 @@ def _listed(title: str, findings: Sequence[Finding | str]) -> list[str]:
 def methods(dataset: xr.Dataset) -> str:
     """The paragraph for the paper."""
     attrs = dataset.attrs
-    sentences, cited = [_estimator_sentence(dataset), _epoch_sentence(dataset)], [_REFERENCES["grinsted"]]
+    measure = measure_in(attrs)
+    estimator = _coupling_sentence if measure.needs == "coupling" else _estimator_sentence
+    cited = [measure.reference] if measure.needs == "coupling" else [_REFERENCES["grinsted"]]
+    sentences = [estimator(dataset), _epoch_sentence(dataset)]
     if made := settings(attrs, "preprocessing"):
         sentences.insert(0, _preprocessing_sentence(made))
         cited += [_REFERENCES["sci"]] * (made["min_sci"] > 0) + [_REFERENCES["tddr"]] * (made["motion"] == "tddr")
@@ -223,7 +234,7 @@ def methods(dataset: xr.Dataset) -> str:
         sentences.append(f"Accepted although changed after ibsync wrote it: {attrs['accepted_changes']}.")
     versions = ", ".join(f"{name} {value}" for name, value in settings(attrs, "versions").items())
     sentences.append(f"Versions: ibsync {attrs.get('ibsync_version', 'unknown')}{', ' * bool(versions)}{versions}.")
-    return " ".join([*sentences, f"References: {'; '.join(cited)}."])
+    return " ".join([*sentences, f"References: {'; '.join(filter(None, cited))}."])
 
 
 def _preprocessing_sentence(made: Mapping[str, Any]) -> str:
@@ -239,14 +250,32 @@ def _preprocessing_sentence(made: Mapping[str, Any]) -> str:
 
 
 def _estimator_sentence(dataset: xr.Dataset) -> str:
-    attrs, sizes = dataset.attrs, dataset.sizes
+    attrs = dataset.attrs
     spec = {"voices": 12, "preset": "grinsted", "accuracy": "exact", **settings(attrs, "spec"), **attrs}
-    sfreq = f" sampled at {float(attrs['sfreq']):.4g} Hz" if "sfreq" in attrs else ""
-    pairs = "pairs of regions" if "rois" in attrs else "channel pairs"
     return (
         f"Magnitude-squared wavelet transform coherence (Morlet wavelet, omega0 = 6, {spec['voices']} voices per "
-        f"octave; Grinsted et al. 2004) was computed with ibsync {attrs.get('ibsync_version', 'of unknown version')} "
-        f"(preset {spec['preset']}, accuracy {spec['accuracy']}, backend {attrs.get('backend', 'not stored')}) for "
+        f"octave; Grinsted et al. 2004) was computed with {_computed(dataset, 'preset ' + spec['preset'] + ', ')}"
+    )
+
+
+def _coupling_sentence(dataset: xr.Dataset) -> str:
+    measure = measure_in(dataset.attrs)
+    return (
+        f"Signals were band-passed by a finite filter without phase (windowed sinc, Hamming; transitions a quarter of "
+        f"each edge wide, 2 Hz at least and the edge at most) and made analytic; the {measure.words} "
+        f"({measure.definition}) was computed with {_computed(dataset)}"
+    )
+
+
+def _computed(dataset: xr.Dataset, how: str = "") -> str:
+    """With what and of what, up to what was taken out."""
+    attrs, sizes = dataset.attrs, dataset.sizes
+    sfreq = f" sampled at {float(attrs['sfreq']):.4g} Hz" if "sfreq" in attrs else ""
+    pairs = "pairs of regions" if "rois" in attrs else "channel pairs"
+    accuracy = {"accuracy": "exact", **settings(attrs, "spec"), **attrs}["accuracy"]
+    return (
+        f"ibsync {attrs.get('ibsync_version', 'of unknown version')} "
+        f"({how}accuracy {accuracy}, backend {attrs.get('backend', 'not stored')}) for "
         f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} {pairs}"
         f"{signal_in_words(dataset, ' of ')}{sfreq}.{_lags_sentence(dataset)}{_regions_sentence(dataset)}"
         f"{_controls_sentence(attrs)}"
@@ -319,11 +348,32 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
     how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
     how += f", of the tasks {', '.join(compared)}, each recorded by itself" if of_tasks else ""
     how += f", of the tasks {', '.join(tasks)}, each by itself" if (tasks := tasks_of(dataset)) else ""
+    if measure_in(dataset.attrs).needs == "coupling":
+        return _sample_sentence(dataset, cut)
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
     line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
     return f"Coherence was averaged over the {bands} {bands_in_words(dataset)} and {cut}{how}; {cone}{least}.{line}"
+
+
+_ENDS = {
+    "recording": "samples from which the filter sees an end of the recording were left out",
+    "epoch": "samples from which the filter sees an end of the epoch were left out",
+    "none": "samples near the ends were kept",
+}
+
+
+def _sample_sentence(dataset: xr.Dataset, cut: str) -> str:
+    """Over which samples a coupling was summed."""
+    spec = settings(dataset.attrs, "spec")
+    line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
+    bands = "bands" if dataset.sizes["band"] > 1 else "band"
+    how = "" if cut == "over the whole recording" else ", cut from the filtered recording"
+    return (
+        f"It was taken in the {bands} {bands_in_words(dataset)} {cut}{how}; {_ENDS[spec.get('coi', 'recording')]}; "
+        f"values with a valid fraction below {spec.get('min_valid', 0.5):.3g} are missing.{line}"
+    )
 
 
 def _null_sentence(attrs: Mapping[Any, Any]) -> str:

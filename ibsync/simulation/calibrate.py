@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..coupling.measures import measure_named
-from ..coupling.spec import WTC
+from ..coupling.band_spec import Spec
+from ..coupling.measures import measure_named, require_measure
 from ..errors import PlanError, require_known
 from ..inference.alike import alike_within_groups
 from ..inference.settings import TestSettings
@@ -55,7 +55,7 @@ _Tests = RepairedStudies | SurrogateDyads
 
 def calibrate(
     study: Study,
-    spec: WTC,
+    spec: Spec,
     *,
     kind: str = "repair",
     n_sims: int = 200,
@@ -69,7 +69,7 @@ def calibrate(
     how: str = "both",
     n_components: int = 2,
     within: Sequence[str] | None = None,
-    measure: str = "coherence",
+    measure: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     physiology: Mapping[str, ArrayLike] | None = None,
@@ -82,7 +82,7 @@ def calibrate(
     Parameters
     ----------
     study : Study
-    spec : WTC
+    spec : WTC or Coupling
         With bands.
     kind : str
         As `Study.null`.
@@ -117,7 +117,9 @@ def calibrate(
     """
     require_bands(spec)
     if spec.lags:
-        raise PlanError("calibration tries coupling without a lag: leave lags out of WTC")
+        raise PlanError("calibration tries coupling without a lag: leave lags out of the spec")
+    measure = spec.measure if measure is None else measure
+    require_measure(spec, measure)
     used_rows(study)
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     asked = Controls.of(controls, how, n_components)

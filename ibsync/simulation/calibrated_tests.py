@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.spec import WTC, Band
+from ..coupling.band_spec import Spec
+from ..coupling.spec import Band
 from ..errors import InputError, PlanError
 from ..inference.permutation_test import ListedStatistic, permutation_test
 from ..inference.repaired_test import repair_test
@@ -56,7 +57,7 @@ SMALLEST_BLOCK = 4
 class Design:
     """What is calibrated; the words are those of `Study.null`."""
 
-    spec: WTC
+    spec: Spec
     kind: str
     n_draws: int
     alpha: float

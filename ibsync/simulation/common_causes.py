@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..coupling.spec import WTC, Band
+from ..coupling.band_spec import Spec
+from ..coupling.spec import Band
 from ..coupling.transform.signals import FINE, prepare
 from ..errors import InputError
 from ..inference.p_values import p_value
@@ -116,7 +117,7 @@ def _level(x: NDArray[np.floating]) -> Floats:
 def shared_physiology(
     study: Study,
     physiology: Mapping[str, ArrayLike],
-    spec: WTC,
+    spec: Spec,
     *,
     epochs: Any,
     within: Sequence[str] | None,

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
-from ..coupling.plan import Epochs, trusted_shares
-from ..coupling.spec import WTC
+from ..coupling.band_spec import Spec
+from ..coupling.kinds import kind_of
+from ..coupling.plan import Epochs
 
 CHANNELS_TOGETHER = 128
 """Channels of first persons that are worked on in one pass; more overflow a core's cache."""
@@ -35,13 +36,13 @@ class EnginePlan:
     n_samples : int
     sfreq : float
         Sampling rate in Hz.
-    spec : WTC
+    spec : WTC or Coupling
     epochs : mapping of name to sequence of (start, stop) in s, or None
     """
 
     n_samples: int
     sfreq: float
-    spec: WTC
+    spec: Spec
     epochs: Epochs | None = None
 
     @cached_property
@@ -52,7 +53,7 @@ class EnginePlan:
     @cached_property
     def shares(self) -> NDArray[np.float64]:
         """Share of the cells of each epoch and band that lie outside the cone of influence: float64 [epoch, band]."""
-        return trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
+        return kind_of(self.spec).trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
 
     @property
     def enough(self) -> NDArray[np.bool_]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..coupling.band_rows import band_rows
-from ..coupling.plan import asked_samples, length, trusted_shares, within
+from ..coupling.band_spec import BandOfEach
+from ..coupling.kinds import kind_of
+from ..coupling.plan import asked_samples, length, within
 from ..coupling.spec import Band
-from ..coupling.transform.scales import textbook_scales
 from ..errors import PlanError
 from ..recordings.recording import DyadRow
 from ..results.lost import CUT, Loss, few
@@ -115,7 +115,7 @@ def _too_few(plan: EnginePlan, e: int, b: int) -> tuple[str, str]:
     """Why an epoch has too few cells of a band, and what would help where the recording does not hold the band."""
     name, band = list((plan.spec.bands or {}).items())[b]
     try:
-        band_rows(name, band, textbook_scales(plan.n_samples, plan.spec.voices), plan.sfreq)
+        kind_of(plan.spec).refuse_band(name, band, plan.n_samples, plan.sfreq, plan.spec)
     except PlanError as error:
         reason, _, fix = str(error).rpartition(": ")
         return reason, fix
@@ -135,11 +135,14 @@ def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -
     """Whether one epoch has enough cells of a band."""
     spec = replace(plan.spec, bands={"band": band})
     epochs: Any = None if plan.epochs is None else {epoch: parts or plan.epochs[epoch]}
-    return bool(trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)[0, 0] >= plan.spec.min_valid)
+    shares = kind_of(spec).trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)
+    return bool(shares[0, 0] >= plan.spec.min_valid)
 
 
 def _lower_limit(plan: EnginePlan, epoch: str, band: Band) -> float | None:
     """The lowest limit in Hz, in two digits, above which a band has enough cells; None if there is none."""
+    if isinstance(band, BandOfEach):
+        return None
     step = _digit(band.low_hz)
     for k in range(math.floor(band.low_hz / step) + 1, math.ceil(band.high_hz / step)):
         low = round(k * step, 12)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.means import mapped
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
-from ..coupling.wavelet_coherence import Coherence, mapped
 from ..errors import PlanError
 from ..nulls.repairing import Repairing
 from ..recordings.recording import DyadRow
@@ -25,7 +25,7 @@ from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
 from .runner import People, Worker, regions_of, run_jobs
 
-RealMeans = Mapping[tuple[Any, ...], Coherence]
+RealMeans = Mapping[tuple[Any, ...], Any]
 """Means [1, channel_a, channel_b, band, epoch] of dyads that are known, by what says the same for the same means."""
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
@@ -37,7 +37,7 @@ _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is n
 @dataclass(frozen=True)
 class DyadsJob:
     """
-    Coherence of some dyad rows of one length.
+    Coupling of some dyad rows of one length.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class DyadsJob:
         """Both."""
         return self.a, self.b
 
-    def run(self, worker: Worker) -> Coherence:
+    def run(self, worker: Worker) -> Any:
         """Means [dyad, channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
         x, y = (worker.signals(people) for people in self.people)
@@ -73,22 +73,22 @@ class DyadsJob:
         return real_keys(self.a, self.b, self.plan)
 
 
-def whole_means(means: Coherence, plan: EnginePlan) -> Coherence:
+def whole_means(means: Any, plan: EnginePlan) -> Any:
     """Means [dyad, channel_a, channel_b, band, epoch] of all bands and epochs that were asked for."""
     fraction = plan.whole(means.valid_fraction, 4, 3, missing=0.0)
     return replace(mapped(means, lambda x: plan.whole(x, 4, 3)), valid_fraction=fraction)
 
 
-def of_each_dyad(means: Coherence) -> Iterator[Coherence]:
+def of_each_dyad(means: Any) -> Iterator[Any]:
     """Means [1, channel_a, channel_b, band, epoch] of each dyad, from those of all."""
-    for dyad in range(len(means.coherence)):
+    for dyad in range(len(means.value)):
         yield mapped(means, itemgetter(slice(dyad, dyad + 1)))
 
 
 def means_of_rows(
     jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, executor: Executor | None,
     *, progress: bool = False,
-) -> Iterator[tuple[list[int], Coherence]]:  # fmt: skip
+) -> Iterator[tuple[list[int], Any]]:  # fmt: skip
     """Means of the rows of each job, with the numbers of these rows; what is known is not computed again."""
     rest = []
     for job, numbers in jobs:
@@ -115,12 +115,12 @@ class Tile:
     Parameters
     ----------
     values : float32 [row, column, epoch, channel_a, channel_b, band]
-    real : Coherence or None
+    real : Coherence, Coupled or None
         Means [dyad, channel_a, channel_b, band, epoch] of the real dyads, where rows and columns are partners.
     """
 
     values: NDArray[np.float32]
-    real: Coherence | None = None
+    real: Any = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class TileJob:
         values, real = self._measured(worker)
         return Tile(_epochs_first(values), real)
 
-    def _measured(self, worker: Worker) -> tuple[NDArray[Any], Coherence | None]:
+    def _measured(self, worker: Worker) -> tuple[NDArray[Any], Any]:
         """Values [row, column, channel_a, channel_b, band, epoch], and means of real partners where there are any."""
         engine, real, controls = worker.engine(self.plan), None, self.a.controls
         if controls is not None and controls.how == "both":

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.measures import measure_named
-from ..coupling.spec import WTC, PhaseShares
+from ..coupling.band_spec import BandOfEach, Spec
+from ..coupling.kinds import KINDS, kind_of
+from ..coupling.measures import measure_named, require_measure
+from ..coupling.spec import PhaseShares
 from ..errors import InputError, PlanError, require_known
 from ..inference.attainable import attainable
 from ..inference.settings import TestSettings
@@ -107,7 +109,7 @@ class PlannedRepairing(Planned):
 
 
 def planned(
-    study: StudyFile, spec: WTC, *, signal: str, pairs: Pairs, epochs: EpochWords, controls: Controls | None = None,
+    study: StudyFile, spec: Spec, *, signal: str, pairs: Pairs, epochs: EpochWords, controls: Controls | None = None,
     regions: Regions | None = None,
 ) -> Planned:  # fmt: skip
     """
@@ -150,6 +152,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     axes = request.axes(rows)
     if request.roles == "interchangeable":
         require_symmetry(axes, rows, request.measure)
+        refuse_bands_of_each(spec)
     sessions, tasks, all_exchanges = exchanges(rows, draws.design)
     pairings, plans = [], {id(row): list[RowPlan]() for row in rows}
     for exchange in all_exchanges:
@@ -181,11 +184,12 @@ def _shortened(one: RowPlan, epochs: EpochWords) -> Iterator[Loss]:
 
 
 def request_of(
-    spec: WTC, *, kind: str = "repair", n: int | None = None, within: Sequence[str] | None = None, roles: str = "fixed",
-    seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None, measure: str = "coherence",
-    tail: Tail | None = None, stop_at: int | None = None, options: Mapping[str, Any] | None = None,
-    backend: str = "auto", controls: Sequence[str] = (), how: str = "both", n_components: int = 2,
-    rois: Rois | None = None, roi_average: str = "coherence", correct: Sequence[str] | None = None, alpha: float = 0.05,
+    spec: Spec, *, kind: str = "repair", n: int | None = None, within: Sequence[str] | None = None,
+    roles: str = "fixed", seed: int = 0, signal: str = "hbo", pairs: Pairs = "all", epochs: EpochWords = None,
+    measure: str | None = None, tail: Tail | None = None, stop_at: int | None = None,
+    options: Mapping[str, Any] | None = None, backend: str = "auto",
+    controls: Sequence[str] = (), how: str = "both", n_components: int = 2, rois: Rois | None = None,
+    roi_average: str = "coherence", correct: Sequence[str] | None = None, alpha: float = 0.05,
 ) -> Request:  # fmt: skip
     """
     What a null is asked for, in the words of `Study.null`.
@@ -199,6 +203,8 @@ def request_of(
     require_bands(spec)
     if not isinstance(options, Mapping | None):
         raise PlanError(f"options={options!r} must be a mapping, such as {{'block': 60}}")
+    measure = spec.measure if measure is None else measure
+    require_measure(spec, measure)
     tail = tail or measure_named(measure).tail
     judged = TestSettings(tail=tail, correct=correct, alpha=alpha)
     if kind != "repair":
@@ -334,17 +340,32 @@ def _with_losses(
     losses = losses_of(study, rows, axes)
     require_values(losses, rows)
     if controls is not None:
+        spec = rows[0].plan.spec
+        if controls.how != "regression" and not kind_of(spec).takes_controls:
+            raise PlanError(
+                f"controls are taken out of {spec.measure!r} in time only: add how='regression', or leave them out"
+            )
         controls = controls.found_in(study, [one.row for one in rows], signal)
     return Planned(axes, tuple(rows), tuple(losses), controls=controls)
 
 
+def refuse_bands_of_each(spec: Spec) -> None:
+    """Refuse bands that differ between first and second persons, where nobody is first."""
+    for name, band in (spec.bands or {}).items():
+        if isinstance(band, BandOfEach):
+            raise PlanError(
+                f"band {name!r} has edges for the first and for the second person, and roles='interchangeable' says "
+                "that nobody is first: give one pair of edges, or roles='fixed'"
+            )
+
+
 def require_spec(spec: object) -> None:
     """Refuse what is no spec."""
-    if not isinstance(spec, WTC):
+    if type(spec) not in KINDS:
         raise PlanError(f"spec is a {type(spec).__name__}; give one such as WTC(bands={{'task': (0.02, 0.1)}})")
 
 
-def require_bands(spec: WTC) -> None:
+def require_bands(spec: Spec) -> None:
     """Refuse a spec without bands."""
     require_spec(spec)
     if not spec.bands:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.band_spec import Spec
 from ..coupling.plan import Epochs
-from ..coupling.spec import WTC
 from ..errors import InputError
 from ..recordings.recording import DyadRow, Recording
 from ..recordings.study_file import StudyFile
@@ -50,7 +50,7 @@ class Occasion:
     n_samples: int
     sfreq: float
 
-    def plan(self, spec: WTC, epochs: Epochs | None) -> EnginePlan:
+    def plan(self, spec: Spec, epochs: Epochs | None) -> EnginePlan:
         """What the engine of these rows is made for."""
         return EnginePlan(self.n_samples, self.sfreq, spec, epochs)
 

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from inspect import signature
 from pathlib import Path
@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled.choice import choice
+from ..coupling.band_spec import BandOfEach, Spec, of_sides
 from ..coupling.engine import Engine
-from ..coupling.measures import PHASES
-from ..coupling.spec import WTC, PhaseShares
-from ..coupling.wavelet_coherence import Coherence, mapped
+from ..coupling.kinds import kind_of
+from ..coupling.means import mapped
+from ..coupling.spec import PhaseShares
 from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
@@ -38,7 +39,7 @@ from ..recordings.whole_files import Output
 from ..results.layout import PAIRS_IN_WORDS, PAIRS_OF, SHIFT
 from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
-from ..results.result import mean_variables, provenance
+from ..results.result import provenance, variables_of
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
@@ -182,7 +183,7 @@ class Study(StudyFile):
 
     def check(
         self,
-        spec: WTC,
+        spec: Spec,
         *,
         signal: str = "hbo",
         pairs: Pairs = "all",
@@ -199,7 +200,7 @@ class Study(StudyFile):
 
         Parameters
         ----------
-        spec : WTC
+        spec : WTC or Coupling
         signal, pairs, epochs, controls, how, n_components, rois, roi_average
             As `synchrony`.
         null : mapping, optional
@@ -251,7 +252,7 @@ class Study(StudyFile):
 
     def synchrony(
         self,
-        spec: WTC,
+        spec: Spec,
         *,
         signal: str = "hbo",
         pairs: Pairs = "all",
@@ -267,11 +268,11 @@ class Study(StudyFile):
         executor: Executor | None = None,
         progress: bool = False,
     ) -> xr.Dataset:
-        """Coherence of every dyad, for channel pairs x bands x epochs, from its recordings in full.
+        """Coherence or another coupling of every dyad, for channel pairs x bands x epochs, from recordings in full.
 
         Parameters
         ----------
-        spec : WTC
+        spec : WTC or Coupling
             With bands.
         signal : str
             Signal, such as "hbo" or "hbr".
@@ -315,9 +316,10 @@ class Study(StudyFile):
             (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
             leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
             (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
-            and share_anti_phase, NaN where there are none; with `rois` n_pairs, the pairs of good channels behind the
-            pairs of regions of each row. The attribute `lost` holds what has no value or one of less
-            than was asked for, as `Result(real).lost` tabulates it; it is logged too.
+            and share_anti_phase, NaN where there are none. Of a `Coupling` instead the one variable of its measure's
+            name, such as plv, valid_fraction (of samples) and n_samples. With `rois` n_pairs, the pairs of good
+            channels behind the pairs of regions of each row. The attribute `lost` holds what has no value or one of
+            less than was asked for, as `Result(real).lost` tabulates it; it is logged too.
 
         Raises
         ------
@@ -335,6 +337,8 @@ class Study(StudyFile):
         """
         asked = PhaseShares.of(shares)
         require_bands(spec)
+        if asked and not kind_of(spec).counts_shares:
+            raise PlanError(f"shares count cells of wavelet coherence, and {spec.measure!r} has none: leave shares out")
         if not isinstance(null, RepairedNull | SurrogateNull | None):
             raise PlanError(f"null is a {type(null).__name__}; give what Study.null returned, or leave it out")
         asked_controls = Controls.of(controls, how, n_components)
@@ -352,13 +356,15 @@ class Study(StudyFile):
         if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
             known = null.real_means
         jobs = dyads_jobs(self, made, made.rows, signal, worker, known=known, shares=asked)
-        values = _nothing(shape, asked)
+        values = None
         for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
+            values = _nothing(shape, means) if values is None else values
             _put(values, numbers, means)
-        for array in (values.coherence, values.coherency, values.shares, values.above):
-            if array is not None:
+        assert values is not None, "a request without any value is refused before"
+        for name, array in _arrays(values).items():
+            if name != "valid_fraction":
                 array[:, :, ~axes.mask] = np.nan
-        made = self._with_empty_pairs(made, values.coherence)
+        made = self._with_empty_pairs(made, values.value)
         attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
@@ -372,7 +378,7 @@ class Study(StudyFile):
 
     def null(
         self,
-        spec: WTC,
+        spec: Spec,
         *,
         kind: str = "repair",
         n: int | None = None,
@@ -387,7 +393,7 @@ class Study(StudyFile):
         n_components: int = 2,
         rois: Rois | None = None,
         roi_average: str = "coherence",
-        measure: str = "coherence",
+        measure: str | None = None,
         tail: Tail | None = None,
         correct: Sequence[str] | None = None,
         alpha: float = 0.05,
@@ -403,7 +409,7 @@ class Study(StudyFile):
 
         Parameters
         ----------
-        spec : WTC
+        spec : WTC or Coupling
             With bands.
         kind : str
             "repair": everybody with everybody's partner, the group test of whether anything ties people to their own
@@ -432,8 +438,9 @@ class Study(StudyFile):
         signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, progress
             As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
             (`stop_at`) are counted here, one after the other. Surrogates of a person are drawn for the controls too.
-        measure : str
-            What is compared, a name of `coupling.measures.MEASURES` such as "coherence" or "imaginary_coherency".
+        measure : str, optional
+            What is compared, a name of `coupling.measures.MEASURES` such as "imaginary_coherency"; by default
+            "coherence", and of a `Coupling` always its own.
         tail : {"greater", "less", "two-sided"}, optional
             Of the later test; surrogate nulls take their maxima in that direction. Default: "greater", of a measure
             with a sign "two-sided".
@@ -526,7 +533,7 @@ class Study(StudyFile):
                 jobs += tiles
                 places += [(exchange, segment.epochs)] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
-        real: dict[tuple[Any, ...], Coherence] = {}
+        real: dict[tuple[Any, ...], Any] = {}
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             exchange, epochs = places[number]
             for at, epoch in enumerate(epochs):
@@ -613,7 +620,7 @@ def _null_words(null: object) -> dict[str, Any]:
     return dict(null)
 
 
-def _cost(study: StudyFile, occasion: Occasion, spec: WTC, epochs: EpochWords, made: Planned) -> str:
+def _cost(study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, made: Planned) -> str:
     """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
     row, n, noise = occasion.rows[0], len(occasion.rows), np.random.default_rng(0)
     plan = occasion.plan(spec, spans_of(row, epochs))
@@ -636,25 +643,25 @@ def _cost(study: StudyFile, occasion: Occasion, spec: WTC, epochs: EpochWords, m
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _nothing(shape: tuple[int, ...], asked: PhaseShares | None) -> Coherence:
-    coherence, coherency = np.full(shape, np.nan), np.full(shape, np.nan, complex)
-    if asked is None:
-        return Coherence(coherence, coherency, np.zeros(shape))
-    shares = np.full((*shape, len(PHASES)), np.nan)
-    return Coherence(coherence, coherency, np.zeros(shape), shares=shares, above=np.full(shape, np.nan))
+def _arrays(means: Any) -> dict[str, NDArray[Any]]:
+    """The arrays of means that are there, by name."""
+    named = ((field.name, getattr(means, field.name)) for field in fields(means))
+    return {name: array for name, array in named if array is not None}
 
 
-def _put(values: Coherence, rows: list[int], found: Coherence) -> None:
-    values.coherence[rows] = np.moveaxis(found.coherence, -1, 1)
-    values.coherency[rows] = np.moveaxis(found.coherency, -1, 1)
-    values.valid_fraction[rows] = np.moveaxis(found.valid_fraction, -1, 1)
-    if values.shares is not None and values.above is not None:
-        assert found.shares is not None and found.above is not None
-        values.shares[rows] = np.moveaxis(found.shares, -2, 1)
-        values.above[rows] = np.moveaxis(found.above, -1, 1)
+def _nothing(shape: tuple[int, ...], like: Any) -> Any:
+    """Means [row, epoch, channel_a, channel_b, band] without a value, with the arrays of others."""
+    empty = mapped(like, lambda x: np.full((*shape, *x.shape[5:]), np.nan, x.dtype))
+    return replace(empty, valid_fraction=np.zeros(shape))
 
 
-def _by_shift(values: Coherence, n_bands: int) -> Coherence:
+def _put(values: Any, rows: list[int], found: Any) -> None:
+    of_found = _arrays(found)
+    for name, array in _arrays(values).items():
+        array[rows] = np.moveaxis(of_found[name], 4, 1)
+
+
+def _by_shift(values: Any, n_bands: int) -> Any:
     """The same with an axis of lags behind that of bands."""
     return mapped(values, lambda x: x.reshape(*x.shape[:4], n_bands, -1, *x.shape[5:]))
 
@@ -662,7 +669,7 @@ def _by_shift(values: Coherence, n_bands: int) -> Coherence:
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
-def _labels(rows: Sequence[DyadRow], axes: Axes, spec: WTC, epochs: EpochWords) -> str:
+def _labels(rows: Sequence[DyadRow], axes: Axes, spec: Spec, epochs: EpochWords) -> str:
     named = [(row.dyad, row.session, row.task) for row in rows]
     return labels_of(named, epoch_names(epochs), axes.a, axes.b, spec.bands or {}, shifts=spec.several_lags)
 
@@ -675,7 +682,7 @@ def _rate(rows: Sequence[DyadRow]) -> dict[str, Any]:
 
 def _attrs(
     study: StudyFile,
-    spec: WTC,
+    spec: Spec,
     engine: Engine,
     *,
     signal: str,
@@ -685,24 +692,23 @@ def _attrs(
 ) -> dict[str, Any]:
     rows = [one.row for one in made.rows]
     controls: dict[str, Any] = {} if made.controls is None else {"controls": made.controls.to_dict()}
-    plan = engine.plan if made.controls is None else engine.plan.with_controls
+    of_residuals = made.controls is not None and made.controls.how != "regression"
+    plan = engine.plan.with_controls if of_residuals else engine.plan
     rois: dict[str, Any] = {} if made.axes.regions is None else {"rois": made.axes.regions.to_dict()}
     return provenance(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
-        accuracy=spec.accuracy, preset=spec.preset, backend=engine.backend.name, **_rate(rows),
-        coherence_definition="magnitude-squared", points_per_scale=min(plan.points_per_scale.values()),
-        lost=encoded(made.losses),
+        backend=engine.backend.name, **_rate(rows), **plan.told, lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip
 
 
 def _dataset(
-    values: Coherence,
+    values: Any,
     rows: Sequence[DyadRow],
     axes: Axes,
     epochs: Sequence[str],
-    spec: WTC,
+    spec: Spec,
     signal: str,
     attrs: dict[str, Any],
 ) -> xr.Dataset:
@@ -720,16 +726,12 @@ def _dataset(
         "band_high_hz": ("band", [band.high_hz for band in bands.values()]),
         "signal": signal,
     }  # fmt: skip
+    if any(isinstance(band, BandOfEach) for band in bands.values()):
+        second = [of_sides(band)[1] for band in bands.values()]
+        coords["band_b_low_hz"] = ("band", [band.low_hz for band in second])
+        coords["band_b_high_hz"] = ("band", [band.high_hz for band in second])
     if spec.lags:
         of_shift = {"units": "s", "long_name": "b at t + shift is compared with a at t; positive: a leads"}
         coords[SHIFT] = (SHIFT if spec.several_lags else (), np.squeeze(spec.lags), of_shift)
-    variables = mean_variables(
-        values.coherence,
-        values.coherency,
-        values.valid_fraction,
-        centre_hz,
-        dims,
-        shares=values.shares,
-        above=values.above,
-    )
+    variables = variables_of(values, spec.measure, centre_hz, dims)
     return xr.Dataset(variables, coords, attrs)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.backends.cuda.device import Device
+from ..coupling.band_spec import Spec
 from ..coupling.engine import Engine
-from ..coupling.spec import WTC
 from ..coupling.transform.cone import REACH
 from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import IbsyncError, InputError, PlanError
@@ -50,7 +50,7 @@ _PAUSES_PER_SAVING = 20
 class Request:
     """What a null is asked for; the words are those of `Study.null`."""
 
-    spec: WTC
+    spec: Spec
     kind: str
     n: int
     seed: int

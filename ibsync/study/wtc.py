@@ -1,4 +1,4 @@
-"""Arrays in, labelled arrays out: `wtc` and `partial_wtc`."""
+"""Arrays in, labelled arrays out: `wtc`, `partial_wtc`, `multiple_wtc` and `xwt`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..coupling.engine import Engine
 from ..coupling.plan import Epochs, Plan, full_resolution_weights, make_plan
 from ..coupling.spec import WTC
 from ..coupling.transform.cone import cone_of_influence
-from ..coupling.transform.maps import coherency_maps
+from ..coupling.transform.maps import coherency_maps, cross_wavelet_maps
 from ..coupling.transform.signals import REASONS, Signals, prepare
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
@@ -118,8 +118,7 @@ def wtc(
     ('channel_a', 'channel_b', 'freq', 'time')
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    found = [samples_of(x, name, signal) for name, x in (("a", a), ("b", b))]
-    sfreq = rate_of(zip("ab", found, strict=True), sfreq)
+    found, sfreq = _taken({"a": a, "b": b}, sfreq, signal)
     channels_a, channels_b = _names(found, channels_a, channels_b)
     signals = _pair(found, channels_a, channels_b, spec.detrend)
     if spec.bands is not None and grid is None:
@@ -192,8 +191,7 @@ def partial_wtc(
     >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    found = [samples_of(a, "a", signal), samples_of(b, "b", signal), samples_of(controls, "controls")]
-    sfreq = rate_of(zip(("a", "b", "controls"), found, strict=True), sfreq)
+    found, sfreq = _taken({"a": a, "b": b, "controls": controls}, sfreq, signal)
     channels_a, channels_b = _names(found, channels_a, channels_b)
     signals = _pair(found, channels_a, channels_b, spec.detrend)
     third = prepare(np.atleast_2d(found[2].values), detrend=spec.detrend)
@@ -217,6 +215,139 @@ def partial_wtc(
     return _means_dataset(_map_means(partial, plan), plan, signals, channels_a, channels_b, "numpy")
 
 
+def multiple_wtc(
+    y: ArrayLike,
+    x: ArrayLike | Sequence[ArrayLike],
+    sfreq: float | None = None,
+    *,
+    signal: str | None = None,
+    fmin: float | None = None,
+    fmax: float | None = None,
+    grid: str | float | None = None,
+    spec: WTC | None = None,
+    channels: Sequence[str] | None = None,
+    **words: Any,
+) -> xr.Dataset:
+    """Coherence of every channel of `y` with several signals taken together.
+
+    Parameters
+    ----------
+    y : array [channel, sample] or [sample], DataArray, DataFrame or mne.io.Raw
+    x : array [signal, sample] or another object as `y`, or sequence of arrays [sample]
+        What explains `y`, all at once.
+    sfreq, signal, fmin, fmax, grid, spec, **words
+        As `wtc`; there are maps only.
+    channels : sequence of str, optional
+        Labels of the channels of `y`; default its own, else a0, a1, ...
+
+    Returns
+    -------
+    xarray.Dataset
+        coherence (0 to 1), dimensions channel_a, freq, time; coordinates as `wtc`. NaN where a channel has none, or a
+        signal of `x` has none.
+
+    Raises
+    ------
+    PlanError, InputError
+        As `wtc`.
+
+    Notes
+    -----
+    c C^-1 c^H, with c the complex coherencies of y with each signal and C those among the signals (Ng & Chan 2012,
+    J. Atmos. Ocean. Technol. 29:1845, for two). It grows with the number of signals, related or not: with one it is the
+    coherence of `wtc`.
+
+    Examples
+    --------
+    >>> multiple_wtc(y, [x1, x2], sfreq=10.0, fmin=0.02, fmax=0.2).coherence  # doctest: +SKIP
+    """
+    spec = _merged(spec, None, fmin, fmax, words)
+    if spec.bands is not None:
+        raise PlanError("multiple_wtc makes maps: leave out bands, and give fmin and fmax")
+    several = x if isinstance(x, Sequence) and not isinstance(x, str) else [x]
+    named = {f"x[{k}]" if len(several) > 1 else "x": one for k, one in enumerate(several)}
+    found, sfreq = _taken({"y": y, **named}, sfreq, signal)
+    lengths = {one.values.shape[-1] for one in found[1:]}
+    if len(lengths) > 1:
+        raise InputError(f"the signals of x have {min(lengths)} to {max(lengths)} samples: cut all to one length")
+    together = Samples(np.concatenate([np.atleast_2d(one.values) for one in found[1:]]))
+    channels, _ = _names([found[0], together], channels, None)
+    signals = _pair([found[0], together], channels, None, spec.detrend)
+    n_y, n_x = signals[0].n_channels, signals[1].n_channels
+    view = _View(signals[0].n_samples, sfreq, spec, grid)
+    view.refuse_if_too_large((n_y + n_x) * n_x)
+    to_x = np.moveaxis(view.coherency(*signals), 1, -1)
+    among = np.moveaxis(view.coherency(signals[1], signals[1]), (0, 1), (-2, -1))
+    usable = np.asarray(np.isfinite(among).all(axis=(-2, -1)))
+    # Signals may repeat each other, and then explain no more than one of them.
+    inverse = np.linalg.pinv(np.where(usable[..., None, None], among, np.eye(n_x)), rcond=1e-9, hermitian=True)
+    explained = np.einsum("artx,rtxz,artz->art", to_x, inverse, to_x.conj()).real
+    value = np.where(usable, np.clip(explained, 0, 1), np.nan)
+    first = signals[0], signals[1].part(np.arange(n_x) == 0)
+    labelled = view.dataset(np.sqrt(value)[:, None].astype(complex), first, channels, None)
+    return labelled.isel(channel_b=0, drop=True)[["coherence"]]
+
+
+def xwt(
+    a: ArrayLike,
+    b: ArrayLike,
+    sfreq: float | None = None,
+    *,
+    signal: str | None = None,
+    fmin: float | None = None,
+    fmax: float | None = None,
+    grid: str | float | None = None,
+    spec: WTC | None = None,
+    channels_a: Sequence[str] | None = None,
+    channels_b: Sequence[str] | None = None,
+    **words: Any,
+) -> xr.Dataset:
+    """Cross-wavelet power of every channel of `a` with every channel of `b`.
+
+    Parameters
+    ----------
+    a, b : array [channel, sample] or [sample], DataArray, DataFrame or mne.io.Raw
+        Recordings made at once; NaN marks a gap.
+    sfreq, signal, fmin, fmax, grid, spec, channels_a, channels_b, **words
+        As `wtc`; there are maps only.
+
+    Returns
+    -------
+    xarray.Dataset
+        power, the modulus of W_a conj(W_b) of channels of unit variance, and phase (rad, positive: a leads), neither
+        smoothed; dimensions and coordinates as the maps of `wtc`.
+
+    Raises
+    ------
+    PlanError, InputError
+        As `wtc`.
+
+    Notes
+    -----
+    Grinsted, Moore & Jevrejeva 2004. High where both have power, related or not; coherence divides by it.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal((2, 600))
+    >>> xwt(x[0], x[1], sfreq=10.0, fmin=0.1).power.dims
+    ('channel_a', 'channel_b', 'freq', 'time')
+    """
+    spec = _merged(spec, None, fmin, fmax, words)
+    if spec.bands is not None:
+        raise PlanError("xwt makes maps: leave out bands, and give fmin and fmax")
+    found, sfreq = _taken({"a": a, "b": b}, sfreq, signal)
+    channels_a, channels_b = _names(found, channels_a, channels_b)
+    signals = _pair(found, channels_a, channels_b, spec.detrend)
+    view = _View(signals[0].n_samples, sfreq, spec, grid)
+    view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
+    cross = cross_wavelet_maps(*signals, view.plan.scales, view.rows, view.every)
+    labelled = view.dataset(cross, signals, channels_a, channels_b)
+    about = {"units": "1", "long_name": "cross-wavelet power of channels of unit variance"}
+    power = labelled["coherence"].copy(data=np.where(np.isnan(cross), np.nan, np.abs(cross))).assign_attrs(about)
+    del labelled.attrs["coherence_definition"]
+    return labelled.drop_vars("coherence").assign(power=power)
+
+
 def _tell_losses(plan: Plan, epochs: Mapping[str, Any] | None) -> None:
     """Log which epochs and bands have no value, or one of less than was asked for."""
     losses = losses_of_recording(EnginePlan(plan.n_samples, plan.sfreq, plan.spec, epochs))
@@ -234,6 +365,12 @@ def _merged(
     if merged.lags:
         raise PlanError("lags are for studies, or for Engine: leave them out of the spec, or shift b by hand")
     return merged
+
+
+def _taken(objects: Mapping[str, Any], sfreq: float | None, signal: str | None) -> tuple[list[Samples], float]:
+    """Channels of each object, and the rate in Hz that all have."""
+    found = {name: samples_of(x, name, signal) for name, x in objects.items()}
+    return list(found.values()), rate_of(found.items(), sfreq)
 
 
 def _names(found: Sequence[Samples], *given: Sequence[str] | None) -> list[Sequence[str] | None]:

@@ -73,7 +73,7 @@ def test_a_plan_of_one_line_takes_the_documented_defaults(plan_file, tmp_path):
     assert plan.wtc.spec == WTC()
     assert msgspec.structs.astuple(plan.synchrony) == (("hbo",), "all", None, (), "both", 2, None, "coherence")
     assert plan.null.words() == {
-        "kind": "repair", "n": None, "within": None, "roles": "fixed", "seed": 0, "measure": "coherence",
+        "kind": "repair", "n": None, "within": None, "roles": "fixed", "seed": 0, "measure": None,
         "stop_at": None, "options": None,
     }  # fmt: skip
     assert plan.test.words() == {"correct": None, "tail": None, "alpha": 0.05}

@@ -60,15 +60,15 @@ class PhaseLockingKind:
 
 @pytest.fixture
 def phase_locking(monkeypatch):
-    plv = Measure("plv", "phase-locking value", "", "coherency", lambda means, _: abs(means.locking))
+    locking = Measure("locking", "phase locking", "", "coherency", lambda means, _: abs(means.locking))
     monkeypatch.setitem(KINDS, PhaseLocking, PhaseLockingKind())
-    monkeypatch.setitem(MEASURES, "plv", plv)
+    monkeypatch.setitem(MEASURES, "locking", locking)
 
 
 def test_an_engine_computes_a_kind_that_it_does_not_know(phase_locking):
     a, b = np.random.default_rng(0).standard_normal((2, 3, 200))
     engine = Engine(200, 10.0, PhaseLocking(), backend="numpy")
-    found = engine.measure(engine.features(a), engine.features(b), "plv")
+    found = engine.measure(engine.features(a), engine.features(b), "locking")
     phase_a, phase_b = (np.angle(scipy.signal.hilbert(x)) for x in (a, b))
     expected = [[abs(np.exp(1j * (x - y)).mean()) for y in phase_b] for x in phase_a]
     assert_allclose(found[..., 0, 0], expected, rtol=0, atol=1e-12)

@@ -194,3 +194,31 @@ def test_the_definition_is_named_as_the_backend_that_computed_it(bands):
     words = {"sfreq": SFREQ, "bands": bands, "backend": "numpy"}
     assert ibs.wtc(a, b, accuracy="reference", **words).attrs["backend"] == "reference"
     assert ibs.wtc(a, b, **words).attrs["backend"] == "numpy"
+
+
+def test_cross_wavelet_power_is_the_product_of_two_transforms(pair):
+    x, y = pair[0][1], pair[1][0]
+    found = ibs.xwt(x, y, sfreq=10.0, fmin=0.1, fmax=1.0)
+    scales = Scales(600, 12)
+    expected = [definition.transform((z - z.mean()) / z.std(), scales.scale) for z in (x, y)]
+    rows = np.isin(np.round(scales.freq(10.0), 9), np.round(found["freq"], 9))
+    product = (expected[0] * expected[1].conj())[rows]
+    assert_allclose(found["power"][0, 0], abs(product), rtol=0, atol=1e-9 * abs(product).max())
+    assert_allclose(found["phase"][0, 0], np.angle(product), rtol=0, atol=1e-6)
+    with pytest.raises(ibs.PlanError, match="xwt makes maps"):
+        ibs.xwt(x, y, sfreq=10.0, bands={"b": (0.1, 0.3)})
+
+
+def test_multiple_coherence_of_two_signals_is_the_textbook_formula(pair):
+    x, y = pair[0][1], pair[1][0]
+    z = np.random.default_rng(5).standard_normal(len(x)) + 0.5 * y
+    words = {"sfreq": 10.0, "fmin": 0.1, "fmax": 1.0}
+    found = ibs.multiple_wtc(x, [y, z], **words)["coherence"][0]
+    to_y, to_z, among = (coherency(ibs.wtc(*two, **words)) for two in ((x, y), (x, z), (y, z)))
+    shared = 2 * (to_y * among * to_z.conj()).real
+    expected = (abs(to_y) ** 2 + abs(to_z) ** 2 - shared) / (1 - abs(among) ** 2)
+    assert_allclose(found, np.squeeze(expected), rtol=0, atol=1e-8)
+    alone = ibs.multiple_wtc(x, [y], **words)["coherence"][0]
+    assert_allclose(alone, np.squeeze(ibs.wtc(x, y, **words)["coherence"]), rtol=0, atol=1e-9)
+    twice = ibs.multiple_wtc(x, [y, 2 * y], **words)["coherence"][0]
+    assert_allclose(twice, alone, rtol=0, atol=1e-6)

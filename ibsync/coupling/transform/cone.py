@@ -61,10 +61,13 @@ def trusted_part(part: tuple[int, int], scale: float, n_samples: int, coi: str, 
     lag : int
         Largest lag in samples: so much farther the ends reach in where one of two people is taken earlier or later.
     """
+    reach = 0 if coi == "none" else math.ceil(REACH * scale * (1 - 1e-12))
+    return clear_of_ends(part, lag + reach, n_samples, coi)
+
+
+def clear_of_ends(part: tuple[int, int], margin: int, n_samples: int, coi: str) -> tuple[int, int] | None:
+    """The samples of an epoch's part that lie a margin or more within the recording, or within the part itself."""
     start, stop = part
-    margin = lag + math.ceil(REACH * scale * (1 - 1e-12))
-    if coi == "none":
-        margin = lag
     if coi != "epoch":
         start, stop = max(start, margin), min(stop, n_samples - margin)
     else:

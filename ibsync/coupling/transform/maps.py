@@ -58,6 +58,26 @@ def coherency_maps(
     return out
 
 
+def cross_wavelet_maps(a: Signals, b: Signals, scales: Scales, rows: tuple[int, int], every: int = 1) -> Complex:
+    """
+    Cross-wavelet transforms W_a conj(W_b) of unit-variance channels: complex128 [a, b, row, time].
+
+    As `coherency_maps`, without smoothing and without division by the powers.
+    """
+    wanted = _Rows(scales, rows)
+    n_times = len(range(0, a.n_samples, every))
+    out = np.empty((a.n_channels, b.n_channels, rows[1] - rows[0], n_times), complex)
+    for j in range(b.n_channels):
+        (wy,) = wanted.transforms(b, slice(j, j + 1))
+        for i in range(a.n_channels):
+            (wx,) = wanted.transforms(a, slice(i, i + 1))
+            out[i, j] = (wx * wy.conj())[wanted.wanted, ::every]
+    invalid_a, invalid_b = (_invalid(signals, scales, rows, every) for signals in (a, b))
+    for i, j in np.ndindex(out.shape[:2]):
+        out[i, j][invalid_a[i] | invalid_b[j]] = np.nan
+    return out
+
+
 def _fill(out: Complex, rows: _Rows, a: Signals, b: Signals, every: int) -> None:
     for start in range(0, b.n_channels, CHANNELS_KEPT):
         part = slice(start, start + CHANNELS_KEPT)

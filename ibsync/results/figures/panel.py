@@ -8,6 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol
 
 from ...errors import PlanError, require_known
+from ..layout import value_name
 from ..result import Result
 from .drawing import new_axes
 
@@ -66,7 +67,7 @@ def panel(
 def whole_result(result: Result | xr.Dataset) -> Result:
     """A result, made of real synchrony where it is not one yet."""
     whole = result if isinstance(result, Result) else Result(result)
-    if not {"value", "coherence"} & set(getattr(whole.dataset, "data_vars", ())):
+    if not hasattr(whole.dataset, "data_vars") or value_name(whole.dataset) not in whole.dataset:
         raise PlanError(f"plot: a {type(result).__name__} cannot be drawn here; give a result or real synchrony")
     return whole
 
