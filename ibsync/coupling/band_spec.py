@@ -122,7 +122,8 @@ class Coupling(BandsAndLags):
             raise PlanError(f"min_valid must lie in [0, 1], got {self.min_valid!r}")
         object.__setattr__(self, "lags", as_lags(self.lags))
         self._check_windows()
-        as_bands(dict.fromkeys(self.bands, (1, 2)) if isinstance(self.bands, Mapping) else self.bands, False)
+        if not isinstance(self.bands, Mapping) or not self.bands:
+            as_bands(self.bands, False)  # which has the words for it
         bands = {str(name): _as_band(str(name), value, self.period) for name, value in self.bands.items()}
         object.__setattr__(self, "bands", bands)
         object.__setattr__(self, "period", False)

@@ -15,9 +15,7 @@ def windows(parts: list[tuple[int, int]], length: int) -> list[int]:
     return [first for start, stop in parts for first in range(start, stop - length + 1, step)]
 
 
-def largest_over_lags(
-    sums: PairSums, length: int, largest_lag: int, min_valid: float
-) -> tuple[Any, Any]:  # fmt: skip
+def largest_over_lags(sums: PairSums, length: int, largest_lag: int, min_valid: float) -> tuple[Any, Any]:
     """
     The largest over lags of the mean correlation of windows, and its lag.
 
