@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import IbsyncError
+from ..errors import IbsyncError, PlanError
 from ..recordings.formats.table import FORMAT_NAMES
 from ..recordings.whole_files import written_files
 
@@ -225,6 +225,8 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
+    parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
     help_text = "keep the state of a long surrogate null beside the output, and go on from it"
     parser.add_argument("--resume", action="store_true", help=help_text)
     _add_overwrite(parser)
@@ -313,6 +315,16 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     _add_progress(parser)
 
 
+def _memory(text: str) -> str:
+    from ..recordings.memory import Budget
+
+    try:
+        Budget.of(text)
+    except PlanError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def _add_accept_changes(parser: argparse.ArgumentParser) -> None:
     help_text = "take a study or result that was changed after ibsync wrote it"
     parser.add_argument("--accept-changes", action="store_true", help=help_text)
@@ -398,7 +410,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .run import run_plan
 
     outcomes = run_plan(
-        arguments.plan, **_words(arguments, "output", "report", "backend", "resume", "overwrite", "progress")
+        arguments.plan, **_words(arguments, "output", "report", "backend", "memory", "resume", "overwrite", "progress")
     )
     return _say(arguments, "\n\n".join(map(str, outcomes)), [outcome.describe() for outcome in outcomes])
 
