@@ -275,9 +275,8 @@ def bytes_of_repairing(made: PlannedRepairing, epochs: EpochWords, spec: WTC) ->
     two = bytes_of_people(made.axes.mask.size, n_means)
     tile = max(two, min(TILE_BYTES, two * n_people**2))
     n_read = max(len(made.axes.a), len(made.axes.b))
-    features = min(FEATURE_BYTES, 2 * n_people * n_read * max(
-        Worker("numpy").engine(plan).plan.feature_bytes for _, _, plan in made.exchanges if plan.computable
-    ))  # fmt: skip
+    longest = max((plan for _, _, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
+    features = min(FEATURE_BYTES, 2 * n_people * n_read * Worker("numpy").engine(longest).plan.feature_bytes)
     return _TABLE_BYTES + tile + int(features) + 60 * n_means * made.axes.mask.size * len(made.rows)
 
 

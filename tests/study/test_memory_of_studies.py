@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 
@@ -14,6 +15,8 @@ import ibsync as ibs
 from ibsync.errors import PlanError
 from ibsync.recordings.memory import Budget, lies_in_a_file
 from ibsync.study import pair_values
+from ibsync.study.engines import EnginePlan
+from ibsync.study.runner import Worker
 
 SPEC = ibs.WTC(bands={"slow": (0.1, 0.3), "fast": (0.4, 0.8)}, voices=6)
 EPOCHS = {"first": (0.0, 30.0), "second": (30.0, 60.0)}
@@ -125,3 +128,22 @@ def test_what_is_said_to_be_enough_is_enough(study):
     needed = Budget.of(str(error.value).split("at least ")[1].split(",")[0])
     null = study.null(SPEC, n=10, memory=replace(needed, n_bytes=needed.n_bytes + 10**8))
     assert np.isfinite(null.pair_values).any()
+
+
+def test_few_engines_are_kept_however_many_lengths_there_are(monkeypatch):
+    monkeypatch.setattr("ibsync.study.runner.ENGINES", 2)
+    worker = Worker("numpy")
+    plans = [EnginePlan(n, 4.0, SPEC) for n in (200, 220, 240)]
+    one, other, _ = (worker.engine(plan) for plan in plans)
+    assert worker.engine(plans[1]) is other
+    again = worker.engine(plans[0])
+    assert again is not one
+    x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
+    means = again.coherence(one.features(x), again.features(x)).coherence
+    assert_array_equal(means, one.coherence(one.features(x), one.features(x)).coherence)
+
+
+def test_check_promises_what_is_needed(study):
+    page = str(study.check(SPEC, null={"kind": "repair", "n": 10}))
+    least, most = map(int, re.findall(r"about (\d+) MB", page))
+    assert 96 < least <= most < 500
