@@ -32,7 +32,7 @@ RealMeans = Mapping[tuple[Any, ...], Coherence]
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 TILE_BYTES = 128 << 20
 """Memory of what comes out of a tile, until it is put in its place: its sums, its means, its values and copies."""
-_PAIR_BYTES, _VALUE_BYTES = 1000, 120  # of a pair of channels, and of each of its bands and epochs; measured
+_PAIR_BYTES, _VALUE_BYTES = 2000, 120  # of a pair of channels, and of each of its bands and epochs; measured
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
