@@ -234,6 +234,8 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
+    parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
     help_text = "keep the state of a long surrogate null beside the output, and go on from it"
     parser.add_argument("--resume", action="store_true", help=help_text)
     _add_overwrite(parser)
@@ -320,6 +322,16 @@ def _backend(name: str) -> str:
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", type=_backend, default="auto", help=_BACKENDS)
     _add_progress(parser)
+
+
+def _memory(text: str) -> str:
+    from ..recordings.memory import Budget
+
+    try:
+        Budget.of(text)
+    except PlanError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _add_accept_changes(parser: argparse.ArgumentParser) -> None:
@@ -413,7 +425,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .run import run_plan
 
     outcomes = run_plan(
-        arguments.plan, **_words(arguments, "output", "report", "backend", "resume", "overwrite", "progress")
+        arguments.plan, **_words(arguments, "output", "report", "backend", "memory", "resume", "overwrite", "progress")
     )
     return _say(arguments, "\n\n".join(map(str, outcomes)), [outcome.describe() for outcome in outcomes])
 

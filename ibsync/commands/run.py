@@ -19,6 +19,7 @@ from ..inference.surrogate_test import check_surrogate_corrections
 from ..nulls.draws import Draws
 from ..nulls.repairing import Repairing
 from ..questions.group_test import AnyNull, test, test_together
+from ..recordings.memory import Budget, Memory
 from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
@@ -105,6 +106,7 @@ def run_plan(
     output: str | Path | None = None,
     report: str | Path | None = None,
     backend: str = "auto",
+    memory: Memory = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
@@ -122,6 +124,8 @@ def run_plan(
         Files to write instead of the plan's.
     backend : {"auto", "numpy", "cuda"}
         Where to compute.
+    memory : int or str, optional
+        What the process may hold in all, as `Study.null`; what it does not hold lies beside the output.
     resume : bool
         Keep the state of a surrogate null beside the output while it is computed, and take up one that is there.
     overwrite : bool
@@ -151,7 +155,9 @@ def run_plan(
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{path}: {problems[0]}{more}")
-    outcomes, nulls = _computed(study, plan, backend, states, progress)
+    folder = plan.output_of(plan.synchrony.signals[0]).absolute().parent
+    budget = dataclasses.replace(Budget.of(memory), folder=folder)
+    outcomes, nulls = _computed(study, plan, backend, states, progress, budget)
     _refuse_nothing(path, outcomes)
     outcomes = _written(plan, outcomes, outputs)
     for signal, null in zip(plan.synchrony.signals, nulls, strict=True):
@@ -274,11 +280,11 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
 
 
 def _computed(
-    study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool
+    study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool, budget: Budget
 ) -> tuple[list[Outcome], list[AnyNull]]:
     """The results of all signals, corrected together and not written yet, and the nulls behind them."""
     started = time.perf_counter()
-    words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress}
+    words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress, "memory": budget}
     signals, spec = plan.synchrony.signals, plan.spec
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
@@ -298,9 +304,9 @@ def _computed(
             for signal, null in zip(signals, nulls, strict=True)
         ]
         if second:
-            results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words())]
+            results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words(), memory=budget)]
         else:
-            results = test_together(reals, nulls, **plan.test.words())
+            results = test_together(reals, nulls, **plan.test.words(), memory=budget)
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     outcomes = [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]

@@ -82,18 +82,28 @@ def _share_of_orders(n: int, seed: int, contrast: Callable[[NDArray[np.int32]], 
 
 def _standardised_matrix(null: RepairedNull, off: NDArray[np.bool_]) -> Floats:
     matrix = np.zeros(off.shape)
-    matrix[off] = _standardised_mean(null.pair_values[:, off].astype(np.float64))
+    total, counts = np.zeros((2, int(off.sum())))
+    for part in null.parts():
+        of_part = _standardised_sums(null.pair_values[..., part][:, off].astype(np.float64, order="C"))
+        total, counts = total + of_part[0], counts + of_part[1]
+    matrix[off] = total / np.maximum(counts, 1)
     return matrix
 
 
-def _standardised_mean(values: Floats) -> Floats:
-    """Mean over sessions and features of values in units of their spread over pairs: [session, pair, feature]."""
+def _standardised_sums(values: Floats) -> tuple[Floats, Floats]:
+    """
+    Values [session, pair, feature] in units of their spread over pairs, added over sessions and features.
+
+    Returns
+    -------
+    sums, counts : float64 [pair]
+    """
     present = np.isfinite(values)
     n = np.maximum(present.sum(axis=1, keepdims=True), 1)
     centred = np.where(present, values - np.where(present, values, 0).sum(axis=1, keepdims=True) / n, 0)
     spread = np.sqrt((centred**2).sum(axis=1, keepdims=True) / n)
     z = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
-    return np.asarray(z.sum(axis=(0, 2)) / np.maximum(present.sum(axis=(0, 2)), 1))
+    return np.asarray(z.sum(axis=(0, 2))), present.sum(axis=(0, 2)).astype(np.float64)
 
 
 def _within_less_across(

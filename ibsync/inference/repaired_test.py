@@ -62,13 +62,13 @@ def dyad_summary(null: RepairedNull) -> dict[str, NDArray[Any]]:
     """
     shape = (len(null.sessions), len(null.design), null.n_features)
     out = {name: np.full(shape, np.nan) for name in ("statistic", "null_mean", "null_sd", "z", "percentile")}
-    for block in null.design.blocks:
-        for dyad in block:
-            together, others = null.design.other_pairs(int(dyad), block)
-            for session, values in enumerate(null.pair_values):
-                own, partners = values[together].astype(np.float64), values[others].astype(np.float64)
+    pairs = [(int(dyad), *null.design.other_pairs(int(dyad), block)) for block in null.design.blocks for dyad in block]
+    for part in null.parts():
+        for session, values in enumerate(null.pair_values[..., part]):
+            for dyad, together, others in pairs:
+                own, partners = (values[some].astype(np.float64, order="C") for some in (together, others))
                 for name, row in _against_partners(own, partners).items():
-                    out[name][session, dyad] = row
+                    out[name][session, dyad, part] = row
     return out
 
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ..nulls.draws import Indices, Integers
 from ..nulls.repaired_null import RepairedNull, sum_pairs
+from ..recordings.memory import release
 
 Floats = NDArray[np.float64]
 
 N_DRAWS = 999
-_TILE = 1 << 10  # features
+_TILE_VALUES = 1 << 20  # of pairs and features
 
 
 def scatter_test(nulls: Sequence[RepairedNull], *, seed: int = 0) -> float:
@@ -41,9 +42,10 @@ def scatter_test(nulls: Sequence[RepairedNull], *, seed: int = 0) -> float:
         return float("nan")
     chosen = design.pairs_of(design.drawn(np.arange(N_DRAWS + 1), seed))
     total = np.zeros(len(chosen))
+    step = max(1, _TILE_VALUES // len(design.pairs))
     for null in nulls:
-        for start in range(0, null.n_features, _TILE):
-            variance = _variance(_without_persons(null, np.arange(start, min(start + _TILE, null.n_features))), chosen)
+        for start in range(0, null.n_features, step):
+            variance = _variance(_without_persons(null, np.arange(start, min(start + step, null.n_features))), chosen)
             sd = variance.std(axis=0)
             total += np.divide(variance - variance.mean(axis=0), sd, out=np.zeros_like(variance), where=sd > 0).sum(1)
     return float((total >= total[0] - 1e-9 * np.abs(total).max()).mean())
@@ -62,13 +64,14 @@ def _without_persons(null: RepairedNull, features: Integers) -> Floats:
     first, second = null.design.pairs.T
     sums, counts = np.zeros((2, len(first), len(features)))
     for values in null.pair_values:
-        left = values[first[:, None], second[:, None], features].astype(np.float64)
+        left = values[first[:, None], second[:, None], features].astype(np.float64, order="C")
         # Where values are missing, the means of both persons are reached step by step.
         for people in (first, second) * (1 if np.isfinite(left).all() else 4):
             left -= _means(left, people)[people]
         present = np.isfinite(left)
         sums += np.where(present, left, 0.0)
         counts += present
+    release(null.pair_values)
     return np.divide(sums, np.sqrt(counts), out=np.full_like(sums, np.nan), where=counts > 0)
 
 

@@ -5,18 +5,22 @@ role in the same paradigm. One permutation of the partners is drawn per draw and
 and channel pair; fixed points are allowed, because the permutations without them are not a group and reject too often.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PlanError
+from ..recordings.memory import array_as, release
 from .draws import Draws, Indices, Integers
 from .repairing import Repairing
 
 Floats = NDArray[np.float64]
+
+_PART_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class RepairedNull:
     pair_values : float32 or float64 [session, person_a, person_b, task x feature of a recording]
         Statistic of first person i with second person j, both in the order of the design's dyads; the diagonal holds
         the real dyads. With `Matchings` both axes hold everybody, first persons before second ones. NaN where a
-        session or channel is missing. Pairs across blocks are never read.
+        session or channel is missing. Pairs across blocks are never read. They may lie in a file (`memory.Budget`).
     draws : Draws
         The re-pairings, with the design and the seed.
     sessions : tuple of str
@@ -117,7 +121,10 @@ class RepairedNull:
         -------
         float64 [row, feature], and float64 [row, feature] or None
         """
-        values = self.by_task[sessions, dyads, self.design.real[dyads], tasks].astype(np.float64)
+        n_features = self.n_features // len(self.tasks)
+        values, real = np.empty((len(sessions), n_features)), self.design.real[dyads]
+        for part in self.parts(n_features):
+            values[:, part] = self.by_task[..., part][sessions, dyads, real, tasks]
         if self.valid_fraction is None:
             return values, None
         return values, self.of_rows(self.valid_fraction, sessions, dyads, tasks)
@@ -136,6 +143,24 @@ class RepairedNull:
     def n_features(self) -> int:
         """Number of features tested together."""
         return int(self.pair_values.shape[3])
+
+    @property
+    def n_tested(self) -> int:
+        """Number of features with a value of any pair."""
+        return sum(int(np.isfinite(self.pair_values[..., part]).any(axis=(0, 1, 2)).sum()) for part in self.parts())
+
+    def parts(self, n_features: int | None = None) -> Iterator[slice]:
+        """Some of the features at a time, so that no array of all values is made, nor held if they lie in a file."""
+        stop = self.n_features if n_features is None else n_features
+        step = max(2, _PART_VALUES // max(1, prod(self.pair_values.shape[:3])))
+        for start in range(0, stop, step):
+            yield slice(start, min(start + step, stop))
+            release(self.pair_values)
+
+    def room(self, n_sessions: int, n_people: int, n_features: int) -> NDArray[Any]:
+        """Room for other pair values [session, person_a, person_b, feature], in a file if these lie in one."""
+        shape = (n_features, n_sessions, n_people, n_people)
+        return np.moveaxis(array_as(self.pair_values, shape, self.pair_values.dtype), 0, -1)
 
     def pair_sums(self, features: Integers | None = None) -> PairSums:
         """
@@ -160,13 +185,14 @@ class RepairedNull:
         unlike = counts.min(axis=0, initial=np.inf) != counts.max(axis=0, initial=0)
         if unlike.any():
             sums[:, unlike] = self._adjusted_sums(wanted[unlike])
+        release(self.pair_values)
         return PairSums(sums, counts)
 
     def _values(self, session: int, wanted: Integers) -> Floats:
         """Values of one session, float64 [pair, feature]."""
         first, second = self.design.pairs.T
         chosen = self.pair_values[session][first[:, None], second[:, None], wanted[None, :]]
-        return np.asarray(chosen, np.float64)
+        return np.ascontiguousarray(chosen, np.float64)
 
     def _adjusted_sums(self, wanted: Integers) -> Floats:
         """Sums over sessions without people and sessions, whose fit depends on who was there: [pair, feature]."""

@@ -19,6 +19,7 @@ from ..inference.settings import TestSettings
 from ..nulls.hypotheses import NullHypothesis
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
+from ..recordings.memory import release
 from ..recordings.study_file import StudyFile
 from ..results.layout import (
     FEATURE,
@@ -594,19 +595,23 @@ def _exchange_partners(
 
 def _contrast_of_pairs(real: xr.Dataset, null: RepairedNull, conditions: _Conditions) -> RepairedNull:
     """The contrast of every permitted pair, in the precision of its values, as a null of its own."""
-    by_task = null.by_task
+    by_task, sessions = null.by_task, null.sessions
     if conditions.dim == "epoch":
         known = [str(label) for label in real["epoch"].values]
         by_epoch = by_task.reshape(*by_task.shape[:3], len(known), -1)
-        parts = {name: by_epoch[..., [known.index(name)], :] for name in conditions.weights}
-        sessions = null.sessions
+        of_condition = {name: by_epoch[..., known.index(name), :] for name in conditions.weights}
     else:
         labels = zip(real["session"].values.astype(str), real["task"].values.astype(str), strict=True)
         held = {(session_label(session), task) for session, task in labels}
         sessions = tuple(s for s in null.sessions if all((s, name) in held for name in conditions.weights))
-        chosen = by_task[[null.sessions.index(s) for s in sessions]]
-        parts = {name: chosen[..., null.tasks.index(name), :] for name in conditions.weights}
-    total = sum(weight * parts[name].astype(np.float64) for name, weight in conditions.weights.items())
-    values = np.asarray(total).astype(null.pair_values.dtype)
-    values = values.reshape(*values.shape[:3], -1)
+        of_condition = {name: by_task[..., null.tasks.index(name), :] for name in conditions.weights}
+    chosen = [null.sessions.index(s) for s in sessions]
+    n_features = of_condition[next(iter(of_condition))][0, 0, 0].size
+    values = null.room(len(sessions), null.design.n_people, n_features)
+    for part in null.parts(n_features):
+        values[..., part] = sum(
+            weight * of_condition[name][..., part][chosen].astype(np.float64)
+            for name, weight in conditions.weights.items()
+        )
+        release(values)
     return replace(null, pair_values=values, sessions=sessions, valid_fraction=None, tasks=(conditions.words,))

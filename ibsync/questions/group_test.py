@@ -27,6 +27,7 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
+from ..recordings.memory import Budget, Memory, release
 from ..results.layout import ARRAYS, ROW, SHIFT, TASK, axes_of, real_name, refuse_rows_twice, rows_of_task
 from ..results.lost import encoded, losses_in
 from ..results.netcdf import accepted_changes, encode_attrs
@@ -47,6 +48,7 @@ Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 _SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "rois", "backend")
+_TEST_BYTES = 192 << 20  # tables of some features, and pairs of some draws
 SELDOM = 0.01
 """Level of a warning that an assumption fails."""
 
@@ -62,6 +64,7 @@ def test(
     tail: Tail | None = None,
     alpha: float = 0.05,
     neighbours: Sequence[tuple[str, str]] | None = None,
+    memory: Memory | Budget = None,
 ) -> Result:
     """Test of real dyads against their null, task by task.
 
@@ -90,6 +93,8 @@ def test(
     neighbours : sequence of (channel, channel), optional
         For "cluster" and "tfce": channels that lie side by side. Default: those that share a source or a detector by
         their names (S1_D1, S1_D2). Tasks are not neighbours.
+    memory : int, str or Budget, optional
+        What this process may hold in all: bytes, or text such as "8G". Less than is needed is refused.
 
     Returns
     -------
@@ -115,11 +120,19 @@ def test(
     >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline  # doctest: +SKIP
     """
     nulls = list(null) if isinstance(null, Sequence) else [null]
+    _require_memory(Budget.of(memory), nulls)
     tails = {_tail(tail, one) for one in nulls}
     if len(tails) > 1:
         raise PlanError("the nulls are of measures with and without a sign: compute both of one measure")
     asked = TestSettings(tail=tails.pop() if tails else "greater", correct=correct, alpha=alpha, neighbours=neighbours)
     return _tested([real], nulls, asked)[0] if len(nulls) == 1 else _against_both(real, nulls, asked)
+
+
+def _require_memory(budget: Budget, nulls: Sequence[AnyNull]) -> None:
+    """Refuse a memory that does not hold what a test gives of every row and feature, and a part of the draws."""
+    repaired = [null for null in nulls if isinstance(null, RepairedNull)]
+    n_rows = sum(len(null.sessions) * len(null.design) * null.n_features for null in repaired)
+    budget.require(_TEST_BYTES + 130 * n_rows, "this test")
 
 
 def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSettings) -> Result:
@@ -166,6 +179,7 @@ def test_together(
     correct: Sequence[str] | None = None,
     tail: Tail | None = None,
     alpha: float = 0.05,
+    memory: Memory | Budget = None,
 ) -> list[Result]:
     """Test of several signals, such as HbO and HbR, with p-values corrected over all of them.
 
@@ -174,7 +188,7 @@ def test_together(
     reals : sequence of xarray.Dataset
     nulls : sequence of RepairedNull or SurrogateNull
         One for each of `reals`, of one kind, drawn with the same seed and number of draws.
-    correct, tail, alpha
+    correct, tail, alpha, memory
         As `test`.
 
     Returns
@@ -198,6 +212,7 @@ def test_together(
     """
     if not isinstance(reals, Sequence) or not isinstance(nulls, Sequence) or not 0 < len(reals) == len(nulls):
         raise PlanError("give a list of real values and a list of as many nulls, one of each for each signal")
+    _require_memory(Budget.of(memory), nulls)
     return _tested(reals, nulls, TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha))
 
 
@@ -371,7 +386,7 @@ def _sorted_out(nulls: Sequence[AnyNull]) -> tuple[int, list[RepairedNull], list
     if repairings and surrogates:
         raise PlanError("signals are tested together against nulls of one kind: give nulls of one kind")
     if repairings:
-        n = sum(int(np.isfinite(null.pair_values).any(axis=(0, 1, 2)).sum()) for null in repairings)
+        n = sum(null.n_tested for null in repairings)
     else:
         n = sum(int(np.isfinite(null.together.standard.statistic).sum()) for null in surrogates)
     return n, repairings, surrogates
@@ -505,7 +520,14 @@ def _joint(nulls: Sequence[RepairedNull]) -> RepairedNull:
             raise PlanError("nulls to be tested together must share dyads, sessions, n and seed: compute them alike")
         if other.attrs.get("measure") != first.attrs.get("measure"):
             raise PlanError("nulls to be tested together differ in measure: compute them alike")
-    values = first.pair_values if len(nulls) == 1 else np.concatenate([null.pair_values for null in nulls], axis=3)
+    if len(nulls) == 1:
+        return first
+    values, start = first.room(len(first.sessions), first.design.n_people, sum(null.n_features for null in nulls)), 0
+    for null in nulls:
+        for part in null.parts():
+            values[..., start + part.start : start + part.stop] = null.pair_values[..., part]
+            release(values)
+        start += null.n_features
     return replace(first, pair_values=values)
 
 

@@ -24,6 +24,7 @@ from ..nulls.hypotheses import NullHypothesis
 from ..nulls.relabelling import LEAST_UNITS, SessionOrders
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.tails import Tail
+from ..recordings.memory import release
 from ..results.layout import FEATURE, OF_STATISTIC, ROW, mean_valid, require_dataset, shared_labels, unit_rows
 from ..results.record import COMPARED, NullDraws, Quantity, Record, Words
 from ..results.result import Result, build_result
@@ -356,7 +357,7 @@ def _values_in(null: RepairedNull, dyads: Dyads) -> list[Floats]:
     for name, rows in zip(dyads.names, dyads.rows, strict=True):
         person = null.design.dyads.index(name)
         sessions, tasks = np.array([occasions[row] for row in rows]).T
-        found.append(null.by_task[sessions, person, null.design.real[person], tasks].astype(np.float64))
+        found.append(null.real_pairs(sessions, np.full(len(sessions), person), tasks)[0])
     return found
 
 
@@ -379,11 +380,13 @@ def _slopes_of_pairs(null: RepairedNull, dyads: Dyads) -> RepairedNull:
     there = np.array([[occasion in were[name] for name in chosen.design.dyads] for occasion in when])
     there = np.tile(there, chosen.design.n_people // len(chosen.design))
     by_task = chosen.by_task
-    out = np.empty((1, *by_task.shape[1:3], by_task.shape[4]), null.pair_values.dtype)
-    for person in range(chosen.design.n_people):
-        both = there[:, [person]] & there
-        values = np.where(both[..., None], by_task[sessions, person, :, tasks], np.nan)
-        out[0, person] = slopes(values, np.array(list(when.values())))
+    out, times = chosen.room(1, chosen.design.n_people, by_task.shape[4]), np.array(list(when.values()))
+    for part in chosen.parts(by_task.shape[4]):
+        for person in range(chosen.design.n_people):
+            both = there[:, [person]] & there
+            values = np.where(both[..., None], by_task[..., part][sessions, person, :, tasks], np.nan)
+            out[0, person, :, part] = slopes(values, times)
+        release(out)
     return replace(chosen, pair_values=out, sessions=("slope",), tasks=("",))
 
 
@@ -396,7 +399,10 @@ def _only(null: RepairedNull, names: Sequence[str]) -> RepairedNull:
     columns = [entry.name for entry in fields(design)]
     fewer = replace(design, **{name: tuple(getattr(design, name)[row] for row in keep) for name in columns})
     people = [row + start for start in range(0, design.n_people, len(design)) for row in keep]
-    values = null.pair_values[:, people][:, :, people]
+    values = null.room(len(null.sessions), len(people), null.n_features)
+    for part in null.parts():
+        values[..., part] = null.pair_values[..., part][:, people][:, :, people]
+        release(values)
     draws = Draws.plan(fewer, null.draws.n, null.draws.seed)
     return replace(null, pair_values=values, draws=draws, valid_fraction=None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ RealMeans = Mapping[tuple[Any, ...], Any]
 """Means [1, channel_a, channel_b, band, epoch] of dyads that are known, by what says the same for the same means."""
 
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
+TILE_BYTES = 128 << 20
+"""Memory of what comes out of a tile, until it is put in its place: its sums, its means, its values and copies."""
+_PAIR_BYTES, _VALUE_BYTES = 2000, 120  # of a pair of channels, and of each of its bands and epochs; measured
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
@@ -223,6 +227,11 @@ def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(values, -1, 2), np.float32)
 
 
+def bytes_of_people(n_pairs: int, n_means: int) -> int:
+    """Memory that two people take in a tile, by their pairs of channels and the means of each."""
+    return n_pairs * (_PAIR_BYTES + _VALUE_BYTES * n_means)
+
+
 def tile_jobs(
     study: StudyFile, occasion: Occasion, dyads: Sequence[str], places: NDArray[np.integer], roles: str, axes: Axes,
     signal: str, plan: EnginePlan, measure: str, worker: Worker, starts: Mapping[str, int],
@@ -258,8 +267,10 @@ def tile_jobs(
 
     n_channels = max(len(people([(row, side)], side).channels) for row in rows for side in SIDES)
     held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * n_channels)
+    coming_out = bytes_of_people(n_channels**2, len(worker.engine(plan).plan.epochs) * plan.spec.n_columns)
+    most = max(1, min(int(held / 2), math.isqrt(int(TILE_BYTES // coming_out))))
     if roles == "fixed":
-        step = max(1, min(len(rows), int(held / 2)))
+        step = min(len(rows), most)
         tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
         first, second = ([people([(row, side) for row in rows[tile]], side) for tile in tiles] for side in SIDES)
         at = [present[tile] for tile in tiles]
@@ -270,7 +281,7 @@ def tile_jobs(
     everybody = [(row.person_a, (row, "a"), place) for row, place in zip(rows, present, strict=True)]
     everybody += [(row.person_b, (row, "b"), len(dyads) + k) for row, k in zip(rows, present, strict=True)]
     everybody.sort(key=lambda person: person[0])
-    step = min(_TILE_PEOPLE, max(1, int(held) // 2))
+    step = min(_TILE_PEOPLE, most)
     groups = [everybody[k : k + step] for k in range(0, len(everybody), step)]
     mutual = [people([member for _, member, _ in group], "a") for group in groups]
     at = [np.array([place for *_, place in group], np.int64) for group in groups]

@@ -35,6 +35,8 @@ Value_co = TypeVar("Value_co", covariant=True)
 
 FEATURE_BYTES = 256 << 20
 """Features that a worker keeps; a study larger than this is worked through in tiles of people."""
+ENGINES = 16
+"""Engines that a worker keeps, of some 5 MB each; one for each length of recordings."""
 _JOBS_AHEAD = 2  # jobs sent to an executor for each of its workers, so that none waits for its next one
 
 
@@ -153,6 +155,7 @@ class Worker:
             raise PlanError(f"backend={backend!r} must be 'auto', 'numpy' or 'cuda'")
         self.backend = backend
         self._kept: dict[object, Any] = {}
+        self._engines: OrderedDict[object, Engine] = OrderedDict()
         self._features: OrderedDict[tuple[str, object], tuple[Any, float]] = OrderedDict()
         self._reading: dict[object, Future[NDArray[np.float32]]] = {}
         self._reader: ThreadPoolExecutor | None = None
@@ -164,12 +167,16 @@ class Worker:
         return cast(Value, self._kept[key])
 
     def engine(self, plan: EnginePlan) -> Engine:
-        """The engine of what can be computed of a plan, made once."""
+        """The engine of what can be computed of a plan, made once while there are few lengths."""
         made = plan if plan.spec.bands is None else plan.computable or plan
-        return self.once(
-            made.key,
-            lambda: Engine(made.n_samples, made.sfreq, made.spec, epochs=made.epochs, backend=self.backend),
-        )
+        if made.key not in self._engines:
+            while len(self._engines) >= ENGINES:
+                self._engines.popitem(last=False)
+            self._engines[made.key] = Engine(
+                made.n_samples, made.sfreq, made.spec, epochs=made.epochs, backend=self.backend
+            )
+        self._engines.move_to_end(made.key)
+        return self._engines[made.key]
 
     def feature_bytes(self, plan: EnginePlan) -> float:
         """Memory for features: on a GPU a share of what is free there."""

@@ -31,6 +31,7 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
+from ..recordings.memory import Budget, Memory, in_parts, release
 from ..recordings.output_kinds import NULL
 from ..recordings.pack import pack
 from ..recordings.recording import DyadRow
@@ -48,6 +49,8 @@ from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
 from .planned import (
     Planned,
     PlannedRepairing,
+    bytes_of_means,
+    bytes_of_repairing,
     dyads_job,
     dyads_jobs,
     n_features,
@@ -58,13 +61,17 @@ from .planned import (
 )
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
-from .runner import FEATURE_BYTES, Worker, run_jobs
+from .runner import Worker, run_jobs
 from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+
+_FEATURES_PUT = 1 << 11  # of a tile, put in their place together: each touches a page of a file or two
+_TIMED_PEOPLE = 4  # together, as in a tile, so that what a call costs beside its pairs counts once
+_SURROGATE_BYTES = 512 << 20  # tables of deep ranks, and a block of draws
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
@@ -244,6 +251,8 @@ class Study(StudyFile):
             lines += occasion.describe()
             if estimate and not problems and made is not None:
                 lines.append(_cost(self, occasion, spec, epochs, made))
+        if estimate and not problems and made is not None and spec.bands:
+            lines.append(_memory(made, epochs, spec))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
@@ -267,6 +276,7 @@ class Study(StudyFile):
         backend: str = "auto",
         executor: Executor | None = None,
         progress: bool = False,
+        memory: Memory | Budget = None,
     ) -> xr.Dataset:
         """Coherence or another coupling of every dyad, for channel pairs x bands x epochs, from recordings in full.
 
@@ -307,6 +317,9 @@ class Study(StudyFile):
             Where to compute, some dyads at a time: threads or processes. By default here.
         progress : bool
             Show a bar on standard error.
+        memory : int, str or Budget, optional
+            What this process may hold in all: bytes, or text such as "8G". Less than is needed at least is refused;
+            the result is the same to the bit whatever is allowed. Processes of an executor are not counted.
 
         Returns
         -------
@@ -343,6 +356,7 @@ class Study(StudyFile):
             raise PlanError(f"null is a {type(null).__name__}; give what Study.null returned, or leave it out")
         asked_controls = Controls.of(controls, how, n_components)
         regions = Regions.asked(rois, roi_average)
+        budget = Budget.of(memory)
         made = planned(self, spec, signal=signal, pairs=pairs, epochs=epochs, controls=asked_controls, regions=regions)
         self._tell(made)
         if made.unequal:
@@ -351,6 +365,7 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
+        budget.require(bytes_of_means(made, len(names), spec, shares=asked is not None), "synchrony of this study")
         engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
         known: RealMeans = {}
         if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
@@ -404,6 +419,7 @@ class Study(StudyFile):
         backend: str = "auto",
         executor: Executor | None = None,
         progress: bool = False,
+        memory: Memory | Budget = None,
     ) -> RepairedNull | SurrogateNull:
         """Null distribution of the coherence of partners, named by what is exchanged or replaced.
 
@@ -435,8 +451,9 @@ class Study(StudyFile):
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
             and missing where either is.
         seed : int
-        signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, progress
-            As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Draws that stop early
+        signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, progress, memory
+            As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Values of re-paired people
+            that memory does not hold lie in a temporary file until the null is forgotten. Draws that stop early
             (`stop_at`) are counted here, one after the other. Surrogates of a person are drawn for the controls too.
         measure : str, optional
             What is compared, a name of `coupling.measures.MEASURES` such as "imaginary_coherency"; by default
@@ -494,12 +511,13 @@ class Study(StudyFile):
                     raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
-        worker = Worker(backend)
+        budget, worker = Budget.of(memory), Worker(backend)
         made = rehearsed(self, request, worker)
         request = replace(request, controls=made.controls)
         self._tell(made)
         if isinstance(made, PlannedRepairing):
-            return self._repairing(request, made, worker, executor, progress)
+            return self._repairing(request, made, worker, executor, progress, budget)
+        _require_surrogates(made, request, budget)
         return self._surrogates(request, made, worker, draws, checkpoint, executor, progress)
 
     def _surrogates(
@@ -516,13 +534,20 @@ class Study(StudyFile):
         return run(null, work, draws, state=state, progress=progress)
 
     def _repairing(
-        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool
-    ) -> RepairedNull:
+        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool,
+        budget: Budget,
+    ) -> RepairedNull:  # fmt: skip
         axes, design = made.axes, made.draws.design
         names = epoch_names(request.epochs)
         shape = (len(names), len(axes.a), len(axes.b), request.spec.n_columns)
-        size = (len(made.sessions), design.n_people, design.n_people, len(made.tasks), shape[0], math.prod(shape[1:]))
-        values = np.full(size, np.nan, np.float32)
+        size = (len(made.tasks), shape[0], math.prod(shape[1:]), len(made.sessions), design.n_people, design.n_people)
+        beside = bytes_of_repairing(made, request.epochs, request.spec)
+        budget.require(beside, "re-pairing of this study")
+        # Features come first, so that a test reads some of them at a time, and from a file in one piece.
+        store = budget.array((math.prod(size[:3]), *size[3:]), np.float32, beside)
+        for part in in_parts(store):
+            store[part] = np.nan
+        values = np.moveaxis(store.reshape(size), (3, 4, 5), (0, 1, 2))
         jobs, places = [], []
         for exchange, segment, plan in made.exchanges:
             if plan.computable:
@@ -537,14 +562,22 @@ class Study(StudyFile):
         for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
             exchange, epochs = places[number]
             for at, epoch in enumerate(epochs):
-                jobs[number].put(values[exchange.session, :, :, exchange.task, epoch], tile.values[:, :, at])
+                found = tile.values[:, :, at].reshape(*tile.values.shape[:2], -1)
+                place = values[exchange.session, :, :, exchange.task, epoch]
+                for start in range(0, size[2], _FEATURES_PUT):
+                    part = slice(start, start + _FEATURES_PUT)
+                    jobs[number].put(place[..., part], found[..., part])
+                    release(store)
             if tile.real is not None:
                 real |= zip(jobs[number].keys, of_each_dyad(tile.real), strict=True)
-        values.reshape(*values.shape[:4], *shape)[..., ~axes.mask, :] = np.nan
+        computed = np.broadcast_to(axes.mask[:, :, None], (len(made.tasks), *shape)).reshape(-1)
+        for part in in_parts(store):
+            store[part][~computed[part]] = np.nan
         of_rows = []
         for one in made.rows:
             session, dyad, task = self._place(made, one)
-            own = values[session, dyad, design.real[dyad], task].reshape(shape)
+            own = np.array(values[session, dyad, design.real[dyad], task]).reshape(shape)
+            release(store)
             of_rows.append(own[[names.index(epoch) for epoch in one.asked]])
         if request.roles != "fixed":  # a channel that is bad in the other person is told of that one
             for one, x in zip(made.rows, of_rows, strict=True):
@@ -556,8 +589,8 @@ class Study(StudyFile):
         if made.aligned:
             attrs |= encode_attrs({"aligned": made.aligned})
         valid = self._valid_of_cut(request, made, real, worker, executor)
-        values = values.reshape(*values.shape[:3], -1)
-        return RepairedNull(values, made.draws, made.sessions, "repair", attrs, valid, made.tasks, real_means=real)
+        flat = np.moveaxis(store, 0, -1)
+        return RepairedNull(flat, made.draws, made.sessions, "repair", attrs, valid, made.tasks, real_means=real)
 
     def _valid_of_cut(
         self, request: Request, made: PlannedRepairing, known: RealMeans, worker: Worker, executor: Executor | None
@@ -609,6 +642,12 @@ class Study(StudyFile):
                 self._logged.add(line)
 
 
+def _require_surrogates(made: Planned, request: Request, budget: Budget) -> None:
+    """Refuse a memory that does not hold the tables and a block of draws of surrogates."""
+    n_means = len(epoch_names(request.epochs)) * request.spec.n_columns * made.axes.mask.size
+    budget.require(_SURROGATE_BYTES + 100 * n_means * len(made.rows), f"a {request.kind!r} null of this study")
+
+
 def _null_words(null: object) -> dict[str, Any]:
     """Words of a null, as `request_of` takes them."""
     if not isinstance(null, Mapping):
@@ -621,22 +660,37 @@ def _null_words(null: object) -> dict[str, Any]:
 
 
 def _cost(study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, made: Planned) -> str:
-    """Work and memory of an occasion, from one dyad of noise that is timed here and now."""
+    """Work of an occasion, from some dyads of noise that are timed here and now."""
     row, n, noise = occasion.rows[0], len(occasion.rows), np.random.default_rng(0)
     plan = occasion.plan(spec, spans_of(row, epochs))
     engine, job = Worker().engine(plan), dyads_job(study, [RowPlan(row, plan)], "", made)
     words, n_maps = job.a.of_features, job.a.n_paired * job.b.n_paired
-    a, b = (noise.standard_normal((people.n_read, occasion.n_samples), np.float32) for people in job.people)
-    engine.coherence(engine.features(a[:1]), engine.features(b[:1]))  # tables are built or loaded before the clock runs
+    some = min(n, _TIMED_PEOPLE)
+    a, b = (noise.standard_normal((some, people.n_read, occasion.n_samples), np.float32) for people in job.people)
+    engine.coherence(engine.features(a[0, :1]), engine.features(b[0, :1]))  # tables are there before the clock runs
     start = time.perf_counter()
-    engine.coherence(engine.features(a, **words), engine.features(b, **words))
-    seconds = time.perf_counter() - start
-    n_means = spec.n_columns * len(engine.plan.epochs) * made.axes.mask.size
-    held = min(FEATURE_BYTES, 2 * n * len(a) * engine.plan.feature_bytes)
-    megabytes = (held + n * n * n_means * (4 + 32)) / 2**20
+    features = engine.features(a, **words), engine.features(b, **words)
+    of_dyad = (time.perf_counter() - start) / some
+    start = time.perf_counter()
+    engine.coherence(*features)
+    of_pair = (time.perf_counter() - start) / some**2
+    real, repaired = n * (of_dyad + of_pair), n * of_dyad + n * n * of_pair
     return (
-        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {n * seconds:.1f} s; "
-        f"re-paired {n * n * n_maps} maps in about {n * n * seconds:.1f} s at most; about {megabytes:.0f} MB"
+        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real:.1f} s; "
+        f"re-paired {n * n * n_maps} maps in about {repaired:.1f} s at most"
+    )
+
+
+def _memory(made: Planned, epochs: EpochWords, spec: Spec) -> str:
+    """Memory beside the imported program, and how little would do."""
+    if not isinstance(made, PlannedRepairing):
+        return f"  synchrony takes about {bytes_of_means(made, len(epoch_names(epochs)), spec) / 1e6:.0f} MB of memory"
+    beside = bytes_of_repairing(made, epochs, spec)
+    values = 4 * len(made.sessions) * made.draws.design.n_people**2 * len(made.tasks)
+    values *= len(epoch_names(epochs)) * spec.n_columns * made.axes.mask.size
+    return (
+        f"  re-pairing takes at least about {beside / 1e6:.0f} MB of memory (memory=, --memory), and where all values "
+        f"are held about {(beside + values) / 1e6:.0f} MB"
     )
 
 

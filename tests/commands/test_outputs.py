@@ -19,6 +19,7 @@ from ibsync.commands import run as running
 from ibsync.commands.cli import main
 from ibsync.commands.run import run_plan, state_file
 from ibsync.errors import InputError
+from ibsync.recordings import memory
 from ibsync.recordings.output_kinds import NULL, PAGE, PICTURE, RESULT, STUDY, json_kind, table_kind
 from ibsync.recordings.tables import csv_text
 from ibsync.recordings.whole_files import Output
@@ -281,6 +282,31 @@ def test_a_result_looks_for_its_set_in_its_own_folder_only(folder, monkeypatch):
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_memory_that_is_none_or_too_little_is_refused(folder, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["run", "run.toml", "--memory", "8 gigs"])
+    assert error.value.code == 2
+    assert "'8 gigs' is no amount of memory" in capsys.readouterr().err
+    before = files_in(folder)
+    failed_with(capsys, ["run", "run.toml", "--memory", "20M"], "memory=20M is too little", "needs at least")
+    assert files_in(folder) == before
+
+
+def test_values_that_memory_does_not_hold_lie_beside_the_output_and_change_nothing(folder, monkeypatch):
+    (plain, *_) = run_plan("run.toml", memory="64G")
+    folders = []
+    monkeypatch.setattr(memory.Budget, "require", lambda *_: None)
+    original = memory._in_a_file
+    monkeypatch.setattr(memory, "_in_a_file", lambda *words: folders.append(words[2]) or original(*words))
+    before = files_in(folder)
+    (spilled, *_) = run_plan("run.toml", memory=1)
+    assert set(folders) == {Path("r.h5").absolute().parent}
+    assert len(folders) == 3  # of two signals, and of both together
+    assert files_in(folder) == before
+    for name, values in plain.result.dataset.variables.items():
+        np.testing.assert_array_equal(values, spilled.result.dataset[name])
 
 
 def test_a_null_of_the_users_is_no_state(folder):

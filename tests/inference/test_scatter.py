@@ -51,7 +51,7 @@ def slow(null, blocks):
 def test_as_loops(own, monkeypatch):
     null = null_of(made(1, own=own))
     assert_allclose(scatter_test([null]), slow(null, [np.arange(12)]))
-    monkeypatch.setattr(scatter, "_TILE", 2)
+    monkeypatch.setattr(scatter, "_TILE_VALUES", 2 * 12 * 12)
     assert_allclose(scatter_test([null]), slow(null, [np.arange(12)]))
     grouped = null_of(made(2, own=own), groups=["x", "y"] * 6)
     assert_allclose(scatter_test([grouped]), slow(grouped, [np.arange(0, 12, 2), np.arange(1, 12, 2)]))

@@ -1,0 +1,149 @@
+"""A budget changes where values lie, never what they are; and too small a one is refused."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.testing import assert_allclose, assert_array_equal
+
+import ibsync as ibs
+from ibsync.errors import PlanError
+from ibsync.recordings.memory import Budget, lies_in_a_file
+from ibsync.study import pair_values
+from ibsync.study.engines import EnginePlan
+from ibsync.study.runner import Worker
+
+SPEC = ibs.WTC(bands={"slow": (0.1, 0.3), "fast": (0.4, 0.8)}, voices=6)
+EPOCHS = {"first": (0.0, 30.0), "second": (30.0, 60.0)}
+
+
+class AlwaysInAFile(Budget):
+    """Whatever is held: a computation may go on, and its large arrays lie in a file."""
+
+    def require(self, least, what):
+        pass
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = tmp_path_factory.mktemp("memory") / "study.h5"
+    words = {"n_dyads": 6, "n_sessions": 3, "n_channels": 2, "duration": 60.0, "sfreq": 4.0, "missing": 0.1}
+    return ibs.simulate(path, **words, groups=("one", "two"), seed=3)
+
+
+@pytest.fixture(params=["fixed", "interchangeable"])
+def nulls(request, study, tmp_path):
+    words = {"n": 100, "seed": 2, "epochs": EPOCHS, "roles": request.param}
+    in_memory = study.null(SPEC, **words)
+    in_file = study.null(SPEC, **words, memory=AlwaysInAFile(1, tmp_path))
+    assert not lies_in_a_file(in_memory.pair_values)
+    assert lies_in_a_file(in_file.pair_values)
+    return in_memory, in_file
+
+
+def identical(one, other):
+    drop = lambda result: result.dataset.drop_attrs()  # noqa: E731
+    xr.testing.assert_identical(drop(one), drop(other))
+
+
+def test_values_in_a_file_are_the_same_to_the_bit_and_so_are_tests(study, nulls, tmp_path):
+    in_memory, in_file = nulls
+    assert_array_equal(in_memory.pair_values, in_file.pair_values)
+    real = study.synchrony(SPEC, epochs=EPOCHS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        identical(*(ibs.test(real, null, correct=["fdr", "max", "tfce"]) for null in nulls))
+        identical(*(ibs.plasticity(real, null=null) for null in nulls))
+        if in_memory.design.roles == "fixed":
+            identical(*(ibs.contrast(real, ("first", "second"), null=null) for null in nulls))
+        kept = [ibs.load_null(ibs.save_null(null, tmp_path / f"{k}.null.h5")) for k, null in enumerate(nulls)]
+        identical(ibs.test(real, kept[0]), ibs.test(real, in_file))
+    assert_array_equal(*(null.pair_values for null in kept))
+
+
+def test_signals_tested_together_may_lie_in_files(study, tmp_path):
+    real = study.synchrony(SPEC)
+    null, other = (study.null(SPEC, n=50, memory=memory) for memory in (None, AlwaysInAFile(1, tmp_path)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for one, two in zip(*(ibs.test_together([real] * 2, [some] * 2) for some in (null, other)), strict=True):
+            identical(one, two)
+
+
+def test_a_tile_is_no_larger_than_what_comes_out_of_it_may_be(study, monkeypatch):
+    whole = study.null(SPEC, n=10)
+    sizes = set()
+
+    def run(job, worker, original=pair_values.TileJob.run):
+        tile = original(job, worker)
+        sizes.add(tile.values.shape[:2])
+        return tile
+
+    monkeypatch.setattr(pair_values.TileJob, "run", run)
+    monkeypatch.setattr(pair_values, "TILE_BYTES", 4 * pair_values.bytes_of_people(4, 2))  # two by two people
+    cut = study.null(SPEC, n=10)
+    assert max(max(size) for size in sizes) == 2
+    assert_allclose(cut.pair_values, whole.pair_values, atol=1e-6)
+    sizes.clear()
+    assert_array_equal(study.null(SPEC, n=10, memory="64G").pair_values, cut.pair_values)
+    monkeypatch.setattr(pair_values, "TILE_BYTES", 1)
+    assert_allclose(study.null(SPEC, n=10).pair_values, whole.pair_values, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory", ["8 gigs", 0, "-1G"])
+def test_words_that_are_no_memory_are_refused(study, memory):
+    real, null = study.synchrony(SPEC), study.null(SPEC, n=10)
+    verbs = [
+        lambda: study.synchrony(SPEC, memory=memory),
+        lambda: study.null(SPEC, memory=memory),
+        lambda: ibs.test(real, null, memory=memory),
+    ]
+    for verb in verbs:
+        with pytest.raises(PlanError, match="no amount of memory"):
+            verb()
+
+
+def test_too_little_memory_is_refused_by_every_verb(study):
+    real, null = study.synchrony(SPEC), study.null(SPEC, n=10)
+    verbs = [
+        lambda: study.synchrony(SPEC, memory="20M"),
+        lambda: study.null(SPEC, memory="20M"),
+        lambda: study.null(SPEC, kind="phase", memory="20M"),
+        lambda: ibs.test(real, null, memory="20M"),
+        lambda: ibs.test_together([real], [null], memory="20M"),
+    ]
+    for verb in verbs:
+        with pytest.raises(PlanError, match=r"memory=20M is too little: .* needs at least"):
+            verb()
+
+
+def test_what_is_said_to_be_enough_is_enough(study):
+    with pytest.raises(PlanError) as error:
+        study.null(SPEC, n=10, memory=1)
+    needed = Budget.of(str(error.value).split("at least ")[1].split(",")[0])
+    null = study.null(SPEC, n=10, memory=replace(needed, n_bytes=needed.n_bytes + 10**8))
+    assert np.isfinite(null.pair_values).any()
+
+
+def test_few_engines_are_kept_however_many_lengths_there_are(monkeypatch):
+    monkeypatch.setattr("ibsync.study.runner.ENGINES", 2)
+    worker = Worker("numpy")
+    plans = [EnginePlan(n, 4.0, SPEC) for n in (200, 220, 240)]
+    one, other, _ = (worker.engine(plan) for plan in plans)
+    assert worker.engine(plans[1]) is other
+    again = worker.engine(plans[0])
+    assert again is not one
+    x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
+    means = again.coherence(one.features(x), again.features(x)).coherence
+    assert_array_equal(means, one.coherence(one.features(x), one.features(x)).coherence)
+
+
+def test_check_promises_what_is_needed(study):
+    page = str(study.check(SPEC, null={"kind": "repair", "n": 10}))
+    least, most = map(int, re.findall(r"about (\d+) MB", page))
+    assert 96 < least <= most < 500
