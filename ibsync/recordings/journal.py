@@ -98,7 +98,7 @@ class Journal:
             If the path cannot be written, holds something else or the parts of something else, naming what differs;
             or if another process writes it.
         """
-        identity = _plain({**identity, **({} if share is None else {"shard": f"{share[0]}/{share[1]}"})})
+        identity = as_kept({**identity, **({} if share is None else {"shard": f"{share[0]}/{share[1]}"})})
         target = Output(Path(path), JOURNAL, tuple(inputs)).check()
         journal = cls(target, identity, share)
         journal._begin(target)
@@ -134,16 +134,16 @@ class Journal:
                 self._write(JOURNAL_MAGIC + _record(_OF_FILE, _IDENTITY, {"json": _as_array(self.identity)}))
 
     @classmethod
-    def together(cls, paths: Sequence[Path], identity: Mapping[str, Any]) -> Self:
+    def together(cls, paths: Sequence[Path]) -> Self:
         """
-        Finished parts of all shards of a run, to be read.
+        Finished parts of all shards of a run, to be read; the identity is that of the first.
 
         Raises
         ------
         InputError, PlanError
             If a file is no shard or one of something else, or if shards are missing or there twice.
         """
-        journal = cls(paths[0], _plain(identity))
+        journal = cls(paths[0], {})
         try:
             journal._gather(paths)
         except BaseException:
@@ -156,6 +156,8 @@ class Journal:
         for path in paths:
             begun = self._read_in(path)
             number, self.merged_from = _shard_of(path, begun, self.merged_from)
+            if not known:
+                self.identity = {name: value for name, value in begun.items() if name != "shard"}
             require_same(path, begun, self.identity)
             if number in known:
                 raise PlanError(
@@ -192,6 +194,8 @@ class Journal:
             if key == _OF_FILE and number == _IDENTITY:
                 begun = dict(json.loads(_arrays(payload)["json"].tobytes()))
             else:
+                while key == _OF_FILE and (key, number) in self._index:  # a note of another shard
+                    number -= 1
                 self._index[key, number] = reader, start, length
             end = start + length
         return begun, end
@@ -311,6 +315,20 @@ class Parts:
         self.journal._append(self.key, number, arrays)
 
 
+@contextlib.contextmanager
+def opened(
+    journal: str | os.PathLike[str] | Journal | None, identity: Mapping[str, Any], inputs: Sequence[Path] = ()
+) -> Iterator[Journal | None]:
+    """A journal that is open, or the one of a path, which is closed in the end; None where none is asked for."""
+    if journal is None or isinstance(journal, Journal):
+        yield journal
+    elif isinstance(journal, str | os.PathLike):
+        with Journal.open(journal, identity, inputs=inputs) as own:
+            yield own
+    else:
+        raise PlanError(f"journal={journal!r} must be the path of a file")
+
+
 def require_same(path: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """Refuse parts of something else, naming what differs; whether it is a shard is not looked at unless asked for."""
     for name in dict.fromkeys([*asked, *(name for name in begun if name != "shard")]):
@@ -348,8 +366,8 @@ def _read(reader: FileIO, n: int) -> bytes:
     return b"".join(parts)
 
 
-def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """As it comes back from a file."""
+def as_kept(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, as it comes back from a file."""
     return dict(json.loads(json.dumps(dict(identity), default=str)))
 
 

@@ -16,6 +16,7 @@ from ..coupling.spec import PhaseShares
 from ..coupling.wavelet_coherence import Coherence, mapped
 from ..errors import PlanError
 from ..nulls.repairing import Repairing
+from ..recordings.journal import Journal
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
@@ -54,6 +55,11 @@ class DyadsJob:
     shares: PhaseShares | None
 
     @property
+    def name(self) -> str:
+        """Whose coherence, in words."""
+        return f"coherence of {self.a.name} with {self.b.name}"
+
+    @property
     def people(self) -> tuple[People, ...]:
         """Both."""
         return self.a, self.b
@@ -87,7 +93,7 @@ def of_each_dyad(means: Coherence) -> Iterator[Coherence]:
 
 def means_of_rows(
     jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, executor: Executor | None,
-    *, progress: bool = False,
+    *, progress: bool = False, journal: Journal | None = None, of: Sequence[object] = (),
 ) -> Iterator[tuple[list[int], Coherence]]:  # fmt: skip
     """Means of the rows of each job, with the numbers of these rows; what is known is not computed again."""
     rest = []
@@ -98,7 +104,8 @@ def means_of_rows(
         else:
             rest.append((job, numbers))
     bar = ("synchrony", "batch") if progress else None
-    for at, means in run_jobs([job for job, _ in rest], worker, executor=executor, bar=bar):
+    to_run = [job for job, _ in rest]
+    for at, means in run_jobs(to_run, worker, executor=executor, bar=bar, journal=journal, of=of):
         yield rest[at][1], means
 
 
@@ -143,6 +150,11 @@ class TileJob:
     measure: str
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """Who with whom, in words."""
+        return f"re-pairing of {self.a.name} with {self.b.name}"
 
     @property
     def people(self) -> tuple[People, ...]:

@@ -188,7 +188,7 @@ def test_shards_are_read_together_in_any_order(tmp_path):
     paths = [tmp_path / f"{k}" for k in (1, 2, 3)]
     for k, path in enumerate(paths, 1):
         written(path, [k, 10 + k], share=(k, 3))
-    journal = Journal.together([paths[2], paths[0], paths[1]], ASKED)
+    journal = Journal.together([paths[2], paths[0], paths[1]])
     assert journal.part().numbers == {1, 2, 3, 11, 12, 13}
     assert_array_equal(journal.part().get(12)["value/z"], arrays_of(12)["value/z"])
     journal.close()
@@ -198,15 +198,17 @@ def test_shards_are_read_together_in_any_order(tmp_path):
         "cannot be read": [*paths, tmp_path / "no"],
     }.items():
         with pytest.raises((InputError, PlanError), match=error):
-            Journal.together(given, ASKED)
-    with pytest.raises(PlanError, match="another seed: seed=7, now 8"):
-        Journal.together(paths, {**ASKED, "seed": 8})
+            Journal.together(given)
+    with Journal.open(tmp_path / "strange", {**ASKED, "seed": 8}, share=(2, 3)):
+        pass
+    with pytest.raises(PlanError, match="strange: was begun with another seed: seed=8, now 7"):
+        Journal.together([paths[0], tmp_path / "strange", paths[2]])
     written(tmp_path / "whole", [0])
     with pytest.raises(PlanError, match="not a shard"):
-        Journal.together([*paths, tmp_path / "whole"], ASKED)
+        Journal.together([*paths, tmp_path / "whole"])
     written(tmp_path / "other", [0], share=(2, 4))
     with pytest.raises(PlanError, match="is shard 2/4, the others are of 3"):
-        Journal.together([*paths, tmp_path / "other"], ASKED)
+        Journal.together([*paths, tmp_path / "other"])
 
 
 def test_objects_are_refused(tmp_path):
