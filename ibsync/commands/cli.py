@@ -89,7 +89,10 @@ def _interruptible() -> Iterator[list[int]]:
 def _interrupted(signals: Sequence[int], n_written: int) -> int:
     """Say what an interrupted command has written."""
     files = ", ".join(dict.fromkeys(str(path) for path in written_files[n_written:] if path.exists()))
-    code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}")
+    journal = sys.modules.get("ibsync.recordings.journal")  # what was not loaded has written none
+    kept = [path for path in journal.unfinished_files if path.exists()] if journal else []
+    go_on = f"; what is finished is kept in {kept[-1].name}: run the same command again" if kept else ""
+    code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}{go_on}")
     return 128 + signal.SIGTERM if signal.SIGTERM in signals else code
 
 

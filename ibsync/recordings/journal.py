@@ -42,6 +42,9 @@ _IDENTITY, _NOTE = -1, -2
 _SYNC_SECONDS = 30.0
 _LOCKED = (errno.EACCES, errno.EAGAIN)
 
+unfinished_files: list[Path] = []
+"""Journals that this process has begun or taken up and not removed, for what is said of an interrupted command."""
+
 
 @dataclass
 class Journal:
@@ -117,6 +120,7 @@ class Journal:
             stream.close()
             raise
         self._stream = stream
+        unfinished_files.append(self.path)
         self._readers.append(reader)
         try:
             begun, self._end = self._scan(reader)
@@ -235,6 +239,8 @@ class Journal:
         """Close and delete the file, once all that was computed is kept elsewhere."""
         with suppress(OSError):
             self.path.unlink()
+        with suppress(ValueError):
+            unfinished_files.remove(self.path)
         self.close()
 
     def __enter__(self) -> Self:

@@ -278,7 +278,7 @@ def test_dask_that_is_missing_is_named_with_its_installation(folder, capsys, mon
     refused(capsys, ["run", "phase.toml", "--workers", "2"], "pip install 'ibsync[dask]'")
 
 
-def test_power_is_taken_up_and_gives_the_same(folder, monkeypatch):
+def test_power_is_taken_up_and_gives_the_same(folder, monkeypatch, capsys):
     assert main(["power", "power.toml", "-o", "whole.json"]) == 0
     finds, n = ibs.simulation.study_power._Tested.finds, itertools.count()
 
@@ -291,6 +291,7 @@ def test_power_is_taken_up_and_gives_the_same(folder, monkeypatch):
         patched.setattr("ibsync.simulation.study_power._Tested.finds", interrupted)
         assert main(["power", "power.toml", "-o", "p.json", "--resume"]) == 1
     assert Path("p.json.journal").exists()
+    assert "what is finished is kept in p.json.journal: run the same command again" in capsys.readouterr().err
     n = itertools.count()
     monkeypatch.setattr("ibsync.simulation.study_power._Tested.finds", lambda *given: next(n) >= 0 and finds(*given))
     assert main(["power", "power.toml", "-o", "p.json", "--resume"]) == 0
