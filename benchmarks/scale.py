@@ -131,7 +131,7 @@ def with_kills(study: ibs.Study, case: Case, n: int, chance: random.Random) -> t
 
         def kill() -> None:
             nonlocal killed
-            while killed < n and not stop.wait(chance.uniform(1.0, 4.0)):
+            while killed < n and not stop.wait(chance.uniform(3.0, 6.0)):
                 with suppress(Exception):
                     process = chance.choice(list(client.run(os.getpid, on_error="ignore").values()))
                     os.kill(process, signal.SIGKILL)
@@ -162,7 +162,7 @@ def killed_and_resumed(folder: Path, case: str, n: int, chance: random.Random) -
             [sys.executable, "-m", "ibsync", *command], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL
         )
         with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(1.5, 4.0))
+            process.wait(chance.uniform(2.0, 4.0))
         if process.poll() is not None:
             break
         process.kill()
@@ -210,16 +210,28 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=(*CASES, "cost"), default=[*CASES, "cost"])
+    parser.add_argument("--out", type=Path, help="what it holds of other parts stays")
     arguments = parser.parse_args()
     chance = random.Random(1)
-    found: dict[str, Any] = {"load_before": load_average()}
+    found: dict[str, Any] = {}
+    if arguments.out and arguments.out.exists():
+        found = json.loads(arguments.out.read_text(encoding="utf-8"))
+    made_by = {"machine": machine_facts(PACKAGES), "date": datetime.now(UTC).date().isoformat()}
+
+    def keep(title: str, part: dict[str, Any]) -> None:
+        found[title] = {**part, **made_by, "kills": arguments.kills, "load_after": load_average()}
+        if arguments.out:
+            arguments.out.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         study = ibs.simulate(
             folder / "study.h5", n_dyads=5, n_sessions=3, n_channels=4, duration=120.0, sfreq=5.0, seed=1
         )
         for title, case in CASES.items():
+            if title not in arguments.only:
+                continue
             rows = {"one process": case(study)}
             executors = {
                 "2 workers": workers_of(2), "3 workers": workers_of(3), "Dask, its own settings": own_cluster(),
@@ -245,16 +257,14 @@ def main() -> None:
             else:
                 merged = {}
             identical = same and len(set(own.values())) == 1 and len(set(merged.values())) <= 1
-            found[title] = {"identical": identical, "python": rows, "resumed": own, "shards": merged}
+            keep(title, {"identical": identical, "python": rows, "resumed": own, "shards": merged})
             print(f"{title}: {'identical' if identical else 'DIFFERENT'}", flush=True)
             for label, digest in {**rows, **own, **merged}.items():
                 print(f"  {digest[:16]}  {label}", flush=True)
-        found["cost"] = costs(folder, arguments.minutes, arguments.pairs)
-    print(f"CPU time of 2 workers over one process: {found['cost']['cpu_ratio']:.2f}")
-    print(f"speed-up on two cores: {found['cost']['speed_up']:.2f}; load before {found['load_before']}")
-    found |= {"machine": machine_facts(PACKAGES), "date": datetime.now(UTC).date().isoformat()}
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
+        if "cost" in arguments.only:
+            keep("cost", costs(folder, arguments.minutes, arguments.pairs))
+            print(f"CPU time of 2 workers over one process: {found['cost']['cpu_ratio']:.2f}")
+            print(f"speed-up on two cores: {found['cost']['speed_up']:.2f}; load {found['cost']['load_after']}")
 
 
 if __name__ == "__main__":

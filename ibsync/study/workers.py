@@ -79,17 +79,21 @@ def _cluster(distributed: Any, n: int | None, gpus: list[str]) -> Any:
             "cls": distributed.Nanny,
             "options": {
                 "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL,
+                "host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0",
                 "env": {**environ, **({_GPUS: gpus[number]} if gpus else {})},
             },
         }
         for number in range(n or 1)
     }  # fmt: skip
-    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0, "host": "127.0.0.1"}}
+    scheduler = {
+        "cls": distributed.Scheduler,
+        "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
+    }
     with dask.config.set({
         "distributed.scheduler.allowed-failures": 0,
         "distributed.nanny.pre-spawn-environ": environ,
     }):  # fmt: skip
-        os.environ.update({name: value for name, value in _KEEP_MEMORY.items() if name not in os.environ})
+        os.environ.update(_KEEP_MEMORY)  # Dask leaves its own there, which would win
         return distributed.SpecCluster(of_workers, scheduler, silence_logs=logging.CRITICAL)
 
 
