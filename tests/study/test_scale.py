@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from ibsync.commands.run import shard_file
 from ibsync.coupling.wavelet_coherence import Coherence
 from ibsync.errors import DeviceError, PlanError
 from ibsync.recordings.journal import Journal
+from ibsync.study import workers
 from ibsync.study.pair_values import Tile
 from ibsync.study.runner import ShareDone, Worker, n_threads, run_jobs
 
@@ -276,6 +278,15 @@ def test_wrong_words_are_refused_before_any_work(folder, capsys):
 def test_dask_that_is_missing_is_named_with_its_installation(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     refused(capsys, ["run", "phase.toml", "--workers", "2"], "pip install 'ibsync[dask]'")
+
+
+def test_each_process_gets_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(workers, "backend_named", lambda name: SimpleNamespace(device=None if name == "numpy" else 1))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert workers._gpus(2, "cuda") == ["3", "5"]
+    assert workers._gpus(2, "numpy") == workers._gpus(2, "cuda:1") == []
+    with pytest.raises(PlanError, match="workers=3 are more than the 2 GPUs here"):
+        workers._gpus(3, "auto")
 
 
 def test_power_is_taken_up_and_gives_the_same(folder, monkeypatch, capsys):
