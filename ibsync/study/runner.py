@@ -44,6 +44,7 @@ FEATURE_BYTES = 256 << 20
 LOG = logging.getLogger(__name__)
 THREADS = "IBSYNC_THREADS"
 """The variable that says how many threads a process computes with: 1 under an executor, all cores otherwise."""
+_PATIENCE_SECONDS = 20.0  # without a finished job, before it is looked whether all processes live
 _MOST_DEATHS = 3  # of processes that run one job
 _MOST_ENGINES = 32  # that a worker keeps, of some megabytes each
 _JOBS_AHEAD = 2  # jobs sent to an executor for each of its workers, so that none waits for its next one
@@ -409,7 +410,10 @@ def _run_on(
             if not waiting:
                 number = again.popleft()
                 waiting[executor.submit(_run_elsewhere, jobs[number], worker.backend, run)] = number
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            done = wait(waiting, timeout=_PATIENCE_SECONDS, return_when=FIRST_COMPLETED).done
+            if not done:
+                _start_missing(executor)
+            for future in done:
                 number = waiting.pop(future)
                 try:
                     value = future.result()
@@ -454,6 +458,13 @@ def _n_workers(executor: Executor) -> int:
     if client is not None:
         return max(1, int(sum(client.nthreads().values())))
     return int(getattr(executor, "_max_workers", 8))
+
+
+def _start_missing(executor: Executor) -> None:
+    """Start processes again that Dask has given up, as it does with one that dies while it is starting."""
+    cluster: Any = getattr(getattr(executor, "_client", None), "cluster", None)
+    if hasattr(cluster, "worker_spec") and hasattr(cluster, "scale"):
+        cluster.scale(len(cluster.worker_spec))
 
 
 def build_tables(plans: Iterable[EnginePlan], worker: Worker) -> None:
