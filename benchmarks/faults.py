@@ -59,8 +59,6 @@ MINE = {"notes.txt": b"mine", "r.null.h5": b"mine too", ".r.h5.backup": b"mine a
 PROGRAM = """
 import sys
 try:
-    from ibsync.study import surrogate_runs
-    surrogate_runs._CHECKPOINT_SECONDS = 0.05
     from ibsync.__main__ import main
 except KeyboardInterrupt:
     sys.exit(1)

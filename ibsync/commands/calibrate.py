@@ -14,6 +14,8 @@ from ..results.calibration_result import Calibration
 from ..results.figures.drawing import FORMATS as PICTURES
 from ..simulation.calibrate import calibrate
 from ..study.study import Study
+from ..study.workers import workers_of
+from .journals import forget, journals_of
 from .plan_file import RunPlan, checked_output, read_plan, with_signal
 
 KINDS = {**dict.fromkeys(PICTURES, PICTURE), ".html": PAGE, ".json": json_kind(Calibration.json_name)}
@@ -42,6 +44,9 @@ def calibrate_plan(
     output: str | Path | None = None,
     accept_changes: bool = False,
     backend: str = "auto",
+    resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> list[Calibrated]:
@@ -59,6 +64,8 @@ def calibrate_plan(
     accept_changes : bool
         Take a study that was changed after ibsync wrote it.
     backend : {"auto", "numpy", "cuda"}
+    resume, workers, scheduler
+        As `run.run_plan`; journals lie beside the outputs.
     overwrite : bool
         Replace files that are not of the kind that is written; never the plan or a study.
     progress : bool
@@ -86,12 +93,19 @@ def calibrate_plan(
         raise PlanError(f"{plan_path}: synchrony.rois are not offered for calibration, which tries channel pairs")
     outputs = _outputs(plan, (study_path, plan_path, plan.study), output, overwrite)
     study = Study.open(study_path, accept_changes=accept_changes).select(**plan.select.words())
-    found = [
-        calibrate(study, plan.spec, signal=signal, n_sims=n_sims, backend=backend, progress=progress, **_words(plan))
-        for signal in plan.synchrony.signals
-    ]
+    signals = plan.synchrony.signals
+    journals = journals_of([output.path for output in outputs], resume, len(signals))
+    with workers_of(workers, scheduler, backend) as executor:
+        found = [
+            calibrate(
+                study, plan.spec, signal=signal, n_sims=n_sims, backend=backend, executor=executor,
+                journal=journal, progress=progress, **_words(plan),
+            )
+            for signal, journal in zip(signals, journals, strict=True)
+        ]  # fmt: skip
     write_together([(output, _content(one, output.path)) for one, output in zip(found, outputs, strict=False)])
-    files = dict(zip(plan.synchrony.signals, (output.path for output in outputs), strict=False))
+    forget(journals)
+    files = dict(zip(signals, (output.path for output in outputs), strict=False))
     return [Calibrated(one, files.get(one.signal)) for one in found]
 
 

@@ -24,6 +24,7 @@ from ..recordings.whole_files import written_files
 DONE, FAILED = 0, 1
 _SUBSTITUTES = {"≤": "<=", "≥": ">=", "–": "-", "—": "-", "−": "-", "×": "x", "→": "->", "±": "+/-", "²": "2", "µ": "u"}
 PLANS = ("run", "calibrate", "multiverse", "power")
+_WHO = ("resume", "workers", "scheduler")
 _BACKENDS = "auto, numpy, cuda, or a certain GPU such as cuda:1; default: %(default)s"
 
 
@@ -88,7 +89,10 @@ def _interruptible() -> Iterator[list[int]]:
 def _interrupted(signals: Sequence[int], n_written: int) -> int:
     """Say what an interrupted command has written."""
     files = ", ".join(dict.fromkeys(str(path) for path in written_files[n_written:] if path.exists()))
-    code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}")
+    journal = sys.modules.get("ibsync.recordings.journal")  # what was not loaded has written none
+    kept = [path for path in journal.unfinished_files if path.exists()] if journal else []
+    go_on = f"; what is finished is kept in {kept[-1].name}: run the same command again" if kept else ""
+    code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}{go_on}")
     return 128 + signal.SIGTERM if signal.SIGTERM in signals else code
 
 
@@ -139,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_info,
         _add_check,
         _add_run,
+        _add_merge,
         _add_multiverse,
         _add_report,
         _add_calibrate,
@@ -234,10 +239,21 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    help_text = "compute a share of the null, such as 3/16, into out.shard-03-of-16.h5; see merge"
+    parser.add_argument("--shard", type=_shard, metavar="I/N", help=help_text)
     help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
     parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
-    help_text = "keep the state of a long surrogate null beside the output, and go on from it"
-    parser.add_argument("--resume", action="store_true", help=help_text)
+    _add_workers(parser)
+    _add_overwrite(parser)
+    _add_device(parser)
+    _add_json(parser)
+
+
+def _add_merge(commands: _Commands) -> None:
+    parser = _add(commands, "merge", _merge, "Finish a run from all its shards, which ibsync run --shard wrote")
+    parser.add_argument("shards", nargs="+", metavar="OUT.shard-*.h5")
+    parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
+    parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
     _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
@@ -248,6 +264,7 @@ def _add_multiverse(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.csv", help="table, .csv or .json, instead of the plan's")
     parser.add_argument("--picture", metavar="OUT.png", help="specification curve, .png, .svg or .pdf")
+    _add_workers(parser)
     _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
@@ -269,6 +286,7 @@ def _add_calibrate(commands: _Commands) -> None:
     parser.add_argument("--n-sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
     _add_accept_changes(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
+    _add_workers(parser)
     _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
@@ -280,6 +298,7 @@ def _add_power(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("--n-sims", type=int, metavar="N", help="studies for each number, instead of the plan's")
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf) or .json")
+    _add_workers(parser)
     _add_overwrite(parser)
     _add_progress(parser)
     _add_json(parser)
@@ -317,6 +336,31 @@ def _backend(name: str) -> str:
     if not re.fullmatch(r"auto|numpy|cuda(:\d+)?", name):
         raise argparse.ArgumentTypeError(f"{name!r} is none of auto, numpy, cuda and cuda:1, cuda:2, ...")
     return name
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    number, n = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= n:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write I/N with I from 1 to N, such as 3/16")
+    return number, n
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return int(text)
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """Who computes, and whether what is finished is kept."""
+    help_text = "keep finished parts in a journal beside the output, and go on from it"
+    parser.add_argument("--resume", action="store_true", help=help_text)
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--workers", type=_count, metavar="N", help="compute in N processes on this machine")
+    who.add_argument(
+        "--scheduler", metavar="ADDRESS", help="compute on the workers of a Dask scheduler, tcp://host:8786"
+    )
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -422,19 +466,34 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .run import run_plan
+    from .run import run_plan, run_shard
 
-    outcomes = run_plan(
-        arguments.plan, **_words(arguments, "output", "report", "backend", "memory", "resume", "overwrite", "progress")
-    )
+    who = ("output", "backend", "workers", "scheduler", "progress")
+    if arguments.shard is not None:
+        if arguments.resume:
+            return _fail("a shard goes on from its file by itself: leave --resume out")
+        file = run_shard(arguments.plan, arguments.shard, **_words(arguments, *who))
+        return _say(arguments, _page(files=[file]), {"shard": list(arguments.shard), "file": str(file)})
+    outcomes = run_plan(arguments.plan, **_words(arguments, *who, "report", "memory", "resume", "overwrite"))
+    return _say_outcomes(arguments, outcomes)
+
+
+def _say_outcomes(arguments: argparse.Namespace, outcomes: Sequence[Any]) -> int:
     return _say(arguments, "\n\n".join(map(str, outcomes)), [outcome.describe() for outcome in outcomes])
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from .run import merge_shards
+
+    names = ("output", "report", "backend", "overwrite", "progress")
+    return _say_outcomes(arguments, merge_shards(arguments.shards, **_words(arguments, *names)))
 
 
 def _multiverse(arguments: argparse.Namespace) -> int:
     from .multiverse import run_multiverse
 
     result, files = run_multiverse(
-        arguments.plan, **_words(arguments, "output", "picture", "backend", "overwrite", "progress")
+        arguments.plan, **_words(arguments, "output", "picture", "backend", *_WHO, "overwrite", "progress")
     )
     return _say(arguments, _page(result, "", files=files), {**result.to_dict(), "files": list(map(str, files))})
 
@@ -456,7 +515,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    names = "n_sims", "output", "accept_changes", "backend", "overwrite", "progress"
+    names = "n_sims", "output", "accept_changes", "backend", *_WHO, "overwrite", "progress"
     results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
     return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 
@@ -464,7 +523,9 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> int:
     from .power import run_power_plan
 
-    result, files = run_power_plan(arguments.plan, **_words(arguments, "n_sims", "output", "overwrite", "progress"))
+    result, files = run_power_plan(
+        arguments.plan, **_words(arguments, "n_sims", "output", *_WHO, "overwrite", "progress")
+    )
     return _say(arguments, _page(result, files=files), {**result.to_dict(), "files": list(map(str, files))})
 
 

@@ -11,6 +11,8 @@ from ..recordings.whole_files import outputs_differ, write_together
 from ..results.figures.drawing import FORMATS as PICTURES
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
 from ..study.study import Study
+from ..study.workers import workers_of
+from .journals import forget, journals_of
 from .plan_file import MultiversePlan, checked_output
 from .plan_reader import read
 
@@ -23,6 +25,9 @@ def run_multiverse(
     output: str | Path | None = None,
     picture: str | Path | None = None,
     backend: str = "auto",
+    resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[Multiverse, tuple[Path, ...]]:
@@ -35,6 +40,8 @@ def run_multiverse(
     output, picture : str or Path, optional
         Files to write instead of the plan's.
     backend : {"auto", "numpy", "cuda"}
+    resume, workers, scheduler
+        As `run.run_plan`.
     overwrite : bool
         Replace files that are not of the kind that is written; never the plan or the study.
     progress : bool
@@ -59,12 +66,17 @@ def run_multiverse(
         outputs.append(checked_output(Path(curve), dict.fromkeys(PICTURES, PICTURE), inputs, overwrite))
     outputs_differ(outputs)
     study = Study.open(plan.study, accept_changes=plan.accept_changes)
+    (journal,) = journals_of([outputs[0].path], resume, 1)
     try:
-        result = multiverse(study, **plan.multiverse.words(), backend=backend, progress=progress)
+        with workers_of(workers, scheduler, backend) as executor:
+            result = multiverse(
+                study, **plan.multiverse.words(), backend=backend, executor=executor, journal=journal, progress=progress
+            )
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     payloads = [_content(result, output.path.suffix) for output in outputs]
     write_together(list(zip(outputs, payloads, strict=True)))
+    forget([journal])
     return result, tuple(output.path for output in outputs)
 
 

@@ -17,6 +17,8 @@ from ..results.result import load
 from ..simulation.courses import Growth
 from ..simulation.study_model import SynchronyModel
 from ..simulation.study_power import StudyPower, study_power
+from ..study.workers import workers_of
+from .journals import forget, journals_of
 from .plan_file import Power, PowerPlan, checked_output
 from .plan_reader import read
 
@@ -34,6 +36,9 @@ def run_power_plan(
     *,
     n_sims: int | None = None,
     output: str | Path | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> tuple[StudyPower, tuple[Path, ...]]:
@@ -47,6 +52,8 @@ def run_power_plan(
         Studies for each number of dyads and sessions, instead of the plan's.
     output : str or Path, optional
         File to write, in the format of its ending, one of `KINDS`.
+    resume, workers, scheduler
+        As `run.run_plan`.
     overwrite : bool
         Replace a file that is not of the kind that is written; never the plan or the pilot.
     progress : bool
@@ -71,14 +78,20 @@ def run_power_plan(
     words: dict[str, Any] = {name: getattr(asked, name) for name in _OF_TEST}
     if n_sims is not None:
         words["n_sims"] = n_sims
+    (journal,) = journals_of([] if file is None else [file.path], resume, 1)
     try:
         model, resampled = models_of(asked)
-        result = study_power(model, resampled=resampled, progress=progress, **words)
+        with workers_of(workers, scheduler, "numpy") as executor:
+            result = study_power(
+                model, resampled=resampled, executor=executor, journal=journal, progress=progress, **words
+            )
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     if file is None:
         return result, ()
-    return result, (file.write(_content(result, file.path.suffix)),)
+    written = file.write(_content(result, file.path.suffix))
+    forget([journal])
+    return result, (written,)
 
 
 def models_of(asked: Power) -> tuple[SynchronyModel, tuple[SynchronyModel, ...]]:

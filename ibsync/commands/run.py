@@ -6,29 +6,38 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from concurrent.futures import Executor
+from contextlib import suppress
+from itertools import chain, product
 from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from msgspec.structs import asdict
+
+from ..coupling.backends.choice import backend_named
 from ..coupling.spec import WTC
 from ..errors import IbsyncError, InputError, PlanError
 from ..inference.attainable import attainable
 from ..inference.settings import TestSettings
 from ..inference.surrogate_test import check_surrogate_corrections
 from ..nulls.draws import Draws
+from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repairing import Repairing
 from ..questions.group_test import AnyNull, test, test_together
+from ..recordings.journal import Journal, as_kept, opened, require_same
 from ..recordings.memory import Budget, Memory
-from ..recordings.output_kinds import NULL
 from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
-from ..results.result import Result
+from ..results.result import Result, provenance
 from ..results.result_set import set_words
 from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.repairing_plan import plan_draws
+from ..study.runner import ShareDone
 from ..study.study import Study
-from ..study.surrogate_runs import forget_state
+from ..study.workers import workers_of
+from .journals import journal_file
 from .plan_file import Null, RunPlan, named_beside, read_plan
 from .run_questions import Followup, follow_up, payload_of
 from .run_questions import problems as followup_problems
@@ -108,6 +117,8 @@ def run_plan(
     backend: str = "auto",
     memory: Memory = None,
     resume: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> list[Outcome]:
@@ -127,7 +138,9 @@ def run_plan(
     memory : int or str, optional
         What the process may hold in all, as `Study.null`; what it does not hold lies beside the output.
     resume : bool
-        Keep the state of a surrogate null beside the output while it is computed, and take up one that is there.
+        Keep finished parts in a journal beside the output, and go on from one that is there.
+    workers, scheduler
+        As `study.workers.workers_of`: so many processes, or those of a Dask scheduler. By default one process.
     overwrite : bool
         Replace files that are not of the kind that is written; never the plan or the study.
     progress : bool
@@ -141,29 +154,177 @@ def run_plan(
     Raises
     ------
     InputError, PlanError, DeviceError
-        Before any work: if the plan, the study or the output path will not do.
+        Before any work: if the plan, the study or the output path will not do, or the journal is of another run.
     """
+    ready = _ready(path, output, report, overwrite)
+    file = journal_file(ready.plan.output) if resume else None
+    with (
+        workers_of(workers, scheduler, backend) as executor,
+        opened(file, ready.identity(backend), ready.inputs) as kept,
+    ):
+        outcomes = ready.run(backend, executor, kept, progress, memory)
+        if kept is not None:
+            kept.remove()
+    return outcomes
+
+
+def run_shard(
+    path: str | Path,
+    shard: tuple[int, int],
+    *,
+    output: str | Path | None = None,
+    backend: str = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> Path:
+    """Compute a share of the null distributions of a plan, into a file that `merge_shards` finishes a run from.
+
+    A shard that was interrupted goes on from its file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Plan file (TOML).
+    shard : (int, int)
+        Number of the share, from 1, and how many there are.
+    output : str or Path, optional
+        Result file of the whole run, instead of the plan's; the shard lies beside it.
+    backend, workers, scheduler, progress
+        As `run_plan`.
+
+    Returns
+    -------
+    Path
+        The shard, such as ``out.shard-03-of-16.h5``.
+
+    Raises
+    ------
+    InputError, PlanError, DeviceError
+        As `run_plan`; also where the draws of a null stop early, as these are counted in order.
+    """
+    ready = _ready(path, output, None)
+    plan, file = ready.plan, shard_file(ready.plan.output, shard)
+    if any(null.stop_at is not None for null in plan.nulls):
+        raise PlanError(f"{path}: draws that stop early (stop_at) are counted in order: leave --shard out")
+    with (
+        workers_of(workers, scheduler, backend) as executor,
+        Journal.open(file, ready.identity(backend), inputs=ready.inputs, share=shard) as kept,
+    ):
+        if not kept.part(_PLAN).numbers:
+            kept.part(_PLAN).append(0, {_PLAN: np.frombuffer(str(Path(path).absolute()).encode(), np.uint8)})
+        for null, signal in product(plan.nulls, plan.synchrony.signals):
+            with suppress(ShareDone):
+                ready.null(null, signal, backend, executor, kept, progress)
+    return file
+
+
+def merge_shards(
+    paths: Sequence[str | Path],
+    *,
+    output: str | Path | None = None,
+    report: str | Path | None = None,
+    backend: str = "auto",
+    overwrite: bool = False,
+    progress: bool = False,
+) -> list[Outcome]:
+    """Finish a run from all its shards, in any order: the numbers are those of a run that was not shared out.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Files that `run_shard` wrote. They stay.
+    output, report, backend, overwrite, progress
+        As `run_plan`.
+
+    Returns
+    -------
+    list of Outcome
+
+    Raises
+    ------
+    InputError, PlanError
+        If shards are missing, unfinished, there twice or of other runs, naming them and what differs.
+    """
+    with Journal.together(list(map(Path, paths))) as kept:
+        known = kept.part(_PLAN)
+        if 0 not in known.numbers:
+            raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
+        ready = _ready(known.get(0)[_PLAN].tobytes().decode(), output, report, overwrite)
+        require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
+        return ready.run(backend, None, kept, progress)
+
+
+_PLAN = "plan"
+
+
+def shard_file(output: Path, shard: tuple[int, int]) -> Path:
+    """Where a shard is kept: out.h5 -> out.shard-03-of-16.h5."""
+    number, n = shard
+    return output.with_name(f"{output.stem}.shard-{number:0{max(2, len(str(n)))}d}-of-{n:02d}{output.suffix}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """A plan that will go through, its study and its files."""
+
+    path: Path
+    plan: RunPlan
+    study: Study
+    outputs: Mapping[Path, Output]
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files that are never replaced."""
+        return self.path, self.plan.study
+
+    def identity(self, backend: str) -> dict[str, Any]:
+        """What a run is asked for, of which study, by which version; not what is done with it once it is computed."""
+        tables = ("select", "wtc", "coupling", "synchrony", "null", "second_null")
+        words = {
+            f"{name}.{key}": value
+            for name in tables
+            if (table := getattr(self.plan, name)) is not None
+            for key, value in asdict(table).items()
+        }
+        origin = provenance(study_sha256=self.study.sha256, selected=self.study.selected)
+        return {
+            **words, **self.plan.judged(), **{name: origin[name] for name in ("study_sha256", "ibsync_version")},
+            "stream_version": STREAM_VERSION, "backend": backend_named(backend).name,
+        }  # fmt: skip
+
+    def null(
+        self, null: Null, signal: str, backend: str, executor: Executor | None, journal: Journal | None, progress: bool,
+        memory: Budget | None = None,
+    ) -> AnyNull:  # fmt: skip
+        """A null of one signal."""
+        return self.study.null(
+            self.plan.spec, signal=signal, backend=backend, executor=executor, journal=journal, progress=progress,
+            memory=memory, **self.plan.judged(), **null.words(), **self.plan.synchrony.words(),
+        )  # fmt: skip
+
+    def run(
+        self, backend: str, executor: Executor | None, journal: Journal | None, progress: bool, memory: Memory = None
+    ) -> list[Outcome]:
+        """Everything computed, then written; what memory does not hold lies beside the output meanwhile."""
+        folder = self.plan.output_of(self.plan.synchrony.signals[0]).absolute().parent
+        budget = dataclasses.replace(Budget.of(memory), folder=folder)
+        outcomes = _computed(self, backend, executor, journal, progress, budget)
+        _refuse_nothing(self.path, outcomes)
+        return _written(self.plan, outcomes, self.outputs)
+
+
+def _ready(path: str | Path, output: str | Path | None, report: str | Path | None, overwrite: bool = False) -> _Ready:
     plan = read_plan(path, output, report)
-    if resume and all(null.kind == "repair" for null in plan.nulls):
-        raise PlanError(f"{path}: re-pairings are computed in one go; leave --resume out")
     outputs = _outputs(path, plan, overwrite)
-    states = {signal: state_file(plan.output_of(signal)) for signal in plan.synchrony.signals} if resume else {}
-    for file in (*outputs.values(), *(Output(state, NULL, (plan.study,)) for state in states.values())):
+    for file in outputs.values():
         file.check()
     study = Study.open(plan.study, accept_changes=plan.accept_changes).select(**plan.select.words())
     problems = readiness(study, plan, estimate=False).problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{path}: {problems[0]}{more}")
-    folder = plan.output_of(plan.synchrony.signals[0]).absolute().parent
-    budget = dataclasses.replace(Budget.of(memory), folder=folder)
-    outcomes, nulls = _computed(study, plan, backend, states, progress, budget)
-    _refuse_nothing(path, outcomes)
-    outcomes = _written(plan, outcomes, outputs)
-    for signal, null in zip(plan.synchrony.signals, nulls, strict=True):
-        if signal in states:
-            forget_state(states[signal], null)
-    return outcomes
+    return _Ready(Path(path), plan, study, outputs)
 
 
 def _outputs(path: str | Path, plan: RunPlan, overwrite: bool = False) -> dict[Path, Output]:
@@ -171,11 +332,6 @@ def _outputs(path: str | Path, plan: RunPlan, overwrite: bool = False) -> dict[P
     inputs = (Path(path), plan.study)
     files = [file for signal in plan.synchrony.signals for file in chain(*plan.files_of(signal).values())]
     return {file: Output(file, kind, inputs, overwrite) for file, kind in files}
-
-
-def state_file(output: Path) -> Path:
-    """Where the state of an unfinished null is kept: out.h5 -> .out.h5.state."""
-    return output.with_name(f".{output.name}.state")
 
 
 def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_changes: bool = False) -> Readiness:
@@ -280,27 +436,24 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
 
 
 def _computed(
-    study: Study, plan: RunPlan, backend: str, states: Mapping[str, Path], progress: bool, budget: Budget
-) -> tuple[list[Outcome], list[AnyNull]]:
-    """The results of all signals, corrected together and not written yet, and the nulls behind them."""
-    started = time.perf_counter()
-    words: dict[str, Any] = {**plan.synchrony.words(), "backend": backend, "progress": progress, "memory": budget}
-    signals, spec = plan.synchrony.signals, plan.spec
+    ready: _Ready,
+    backend: str,
+    executor: Executor | None,
+    journal: Journal | None,
+    progress: bool,
+    budget: Budget | None = None,
+) -> list[Outcome]:
+    """The results of all signals, corrected together and not written yet."""
+    started, study, plan = time.perf_counter(), ready.study, ready.plan
+    who: dict[str, Any] = {"backend": backend, "executor": executor, "journal": journal, "progress": progress}
+    who["memory"] = budget
+    signals = plan.synchrony.signals
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
-        nulls, *second = [
-            [
-                study.null(
-                    spec, signal=c, checkpoint=None if null.kind == "repair" else states.get(c),
-                    **plan.judged(), **null.words(), **words,
-                )
-                for c in signals
-            ]
-            for null in plan.nulls
-        ]  # fmt: skip
+        nulls, *second = [[ready.null(null, signal, **who) for signal in signals] for null in plan.nulls]
         reals = [
-            study.synchrony(spec, signal=signal, null=null, **words)
+            study.synchrony(plan.spec, signal=signal, null=null, **plan.synchrony.words(), **who)
             for signal, null in zip(signals, nulls, strict=True)
         ]
         if second:
@@ -309,8 +462,7 @@ def _computed(
             results = test_together(reals, nulls, **plan.test.words(), memory=budget)
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
-    outcomes = [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
-    return outcomes, second[0] if second else nulls
+    return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
 
 
 def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,8 +45,8 @@ LARGEST_N = 8_000_000
 IN_MEMORY_BYTES = 2 << 30
 """Draws that take more than this are kept in a temporary file until they are counted."""
 
-# Draws between two moments at which the state is whole, if no source computes more together.
-_STEP = 64
+STEP = 64
+"""Draws that are counted together unless told otherwise."""
 
 
 class Source(Protocol):
@@ -300,24 +300,12 @@ class SurrogateNull:
         """Smallest p that these draws can give."""
         return 1.0 / (self.n + 1)
 
-    def steps(self, start: int, stop: int, block: int = 1) -> list[tuple[int, int]]:
-        """Ranges of draws that are counted together, after a check that none was counted before.
-
-        They end where blocks end (`drawn`): no source computes a block twice.
-
-        Parameters
-        ----------
-        start, stop : int
-            Draws `start` to `stop` - 1.
-        block : int
-            Most draws that a source computes together, a power of two.
-        """
+    def steps(self, start: int, stop: int, size: int = STEP) -> list[tuple[int, int]]:
+        """`steps`, after a check that no draw was counted before."""
         self._require_new(start, stop)
-        size = max(_STEP, block)
-        edges = [start, *range(1 + size * -(-start // size), stop, size), stop]
-        return list(pairwise(edges))
+        return steps(start, stop, size)
 
-    def add(self, start: int, values: Floats) -> None:
+    def add(self, start: int, values: NDArray[np.floating]) -> None:
         """Take in draws `start`, `start` + 1, ...: values [draw, row, feature]; the state is whole after it."""
         stop = start + len(values)
         self._require_new(start, stop)
@@ -340,31 +328,22 @@ class SurrogateNull:
         self.together.count(self._means, self.n, self.tail)
         self.values = None
 
-    def count_until(self, sources: Sequence[Source], start: int, stop: int) -> Iterator[int]:
-        """
-        Count draws `start` to `stop` - 1 one after the other, until every feature has stopped.
+    def going_on(self) -> list[int]:
+        """Rows of a sequential null that have features which have not stopped."""
+        return [row for row, tally in enumerate(self.by_row) if not _all_stopped(tally)]
 
-        Yields
-        ------
-        int
-            Number of the first draw that is still to be counted; the state is whole at that moment.
-        """
+    def add_until(self, start: int, stop: int, values_of: Mapping[int, Floats]) -> None:
+        """Count draws `start` to `stop` - 1 of a sequential null: values [draw, feature] of each row that goes on."""
         assert self.stop_at is not None
         if start != (self.done[-1][1] if self.done else 1):
             raise PlanError("a sequential null (stop_at) counts its draws in order: leave draws= out")
-        for first, end in self.steps(start, stop, max(source.block for source in sources)):
-            for source, tally in zip(sources, self.by_row, strict=True):
-                if not _all_stopped(tally):
-                    with _active(source.device):
-                        values = _on_host(source.device, drawn(source, first, end))
-                    tally.add_until(first, values, self.tail, self.stop_at)
-            self.done = _joined([*self.done, (first, end)])
-            if all(_all_stopped(tally) for tally in self.by_row):
-                self.done = [(1, self.n + 1)]
-            if self.complete:
-                self._describe()
-                return
-            yield end
+        for row, values in values_of.items():
+            self.by_row[row].add_until(start, values, self.tail, self.stop_at)
+        self.done = _joined([*self.done, (start, stop)])
+        if not self.going_on():
+            self.done = [(1, self.n + 1)]
+        if self.complete:
+            self._describe()
 
     def _describe(self) -> None:
         """Mean and deviation of the draws that a sequential count looked at."""
@@ -412,6 +391,21 @@ class SurrogateNull:
                 raise PlanError(f"draws {max(start, first)} to {min(stop, end) - 1} have been counted already")
 
 
+def steps(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """Ranges of draws that are computed together.
+
+    They end where blocks end (`drawn`), so that no source computes a block twice.
+
+    Parameters
+    ----------
+    start, stop : int
+        Draws `start` to `stop` - 1.
+    size : int
+        Draws of a range: a power of two, at least as many as any source computes together.
+    """
+    return list(pairwise([start, *range(1 + size * -(-start // size), stop, size), stop]))
+
+
 def _rows_of(values: NDArray[np.floating], start: int, stop: int) -> Floats:
     return values[start:stop].astype(np.float64)
 
@@ -435,10 +429,10 @@ def observed_values(source: Source) -> Floats:
     return np.asarray(observed)
 
 
-def drawn_values(sources: Sequence[Source], start: int, stop: int) -> Floats:
-    """Values of draws `start` to `stop` - 1 of all rows, float64 [draw, row, feature]."""
-    with _active(sources[0].device):
-        return np.stack([_on_host(source.device, drawn(source, start, stop)) for source in sources], axis=1)
+def drawn_values(source: Source, start: int, stop: int) -> Floats:
+    """Values of draws `start` to `stop` - 1 of a row, float64 [draw, feature]."""
+    with _active(source.device):
+        return _on_host(source.device, drawn(source, start, stop))
 
 
 def drawn(source: Source, start: int, stop: int) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.backends.choice import backend_named
 from ..coupling.band_spec import XCORR, Coupling, Spec
 from ..coupling.measures import COUPLINGS, MEASURES
 from ..coupling.spec import CONES, WTC, Band
@@ -20,6 +23,7 @@ from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
+from ..recordings.journal import Journal, opened
 from ..recordings.progress import with_bar
 from ..results.lost import NO_VALUE, Loss, losses_in
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
@@ -97,6 +101,8 @@ def multiverse(
     within: Sequence[str] | None = None,
     alpha: float = 0.05,
     backend: str = "auto",
+    executor: Executor | None = None,
+    journal: str | os.PathLike[str] | Journal | None = None,
     progress: bool = False,
 ) -> Multiverse:
     """Test every combination of choices, and correct for having tried them all.
@@ -121,7 +127,7 @@ def multiverse(
         "xcorr", know no presets: each is computed once for all of them, and named "band-pass" there.
     kind : sequence of str
         Kinds that `Study.null` knows, such as "repair" and "phase".
-    pairs, epochs, controls, how, n_components, rois, roi_average, within, seed, backend, progress
+    pairs, epochs, controls, how, n_components, rois, roi_average, within, seed, backend, executor, journal, progress
         As `Study.null`.
     n : int, optional
         Draws of every null; by default 10 000 re-pairings and 999 surrogates.
@@ -158,22 +164,29 @@ def multiverse(
     found: dict[str, list[tuple[_Run, Floats, Integers]]] = {run.null: [] for run in runs}
     words: dict[str, dict[str, Any]] = {}
     lost = [line for one in reduced.values() for line in one.lost]
-    for run in with_bar(runs, "multiverse", "run", progress):
-        one = reduced[run]
-        if one.spec is None:
-            continue
-        null = study.null(
-            one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
-            epochs=one.epochs, measure=run.measure, tail=tail, alpha=alpha, within=within, backend=backend,
-            progress=progress, **taken,
-        )  # fmt: skip
-        words[run.null] = _about(null, asked)
-        pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))
-        n = len(labels) * len(run.spec.bands or {})
-        values, n_dyads = np.full((len(pooled), n), np.nan), np.zeros(n, np.int64)
-        values[:, one.places], n_dyads[one.places] = pooled, behind
-        found[run.null].append((run, values, n_dyads))
-        lost += _without_value(run, null, one, behind)
+    asked_for = {
+        "bands": bands, "signal": signal, "preset": preset, "coi": coi, "measure": measure, "kind": kind,
+        "pairs": pairs, "epochs": epochs, "n": n, "seed": seed, "tail": tail, "within": within, **taken,
+        "stream_version": STREAM_VERSION, "backend": backend_named(backend).name, **study.origin,
+        "ibsync_version": provenance()["ibsync_version"],
+    }  # fmt: skip
+    with opened(journal, asked_for, (study.path,)) as kept:
+        for run in with_bar(runs, "multiverse", "run", progress):
+            one = reduced[run]
+            if one.spec is None:
+                continue
+            null = study.null(
+                one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
+                epochs=one.epochs, measure=run.measure, tail=tail, alpha=alpha, within=within, backend=backend,
+                executor=executor, journal=kept, progress=progress, **taken,
+            )  # fmt: skip
+            words[run.null] = _about(null, asked)
+            pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))
+            n_values = len(labels) * len(run.spec.bands or {})
+            values, n_dyads = np.full((len(pooled), n_values), np.nan), np.zeros(n_values, np.int64)
+            values[:, one.places], n_dyads[one.places] = pooled, behind
+            found[run.null].append((run, values, n_dyads))
+            lost += _without_value(run, null, one, behind)
     rows, summary = [], {}
     for kind, parts in found.items():
         if not parts:

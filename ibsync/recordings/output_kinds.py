@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MARK = "ibsync"
 """Stands in the head of every page, in the first key of every JSON file, and names the program of a picture."""
+JOURNAL_MAGIC = b"ibsync journal 1\n"
+"""Begins the file of a computation's finished parts."""
 _LOOKED_AT = 16384  # bytes at either end of a file
 _PICTURE = re.compile(rb"Software\0ibsync|<dc:title>ibsync|/Creator \(ibsync")
 
@@ -47,6 +49,7 @@ def _is_null(path: Path) -> bool:
 STUDY = Kind("an ibsync study", _is_study)
 RESULT = Kind("an ibsync result", _is_result)
 NULL = Kind("an ibsync null distribution", _is_null)
+JOURNAL = Kind("an ibsync journal", lambda path: _ends(path)[0].startswith(JOURNAL_MAGIC))
 PAGE = Kind("an ibsync page", lambda path: f'<meta name="generator" content="{MARK}">'.encode() in _ends(path)[0])
 PICTURE = Kind("a picture of ibsync's", lambda path: any(_PICTURE.search(end) for end in _ends(path)))
 

@@ -23,7 +23,7 @@ from ..nulls.repairing import Repairing
 from ..nulls.surrogate_null import SurrogateNull, Tally
 from ..recordings.names import as_path
 from ..recordings.output_kinds import NULL
-from ..recordings.whole_files import Output, write_whole
+from ..recordings.whole_files import Output
 from .netcdf import accepted_changes, dataset_bytes, encode_attrs, load_datasets
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SAME_IN_PARTS = (
     "study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "rois", "backend", "measure",
     "options", "ibsync_version", "stream_version",
 )  # fmt: skip
-"""Attributes that two parts, or a state and the run that goes on from it, must share."""
+"""Attributes that two parts must share."""
 
 
 def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -74,18 +74,13 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str], 
     return Output(as_path(path), NULL, overwrite=overwrite).write(_null_bytes(null))
 
 
-def save_state(null: SurrogateNull, state: Output) -> None:
-    """Write the state of a null that is being computed; where that fails, nothing is kept elsewhere."""
-    write_whole(state, _null_bytes(null))
-
-
 def _null_bytes(null: RepairedNull | SurrogateNull) -> bytes:
     return dataset_bytes(_repairing_dataset(null) if isinstance(null, RepairedNull) else _surrogate_dataset(null))
 
 
 def load_null(path: str | os.PathLike[str], *, accept_changes: bool = False) -> RepairedNull | SurrogateNull:
     """
-    Read a null distribution that `save_null` wrote, or the checkpoint of one.
+    Read a null distribution that `save_null` wrote.
 
     Parameters
     ----------

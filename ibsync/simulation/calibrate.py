@@ -16,28 +16,35 @@ For the power a shared component is put into recordings of people who never met,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..coupling.backends.choice import backend_named
 from ..coupling.band_spec import Spec
 from ..coupling.measures import measure_named, require_measure
 from ..errors import PlanError, require_known
 from ..inference.alike import alike_within_groups
 from ..inference.settings import TestSettings
+from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.surrogate_signals import require_options
-from ..recordings.progress import with_bar
+from ..recordings.journal import Journal, opened
 from ..results.calibration_result import _SURE, Calibration
+from ..results.result import provenance
 from ..study.channel_pairs import Pairs
 from ..study.controls import Controls
 from ..study.epochs import EpochWords
 from ..study.planned import NULL_KINDS, REPAIRINGS, planned, require_bands
 from ..study.repairing_plan import require_within
 from ..study.rows import used_rows
+from ..study.runner import Worker, run_jobs
 from ..study.study import Study
-from .calibrated_tests import Design, RepairedStudies, SurrogateDyads
+from .calibrated_tests import Design, RepairedStudies, SurrogateDyads, simulation_jobs
 from .checks import is_whole
 from .common_causes import common_bursts, shared_physiology
 
@@ -74,6 +81,8 @@ def calibrate(
     options: Mapping[str, Any] | None = None,
     physiology: Mapping[str, ArrayLike] | None = None,
     backend: str = "auto",
+    executor: Executor | None = None,
+    journal: str | os.PathLike[str] | Journal | None = None,
     progress: bool = False,
 ) -> Calibration:
     """
@@ -94,7 +103,8 @@ def calibrate(
         Coherency of two people in every band, 0 to 1, put into one of the channel pairs; may be empty.
     alpha : float
         Level of the family-wise test over channel pairs, epochs and bands; upper tail.
-    signal, pairs, epochs, controls, how, n_components, within, measure, seed, options, backend, progress
+    signal, pairs, epochs, controls, how, n_components, within, measure, seed, options
+    backend, executor, journal, progress
         As `Study.null`, without "global" among the controls. Surrogates are tested over four channel pairs at most,
         drawn at random, and so is power.
     physiology : mapping of recording id to float [sample], optional
@@ -134,19 +144,32 @@ def calibrate(
         backend=backend, options=dict(options or {}), controls=made.controls,
     )  # fmt: skip
     _check(design, n_sims, couplings)
-    tests: _Tests
-    if kind == "repair":
-        tests = RepairedStudies(study, design, progress=progress)
-    else:
-        tests = SurrogateDyads(study, design, n_sims)
-    # Before the long part, as signals may be refused here.
-    warnings = tuple(_warnings(study, design, tests, physiology))
-    n_power = max(1, n_sims // POWER_SHARE)
-    ranks = np.array([tests.rank(k) for k in with_bar(range(n_sims), "level", "simulation", progress)])
-    n_found = [
-        sum(tests.finds(k, float(g)) for k in with_bar(range(n_power), f"coupling {g:g}", "simulation", progress))
-        for g in couplings
-    ]
+    asked_for = {
+        **{entry.name: getattr(design, entry.name) for entry in fields(design)}, **study.origin, "n_sims": n_sims,
+        "couplings": tuple(couplings), "backend": backend_named(backend).name, "stream_version": STREAM_VERSION,
+        "ibsync_version": provenance()["ibsync_version"],
+    }  # fmt: skip
+    with opened(journal, asked_for, (study.path,)) as kept:
+        who: dict[str, Any] = {"executor": executor, "journal": kept}
+        tests: _Tests
+        if kind == "repair":
+            tests = RepairedStudies(study, design, progress=progress, **who)
+        else:
+            tests = SurrogateDyads(study, design, n_sims)
+        # Before the long part, as signals may be refused here.
+        warnings = tuple(_warnings(study, design, tests, physiology))
+        n_power, worker = max(1, n_sims // POWER_SHARE), Worker(backend)
+
+        def simulated(coupling: float | None, n: int, what: str) -> NDArray[np.int64]:
+            jobs = simulation_jobs(tests, study, design, n_sims, coupling, n)
+            worker.once(jobs[0].key, lambda: tests)
+            bar = (what, "batch") if progress else None
+            of = ("calibrate", coupling, repr(design), n_sims)
+            parts = dict(run_jobs(jobs, worker, bar=bar, of=of, **who))
+            return np.concatenate([parts[number] for number in range(len(jobs))])
+
+        ranks = simulated(None, n_sims, "level")
+        n_found = [int(simulated(float(g), n_power, f"coupling {g:g}").sum()) for g in couplings]
     edges, counts = _cells(ranks, tests.n_draws)
     # Not alpha (m + 1) itself, which rounding may put below the whole number that it is.
     most = int(np.floor(alpha * (tests.n_draws + 1) * (1 + 1e-12)))

@@ -26,7 +26,7 @@ from ..study.controls import Controls
 from ..study.epochs import EpochWords, common_epochs
 from ..study.repairing_plan import plan_draws
 from ..study.rows import require_signal
-from ..study.runner import Worker
+from ..study.runner import People, Worker
 from ..study.study import Study
 from ..study.surrogate_runs import Request, sources_of
 from .pseudo_dyads import (
@@ -49,6 +49,7 @@ _LARGEST = TestSettings(tail="greater", correct=("max",))
 
 MOST_PAIRS = 4
 """Channel pairs of a pseudo-dyad; more would make calibration as long as the analysis."""
+RANKS_OF_JOB = 25
 SMALLEST_BLOCK = 4
 """Dyads from which two halves can be made that have something to exchange."""
 
@@ -86,14 +87,17 @@ class RepairedStudies:
     power, every first person gets somebody else's second person and the two a coupling; the other cells of the matrix
     are the same recordings, and the real partners among them are too few to matter (one of N in a row).
 
-    `n_draws` are those of each test, `level_unit` and `power_unit` what a simulation tests, and `page` how simulations
+    `null` holds the values of everybody with everybody, computed by words of `Study.null` unless it is given. `n_draws`
+    are those of each test, `level_unit` and `power_unit` what a simulation tests, and `page` how simulations
     are made, in words.
     """
 
-    def __init__(self, study: Study, design: Design, *, progress: bool) -> None:
-        _check_blocks(study, design)
+    def __init__(self, study: Study, design: Design, *, null: RepairedNull | None = None, **who: Any) -> None:
+        if null is None:
+            _check_blocks(study, design)
+            null = _repairing(study, design, design.pairs, design.controls, **who)
         self._design = design
-        self.null = _repairing(study, design, design.pairs, design.controls, progress=progress)
+        self.null = null
         whole = self.null.design
         self._blocks = [block for block in whole.blocks if len(block) >= SMALLEST_BLOCK]
         self._pseudo_dyads = PseudoDyads(study, design.signal, design.controls)
@@ -246,6 +250,75 @@ class SurrogateDyads:
         return PseudoStudy.of(self._pseudo_dyads.study, rows)
 
 
+@dataclass(frozen=True)
+class SimulationsJob:
+    """
+    Some simulations of a calibration.
+
+    Parameters
+    ----------
+    study : Study
+    design : Design
+    n_sims : int
+        Simulations of the whole calibration.
+    coupling : float or None
+        What is put into the recordings, for the power; None for the level.
+    start, stop : int
+        Simulations `start` to `stop` - 1, from 0.
+    null : RepairedNull, optional
+        Of `RepairedStudies`, whose values are needed for the level only.
+    """
+
+    study: Study
+    design: Design
+    n_sims: int
+    coupling: float | None
+    start: int
+    stop: int
+    null: RepairedNull | None = None
+    people: tuple[People, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Which simulations, in words."""
+        what = "the level" if self.coupling is None else f"coupling {self.coupling:g}"
+        return f"simulations {self.start + 1} to {self.stop} of {what}"
+
+    def run(self, worker: Worker) -> NDArray[np.int64]:
+        """Rank of each simulation of the level, or whether each finds the coupling, 0 or 1."""
+        tests = worker.once(self.key, self._tests)
+        if self.coupling is None:
+            return np.array([tests.rank(k) for k in range(self.start, self.stop)], np.int64)
+        return np.array([tests.finds(k, self.coupling) for k in range(self.start, self.stop)], np.int64)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for simulations that share a test."""
+        return "calibration", repr(self.design), self.n_sims, self.coupling is None
+
+    def _tests(self) -> RepairedStudies | SurrogateDyads:
+        if self.null is None:
+            return SurrogateDyads(self.study, self.design, self.n_sims)
+        return RepairedStudies(self.study, self.design, null=self.null)
+
+
+def simulation_jobs(
+    tests: RepairedStudies | SurrogateDyads, study: Study, design: Design, n_sims: int, coupling: float | None, n: int
+) -> list[SimulationsJob]:
+    """Jobs of `n` simulations; for the level of re-pairing, many to a job, as each carries the values of everybody."""
+    null, step = None, 1
+    if isinstance(tests, RepairedStudies):
+        null = replace(tests.null, real_means={})
+        if coupling is None:
+            step = RANKS_OF_JOB
+        else:
+            null = replace(null, pair_values=null.pair_values[..., :0], valid_fraction=None)
+    return [
+        SimulationsJob(study, design, n_sims, coupling, first, min(first + step, n), null)
+        for first in range(0, n, step)
+    ]
+
+
 def _check_blocks(study: Study, design: Design) -> None:
     """Refuse, before anything is computed, a study that has no block of four dyads, or dyads that share a recording."""
     planned = plan_draws(study.dyads, design.within, design.n_draws, design.seed, alpha=design.alpha)
@@ -263,14 +336,12 @@ def _check_blocks(study: Study, design: Design) -> None:
         )
 
 
-def _repairing(
-    study: Study, design: Design, pairs: Pairs, controls: Controls | None, *, progress: bool = False
-) -> RepairedNull:
-    """Values of everybody with everybody."""
+def _repairing(study: Study, design: Design, pairs: Pairs, controls: Controls | None, **who: Any) -> RepairedNull:
+    """Values of everybody with everybody; `who` computes, in words of `Study.null`."""
     words = {} if controls is None else controls.words
     null = study.null(
         design.spec, kind="repair", n=design.n_draws, within=design.within, seed=design.seed, signal=design.signal,
-        pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, progress=progress, **words,
+        pairs=pairs, epochs=design.epochs, measure=design.measure, backend=design.backend, **who, **words,
     )  # fmt: skip
     assert isinstance(null, RepairedNull)
     return null

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
@@ -18,11 +20,14 @@ from ..inference.settings import TestSettings
 from ..inference.signflip import sign_flip_test
 from ..inference.slopes import Lines
 from ..nulls.draws import D, Draws
+from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.relabelling import LEAST_UNITS, Permutations, Signs
 from ..nulls.tails import Tail, n_sides
+from ..recordings.journal import Journal, opened
 from ..recordings.output_kinds import MARK, JsonFile
-from ..recordings.progress import with_bar
 from ..results.calibration_result import TARGET_POWER
+from ..results.result import provenance
+from ..study.runner import People, Worker, run_jobs
 from .checks import is_whole, whole
 from .courses import TIES
 from .study_model import Drawn, SynchronyModel, therapist_labels
@@ -34,6 +39,7 @@ Level = Literal["mean", "slope", "within"]
 
 _LEVELS: Mapping[str, Level] = dict(zip(TIES, ("mean", "slope", "within"), strict=True))
 """How an outcome is tested that is tied to so much of a dyad."""
+STUDIES_OF_JOB = 25
 _SHARE = 5
 """One study in so many is simulated of each resampled pilot."""
 
@@ -238,6 +244,8 @@ def study_power(
     n: int = 999,
     seed: int = 0,
     resampled: Sequence[SynchronyModel] = (),
+    executor: Executor | None = None,
+    journal: str | os.PathLike[str] | Journal | None = None,
     progress: bool = False,
 ) -> StudyPower:
     """How many dyads and sessions a study needs, from studies simulated by a model.
@@ -272,6 +280,8 @@ def study_power(
     resampled : sequence of SynchronyModel
         Models of resampled pilots, from `SynchronyModel.resampled`: a fifth of `n_sims` studies of each tell between
         which limits the power may lie for all that the pilot knows.
+    executor, journal
+        As `Study.synchrony`.
     progress : bool
         Show a bar on standard error.
 
@@ -300,18 +310,53 @@ def study_power(
     cells = [(n, s) for n in n_dyads for s in n_sessions]
     n_each = -(-n_sims // _SHARE)
     runs = [(tested, n_sims), *((replace(tested, model=one), n_each) for one in resampled)]
-    jobs = ((of, n, s, k) for of, n_studies in runs for n, s in cells for k in range(n_studies))
-    n_jobs = len(cells) * (n_sims + n_each * len(resampled))
-    found = [of.finds(n, s, (seed, k)) for of, n, s, k in with_bar(jobs, "power", "study", progress, n_jobs)]
+    jobs = [
+        StudiesJob(of, n, s, seed, first, min(first + STUDIES_OF_JOB, n_studies))
+        for of, n_studies in runs
+        for n, s in cells
+        for first in range(0, n_studies, STUDIES_OF_JOB)
+    ]
+    words: dict[str, Any] = {
+        "model": model, "resampled": tuple(resampled), "dyads": n_dyads, "sessions": n_sessions, "test": test,
+        "outcome": tested.outcome, "level": tested.level, "alpha": alpha, "tail": tail, "n_sims": n_sims, "n": n,
+        "seed": seed, "ibsync_version": provenance()["ibsync_version"], "stream_version": STREAM_VERSION,
+    }  # fmt: skip
+    with opened(journal, words) as kept:
+        bar = ("power", "batch") if progress else None
+        of_jobs = dict(run_jobs(jobs, Worker("numpy"), executor=executor, bar=bar, journal=kept, of=("power",)))
+    found = np.concatenate([of_jobs[number] for number in range(len(jobs))])
     shape, n_own = (len(n_dyads), len(n_sessions)), len(cells) * n_sims
-    counts = np.array(found[:n_own]).reshape(*shape, n_sims).sum(axis=2)
-    shares = np.array(found[n_own:]).reshape(-1, *shape, n_each).mean(axis=3)
+    counts = found[:n_own].reshape(*shape, n_sims).sum(axis=2)
+    shares = found[n_own:].reshape(-1, *shape, n_each).mean(axis=3)
     return StudyPower(
         test=test, level=tested.level or "", tail=tail, alpha=float(alpha), dyads=n_dyads, sessions=n_sessions,
         detections=tuple(tuple(row) for row in counts.tolist()), n_sims=n_sims,
         target_power=float(target_power), model=model, n=n, seed=seed,
         resampled=tuple(tuple(map(tuple, row)) for row in np.moveaxis(shares, 0, 2).tolist()) if len(shares) else (),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudiesJob:
+    """Some simulated studies of one number of dyads and sessions."""
+
+    tested: _Tested
+    n_dyads: int
+    n_sessions: int
+    seed: int
+    start: int
+    stop: int
+    people: tuple[People, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Which studies, in words."""
+        return f"studies {self.start + 1} to {self.stop} of {self.n_dyads} dyads with {self.n_sessions} sessions"
+
+    def run(self, _: Worker) -> NDArray[np.bool_]:
+        """Whether the first channel pair is found in each."""
+        studies = range(self.start, self.stop)
+        return np.array([self.tested.finds(self.n_dyads, self.n_sessions, (self.seed, k)) for k in studies])
 
 
 # --- what is tested ---------------------------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coupling.means import mapped
+from ..coupling.means import Coupled, mapped
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
+from ..coupling.wavelet_coherence import Coherence
 from ..errors import PlanError
 from ..nulls.repairing import Repairing
+from ..recordings.journal import Journal
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
@@ -58,18 +60,24 @@ class DyadsJob:
     shares: PhaseShares | None
 
     @property
+    def name(self) -> str:
+        """Whose coherence, in words."""
+        return f"coherence of {self.a.name} with {self.b.name}"
+
+    @property
     def people(self) -> tuple[People, ...]:
         """Both."""
         return self.a, self.b
 
-    def run(self, worker: Worker) -> Any:
+    def run(self, worker: Worker) -> Coherence | Coupled:
         """Means [dyad, channel_a, channel_b, band, epoch]."""
         engine = worker.engine(self.plan)
         x, y = (worker.signals(people) for people in self.people)
         a, b = (engine.features(side, **self.a.of_features) for side in together(x, y, self.a.controls))
         regions = regions_of(self.a, self.b)
         means = engine.coherence(a, b, shares=self.shares or False, regions=regions, by_dyad=True)
-        return whole_means(means, self.plan)
+        made: Coherence | Coupled = whole_means(means, self.plan)
+        return made
 
     @property
     def keys(self) -> list[tuple[Any, ...]]:
@@ -91,7 +99,7 @@ def of_each_dyad(means: Any) -> Iterator[Any]:
 
 def means_of_rows(
     jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, executor: Executor | None,
-    *, progress: bool = False,
+    *, progress: bool = False, journal: Journal | None = None, of: Sequence[object] = (),
 ) -> Iterator[tuple[list[int], Any]]:  # fmt: skip
     """Means of the rows of each job, with the numbers of these rows; what is known is not computed again."""
     rest = []
@@ -102,7 +110,8 @@ def means_of_rows(
         else:
             rest.append((job, numbers))
     bar = ("synchrony", "batch") if progress else None
-    for at, means in run_jobs([job for job, _ in rest], worker, executor=executor, bar=bar):
+    to_run = [job for job, _ in rest]
+    for at, means in run_jobs(to_run, worker, executor=executor, bar=bar, journal=journal, of=of):
         yield rest[at][1], means
 
 
@@ -124,7 +133,7 @@ class Tile:
     """
 
     values: NDArray[np.float32]
-    real: Any = None
+    real: Coherence | Coupled | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,11 @@ class TileJob:
     measure: str
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """Who with whom, in words."""
+        return f"re-pairing of {self.a.name} with {self.b.name}"
 
     @property
     def people(self) -> tuple[People, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -31,15 +32,15 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
+from ..recordings.journal import Journal, opened
 from ..recordings.memory import Budget, Memory, in_parts, release
-from ..recordings.output_kinds import NULL
 from ..recordings.pack import pack
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
-from ..recordings.whole_files import Output
 from ..results.layout import PAIRS_IN_WORDS, PAIRS_OF, SHIFT
 from ..results.lost import Loss, encoded, lost_lines, lost_table
 from ..results.netcdf import encode_attrs
+from ..results.null_files import computed_with
 from ..results.result import provenance, variables_of
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
@@ -62,7 +63,7 @@ from .planned import (
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
 from .runner import Worker, run_jobs
-from .surrogate_runs import Request, Work, begin, resumed, run, sources_of
+from .surrogate_runs import Request, Work, begin, run, sources_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -275,6 +276,7 @@ class Study(StudyFile):
         null: RepairedNull | SurrogateNull | None = None,
         backend: str = "auto",
         executor: Executor | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         progress: bool = False,
         memory: Memory | Budget = None,
     ) -> xr.Dataset:
@@ -314,7 +316,11 @@ class Study(StudyFile):
             computed again.
         backend : {"auto", "cuda", "numpy"}
         executor : concurrent.futures.Executor, optional
-            Where to compute, some dyads at a time: threads or processes. By default here.
+            Where to compute, some dyads at a time: threads, processes, or other machines that see the study's file
+            (docs/scale.md). By default here.
+        journal : path-like, optional
+            File that keeps what is finished. A call that finds the file of the same request, study and version goes on
+            from it; that of another is refused by name. It stays when all is done.
         progress : bool
             Show a bar on standard error.
         memory : int, str or Budget, optional
@@ -371,18 +377,22 @@ class Study(StudyFile):
         if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
             known = null.real_means
         jobs = dyads_jobs(self, made, made.rows, signal, worker, known=known, shares=asked)
+        attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
+        if asked:
+            attrs |= encode_attrs({"phase_shares": asked})
         values = None
-        for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress):
-            values = _nothing(shape, means) if values is None else values
-            _put(values, numbers, means)
+        with opened(journal, attrs_that_identify(attrs), (self.path,)) as kept:
+            attrs = _with_notes(attrs, kept)
+            of = ("synchrony", sorted(attrs_that_identify(attrs).items()))
+            for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress, journal=kept, of=of):
+                values = _nothing(shape, means) if values is None else values
+                _put(values, numbers, means)
         assert values is not None, "a request without any value is refused before"
         for name, array in _arrays(values).items():
             if name != "valid_fraction":
                 array[:, :, ~axes.mask] = np.nan
         made = self._with_empty_pairs(made, values.value)
-        attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
-        if asked:
-            attrs |= encode_attrs({"phase_shares": asked})
+        attrs |= encode_attrs({"lost": encoded(made.losses)})
         dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
         return dataset if regions is None else dataset.assign(n_pairs=(PAIRS_OF, made.n_pairs, PAIRS_IN_WORDS))
 
@@ -414,10 +424,10 @@ class Study(StudyFile):
         alpha: float = 0.05,
         stop_at: int | None = None,
         draws: tuple[int, int] | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         backend: str = "auto",
         executor: Executor | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
         progress: bool = False,
         memory: Memory | Budget = None,
     ) -> RepairedNull | SurrogateNull:
@@ -451,10 +461,12 @@ class Study(StudyFile):
             may. Then the value of two people is the mean of channel a of the one with b of the other and the reverse,
             and missing where either is.
         seed : int
-        signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, progress, memory
-            As `synchrony`; work is shared out by tiles of people, or by draws of surrogates. Values of re-paired people
-            that memory does not hold lie in a temporary file until the null is forgotten. Draws that stop early
-            (`stop_at`) are counted here, one after the other. Surrogates of a person are drawn for the controls too.
+        signal, pairs, epochs, controls, how, n_components, rois, roi_average, backend, executor, journal, progress
+            As `synchrony`; work is shared out by tiles of people, or by dyads and draws of surrogates. Surrogates of a
+            person are drawn for the controls too.
+        memory
+            As `synchrony`; values of re-paired people that it does not hold lie in a temporary file until the null is
+            forgotten.
         measure : str, optional
             What is compared, a name of `coupling.measures.MEASURES` such as "imaginary_coherency"; by default
             "coherence", and of a `Coupling` always its own.
@@ -470,8 +482,6 @@ class Study(StudyFile):
             n at most. Cheaper where most features are not coherent; without group test and maximum statistic.
         draws : (start, stop), optional
             For surrogates: compute draws `start` to `stop` - 1 only, to be merged with others by `ibs.merge_nulls`.
-        checkpoint : path-like, optional
-            For surrogates: file that holds the state now and then. A run that finds its own file there goes on.
         options : mapping, optional
             Of the family: ``block`` in s, ``n_iterations`` of "iaaft" (100), ``order`` of "ar" (by BIC).
 
@@ -503,12 +513,8 @@ class Study(StudyFile):
             measure=measure, tail=tail, stop_at=stop_at, options=options, backend=backend, controls=controls, how=how,
             n_components=n_components, rois=rois, roi_average=roi_average, correct=correct, alpha=alpha,
         )  # fmt: skip
-        if not isinstance(checkpoint, str | os.PathLike | None):
-            raise PlanError(f"checkpoint={checkpoint!r} must be the path of a file")
-        if kind == "repair":
-            for word, value in {"draws": draws, "checkpoint": checkpoint}.items():
-                if value is not None:
-                    raise PlanError(f"{word} is for surrogates: leave it out with kind='repair'")
+        if kind == "repair" and draws is not None:
+            raise PlanError("draws is for surrogates: leave it out with kind='repair'")
         if kind in MODELS:
             warnings.warn(AR_WARNING, RuntimeWarning, stacklevel=2)
         budget, worker = Budget.of(memory), Worker(backend)
@@ -516,26 +522,23 @@ class Study(StudyFile):
         request = replace(request, controls=made.controls)
         self._tell(made)
         if isinstance(made, PlannedRepairing):
-            return self._repairing(request, made, worker, executor, progress, budget)
-        _require_surrogates(made, request, budget)
-        return self._surrogates(request, made, worker, draws, checkpoint, executor, progress)
-
-    def _surrogates(
-        self, request: Request, made: Planned, worker: Worker, draws: tuple[int, int] | None,
-        checkpoint: str | os.PathLike[str] | None, executor: Executor | None, progress: bool,
-    ) -> SurrogateNull:  # fmt: skip
-        work = Work(self, request, worker, executor)
-        attrs = self._attrs_of_null(request, made, sources_of(self, request, worker)[1])
-        attrs |= encode_attrs({"options": dict(request.options)})
-        state = None if checkpoint is None else Output(Path(checkpoint), NULL, (self.path,))
-        null = None if state is None else resumed(state.check(), request, attrs)
-        if null is None:
-            null = begin(work, attrs)
-        return run(null, work, draws, state=state, progress=progress)
+            engine = worker.engine(next(plan for *_, plan in made.exchanges if plan.computable))
+        else:
+            engine = sources_of(self, request, worker)[1]
+        attrs = self._attrs_of_null(request, made, engine)
+        with opened(journal, _identity(request, attrs), (self.path,)) as kept:
+            attrs = _with_notes(attrs, kept)
+            if isinstance(made, PlannedRepairing):
+                return self._repairing(request, made, attrs, worker, executor, kept, progress, budget)
+            _require_surrogates(made, request, budget)
+            work = Work(self, request, worker, executor, kept, progress)
+            if kept is not None and kept.share is not None:
+                work.compute_share()
+            return run(begin(work, attrs | encode_attrs({"options": dict(request.options)})), work, draws)
 
     def _repairing(
-        self, request: Request, made: PlannedRepairing, worker: Worker, executor: Executor | None, progress: bool,
-        budget: Budget,
+        self, request: Request, made: PlannedRepairing, attrs: dict[str, Any], worker: Worker,
+        executor: Executor | None, journal: Journal | None, progress: bool, budget: Budget,
     ) -> RepairedNull:  # fmt: skip
         axes, design = made.axes, made.draws.design
         names = epoch_names(request.epochs)
@@ -559,7 +562,8 @@ class Study(StudyFile):
                 places += [(exchange, segment.epochs)] * len(tiles)
         bar = ("re-pairing", "tile") if progress else None
         real: dict[tuple[Any, ...], Any] = {}
-        for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar):
+        of = ("null", repr(replace(request, backend="")))
+        for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar, journal=journal, of=of, is_shared=True):
             exchange, epochs = places[number]
             for at, epoch in enumerate(epochs):
                 found = tile.values[:, :, at].reshape(*tile.values.shape[:2], -1)
@@ -583,18 +587,19 @@ class Study(StudyFile):
             for one, x in zip(made.rows, of_rows, strict=True):
                 x[:, ~good_pairs(one.row, axes).T] = 0.0
         made = self._with_empty_pairs(made, of_rows)
-        attrs = self._attrs_of_null(request, made, worker.engine(jobs[0].plan))
+        attrs = attrs | encode_attrs({"lost": encoded(made.losses)})
         if request.roles != "fixed":
             attrs["roles"] = request.roles
         if made.aligned:
             attrs |= encode_attrs({"aligned": made.aligned})
-        valid = self._valid_of_cut(request, made, real, worker, executor)
+        valid = self._valid_of_cut(request, made, real, worker, executor, journal)
         flat = np.moveaxis(store, 0, -1)
         return RepairedNull(flat, made.draws, made.sessions, "repair", attrs, valid, made.tasks, real_means=real)
 
     def _valid_of_cut(
-        self, request: Request, made: PlannedRepairing, known: RealMeans, worker: Worker, executor: Executor | None
-    ) -> NDArray[np.float64] | None:
+        self, request: Request, made: PlannedRepairing, known: RealMeans, worker: Worker, executor: Executor | None,
+        journal: Journal | None,
+    ) -> NDArray[np.float64] | None:  # fmt: skip
         """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, task x feature]."""
         cut = [one for one in made.rows if not one.is_whole]
         if not cut:
@@ -606,7 +611,8 @@ class Study(StudyFile):
         for place in at:
             valid[place] = 0.0
         jobs = dyads_jobs(self, made, cut, request.signal, worker, known=known)
-        for numbers, means in means_of_rows(jobs, known, worker, executor):
+        of = ("cut", repr(replace(request, backend="")))
+        for numbers, means in means_of_rows(jobs, known, worker, executor, journal=journal, of=of):
             for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)
         return valid.reshape(*shape[:2], -1)
@@ -640,6 +646,29 @@ class Study(StudyFile):
             if line not in self._logged:
                 LOG.warning(line)
                 self._logged.add(line)
+
+
+_NO_IDENTITY = ("blas", "loops", "created", "versions", "lost", "labels", "study")
+"""Attributes in which computations may differ that give the same: by less than the tolerance for ties."""
+
+
+def attrs_that_identify(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that must be the same for finished parts of a computation to be taken."""
+    return {name: value for name, value in attrs.items() if name not in _NO_IDENTITY}
+
+
+def _identity(request: Request, attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a null was asked for, of which study, by which version."""
+    words = ("kind", "n", "seed", "tail", "stop_at", "within", "roles", "options")
+    return {**attrs_that_identify(attrs), **{word: getattr(request, word) for word in words}}
+
+
+def _with_notes(attrs: dict[str, Any], journal: Journal | None) -> dict[str, Any]:
+    """The same with all kinds of processors that a journal's parts were computed on."""
+    if journal is None:
+        return attrs
+    notes = journal.note(json.dumps({name: attrs[name] for name in ("blas", "loops")}))
+    return {**attrs, **computed_with(*map(json.loads, notes))}
 
 
 def _require_surrogates(made: Planned, request: Request, budget: Budget) -> None:

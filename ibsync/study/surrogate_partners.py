@@ -31,12 +31,21 @@ Integers = NDArray[np.int64]
 # Enough channels for a block's matrix products to be large, few enough for its signals to stay within some 100 MB.
 _BLOCK_VALUES = 1 << 22
 _LARGEST_BLOCK = 64
+_JOB_VALUES = 1 << 26  # samples of surrogates of one job, some ten seconds on one core
+LARGEST_JOB = 1024
+"""Most draws of a row that are one job."""
 # On a GPU every launch costs. Surrogates that are made there need not pass through the host's memory.
 _LARGEST_BLOCK_THERE = 1024
 # An eighth of a GPU's memory, 64 bytes for each value. No measure of what is free: draws that are computed together
 # have to be the same every time.
 _DEVICE_BYTES_PER_VALUE = 8 * 64
 _MOST_CHANNELS = 65_535  # that a grid of blocks holds
+
+
+def draws_of_job(n_channels: int, n_samples: int) -> int:
+    """Draws of a row that are one job, wherever it is computed: a power of two, no less than a block of the CPU."""
+    fitting = _JOB_VALUES // max(1, n_channels * n_samples)
+    return 1 << int(np.clip(fitting, 1, LARGEST_JOB)).bit_length() - 1
 
 
 def block_size(n_channels: int, n_samples: int, device: Device | None = None, kind: str = "phase") -> int:

@@ -1,16 +1,12 @@
-"""A study's surrogate null: one source of values per dyad row, counted draw by draw, kept on disk if wanted."""
+"""A study's surrogate null: one source of values per dyad row, and jobs of some draws of one row."""
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,30 +16,27 @@ from ..coupling.band_spec import Spec
 from ..coupling.engine import Engine
 from ..coupling.transform.cone import REACH
 from ..coupling.transform.scales import PERIOD_PER_SCALE
-from ..errors import IbsyncError, InputError, PlanError
+from ..errors import PlanError
 from ..nulls.random_streams import entity_ids
-from ..nulls.repaired_null import RepairedNull
-from ..nulls.surrogate_null import SurrogateNull, drawn_values, observed_values
+from ..nulls.surrogate_null import STEP, SurrogateNull, drawn_values, observed_values, steps
 from ..nulls.surrogate_signals import FAMILIES, MODELS, refuse_drift
 from ..nulls.tails import Tail
+from ..recordings.journal import Journal
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
-from ..recordings.whole_files import Output
-from ..results.null_files import SAME_IN_PARTS, computed_with, load_null, save_state
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .engines import EnginePlan
 from .epochs import EpochWords, by_epochs, epoch_names, spans_of
 from .regions import SIDES, Regions, recording_of
 from .rows import Occasion, recordings_in_full, require_signal
-from .runner import People, Worker, regions_of, run_jobs
-from .surrogate_partners import SurrogatePartners, TrialPartners, block_size, trial_table
+from .runner import Job, People, Worker, build_tables, regions_of, run_jobs
+from .surrogate_partners import LARGEST_JOB, SurrogatePartners, TrialPartners, block_size, draws_of_job, trial_table
 
+Value = TypeVar("Value")
 Floats = NDArray[np.float64]
 
 SURROGATE_KINDS = (*FAMILIES, "trial")
-_CHECKPOINT_SECONDS = 30.0
-_PAUSES_PER_SAVING = 20
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,11 @@ class Request:
     correct: Sequence[str] | None = None
     alpha: float = 0.05
 
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """Precision behind the values."""
+        return np.dtype(np.float64 if self.spec.accuracy == "reference" else np.float32)
+
     def axes(self, rows: Sequence[DyadRow]) -> Axes:
         """The channels or regions that are asked for."""
         return Axes.of(rows, self.pairs, self.controls, self.regions)
@@ -80,6 +78,7 @@ class _Row:
 
     make: Callable[[], Any]
     block: int
+    n_at_once: int
     excluded: NDArray[np.bool_]
     device: Device | None = None
     plan: EnginePlan | None = None
@@ -142,7 +141,7 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
     # On the device of all others, as the values of all rows are added up there.
     device = engines[0].device
     shape = (len(epoch_names(request.epochs)), *axes.mask.shape, request.spec.n_columns)
-    nothing = _Row(partial(_Nothing, shape, np if device is None else device.xp), 64, ~axes.mask, device)
+    nothing = _Row(partial(_Nothing, shape, np if device is None else device.xp), STEP, LARGEST_JOB, ~axes.mask, device)
     return [made.get(id(row), nothing) for row in rows], engines[0]
 
 
@@ -187,8 +186,9 @@ def _surrogates(
     engine = worker.engine(plan)
     a, b = (_person(study, request, axes, row, side, plan.n_samples) for side in SIDES)
     key = (repr(request), a.key, b.key)
-    block = block_size(b.n_read, plan.n_samples, engine.device, request.kind)
-    return _Row(kept, block, ~axes.mask, engine.device, plan)
+    n_at_once = draws_of_job(b.n_read, plan.n_samples)
+    block = min(n_at_once, block_size(b.n_read, plan.n_samples, engine.device, request.kind))
+    return _Row(kept, block, n_at_once, ~axes.mask, engine.device, plan)
 
 
 def _person(study: StudyFile, request: Request, axes: Axes, row: DyadRow, side: str, n_samples: int) -> People:
@@ -242,7 +242,7 @@ def _trials(
             kept.append(TrialPartners(tables, request.seed, entities))
         return kept[0]
 
-    return _Row(make, 64, ~axes.mask), engines
+    return _Row(make, STEP, LARGEST_JOB, ~axes.mask), engines
 
 
 def trial_cuts(row: DyadRow, epochs: EpochWords) -> dict[str, tuple[list[int], int]]:
@@ -301,71 +301,116 @@ class ObservedJob:
     row: int
     people: tuple[People, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Which row, in words."""
+        return self.study.dyads[self.row].label
+
     def run(self, worker: Worker) -> Floats:
         """Values [feature]."""
         return observed_values(sources_of(self.study, self.request, worker)[0][self.row])
 
 
 @dataclass(frozen=True)
-class BlockJob:
-    """The most draws that a row computes together, which depends on who computes."""
-
-    study: StudyFile
-    request: Request
-    people: tuple[People, ...] = ()
-
-    def run(self, worker: Worker) -> int:
-        """Number of draws."""
-        return max(source.block for source in sources_of(self.study, self.request, worker)[0])
-
-
-@dataclass(frozen=True)
 class DrawsJob:
-    """Some draws of all rows."""
+    """Some draws of one row."""
 
     study: StudyFile
     request: Request
+    row: int
     start: int
     stop: int
     people: tuple[People, ...] = ()
 
-    def run(self, worker: Worker) -> Floats:
-        """Values of draws `start` to `stop` - 1: [draw, row, feature]."""
-        return drawn_values(sources_of(self.study, self.request, worker)[0], self.start, self.stop)
+    @property
+    def name(self) -> str:
+        """Which draws of which row, in words."""
+        return f"draws {self.start} to {self.stop - 1} of {self.study.dyads[self.row].label}"
+
+    def run(self, worker: Worker) -> NDArray[np.floating]:
+        """Values of draws `start` to `stop` - 1, [draw, feature], in the precision in which a null keeps them."""
+        values = drawn_values(sources_of(self.study, self.request, worker)[0][self.row], self.start, self.stop)
+        return values.astype(np.float64 if self.request.stop_at is not None else self.request.dtype)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A study's request, and who computes it."""
+    """A study's request, who computes it, and where finished parts are kept."""
 
     study: StudyFile
     request: Request
     worker: Worker
     executor: Executor | None = None
+    journal: Journal | None = None
+    progress: bool = False
 
     def observed(self) -> Iterator[Floats]:
         """Values of each row, in their order."""
         jobs = [ObservedJob(self.study, self.request, row) for row in range(len(self.study.dyads))]
         early, row = {}, 0
-        for number, values in run_jobs(jobs, self.worker, executor=self.executor):
+        for number, values in self._run(jobs):
             early[number] = values
             while row in early:
                 yield early.pop(row)
                 row += 1
 
-    def count(self, null: SurrogateNull, start: int, stop: int) -> Iterator[int]:
-        """Count draws `start` to `stop` - 1; yields how many have been, the state being whole at that moment."""
+    def drawn(self, steps: Sequence[tuple[int, int]]) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """The first draw of each step with values [draw, row, feature], in the order in which all rows are there."""
+        n_rows = len(self.study.dyads)
+        jobs = [DrawsJob(self.study, self.request, row, *step) for step in steps for row in range(n_rows)]
+        waiting: dict[int, dict[int, NDArray[np.floating]]] = {}
+        for number, values in self._run(jobs, is_shared=True):
+            step, row = divmod(number, n_rows)
+            of_rows = waiting.setdefault(step, {})
+            of_rows[row] = values
+            if len(of_rows) == n_rows:
+                yield steps[step][0], np.stack([of_rows[row] for row in range(n_rows)], axis=1)
+                del waiting[step]
+
+    def compute_share(self) -> None:
+        """Compute the draws of a journal's share; raises `ShareDone` then."""
+        if self.request.stop_at is not None:
+            raise PlanError("a sequential null (stop_at) counts its draws in order: it has no shards")
+        for _ in self.drawn(steps(1, self.request.n + 1, self.n_at_once)):
+            pass
+
+    def count(self, null: SurrogateNull, start: int, stop: int) -> None:
+        """Count draws `start` to `stop` - 1."""
         if null.stop_at is not None:
-            sources = sources_of(self.study, self.request, self.worker)[0]
-            yield from (reached - start for reached in null.count_until(sources, start, stop))
+            self._count_until(null, start, stop)
             return
-        ((_, block),) = run_jobs([BlockJob(self.study, self.request)], self.worker, executor=self.executor)
-        jobs = [DrawsJob(self.study, self.request, *step) for step in null.steps(start, stop, block)]
-        counted = 0
-        for number, values in run_jobs(jobs, self.worker, executor=self.executor):
-            null.add(jobs[number].start, values)
-            counted += len(values)
-            yield counted
+        for first, values in self.drawn(null.steps(start, stop, self.n_at_once)):
+            null.add(first, values)
+
+    def _count_until(self, null: SurrogateNull, start: int, stop: int) -> None:
+        """Count draws one step after the other, until every feature has stopped."""
+        for first, end in null.steps(start, stop, max(STEP, self._largest_block)):
+            rows = null.going_on()
+            jobs = [DrawsJob(self.study, self.request, row, first, end) for row in rows]
+            null.add_until(first, end, {rows[number]: np.asarray(x, np.float64) for number, x in self._run(jobs)})
+            if null.complete:
+                return
+
+    @cached_property
+    def n_at_once(self) -> int:
+        """Draws of one job, by the study alone: a power of two."""
+        return max(
+            self._largest_block, min(row.n_at_once for row in sources_of(self.study, self.request, self.worker)[0])
+        )
+
+    @property
+    def _largest_block(self) -> int:
+        return max(source.block for source in sources_of(self.study, self.request, self.worker)[0])
+
+    def _run(self, jobs: Sequence[Job[Value]], *, is_shared: bool = False) -> Iterator[tuple[int, Value]]:
+        if self.executor is not None:
+            sources = sources_of(self.study, self.request, self.worker)[0]
+            build_tables([source.plan for source in sources if source.plan], self.worker)
+        return run_jobs(
+            jobs, self.worker, executor=self.executor, journal=self.journal, is_shared=is_shared,
+            bar=(self.request.kind, "batch") if self.progress and is_shared else None,
+            of=("null", type(jobs[0]).__name__, repr(replace(self.request, backend=""))),
+        )  # fmt: skip
 
 
 def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
@@ -384,49 +429,13 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
         rows=[f"{row.dyad} | {_occasion(row)}" for row in study.dyads],
         groups=np.broadcast_to(number, shape).reshape(-1),
         task_of_row=np.array([tasks.index(row.task) for row in study.dyads]),
-        dtype=np.dtype(np.float64 if request.spec.accuracy == "reference" else np.float32),
+        dtype=request.dtype,
         stop_at=request.stop_at,
         attrs=attrs,
     )
 
 
-@dataclass
-class _State:
-    """Where the state of a null is kept while it is computed; a disk that does not take it does not end the run."""
-
-    output: Output
-    has_failed: bool = False
-    pause_s: float = field(default_factory=lambda: _CHECKPOINT_SECONDS)
-    saved: float = field(default_factory=time.monotonic)
-
-    def save_now_and_then(self, null: SurrogateNull) -> None:
-        """Save it if the last time is long ago; the draws of a large null take long to write."""
-        if time.monotonic() - self.saved > self.pause_s:
-            began = time.monotonic()
-            self.save(null)
-            self.saved = time.monotonic()
-            self.pause_s = max(_CHECKPOINT_SECONDS, _PAUSES_PER_SAVING * (self.saved - began))
-
-    def save(self, null: SurrogateNull) -> None:
-        try:
-            if isinstance(null.values, np.memmap):
-                size = f"{null.values.nbytes / 1e9:.1f} GB"
-                raise InputError(f"{self.output.path}: {size} of draws are too many for a state: compute parts, draws=")
-            save_state(null, self.output)
-        except InputError as error:
-            if not self.has_failed:
-                warnings.warn(f"{error}; the computation goes on, but could not be resumed", UserWarning, stacklevel=2)
-            self.has_failed = True
-
-
-def run(
-    null: SurrogateNull,
-    work: Work,
-    draws: tuple[int, int] | None,
-    *,
-    state: Output | None = None,
-    progress: bool = False,
-) -> SurrogateNull:
+def run(null: SurrogateNull, work: Work, draws: tuple[int, int] | None) -> SurrogateNull:
     """
     Count what is missing of a range of draws, all by default.
 
@@ -436,42 +445,15 @@ def run(
     work : Work
     draws : (start, stop) or None
         Draws `start` to `stop` - 1, of 1 to n.
-    state : Output, optional
-        File to which the state is written now and then, whole each time.
-    progress : bool
-        Show a bar on standard error.
 
     Returns
     -------
     SurrogateNull
         The null that was given.
-
-    Warns
-    -----
-    UserWarning
-        Once, if the state cannot be written.
     """
-    kept = None if state is None else _State(state)
     for start, stop in missing(null, draws):
-        for _ in _bar(work.count(null, start, stop), stop - start, null.kind, progress):
-            if kept is not None:
-                kept.save_now_and_then(null)
-    if kept is not None:
-        kept.save(null)
+        work.count(null, start, stop)
     return null
-
-
-def _bar(counted: Iterator[int], total: int, kind: str, progress: bool) -> Iterator[int]:
-    """The same iteration, shown as draws done."""
-    if not progress:
-        yield from counted
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=kind, unit="draw") as bar:
-        for n_counted in counted:
-            bar.update(n_counted - bar.n)
-            yield n_counted
 
 
 def _is_whole(number: object) -> bool:
@@ -493,44 +475,3 @@ def missing(null: SurrogateNull, draws: tuple[int, int] | None) -> list[tuple[in
     if start < stop:
         out.append((start, stop))
     return out
-
-
-_ASKED_FOR = ("kind", "n", "seed", "tail", "stop_at")
-
-
-def _identity(asked: Request | SurrogateNull, attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """What two states must share to be of one null: the request, the study, the version and the random stream."""
-    return {name: getattr(asked, name) for name in _ASKED_FOR} | {name: attrs.get(name) for name in SAME_IN_PARTS}
-
-
-def resumed(path: Path, request: Request, attrs: Mapping[str, Any]) -> SurrogateNull | None:
-    """
-    The null in a state file, if there is one; refused if it is of another request, study or version.
-
-    The state of another kind of processor is taken: its values differ by less than the tolerance for ties.
-    """
-    if not path.exists() or not path.stat().st_size:
-        return None
-    null = load_null(path)
-    if not isinstance(null, SurrogateNull):
-        raise PlanError(f"{path}: holds another kind of null: give another file as checkpoint")
-    begun = _identity(null, null.attrs)
-    for name, value in _identity(request, attrs).items():
-        if begun[name] != value:
-            raise PlanError(
-                f"{path}: was begun with another {name}: {name}={begun[name]!r}, now {value!r}; remove the file to "
-                "begin anew, or ask for the same"
-            )
-    null.attrs = {**null.attrs, **computed_with(null.attrs, attrs)}
-    return null
-
-
-def _is_state_of(state: RepairedNull | SurrogateNull, null: SurrogateNull) -> bool:
-    return isinstance(state, SurrogateNull) and _identity(state, state.attrs) == _identity(null, null.attrs)
-
-
-def forget_state(path: Path, null: RepairedNull | SurrogateNull) -> None:
-    """Remove the state of a null that is complete; one of another request, study or version stays."""
-    with suppress(IbsyncError, OSError):
-        if isinstance(null, SurrogateNull) and _is_state_of(load_null(path), null):
-            path.unlink()

@@ -17,15 +17,16 @@ import pytest
 import ibsync as ibs
 from ibsync.commands import run as running
 from ibsync.commands.cli import main
-from ibsync.commands.run import run_plan, state_file
+from ibsync.commands.run import run_plan
 from ibsync.errors import InputError
-from ibsync.recordings import memory
+from ibsync.recordings import journal, memory
+from ibsync.recordings.journal import Journal
 from ibsync.recordings.output_kinds import NULL, PAGE, PICTURE, RESULT, STUDY, json_kind, table_kind
 from ibsync.recordings.tables import csv_text
 from ibsync.recordings.whole_files import Output
+from ibsync.results import result
 from ibsync.results.figures.drawing import bytes_of
 from ibsync.results.result import save_dataset
-from ibsync.study import surrogate_runs
 
 SPEC = ibs.WTC(bands={"task": (0.1, 0.4)}, accuracy="fast")
 PLAN = """
@@ -281,7 +282,7 @@ def test_a_result_looks_for_its_set_in_its_own_folder_only(folder, monkeypatch):
     assert looked == [folder / "in" / "outside.h5"]
 
 
-# --- states -----------------------------------------------------------------------------------------------------------
+# --- journals ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_memory_that_is_none_or_too_little_is_refused(folder, capsys):
@@ -309,55 +310,41 @@ def test_values_that_memory_does_not_hold_lie_beside_the_output_and_change_nothi
         np.testing.assert_array_equal(values, spilled.result.dataset[name])
 
 
-def test_a_null_of_the_users_is_no_state(folder):
-    null = ibs.Study.open("study.h5").null(SPEC, kind="phase", n=128, seed=7)
-    mine = ibs.save_null(null, "r.null.h5").read_bytes()
-    run_plan("phase.toml", resume=True)
-    assert Path("r.null.h5").read_bytes() == mine
-    assert state_file(Path("r.h5")) == Path(".r.h5.state")
-    assert not state_file(Path("r.h5")).exists()
+def test_a_file_of_the_users_is_no_journal(folder, capsys):
+    Path("r.h5.journal").write_text("dear diary")
+    failed_with(capsys, ["run", "phase.toml", "--resume"], "r.h5.journal", "is not an ibsync journal")
+    assert Path("r.h5.journal").read_text() == "dear diary"
 
 
 @pytest.mark.parametrize(("name", "value"), [("ibsync_version", "0.0.1"), ("study_sha256", "0" * 64)])
-def test_a_state_of_another_version_or_study_is_neither_taken_nor_removed(folder, capsys, name, value):
-    study = ibs.Study.open("study.h5")
-    null = study.null(SPEC, kind="phase", n=128, seed=7, draws=(1, 65))
-    null.attrs = {**null.attrs, name: value}
-    state = ibs.save_null(null, state_file(Path("r.h5")))
-    before = state.read_bytes()
-    failed_with(capsys, ["run", "phase.toml", "--resume"], ".r.h5.state", f"another {name}", "remove the file")
-    assert state.read_bytes() == before
-    surrogate_runs.forget_state(state, study.null(SPEC, kind="phase", n=128, seed=7))
-    assert state.read_bytes() == before
+def test_a_journal_of_another_version_or_study_is_neither_taken_nor_removed(folder, capsys, name, value):
+    ready = running._ready("phase.toml", None, None)
+    with Journal.open("r.h5.journal", {**ready.identity("auto"), name: value}):
+        pass
+    before = Path("r.h5.journal").read_bytes()
+    failed_with(capsys, ["run", "phase.toml", "--resume"], "r.h5.journal", f"another {name}", "remove the file")
+    assert Path("r.h5.journal").read_bytes() == before
 
 
-def test_a_state_that_another_run_wrote_meanwhile_stays(folder, as_computed):
-    other = ibs.Study.open("study.h5").null(SPEC, kind="phase", n=128, seed=8, draws=(1, 65))
-    as_computed(lambda: ibs.save_null(other, state_file(Path("r.h5"))))
-    run_plan("phase.toml", resume=True)
-    assert ibs.load_null(state_file(Path("r.h5"))).seed == 8
+def test_a_journal_of_another_processor_is_taken_and_told(folder, monkeypatch):
+    study, real = ibs.Study.open("study.h5"), result._blas
+    with monkeypatch.context() as patched:
+        patched.setattr(result, "_blas", lambda: "another")
+        study.null(SPEC, kind="phase", n=128, seed=7, journal="c")
+    resumed = study.null(SPEC, kind="phase", n=128, seed=7, journal="c")
+    assert resumed.attrs["blas"] == f"another; {real()}"
 
 
-def test_a_state_of_another_processor_is_taken_and_told(folder):
-    study = ibs.Study.open("study.h5")
-    null = study.null(SPEC, kind="phase", n=128, seed=7, draws=(1, 65))
-    null.attrs = {**null.attrs, "blas": "another"}
-    ibs.save_null(null, "c.h5")
-    resumed = study.null(SPEC, kind="phase", n=128, seed=7, checkpoint="c.h5")
-    assert str(resumed.attrs["blas"]).startswith("another; ")
+def test_a_journal_that_cannot_be_written_warns_once_and_the_run_goes_on(folder, monkeypatch):
+    def full(stream, content):
+        raise OSError(28, "No space left on device")
 
-
-def test_a_state_that_cannot_be_written_warns_once_and_the_run_goes_on(folder, monkeypatch):
-    monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
-
-    def full(null, output):
-        raise InputError("no room")
-
-    monkeypatch.setattr(surrogate_runs, "save_state", full)
-    with pytest.warns(UserWarning, match="no room; the computation goes on") as warned:
+    monkeypatch.setattr(journal, "write_all", full)
+    with pytest.warns(UserWarning, match=r"No space left on device.*goes on") as warned:
         run_plan("phase.toml", resume=True)
     assert len([warning for warning in warned if warning.category is UserWarning]) == 1
     assert ibs.load("r.h5").kind == "result"
+    assert not Path("r.h5.journal").exists()
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------

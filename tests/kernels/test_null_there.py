@@ -78,10 +78,14 @@ def counted(device, tail, stop_at=None, task_of_row=(0, 0)):
         task_of_row=np.array(task_of_row),
     )  # fmt: skip
     if stop_at is not None:
-        list(null.count_until(sources, 1, 101))
+        for start, stop in null.steps(1, 101):
+            going_on = null.going_on()
+            null.add_until(start, stop, {row: drawn_values(sources[row], start, stop) for row in going_on})
+            if null.complete:
+                break
         return null
     for start, stop in [*null.steps(1, 101), *null.steps(101, 151)]:
-        null.add(start, drawn_values(sources, start, stop))
+        null.add(start, np.stack([drawn_values(source, start, stop) for source in sources], axis=1))
     return null
 
 

@@ -51,17 +51,21 @@ def begun(sources, n=N_DRAWS, **words):
 def advance(null, sources, start, stop):
     """Count draws start to stop - 1; yields the first that is still to be counted."""
     if null.stop_at is not None:
-        yield from null.count_until(sources, start, stop)
-        return
-    for first, end in null.steps(start, stop):
-        null.add(first, drawn_values(sources, first, end))
+        for first, end in null.steps(start, stop):
+            going_on = null.going_on()
+            null.add_until(first, end, {row: drawn_values(sources[row], first, end) for row in going_on})
+            yield end
+            if null.complete:
+                return
+    for first, end in [] if null.stop_at is not None else null.steps(start, stop):
+        null.add(first, np.stack([drawn_values(source, first, end) for source in sources], axis=1))
         yield end
 
 
 def test_steps_end_where_blocks_end():
     null = begun(rows(), 300)
     assert null.steps(1, 301) == [(1, 65), (65, 129), (129, 193), (193, 257), (257, 301)]
-    assert null.steps(60, 150, 32) == [(60, 65), (65, 129), (129, 150)]
+    assert null.steps(60, 150, 32) == [(60, 65), (65, 97), (97, 129), (129, 150)]
     assert null.steps(60, 301, 256) == [(60, 257), (257, 301)]
     assert null.steps(257, 258, 256) == [(257, 258)]
 

@@ -378,7 +378,7 @@ def test_wrong_objects_are_refused_in_one_line(tmp_path):
             refusal(PlanError, lambda verb=verb, words=words: verb(SPEC, **words), next(iter(words)))
     refusal(PlanError, lambda: study.null(SPEC, kind="phase", draws="x"), "draws='x'")
     refusal(PlanError, lambda: study.null(SPEC, kind="block", options=3), "options=3")
-    refusal(PlanError, lambda: study.null(SPEC, kind="phase", checkpoint=3), "checkpoint=3")
+    refusal(PlanError, lambda: study.null(SPEC, kind="phase", journal=3), "journal=3")
     refusal(PlanError, lambda: ibs.Study("x"), "Study.open")
     refusal(InputError, lambda: ibs.Study.open(3), "give the path of a file, got 3")
     refusal(PlanError, lambda: ibs.calibrate(study, None), "spec is a NoneType")

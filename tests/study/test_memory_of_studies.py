@@ -131,7 +131,7 @@ def test_what_is_said_to_be_enough_is_enough(study):
 
 
 def test_few_engines_are_kept_however_many_lengths_there_are(monkeypatch):
-    monkeypatch.setattr("ibsync.study.runner.ENGINES", 2)
+    monkeypatch.setattr("ibsync.study.runner.MOST_ENGINES", 2)
     worker = Worker("numpy")
     plans = [EnginePlan(n, 4.0, SPEC) for n in (200, 220, 240)]
     one, other, _ = (worker.engine(plan) for plan in plans)

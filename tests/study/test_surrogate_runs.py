@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from functools import wraps
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from scipy.signal import detrend
 
 import ibsync as ibs
 from ibsync.commands.cli import main
-from ibsync.commands.run import state_file
+from ibsync.commands.run import journal_file
 from ibsync.coupling.engine import Engine
 from ibsync.errors import InputError, PlanError
 from ibsync.nulls.random_streams import entity_id
@@ -248,57 +250,63 @@ def test_parts_in_files_merge_into_the_same_null(study, null, tmp_path):
     assert dict(merged.attrs) | {"created": 0} == dict(null.attrs) | {"created": 0}
 
 
-def test_a_checkpoint_is_taken_up_and_a_strange_one_refused(study, null, tmp_path):
-    path = tmp_path / "null.part.h5"
-    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": path}
-    first = study.null(SPEC, draws=(1, 21), **words)
-    assert not first.complete
+def nothing_to_run(_jobs, numbers, _worker):
+    assert list(numbers) == []
+    return iter(())
+
+
+def nothing_but_real_dyads(jobs, numbers, worker):
+    assert all(type(jobs[number]).__name__ == "DyadsJob" for number in numbers)
+    return ((number, jobs[number].run(worker)) for number in numbers)
+
+
+def test_a_journal_is_taken_up_and_a_strange_one_refused(study, null, tmp_path, monkeypatch):
+    path = tmp_path / "null.journal"
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "journal": path}
     same_counts(study.null(SPEC, **words), null)
-    same_counts(study.null(SPEC, **words), null)  # all there: nothing is drawn
+    with monkeypatch.context() as patched:
+        patched.setattr("ibsync.study.runner._run_here", nothing_to_run)
+        same_counts(study.null(SPEC, **words), null)
     refusal(PlanError, lambda: study.null(SPEC, **{**words, "seed": 8}), "seed=9", "8")
     other = ibs.WTC(bands={"slow": (0.06, 0.15)}, accuracy="fast")
     refusal(PlanError, lambda: study.null(other, **words), "another spec")
     refusal(PlanError, lambda: study.null(SPEC, **{**words, "kind": "shift"}), "kind='phase'")
-    refusal(InputError, lambda: study.null(SPEC, **{**words, "checkpoint": tmp_path / "no" / "x.h5"}), "folder")
+    refusal(PlanError, lambda: study.synchrony(SPEC, journal=path), "another kind")
+    refusal(InputError, lambda: study.null(SPEC, **{**words, "journal": tmp_path / "no" / "x"}), "folder")
 
 
-def test_an_interrupt_loses_nothing_that_was_written(study, null, tmp_path, monkeypatch):
-    from ibsync.results.null_files import save_state
+@pytest.mark.parametrize("stop_at", [None, 5])
+def test_an_interrupt_loses_nothing_that_was_finished(study, tmp_path, monkeypatch, stop_at):
     from ibsync.study import surrogate_runs
 
-    monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(surrogate_runs, "_PAUSES_PER_SAVING", 0)
-    monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
-    monkeypatch.setattr(surrogate_runs.BlockJob, "run", lambda *_: 8)
-    saved = []
+    monkeypatch.setattr(surrogate_runs, "draws_of_job", lambda *_: 8)
+    monkeypatch.setattr(surrogate_runs, "STEP", 8)
+    run, done = surrogate_runs.DrawsJob.run, []
 
-    def save_twice(state, path):
-        if len(saved) == 2:
+    @wraps(run)
+    def interrupted(job, worker):
+        if len(done) == 3:
             raise KeyboardInterrupt
-        saved.append(path)
-        return save_state(state, path)
+        done.append(job.name)
+        return run(job, worker)
 
-    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": tmp_path / "null.h5"}
+    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "stop_at": stop_at}
+    whole, words["journal"] = study.null(SPEC, **words), tmp_path / "null.journal"
     with monkeypatch.context() as patched:
-        patched.setattr(surrogate_runs, "save_state", save_twice)
+        patched.setattr(surrogate_runs.DrawsJob, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             study.null(SPEC, **words)
-    assert ibs.load_null(tmp_path / "null.h5").done == [(1, 17)]
-    same_counts(study.null(SPEC, **words), null)
+    again = []
 
+    @wraps(run)
+    def watched(job, worker):
+        again.append(job.name)
+        return run(job, worker)
 
-def test_draws_that_are_too_many_for_a_state_are_told_of_once(study, null, tmp_path, monkeypatch):
-    from ibsync.study import surrogate_runs
-
-    monkeypatch.setattr(surrogate_runs, "_CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr("ibsync.nulls.surrogate_null._STEP", 8)
-    monkeypatch.setattr(surrogate_runs.BlockJob, "run", lambda *_: 8)
-    monkeypatch.setattr("ibsync.nulls.surrogate_null.IN_MEMORY_BYTES", 100)
-    words = {"kind": "phase", "n": N_DRAWS, "seed": 9, "checkpoint": tmp_path / "null.h5"}
-    with pytest.warns(UserWarning, match=r"null.h5: 0.0 GB of draws are too many .* could not be resumed") as told:
-        same_counts(study.null(SPEC, **words), null)
-    assert len(told) == 1
-    assert ibs.load_null(tmp_path / "null.h5").complete
+    monkeypatch.setattr(surrogate_runs.DrawsJob, "run", watched)
+    same_counts(study.null(SPEC, **words), whole)
+    assert len(done) == 3
+    assert not set(done) & set(again)
 
 
 def test_a_repairing_null_is_saved_and_read_back(study, tmp_path):
@@ -445,26 +453,32 @@ def test_a_plan_whose_family_has_no_such_option_is_refused(tmp_path, capsys):
     assert "null.block" in capsys.readouterr().err
 
 
-def test_an_unfinished_run_is_taken_up_and_leaves_nothing_behind(study, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["phase", "iaaft"])
+def test_an_unfinished_run_is_taken_up_and_leaves_nothing_behind(study, tmp_path, monkeypatch, capsys, kind):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.h5").write_bytes(study.path.read_bytes())
-    (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
-    unfinished = study.null(ibs.WTC(bands={"slow": (0.06, 0.15)}, accuracy="fast"), kind="phase", n=39, seed=9,
-                            pairs="same", draws=(1, 20))  # fmt: skip
-    ibs.save_null(unfinished, state_file(tmp_path / "out.h5"))
+    (tmp_path / "plan.toml").write_text(PLAN.replace('kind = "phase"', f'kind = "{kind}"'), encoding="utf-8")
     with monkeypatch.context() as patched:
-        patched.setattr("ibsync.study.surrogate_runs.begin", lambda *_, **__: pytest.fail("began anew"))
-        patched.setattr("ibsync.study.study.begin", lambda *_, **__: pytest.fail("began anew"))
+        patched.setattr("ibsync.study.study.Study.synchrony", lambda *_, **__: pytest.fail("stopped here"))
+        with pytest.raises(pytest.fail.Exception):
+            main(["run", "plan.toml", "--resume"])
+    assert journal_file(Path("out.h5")) == Path("out.h5.journal")
+    before = Path("out.h5.journal").read_bytes()
+    (tmp_path / "other.toml").write_text(Path("plan.toml").read_text("utf-8").replace("seed = 9", "seed = 8"), "utf-8")
+    assert main(["run", "other.toml", "--resume"]) == 1
+    assert "out.h5.journal: was begun with another null.seed: null.seed=9, now 8" in capsys.readouterr().err
+    assert Path("out.h5.journal").read_bytes() == before
+    (tmp_path / "other.toml").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("ibsync.study.runner._run_here", nothing_but_real_dyads)
         assert main(["run", "plan.toml", "--resume"]) == 0
     resumed = ibs.load(tmp_path / "out.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "out.html", "plan.toml", "study.h5"]
     assert main(["run", "plan.toml", "-o", "again.h5"]) == 0
     again = ibs.load(tmp_path / "again.h5")
-    assert_array_equal(resumed.dataset["dyad_p"], again.dataset["dyad_p"])
-    assert_array_equal(resumed.null["null_max"], again.null["null_max"])
-    (tmp_path / "plan.toml").write_text(PLAN.replace('kind = "phase"', 'kind = "repair"'), encoding="utf-8")
-    assert main(["run", "plan.toml", "--resume"]) == 1
-    assert "leave --resume out" in capsys.readouterr().err
+    for one, other in ((resumed.dataset, again.dataset), (resumed.null, again.null)):
+        for name, array in one.variables.items():
+            assert_array_equal(array.to_numpy(), other[name].to_numpy())
 
 
 def test_a_run_with_autoregressive_noise_says_so_in_one_line(study, tmp_path, monkeypatch, capsys):
