@@ -10,6 +10,7 @@ from controlled import SFREQ, N, made
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal
 
+import ibsync as ibs
 from ibsync.commands.run import run_plan
 from ibsync.coupling.band_spec import Coupling
 from ibsync.coupling.engine import Engine
@@ -22,6 +23,7 @@ from ibsync.results.null_files import load_null, save_null
 from ibsync.results.report import report
 from ibsync.results.result import Result, load
 from ibsync.simulation.calibrate import calibrate
+from ibsync.study import runner
 
 BANDS = {"slow": (0.3, 0.8), "fast": (0.8, 1.6)}
 SPEC = Coupling("plv", BANDS)
@@ -228,3 +230,24 @@ def test_a_multiverse_takes_couplings_beside_wavelet_coherence(study):
     real = study.synchrony(SPEC, pairs="same")
     assert_allclose(table.loc[("plv", "slow"), "statistic"], real["plv"].sel(band="slow").mean(), rtol=0, atol=1e-6)
     plan_refusal(lambda: multiverse(study, bands=BANDS, measure=["xcorr"]), "'xcorr'")
+
+
+@pytest.mark.parametrize("kind", ["plv", "xcorr"])
+def test_finished_parts_of_a_coupling_are_taken_from_a_journal(kind, tmp_path, monkeypatch):
+    study = ibs.simulate(tmp_path / "s.h5", n_dyads=3, n_channels=2, duration=60.0, sfreq=5.0)
+    words = {"max_lag": 1.0, "window": 20.0} if kind == "xcorr" else {}
+    spec = ibs.Coupling(kind, {"slow": (0.2, 0.6)}, **words)
+    first = study.synchrony(spec, journal=tmp_path / "real.journal")
+    null = study.null(spec, n=20, journal=tmp_path / "null.journal")
+    computed = []
+    original = runner._run_here
+    monkeypatch.setattr(
+        runner, "_run_here", lambda jobs, some, worker: computed.extend(some) or original(jobs, some, worker)
+    )
+    again = study.synchrony(spec, journal=tmp_path / "real.journal")
+    second = study.null(spec, n=20, journal=tmp_path / "null.journal")
+    assert computed == []
+    for name, values in first.data_vars.items():
+        assert_array_equal(values, again[name])
+    assert_array_equal(null.values, second.values)
+    assert ibs.test(first, null).dataset.p_max.equals(ibs.test(again, second).dataset.p_max)
