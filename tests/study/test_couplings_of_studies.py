@@ -234,7 +234,7 @@ def test_a_multiverse_takes_couplings_beside_wavelet_coherence(study):
 
 @pytest.mark.parametrize("kind", ["plv", "xcorr"])
 def test_finished_parts_of_a_coupling_are_taken_from_a_journal(kind, tmp_path, monkeypatch):
-    study = ibs.simulate(tmp_path / "s.h5", n_dyads=3, n_channels=2, duration=60.0, sfreq=5.0)
+    study = ibs.simulate(tmp_path / "s.h5", n_dyads=5, n_channels=2, duration=60.0, sfreq=5.0)
     words = {"max_lag": 1.0, "window": 20.0} if kind == "xcorr" else {}
     spec = ibs.Coupling(kind, {"slow": (0.2, 0.6)}, **words)
     first = study.synchrony(spec, journal=tmp_path / "real.journal")
