@@ -241,8 +241,7 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
     help_text = "compute a share of the null, such as 3/16, into out.shard-03-of-16.h5; see merge"
     parser.add_argument("--shard", type=_shard, metavar="I/N", help=help_text)
-    help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
-    parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
+    _add_memory(parser)
     _add_workers(parser)
     _add_overwrite(parser)
     _add_device(parser)
@@ -254,9 +253,15 @@ def _add_merge(commands: _Commands) -> None:
     parser.add_argument("shards", nargs="+", metavar="OUT.shard-*.h5")
     parser.add_argument("-o", "--output", metavar="OUT.h5", help="result file, instead of the plan's")
     parser.add_argument("--report", metavar="OUT.html", help="HTML report, instead of the plan's")
+    _add_memory(parser)
     _add_overwrite(parser)
     _add_device(parser)
     _add_json(parser)
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
+    parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
 
 
 def _add_multiverse(commands: _Commands) -> None:
@@ -468,13 +473,13 @@ def _check(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from .run import run_plan, run_shard
 
-    who = ("output", "backend", "workers", "scheduler", "progress")
+    who = ("output", "backend", "workers", "scheduler", "memory", "progress")
     if arguments.shard is not None:
         if arguments.resume:
             return _fail("a shard goes on from its file by itself: leave --resume out")
         file = run_shard(arguments.plan, arguments.shard, **_words(arguments, *who))
         return _say(arguments, _page(files=[file]), {"shard": list(arguments.shard), "file": str(file)})
-    outcomes = run_plan(arguments.plan, **_words(arguments, *who, "report", "memory", "resume", "overwrite"))
+    outcomes = run_plan(arguments.plan, **_words(arguments, *who, "report", "resume", "overwrite"))
     return _say_outcomes(arguments, outcomes)
 
 
@@ -485,7 +490,7 @@ def _say_outcomes(arguments: argparse.Namespace, outcomes: Sequence[Any]) -> int
 def _merge(arguments: argparse.Namespace) -> int:
     from .run import merge_shards
 
-    names = ("output", "report", "backend", "overwrite", "progress")
+    names = ("output", "report", "backend", "memory", "overwrite", "progress")
     return _say_outcomes(arguments, merge_shards(arguments.shards, **_words(arguments, *names)))
 
 

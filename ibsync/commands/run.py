@@ -174,6 +174,7 @@ def run_shard(
     *,
     output: str | Path | None = None,
     backend: str = "auto",
+    memory: Memory = None,
     workers: int | None = None,
     scheduler: str | None = None,
     progress: bool = False,
@@ -190,7 +191,7 @@ def run_shard(
         Number of the share, from 1, and how many there are.
     output : str or Path, optional
         Result file of the whole run, instead of the plan's; the shard lies beside it.
-    backend, workers, scheduler, progress
+    backend, memory, workers, scheduler, progress
         As `run_plan`.
 
     Returns
@@ -215,7 +216,7 @@ def run_shard(
             kept.part(_PLAN).append(0, {_PLAN: np.frombuffer(str(Path(path).absolute()).encode(), np.uint8)})
         for null, signal in product(plan.nulls, plan.synchrony.signals):
             with suppress(ShareDone):
-                ready.null(null, signal, backend, executor, kept, progress)
+                ready.null(null, signal, backend, executor, kept, progress, ready.budget(memory))
     return file
 
 
@@ -225,6 +226,7 @@ def merge_shards(
     output: str | Path | None = None,
     report: str | Path | None = None,
     backend: str = "auto",
+    memory: Memory = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> list[Outcome]:
@@ -234,7 +236,7 @@ def merge_shards(
     ----------
     paths : sequence of path-like
         Files that `run_shard` wrote. They stay.
-    output, report, backend, overwrite, progress
+    output, report, backend, memory, overwrite, progress
         As `run_plan`.
 
     Returns
@@ -252,7 +254,7 @@ def merge_shards(
             raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
         ready = _ready(known.get(0)[_PLAN].tobytes().decode(), output, report, overwrite)
         require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
-        return ready.run(backend, None, kept, progress)
+        return ready.run(backend, None, kept, progress, memory)
 
 
 _PLAN = "plan"
@@ -303,13 +305,16 @@ class _Ready:
             memory=memory, **self.plan.judged(), **null.words(), **self.plan.synchrony.words(),
         )  # fmt: skip
 
+    def budget(self, memory: Memory) -> Budget:
+        """A budget whose files lie beside the output."""
+        folder = self.plan.output_of(self.plan.synchrony.signals[0]).absolute().parent
+        return dataclasses.replace(Budget.of(memory), folder=folder)
+
     def run(
         self, backend: str, executor: Executor | None, journal: Journal | None, progress: bool, memory: Memory = None
     ) -> list[Outcome]:
         """Everything computed, then written; what memory does not hold lies beside the output meanwhile."""
-        folder = self.plan.output_of(self.plan.synchrony.signals[0]).absolute().parent
-        budget = dataclasses.replace(Budget.of(memory), folder=folder)
-        outcomes = _computed(self, backend, executor, journal, progress, budget)
+        outcomes = _computed(self, backend, executor, journal, progress, self.budget(memory))
         _refuse_nothing(self.path, outcomes)
         return _written(self.plan, outcomes, self.outputs)
 
