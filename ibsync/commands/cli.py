@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _print_in_any_encoding()
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # HDF5, which is loaded later, never loads a library that a file names
-    n_written = len(written_files)
+    n_written, journals = len(written_files), _journals()
     arguments = _parser().parse_args(argv)
     with _interruptible() as signals:
         try:
@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except KeyboardInterrupt:
-            return _interrupted(signals, n_written)
+            return _interrupted(signals, n_written, journals)
         except Exception as error:
             if signals:  # an import that is interrupted may end in any error
-                return _interrupted(signals, n_written)
+                return _interrupted(signals, n_written, journals)
             if arguments.debug:
                 raise
             return _fail(_one_line(error))
@@ -86,11 +86,16 @@ def _interruptible() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _interrupted(signals: Sequence[int], n_written: int) -> int:
+def _journals() -> list[Path]:
+    """Journals of this process that were not removed."""
+    journal = sys.modules.get("ibsync.recordings.journal")  # what was not loaded has written none
+    return [path for path in journal.unfinished_files if path.exists()] if journal else []
+
+
+def _interrupted(signals: Sequence[int], n_written: int, before: Sequence[Path]) -> int:
     """Say what an interrupted command has written."""
     files = ", ".join(dict.fromkeys(str(path) for path in written_files[n_written:] if path.exists()))
-    journal = sys.modules.get("ibsync.recordings.journal")  # what was not loaded has written none
-    kept = [path for path in journal.unfinished_files if path.exists()] if journal else []
+    kept = [path for path in _journals() if path not in before]
     go_on = f"; what is finished is kept in {kept[-1].name}: run the same command again" if kept else ""
     code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}{go_on}")
     return 128 + signal.SIGTERM if signal.SIGTERM in signals else code
@@ -477,6 +482,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.shard is not None:
         if arguments.resume:
             return _fail("a shard goes on from its file by itself: leave --resume out")
+        if arguments.report or arguments.overwrite:
+            return _fail(
+                f"{'--report' if arguments.report else '--overwrite'} goes with ibsync merge, not with --shard"
+            )
         file = run_shard(arguments.plan, arguments.shard, **_words(arguments, *who))
         return _say(arguments, _page(files=[file]), {"shard": list(arguments.shard), "file": str(file)})
     outcomes = run_plan(arguments.plan, **_words(arguments, *who, "report", "resume", "overwrite"))

@@ -475,7 +475,8 @@ class RunPlan(Block, frozen=True):
             )
         if self.null.stop_at is not None or self.second_null.stop_at is not None:
             raise ValueError("a null that stops early (stop_at) has no group test: with second_null, leave stop_at out")
-        if self.null.measure != self.second_null.measure:
+        own = self.spec.measure
+        if (self.null.measure or own) != (self.second_null.measure or own):
             raise ValueError("null and second_null differ in measure; give both the same")
         if len(self.synchrony.signals) > 1:
             raise ValueError("second_null takes one signal; name one in synchrony.signal, or write a plan for each")

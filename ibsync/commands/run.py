@@ -159,8 +159,8 @@ def run_plan(
     ready = _ready(path, output, report, overwrite)
     file = journal_file(ready.plan.output) if resume else None
     with (
-        workers_of(workers, scheduler, backend) as executor,
         opened(file, ready.identity(backend), ready.inputs) as kept,
+        workers_of(workers, scheduler, backend) as executor,
     ):
         outcomes = ready.run(backend, executor, kept, progress, memory)
         if kept is not None:
@@ -209,8 +209,8 @@ def run_shard(
     if any(null.stop_at is not None for null in plan.nulls):
         raise PlanError(f"{path}: draws that stop early (stop_at) are counted in order: leave --shard out")
     with (
-        workers_of(workers, scheduler, backend) as executor,
         Journal.open(file, ready.identity(backend), inputs=ready.inputs, share=shard) as kept,
+        workers_of(workers, scheduler, backend) as executor,
     ):
         if not kept.part(_PLAN).numbers:
             kept.part(_PLAN).append(0, {_PLAN: np.frombuffer(str(Path(path).absolute()).encode(), np.uint8)})

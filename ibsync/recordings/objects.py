@@ -80,7 +80,7 @@ def samples_of(x: Any, name: str, signal: str | None = None) -> Samples:
     else:
         _refuse_cut(x, name)
         found = Samples(_array(x, name))
-    _require_channels_first(found, name)
+        _require_channels_first(found, name)
     return found
 
 
@@ -160,19 +160,23 @@ def sources_of(objects: Any) -> dict[Source, Any] | None:
     if isinstance(objects, Mapping):
         if not objects:
             raise InputError("no recording is given; give {'p1': x1, 'p2': x2}")
-        return {_source(key): x for key, x in objects.items()}
+        return _distinct((_source(key), x) for key, x in objects.items())
     if is_object(objects):
         raise InputError("one recording is no dyad: give {'p1': x1, 'p2': x2}")
     if not isinstance(objects, Sequence) or isinstance(objects, str) or not any(map(is_object, objects)):
         return None
-    found: dict[Source, Any] = {}
     for number, x in enumerate(objects, 1):
-        person = _subject(x)
-        if not person:
+        if not _subject(x):
             raise InputError(f"recording {number} names no person: give {{'p1': x1, 'p2': x2}}")
-        source = _source(person)
+    return _distinct((_source(_subject(x)), x) for x in objects)
+
+
+def _distinct(named: Iterable[tuple[Source, Any]]) -> dict[Source, Any]:
+    found: dict[Source, Any] = {}
+    for source, x in named:
         if source in found:
-            raise InputError(f"{person} stands twice: name sessions, such as {{('{person}', '1'): x1, ...}}")
+            name = source.participant
+            raise InputError(f"{source.path} stands twice: name sessions, such as {{('{name}', '1'): x1, ...}}")
         found[source] = x
     return found
 

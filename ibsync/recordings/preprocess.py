@@ -57,6 +57,9 @@ class Preprocessing:
         factors = self.ppf if isinstance(self.ppf, Sequence) and not isinstance(self.ppf, str) else [self.ppf]
         if not factors or not all(_is_number(x) and 0 < x < math.inf for x in factors):
             raise InputError(f"ppf={self.ppf!r} must be a positive number, or one for each wavelength")
+        several = isinstance(self.ppf, Sequence)
+        object.__setattr__(self, "ppf", tuple(map(float, factors)) if several else float(factors[0]))
+        object.__setattr__(self, "min_sci", float(self.min_sci))
 
     @classmethod
     def asked(cls, given: object) -> Preprocessing | None:
@@ -76,8 +79,8 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Parameters and the version of MNE, as JSON can carry them."""
-        ppf = float(self.ppf) if isinstance(self.ppf, int | float) else [float(x) for x in self.ppf]
-        return {"min_sci": float(self.min_sci), "motion": self.motion, "ppf": ppf, "mne": _mne().__version__}
+        ppf = list(self.ppf) if isinstance(self.ppf, tuple) else self.ppf
+        return {"min_sci": self.min_sci, "motion": self.motion, "ppf": ppf, "mne": _mne().__version__}
 
 
 def preprocess(
@@ -168,7 +171,7 @@ def haemoglobin(density: mne.io.BaseRaw, words: Preprocessing) -> mne.io.BaseRaw
     if words.motion == "tddr":
         density = nirs.temporal_derivative_distribution_repair(density, verbose="error")
     try:
-        return nirs.beer_lambert_law(density, ppf=words.ppf if isinstance(words.ppf, float | int) else list(words.ppf))
+        return nirs.beer_lambert_law(density, ppf=words.ppf)
     except ValueError as error:
         raise InputError(f"ppf={words.ppf!r}: {error}") from None
 

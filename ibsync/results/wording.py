@@ -243,7 +243,8 @@ def _preprocessing_sentence(made: Mapping[str, Any]) -> str:
         f"channels with a scalp coupling index below {made['min_sci']:g} (0.7 to 1.5 Hz) were left out"
         if made["min_sci"] > 0 else ""
     )  # fmt: skip
-    ppf = made["ppf"] if isinstance(made["ppf"], int | float) else " and ".join(f"{x:g}" for x in made["ppf"])
+    factors = made["ppf"] if isinstance(made["ppf"], list) else [made["ppf"]]
+    ppf = " and ".join(f"{factor:g}" for factor in factors)
     law = f"the modified Beer-Lambert law gave concentrations (partial pathlength factor {ppf})"
     steps = "; ".join(filter(None, (judged, motion, law)))
     return f"Raw light was turned into haemoglobin with MNE-Python {made['mne']}: {steps}."
@@ -259,11 +260,14 @@ def _estimator_sentence(dataset: xr.Dataset) -> str:
 
 
 def _coupling_sentence(dataset: xr.Dataset) -> str:
-    measure = measure_in(dataset.attrs)
+    measure, spec = measure_in(dataset.attrs), settings(dataset.attrs, "spec")
+    windows = (
+        f", in windows of {spec['window']:g} s with lags up to {spec['max_lag']:g} s," if spec.get("window") else ""
+    )
     return (
         f"Signals were band-passed by a finite filter without phase (windowed sinc, Hamming; transitions a quarter of "
         f"each edge wide, 2 Hz at least and the edge at most) and made analytic; the {measure.words} "
-        f"({measure.definition}) was computed with {_computed(dataset)}"
+        f"({measure.definition}){windows} was computed with {_computed(dataset)}"
     )
 
 
@@ -287,9 +291,10 @@ def _lags_sentence(dataset: xr.Dataset) -> str:
     if not lags:
         return ""
     listed = ", ".join(f"{lag:g}" for lag in lags)
+    cells = "samples" if measure_in(dataset.attrs).needs == "coupling" else "cells"
     return (
         f" The second person was taken {listed} s later than the first (at positive lags the first leads), over "
-        "the same cells at every lag."
+        f"the same {cells} at every lag."
     )
 
 
@@ -345,11 +350,13 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
         if epochs == ["all"]
         else f"over the {'epochs' if len(epochs) > 1 else 'epoch'} {', '.join(epochs)}"
     )
-    how = "" if epochs == ["all"] else ", cut from the transform of the whole recording"
+    coupling = measure_in(dataset.attrs).needs == "coupling"
+    source = "filtered recording" if coupling else "transform of the whole recording"
+    how = "" if epochs == ["all"] else f", cut from the {source}"
     how += f", of the tasks {', '.join(compared)}, each recorded by itself" if of_tasks else ""
     how += f", of the tasks {', '.join(tasks)}, each by itself" if (tasks := tasks_of(dataset)) else ""
-    if measure_in(dataset.attrs).needs == "coupling":
-        return _sample_sentence(dataset, cut)
+    if coupling:
+        return _sample_sentence(dataset, f"{cut}{how}")
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
@@ -369,9 +376,8 @@ def _sample_sentence(dataset: xr.Dataset, cut: str) -> str:
     spec = settings(dataset.attrs, "spec")
     line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
-    how = "" if cut == "over the whole recording" else ", cut from the filtered recording"
     return (
-        f"It was taken in the {bands} {bands_in_words(dataset)} {cut}{how}; {_ENDS[spec.get('coi', 'recording')]}; "
+        f"It was taken in the {bands} {bands_in_words(dataset)} {cut}; {_ENDS[spec.get('coi', 'recording')]}; "
         f"values with a valid fraction below {spec.get('min_valid', 0.5):.3g} are missing.{line}"
     )
 

@@ -29,7 +29,7 @@ from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
-from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.surrogate_null import IN_MEMORY_BYTES, SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..recordings.journal import Journal, opened
@@ -674,7 +674,10 @@ def _with_notes(attrs: dict[str, Any], journal: Journal | None) -> dict[str, Any
 def _require_surrogates(made: Planned, request: Request, budget: Budget) -> None:
     """Refuse a memory that does not hold the tables and a block of draws of surrogates."""
     n_means = len(epoch_names(request.epochs)) * request.spec.n_columns * made.axes.mask.size
-    budget.require(_SURROGATE_BYTES + 100 * n_means * len(made.rows), f"a {request.kind!r} null of this study")
+    n_kept = 0 if request.stop_at is not None else (request.n + 1) * n_means * len(made.rows)
+    drawn = min(IN_MEMORY_BYTES, n_kept * request.dtype.itemsize)
+    least = _SURROGATE_BYTES + drawn + 100 * n_means * len(made.rows)
+    budget.require(least, f"a {request.kind!r} null of this study")
 
 
 def _null_words(null: object) -> dict[str, Any]:
@@ -696,7 +699,7 @@ def _cost(study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, 
     words, n_maps = job.a.of_features, job.a.n_paired * job.b.n_paired
     some = min(n, _TIMED_PEOPLE)
     a, b = (noise.standard_normal((some, people.n_read, occasion.n_samples), np.float32) for people in job.people)
-    engine.coherence(engine.features(a[0, :1]), engine.features(b[0, :1]))  # tables are there before the clock runs
+    engine.coherence(*(engine.features(x[0], **words) for x in (a, b)))  # tables are there before the clock runs
     start = time.perf_counter()
     features = engine.features(a, **words), engine.features(b, **words)
     of_dyad = (time.perf_counter() - start) / some

@@ -199,9 +199,7 @@ def partial_wtc(
         raise InputError(
             f"controls have {third.n_samples} samples, a and b {signals[0].n_samples}: cut all to one length"
         )
-    if (third.status != 0).any():
-        which = int(np.flatnonzero(third.status)[0])
-        raise InputError(f"control number {which} is unusable ({REASONS[third.status[which]]}): leave it out")
+    _require_usable(third, "control")
     if epochs is not None and spec.bands is None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
     view = _View(signals[0].n_samples, sfreq, spec, "full" if spec.bands and grid is None else grid)
@@ -273,6 +271,7 @@ def multiple_wtc(
     together = Samples(np.concatenate([np.atleast_2d(one.values) for one in found[1:]]))
     channels, _ = _names([found[0], together], channels, None)
     signals = _pair([found[0], together], channels, None, spec.detrend)
+    _require_usable(signals[1], "signal")
     n_y, n_x = signals[0].n_channels, signals[1].n_channels
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large((n_y + n_x) * n_x)
@@ -365,6 +364,13 @@ def _merged(
     if merged.lags:
         raise PlanError("lags are for studies, or for Engine: leave them out of the spec, or shift b by hand")
     return merged
+
+
+def _require_usable(signals: Signals, what: str) -> None:
+    """Refuse signals of which one has no data, where all are needed at once."""
+    if (signals.status != 0).any():
+        which = int(np.flatnonzero(signals.status)[0])
+        raise InputError(f"{what} number {which} is unusable ({REASONS[signals.status[which]]}): leave it out")
 
 
 def _taken(objects: Mapping[str, Any], sfreq: float | None, signal: str | None) -> tuple[list[Samples], float]:

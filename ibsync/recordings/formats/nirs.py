@@ -47,6 +47,8 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     light = light_recording(raw, choice.preprocess, str(source.path))
     chosen = choice.of(light.signal_names, source.path)
     active = probe.get("MeasListAct")
+    if active is not None and np.size(active) < len(numbers):
+        raise InputError(f"{source.path}: SD.MeasListAct has {np.size(active)} marks for {len(numbers)} channels")
     inactive = [] if active is None else numbers[np.ravel(active)[: len(numbers)] == 0].tolist()
     bad = dict.fromkeys(f"S{s}_D{d}" for s, d, _ in inactive)
     return [
@@ -83,7 +85,7 @@ def _numbers(source: Source, content: dict[str, Any], name: str) -> NDArray[np.f
 def _stims(content: dict[str, Any], times: NDArray[np.float64], clock: Clock) -> tuple[Event, ...]:
     """Marks of each column of `s`, by its number, at the samples where it begins to be other than 0."""
     marks = np.asarray(content.get("s", np.empty(0)))
-    if marks.dtype.kind not in "fiu" or len(marks) != len(times):
+    if marks.dtype.kind not in "fiu" or marks.ndim == 0 or len(marks) != len(times):
         return ()
     columns = marks.reshape(len(times), -1)
     begins = (columns != 0) & (np.vstack([np.zeros((1, columns.shape[1])), columns[:-1]]) == 0)
