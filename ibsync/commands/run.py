@@ -252,7 +252,8 @@ def merge_shards(
         known = kept.part(_PLAN)
         if 0 not in known.numbers:
             raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
-        ready = _ready(known.get(0)[_PLAN].tobytes().decode(), output, report, overwrite)
+        plan_path = known.get(0)[_PLAN].tobytes().decode()
+        ready = _ready(plan_path, output, report, overwrite, tuple(map(Path, paths)))
         require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
         return ready.run(backend, None, kept, progress, memory)
 
@@ -319,9 +320,12 @@ class _Ready:
         return _written(self.plan, outcomes, self.outputs)
 
 
-def _ready(path: str | Path, output: str | Path | None, report: str | Path | None, overwrite: bool = False) -> _Ready:
+def _ready(
+    path: str | Path, output: str | Path | None, report: str | Path | None, overwrite: bool = False,
+    shards: tuple[Path, ...] = (),
+) -> _Ready:  # fmt: skip
     plan = read_plan(path, output, report)
-    outputs = _outputs(path, plan, overwrite)
+    outputs = _outputs(path, plan, overwrite, shards)
     for file in outputs.values():
         file.check()
     study = Study.open(plan.study, accept_changes=plan.accept_changes).select(**plan.select.words())
@@ -332,9 +336,11 @@ def _ready(path: str | Path, output: str | Path | None, report: str | Path | Non
     return _Ready(Path(path), plan, study, outputs)
 
 
-def _outputs(path: str | Path, plan: RunPlan, overwrite: bool = False) -> dict[Path, Output]:
+def _outputs(
+    path: str | Path, plan: RunPlan, overwrite: bool = False, shards: tuple[Path, ...] = ()
+) -> dict[Path, Output]:
     """Everything that a run writes, by path."""
-    inputs = (Path(path), plan.study)
+    inputs = (Path(path), plan.study, *shards)
     files = [file for signal in plan.synchrony.signals for file in chain(*plan.files_of(signal).values())]
     return {file: Output(file, kind, inputs, overwrite) for file, kind in files}
 

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ from .names import plain
 from .preprocess import RAW_KINDS
 from .source import Source
 
-_SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "milliseconds": 1e-3}
+_SECONDS = {
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
+    **dict.fromkeys(("min", "minute", "minutes"), 60.0),
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,16 @@ class Samples:
         Their names; None where they have none.
     bad : tuple of str
         Channels that are marked so.
+    start : float or None
+        Time of the first sample in s, from 1970 on where it `is_dated`; None where nothing says it.
     """
 
     values: Any
     sfreq: float | None = None
     channels: tuple[str, ...] | None = None
     bad: tuple[str, ...] = ()
+    start: float | None = None
+    is_dated: bool = False
 
 
 def is_object(x: object) -> bool:
@@ -97,6 +106,7 @@ def recording_of(x: Any, source: Source, *, sfreq: float | None, choice: SignalC
     if _is(x, "mne", "io.BaseRaw"):
         from .formats.fif import recording_of as of_raw
 
+        rate_of([(name, Samples(None, float(x.info["sfreq"])))], sfreq)
         return of_raw(x, source, choice)
     found = samples_of(x, name)
     rate = rate_of([(name, found)], sfreq)
@@ -108,7 +118,9 @@ def recording_of(x: Any, source: Source, *, sfreq: float | None, choice: SignalC
     if len(set(channels)) < len(channels):
         twice = next(channel for channel in channels if channels.count(channel) > 1)
         raise InputError(f"{name}: the channel {twice} stands twice; rename one")
-    return one_person(source, Clock(0.0, rate, values.shape[1]), channels, (signal,), {signal: values})
+    clock = Clock(found.start or 0.0, rate, values.shape[1])
+    started = "1970-01-01 00:00:00" if found.is_dated else ""  # one origin of all dates, so that they are one clock
+    return one_person(source, clock, channels, (signal,), {signal: values}, started=started)
 
 
 def rate_of(named: Iterable[tuple[str, Samples]], sfreq: float | None) -> float:
@@ -120,7 +132,8 @@ def rate_of(named: Iterable[tuple[str, Samples]], sfreq: float | None) -> float:
     InputError
         If there is none, or they differ.
     """
-    if sfreq is not None and not (isinstance(sfreq, int | float | np.number) and 0 < sfreq < math.inf):
+    is_number = isinstance(sfreq, int | float | np.number) and not isinstance(sfreq, bool)
+    if sfreq is not None and not (is_number and 0 < sfreq < math.inf):
         raise InputError(f"sfreq must be a positive number of Hz, got {sfreq!r}")
     every = list(named)
     rates = [("sfreq", float(sfreq))] if sfreq is not None else []
@@ -133,6 +146,25 @@ def rate_of(named: Iterable[tuple[str, Samples]], sfreq: float | None) -> float:
             fix = "correct sfreq, or leave it out" if first == "sfreq" else "resample both to one rate"
             raise InputError(f"{first} is {rate:g} Hz, and {name} has {other:g} Hz: {fix}")
     return rate
+
+
+def require_together(named: Mapping[str, Samples], sfreq: float) -> None:
+    """
+    Refuse objects that say that they began at other times, by more than half a sample.
+
+    Raises
+    ------
+    InputError
+        Saying when each began.
+    """
+    told = [(name, own) for name, own in named.items() if own.start is not None]
+    for (first, one), (second, other) in pairwise(told):
+        apart = (other.start or 0.0) - (one.start or 0.0)
+        if one.is_dated == other.is_dated and abs(apart) * sfreq > 0.5:
+            raise InputError(
+                f"{second} begins {abs(apart):g} s {'after' if apart > 0 else 'before'} {first}: cut both to the time "
+                "they share, or take the times off if they began together"
+            )
 
 
 class Held:
@@ -183,7 +215,7 @@ def _distinct(named: Iterable[tuple[Source, Any]]) -> dict[Source, Any]:
 
 def _source(key: object) -> Source:
     parts = key if isinstance(key, tuple) else (key,)
-    labels = [plain(str(part)) for part in parts if isinstance(part, str | int) and not isinstance(part, bool)]
+    labels = [plain(str(p)) for p in parts if isinstance(p, str | int | np.integer) and not isinstance(p, bool)]
     if not 1 <= len(labels) == len(parts) <= 3 or not labels[0]:
         raise InputError(f"{key!r} names no recording: write 'p1', ('p1', session) or ('p1', session, task)")
     person, session, task = (*labels, "", "")[:3]
@@ -237,7 +269,7 @@ def _of_raw(raw: Any, name: str, signal: str | None) -> Samples:
             values[:, (seconds >= mark.onset) & (seconds < mark.onset + mark.duration)] = np.nan
     bad = tuple(channel for channel, _ in recording.bad if channel in recording.channels)
     values[[recording.channels.index(channel) for channel in bad]] = np.nan
-    return Samples(values, recording.clock.sfreq, recording.channels, bad)
+    return Samples(values, recording.clock.sfreq, recording.channels, bad, recording.clock.t0)
 
 
 def _of_data_array(x: Any, name: str) -> Samples:
@@ -248,15 +280,18 @@ def _of_data_array(x: Any, name: str) -> Samples:
         others = [dim for dim in dims if dim != "time"]
         raise InputError(f"{name} has the dimensions {', '.join(dims)}: choose one of {others[0]!r} (x.isel(...))")
     moved = x.transpose(..., "time")
-    sfreq = None
+    when: tuple[Any, ...] = (None, None, False)
     if "time" in x.coords:
         unit = str(x.coords["time"].attrs.get("units", "s")).lower()
-        sfreq = _rate(x.coords["time"].values, name, _SECONDS.get(unit, 1.0))
+        if unit not in _SECONDS:
+            raise InputError(f"{name}: its time is in {unit!r}: give it in s or ms")
+        when = _when(x.coords["time"].values, name, _SECONDS[unit])
     other = next((dim for dim in moved.dims if dim != "time"), None)
     names = moved.coords[other].values if other is not None and other in moved.coords else None
     if other is None and x.name is not None:
         names = np.array([x.name])
-    return Samples(_array(moved.values, name), sfreq, None if names is None else tuple(map(str, names.tolist())))
+    channels = None if names is None else tuple(map(str, names.tolist()))
+    return Samples(_array(moved.values, name), when[0], channels, (), *when[1:])
 
 
 def _of_frame(x: Any, name: str) -> Samples:
@@ -271,15 +306,18 @@ def _of_frame(x: Any, name: str) -> Samples:
     text = [str(column) for column, kind in table.dtypes.items() if getattr(kind, "kind", "O") not in "fiub"]
     if text:
         raise InputError(f"{name}: the column {text[0]} holds no numbers; leave it out")
-    sfreq = None if times is None else _rate(times, name)
-    return Samples(_array(table.to_numpy().T, name), sfreq, tuple(map(str, table.columns)))
+    when = (None, None, False) if times is None else _when(times, name)
+    values = _array(table.to_numpy(np.float64, na_value=np.nan).T, name)
+    return Samples(values, when[0], tuple(map(str, table.columns)), (), *when[1:])
 
 
-def _rate(times: NDArray[Any], name: str, seconds: float = 1.0) -> float:
-    """Rate in Hz of the times of samples, numbers or dates."""
-    if times.dtype.kind in "mM":
-        times = (times - times[0]) / np.timedelta64(1, "ns") * 1e-9 if times.size else times
-        seconds = 1.0
+def _when(times: NDArray[Any], name: str, seconds: float = 1.0) -> tuple[float, float, bool]:
+    """Rate in Hz of the times of samples, numbers or dates, the first in s, and whether they are dates."""
+    is_dated, origin = times.dtype.kind == "M", 0.0
+    if times.dtype.kind in "mM" and times.size:
+        first = times[0] - np.datetime64(0, "s") if is_dated else times[0]
+        origin = float(first / np.timedelta64(1, "us")) * 1e-6
+        times, seconds = (times - times[0]) / np.timedelta64(1, "ns") * 1e-9, 1.0
     if times.size < 2 or times.dtype.kind not in "fiu":
         raise InputError(f"{name}: its time holds no times in s: leave it out and give sfreq in Hz")
     try:
@@ -288,7 +326,7 @@ def _rate(times: NDArray[Any], name: str, seconds: float = 1.0) -> float:
         raise InputError(f"{name}: {error}") from None
     if clock.irregular:
         raise InputError(f"{name}: {clock.irregular}; put it on an even grid, with NaN in gaps")
-    return clock.sfreq
+    return clock.sfreq, origin + clock.t0, is_dated
 
 
 def _array(x: Any, name: str) -> Any:
@@ -303,6 +341,8 @@ def _array(x: Any, name: str) -> Any:
         array = np.asarray(x)
     except (ValueError, TypeError):
         array = np.empty(0, object)
+    if array.dtype.kind == "O" and isinstance(x, np.ndarray):
+        raise InputError(f"{name} holds objects: make numbers of it, such as np.asarray(x, float)")
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size == 0:
         what = f"{array.dtype} of shape {array.shape}" if array.dtype.kind != "O" else type(x).__name__
         raise InputError(f"{name} must be real numbers [channel, sample] or [sample], got {what}")

@@ -130,7 +130,10 @@ def coupled(raw: mne.io.BaseRaw, words: Preprocessing, name: str = "raw") -> tup
     InputError
         As `preprocess`.
     """
-    nirs = _mne().preprocessing.nirs
+    mne = _mne()
+    if not isinstance(raw, mne.io.BaseRaw):
+        raise InputError(f"{name} is a {type(raw).__name__}: give an mne.io.Raw, such as mne.io.read_raw_snirf(path)")
+    nirs = mne.preprocessing.nirs
     kinds = set(raw.get_channel_types()) & set(RAW_KINDS)
     if len(kinds) != 1:
         what = " and ".join(sorted(kinds)) or ", ".join(sorted(set(raw.get_channel_types())))

@@ -20,7 +20,7 @@ from ..coupling.transform.maps import coherency_maps, cross_wavelet_maps
 from ..coupling.transform.signals import REASONS, Signals, prepare
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
-from ..recordings.objects import Samples, rate_of, samples_of
+from ..recordings.objects import Samples, rate_of, require_together, samples_of
 from ..results.lost import lost_lines
 from .engines import EnginePlan
 from .losses import LOG
@@ -357,6 +357,8 @@ def _tell_losses(plan: Plan, epochs: Mapping[str, Any] | None) -> None:
 def _merged(
     spec: WTC | None, bands: Mapping[str, Any] | None, fmin: float | None, fmax: float | None, words: dict[str, Any]
 ) -> WTC:
+    if not isinstance(spec, WTC | None):
+        raise PlanError(f"spec is a {type(spec).__name__}, and this is of wavelet coherence: give a WTC, or use Engine")
     given = {k: v for k, v in {"bands": bands, "fmin": fmin, "fmax": fmax, **words}.items() if v is not None}
     merged = WTC.from_dict(given if spec is None else {k: v for k, v in given.items() if k not in ("fmin", "fmax")})
     if spec is not None:
@@ -376,7 +378,9 @@ def _require_usable(signals: Signals, what: str) -> None:
 def _taken(objects: Mapping[str, Any], sfreq: float | None, signal: str | None) -> tuple[list[Samples], float]:
     """Channels of each object, and the rate in Hz that all have."""
     found = {name: samples_of(x, name, signal) for name, x in objects.items()}
-    return list(found.values()), rate_of(found.items(), sfreq)
+    rate = rate_of(found.items(), sfreq)
+    require_together(found, rate)
+    return list(found.values()), rate
 
 
 def _names(found: Sequence[Samples], *given: Sequence[str] | None) -> list[Sequence[str] | None]:

@@ -118,6 +118,11 @@ REFUSED = {
     ),
     "backwards": (lambda x: data_array(x, time=TIMES[::-1]), "a: time does not increase"),
     "text": (lambda x: pd.DataFrame(x.T).assign(mark="talk"), "a: the column mark holds no numbers"),
+    "unknown unit": (
+        lambda x: data_array(x, time=("time", TIMES, {"units": "samples"})),
+        "a: its time is in 'samples': give it in s or ms",
+    ),
+    "objects": (lambda x: x.astype(object), r"a holds objects: make numbers of it, such as np.asarray\(x, float\)"),
     "no rate": (lambda x: x, "nothing says the sampling rate of a; give sfreq in Hz"),
     "other rate": (lambda x: data_array(x, time=TIMES * 2), "a is 5 Hz, and b has 10 Hz: resample both"),
     "raw light": (lambda x: raw_of(x, "fnirs_cw_amplitude"), r"a holds raw light: give ibs.preprocess\(a\)"),
@@ -152,6 +157,42 @@ def test_an_array_of_cupy_is_copied_and_one_that_cannot_be_is_refused(pair):
     assert_array_equal(found.coherence, ibs.wtc(*pair, SFREQ, bands=BANDS).coherence)
     with pytest.raises(ibs.InputError, match="a is a OnDevice on a GPU: copy it to the host"):
         ibs.wtc(*map(OnDevice, pair), SFREQ, bands=BANDS)
+
+
+STARTS = {
+    "dates": (pd.Timestamp("2026-01-01 10:00"), pd.Timestamp("2026-01-01 10:01"), "b begins 60 s after a"),
+    "seconds": (pd.Timedelta(0), pd.Timedelta(-5, "s"), "b begins 5 s before a"),
+}
+
+
+@pytest.mark.parametrize("case", STARTS)
+def test_recordings_that_say_that_they_began_at_other_times_are_refused(case, pair):
+    *starts, words = STARTS[case]
+    x, y = (
+        pd.DataFrame(values.T, start + pd.to_timedelta(TIMES, unit="s"), CHANNELS)
+        for values, start in zip(pair, starts, strict=True)
+    )
+    with pytest.raises(ibs.InputError, match=f"{words}: cut both to the time they share"):
+        ibs.wtc(x, y, bands=BANDS)
+    with pytest.raises(ibs.InputError, match="crop"):
+        ibs.Study.from_arrays({"p": x, "q": y}, signal="hbo")
+    raws = raw_of(pair[0]).crop(10), raw_of(pair[1]).crop(0, 49.9)
+    with pytest.raises(ibs.InputError, match="b begins 10 s before a"):
+        ibs.wtc(*raws, bands=BANDS)
+
+
+def test_columns_that_know_missing_values_are_taken(pair):
+    x = pd.DataFrame(pair[0].T, columns=CHANNELS).astype("Float64")
+    x.iloc[3, 0] = pd.NA
+    found = samples_of(x, "a").values
+    assert np.isnan(found[0, 3])
+    assert_array_equal(found[1:], pair[0][1:])
+
+
+def test_other_kinds_of_coupling_are_refused_where_maps_are_of_wavelets(pair):
+    for function in (ibs.wtc, ibs.xwt):
+        with pytest.raises(ibs.PlanError, match="spec is a Coupling, and this is of wavelet coherence"):
+            function(*pair, SFREQ, spec=ibs.Coupling("plv", BANDS))
 
 
 def test_a_rate_that_contradicts_the_object_is_refused(pair):
@@ -206,6 +247,8 @@ def test_recordings_of_mne_are_packed_by_their_subjects(pair, tmp_path):
     assert study.recordings[0].signal_names == ("hbo", "hbr")
     assert [(row.person_a, row.person_b) for row in study.dyads] == [("u", "v")]
     np.testing.assert_allclose(study.signals("v", "hbr"), -pair[1], rtol=1e-6)
+    with pytest.raises(ibs.InputError, match="sfreq is 55 Hz, and u has 10 Hz"):
+        ibs.pack(raws, tmp_path / "s.h5", sfreq=55)
     with pytest.raises(ibs.InputError, match="u stands twice: name sessions"):
         ibs.pack([raws[0], raws[0]], tmp_path / "s.h5")
 

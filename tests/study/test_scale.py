@@ -232,7 +232,8 @@ def test_shards_in_any_order_give_the_numbers_of_one_run(folder, capsys, kind):
     capsys.readouterr()
     refused(capsys, ["merge", *shards[1:], "-o", "out.h5"], "shards 3/3 are missing")
     refused(capsys, ["merge", *shards, shards[0], "-o", "out.h5"], "is shard 3/3, and so is")
-    refused(capsys, ["merge", *shards, "-o", shards[0]], "is not an ibsync result")
+    for words in ([], ["--overwrite"]):
+        refused(capsys, ["merge", *shards, "-o", shards[0], *words], "would replace an input of this run")
     assert not Path("out.h5").exists()
     assert main(["merge", *shards, "-o", "out.h5"]) == 0
     assert_same_numbers("out.h5", "whole.h5")
