@@ -118,8 +118,7 @@ def wtc(
     ('channel_a', 'channel_b', 'freq', 'time')
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    found, sfreq = _taken({"a": a, "b": b}, sfreq, signal)
-    channels_a, channels_b = _names(found, channels_a, channels_b)
+    found, sfreq, (channels_a, channels_b) = _taken({"a": a, "b": b}, sfreq, signal, channels_a, channels_b)
     signals = _pair(found, channels_a, channels_b, spec.detrend)
     if spec.bands is not None and grid is None:
         if significance is not None:
@@ -191,8 +190,8 @@ def partial_wtc(
     >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    found, sfreq = _taken({"a": a, "b": b, "controls": controls}, sfreq, signal)
-    channels_a, channels_b = _names(found, channels_a, channels_b)
+    objects = {"a": a, "b": b, "controls": controls}
+    found, sfreq, (channels_a, channels_b) = _taken(objects, sfreq, signal, channels_a, channels_b)
     signals = _pair(found, channels_a, channels_b, spec.detrend)
     third = prepare(np.atleast_2d(found[2].values), detrend=spec.detrend)
     if third.n_samples != signals[0].n_samples:
@@ -264,12 +263,11 @@ def multiple_wtc(
         raise PlanError("multiple_wtc makes maps: leave out bands, and give fmin and fmax")
     several = x if isinstance(x, Sequence) and not isinstance(x, str) else [x]
     named = {f"x[{k}]" if len(several) > 1 else "x": one for k, one in enumerate(several)}
-    found, sfreq = _taken({"y": y, **named}, sfreq, signal)
+    found, sfreq, (channels,) = _taken({"y": y, **named}, sfreq, signal, channels)
     lengths = {one.values.shape[-1] for one in found[1:]}
     if len(lengths) > 1:
         raise InputError(f"the signals of x have {min(lengths)} to {max(lengths)} samples: cut all to one length")
     together = Samples(np.concatenate([np.atleast_2d(one.values) for one in found[1:]]))
-    channels, _ = _names([found[0], together], channels, None)
     signals = _pair([found[0], together], channels, None, spec.detrend)
     _require_usable(signals[1], "signal")
     n_y, n_x = signals[0].n_channels, signals[1].n_channels
@@ -334,8 +332,7 @@ def xwt(
     spec = _merged(spec, None, fmin, fmax, words)
     if spec.bands is not None:
         raise PlanError("xwt makes maps: leave out bands, and give fmin and fmax")
-    found, sfreq = _taken({"a": a, "b": b}, sfreq, signal)
-    channels_a, channels_b = _names(found, channels_a, channels_b)
+    found, sfreq, (channels_a, channels_b) = _taken({"a": a, "b": b}, sfreq, signal, channels_a, channels_b)
     signals = _pair(found, channels_a, channels_b, spec.detrend)
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large(signals[0].n_channels * signals[1].n_channels)
@@ -375,20 +372,22 @@ def _require_usable(signals: Signals, what: str) -> None:
         raise InputError(f"{what} number {which} is unusable ({REASONS[signals.status[which]]}): leave it out")
 
 
-def _taken(objects: Mapping[str, Any], sfreq: float | None, signal: str | None) -> tuple[list[Samples], float]:
-    """Channels of each object, and the rate in Hz that all have."""
+def _taken(
+    objects: Mapping[str, Any], sfreq: float | None, signal: str | None, *given: Sequence[str] | None
+) -> tuple[list[Samples], float, list[Sequence[str] | None]]:
+    """
+    Channels of each object, the rate in Hz that all have, and labels of the channels of the first ones.
+
+    Labels are as given, else as the objects have them. Channels that are marked bad have no value, which is logged.
+    """
     found = {name: samples_of(x, name, signal) for name, x in objects.items()}
     rate = rate_of(found.items(), sfreq)
     require_together(found, rate)
-    return list(found.values()), rate
-
-
-def _names(found: Sequence[Samples], *given: Sequence[str] | None) -> list[Sequence[str] | None]:
-    """Labels of channels: as given, else as the objects have them; channels that have no value are told."""
-    for name, own in zip("ab", found, strict=False):
+    for name, own in found.items():
         if own.bad:
             LOG.warning("%s: %s marked bad, no value", name, ", ".join(own.bad))
-    return [own.channels if labels is None else labels for own, labels in zip(found, given, strict=False)]
+    taken = list(found.values())
+    return taken, rate, [own.channels if labels is None else labels for own, labels in zip(taken, given, strict=False)]
 
 
 def _pair(
