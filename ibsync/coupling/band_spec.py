@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import PlanError, require_known
-from .spec import CONES, WTC, Band, BandsAndLags, as_bands, as_lags, as_pairs, is_number, known_words
+from .spec import CONES, WTC, Band, BandsAndLags, as_bands, as_lags, as_pairs, is_number
 
 EXACT, FAST = "exact", "fast"
 XCORR = "xcorr"
@@ -149,23 +149,6 @@ class Coupling(BandsAndLags):
         return self.kind
 
     __hash__ = BandsAndLags.__hash__
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able form; `from_dict` gives an equal spec back."""
-        words = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "period"}
-        bands = {name: band.to_dict() for name, band in self.bands.items()}
-        return words | {"lags": list(self.lags), "bands": bands}
-
-    @classmethod
-    def from_dict(cls, words: Mapping[str, Any]) -> Coupling:
-        """Spec from plain words, e.g. a TOML table.
-
-        Raises
-        ------
-        PlanError
-            If a word is unknown; the nearest known one is suggested.
-        """
-        return cls(**known_words(cls, words))
 
 
 Spec = WTC | Coupling

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,25 @@ class BandsAndLags:
         words = tuple(value for name, value in vars(self).items() if name != "bands")
         return hash((words, frozenset((self.bands or {}).items())))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able form; `from_dict` gives an equal spec back."""
+        words = {f.name: getattr(self, f.name) for f in fields(cast(Any, self)) if f.name != "period"}
+        words["lags"] = list(self.lags)
+        if self.bands is not None:
+            words["bands"] = {name: band.to_dict() for name, band in self.bands.items()}
+        return words
+
+    @classmethod
+    def from_dict(cls, words: Mapping[str, Any]) -> Self:
+        """Spec from plain words, e.g. a TOML table.
+
+        Raises
+        ------
+        PlanError
+            If a word is unknown; the nearest known one is suggested.
+        """
+        return cls(**known_words(cast(Any, cls), words))
+
 
 @dataclass(frozen=True)
 class WTC(BandsAndLags):
@@ -259,25 +278,6 @@ class WTC(BandsAndLags):
         return "coherence"
 
     __hash__ = BandsAndLags.__hash__
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able form; `from_dict` gives an equal spec back."""
-        words = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "period"}
-        words["lags"] = list(self.lags)
-        if self.bands is not None:
-            words["bands"] = {name: band.to_dict() for name, band in self.bands.items()}
-        return words
-
-    @classmethod
-    def from_dict(cls, words: Mapping[str, Any]) -> WTC:
-        """Spec from plain words, e.g. a TOML table.
-
-        Raises
-        ------
-        PlanError
-            If a word is unknown; the nearest known one is suggested.
-        """
-        return cls(**known_words(cls, words))
 
 
 @dataclass(frozen=True)
