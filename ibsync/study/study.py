@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -75,6 +76,9 @@ _TIMED_PEOPLE = 4  # together, as in a tile, so that what a call costs beside it
 _SURROGATE_BYTES = 512 << 20  # tables of deep ranks, and a block of draws
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
+
+
+_NUMBERS = itertools.count(1)  # of studies of arrays: no two share a file
 
 
 @cache
@@ -182,8 +186,7 @@ class Study(StudyFile):
         >>> study.synchrony(WTC(bands={"task": (0.1, 0.5)})).sizes["channel_a"]
         3
         """
-        folder = Path(_temporary_folder().name)
-        target = folder / f"arrays-{len(list(folder.iterdir())) + 1}.h5" if path is None else path
+        target = Path(_temporary_folder().name) / f"arrays-{next(_NUMBERS)}.h5" if path is None else path
         found = pack(people, target, dyads=dyads, sfreq=sfreq, signal=signal, **words)
         for note in found.notes:
             LOG.warning(str(note))
