@@ -399,7 +399,9 @@ def _run_on(
     A job whose process dies is run again, by itself once all others are done, and given up when three have died.
     """
     run, rest = secrets.token_hex(8), deque(numbers)
-    build_tables([plan for number in numbers if (plan := getattr(jobs[number], "plan", None))], worker)
+    with_controls = any(people.of_features for number in numbers for people in jobs[number].people)
+    plans = [plan for number in numbers if (plan := getattr(jobs[number], "plan", None))]
+    build_tables(plans, worker, with_controls=with_controls)
     waiting: dict[Future[Value], int] = {}
     deaths, again = Counter[int](), deque[int]()
     try:
@@ -467,11 +469,12 @@ def _start_missing(executor: Executor) -> None:
         cluster.scale(len(cluster.worker_spec))
 
 
-def build_tables(plans: Iterable[EnginePlan], worker: Worker) -> None:
-    """Build what all processes read from the cache, once: one channel of noise is computed for each plan."""
+def build_tables(plans: Iterable[EnginePlan], worker: Worker, *, with_controls: bool) -> None:
+    """Build what all processes read from the cache, once: one channel of noise, and a control, for each plan."""
     for plan in {plan.key: plan for plan in plans}.values():
         engine = worker.engine(plan)
-        one = engine.features(np.random.default_rng(0).standard_normal((1, plan.n_samples), dtype=np.float32))
+        noise = np.random.default_rng(0).standard_normal((1 + with_controls, plan.n_samples), dtype=np.float32)
+        one = engine.features(noise, n_controls=int(with_controls))
         engine.coherence(one, one)
 
 

@@ -405,7 +405,10 @@ class Work:
     def _run(self, jobs: Sequence[Job[Value]], *, is_shared: bool = False) -> Iterator[tuple[int, Value]]:
         if self.executor is not None:
             sources = sources_of(self.study, self.request, self.worker)[0]
-            build_tables([source.plan for source in sources if source.plan], self.worker)
+            controls = self.request.controls
+            with_controls = controls is not None and bool(controls.of_features)
+            plans = [source.plan for source in sources if source.plan]
+            build_tables(plans, self.worker, with_controls=with_controls)
         return run_jobs(
             jobs, self.worker, executor=self.executor, journal=self.journal, is_shared=is_shared,
             bar=(self.request.kind, "batch") if self.progress and is_shared else None,

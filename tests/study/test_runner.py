@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 import ibsync as ibs
 from ibsync.study.engines import EnginePlan
-from ibsync.study.runner import People, Worker, run_jobs
+from ibsync.study.runner import People, Worker, build_tables, run_jobs
 
 SPEC = ibs.WTC(bands={"slow": (0.1, 0.3), "fast": (0.4, 0.8)}, voices=6)
 
@@ -191,3 +191,15 @@ def test_an_engine_is_made_once_for_equal_plans():
     worker = Worker("numpy")
     assert worker.engine(EnginePlan(240, 4.0, SPEC)) is worker.engine(EnginePlan(240, 4.0, SPEC))
     assert np.isfinite(worker.feature_bytes(EnginePlan(240, 4.0, SPEC)))
+
+
+@pytest.mark.parametrize("n_controls", [0, 2])
+def test_tables_of_a_run_are_built_before_its_processes_begin(n_controls, tmp_path, monkeypatch):
+    monkeypatch.setenv("IBSYNC_CACHE_DIR", str(tmp_path))
+    plan = EnginePlan(3011, 5.0, ibs.WTC({"fast": (0.6, 1.2)}))  # long enough for the coarse grid without controls
+    build_tables([plan], Worker("numpy"), with_controls=n_controls > 0)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    engine = Worker("numpy").engine(plan)
+    engine.coherence(*(engine.features(np.ones((4, 3011)) * np.arange(3011) % 7, n_controls=n_controls) for _ in "ab"))
+    assert before
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
