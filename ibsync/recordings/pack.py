@@ -80,7 +80,8 @@ class PackReport:
     def __str__(self) -> str:
         kinds = Counter(note.kind for note in self.notes)
         head = f"{self.output.name}: {self.recordings} recordings of {self.people} people in {self.dyads} dyad rows"
-        total = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "nothing marked, changed or left out"
+        notes = ", ".join(f"{kind} ({n})" for kind, n in kinds.items())
+        total = f"notes: {notes}" if notes else "nothing marked, changed or left out"
         return "\n".join([head, total, *self._lines()])
 
     def _lines(self) -> Iterator[str]:
