@@ -14,6 +14,7 @@ import pytest
 import ibsync
 from ibsync.commands.cli import main
 
+TOLD = ("couples", "courses", "four-regions", "therapist", "therapy-trial")
 PAGE = Path(__file__).parents[1] / "docs" / "therapy-trial.md"
 # Lines of sizes, in the order of the page, and what they become here.
 SIZES = {

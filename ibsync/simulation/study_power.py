@@ -60,7 +60,7 @@ class StudyPower(JsonFile):
     dyads, sessions : tuple of int
         Sizes that were tried.
     detections : tuple of tuple of int
-        Studies [dyads][sessions] in which it was found, of `n_sims` each.
+        Studies, by dyads and sessions, in which it was found, of `n_sims` each.
     n_sims : int
     target_power : float
         Power that is asked for.
@@ -69,7 +69,7 @@ class StudyPower(JsonFile):
     n, seed : int
         Permutations of each test, and what everything random follows from.
     resampled : tuple of tuple of tuple of float
-        Power [dyads][sessions][pilot] of models of resampled pilots; empty without them.
+        Power, by dyads, sessions and pilot, of models of resampled pilots; empty without them.
 
     Examples
     --------
