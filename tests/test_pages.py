@@ -7,6 +7,8 @@ the page by ``<!--- skip: next -->``; an HTML comment may also hold code that re
 
 from __future__ import annotations
 
+import doctest
+import operator
 import shlex
 import shutil
 import warnings
@@ -108,10 +110,17 @@ def lab(tmp_path_factory):
         )
     rows = [f"sub-{n:02d}\td{(n + 1) // 2}\t{'ab'[n % 2]}" for n in range(1, 19)]
     (bids / "participants.tsv").write_text("\n".join(["participant_id\tdyad_id\trole", *rows]) + "\n", encoding="utf-8")
-    real, null = study.synchrony(SPEC), study.null(SPEC, n=999)
+    epochs = ["talk", "rest"]
+    real, null = study.synchrony(SPEC, epochs=epochs), study.null(SPEC, n=999, epochs=epochs)
+    result = ibs.test(real, null)
+    result.save(folder / "result.nc")
+    ibs.save_null(null, folder / "null.nc")
+    for k in range(4):
+        part = study.null(SPEC, kind="phase", n=40, draws=(1 + 10 * k, 11 + 10 * k))
+        ibs.save_null(part, folder / f"part{k}.nc")
     a, b, heart_rate = np.random.default_rng(0).standard_normal((3, 2, 1200))
     names = {
-        "np": np, "ibs": ibs, "spec": SPEC, "real": real, "null": null, "result": ibs.test(real, null),
+        "np": np, "ibs": ibs, "spec": SPEC, "real": real, "null": null, "result": result,
         "a": a, "b": b, "x": a, "y": b, "heart_rate": heart_rate[0],
         "engine": ibs.Engine(1200, 10.0, ibs.WTC(bands={"task": (0.1, 0.4)}), backend="numpy"),
     }  # fmt: skip
@@ -131,8 +140,15 @@ def of_page(page):
         dyads = [(f"d{k}", f"p{2 * k}", f"p{2 * k + 1}") for k in range(7)]
         return {"study": ibs.Study.from_arrays(people, dyads, signal="hbo")}
     if page == "transfer":
-        ibs.simulate("therapy.h5", n_dyads=6, n_sessions=2, n_channels=1, duration=150.0, sfreq=4.0, strangers=(0, 3),
-                     growth=0.1, overwrite=True)  # fmt: skip
+        study = ibs.simulate("therapy.h5", n_dyads=6, n_sessions=2, n_channels=1, duration=150.0, sfreq=4.0,
+                             strangers=(0, 3), growth=0.1, overwrite=True)  # fmt: skip
+        return {"result": ibs.test(study.synchrony(SPEC), study.null(SPEC, kind="phase", n=99), correct=["max"])}
+    if page == "relations":
+        people = {
+            (p, s): np.random.default_rng([ord(p), int(s)]).standard_normal((1, 600)) for p in "abcdef" for s in "12"
+        }
+        met = [{"dyad": a + b, "person_a": a, "person_b": b, "session": s} for a in "abc" for b in "def" for s in "12"]
+        return {"real": ibs.Study.from_arrays(people, met, sfreq=4.0, signal="hbo").synchrony(SPEC)}
     if page == "significance":
         with h5py.File(REPOSITORY / "tests" / "data" / "grinsted_f.h5") as file:
             oscillation, ice = file["input/x"][()], file["input/y"][()]
@@ -162,3 +178,36 @@ def test_every_block_of_a_page_runs(page, lab, tmp_path, monkeypatch):
         for example in document:
             example.evaluate()
     plt.close("all")
+
+
+class Shown(doctest.OutputChecker):
+    """What an example shows is compared; one that shows nothing need only run."""
+
+    def check_output(self, want, got, optionflags):
+        return not want or super().check_output(want, got, optionflags)
+
+
+PLOTS = getattr(ibs.plot, "__all__", ())
+PUBLIC = [name for name in ibs.__all__ if name != "plot"] + [f"plot.{name}" for name in PLOTS]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_example_of_a_docstring_runs(name, lab, tmp_path, monkeypatch):
+    folder, names = lab
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DOCS / "data", tmp_path / "docs" / "data")
+    known = {**{word: getattr(ibs, word) for word in ibs.__all__}, **names, "study": ibs.Study.open("study.h5")}
+    known |= of_page(name)
+    public = operator.attrgetter(name)(ibs)
+    examples = [test for test in doctest.DocTestFinder().find(public, name, globs=known) if test.examples]
+    assert examples or isinstance(public, type)
+    runner = doctest.DocTestRunner(Shown(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    said = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        for test in examples:
+            test.globs.update(known)
+            runner.run(test, out=said.append, clear_globs=False)
+    plt.close("all")
+    assert runner.summarize(verbose=False).failed == 0, "".join(said)

@@ -299,7 +299,7 @@ class PhaseShares:
 
     Examples
     --------
-    >>> study.synchrony(spec, shares=PhaseShares(level=0.5, in_phase=30))["share_in_phase"]  # doctest: +SKIP
+    >>> study.synchrony(spec, shares=PhaseShares(level=0.5, in_phase=30))["share_in_phase"]
     """
 
     level: float = 0.7

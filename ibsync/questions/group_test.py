@@ -115,9 +115,9 @@ def test(
 
     Examples
     --------
-    >>> real = study.synchrony(spec)  # doctest: +SKIP
-    >>> test(real, study.null(spec), correct=["fdr", "max"]).headline  # doctest: +SKIP
-    >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline  # doctest: +SKIP
+    >>> real = study.synchrony(spec)
+    >>> test(real, study.null(spec), correct=["fdr", "max"]).headline
+    >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline
     """
     nulls = list(null) if isinstance(null, Sequence) else [null]
     _require_memory(Budget.of(memory), nulls)
@@ -208,7 +208,9 @@ def test_together(
 
     Examples
     --------
-    >>> hbo, hbr = test_together([real_hbo, real_hbr], [null_hbo, null_hbr])  # doctest: +SKIP
+    >>> reals = [study.synchrony(spec, signal=signal) for signal in ("hbo", "hbr")]
+    >>> nulls = [study.null(spec, signal=signal, n=999) for signal in ("hbo", "hbr")]
+    >>> hbo, hbr = test_together(reals, nulls)
     """
     if not isinstance(reals, Sequence) or not isinstance(nulls, Sequence) or not 0 < len(reals) == len(nulls):
         raise PlanError("give a list of real values and a list of as many nulls, one of each for each signal")

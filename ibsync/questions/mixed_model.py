@@ -83,7 +83,7 @@ def mixed_model(
 
     Examples
     --------
-    >>> mixed_model(real, time="session")  # doctest: +SKIP
+    >>> mixed_model(real, time="session")
     """
     _require_statsmodels()
     source = Source.of(real)

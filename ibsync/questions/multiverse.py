@@ -148,8 +148,8 @@ def multiverse(
 
     Examples
     --------
-    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], pairs="same")  # doctest: +SKIP
-    >>> many.hypothesis  # doctest: +SKIP
+    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], pairs="same")
+    >>> many.hypothesis
     """
     labels = epoch_names(epochs)
     runs = _grid(bands, signal, preset, coi, measure, kind)

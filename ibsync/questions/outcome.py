@@ -135,7 +135,7 @@ def outcome(
 
     Examples
     --------
-    >>> outcome(result, "symptoms", covariates=["age"], study=study).headline  # doctest: +SKIP
+    >>> outcome(result, "symptoms", covariates=["age"], study=study).headline
     """
     asked = _settings(n, seed, tail, correct, alpha)
     check_levels(level, outcome_level, ahead)
@@ -191,8 +191,8 @@ def outcome_parts(
 
     Examples
     --------
-    >>> parts = outcome_parts(result, "symptoms", study=study, ahead=1)  # doctest: +SKIP
-    >>> parts["within"].headline  # doctest: +SKIP
+    >>> parts = outcome_parts(result, "symptoms", study=study, ahead=1)
+    >>> parts["within"].headline
     """
     asked = _settings(n, seed, tail, correct, alpha)
     check_levels("within", "mean", ahead)

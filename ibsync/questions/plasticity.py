@@ -183,7 +183,7 @@ def plasticity(
 
     Examples
     --------
-    >>> plasticity(result, time="session").headline  # doctest: +SKIP
+    >>> plasticity(result, time="session").headline
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     check_margin(margin, alpha)

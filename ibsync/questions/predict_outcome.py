@@ -63,7 +63,7 @@ class Prediction(TableFile):
 
     Examples
     --------
-    >>> predict_outcome(result, "symptoms", study=study).r2  # doctest: +SKIP
+    >>> predict_outcome(result, "symptoms", study=study).r2
     """
 
     json_name = "prediction"
@@ -194,7 +194,7 @@ def predict_outcome(
 
     Examples
     --------
-    >>> predict_outcome(result, "symptoms", study=study).headline  # doctest: +SKIP
+    >>> predict_outcome(result, "symptoms", study=study).headline
     """
     asked = TestSettings(n, seed, "greater", (), alpha)
     check_levels(level, outcome_level, ahead)

@@ -131,7 +131,7 @@ def relations(
 
     Examples
     --------
-    >>> relations(real, "relationship").headline  # doctest: +SKIP
+    >>> relations(real, "relationship").headline
     """
     asked = TestSettings(n, seed, "greater", correct, alpha, neighbours)
     require_known("part", part, get_args(Part))

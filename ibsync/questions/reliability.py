@@ -60,7 +60,7 @@ def reliability(real: xr.Dataset | Result, *, alpha: float = 0.05) -> pd.DataFra
 
     Examples
     --------
-    >>> reliability(study.synchrony(spec)).sort_values("icc")  # doctest: +SKIP
+    >>> reliability(study.synchrony(spec)).sort_values("icc")
     """
     import pandas as pd
 

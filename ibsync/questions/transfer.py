@@ -149,7 +149,7 @@ def transfer(
 
     Examples
     --------
-    >>> transfer(result, trained="therapist", probe="stranger").headline  # doctest: +SKIP
+    >>> transfer(result, trained="therapist", probe="stranger").headline
     """
     asked = TestSettings(n, seed, tail, correct, alpha, neighbours)
     _check_words(kind, gain)

@@ -160,7 +160,7 @@ def pack(
 
     Examples
     --------
-    >>> print(pack("bids_folder/", "study.h5"))  # doctest: +SKIP
+    >>> print(pack("my_bids_folder/", "packed.h5"))
     """
     if on_gap not in get_args(OnGap):
         raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")

@@ -112,7 +112,9 @@ def preprocess(
 
     Examples
     --------
-    >>> haemoglobin = preprocess(mne.io.read_raw_snirf("sub-01_nirs.snirf"), min_sci=0.5)  # doctest: +SKIP
+    >>> import mne
+    >>> raw = mne.io.read_raw_snirf("docs/data/two-dyads/sub-132A/nirs/sub-132A_task-rest_nirs.snirf")
+    >>> haemoglobin = preprocess(raw, min_sci=0.5)
     """
     words = Preprocessing(min_sci, motion, ppf)
     density, bad = coupled(raw, words)

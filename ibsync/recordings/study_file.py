@@ -149,7 +149,7 @@ class StudyFile:
 
         Examples
         --------
-        >>> study.select(task="talk", session=["1", "2"], duration=300)  # doctest: +SKIP
+        >>> study.select(task="talk", session=["1", "2"], duration=300)
         """
         rows, words = self.all_dyads, [self.selected] if self.selected else []
         for name, chosen in (("dyad", dyad), ("session", session), ("task", task), ("group", group)):

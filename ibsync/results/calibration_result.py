@@ -53,7 +53,7 @@ class Calibration(JsonFile):
 
     Examples
     --------
-    >>> print(calibrate(study, spec))  # doctest: +SKIP
+    >>> print(calibrate(study, spec))
     """
 
     json_name = "calibration"

@@ -45,7 +45,7 @@ class Multiverse(TableFile):
 
     Examples
     --------
-    >>> multiverse(study, bands=bands).save("specifications.csv")  # doctest: +SKIP
+    >>> multiverse(study, bands={"task": (0.05, 0.15)}, n=99).save("specifications.csv")
     """
 
     json_name = "multiverse"

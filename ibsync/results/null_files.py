@@ -67,7 +67,7 @@ def save_null(null: RepairedNull | SurrogateNull, path: str | os.PathLike[str], 
 
     Examples
     --------
-    >>> save_null(study.null(spec, n=10_000), "null.nc")  # doctest: +SKIP
+    >>> save_null(study.null(spec, n=10_000), "null.nc")
     """
     if not isinstance(null, RepairedNull | SurrogateNull):
         raise PlanError(f"give a null of Study.null, not {type(null).__name__}")
@@ -99,7 +99,7 @@ def load_null(path: str | os.PathLike[str], *, accept_changes: bool = False) -> 
 
     Examples
     --------
-    >>> test(real, load_null("null.nc"))  # doctest: +SKIP
+    >>> test(real, load_null("null.nc"))
     """
     dataset = load_datasets(path, accept_changes=accept_changes)["/"]
     try:
@@ -150,7 +150,7 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
 
     Examples
     --------
-    >>> merge_nulls([load_null(f"part{k}.nc") for k in range(4)])  # doctest: +SKIP
+    >>> merge_nulls([load_null(f"part{k}.nc") for k in range(4)])
     """
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, SurrogateNull) for part in parts):
         raise PlanError("give a list of the parts of a null, each from Study.null(..., draws=(start, stop))")

@@ -147,7 +147,7 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], 
 
     Examples
     --------
-    >>> report(result, "report.html")  # doctest: +SKIP
+    >>> report(result, "report.html")
     """
     output = Output(as_path(out_html), PAGE, overwrite=overwrite)
     output.check()

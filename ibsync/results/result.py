@@ -57,9 +57,9 @@ class Result:
 
     Examples
     --------
-    >>> result = test(real, null)  # doctest: +SKIP
-    >>> result.to_frame()  # doctest: +SKIP
-    >>> result.save("result.nc")  # doctest: +SKIP
+    >>> result = test(real, null)
+    >>> result.to_frame()
+    >>> result.save("result.nc")
     """
 
     dataset: xr.Dataset
@@ -391,7 +391,7 @@ def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Resul
 
     Examples
     --------
-    >>> load("result.nc").to_frame()  # doctest: +SKIP
+    >>> load("result.nc").to_frame()
     """
     groups = load_datasets(path, accept_changes=accept_changes)
     dataset, null = groups["/"], groups.get("/null", _nothing())

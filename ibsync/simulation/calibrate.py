@@ -123,7 +123,7 @@ def calibrate(
 
     Examples
     --------
-    >>> calibrate(study, spec, kind="repair", n_sims=200).verdict  # doctest: +SKIP
+    >>> calibrate(study, spec, kind="repair", n_sims=200).verdict
     """
     require_bands(spec)
     if spec.lags:

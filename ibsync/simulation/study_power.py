@@ -73,7 +73,8 @@ class StudyPower(JsonFile):
 
     Examples
     --------
-    >>> print(study_power(model, [8, 12, 20], [4, 6]))  # doctest: +SKIP
+    >>> model = SynchronyModel(growth=Growth(mean=0.01, sd=0.01), noise_sd=0.04)
+    >>> print(study_power(model, [8, 12], [4], n_sims=20, n=99))
     """
 
     json_name = "power"

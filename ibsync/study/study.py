@@ -129,10 +129,10 @@ class Study(StudyFile):
 
     Examples
     --------
-    >>> study = Study.open("therapy.h5")                                    # doctest: +SKIP
-    >>> spec = WTC(bands={"task": (0.02, 0.1)})                             # doctest: +SKIP
-    >>> real = study.synchrony(spec)                                        # doctest: +SKIP
-    >>> result = test(real, study.null(spec, n=10_000, seed=7))             # doctest: +SKIP
+    >>> study = Study.open("therapy.h5")                                  
+    >>> spec = WTC(bands={"task": (0.02, 0.1)})                           
+    >>> real = study.synchrony(spec)                                      
+    >>> result = test(real, study.null(spec, n=10_000, seed=7))           
     """
 
     def __new__(cls, *args: Any, **words: Any) -> Self:
@@ -225,7 +225,7 @@ class Study(StudyFile):
 
         Examples
         --------
-        >>> print(study.check(spec))  # doctest: +SKIP
+        >>> print(study.check(spec))
         """
         problems, losses, lines = list[str](), dict[Loss, None](), [str(self), ""]
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
@@ -355,7 +355,7 @@ class Study(StudyFile):
 
         Examples
         --------
-        >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])  # doctest: +SKIP
+        >>> real = study.synchrony(spec, signal="hbo", pairs="same", epochs=["talk"])
         """
         asked = PhaseShares.of(shares)
         require_bands(spec)
@@ -509,7 +509,7 @@ class Study(StudyFile):
 
         Examples
         --------
-        >>> null = study.null(spec, kind="repair", n=10_000, within=["group"], seed=7)  # doctest: +SKIP
+        >>> null = study.null(spec, kind="repair", n=10_000, within=["group"], seed=7)
         """
         request = request_of(
             spec, kind=kind, n=n, within=within, roles=roles, seed=seed, signal=signal, pairs=pairs, epochs=epochs,

@@ -187,7 +187,7 @@ def partial_wtc(
 
     Examples
     --------
-    >>> partial_wtc(a, b, heart_rates, sfreq=10.0, bands={"task": (0.02, 0.1)}).coherence  # doctest: +SKIP
+    >>> partial_wtc(a, b, heart_rate, sfreq=10.0, bands={"task": (0.05, 0.15)}).coherence
     """
     spec = _merged(spec, bands, fmin, fmax, words)
     objects = {"a": a, "b": b, "controls": controls}
@@ -256,7 +256,7 @@ def multiple_wtc(
 
     Examples
     --------
-    >>> multiple_wtc(y, [x1, x2], sfreq=10.0, fmin=0.02, fmax=0.2).coherence  # doctest: +SKIP
+    >>> multiple_wtc(y[0], [x[0], x[1]], sfreq=10.0, fmin=0.05, fmax=0.2).coherence
     """
     spec = _merged(spec, None, fmin, fmax, words)
     if spec.bands is not None:

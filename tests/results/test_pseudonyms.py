@@ -1,0 +1,44 @@
+"""A page that leaves the lab: no label of dyad or person in it, and the same numbers."""
+
+import numpy as np
+
+import ibsync as ibs
+from ibsync.results.pseudonyms import pseudonymous
+from ibsync.results.report import page_bytes
+
+SPEC = ibs.WTC(bands={"slow": (0.05, 0.3)})
+
+
+def made():
+    rng = np.random.default_rng(0)
+    people = {
+        (name, session): rng.standard_normal((2, 240))
+        for name in ("anna", "berta", "carl", "dora", "emil", "fritz") for session in ("2026-03-01", "2026-03-08")
+    }  # fmt: skip
+    people["anna", "2026-03-01"][1] = 0  # a channel without a value: a loss that names the person
+    dyads = [
+        {"dyad": dyad, "person_a": a, "person_b": b, "session": session}
+        for dyad, a, b in (("anna+berta", "anna", "berta"), ("7", "carl", "dora"), ("anna", "emil", "fritz"))
+        for session in ("2026-03-01", "2026-03-08")
+    ]
+    study = ibs.Study.from_arrays(people, dyads, sfreq=4.0, signal="hbo")
+    return ibs.test(study.synchrony(SPEC), study.null(SPEC, kind="phase", n=19), correct=["max"])
+
+
+def test_no_label_is_left_and_no_number_is_changed():
+    result = made()
+    before = result.dataset.copy(deep=True)
+    shared, again = pseudonymous([result, result])
+    assert result.dataset.identical(before)
+    for name in result.dataset.data_vars:
+        np.testing.assert_array_equal(shared.dataset[name].values, result.dataset[name].values)
+    assert shared.dataset.identical(again.dataset)
+    assert sorted(set(shared.dataset.dyad.values)) == ["D1", "D2", "D3"]
+    assert len(set(shared.dataset.person_a.values) | set(shared.dataset.person_b.values)) == 6
+    assert list(shared.dataset.session.values) == ["1", "2"] * 3
+    same = [set(result.dataset.dyad.values[shared.dataset.dyad.values == name]) for name in ("D1", "D2", "D3")]
+    assert all(len(labels) == 1 for labels in same)
+    page = page_bytes([shared]).decode() + str(shared) + shared.lost.to_string() + str(shared.dataset.attrs)
+    for label in ("anna", "berta", "carl", "dora", "emil", "fritz", "2026-03", str(result.dataset.attrs["study"])):
+        assert label not in page, label
+    assert "anna" in str(result.lost)
