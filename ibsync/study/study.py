@@ -129,10 +129,10 @@ class Study(StudyFile):
 
     Examples
     --------
-    >>> study = Study.open("therapy.h5")                                  
-    >>> spec = WTC(bands={"task": (0.02, 0.1)})                           
-    >>> real = study.synchrony(spec)                                      
-    >>> result = test(real, study.null(spec, n=10_000, seed=7))           
+    >>> study = Study.open("therapy.h5")
+    >>> spec = WTC(bands={"task": (0.02, 0.1)})
+    >>> real = study.synchrony(spec)
+    >>> result = test(real, study.null(spec, n=10_000, seed=7))
     """
 
     def __new__(cls, *args: Any, **words: Any) -> Self:
