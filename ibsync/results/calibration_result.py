@@ -191,9 +191,9 @@ def _level_words(c: Calibration) -> str:
     )
     if c.state == "level":
         far = " as far as so few simulations can tell" * (c.limits[1] > _VAGUE * c.alpha)
-        return f"At its level{far}: {counted}."
+        return f"False-positive rate as stated{far}: {counted}."
     if c.state == "cautious":
-        return f"Below its level: {counted}; it errs on the safe side and loses power."
+        return f"False-positive rate low: {counted}; the test is safe and loses power."
     if c.state == "unattainable":
         return (
             f"Not attainable: {c.level_unit} without interaction allow no p below {1 / (c.n + 1):.3g}, so that a "
@@ -208,7 +208,7 @@ def _level_words(c: Calibration) -> str:
             "the recordings share something that is not interaction (stimulus, physiology, bursts of power), and this "
             "test takes it for synchrony: use kind='repair'"
         )
-    return f"NOT at its level: {counted}; {fix}."
+    return f"False-positive rate TOO HIGH: {counted}; {fix}."
 
 
 def _rank_words(c: Calibration) -> list[str]:

@@ -112,8 +112,8 @@ class RepairedStudies:
             f"Level: the {len(whole)} dyads were split into halves at random, and first persons of one half put "
             f"together with second persons of the other, {apart}: studies of {halved} dyads with p-values no "
             f"smaller than {1 / (self.n_draws + 1):.2g}, over all channel pairs asked for (re-pairings of all "
-            f"{len(whole)} dyads allow {1 / whole.n_ways:.2g}). As partners are put together at random, such a "
-            "test is at its level whoever the people are: what this shows is how fine its p-values are. Power: studies "
+            f"{len(whole)} dyads allow {1 / whole.n_ways:.2g}). As partners are put together at random, the "
+            "false-positive rate is right whoever the people are: what this shows is the smallest p. Power: studies "
             f"of {len(whole)} pseudo-dyads, {n_pairs} channel pairs drawn at random for each, one of them coupled."
         )
 

@@ -74,7 +74,7 @@ def design(**changes) -> Design:
 def test_re_pairing_is_at_its_level_and_finds_strong_coupling(repaired):
     assert repaired.state == "level"
     assert repaired.n == 23
-    assert repaired.verdict.startswith("At its level as far as so few simulations can tell: ")
+    assert repaired.verdict.startswith("False-positive rate as stated as far as so few simulations can tell: ")
     assert repaired.power[0] < repaired.power[1]
     assert repaired.power[1] >= 0.8
     assert 0.1 < repaired.detectable_coupling <= 0.7
@@ -99,7 +99,7 @@ def test_phase_surrogates_are_at_their_level_only_without_a_shared_stimulus(stud
     assert without.false_positives <= stats.binom.ppf(0.9995, 60, 0.05)
     assert without.state != "liberal"
     assert shared.state == "liberal"
-    assert shared.verdict.startswith("NOT at its level: ")
+    assert shared.verdict.startswith("False-positive rate TOO HIGH: ")
     assert "use kind='repair'" in shared.verdict
     assert calibrate(with_stimulus, SPEC, n_sims=40, couplings=()).state != "liberal"
 
@@ -351,8 +351,8 @@ def test_the_coupling_of_80_percent_lies_between_those_tried(found, expected):
 @pytest.mark.parametrize(
     ("changes", "state", "words"),
     [
-        ({}, "level", "At its level: 10 of 200 simulated pseudo-dyads without interaction were called coherent (5.0 %"),
-        ({"false_positives": 0}, "cautious", "safe side"),
+        ({}, "level", "False-positive rate as stated: 10 of 200 simulated pseudo-dyads without interaction"),
+        ({"false_positives": 0}, "cautious", "the test is safe"),
         ({"false_positives": 40}, "liberal", "use kind='repair'"),
         ({"false_positives": 40, "kind": "ar1"}, "liberal", "autoregressive noise"),
         ({"attainable": 0.0, "false_positives": 0}, "unattainable", "no p below 0.025"),

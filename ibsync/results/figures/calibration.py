@@ -74,10 +74,10 @@ def calibration(result: Calibration) -> Figure:
 
 
 _WORDS = {
-    "level": "at its level",
-    "liberal": "NOT at its level, it rejects too often",
-    "cautious": "below its level",
-    "unattainable": "level not attainable with so few dyads",
+    "level": "false-positive rate as stated",
+    "liberal": "false-positive rate TOO HIGH",
+    "cautious": "false-positive rate low",
+    "unattainable": "alpha not attainable with so few dyads",
 }
 
 
