@@ -40,6 +40,8 @@ from .study_file_writing import (
 )
 from .whole_files import Output
 
+_MOST_POSITIONS = 1000
+
 
 @dataclass(frozen=True)
 class StudyFile:
@@ -120,8 +122,31 @@ class StudyFile:
             "accepted_changes": self.accepted_changes,
             "selected": self.selected,
             "preprocessing": self.preprocessing,
+            "positions_mm": self._positions_mm(),
         }
         return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in notes.items() if text}}
+
+    def _positions_mm(self) -> str:
+        """Middle between source and detector of each channel, the mean over recordings, by side of a dyad; as JSON.
+
+        Empty where nothing is known, or of more channels than an attribute of a file should name.
+        """
+        places: dict[str, dict[str, list[list[float]]]] = {"a": {}, "b": {}}
+        for row in self.dyads:
+            for side, recording in (("a", row.recording_a), ("b", row.recording_b)):
+                for channel, place in zip(recording.channels, recording.optodes_mm, strict=bool(recording.optodes_mm)):
+                    middle = [(one + other) / 2 for one, other in zip(place[:3], place[3:], strict=True)]
+                    if np.isfinite(middle[:2]).all():
+                        places[side].setdefault(channel, []).append(middle)
+        means = {
+            side: {
+                channel: [None if np.isnan(x) else round(float(x), 1) for x in np.mean(found, axis=0)]
+                for channel, found in of_side.items()
+            }
+            for side, of_side in places.items()
+        }
+        n_known = sum(map(len, means.values()))
+        return json.dumps(means) if 0 < n_known <= _MOST_POSITIONS else ""
 
     def select(
         self,

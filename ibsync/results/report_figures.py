@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import gallery as plot
+from .figures.courses import session_labels
 from .figures.drawing import Feature, finite_mean, of_task, own_style, place_among, position, saved
+from .figures.links import has_positions
+from .figures.maps import is_map
 from .findings import Criterion, Finding, is_tested, top_findings
 from .layout import tasks_of, tested_values
 from .result import Result
@@ -62,13 +65,14 @@ def _pictures(result: Result) -> Iterator[Picture]:
     elif question == "outcome":
         yield from _outcome_pictures(ds)
     else:
+        yield from (_strongest_picture(result, best) for best in (top_findings(ds, limit=1) if is_tested(ds) else []))
         yield _band_picture(ds)
         if is_tested(ds):
             yield _group_picture(ds)
     yield _dyad_picture(ds)
     if {"null_hist", "null_max"} & set(result.null):
         yield _null_picture(result)
-    if len(plot.session_labels(ds)) > 1 and question != "outcome":
+    if len(session_labels(ds)) > 1 and question != "outcome":
         yield _session_picture(ds)
     if _has_company(ds):
         yield _people_picture(ds)
@@ -116,6 +120,43 @@ def _course_picture(ds: xr.Dataset, finding: Finding) -> Picture:
             size=(5.2, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
         ),
     )  # fmt: skip
+
+
+def _strongest_picture(result: Result, finding: Finding) -> Picture:
+    """Everything about the band and epoch of the smallest p."""
+    place = _strongest(result.dataset, finding)
+    ds = of_task(result.dataset, place.pop("task", 0), float(finding.shift) if finding.shift else None)
+    pair = {"pair": place.pop("pair")}
+    over_time = is_map(ds)
+    there = {"epoch": place["epoch"], "band": place["band"]}
+    phases = ds["phase"].isel(epoch=there["epoch"], band=there["band"]) if "phase" in ds else np.empty(0)
+    draws: dict[str, tuple[Draw, Panel, str]] = {
+        "map": (plot.time_map, pair, "over time and period, of the channel pair") if over_time
+        else (plot.group_map, there, "by channel pair"),
+        "links": (plot.heads if has_positions(ds) else plot.connectogram, there, "lines"),
+    }  # fmt: skip
+    words = [
+        f"Map: {statistic_in_words(ds)} less its null, {draws['map'][2]}; the outline surrounds what passes.",
+        "Lines: the channel pairs that pass, red above and blue below the null; the strongest others are pale.",
+    ]
+    if bool(np.isfinite(phases).any()):
+        draws["phases"] = (plot.phase_rose, {**there, **pair}, "")
+        words.append("Circle: in which phase the dyads are, the arrow their mean direction.")
+    if ds.sizes["epoch"] > 1 and "dyad" in ds["value"].dims:
+        draws["course"] = (plot.time_course, {"band": there["band"], **pair}, "")
+        words.append("Course: a thin line per dyad, shaded the null of the mean; large dots pass.")
+    return Picture(
+        "Where p is smallest",
+        " ".join([*words, _chosen(ds, statistic_in_words(ds))]),
+        _grid(
+            f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
+            f"{finding.text('group_null_mean')} on average; {_n_passed(ds)} tests pass in all.",
+            lambda ds, ax, draw: draws[draw][0](ds, ax, **draws[draw][1]),
+            ds,
+            [{"draw": name} for name in draws],
+            size=(5.0, 4.4),
+        ),
+    )
 
 
 def _shaded(ds: xr.Dataset) -> str:
@@ -223,7 +264,8 @@ def _group_picture(ds: xr.Dataset) -> Picture:
 
 def _map_size(ds: xr.Dataset) -> tuple[float, float]:
     """Inches of a matrix of channels: larger where their names would overlap."""
-    return (5.2, 4.6) if max(ds.sizes["channel_a"], ds.sizes["channel_b"]) > 12 else (4.4, 3.7)
+    most = max(ds.sizes["channel_a"], ds.sizes["channel_b"])
+    return (7.4, 6.8) if most > 24 else (5.2, 4.6) if most > 12 else (4.4, 3.7)
 
 
 def _dyad_picture(ds: xr.Dataset) -> Picture:
@@ -253,7 +295,7 @@ def _dyad_picture(ds: xr.Dataset) -> Picture:
 
 
 def _matrix_height(ds: xr.Dataset) -> float:
-    return float(np.clip(2.2 + 0.16 * ds.sizes["dyad"], 3.8, 6.0))
+    return float(np.clip(2.2 + 0.13 * ds.sizes["dyad"], 3.8, 8.5))
 
 
 def _null_picture(result: Result) -> Picture:
@@ -289,7 +331,7 @@ def _session_picture(ds: xr.Dataset) -> Picture:
         f"One thin line per dyad, thick the mean over dyads, dashed the mean of the null. {chosen * len(best)}Other "
         f"panels show the mean over channel pairs.{_left_out(shown)}",
         _grid(
-            f"Lines of {what} over the sessions {', '.join(plot.session_labels(ds)[:20])}.",
+            f"Lines of {what} over the sessions {', '.join(session_labels(ds)[:20])}.",
             plot.session_slopes,
             ds,
             shown,
@@ -310,10 +352,23 @@ def _panels(ds: xr.Dataset) -> list[Panel]:
 
 
 def _places(ds: xr.Dataset, *dims: str) -> list[Panel]:
-    """A panel for each task, where there are several, and each label of some dimensions."""
+    """A panel for each task, where there are several, and each label of some dimensions, if it has any value.
+
+    Where they are too many to be shown, those of the smallest p come first.
+    """
     sizes = {"task": len(tasks_of(ds))} if tasks_of(ds) else {}
     sizes |= {dim: ds.sizes[dim] for dim in dims}
-    return [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
+    panels = [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
+    filled = [panel for panel in panels if np.isfinite(tested_values(_of_panel(ds, panel)).to_numpy()).any()]
+    if len(filled) > _MOST_PANELS and is_tested(ds):
+        smallest = [float(_of_panel(ds, panel)["p"].fillna(2.0).min()) for panel in filled]
+        filled = [filled[k] for k in np.argsort(smallest, kind="stable")]
+    return filled or panels
+
+
+def _of_panel(ds: xr.Dataset, panel: Panel) -> xr.Dataset:
+    rows = of_task(ds, panel["task"]) if "task" in panel else ds
+    return rows.isel({dim: at for dim, at in panel.items() if dim != "task"})
 
 
 def _name(ds: xr.Dataset, panel: Panel) -> str:

@@ -63,6 +63,11 @@ def small():
     return Result(result.dataset.isel(one | {"channel_a": [0, 2], "channel_b": [2, 3]}), result.null.isel(one))
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("ibsync.results.report.pictures", lambda result: [])
+
+
 @pytest.fixture(scope="module")
 def text(result):
     return html_page(result)
@@ -76,7 +81,9 @@ def page(text):
 def test_pictures_come_before_tables_and_words(page):
     figures = [heading for heading in page.headings if heading.startswith("Figure")]
     assert figures == page.headings[: len(figures)]
-    for number, subject in enumerate(["by band", "channel pairs", "dyads", "null", "sessions"], start=1):
+    for number, subject in enumerate(
+        ["p is smallest", "by band", "channel pairs", "dyads", "null", "sessions"], start=1
+    ):
         assert figures[number - 1].startswith(f"Figure {number}.")
         assert subject in figures[number - 1]
     assert [name for name, _ in page.tags].index("img") < [name for name, _ in page.tags].index("table")
@@ -112,7 +119,7 @@ def test_policy_lets_in_our_style_and_script_and_nothing_else(text, page):
 
 def test_pictures_are_images_with_alternative_text(page):
     images = page.attributes("img")
-    assert len(images) == 2 + 4 + 4 + 5 + 5
+    assert len(images) == 4 + 2 + 4 + 4 + 5 + 5
     for attrs in images:
         kind, payload = re.fullmatch(r"data:image/(svg\+xml|png);base64,(.*)", attrs["src"]).groups()
         start = b64decode(payload)[:400]
@@ -120,8 +127,8 @@ def test_pictures_are_images_with_alternative_text(page):
         assert int(attrs["width"]) > 300
         assert int(attrs["height"]) > 200
     told = [attrs["alt"] for attrs in images]
-    assert sum(len(alt) > 40 and not alt.startswith("As before") for alt in told) == 5
-    assert all("epoch" in alt for alt in told if alt.startswith("As before"))
+    assert sum(len(alt) > 40 and not alt.startswith("As before") for alt in told) == 6
+    assert sum("epoch" in alt for alt in told if alt.startswith("As before")) == 1 + 3 + 3 + 4 + 4
 
 
 def test_headline_hypothesis_and_methods_are_on_the_page(result, page):
@@ -153,6 +160,7 @@ def test_rows_that_survive_are_marked(result, page):
     assert kept == int((result.dataset["p_max"] <= 0.05).sum()) > 0
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_effects_have_their_intervals_and_exact_p_have_none(small):
     ds = small.dataset.copy(deep=True)
     ds["p_low"], ds["p_high"] = ds["p"].copy(), ds["p"].copy()
@@ -166,6 +174,7 @@ def test_effects_have_their_intervals_and_exact_p_have_none(small):
     assert (low, high) == pytest.approx((statistic - 0.25, statistic + 0.125), abs=2e-3)
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_columns_in_which_nothing_stands_are_left_out(small):
     ds = small.dataset.assign_coords(group=("dyad", [""] * 4))
     page = Page(html_page(Result(ds)))
@@ -174,6 +183,7 @@ def test_columns_in_which_nothing_stands_are_left_out(small):
     assert head[:2] == ["dyad", "session"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_everything_lost_is_listed_with_its_reason(small):
     lost = [[f"d{k}", "1", "", "(all)", "talk", "(all)", "(all)", "no value", f"reason {k}", "fix"] for k in range(30)]
     page = Page(html_page(Result(small.dataset.assign_attrs(lost=json.dumps(lost)))))
@@ -192,6 +202,7 @@ def test_several_results_have_a_title_each_and_figures_are_numbered_through(smal
     assert len({attrs["id"] for attrs in page.attributes("article")}) == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_dyads_of_one_session_are_told_from_those_of_several():
     real = make_real(3, 2)
     page = Page(html_page(Result(real.isel(dyad=[0, 1, 2, 3], channel_a=[0], channel_b=[0]))))
@@ -224,6 +235,7 @@ def test_inputs_and_settings_are_listed(page):
     assert cells["near ties, all features"] == "0"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_quality_table_tells_valid_and_missing_shares(small):
     ds = small.dataset.copy(deep=True)
     ds["value"][2, 0, 0] = np.nan
@@ -234,6 +246,7 @@ def test_quality_table_tells_valid_and_missing_shares(small):
     assert row[-3:] == ["21.9%", "12.5%", "50.0%"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_quality_of_a_large_study_shows_the_worst_rows(monkeypatch):
     monkeypatch.setattr("ibsync.results.report_tables._MOST_ROWS", 60)
     ds = make_real(70)
@@ -330,3 +343,21 @@ def test_settings_of_the_users_plots_are_left_alone(small):
     with mpl.rc_context({"font.size": 33, "axes.facecolor": "black", "svg.hashsalt": "mine"}):
         assert html_page(small) == text
         assert mpl.rcParams["font.size"] == 33
+
+
+def test_panels_without_a_value_are_not_drawn_and_the_smallest_p_comes_first():
+    result = make_result(4, 1, n_draws=19)
+    many = result.dataset.isel(epoch=[0, 1] * 8).assign_coords(epoch=[f"e{index}" for index in range(16)])
+    many = many.isel(band=[0], channel_a=[0, 1], channel_b=[0, 1]).copy(deep=True)
+    for name in ("value", "p", "group_statistic"):
+        many[name][{"epoch": [0, 1]}] = np.nan
+    many["p"][{"epoch": range(2, 16)}] = 0.5
+    many["p"][{"epoch": 9}] = 0.001
+    page = Page(html_page(Result(many)))
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    drawn = [alt for alt in alts if alt.startswith("As before: epoch")]
+    assert not [alt for alt in drawn if "epoch e0" in alt or re.search(r"epoch e1\b", alt)]
+    text = "".join(page.text)
+    assert "The first 12 of 14 panels are shown" in text
+    assert drawn[0] == "As before: epoch e2."
+    assert not any("epoch e9" in alt for alt in drawn)  # it stands first, under the words of the whole figure
