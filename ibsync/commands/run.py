@@ -41,6 +41,7 @@ from .journals import journal_file
 from .plan_file import Null, RunPlan, read_plan
 from .run_questions import Followup, follow_up, payload_of
 from .run_questions import problems as followup_problems
+from .strongest_map import with_map
 
 if TYPE_CHECKING:
     from .run_questions import Content
@@ -471,6 +472,7 @@ def _computed(
             results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words(), memory=budget)]
         else:
             results = test_together(reals, nulls, **plan.test.words(), memory=budget)
+        results = [with_map(result, study, plan.spec) for result in results]
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]

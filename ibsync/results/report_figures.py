@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     Panel = dict[str, Any]
 
 _MOST_PANELS = 12
-_MOST_BYTES = 60_000
+_MOST_SVG_BYTES = 60_000
+_MOST_PNG_BYTES = 120_000
 _PX_PER_INCH = 96
 
 
@@ -66,6 +67,8 @@ def _pictures(result: Result) -> Iterator[Picture]:
         yield from _outcome_pictures(ds)
     else:
         yield from (_strongest_picture(result, best) for best in (top_findings(ds, limit=1) if is_tested(ds) else []))
+        if "coherence" in result.maps:
+            yield _scalogram_picture(result)
         yield _band_picture(ds)
         if is_tested(ds):
             yield _group_picture(ds)
@@ -155,6 +158,25 @@ def _strongest_picture(result: Result, finding: Finding) -> Picture:
             ds,
             [{"draw": name} for name in draws],
             size=(5.0, 4.4),
+        ),
+    )
+
+
+def _scalogram_picture(result: Result) -> Picture:
+    maps = result.maps
+    pair = f"{maps['channel_a'].item()} with {maps['channel_b'].item()}"
+    level = ", within the thick line above the 95 % level of phase-randomised signals, cell by cell"
+    return Picture(
+        f"Over time and period: {maps.attrs['row']}",
+        f"Coherence of the channel pair of the smallest p, in the dyad in which it is largest there: an example, "
+        f"no test{level * ('significance_level' in maps)}. What is pale lies beyond the cone: do not read it.",
+        _grid(
+            f"Scalogram of {pair}: coherence from 0 to 1, time to the right, period downwards; mean "
+            f"{float(maps['coherence'].mean()):.2f}.",
+            lambda result, ax: plot.wtc(result.maps, ax),
+            result,
+            [{}],
+            size=(6.6, 4.6),
         ),
     )
 
@@ -415,7 +437,7 @@ def _grid(
 def _data_uri(figure: Figure) -> str:
     """SVG, which stays sharp in print; a raster where the SVG would be heavy."""
     kind, payload = "svg+xml", saved(figure, ".svg", dpi=130)
-    if len(payload) > _MOST_BYTES:
+    if len(payload) > _MOST_SVG_BYTES:
         kind, payload = "png", _raster(figure)
     return f"data:image/{kind};base64,{b64encode(payload).decode()}"
 
@@ -428,6 +450,6 @@ def _raster(figure: Figure) -> bytes:
         small = io.BytesIO()
         whole = Image.open(io.BytesIO(saved(figure, ".png", dpi=dpi)))
         whole.convert("RGB").quantize(256).save(small, format="png", optimize=True)
-        if small.tell() <= _MOST_BYTES:
+        if small.tell() <= _MOST_PNG_BYTES:
             break
     return small.getvalue()

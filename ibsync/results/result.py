@@ -54,6 +54,9 @@ class Result:
         "synchrony" where nothing has been tested yet; `attrs` also hold the settings of the test and its sentences.
     null : xarray.Dataset
         Draws of the null and their histograms; empty where nothing has been tested. In the file it is the group "null".
+    maps : xarray.Dataset
+        Coherence and phase over time and period of one channel pair of one dyad, as `ibs.plot.wtc` draws them. A run
+        of a plan adds it, of the smallest p; otherwise it is empty. In the file it is the group "maps".
 
     Examples
     --------
@@ -64,6 +67,7 @@ class Result:
 
     dataset: xr.Dataset
     null: xr.Dataset = field(default_factory=_nothing)
+    maps: xr.Dataset = field(default_factory=_nothing)
 
     @property
     def kind(self) -> str:
@@ -137,11 +141,11 @@ class Result:
         InputError
             If the file cannot be written there, or something else has its name.
         """
-        return save_dataset(self.dataset, path, null=self.null, overwrite=overwrite)
+        return save_dataset(self.dataset, path, null=self.null, maps=self.maps, overwrite=overwrite)
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""
-        return dataset_bytes(self.dataset, self.null)
+        return dataset_bytes(self.dataset, self.null, self.maps)
 
     def __str__(self) -> str:
         return wording.summary(self.dataset)
@@ -394,10 +398,10 @@ def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Resul
     >>> load("result.nc").to_frame()  # doctest: +SKIP
     """
     groups = load_datasets(path, accept_changes=accept_changes)
-    dataset, null = groups["/"], groups.get("/null", _nothing())
+    dataset = groups["/"]
     if dataset.attrs.get("kind") not in ("result", "synchrony"):
         raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
     if mixed := mixed_set(path, dataset.attrs):
         warnings.warn(mixed, RuntimeWarning, stacklevel=2)
         dataset.attrs["warning"] = "; ".join(filter(None, [dataset.attrs.get("warning"), mixed]))
-    return Result(dataset, null)
+    return Result(dataset, *(groups.get(f"/{name}", _nothing()) for name in ("null", "maps")))
