@@ -23,6 +23,7 @@ from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
 from .names import as_path, first_of, natural_order, plain, suggestion
+from .notebook import table_html
 from .output_kinds import STUDY
 from .recording import AUXILIARY, check_dyads
 from .recording import DyadRow as DyadRow
@@ -41,9 +42,11 @@ from .study_file_writing import (
 from .whole_files import Output
 
 _MOST_POSITIONS = 1000
+# Where values stand in the lines of a summary.
+_NAME = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyFile:
     """A study file that has been opened and found consistent.
 
@@ -326,6 +329,15 @@ class StudyFile:
 
     def __str__(self) -> str:
         return "\n".join(_summary_lines(self))
+
+    def __repr__(self) -> str:
+        size = f"{len(self.participants)} people, {len(self.all_dyads)} dyad rows, {len(self.recordings)} recordings"
+        selected = f", selected {self.selected}" if self.selected else ""
+        return f"{type(self).__name__}({str(self.path)!r}, {size}{selected})"
+
+    def _repr_html_(self) -> str:
+        title, *lines = _summary_lines(self)
+        return table_html(title, ((line[:_NAME].strip(), line[_NAME:].strip()) for line in lines))
 
 
 def write_study(

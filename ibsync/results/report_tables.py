@@ -48,9 +48,9 @@ def _places(finding: Finding) -> dict[str, str]:
     return _PLACE_HEAD | ({"shift": "shift, s"} if finding.shift else {})
 
 
-def findings(ds: xr.Dataset) -> Section | None:
+def findings(ds: xr.Dataset, *, limit: int = _MOST_FINDINGS) -> Section | None:
     """Table of the features with the smallest p; none if none was tested."""
-    found = top_findings(ds, limit=_MOST_FINDINGS)
+    found = top_findings(ds, limit=limit)
     if not found:
         return None
     criterion, alpha = Criterion.of(ds), float(ds.attrs["alpha"])

@@ -20,11 +20,14 @@ from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from . import wording
+from .findings import is_tested
 from .layout import ARRAYS, NULL_ARRAYS, SHIFT, SLOPE, STATISTIC, TASK, VALUE, axes_of, real_name
 from .lost import losses_in, lost_table
 from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
+from .pages import fragment
 from .record import SETTINGS, Record
+from .report_tables import findings
 from .result_set import mixed_set
 from .tidy_table import tidy_table
 
@@ -39,7 +42,10 @@ def _nothing() -> xr.Dataset:
     return xr.Dataset()
 
 
-@dataclass(frozen=True)
+_FEW = 5
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """
     Real synchrony, its null distribution and the test of one against the other.
@@ -149,6 +155,13 @@ class Result:
 
     def __str__(self) -> str:
         return wording.summary(self.dataset)
+
+    def __repr__(self) -> str:
+        return f"Result({self.kind}, {wording.dyads_in_words(self.dataset)}: {self.headline})"
+
+    def _repr_html_(self) -> str:
+        found = findings(self.dataset, limit=_FEW) if is_tested(self.dataset) else None
+        return fragment("notebook.html", "result", self, found.table if found else None)
 
 
 def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) -> Result:
