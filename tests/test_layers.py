@@ -45,6 +45,7 @@ HEAVY = (
     "h5netcdf",
     "tqdm",
     "msgspec",
+    "jinja2",
 )
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..coupling.wavelet_coherence import Coherence
 
 State = Literal["ok", "absent", "failed"]
-PACKAGES = ("numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "threadpoolctl", "tqdm", "msgspec")
+PACKAGES = (
+    "numpy", "scipy", "h5py", "xarray", "h5netcdf", "pandas", "matplotlib", "jinja2", "threadpoolctl", "tqdm",
+    "msgspec",
+)  # fmt: skip
 SELF_TEST_SAMPLES = 600
 PROMISED_ERROR = 3e-5  # of band means with accuracy "exact"
 

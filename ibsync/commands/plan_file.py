@@ -451,7 +451,7 @@ class RunPlan(Block, frozen=True):
     study: StudyFile
     accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
-    report: Annotated[Path | None, about("HTML report.")] = None
+    report: Annotated[Path | None, about("HTML report, one for all signals.")] = None
     select: Select = Select()
     wtc: Wtc = Wtc()
     coupling: CouplingWords | None = None
@@ -515,18 +515,20 @@ class RunPlan(Block, frozen=True):
         """Result file of one signal: `output`, with the signal in its name when there are several."""
         return with_signal(self.output, signal, self.synchrony.signals)
 
-    def report_of(self, signal: str) -> Path | None:
-        """HTML report of one signal, named likewise."""
-        return None if self.report is None else with_signal(self.report, signal, self.synchrony.signals)
+    def page_of(self, name: str = "") -> Path | None:
+        """HTML report of the test of all signals, or of a further result by its name."""
+        return named_beside(self.report, name, self.report.suffix) if self.report and name else self.report
 
     def files_of(self, signal: str) -> dict[str, list[tuple[Path, Kind]]]:
-        """All files of one signal, by what they are: its result, its report, and those of changes and outcomes."""
-        output, report, further = self.output_of(signal), self.report_of(signal), self._further()
+        """All files of one signal, by what they are: its result, the reports, and those of changes and outcomes.
+
+        A report is about all signals, and counts as of the first.
+        """
+        output, further = self.output_of(signal), self._further()
         beside = [(named_beside(output, name, ending or output.suffix), kind) for name, ending, kind in further]
-        if report is not None:
-            beside += [(named_beside(report, name, report.suffix), PAGE) for name, _, kind in further if kind is RESULT]
-        pages = [] if report is None else [(report, PAGE)]
-        return {"output": [(output, RESULT)], "report": pages, "a further result": beside}
+        pages = [self.page_of(), *(self.page_of(name) for name, _, kind in further if kind is RESULT)]
+        of_all = [(page, PAGE) for page in pages if page is not None and signal == self.synchrony.signals[0]]
+        return {"output": [(output, RESULT)], "report": of_all[:1], "a further result": beside + of_all[1:]}
 
     def _further(self) -> list[tuple[str, str, Kind]]:
         """Name, ending and kind of each file beside the result; a result has the ending of the first."""

@@ -38,9 +38,10 @@ from ..study.runner import ShareDone
 from ..study.study import Study
 from ..study.workers import workers_of
 from .journals import journal_file
-from .plan_file import Null, RunPlan, named_beside, read_plan
+from .plan_file import Null, RunPlan, read_plan
 from .run_questions import Followup, follow_up, payload_of
 from .run_questions import problems as followup_problems
+from .strongest_map import with_map
 
 if TYPE_CHECKING:
     from .run_questions import Content
@@ -471,6 +472,7 @@ def _computed(
             results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words(), memory=budget)]
         else:
             results = test_together(reals, nulls, **plan.test.words(), memory=budget)
+        results = [with_map(result, study, plan.spec) for result in results]
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
@@ -495,13 +497,17 @@ def _written(plan: RunPlan, outcomes: Sequence[Outcome], outputs: Mapping[Path, 
     words = set_words([path.name for path in results], [result.dataset.attrs for result in results.values()])
     for result in results.values():
         result.dataset.attrs.update(words)
-    pages = [_pages(plan, outcome) for outcome in outcomes]
+    pages = _pages(plan, outcomes)
     payloads = {path: payload_of(content) for contents in placed for path, content in contents.items()}
-    payloads |= {path: text for texts in pages for path, text in texts.items()}
+    payloads |= pages
     write_together([(outputs[path], payload) for path, payload in payloads.items()])
     return [
-        dataclasses.replace(outcome, files=(*contents, *texts), further=_with_files(outcome.further, contents))
-        for outcome, contents, texts in zip(outcomes, placed, pages, strict=True)
+        dataclasses.replace(
+            outcome,
+            files=(*contents, *(pages if outcome is outcomes[-1] else ())),
+            further=_with_files(outcome.further, contents),
+        )
+        for outcome, contents in zip(outcomes, placed, strict=True)
     ]
 
 
@@ -516,15 +522,12 @@ def _with_files(further: Sequence[Followup], contents: Mapping[Path, Content]) -
     return tuple(dataclasses.replace(one, files=(file,)) for one, file in zip(further, files, strict=True))
 
 
-def _pages(plan: RunPlan, outcome: Outcome) -> dict[Path, bytes]:
-    """The HTML reports of one signal by their paths: that of the test, and one for each further result."""
+def _pages(plan: RunPlan, outcomes: Sequence[Outcome]) -> dict[Path, bytes]:
+    """The HTML reports by their paths: that of the test of all signals, and one for each further result."""
     from ..results.report import page_bytes
 
-    report = plan.report_of(outcome.signal)
-    if report is None:
-        return {}
-    pages = {report: page_bytes(outcome.result)}
-    for found in outcome.further:
+    results: dict[Path | None, list[Result]] = {plan.page_of(): [outcome.result for outcome in outcomes]}
+    for found in chain.from_iterable(outcome.further for outcome in outcomes):
         if isinstance(found.content, Result):
-            pages[named_beside(report, found.name, report.suffix)] = page_bytes(found.content)
-    return pages
+            results.setdefault(plan.page_of(found.name), []).append(found.content)
+    return {path: page_bytes(about) for path, about in results.items() if path is not None}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import PlanError
 from ..recordings.memory import array_as, release
+from ..recordings.notebook import labels_in, table_html
 from .draws import Draws, Indices, Integers
 from .repairing import Repairing
 
@@ -99,6 +100,9 @@ class RepairedNull:
         names = f"{len(self.design)} dyads, {len(self.sessions)} sessions, {self.n_features} features"
         every = "all " if self.draws.listed else ""
         return f"RepairedNull({every}{self.draws.n} {self.design.noun} of {names}, seed {self.draws.seed})"
+
+    def _repr_html_(self) -> str:
+        return table_html(repr(self), labels_in(self.attrs))
 
     @property
     def by_task(self) -> NDArray[np.floating]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.measures import measure_in
 from ..errors import PlanError
+from ..recordings.notebook import labels_in, table_html
 from .counts import (
     RANGE_VALUES,
     Exceedances,
@@ -206,6 +207,9 @@ class SurrogateNull:
         counted = sum(stop - start for start, stop in self.done)
         size = f"{len(self.rows)} rows, {len(self.groups)} features"
         return f"SurrogateNull({self.kind!r}, {counted} of {self.n} draws of {size}, seed {self.seed})"
+
+    def _repr_html_(self) -> str:
+        return table_html(repr(self), labels_in(self.attrs))
 
     @classmethod
     def begin(

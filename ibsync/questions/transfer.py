@@ -201,7 +201,7 @@ def _words_of_change(facts: Mapping[str, Any], measure: Measure, tail: Tail, bef
     units = f"over {facts['n_units']} units, persons who share a probe partner being one," if facts["shared"] else ""
     tested = f"a {change} {COMPARED[tail]} zero"
     return Words(
-        subject=f"transfer to {facts['probe']}",
+        subject=f"transfer to {facts['probe']}: change after training",
         tested=tested,
         procedure=f"{before}The mean {change} was tested {units or 'over persons'} by flipping its signs",
         value=Quantity(change, measure.unit),
@@ -229,7 +229,7 @@ def _words_of_gain(facts: Mapping[str, Any], measure: Measure, tail: Tail, befor
     level = "; a level with one partner that goes with the level with another is no gain" * (facts["gain"] == "level")
     tested = f"{ASSOCIATED[tail]} association of {gain} with {probe}{given} over persons"
     return Words(
-        subject=f"transfer to {facts['probe']}",
+        subject=f"transfer to {facts['probe']} and gain with {facts['trained']}",
         tested=tested,
         procedure=f"{before}{order}The association of {gain} with {probe} was tested by the {kind}, with {permuted} "
         f"permuted {among}; the {100 * facts['level']:g} % interval of its slope is that of the slopes which this test "

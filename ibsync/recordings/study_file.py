@@ -23,6 +23,7 @@ from .contents import HOW_TO_ACCEPT
 from .hdf5 import HDF5_ERRORS, open_hdf5
 from .hdf5_writing import write_hdf5
 from .names import as_path, first_of, natural_order, plain, suggestion
+from .notebook import table_html
 from .output_kinds import STUDY
 from .recording import AUXILIARY, check_dyads
 from .recording import DyadRow as DyadRow
@@ -40,8 +41,12 @@ from .study_file_writing import (
 )
 from .whole_files import Output
 
+_MOST_POSITIONS = 1000
+# Where values stand in the lines of a summary.
+_NAME = 16
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class StudyFile:
     """A study file that has been opened and found consistent.
 
@@ -120,8 +125,31 @@ class StudyFile:
             "accepted_changes": self.accepted_changes,
             "selected": self.selected,
             "preprocessing": self.preprocessing,
+            "positions_mm": self._positions_mm(),
         }
         return {"study": self.path.name, "study_sha256": self.sha256, **{k: text for k, text in notes.items() if text}}
+
+    def _positions_mm(self) -> str:
+        """Middle between source and detector of each channel, the mean over recordings, by side of a dyad; as JSON.
+
+        Empty where nothing is known, or of more channels than an attribute of a file should name.
+        """
+        places: dict[str, dict[str, list[list[float]]]] = {"a": {}, "b": {}}
+        for row in self.dyads:
+            for side, recording in (("a", row.recording_a), ("b", row.recording_b)):
+                for channel, place in zip(recording.channels, recording.optodes_mm, strict=bool(recording.optodes_mm)):
+                    middle = [(one + other) / 2 for one, other in zip(place[:3], place[3:], strict=True)]
+                    if np.isfinite(middle[:2]).all():
+                        places[side].setdefault(channel, []).append(middle)
+        means = {
+            side: {
+                channel: [None if np.isnan(x) else round(float(x), 1) for x in np.mean(found, axis=0)]
+                for channel, found in of_side.items()
+            }
+            for side, of_side in places.items()
+        }
+        n_known = sum(map(len, means.values()))
+        return json.dumps(means) if 0 < n_known <= _MOST_POSITIONS else ""
 
     def select(
         self,
@@ -301,6 +329,15 @@ class StudyFile:
 
     def __str__(self) -> str:
         return "\n".join(_summary_lines(self))
+
+    def __repr__(self) -> str:
+        size = f"{len(self.participants)} people, {len(self.all_dyads)} dyad rows, {len(self.recordings)} recordings"
+        selected = f", selected {self.selected}" if self.selected else ""
+        return f"{type(self).__name__}({str(self.path)!r}, {size}{selected})"
+
+    def _repr_html_(self) -> str:
+        title, *lines = _summary_lines(self)
+        return table_html(title, ((line[:_NAME].strip(), line[_NAME:].strip()) for line in lines))
 
 
 def write_study(

@@ -63,7 +63,12 @@ _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "
 
 
 def save_dataset(
-    dataset: xr.Dataset, path: str | os.PathLike[str], *, null: xr.Dataset | None = None, overwrite: bool = False
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    null: xr.Dataset | None = None,
+    maps: xr.Dataset | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """
     Write a dataset as netCDF-4, whole or not at all; it is kept elsewhere where its folder is gone or full.
@@ -74,8 +79,8 @@ def save_dataset(
         A result, or the output of `Study.synchrony`; not changed.
     path : str or path-like
         The file; an older result is replaced.
-    null : xarray.Dataset, optional
-        What goes into the group "null" of the file.
+    null, maps : xarray.Dataset, optional
+        What goes into the groups "null" and "maps" of the file.
     overwrite : bool
         Replace a file that is no result of ibsync's.
 
@@ -89,14 +94,14 @@ def save_dataset(
     InputError
         If the file cannot be written, and where it is kept then; or if the path holds something else.
     """
-    return Output(as_path(path), RESULT, overwrite=overwrite).write(dataset_bytes(dataset, null))
+    return Output(as_path(path), RESULT, overwrite=overwrite).write(dataset_bytes(dataset, null, maps))
 
 
-def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None) -> bytes:
-    """A dataset as the content of a netCDF-4 file with a checksum on every array, `null` in a group of that name."""
+def dataset_bytes(dataset: xr.Dataset, null: xr.Dataset | None = None, maps: xr.Dataset | None = None) -> bytes:
+    """A dataset as a netCDF-4 file with a checksum on every array, `null` and `maps` in groups of these names."""
     groups = {"": dataset.assign_attrs(format=FORMAT)}
-    if null is not None and null.variables:
-        groups["null"] = null
+    beside = {"null": null, "maps": maps}
+    groups |= {name: content for name, content in beside.items() if content is not None and content.variables}
 
     def fill(file: File) -> None:
         dims: dict[str, list[str]] = {}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +17,8 @@ from ..recordings.whole_files import Output
 from . import wording
 from .findings import is_tested
 from .layout import SHIFT, tasks_of
-from .report_figures import Picture, pictures
+from .pages import Section, page
+from .report_figures import pictures
 from .report_tables import dyad_findings, findings, inputs, lost, quality, settings
 from .result import Result
 
@@ -28,95 +27,6 @@ if TYPE_CHECKING:
 
 _TITLE = "Inter-brain synchrony"
 _MEANS_LITTLE = "its null mean is not 0, so that a value means little without its null."
-
-_STYLE = """
-:root { --ink: #1c2733; --soft: #5a6875; --rule: #dde3e8; --real: #0072B2; --wash: #f3f7fa; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #fff; color: var(--ink);
-  font: 16px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 2.2rem 1.5rem 4rem; }
-h1 { font-size: 1.05rem; font-weight: 600; color: var(--soft); margin: 0 0 .8rem; }
-h2 { font-size: 1.3rem; margin: 3rem 0 .8rem; padding-bottom: .3rem; border-bottom: 1px solid var(--rule); }
-h3, h4 { font-size: 1rem; margin: 0 0 .6rem; }
-.headline { font-size: 1.4rem; line-height: 1.4; font-weight: 600; margin: 0; padding-left: 1rem;
-  border-left: 5px solid var(--real); overflow-wrap: anywhere; }
-.tested { color: var(--soft); margin: 1rem 0 0 calc(1rem + 5px); overflow-wrap: anywhere; }
-.facts { display: flex; flex-wrap: wrap; gap: .6rem 2.2rem; margin: 1.6rem 0 0; padding: .9rem 1.2rem;
-  background: var(--wash); border-radius: 6px; }
-.facts div { min-width: 0; overflow-wrap: anywhere; }
-.facts dt { font-size: .78rem; color: var(--soft); } .facts dd { margin: 0; font-weight: 600; }
-nav ul { list-style: none; margin: 0; padding: 1rem 1.2rem; background: var(--wash); border-radius: 6px; }
-nav li + li { margin-top: .7rem; } nav a { color: var(--real); font-weight: 600; } nav li { overflow-wrap: anywhere; }
-article { margin-top: 4.5rem; } article header h2 { font-size: 1.6rem; border: 0; margin: 0 0 .8rem; }
-article section > h3 { font-size: 1.2rem; margin: 2.4rem 0 .7rem; padding-bottom: .3rem;
-  border-bottom: 1px solid var(--rule); }
-figure { margin: 2.2rem 0; break-inside: avoid; }
-figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figcaption { color: var(--soft); font-size: .9rem; margin-top: .5rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .38rem .55rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
-td { overflow-wrap: break-word; } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-.n { text-align: right; white-space: nowrap; } tr.kept td { background: #eaf4fb; font-weight: 600; }
-.note { color: var(--soft); font-size: .88rem; } code { font-size: .86em; overflow-wrap: anywhere; }
-@page { margin: 15mm; }
-@media print { article { break-before: page; margin: 0; }
-  body { font-size: 10pt; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }
-  table { font-size: 7.5pt; } th, td { padding: .2rem .3rem; }
-  .scroll { overflow: visible; } figure img { max-height: 21cm; }
-  tr { break-inside: avoid; } tr.kept td, .facts { print-color-adjust: exact; } }
-"""
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="generator" content="ibsync">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Inter-brain synchrony: report</title>
-<style>$style</style>
-</head>
-<body>
-<main>
-$body
-</main>
-</body>
-</html>
-""")
-
-# One result; h1, h2 and h3 stand for the ranks of its headings, which are lower where several share a page.
-_ONE = Template("""<header>
-<$h1>$title</$h1>
-<p class="headline">$headline</p>
-<p class="tested">$hypothesis</p>
-$facts
-</header>
-<section aria-label="Pictures">
-$figures
-</section>
-$findings
-$lost
-<section>
-<$h2>Methods, for the paper</$h2>
-<p>$methods</p>
-</section>
-<section>
-<$h2>What this does not show</$h2>
-<p>$not_excluded</p>
-</section>
-<section>
-<$h2>Quality</$h2>
-$quality
-</section>
-<section>
-<$h2>Settings</$h2>
-$settings
-</section>
-<section>
-<$h2>Inputs and versions</$h2>
-$inputs
-</section>""")
 
 
 def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -167,23 +77,12 @@ def html_page(result: Result | Sequence[Result]) -> str:
         raise PlanError("report: give results, such as ibs.load(path) or Result(real), and nothing else")
     if not results:
         raise PlanError("report: there is no result; give at least one")
-    if len(results) > 1:
-        return _PAGE.substitute(style=_STYLE, body=_several(results))
-    title = f"{_TITLE}: {_subject(results[0].dataset)}"
-    return _PAGE.substitute(style=_STYLE, body=_body(results[0], title, rank=1, first=1))
-
-
-def _several(results: Sequence[Result]) -> str:
-    """Contents, and an article for each result; figures are numbered through."""
-    articles, entries, first = [], [], 1
-    for number, result in enumerate(results, start=1):
-        name = f"{number}. {_name(result.dataset)}"
-        body = _body(result, name, rank=2, first=first)
-        first += body.count("<figure>")
-        articles.append(f'<article id="result-{number}">\n{body}\n</article>')
-        entries.append(f'<li><a href="#result-{number}">{escape(name)}</a><br>{escape(result.headline)}</li>')
-    contents = f'<nav aria-label="Contents"><ul>{"".join(entries)}</ul></nav>'
-    return "\n".join([f"<h1>{_TITLE}: {len(results)} results</h1>", contents, *articles])
+    names = [""] if len(results) == 1 else [f"{k}. {_name(one.dataset)}" for k, one in enumerate(results, start=1)]
+    parts: list[dict[str, Any]] = []
+    for one, name in zip(results, names, strict=True):
+        first = parts[-1]["first_figure"] + len(parts[-1]["pictures"]) if parts else 1
+        parts.append(_part(one, name or f"{_TITLE}: {_subject(one.dataset)}", first))
+    return page("report.html", title=_TITLE, parts=parts, scripted=True)
 
 
 def _name(ds: xr.Dataset) -> str:
@@ -196,27 +95,20 @@ def _subject(ds: xr.Dataset) -> str:
     return str(ds.attrs.get("subject", measure_in(ds.attrs).subject))
 
 
-def _body(result: Result, title: str, *, rank: int, first: int) -> str:
-    """Everything about one result; its heading has the rank, and its figures are numbered from the first."""
+def _part(result: Result, title: str, first_figure: int) -> dict[str, Any]:
+    """Everything about one result, by the names that the template knows; its figures are numbered from the first."""
     ds = result.dataset
-    section, figure = f"h{rank + 1}", f"h{rank + 2}"
-    figures = [_figure(number, picture, figure) for number, picture in enumerate(pictures(result), start=first)]
-    return _ONE.substitute(
-        h1=f"h{rank}",
-        h2=section,
-        title=escape(title),
-        headline=escape(result.headline),
-        hypothesis=escape(result.hypothesis),
-        facts=_facts(ds),
-        figures="\n".join(figures),
-        findings=findings(ds, section) + dyad_findings(ds, section) if is_tested(ds) else "",
-        lost=lost(ds, section),
-        methods=escape(result.methods()),
-        not_excluded=escape(_not_shown(ds)),
-        quality=quality(ds),
-        settings=settings(ds),
-        inputs=inputs(ds),
-    )
+    tested = [findings(ds), dyad_findings(ds)] if is_tested(ds) else []
+    words = [
+        Section("Methods, for the paper", result.methods()),
+        Section("What this does not show", _not_shown(ds)),
+    ]
+    return {
+        "title": title, "headline": result.headline, "hypothesis": result.hypothesis, "facts": _facts(ds),
+        "place": f" {first_figure}" if first_figure > 1 else "", "first_figure": first_figure,
+        "pictures": pictures(result),
+        "sections": [*filter(None, [*tested, lost(ds)]), *words, quality(ds), settings(ds), inputs(ds)],
+    }  # fmt: skip
 
 
 def _not_shown(ds: xr.Dataset) -> str:
@@ -238,9 +130,9 @@ def _reading(ds: xr.Dataset) -> str:
     return f"{measure.words[0].upper()}{measure.words[1:]} lies between {low:g} and {high:g}; {_MEANS_LITTLE}"
 
 
-def _facts(ds: xr.Dataset) -> str:
-    facts = {
-        "Study": wording.dyads_in_words(ds),
+def _facts(ds: xr.Dataset) -> dict[str, str]:
+    return {
+        "Study": _study_in_words(ds),
         "Regions" if "rois" in ds.attrs else "Channels": f"{ds.sizes['channel_a']} × {ds.sizes['channel_b']}",
         "Signal": wording.signal_in_words(ds) or "not stored",
         "Bands": wording.bands_in_words(ds),
@@ -250,8 +142,14 @@ def _facts(ds: xr.Dataset) -> str:
         "Null": wording.null_in_words(ds.attrs) if is_tested(ds) else "none",
         **_who(ds),
     }
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    return f'<dl class="facts">{items}</dl>'
+
+
+def _study_in_words(ds: xr.Dataset) -> str:
+    """How many dyads and sessions, and how many of the dyads met in one session only, such as strangers."""
+    _, counts = np.unique(ds["dyad"].values, return_counts=True)
+    once = int((counts == 1).sum())
+    told = f", {once} of the {ds.attrs.get('unit', 'dyad')}s in one only" if 0 < once < len(counts) else ""
+    return f"{wording.dyads_in_words(ds)}{told}"
 
 
 def _who(ds: xr.Dataset) -> dict[str, str]:
@@ -268,10 +166,3 @@ def _who(ds: xr.Dataset) -> dict[str, str]:
 def _span_in_words(counts: np.ndarray[Any, Any]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _figure(number: int, picture: Picture, heading: str) -> str:
-    return (
-        f'<figure><{heading}>Figure {number}. {escape(picture.title)}</{heading}><img alt="{escape(picture.alt)}" '
-        f'src="{picture.source}"><figcaption>{escape(picture.caption)}</figcaption></figure>'
-    )

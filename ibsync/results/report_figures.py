@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import gallery as plot
-from .figures.drawing import Feature, finite_mean, of_task, own_style, position, saved
+from .figures.courses import session_labels
+from .figures.drawing import Feature, finite_mean, of_task, own_style, place_among, position, saved
+from .figures.links import has_positions
+from .figures.maps import is_map
 from .findings import Criterion, Finding, is_tested, top_findings
 from .layout import tasks_of, tested_values
 from .result import Result
@@ -26,18 +29,28 @@ if TYPE_CHECKING:
     Panel = dict[str, Any]
 
 _MOST_PANELS = 12
-_MOST_SVG_BYTES = 300_000
-_MOST_PNG_BYTES = 400_000
+_MOST_SVG_BYTES = 60_000
+_MOST_PNG_BYTES = 120_000
+_PX_PER_INCH = 96
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One panel: what it shows in words, its bytes as a data URI, its size in CSS pixels."""
+
+    alt: str
+    source: str
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of the page."""
+    """One figure of the page. The words of its first panel are those of the whole."""
 
     title: str
     caption: str
-    alt: str
-    source: str
+    panels: list[Shown]
 
 
 def pictures(result: Result) -> list[Picture]:
@@ -53,13 +66,16 @@ def _pictures(result: Result) -> Iterator[Picture]:
     elif question == "outcome":
         yield from _outcome_pictures(ds)
     else:
+        yield from (_strongest_picture(result, best) for best in (top_findings(ds, limit=1) if is_tested(ds) else []))
+        if "coherence" in result.maps:
+            yield _scalogram_picture(result)
         yield _band_picture(ds)
         if is_tested(ds):
             yield _group_picture(ds)
     yield _dyad_picture(ds)
     if {"null_hist", "null_max"} & set(result.null):
         yield _null_picture(result)
-    if len(plot.session_labels(ds)) > 1 and question != "outcome":
+    if len(session_labels(ds)) > 1 and question != "outcome":
         yield _session_picture(ds)
     if _has_company(ds):
         yield _people_picture(ds)
@@ -76,8 +92,13 @@ def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
         "Where synchrony changes",
         f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {criterion.text} "
         f"({criterion.words}).{_left_out(panels)}",
-        f"Matrices of channels of person a by channels of person b: {what}, {span}; {_n_passed(ds)} cells are framed.",
-        _grid(plot.growth_map, ds, panels, size=_map_size(ds)),
+        _grid(
+            f"Channels of person a by channels of person b: {what}, {span}; {_n_passed(ds)} cells are framed.",
+            plot.growth_map,
+            ds,
+            panels,
+            size=_map_size(ds),
+        ),
     )
 
 
@@ -88,22 +109,76 @@ def _course_picture(ds: xr.Dataset, finding: Finding) -> Picture:
     slopes = Feature.strongest(ds, **place).of(ds["value"])
     slopes = slopes[np.isfinite(slopes)]
     courses = (
-        "Left: dots joined by pale lines are the sessions of a dyad, thin lines its least-squares line, thick the mean "
-        "of these lines. Right: the slopes alone. "
+        "First: dots joined by pale lines are the sessions of a dyad, thin lines its least-squares line, thick the "
+        "mean of these lines. Then the slopes alone. "
     )
     return Picture(
         "Change over sessions, where its p is smallest",
         f"{courses * (len(shown) > 1)}Shaded: {_shaded(ds)}, the mean of the null ± 1.96 standard deviations. "
         f"{_chosen(ds, 'slope')}",
-        f"{finding.place}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
+        _grid(f"{finding.place}: {len(slopes)} dyads, slopes from {slopes.min():.3g} to {slopes.max():.3g}, "
         f"{int((slopes > 0).sum())} of them above 0; "
         f"{statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
-        f"{finding.text('group_null_mean')} on average.",
-        _grid(
-            lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
-            size=(5.4, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
+        f"{finding.text('group_null_mean')} on average.", lambda ds, ax, draw: draws[draw](ds, ax, **place), ds, shown,
+            size=(5.2, float(np.clip(2.2 + 0.15 * len(slopes), 4.4, 7.5))),
         ),
     )  # fmt: skip
+
+
+def _strongest_picture(result: Result, finding: Finding) -> Picture:
+    """Everything about the band and epoch of the smallest p."""
+    place = _strongest(result.dataset, finding)
+    ds = of_task(result.dataset, place.pop("task", 0), float(finding.shift) if finding.shift else None)
+    pair = {"pair": place.pop("pair")}
+    over_time = is_map(ds)
+    there = {"epoch": place["epoch"], "band": place["band"]}
+    phases = ds["phase"].isel(epoch=there["epoch"], band=there["band"]) if "phase" in ds else np.empty(0)
+    draws: dict[str, tuple[Draw, Panel, str]] = {
+        "map": (plot.time_map, pair, "over time and period, of the channel pair") if over_time
+        else (plot.group_map, there, "by channel pair"),
+        "links": (plot.heads if has_positions(ds) else plot.connectogram, there, "lines"),
+    }  # fmt: skip
+    words = [
+        f"Map: {statistic_in_words(ds)} less its null, {draws['map'][2]}; the outline surrounds what passes.",
+        "Lines: the channel pairs that pass, red above and blue below the null; the strongest others are pale.",
+    ]
+    if bool(np.isfinite(phases).any()):
+        draws["phases"] = (plot.phase_rose, {**there, **pair}, "")
+        words.append("Circle: in which phase the dyads are, the arrow their mean direction.")
+    if ds.sizes["epoch"] > 1 and "dyad" in ds["value"].dims:
+        draws["course"] = (plot.time_course, {"band": there["band"], **pair}, "")
+        words.append("Course: a thin line per dyad, shaded the null of the mean; large dots pass.")
+    return Picture(
+        "Where p is smallest",
+        " ".join([*words, _chosen(ds, statistic_in_words(ds))]),
+        _grid(
+            f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
+            f"{finding.text('group_null_mean')} on average; {_n_passed(ds)} tests pass in all.",
+            lambda ds, ax, draw: draws[draw][0](ds, ax, **draws[draw][1]),
+            ds,
+            [{"draw": name} for name in draws],
+            size=(5.0, 4.4),
+        ),
+    )
+
+
+def _scalogram_picture(result: Result) -> Picture:
+    maps = result.maps
+    pair = f"{maps['channel_a'].item()} with {maps['channel_b'].item()}"
+    level = ", within the thick line above the 95 % level of phase-randomised signals, cell by cell"
+    return Picture(
+        f"Over time and period: {maps.attrs['row']}",
+        f"Coherence of the channel pair of the smallest p, in the dyad in which it is largest there: an example, "
+        f"no test{level * ('significance_level' in maps)}. What is pale lies beyond the cone: do not read it.",
+        _grid(
+            f"Scalogram of {pair}: coherence from 0 to 1, time to the right, period downwards; mean "
+            f"{float(maps['coherence'].mean()):.2f}.",
+            lambda result, ax: plot.wtc(result.maps, ax),
+            result,
+            [{}],
+            size=(6.6, 4.6),
+        ),
+    )
 
 
 def _shaded(ds: xr.Dataset) -> str:
@@ -123,9 +198,14 @@ def _outcome_pictures(ds: xr.Dataset) -> Iterator[Picture]:
         yield Picture(
             "Synchrony and outcome, where p is smallest",
             f"One dot per {dots}. The line has the slope that was tested{given}. {_chosen(ds, 'correlation')}",
-            f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, "
-            f"{int(finding.values['n_dyads'])} dyads.",
-            _grid(plot.association, ds, [place], size=(5.4, 4.6)),
+            _grid(
+                f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, "
+                f"{int(finding.values['n_dyads'])} dyads.",
+                plot.association,
+                ds,
+                [place],
+                size=(5.2, 4.4),
+            ),
         )
     yield _group_picture(ds)
 
@@ -145,8 +225,7 @@ def _people_picture(ds: xr.Dataset) -> Picture:
         "Who with whom",
         f"Colour: {what}, mean over channel pairs and sessions; framed are dyads that were measured, grey are others."
         f"{_left_out(panels)}",
-        f"Matrices of persons a by persons b, {sizes}: {what}.",
-        _grid(plot.partners, ds, panels, size=(4.8, 4.2)),
+        _grid(f"Matrices of persons a by persons b, {sizes}: {what}.", plot.partners, ds, panels, size=(4.8, 4.2)),
     )
 
 
@@ -170,8 +249,14 @@ def _band_picture(ds: xr.Dataset) -> Picture:
         f"{what[:1].upper()}{what[1:]} by band" + (", real partners and null" if tested else ""),
         f"One dot per dyad (and session){beside}; thick bars are {means}. Mean over all channel pairs: "
         f"a coupling of few pairs shows little here.{_left_out(epochs)}",
-        "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
-        _grid(plot.band_summary, ds, epochs, size=(4.6, 3.8), share_y=True),
+        _grid(
+            "Dots for each dyad. " + "; ".join(_band_means(ds)) + ".",
+            plot.band_summary,
+            ds,
+            epochs,
+            size=(4.6, 3.8),
+            share_y=True,
+        ),
     )
 
 
@@ -189,14 +274,20 @@ def _group_picture(ds: xr.Dataset) -> Picture:
     return Picture(
         "Where: channel pairs of the group test",
         f"z of the {what} against its null. Dots: {criterion.text} ({criterion.words}).{_left_out(panels)}",
-        f"Matrices of channels of person a by channels of person b; {_n_passed(ds)} cells are marked. {headline(ds)}",
-        _grid(plot.pair_matrix, ds, panels, size=_map_size(ds)),
+        _grid(
+            f"Channels of person a by channels of person b; {_n_passed(ds)} cells are marked. {headline(ds)}",
+            plot.pair_matrix,
+            ds,
+            panels,
+            size=_map_size(ds),
+        ),
     )
 
 
 def _map_size(ds: xr.Dataset) -> tuple[float, float]:
     """Inches of a matrix of channels: larger where their names would overlap."""
-    return (5.4, 4.8) if max(ds.sizes["channel_a"], ds.sizes["channel_b"]) > 12 else (4.4, 3.7)
+    most = max(ds.sizes["channel_a"], ds.sizes["channel_b"])
+    return (7.4, 6.8) if most > 24 else (5.2, 4.6) if most > 12 else (4.4, 3.7)
 
 
 def _dyad_picture(ds: xr.Dataset) -> Picture:
@@ -214,13 +305,19 @@ def _dyad_picture(ds: xr.Dataset) -> Picture:
     return Picture(
         "Who: dyads by channel pairs",
         f"Colour: {what}; grey is missing.{descriptive}{_left_out(panels)}",
-        f"Matrices with one row per dyad and session and one column per channel pair, {what}, {span}.",
-        _grid(plot.dyad_matrix, ds, panels, size=(5.6, _matrix_height(ds)), show=show),
+        _grid(
+            f"Matrices with one row per dyad and session and one column per channel pair, {what}, {span}.",
+            plot.dyad_matrix,
+            ds,
+            panels,
+            size=(5.2, _matrix_height(ds)),
+            show=show,
+        ),
     )
 
 
 def _matrix_height(ds: xr.Dataset) -> float:
-    return float(np.clip(2.2 + 0.16 * ds.sizes["dyad"], 3.8, 6.0))
+    return float(np.clip(2.2 + 0.13 * ds.sizes["dyad"], 3.8, 8.5))
 
 
 def _null_picture(result: Result) -> Picture:
@@ -235,8 +332,13 @@ def _null_picture(result: Result) -> Picture:
         "The null and what was observed",
         f"Null: {null_in_words(ds.attrs)}. The line is the observed value. The panel “all features” is the "
         f"test of p_max: a z right of the bars is rare even as the largest of all.{_left_out(shown)}",
-        f"Histograms of the null, the observed value as a line; largest observed z {float(ds['group_z'].max()):.2f}.",
-        _grid(draw, result, shown, size=(4.2, 3.3)),
+        _grid(
+            f"Histograms of the null, the observed value a line; largest observed z {float(ds['group_z'].max()):.2f}.",
+            draw,
+            result,
+            shown,
+            size=(4.2, 3.3),
+        ),
     )
 
 
@@ -250,8 +352,13 @@ def _session_picture(ds: xr.Dataset) -> Picture:
         "Over sessions",
         f"One thin line per dyad, thick the mean over dyads, dashed the mean of the null. {chosen * len(best)}Other "
         f"panels show the mean over channel pairs.{_left_out(shown)}",
-        f"Lines of {what} over the sessions {', '.join(plot.session_labels(ds)[:20])}.",
-        _grid(plot.session_slopes, ds, shown, size=(4.4, 3.7)),
+        _grid(
+            f"Lines of {what} over the sessions {', '.join(session_labels(ds)[:20])}.",
+            plot.session_slopes,
+            ds,
+            shown,
+            size=(4.4, 3.7),
+        ),
     )
 
 
@@ -267,15 +374,31 @@ def _panels(ds: xr.Dataset) -> list[Panel]:
 
 
 def _places(ds: xr.Dataset, *dims: str) -> list[Panel]:
-    """A panel for each task, where there are several, and each label of some dimensions."""
+    """A panel for each task, where there are several, and each label of some dimensions, if it has any value.
+
+    Where they are too many to be shown, those of the smallest p come first.
+    """
     sizes = {"task": len(tasks_of(ds))} if tasks_of(ds) else {}
     sizes |= {dim: ds.sizes[dim] for dim in dims}
-    return [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
+    panels = [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
+    filled = [panel for panel in panels if np.isfinite(tested_values(_of_panel(ds, panel)).to_numpy()).any()]
+    if len(filled) > _MOST_PANELS and is_tested(ds):
+        smallest = [float(_of_panel(ds, panel)["p"].fillna(2.0).min()) for panel in filled]
+        filled = [filled[k] for k in np.argsort(smallest, kind="stable")]
+    return filled or panels
+
+
+def _of_panel(ds: xr.Dataset, panel: Panel) -> xr.Dataset:
+    rows = of_task(ds, panel["task"]) if "task" in panel else ds
+    return rows.isel({dim: at for dim, at in panel.items() if dim != "task"})
 
 
 def _name(ds: xr.Dataset, panel: Panel) -> str:
-    labels = {dim: tasks_of(ds) if dim == "task" else ds[dim].values for dim in panel}
-    return ", ".join(f"{dim} {labels[dim][index]}" for dim, index in panel.items())
+    """What a panel shows, from positions or labels."""
+    labels = {"task": tasks_of(ds), **{dim: [str(x) for x in ds[dim].values] for dim in ("epoch", "band")}}
+    words = [" with ".join(panel["pair"])] if "pair" in panel else []
+    words += [f"{dim} {labels[dim][place_among(labels[dim], dim, panel[dim])]}" for dim in labels if dim in panel]
+    return ", ".join(words) or str(panel.get("draw", "all features"))
 
 
 def _left_out(panels: list[Panel]) -> str:
@@ -285,6 +408,7 @@ def _left_out(panels: list[Panel]) -> str:
 
 
 def _grid(
+    alt: str,
     draw: Draw,
     source: Result | xr.Dataset,
     panels: list[Panel],
@@ -292,24 +416,22 @@ def _grid(
     size: tuple[float, float],
     share_y: bool = False,
     **fixed: Any,
-) -> str:
-    """One figure with a panel per entry, as a data URI."""
+) -> list[Shown]:
+    """A panel per entry, each a picture of its own, so that a narrow page stacks them."""
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    shown = panels[:_MOST_PANELS]
-    most = 2 if len(shown) == 4 or size[0] > 5 else 3
-    columns = min(most, len(shown))
-    rows = -(-len(shown) // columns)
-    figure = Figure(
-        figsize=(max(columns * size[0], 6.0), rows * size[1]), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-    )
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=share_y).ravel()
-    for ax in axes[len(shown) :]:
-        ax.remove()
-    for ax, panel in zip(axes, shown, strict=False):
+    ds = source.dataset if isinstance(source, Result) else source
+    figures = [Figure(figsize=size, layout="constrained") for _ in panels[:_MOST_PANELS]]
+    axes = [figure.add_subplot() for figure in figures]
+    for ax, panel in zip(axes, panels, strict=False):
         draw(source, ax, **panel, **fixed)
-    return _data_uri(figure)
+    if share_y:
+        low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
+        for ax in axes:
+            ax.set_ylim(min(low), max(high))
+    width, height = (round(_PX_PER_INCH * inches) for inches in size)
+    alts = [alt, *(f"As before: {_name(ds, panel)}." for panel in panels[1:_MOST_PANELS])]
+    return [Shown(words, _data_uri(figure), width, height) for words, figure in zip(alts, figures, strict=True)]
 
 
 def _data_uri(figure: Figure) -> str:
@@ -324,7 +446,7 @@ def _raster(figure: Figure) -> bytes:
     """PNG of 256 colours, coarser where noise would make it heavy."""
     from PIL import Image
 
-    for dpi in (130, 100, 75):
+    for dpi in (170, 130, 100):
         small = io.BytesIO()
         whole = Image.open(io.BytesIO(saved(figure, ".png", dpi=dpi)))
         whole.convert("RGB").quantize(256).save(small, format="png", optimize=True)

@@ -20,11 +20,14 @@ from ..coupling.measures import MEASURES, PHASES, fisher_z, measure_named
 from ..coupling.wavelet_coherence import Coherence
 from ..errors import InputError, PlanError
 from . import wording
+from .findings import is_tested
 from .layout import ARRAYS, NULL_ARRAYS, SHIFT, SLOPE, STATISTIC, TASK, VALUE, axes_of, real_name
 from .lost import losses_in, lost_table
 from .netcdf import dataset_bytes, encode_attrs, load_datasets
 from .netcdf import save_dataset as save_dataset
+from .pages import fragment
 from .record import SETTINGS, Record
+from .report_tables import findings
 from .result_set import mixed_set
 from .tidy_table import tidy_table
 
@@ -39,7 +42,10 @@ def _nothing() -> xr.Dataset:
     return xr.Dataset()
 
 
-@dataclass(frozen=True)
+_FEW = 5
+
+
+@dataclass(frozen=True, repr=False)
 class Result:
     """
     Real synchrony, its null distribution and the test of one against the other.
@@ -54,6 +60,9 @@ class Result:
         "synchrony" where nothing has been tested yet; `attrs` also hold the settings of the test and its sentences.
     null : xarray.Dataset
         Draws of the null and their histograms; empty where nothing has been tested. In the file it is the group "null".
+    maps : xarray.Dataset
+        Coherence and phase over time and period of one channel pair of one dyad, as `ibs.plot.wtc` draws them. A run
+        of a plan adds it, of the smallest p; otherwise it is empty. In the file it is the group "maps".
 
     Examples
     --------
@@ -64,6 +73,7 @@ class Result:
 
     dataset: xr.Dataset
     null: xr.Dataset = field(default_factory=_nothing)
+    maps: xr.Dataset = field(default_factory=_nothing)
 
     @property
     def kind(self) -> str:
@@ -137,14 +147,21 @@ class Result:
         InputError
             If the file cannot be written there, or something else has its name.
         """
-        return save_dataset(self.dataset, path, null=self.null, overwrite=overwrite)
+        return save_dataset(self.dataset, path, null=self.null, maps=self.maps, overwrite=overwrite)
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes."""
-        return dataset_bytes(self.dataset, self.null)
+        return dataset_bytes(self.dataset, self.null, self.maps)
 
     def __str__(self) -> str:
         return wording.summary(self.dataset)
+
+    def __repr__(self) -> str:
+        return f"Result({self.kind}, {wording.dyads_in_words(self.dataset)}: {self.headline})"
+
+    def _repr_html_(self) -> str:
+        found = findings(self.dataset, limit=_FEW) if is_tested(self.dataset) else None
+        return fragment("notebook.html", "result", self, found.table if found else None)
 
 
 def build_result(rows: xr.Dataset, arrays: Mapping[str, Any], record: Record) -> Result:
@@ -394,10 +411,10 @@ def load(path: str | os.PathLike[str], *, accept_changes: bool = False) -> Resul
     >>> load("result.nc").to_frame()
     """
     groups = load_datasets(path, accept_changes=accept_changes)
-    dataset, null = groups["/"], groups.get("/null", _nothing())
+    dataset = groups["/"]
     if dataset.attrs.get("kind") not in ("result", "synchrony"):
         raise InputError(f"{path}: not a results file of ibsync; give a file written by save() or `ibsync run`")
     if mixed := mixed_set(path, dataset.attrs):
         warnings.warn(mixed, RuntimeWarning, stacklevel=2)
         dataset.attrs["warning"] = "; ".join(filter(None, [dataset.attrs.get("warning"), mixed]))
-    return Result(dataset, null)
+    return Result(dataset, *(groups.get(f"/{name}", _nothing()) for name in ("null", "maps")))

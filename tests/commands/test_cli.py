@@ -482,7 +482,9 @@ def test_two_runs_of_one_plan_give_the_same_numbers(folder):
 def test_two_signals_give_two_results(folder, capsys):
     replace_in_plan(folder, 'pairs = "same"', 'pairs = "same"\nsignal = ["hbo", "hbr"]')
     assert main(["run", "plan.toml"]) == 0
-    assert names(folder) == ["out_hbo.h5", "out_hbo.html", "out_hbr.h5", "out_hbr.html", "plan.toml", "study.h5"]
+    assert names(folder) == ["out.html", "out_hbo.h5", "out_hbr.h5", "plan.toml", "study.h5"]
+    page = (folder / "out.html").read_text(encoding="utf-8")
+    assert all(f"coherence, {signal}</h2>" in page for signal in ("hbo", "hbr"))
 
 
 def test_progress_goes_to_standard_error_when_asked(folder, capsys):

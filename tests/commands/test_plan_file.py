@@ -90,10 +90,13 @@ def test_a_plan_cannot_be_changed(plan_file):
 def test_several_signals_give_one_file_each(plan_file):
     several, single = read_plan(plan_file(COMPLETE)), None
     assert [several.output_of(signal).name for signal in several.synchrony.signal] == ["out_hbo.h5", "out_hbr.h5"]
-    assert several.report_of("hbr").name == "out_hbr.html"
+    assert [[path.name for path, _ in several.files_of(signal)["report"]] for signal in ("hbo", "hbr")] == [
+        ["out.html"],
+        [],
+    ]
     single = read_plan(plan_file('study = "s.h5"\noutput = "out.h5"\n[synchrony]\nsignal = "hbr"'))
     assert single.output_of("hbr").name == "out.h5"
-    assert single.report_of("hbr") is None
+    assert single.files_of("hbr")["report"] == []
 
 
 def test_epochs_may_be_labels(plan_file):

@@ -200,7 +200,7 @@ def test_the_planted_transfer_is_found_and_told(planted, tmp_path):
     assert str(got).splitlines()[1].strip().startswith("10 persons, 2 x 2 channels")
     back = ibsync.load(got.save(tmp_path / "transfer.h5"))
     assert (back.headline, back.methods(), str(back)) == (got.headline, got.methods(), str(got))
-    assert said.replace("'", "&#x27;") in ibsync.report(back, tmp_path / "t.html").read_text(encoding="utf-8")
+    assert said.replace("'", "&#39;") in ibsync.report(back, tmp_path / "t.html").read_text(encoding="utf-8")
     assert got.to_frame().shape[0] == 8 * 11
 
 

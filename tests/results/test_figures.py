@@ -12,6 +12,7 @@ from matplotlib.quiver import Quiver
 
 from ibsync import plot
 from ibsync.errors import PlanError
+from ibsync.results.figures.courses import session_labels
 from ibsync.results.figures.drawing import plain
 from ibsync.results.result import Result
 
@@ -392,7 +393,7 @@ def _of(values, dyad):
 def test_sessions_come_in_natural_order():
     real = make_real(2, 3)
     real = real.assign_coords(session=("dyad", ["10", "10", "2", "2", "1", "1"]))
-    assert plot.session_labels(real) == ["1", "2", "10"]
+    assert session_labels(real) == ["1", "2", "10"]
 
 
 def test_unknown_epoch_is_refused_with_those_there_are(result):

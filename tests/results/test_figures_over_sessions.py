@@ -120,12 +120,12 @@ def test_growth_draws_the_mean_of_the_lines_and_the_slopes_of_the_null(ax, growt
         assert_allclose(height, np.average([line(time) for line in fitted], weights=ds["weight"]), rtol=1e-10)
     (fan,) = (c for c in ax.collections if isinstance(c, PolyCollection))
     corners = fan.get_paths()[0].vertices
-    ends = sorted(corners[corners[:, 0] == 9][:, 1])
-    middle = corners[(corners[:, 0] > 0) & (corners[:, 0] < 9)][0]
-    slopes = (np.array([ends[0], ends[-1]]) - middle[1]) / (9 - middle[0])
+    begin, ends = corners[corners[:, 0] == 0][:, 1], sorted(corners[corners[:, 0] == 9][:, 1])
+    assert_allclose(begin, mean.get_ydata()[0], rtol=1e-10)
     null = float(ds["group_null_mean"]) + 1.96 * np.array([-1, 1]) * float(ds["group_null_sd"])
-    assert_allclose(slopes, null, rtol=1e-10)
-    assert_allclose(middle[1], np.interp(middle[0], mean.get_xdata(), mean.get_ydata()), rtol=1e-10)
+    assert_allclose((np.array([ends[0], ends[-1]]) - begin[0]) / 9, null, rtol=1e-10)
+    (dashed,) = (line for line in lines_of(ax, 1.6) if line.get_linestyle() == "--")
+    assert_allclose(slope_of(dashed), ds["group_null_mean"], atol=1e-12)
 
 
 def test_strongest_feature_is_taken_where_none_is_named(ax, growth):

@@ -1,5 +1,7 @@
+import hashlib
+import json
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from html.parser import HTMLParser
 
 import numpy as np
@@ -41,7 +43,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += text
         if self.open and self.open[-1] in ("h2", "h3"):
             self.headings.append(text)
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.text.append(text)
 
     def attributes(self, tag):
@@ -61,6 +63,11 @@ def small():
     return Result(result.dataset.isel(one | {"channel_a": [0, 2], "channel_b": [2, 3]}), result.null.isel(one))
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("ibsync.results.report.pictures", lambda result: [])
+
+
 @pytest.fixture(scope="module")
 def text(result):
     return html_page(result)
@@ -74,7 +81,9 @@ def page(text):
 def test_pictures_come_before_tables_and_words(page):
     figures = [heading for heading in page.headings if heading.startswith("Figure")]
     assert figures == page.headings[: len(figures)]
-    for number, subject in enumerate(["by band", "channel pairs", "dyads", "null", "sessions"], start=1):
+    for number, subject in enumerate(
+        ["p is smallest", "by band", "channel pairs", "dyads", "null", "sessions"], start=1
+    ):
         assert figures[number - 1].startswith(f"Figure {number}.")
         assert subject in figures[number - 1]
     assert [name for name, _ in page.tags].index("img") < [name for name, _ in page.tags].index("table")
@@ -82,23 +91,44 @@ def test_pictures_come_before_tables_and_words(page):
 
 def test_page_needs_nothing_from_outside(text, page):
     assert all(attrs["src"].startswith("data:image/") for attrs in page.attributes("img"))
-    assert not {"script", "link", "iframe", "object"} & {name for name, _ in page.tags}
+    assert not {"link", "iframe", "object", "base", "form"} & {name for name, _ in page.tags}
+    assert not any({"style", *(name for name in attrs if name.startswith("on"))} & set(attrs) for _, attrs in page.tags)
     outside = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("href", "src", "action")]
     assert all(value.startswith("data:") for value in outside)
-    style = text[text.index("<style>") : text.index("</style>")]
+    style, script = (re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("style", "script"))
     assert "url(" not in style
     assert "@import" not in style
+    assert not re.search(r"fetch|XMLHttp|import|eval|innerHTML|https?:", script)
     assert len(text) < 3_000_000
+
+
+def test_policy_lets_in_our_style_and_script_and_nothing_else(text, page):
+    (policy,) = [attrs["content"] for attrs in page.attributes("meta") if "http-equiv" in attrs]
+    digests = {
+        tag: b64encode(
+            hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1].encode()).digest()
+        ).decode()
+        for tag in ("style", "script")
+    }
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests['style']}'; "
+        f"script-src 'sha256-{digests['script']}'"
+    )
+    assert page.attributes("script") == [{}]
 
 
 def test_pictures_are_images_with_alternative_text(page):
     images = page.attributes("img")
-    assert len(images) == 5
+    assert len(images) == 4 + 2 + 4 + 4 + 5 + 5
     for attrs in images:
         kind, payload = re.fullmatch(r"data:image/(svg\+xml|png);base64,(.*)", attrs["src"]).groups()
         start = b64decode(payload)[:400]
         assert (b"<svg" in start or b"<?xml" in start) if kind == "svg+xml" else start.startswith(b"\x89PNG")
-        assert len(attrs["alt"]) > 40
+        assert int(attrs["width"]) > 300
+        assert int(attrs["height"]) > 200
+    told = [attrs["alt"] for attrs in images]
+    assert sum(len(alt) > 40 and not alt.startswith("As before") for alt in told) == 6
+    assert sum("epoch" in alt for alt in told if alt.startswith("As before")) == 1 + 3 + 3 + 4 + 4
 
 
 def test_headline_hypothesis_and_methods_are_on_the_page(result, page):
@@ -110,8 +140,8 @@ def test_headline_hypothesis_and_methods_are_on_the_page(result, page):
 def test_table_of_findings_holds_the_smallest_p_values(result, page):
     ds = result.dataset
     start = next(index for index, row in enumerate(page.rows) if row[-1:] == ["p_max"])
-    head, rows = page.rows[start], page.rows[start + 1 : start + 21]
-    smallest = np.sort(ds["p_max"].values.ravel())[:20]
+    head, rows = page.rows[start], page.rows[start + 1 : start + 145]
+    smallest = np.sort(ds["p_max"].values.ravel())
     np.testing.assert_allclose([float(row[head.index("p_max")]) for row in rows], smallest, rtol=5e-3)
     epoch, a, b, band = rows[0][:4]
     feature = ds.sel(epoch=epoch, channel_a=a, channel_b=b, band=band)
@@ -127,7 +157,56 @@ def test_table_of_findings_holds_the_smallest_p_values(result, page):
 
 def test_rows_that_survive_are_marked(result, page):
     kept = sum(attrs.get("class") == "kept" for attrs in page.attributes("tr"))
-    assert kept == min(20, int((result.dataset["p_max"] <= 0.05).sum())) > 0
+    assert kept == int((result.dataset["p_max"] <= 0.05).sum()) > 0
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_effects_have_their_intervals_and_exact_p_have_none(small):
+    ds = small.dataset.copy(deep=True)
+    ds["p_low"], ds["p_high"] = ds["p"].copy(), ds["p"].copy()
+    ds["statistic_low"], ds["statistic_high"] = ds["group_statistic"] - 0.25, ds["group_statistic"] + 0.125
+    page = Page(html_page(Result(ds)))
+    start = next(index for index, row in enumerate(page.rows) if row[-1:] == ["p_max"])
+    head, row = page.rows[start : start + 2]
+    assert "95 % interval of p" not in head
+    statistic = float(row[head.index(str(ds.attrs["statistic"]))])
+    low, high = map(float, row[head.index("95 % interval")].split(" to "))
+    assert (low, high) == pytest.approx((statistic - 0.25, statistic + 0.125), abs=2e-3)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_columns_in_which_nothing_stands_are_left_out(small):
+    ds = small.dataset.assign_coords(group=("dyad", [""] * 4))
+    page = Page(html_page(Result(ds)))
+    head = next(row for row in page.rows if "valid, mean" in row)
+    assert "group" not in head
+    assert head[:2] == ["dyad", "session"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_everything_lost_is_listed_with_its_reason(small):
+    lost = [[f"d{k}", "1", "", "(all)", "talk", "(all)", "(all)", "no value", f"reason {k}", "fix"] for k in range(30)]
+    page = Page(html_page(Result(small.dataset.assign_attrs(lost=json.dumps(lost)))))
+    start = next(index for index, row in enumerate(page.rows) if row[-2:] == ["reason", "fix"])
+    assert "task" not in page.rows[start]
+    assert [row[-2] for row in page.rows[start + 1 : start + 31]] == [f"reason {k}" for k in range(30)]
+
+
+def test_several_results_have_a_title_each_and_figures_are_numbered_through(small):
+    hbr = Result(small.dataset.assign_coords(signal="hbr"), small.null)
+    page = Page(html_page([small, hbr]))
+    titles = [heading for heading in page.headings if re.match(r"\d\. ", heading)]
+    assert titles == ["1. Wavelet transform coherence, hbo", "2. Wavelet transform coherence, hbr"]
+    figures = [int(re.match(r"Figure (\d+)\.", text)[1]) for text in page.headings if text.startswith("Figure")]
+    assert figures == list(range(1, len(figures) + 1))
+    assert len({attrs["id"] for attrs in page.attributes("article")}) == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_dyads_of_one_session_are_told_from_those_of_several():
+    real = make_real(3, 2)
+    page = Page(html_page(Result(real.isel(dyad=[0, 1, 2, 3], channel_a=[0], channel_b=[0]))))
+    assert "3 dyads, 4 dyad sessions, 2 of the dyads in one only" in page.text
 
 
 @pytest.mark.parametrize(("alpha", "n"), [(0.001, 0), (0.01, 1), (0.05, 3)])
@@ -148,12 +227,15 @@ def test_inputs_and_settings_are_listed(page):
     cells = {row[0]: row[1] for row in page.rows if len(row) == 2}
     assert cells["study file, SHA-256"] == "ab" * 32
     assert cells["seed"] == "7"
-    assert cells["n"] == "199"
+    assert cells["draws of the null"] == "199"
+    assert cells["bands"] == "task: 0.02, 0.1; slow: 0.01, 0.02"
+    assert not [value for value in cells.values() if re.search(r'[\[\]{}"]|^$|^null$', value)]
     assert cells["numpy"] == "2.1.0"
-    assert cells["spec: min_valid"] == "0.5"
+    assert cells["least valid fraction"] == "0.5"
     assert cells["near ties, all features"] == "0"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_quality_table_tells_valid_and_missing_shares(small):
     ds = small.dataset.copy(deep=True)
     ds["value"][2, 0, 0] = np.nan
@@ -164,7 +246,9 @@ def test_quality_table_tells_valid_and_missing_shares(small):
     assert row[-3:] == ["21.9%", "12.5%", "50.0%"]
 
 
-def test_quality_of_a_large_study_shows_the_worst_rows():
+@pytest.mark.usefixtures("no_pictures")
+def test_quality_of_a_large_study_shows_the_worst_rows(monkeypatch):
+    monkeypatch.setattr("ibsync.results.report_tables._MOST_ROWS", 60)
     ds = make_real(70)
     ds["valid_fraction"][[3, 68]] = [[[[[0.05]]]], [[[[np.nan]]]]]
     page = Page(html_page(Result(ds.isel(channel_a=[0], channel_b=[0]))))
@@ -188,7 +272,7 @@ def test_hostile_labels_stay_text(small):
     ds = ds.assign_attrs(backend=hostile, study_sha256=hostile, hypothesis=hostile, not_excluded=hostile, tail=hostile)
     labels = {name: ds[name].values for name in ("epoch", "band")}
     page = Page(html_page(Result(ds, small.null.assign_coords(labels))))
-    assert not [name for name, _ in page.tags if name == "script"]
+    assert page.attributes("script") == [{}]
     assert all(attrs["src"].startswith("data:image/") for attrs in page.attributes("img"))
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
     assert any(row[0] == hostile for row in page.rows)
@@ -259,3 +343,21 @@ def test_settings_of_the_users_plots_are_left_alone(small):
     with mpl.rc_context({"font.size": 33, "axes.facecolor": "black", "svg.hashsalt": "mine"}):
         assert html_page(small) == text
         assert mpl.rcParams["font.size"] == 33
+
+
+def test_panels_without_a_value_are_not_drawn_and_the_smallest_p_comes_first():
+    result = make_result(4, 1, n_draws=19)
+    many = result.dataset.isel(epoch=[0, 1] * 8).assign_coords(epoch=[f"e{index}" for index in range(16)])
+    many = many.isel(band=[0], channel_a=[0, 1], channel_b=[0, 1]).copy(deep=True)
+    for name in ("value", "p", "group_statistic"):
+        many[name][{"epoch": [0, 1]}] = np.nan
+    many["p"][{"epoch": range(2, 16)}] = 0.5
+    many["p"][{"epoch": 9}] = 0.001
+    page = Page(html_page(Result(many)))
+    alts = [attrs["alt"] for attrs in page.attributes("img")]
+    drawn = [alt for alt in alts if alt.startswith("As before: epoch")]
+    assert not [alt for alt in drawn if "epoch e0" in alt or re.search(r"epoch e1\b", alt)]
+    text = "".join(page.text)
+    assert "The first 12 of 14 panels are shown" in text
+    assert drawn[0] == "As before: epoch e2."
+    assert not any("epoch e9" in alt for alt in drawn)  # it stands first, under the words of the whole figure

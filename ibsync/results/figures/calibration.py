@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from html import escape
-from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..pages import page
 from .drawing import FORMATS as FORMATS
 from .drawing import NULL, QUIET, REAL, bytes_of, tidy
 
@@ -19,30 +18,6 @@ if TYPE_CHECKING:
     from ..calibration_result import Calibration
 
 _COVERAGE = 0.99
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="generator" content="ibsync">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Inter-brain synchrony: calibration</title>
-<style>
-body { max-width: 1080px; margin: 2rem auto; padding: 0 1.5rem; color: #1c2733;
-  font: 16px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-h1 { font-size: 1.05rem; color: #5a6875; } img { max-width: 100%; margin: 1.5rem 0; }
-.first { font-size: 1.3rem; font-weight: 600; border-left: 5px solid #0072B2; padding-left: 1rem; }
-.warning { border-left: 5px solid #D55E00; padding-left: 1rem; } .note { color: #5a6875; font-size: .9rem; }
-</style>
-</head>
-<body>
-<h1>Inter-brain synchrony: calibration of $kind, $signal, on the study's own recordings</h1>
-$sentences
-<img alt="$alt" src="$picture">
-<p class="note">$design</p>
-</body>
-</html>
-""")
 
 
 def calibration(result: Calibration) -> Figure:
@@ -159,14 +134,5 @@ def picture_bytes(result: Calibration, suffix: str) -> bytes:
 
 def html_page(result: Calibration) -> str:
     """One self-contained page: the verdict, the figure, and how it was made; equal calibrations give equal pages."""
-    first, *others = [escape(sentence) for sentence in result.sentences]
-    lines = [f'<p class="first">{first}</p>', *(f"<p>{sentence}</p>" for sentence in others)]
-    lines += [f'<p class="warning">{escape(sentence)}</p>' for sentence in result.warnings]
-    return _PAGE.substitute(
-        kind=escape(result.kind),
-        signal=escape(result.signal),
-        sentences="\n".join(lines),
-        alt=escape(result.verdict, quote=True),
-        picture=f"data:image/svg+xml;base64,{b64encode(picture_bytes(result, '.svg')).decode()}",
-        design=escape(result.design),
-    )
+    picture = f"data:image/svg+xml;base64,{b64encode(picture_bytes(result, '.svg')).decode()}"
+    return page("calibration.html", result=result, picture=picture, scripted=False)

@@ -34,6 +34,7 @@ FORMATS = (".png", ".svg", ".pdf")
 """Endings of the files in which pictures are written."""
 
 MOST_LABELS = 24
+"""Labels of an axis that are written in the usual size; more are smaller."""
 
 
 def plain(label: object, *, limit: int = 28) -> str:
@@ -96,12 +97,27 @@ def place_of(ds: xr.Dataset, epoch: int | str, band: int | str, pair: tuple[str,
     return {dim: position(ds, dim, which) for dim, which in named.items()}
 
 
+def of_pair(ds: xr.Dataset, pair: tuple[str, str] | None) -> xr.Dataset:
+    """The dataset with one channel pair, or with all."""
+    if pair is None:
+        return ds
+    return ds.isel(channel_a=[position(ds, "channel_a", pair[0])], channel_b=[position(ds, "channel_b", pair[1])])
+
+
+def room_for(ax: Axes, axis: Literal["x", "y"], points: float = 7.0) -> int:
+    """How many labels, each so many points high, fit along an axis."""
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    inches = width * box.width if axis == "x" else height * box.height
+    return max(int(72 * inches / points), 2)
+
+
 def label_ticks(axis: Axis, labels: list[str], *, most: int, rotation: float = 0.0) -> None:
     """Ticks with names, every k-th where all would not fit."""
     step = -(-len(labels) // most)
     shown = range(0, len(labels), max(step, 1))
     axis.set_ticks(list(shown), [plain(labels[index], limit=18) for index in shown])
-    axis.set_tick_params(labelrotation=rotation, labelsize="x-small" if len(labels) > 8 else "small", length=2)
+    size = "small" if len(labels) <= 8 else "x-small" if len(shown) <= MOST_LABELS else 5.5
+    axis.set_tick_params(labelrotation=rotation, labelsize=size, length=2)
 
 
 def tidy(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
@@ -231,8 +247,8 @@ def outline(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
 def label_channels(ax: Axes, ds: xr.Dataset) -> None:
     """Channels or regions of person a downwards, of person b to the right."""
     noun = "region" if "rois" in ds.attrs else "channel"
-    label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=MOST_LABELS, rotation=90)
-    label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=MOST_LABELS)
+    label_ticks(ax.xaxis, [str(label) for label in ds["channel_b"].values], most=room_for(ax, "x"), rotation=90)
+    label_ticks(ax.yaxis, [str(label) for label in ds["channel_a"].values], most=room_for(ax, "y"))
     ax.set(xlabel=f"{noun} of person b", ylabel=f"{noun} of person a")
 
 

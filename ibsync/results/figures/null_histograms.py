@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import PlanError
+from ..findings import number
 from ..layout import SHIFT, TASK, tasks_of
 from ..wording import family_in_words, statistic_in_words
 from .drawing import NULL, REAL, axis_label, finite_mean, of_task, place_among, position, set_title, tidy
 from .panel import panel
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
     from ..result import Result
@@ -66,17 +68,35 @@ def max_histogram(result: Result, ax: Axes) -> None:
     Returns
     -------
     matplotlib.axes.Axes
-        Number of draws against z.
+        Number of draws against z. The line stands among the draws where the smallest `p_max` says.
     """
     _require(result, "null_max")
     z, maxima = result.dataset["group_z"], result.null["null_max"].to_numpy()
     maxima = maxima[np.isfinite(maxima)]
     ax.hist(maxima, bins=int(np.clip(np.sqrt(maxima.size), 8, _MOST_BARS)), color=NULL, alpha=0.75)
     of_tail = {"less": -z, "two-sided": abs(z)}
-    _draw_observed(ax, float(of_tail.get(str(result.dataset.attrs["tail"]), z).max()))
+    of_tail_z = of_tail.get(str(result.dataset.attrs["tail"]), z)
+    _draw_observed(ax, _among(maxima, float(of_tail_z.max()), result.dataset))
     ax.set(xlabel=f"largest z over {family_in_words(result.dataset)}", ylabel="draws of the null")
-    ax.set_title("all features", fontsize="medium", loc="left")
+    single = result.dataset.get("p_max_single", result.dataset.get("p_max"))
+    told = f": p_max = {number(float(single.min()))}" if single is not None and np.isfinite(single).any() else ""
+    ax.set_title(f"all features{told}", fontsize="medium", loc="left")
     tidy(ax)
+
+
+def _among(maxima: np.ndarray[Any, Any], z: float, ds: xr.Dataset) -> float:
+    """The largest observed z on the scale of the maxima: between those that its p counts as reaching it and the others.
+
+    The z that a table shows may be standardised by other draws than the maxima are.
+    """
+    if "p_max_single" not in ds or not np.isfinite(ds["p_max_single"]).any():
+        return z
+    n = len(maxima)
+    reached = int(np.clip(round(float(ds["p_max_single"].min()) * (n + 1)) - 1, 0, n))
+    ordered = np.sort(maxima)
+    low = ordered[n - reached - 1] if reached < n else -np.inf
+    high = ordered[n - reached] if reached > 0 else np.inf
+    return float(np.clip(z, low, high))
 
 
 def _require(result: Result, name: str) -> None:

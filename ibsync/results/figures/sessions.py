@@ -60,10 +60,10 @@ def growth(
     Returns
     -------
     matplotlib.axes.Axes
-        Synchrony, less the mean of its null where that was subtracted, against time. The shaded fan holds lines through
-        the middle of the mean line with slopes from the mean of the null - 1.96 to + 1.96 of its standard deviations;
-        where two groups are compared, it lies about the line of the second, and holds that of the first if they change
-        alike.
+        Synchrony, less the mean of its null where that was subtracted, against time. The shaded wedge holds lines that
+        begin where the mean line does, with slopes from the mean of the null - 1.96 to + 1.96 of its standard
+        deviations; the dashed line has the mean of the null. Where two groups are compared, it begins where the line of
+        the second does, and holds that of the first if they change alike.
 
     Raises
     ------
@@ -158,11 +158,11 @@ def _mean_line(lines: list[_Line]) -> _Line:
 
 
 def _draw_fan(ax: Axes, line: _Line, low: float, high: float, words: str) -> None:
-    """Lines through the middle of a line with slopes from low to high, past it by as much."""
-    times = np.array([line.ends[0], line.time, line.ends[1]])
-    edges = np.array([line.value + slope * (times - line.time) for slope in (low, high)])
-    ax.fill_between(times, edges.min(axis=0), edges.max(axis=0), color=NULL, alpha=0.22, linewidth=0, label=words)
-    ax.plot(times, edges.T, color=NULL, linewidth=1.3, linestyle="--", zorder=3)
+    """Where a line that begins as this one does would lead, with slopes from low to high and, dashed, their middle."""
+    begin = line.at(line.slope)[0]
+    edges = np.array([begin + slope * (line.ends - line.ends[0]) for slope in (low, (low + high) / 2, high)])
+    ax.fill_between(line.ends, edges[0], edges[2], color=NULL, alpha=0.22, linewidth=0, label=words)
+    ax.plot(line.ends, edges[1], color=NULL, linewidth=1.6, linestyle="--", zorder=3)
 
 
 def _null_range(ds: xr.Dataset, feature: Feature, about: float) -> tuple[float, float]:

@@ -1,0 +1,78 @@
+"""Coherence over time and period where a test found the smallest p, for the report of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..coupling.spec import WTC
+from ..errors import IbsyncError
+from ..results.findings import Finding, top_findings
+from ..results.layout import SHIFT
+from ..results.result import Result
+from ..study.rows import signals_of
+from ..study.wtc import wtc
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ..recordings.study_file import DyadRow, StudyFile
+
+_N_SURROGATES = 100
+_MOST_SAMPLES = 20_000
+_MOST_COLUMNS = 600
+
+
+def with_map(result: Result, study: StudyFile, spec: object) -> Result:
+    """
+    The result with a scalogram of the channel pair of the smallest p, in the dyad whose coherence is largest there.
+
+    It is that of the two signals as `ibs.wtc` gives it, with the 95 % level of phase-randomised signals. A result of
+    other couplings, of regions, with controls or lags is given back as it is, for no scalogram of two channels shows
+    what was tested there; so is one whose map cannot be made, for gaps or want of memory.
+    """
+    ds = result.dataset
+    is_plain = isinstance(spec, WTC) and SHIFT not in ds.dims and not {"rois", "controls"} & set(ds.attrs)
+    found = top_findings(ds, limit=1) if is_plain and ds.attrs.get("measure") == "coherence" else []
+    if not found or not isinstance(spec, WTC):
+        return result
+    try:
+        return replace(result, maps=_map(study, spec, _row(study, ds, found[0]), found[0], str(ds["signal"].item())))
+    except IbsyncError:
+        return result
+
+
+def _row(study: StudyFile, ds: xr.Dataset, finding: Finding) -> DyadRow:
+    """The dyad row in which the value of a finding is largest."""
+    at = {dim: getattr(finding, dim) for dim in ("epoch", "channel_a", "channel_b", "band")}
+    values = ds["value"].sel(at).to_numpy()
+    if finding.task:
+        values = np.where(ds["task"].values.astype(str) == finding.task, values, np.nan)
+    best = ds.isel(dyad=int(np.nanargmax(values)))
+    label = tuple(str(best[name].item()) for name in ("dyad", "session", "task"))
+    return next(row for row in study.dyads if (row.dyad, row.session, row.task) == label)
+
+
+def _map(study: StudyFile, spec: WTC, row: DyadRow, finding: Finding, signal: str) -> xr.Dataset:
+    people = (row.recording_a, finding.channel_a), (row.recording_b, finding.channel_b)
+    n = min(recording.n_samples for recording, _ in people)
+    a, b = (signals_of(study, recording, signal, (channel,), n) for recording, channel in people)
+    level: dict[str, Any] = {"significance": "phase", "n": _N_SURROGATES} if n <= _MOST_SAMPLES else {}
+    whole = wtc(
+        a, b, row.recording_a.sfreq, voices=spec.voices, preset=spec.preset, **level,
+        channels_a=[finding.channel_a], channels_b=[finding.channel_b],
+    )  # fmt: skip
+    maps = whole.isel(channel_a=0, channel_b=0)
+    step = -(-maps.sizes["time"] // _MOST_COLUMNS)
+    # Phases are not averaged: those of a few moments stand for the rest.
+    thin = maps.coarsen(time=step, boundary="trim").mean()
+    thin["phase"] = (
+        ("freq", "time"),
+        maps["phase"].transpose("freq", "time").to_numpy()[:, step // 2 :: step][:, : thin.sizes["time"]],
+    )
+    kept = thin[["coherence", "phase", *(["significance_level"] if level else [])]].astype(np.float32)
+    words = ", ".join(filter(None, (f"dyad {row.dyad}", row.session and f"session {row.session}", row.task)))
+    kept.attrs = {"row": words, "n_surrogates": _N_SURROGATES if level else 0}
+    return kept
