@@ -335,7 +335,7 @@ def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tup
         channels=channels,
         signal_names=original.signal_names,
         good=(True,) * len(channels),
-        events=tuple(replace(event, onset=event.onset - fit.start) for event in original.events),
+        events=fit.moved(original.events),
         source_file=original.path.name,
         units=original.unit,
         short=tuple(name in original.short for name in channels) if original.short else (),
@@ -343,6 +343,7 @@ def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tup
         if original.optodes_mm
         else (),
         auxiliary=tuple(original.auxiliary),
+        trial_samples=fit.trial_samples,
     )
 
 

@@ -49,7 +49,9 @@ class SourceRecording:
     whole message, why the data cannot be used; it is empty for a usable recording. `place` counts the people of a file.
     `short` are its short channels, `optodes_mm` positions of source and detector by channel, `auxiliary` the clocks of
     auxiliary signals by name, which `read` returns, too, as float64 [1, time] each. `found_bad` are channels that
-    preprocessing found to be bad, with the reason; None where there was none.
+    preprocessing found to be bad, with the reason; None where there was none. `trials` are the numbers of the trials
+    that lie end to end in it, by which those of two people belong together, or -1 where they have none; empty for a
+    continuous recording.
     """
 
     source: Source
@@ -72,6 +74,12 @@ class SourceRecording:
     optodes_mm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     auxiliary: Mapping[str, Clock] = field(default_factory=dict)
     found_bad: Mapping[str, str] | None = None
+    trials: tuple[int, ...] = ()
+
+    @property
+    def trial_samples(self) -> int:
+        """Samples of a trial; 0 for a continuous recording."""
+        return self.clock.n_samples // len(self.trials) if self.trials else 0
 
     @property
     def path(self) -> Path:
@@ -183,11 +191,12 @@ def one_person(
     notes: Notes = (),
     optodes_mm: Mapping[str, tuple[float, ...]] | None = None,
     found_bad: Mapping[str, str] | None = None,
+    trials: tuple[int, ...] = (),
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
     marks = read_channel_marks(source, (), ())
-    events = events_of(source, stims)
+    events = stims if trials else events_of(source, stims)  # a table is of the recording before it was cut
     near, note = short_channels(marks, optodes_mm or {})
     return SourceRecording(
         source=source,
@@ -205,6 +214,7 @@ def one_person(
         short=near,
         optodes_mm=optodes_mm or {},
         found_bad=found_bad,
+        trials=trials,
     )
 
 
