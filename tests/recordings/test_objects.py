@@ -305,5 +305,12 @@ def test_packing_refuses_with_the_fix_and_writes_nothing(case, pair, tmp_path):
 
 
 def test_files_say_their_rate(tmp_path):
-    with pytest.raises(ibs.InputError, match="files say their rate: leave out sfreq"):
+    mne = pytest.importorskip("mne")
+    mne.io.RawArray(np.ones((1, 99)), mne.create_info(["Cz"], 9.0, "eeg"), verbose="error").save(
+        tmp_path / "a_raw.fif", verbose="error"
+    )
+    with pytest.raises(ibs.InputError, match=r"a_raw.fif says its rate: leave out sfreq"):
         ibs.pack(tmp_path, tmp_path / "s.h5", sfreq=10)
+    for wrong in (0, "10"):
+        with pytest.raises(ibs.InputError, match=r"sfreq = .* is not a rate"):
+            ibs.pack(tmp_path, tmp_path / "s.h5", sfreq=wrong)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
+from ..names import plain, signal_named
 from ..preprocess import Preprocessing
 from ..recording import Event, distance_mm
 from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
@@ -25,11 +27,48 @@ Notes = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class SignalChoice:
-    """Signals to take: by name, by default all; optical density only where it is allowed; raw light as it is told."""
+    """
+    Signals to take: by name, by default all; optical density only where it is allowed; raw light as it is told.
+
+    `called` are names that MATLAB files and tables have for signals, `sfreq` is the rate in Hz of those that do not say
+    it.
+    """
 
     names: Sequence[str] | None = None
     allow_dod: bool = False
     preprocess: Preprocessing | None = None
+    called: Mapping[str, str] = field(default_factory=dict)
+    sfreq: float | None = None
+
+    @classmethod
+    def asked(
+        cls,
+        signal: str | Sequence[str] | Mapping[str, str] | None,
+        *,
+        allow_dod: bool = False,
+        preprocess: Preprocessing | None = None,
+        sfreq: float | None = None,
+    ) -> Self:
+        """
+        What is asked for by signals, such as "hbo", or by what they are called, such as "hbo=oxy1" or {"hbo": "oxy1"}.
+
+        Raises
+        ------
+        InputError
+            If something else is named by that.
+        """
+        if signal is None:
+            return cls(None, allow_dod, preprocess, {}, sfreq)
+        texts = [signal] if isinstance(signal, str) else signal
+        pairs = texts.items() if isinstance(texts, Mapping) else [(text.partition("=")[::2]) for text in texts]
+        words = {signal_named(str(name)): plain(str(called)) for name, called in pairs}
+        wrong = [name for name, called in words.items() if called and name not in SIGNALS]
+        if wrong:
+            raise InputError(
+                f"signal {wrong[0]!r} is unknown; write one of {', '.join(SIGNALS)} before {words[wrong[0]]!r}"
+            )
+        called = {name: text for name, text in words.items() if text}
+        return cls(list(words), allow_dod, preprocess, called, sfreq)
 
     def of(self, present: tuple[str, ...], where: object) -> tuple[str, ...]:
         """The signals to take of those that are present."""
