@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .simulation.simulate import simulate
     from .simulation.study_model import SynchronyModel
     from .simulation.study_power import StudyPower, study_power
+    from .study.live import Live
     from .study.study import Study
     from .study.wavelet_power import wavelet_power
     from .study.wtc import multiple_wtc, partial_wtc, wtc, xwt
@@ -53,6 +54,7 @@ __all__ = [
     "Growth",
     "IbsyncError",
     "InputError",
+    "Live",
     "Multiverse",
     "PhaseShares",
     "PlanError",
@@ -103,6 +105,7 @@ _HOME = {
     "Growth": "simulation.courses",
     "IbsyncError": "errors",
     "InputError": "errors",
+    "Live": "study.live",
     "Multiverse": "results.multiverse_result",
     "PhaseShares": "coupling.spec",
     "PlanError": "errors",

@@ -116,6 +116,15 @@ def test_four_regions_with_short_channels_from_files_to_report(tmp_path):
     assert "the controls of both people were taken out" in saved.methods()
 
 
+def test_epochs_of_eeg_go_from_files_to_a_page(tmp_path):
+    pytest.importorskip("mne")
+    names = run((PAGE.parent / "eeg.md").read_text(encoding="utf-8"), tmp_path)
+    for result in (names["result"], ibsync.load(tmp_path / "sounds_result.h5")):
+        found = result.to_frame().query("p_max <= 0.05")
+        assert set(found["channel_a"]) == set(found["channel_b"]) == {"Pz"}
+    assert "40 trials of 2 s" in (tmp_path / "sounds.html").read_text(encoding="utf-8")
+
+
 def test_followers_are_found_at_their_lag(tmp_path):
     names = run((PAGE.parent / "lags.md").read_text(encoding="utf-8"), tmp_path)
     coherence = names["real"]["coherence"].mean(["dyad", "epoch"]).squeeze()

@@ -203,7 +203,11 @@ def _add_pack(commands: _Commands) -> None:
     parser.add_argument("--dyads", metavar="TSV", help="who was recorded with whom; default: dyads.tsv in the folder")
     parser.add_argument("--participants", metavar="TSV", help="people; default: participants.tsv in the folder")
     parser.add_argument("--outcomes", metavar="TSV", help="scores of the dyads; default: outcomes.tsv in the folder")
-    parser.add_argument("--signal", nargs="+", metavar="NAME", help="signals to take, such as hbo; default: all")
+    parser.add_argument(
+        "--signal", nargs="+", metavar="NAME",
+        help="signals to take, such as hbo, or hbo=oxyData where a file calls it so; default: all",
+    )  # fmt: skip
+    parser.add_argument("--sfreq", type=float, metavar="HZ", help="rate of MATLAB files and tables that do not say it")
     parser.add_argument("--crop", action="store_true", help="cut the recordings of a dyad to the time they share")
     parser.add_argument("--resample", type=float, metavar="HZ", help="bring all recordings to one rate")
     parser.add_argument(
@@ -446,7 +450,7 @@ def _pack(arguments: argparse.Namespace) -> int:
 
     sources = arguments.sources[0] if len(arguments.sources) == 1 else arguments.sources
     tables = ("dyads", "participants", "outcomes")
-    names = (*tables, "signal", "crop", "resample", "on_gap", "allow_dod", "overwrite", "progress")
+    names = (*tables, "signal", "sfreq", "crop", "resample", "on_gap", "allow_dod", "overwrite", "progress")
     words = {name: value for name, value in _words(arguments, "min_sci", "motion", "ppf").items() if value is not None}
     if words and not arguments.preprocess:
         raise PlanError(f"--{next(iter(words)).replace('_', '-')} is of preprocessing: add --preprocess")

@@ -22,6 +22,7 @@ from .plan import Epochs
 from .spec import Band, PhaseShares
 from .transform.band_pass import analytic_signals, usable_samples
 from .transform.signals import Signals
+from .trials import end_to_end, with_one_gain
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +42,32 @@ class BandPassed:
 
     def _made(self, band: Band) -> tuple[Any, Any]:
         xp, form = self.backend.xp, FORMS[self.plan.spec.kind]
-        feature = form.feature(analytic_signals(xp, self.signals, band, self.plan.sfreq, self.plan.dtype))
-        usable = usable_samples(self.signals, band, self.plan.sfreq)
+        signals = self.signals if not self.plan.trial else with_one_gain(self.signals, self.plan.n_trials)
+        feature = form.feature(self._joined(analytic_signals(xp, signals, band, self.plan.sfreq, self.plan.dtype)))
+        usable = usable_samples(signals, band, self.plan.sfreq)
         if usable is None:
             return feature, None
-        has = xp.asarray(usable).astype(feature.real.dtype)
+        has = xp.asarray(self._joined(usable)).astype(feature.real.dtype)
         return feature * has, has
 
+    def _joined(self, x: Any) -> Any:
+        """Samples of whole recordings, [channel, sample], of those of single trials where there are any."""
+        n_channels = (self.signals.shape or (1,))[-1]
+        return end_to_end(x, n_channels, self.plan.n_trials) if self.plan.trial else x
 
+
+@dataclass(frozen=True)
 class BandCoupling:
-    """The kind of coupling that a `Coupling` asks for."""
+    """
+    The kind of coupling that a `Coupling` asks for.
+
+    Parameters
+    ----------
+    trial : int
+        Samples of a trial, where recordings are trials end to end; sums then run over the samples of all trials.
+    """
+
+    trial: int = 0
 
     takes_controls = False
     counts_shares = False
@@ -61,17 +78,17 @@ class BandCoupling:
 
     def plan(self, n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None) -> BandPlan:
         """Samples of bands and epochs."""
-        return make_band_plan(n_samples, sfreq, spec, epochs)
+        return make_band_plan(n_samples, sfreq, spec, epochs, self.trial)
 
     def trusted_shares(
         self, n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None
     ) -> NDArray[np.float64]:
         """Share of the samples of each epoch and band that enter: float64 [epoch, band]."""
-        return band_shares(n_samples, sfreq, spec, epochs)
+        return band_shares(n_samples, sfreq, spec, epochs, self.trial)
 
-    def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: Coupling) -> None:  # noqa: ARG002
+    def refuse_band(self, name: str, band: Band, n_samples: int, sfreq: float, spec: Coupling) -> None:
         """Refuse a band that a recording does not hold."""
-        refuse_bands(name, band, n_samples, sfreq)
+        refuse_bands(name, band, n_samples, sfreq, self.trial, spec.coi)
 
     def features(self, backend: Backend, signals: Signals, plan: BandPlan) -> BandPassed:
         """Analytic signals, or what is made of them."""

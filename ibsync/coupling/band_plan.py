@@ -23,8 +23,9 @@ from .plan import (
     within,
 )
 from .spec import Band
-from .transform.band_pass import reach, refuse_band
+from .transform.band_pass import reach, refuse_band, refuse_band_of_trials
 from .transform.cone import clear_of_ends
+from .trials import split
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class BandPlan:
         Samples of each value as it was asked for: before the ends are left out, and also beyond them.
     parts : list of lists of lists of (start, stop)
         The samples that enter, by band and epoch.
+    trial : int
+        Samples of a trial, where the recording is trials end to end, else 0.
     """
 
     n_samples: int
@@ -53,6 +56,12 @@ class BandPlan:
     epochs: Epochs
     n_cells: NDArray[np.float64]
     parts: list[list[list[tuple[int, int]]]]
+    trial: int = 0
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials; 1 for a recording that is not cut."""
+        return self.n_samples // (self.trial or self.n_samples)
 
     @property
     def shifts(self) -> list[int]:
@@ -89,13 +98,17 @@ class BandPlan:
         return {"measure": self.spec.measure, "accuracy": self.spec.accuracy}
 
 
-def make_band_plan(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None = None) -> BandPlan:
+def make_band_plan(
+    n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None = None, trial: int = 0
+) -> BandPlan:
     """Plan for recordings of one length.
 
     Parameters
     ----------
     n_samples, sfreq, spec, epochs
         As `plan.make_plan`.
+    trial : int
+        Samples of a trial, where recordings are trials end to end: ends are those of every trial.
 
     Raises
     ------
@@ -104,16 +117,17 @@ def make_band_plan(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs 
     """
     refuse_bad_rate(sfreq)
     for name, band in spec.bands.items():
-        refuse_bands(name, band, n_samples, sfreq)
+        refuse_bands(name, band, n_samples, sfreq, trial, spec.coi)
     asked = asked_samples(epochs, n_samples, sfreq)
     refuse_epochs_outside(asked, n_samples, sfreq)
     refuse_long_lags(spec, asked, n_samples, sfreq)
-    spans = {name: within(parts, n_samples) for name, parts in asked.items()}
-    parts = _trusted(n_samples, sfreq, spec, spans)
+    trial_or_all = trial or n_samples
+    spans = {name: split(within(parts, n_samples), trial_or_all) for name, parts in asked.items()}
+    parts = _trusted(trial_or_all, sfreq, spec, spans)
     _refuse_short_epochs(spec, spans, parts, sfreq)
     n_cells = np.array([[length(of) for of in asked.values()]] * len(spec.bands), float)
     intervals = {name: [(a / sfreq, b / sfreq) for a, b in of] for name, of in spans.items()}
-    return BandPlan(n_samples, sfreq, spec, dict(spec.bands), intervals, n_cells, parts)
+    return BandPlan(n_samples, sfreq, spec, dict(spec.bands), intervals, n_cells, parts, trial)
 
 
 def reach_of_both(band: Band, sfreq: float) -> int:
@@ -121,39 +135,49 @@ def reach_of_both(band: Band, sfreq: float) -> int:
     return max(reach(side, sfreq) for side in of_sides(band))
 
 
-def refuse_bands(name: str, band: Band, n_samples: int, sfreq: float) -> None:
-    """Refuse a band that recordings do not hold, of either person."""
+def refuse_bands(name: str, band: Band, n_samples: int, sfreq: float, trial: int = 0, coi: str = "recording") -> None:
+    """Refuse a band that recordings, or trials, do not hold, of either person."""
     for side in of_sides(band):
-        refuse_band(name, side, n_samples, sfreq)
+        if trial:
+            refuse_band_of_trials(name, side, trial, sfreq, coi)
+        else:
+            refuse_band(name, side, n_samples, sfreq)
 
 
-def band_shares(n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None) -> NDArray[np.float64]:
+def band_shares(
+    n_samples: int, sfreq: float, spec: Coupling, epochs: Epochs | None, trial: int = 0
+) -> NDArray[np.float64]:
     """As `plan.trusted_shares`: share of the samples of each epoch and band that enter, float64 [epoch, band]."""
     asked = asked_samples(epochs, n_samples, sfreq)
     refuse_long_lags(spec, asked, n_samples, sfreq)
     shares = np.zeros((len(asked), len(spec.bands)))
     for b, (name, band) in enumerate(spec.bands.items()):
         try:
-            refuse_bands(name, band, n_samples, sfreq)
+            refuse_bands(name, band, n_samples, sfreq, trial, spec.coi)
         except PlanError:
             continue
         for e, of in enumerate(asked.values()):
-            inside = {"": within(of, n_samples)}
-            shares[e, b] = length(_trusted(n_samples, sfreq, spec, inside, (band,))[0][0]) / length(of)
+            inside = {"": split(within(of, n_samples), trial or n_samples)}
+            shares[e, b] = length(_trusted(trial or n_samples, sfreq, spec, inside, (band,))[0][0]) / length(of)
     return shares
 
 
 def _trusted(
-    n_samples: int, sfreq: float, spec: Coupling, spans: Mapping[str, list[tuple[int, int]]],
+    trial: int, sfreq: float, spec: Coupling, spans: Mapping[str, list[tuple[int, int]]],
     bands: tuple[Band, ...] | None = None,
 ) -> list[list[list[tuple[int, int]]]]:  # fmt: skip
+    """The samples of epochs that enter, by band and epoch; each interval lies within one trial, or the recording."""
     lag = largest_lag(spec, sfreq) + round((spec.max_lag or 0) * sfreq)
     shortest = round((spec.window or 0) * sfreq)
 
     def cut(parts: list[tuple[int, int]], band: Band) -> list[tuple[int, int]]:
         margin = lag + reach_of_both(band, sfreq) * (spec.coi != "none")
-        clear = (clear_of_ends(part, margin, n_samples, spec.coi) for part in parts)
-        return [part for part in clear if part and part[1] - part[0] >= shortest]
+        clear = []
+        for start, stop in parts:
+            first = start // trial * trial
+            inside = clear_of_ends((start - first, stop - first), margin, trial, spec.coi)
+            clear += [(first + inside[0], first + inside[1])] if inside else []
+        return [part for part in clear if part[1] - part[0] >= shortest]
 
     return [[cut(parts, band) for parts in spans.values()] for band in bands or spec.bands.values()]
 

@@ -21,7 +21,8 @@ from .measures import measure_named, require_measure
 from .plan import Epochs
 from .regions import Members, averaged
 from .spec import WTC, PhaseShares
-from .transform.signals import Signals, prepare
+from .transform.signals import Signals, prepare, unwrapped
+from .trials import in_trials
 
 
 class Engine:
@@ -39,6 +40,9 @@ class Engine:
         Default: the whole recording, named "all".
     backend : {"auto", "cuda", "numpy"} or Backend
         "auto" takes the first GPU when it is usable, "cuda:1" the second.
+    trial : int
+        Samples of a trial, where recordings are trials of one length end to end: nothing is computed across the end of
+        a trial, and values are over the samples or cells of all trials (`coupling.trials`). By default they are not.
 
     Attributes
     ----------
@@ -69,9 +73,13 @@ class Engine:
         *,
         epochs: Epochs | None = None,
         backend: str | Backend = "auto",
+        trial: int = 0,
     ) -> None:
         self.spec: Any = spec or WTC()
-        self.kind = kind_of(self.spec)
+        self.trial = trial
+        if trial and (n_samples % trial or trial < 0):
+            raise PlanError(f"{n_samples} samples are no whole number of trials of {trial}: give trials of one length")
+        self.kind = kind_of(self.spec, trial)
         self.backend = self.kind.backend(backend, self.spec) if isinstance(backend, str) else backend
         self.plan: Any = self.kind.plan(n_samples, sfreq, self.spec, epochs)
 
@@ -93,7 +101,7 @@ class Engine:
     def tolerant(self) -> Engine:
         """The same engine with `min_valid` 0: a mean of whatever cells are left."""
         spec, plan = replace(self.spec, min_valid=0.0), self.plan
-        return Engine(plan.n_samples, plan.sfreq, spec, epochs=plan.epochs, backend=self.backend)
+        return Engine(plan.n_samples, plan.sfreq, spec, epochs=plan.epochs, backend=self.backend, trial=self.trial)
 
     def features(
         self,
@@ -134,11 +142,27 @@ class Engine:
             If the length is not the planned one, a signal is infinite, or it is on a GPU and the backend is not.
         """
         with self.active():
-            return self.features_of(self._prepared(x, good, seam).with_controls(n_controls, apart=apart))
+            if not self.trial:
+                return self.features_of(self._prepared(x, good, seam).with_controls(n_controls, apart=apart))
+            signals = self._prepared(*self._trials_of(x, good, seam), None).with_controls(n_controls, apart=apart)
+            shape = (*signals.shape[:-2], signals.shape[-1]) if getattr(x, "ndim", 2) > 1 else ()
+            return self.features_of(replace(signals, shape=shape))
+
+    def _trials_of(self, x: Any, good: ArrayLike | None, seam: ArrayLike | None) -> tuple[Any, Any]:
+        """Signals and flags [..., trial, channel, sample of a trial]."""
+        if seam is not None:
+            raise InputError("trials are not shifted: leave out seam")
+        array = x if on_a_device(x) else np.asarray(unwrapped(x))
+        if array.shape[-1:] != (self.plan.n_samples,):
+            raise InputError(
+                f"signals have {(array.shape or (0,))[-1]} samples, the engine was planned for {self.plan.n_samples}"
+            )
+        flags = None if good is None else in_trials(np.broadcast_to(np.asarray(good, bool), array.shape), self.trial)
+        return in_trials(array, self.trial), flags
 
     def features_of(self, signals: Signals) -> Batch:
         """As `features`, of signals that are prepared."""
-        if signals.n_samples != self.plan.n_samples:
+        if signals.n_samples != (self.trial or self.plan.n_samples):
             raise InputError(
                 f"signals have {signals.n_samples} samples, the engine was planned for {self.plan.n_samples}"
             )
@@ -310,5 +334,7 @@ class Engine:
 
 
 def _same_request(one: Any, other: Any) -> bool:
-    mine, theirs = ((plan.n_samples, plan.sfreq, plan.spec, plan.epochs) for plan in (one, other))
+    mine, theirs = (
+        (plan.n_samples, plan.sfreq, plan.spec, plan.epochs, getattr(plan, "trial", 0)) for plan in (one, other)
+    )
     return one is other or mine == theirs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from .band_spec import Coupling
 from .plan import Epochs
 from .spec import WTC, Band, PhaseShares
 from .transform.signals import Signals
+from .trials import CoherenceOfTrials
 from .wavelet_coherence import WaveletCoherence
 
 
@@ -59,10 +60,12 @@ class Kind(Protocol):
 
 
 KINDS: Mapping[type, Kind] = {WTC: WaveletCoherence(), Coupling: BandCoupling()}
+OF_TRIALS: Mapping[type, Callable[[int], Kind]] = {WTC: CoherenceOfTrials, Coupling: BandCoupling}
+"""The same for recordings of trials, by the samples of a trial."""
 
 
-def kind_of(spec: object) -> Kind:
-    """The kind of coupling that a spec asks for.
+def kind_of(spec: object, trial: int = 0) -> Kind:
+    """The kind of coupling that a spec asks for, of recordings of trials where a trial has samples.
 
     Raises
     ------
@@ -72,4 +75,4 @@ def kind_of(spec: object) -> Kind:
     if type(spec) not in KINDS:
         known = " or a ".join(kind.__name__ for kind in KINDS)
         raise PlanError(f"spec must be a {known}, such as WTC(bands={{'task': (0.02, 0.1)}}), got {spec!r}")
-    return KINDS[type(spec)]
+    return OF_TRIALS[type(spec)](trial) if trial else KINDS[type(spec)]

@@ -7,7 +7,7 @@ once. Nothing is changed unless it was asked for; what is changed is reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import Literal
 
@@ -18,6 +18,7 @@ from ..errors import InputError
 from .clock import Clock, moment, on_times, regrid
 from .formats.source_recording import SourceRecording
 from .match_recordings import MatchedRow
+from .recording import Event
 
 OnGap = Literal["error", "interpolate", "nan"]
 Say = Callable[[str, str, str], None]
@@ -38,18 +39,42 @@ class Wish:
 class Fit:
     """Which stretch of a recording goes into the study, from `start` seconds on, and at what rate in Hz.
 
-    Without `gaps` the recording keeps its own samples; else they are put on a new grid, with this in the gaps.
+    Without `gaps` the recording keeps its own samples; else they are put on a new grid, with this in the gaps. Of
+    trials `kept` are the places of those that stay.
     """
 
     start: float
     sfreq: float
     n_samples: int
     gaps: Literal["interpolate", "nan"] | None
+    kept: tuple[int, ...] = ()
+
+    @property
+    def trial_samples(self) -> int:
+        """Samples of a trial; 0 for a continuous recording."""
+        return self.n_samples // len(self.kept) if self.kept else 0
+
+    def moved(self, events: Iterable[Event]) -> tuple[Event, ...]:
+        """Marks by the time that is left of the recording."""
+        if not self.kept:
+            return tuple(replace(event, onset=event.onset - self.start) for event in events)
+        seconds = self.trial_samples / self.sfreq
+        of_trial: dict[int, list[Event]] = {}
+        for event in events:
+            of_trial.setdefault(int((event.onset + 0.5 / self.sfreq) // seconds), []).append(event)
+        return tuple(
+            replace(event, onset=event.onset + (place - number) * seconds)
+            for place, number in enumerate(self.kept)
+            for event in of_trial.get(number, ())
+        )
 
     def apply(self, samples: NDArray[np.float32], clock: Clock) -> NDArray[np.float32]:
         """The stretch of `samples`, float32 [channel, time], that this fit keeps."""
         if self.gaps:
             return regrid(samples, clock, self.sfreq, gaps=self.gaps, start=self.start)[:, : self.n_samples]
+        if self.kept:
+            by_trial = samples.reshape(len(samples), -1, self.trial_samples)
+            return by_trial[:, list(self.kept)].reshape(len(samples), -1)
         first = round(self.start * clock.sfreq)
         return samples[:, first : first + self.n_samples]
 
@@ -137,6 +162,8 @@ def _fit_together(
     wish: Wish,
     say: Say,
 ) -> dict[str, Fit]:
+    if any(recording.trials for recording in members.values()):
+        return _fit_trials(members, links, wish)
     sfreq = wish.resample or clocks[links[0].a.id].sfreq
     on_grid = {name for name, recording in members.items() if clocks[name] is recording.clock}
     starts = _late_starts(members, sfreq, say)
@@ -153,6 +180,42 @@ def _fit_together(
         raise InputError(f"{links[0].label}: the recordings do not overlap in time; check their start times")
     gaps: Literal["interpolate", "nan"] = "nan" if wish.on_gap == "nan" else "interpolate"
     return {name: Fit(starts[name], sfreq, n_samples, None if name in on_grid else gaps) for name in members}
+
+
+def _fit_trials(members: Mapping[str, SourceRecording], links: Sequence[MatchedRow], wish: Wish) -> dict[str, Fit]:
+    """The trials that all members have: all of each, or as many as are the same where it is wished to crop."""
+    for row in links:
+        a, b = row.a, row.b
+        tell = [f"{x.id} {_told(x)}" for x in (a, b)]
+        if a.trial_samples != b.trial_samples or abs(a.clock.t0 - b.clock.t0) * a.clock.sfreq > 0.5:
+            raise InputError(f"{row.label}: {tell[0]}, {tell[1]}; cut both into the same trials")
+        if wish.resample is not None:
+            raise InputError(f"{row.label}: trials are not resampled; resample before they are cut, or with MNE")
+        if -1 in (*a.trials, *b.trials) and len(a.trials) != len(b.trials):
+            raise InputError(f"{row.label}: {tell[0]}, {tell[1]}, and nothing says which are the same; give the same")
+    shared = set.intersection(*(set(x.trials) for x in members.values()))
+    if not wish.crop:
+        for row in links:
+            if row.a.trials != row.b.trials:
+                n = len(set(row.a.trials) & set(row.b.trials))
+                raise InputError(
+                    f"{row.label}: {row.a.id} and {row.b.id} kept {len(row.a.trials)} and {len(row.b.trials)} trials, "
+                    f"{n} of them the same; keep these with crop=True (--crop)"
+                )
+    if not shared:
+        raise InputError(f"{links[0].label}: the recordings have no trial in common; cut both from the same events")
+    fits = {}
+    for name, x in members.items():
+        kept = tuple(place for place, number in enumerate(x.trials) if number in shared)
+        fits[name] = Fit(0.0, links[0].a.clock.sfreq, len(kept) * x.trial_samples, None, kept)
+    return fits
+
+
+def _told(recording: SourceRecording) -> str:
+    if not recording.trials:
+        return "is continuous"
+    seconds = recording.trial_samples / recording.clock.sfreq
+    return f"has {len(recording.trials)} trials of {seconds:g} s from {recording.clock.t0:g} s on"
 
 
 def _late_starts(members: Mapping[str, SourceRecording], sfreq: float, say: Say) -> dict[str, float]:
@@ -220,6 +283,11 @@ def _report(recording: SourceRecording, fit: Fit, say: Say) -> None:
         say("resampled", recording.id, f"{before} to an even {fit.sfreq:.6g} Hz ({fit.gaps} in gaps)")
     elif clock.sfreq != fit.sfreq:
         say("rate", recording.id, f"{clock.sfreq:.9g} Hz taken as its partner's {fit.sfreq:.9g} Hz")
+    if fit.kept:
+        if len(fit.kept) < len(recording.trials):
+            text = f"{len(fit.kept)} of {len(recording.trials)} trials are left, those that its partners have too"
+            say("cropped", recording.id, text)
+        return
     end = (clock.stop - clock.t0) - fit.start - (fit.n_samples - 1) / fit.sfreq
     if fit.start or end > 0.999 / fit.sfreq:
         say("cropped", recording.id, f"{fit.start:.6g} s cut at the start, {max(end, 0):.6g} s at the end")

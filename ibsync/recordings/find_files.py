@@ -57,7 +57,7 @@ def describe_file(path: Path) -> Source:
         raise InputError(f"{path}: not a recording; give one of {ENDINGS}")
     name = plain(path.parent.name if path.suffix.lower() == ".hdr" else path.name)  # a NIRx folder names the person
     labels = dict(_ENTITY.findall(name))
-    rest = re.sub(r"_(nirs|eeg|raw|epo)$", "", name.split(".")[0])
+    rest = re.sub(r"[-_](nirs|eeg|raw|epo)$", "", name.split(".")[0])
     return Source(
         path=path,
         participant=f"sub-{labels['sub']}" if "sub" in labels else _ENTITY.sub("", rest).strip("_") or rest,

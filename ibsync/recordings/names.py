@@ -14,6 +14,7 @@ from ..errors import InputError
 
 _SIGNALS = {"hbo": "hbo", "hbr": "hbr", "hbt": "hbt", "eeg": "eeg", "hbo2": "hbo", "o2hb": "hbo", "oxyhb": "hbo"}
 _SIGNALS |= {"oxy": "hbo", "hhb": "hbr", "deoxyhb": "hbr", "deoxy": "hbr", "thb": "hbt"}
+_SIGNALS |= {"oxydata": "hbo", "dxydata": "hbr", "deoxydata": "hbr", "tothbdata": "hbt", "thbdata": "hbt"}
 _MOST_NAMES = 6  # in a line
 _CHANNEL_AND_SIGNAL = re.compile(rf"(.+?)[ _.]\[?({'|'.join(_SIGNALS)})\]?", re.IGNORECASE)
 

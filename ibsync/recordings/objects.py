@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .names import plain
 from .preprocess import RAW_KINDS
 from .source import Source
 
+_OF_TRIALS = ("trial", "trials", "epoch", "epochs")
 _SECONDS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
@@ -44,6 +45,8 @@ class Samples:
         Channels that are marked so.
     start : float or None
         Time of the first sample in s, from 1970 on where it `is_dated`; None where nothing says it.
+    trials : tuple of int
+        Numbers of the trials that lie end to end, -1 where they have none; empty where the recording is not cut.
     """
 
     values: Any
@@ -52,6 +55,12 @@ class Samples:
     bad: tuple[str, ...] = ()
     start: float | None = None
     is_dated: bool = False
+    trials: tuple[int, ...] = ()
+
+    @property
+    def trial_samples(self) -> int:
+        """Samples of a trial; 0 for a continuous recording."""
+        return self.values.shape[-1] // len(self.trials) if self.trials else 0
 
 
 def is_object(x: object) -> bool:
@@ -65,8 +74,9 @@ def samples_of(x: Any, name: str, signal: str | None = None) -> Samples:
 
     Parameters
     ----------
-    x : array [channel, sample] or [sample], DataArray, DataFrame, Series, or mne.io.Raw
-        Of a DataArray the dimension `time` is that of samples, and its coordinate gives the rate. Of a DataFrame rows
+    x : array [channel, sample], [sample] or [trial, channel, sample], or an object
+        DataArray, DataFrame, Series, `mne.io.Raw` or `mne.Epochs`. Of a DataArray the dimension `time` is that of
+        samples, and its coordinate gives the rate; a dimension `trial` or `epoch` counts trials. Of a DataFrame rows
         are samples; a column `time`, or an index of times or of floats, gives the rate.
     name : str
         What messages call it.
@@ -78,8 +88,8 @@ def samples_of(x: Any, name: str, signal: str | None = None) -> Samples:
     InputError
         If it is no recording; the message says what to give instead.
     """
-    if _is(x, "mne", "io.BaseRaw"):
-        return _of_raw(x, name, signal)
+    if _is_of_mne(x):
+        return _of_mne(x, name, signal)
     if hasattr(x, "data_vars"):
         raise InputError(f"{name} is a Dataset; give one of its variables: {', '.join(map(str, x.data_vars))}")
     if _is(x, "xarray", "DataArray"):
@@ -88,8 +98,9 @@ def samples_of(x: Any, name: str, signal: str | None = None) -> Samples:
         found = _of_frame(x, name)
     else:
         _refuse_cut(x, name)
-        found = Samples(_array(x, name))
-        _require_channels_first(found, name)
+        array = _array(x, name)
+        _require_channels_first(array, name)
+        found = _end_to_end(array)
     return found
 
 
@@ -103,7 +114,7 @@ def recording_of(x: Any, source: Source, *, sfreq: float | None, choice: SignalC
         As `samples_of`, and where nothing says the rate or the signal.
     """
     name = str(source.path)
-    if _is(x, "mne", "io.BaseRaw"):
+    if _is_of_mne(x):
         from .formats.fif import recording_of as of_raw
 
         rate_of([(name, Samples(None, float(x.info["sfreq"])))], sfreq)
@@ -120,7 +131,7 @@ def recording_of(x: Any, source: Source, *, sfreq: float | None, choice: SignalC
         raise InputError(f"{name}: the channel {twice} stands twice; rename one")
     clock = Clock(found.start or 0.0, rate, values.shape[1])
     started = "1970-01-01 00:00:00" if found.is_dated else ""  # one origin of all dates, so that they are one clock
-    return one_person(source, clock, channels, (signal,), {signal: values}, started=started)
+    return one_person(source, clock, channels, (signal,), {signal: values}, started=started, trials=found.trials)
 
 
 def rate_of(named: Iterable[tuple[str, Samples]], sfreq: float | None) -> float:
@@ -157,6 +168,12 @@ def require_together(named: Mapping[str, Samples], sfreq: float) -> None:
     InputError
         Saying when each began.
     """
+    for (first, one), (second, other) in pairwise(named.items()):
+        if one.trial_samples != other.trial_samples or one.trials != other.trials:
+            raise InputError(
+                f"{first} {_trials_told(one)}, {second} {_trials_told(other)}: give the same trials of both (of epochs "
+                f"of MNE {first}[np.isin({first}.selection, {second}.selection)])"
+            )
     told = [(name, own) for name, own in named.items() if own.start is not None]
     for (first, one), (second, other) in pairwise(told):
         apart = (other.start or 0.0) - (one.start or 0.0)
@@ -165,6 +182,13 @@ def require_together(named: Mapping[str, Samples], sfreq: float) -> None:
                 f"{second} begins {abs(apart):g} s {'after' if apart > 0 else 'before'} {first}: cut both to the time "
                 "they share, or take the times off if they began together"
             )
+
+
+def _trials_told(samples: Samples) -> str:
+    if not samples.trials:
+        return "is continuous"
+    numbers = "" if -1 in samples.trials else f", numbers {', '.join(map(str, samples.trials[:3]))}, ..."
+    return f"has {len(samples.trials)} trials of {samples.trial_samples} samples{numbers}"
 
 
 class Held:
@@ -225,8 +249,8 @@ def _source(key: object) -> Source:
 def _subject(x: Any) -> str:
     """Whom a recording of MNE is of, by its subject or its file; empty where it says neither."""
     info = getattr(x, "info", None)
-    subject = (info["subject_info"] or {}) if _is(x, "mne", "io.BaseRaw") and info is not None else {}
-    files = [name for name in getattr(x, "filenames", None) or () if name]
+    subject = (info["subject_info"] or {}) if _is_of_mne(x) and info is not None else {}
+    files = [name for name in getattr(x, "filenames", None) or (getattr(x, "filename", None),) if name]
     return plain(str(subject.get("his_id") or (Path(files[0]).name.split(".")[0] if files else "")))
 
 
@@ -242,17 +266,16 @@ def _is(x: object, module: str, *names: str) -> bool:
     return False
 
 
+def _is_of_mne(x: object) -> bool:
+    return _is(x, "mne", "io.BaseRaw", "BaseEpochs")
+
+
 def _refuse_cut(x: Any, name: str) -> None:
-    if _is(x, "mne", "BaseEpochs"):
-        raise InputError(
-            f"{name} is cut into epochs: give the continuous recording (Raw), and the parts as "
-            "epochs={'trial': [(start, stop), ...]} in s"
-        )
     if _is(x, "mne", "Evoked"):
         raise InputError(f"{name} is an average over trials, in which no synchrony is left: give the recording (Raw)")
 
 
-def _of_raw(raw: Any, name: str, signal: str | None) -> Samples:
+def _of_mne(raw: Any, name: str, signal: str | None) -> Samples:
     from .formats.fif import recording_of as of_raw
 
     recording = of_raw(raw, Source(Path(name), name), SignalChoice(None if signal is None else [signal]))
@@ -269,29 +292,33 @@ def _of_raw(raw: Any, name: str, signal: str | None) -> Samples:
             values[:, (seconds >= mark.onset) & (seconds < mark.onset + mark.duration)] = np.nan
     bad = tuple(channel for channel, _ in recording.bad if channel in recording.channels)
     values[[recording.channels.index(channel) for channel in bad]] = np.nan
-    return Samples(values, recording.clock.sfreq, recording.channels, bad, recording.clock.t0)
+    return Samples(values, recording.clock.sfreq, recording.channels, bad, recording.clock.t0, trials=recording.trials)
 
 
 def _of_data_array(x: Any, name: str) -> Samples:
     dims = [str(dim) for dim in x.dims]
     if "time" not in dims:
         raise InputError(f"{name} has the dimensions {', '.join(dims)}: call that of samples 'time' (x.rename(...))")
-    if len(dims) > 2:
-        others = [dim for dim in dims if dim != "time"]
+    trial = next((dim for dim in dims if dim in _OF_TRIALS), None)
+    if len(dims) > 2 + (trial is not None):
+        others = [dim for dim in dims if dim not in ("time", trial)]
         raise InputError(f"{name} has the dimensions {', '.join(dims)}: choose one of {others[0]!r} (x.isel(...))")
-    moved = x.transpose(..., "time")
+    moved = x.transpose(*([trial] if trial else []), ..., "time")
     when: tuple[Any, ...] = (None, None, False)
     if "time" in x.coords:
         unit = str(x.coords["time"].attrs.get("units", "s")).lower()
         if unit not in _SECONDS:
             raise InputError(f"{name}: its time is in {unit!r}: give it in s or ms")
         when = _when(x.coords["time"].values, name, _SECONDS[unit])
-    other = next((dim for dim in moved.dims if dim != "time"), None)
+    other = next((dim for dim in moved.dims if dim not in ("time", trial)), None)
+    values = _array(moved.values if trial is None or other is not None else moved.values[:, None], name)
     names = moved.coords[other].values if other is not None and other in moved.coords else None
     if other is None and x.name is not None:
         names = np.array([x.name])
     channels = None if names is None else tuple(map(str, names.tolist()))
-    return Samples(_array(moved.values, name), when[0], channels, (), *when[1:])
+    numbers = moved.coords[trial].values.tolist() if trial in moved.coords else []
+    found = _end_to_end(values, numbers if all(isinstance(number, int) for number in numbers) else ())
+    return replace(found, sfreq=when[0], channels=channels, start=when[1], is_dated=when[2])
 
 
 def _of_frame(x: Any, name: str) -> Samples:
@@ -330,7 +357,7 @@ def _when(times: NDArray[Any], name: str, seconds: float = 1.0) -> tuple[float, 
 
 
 def _array(x: Any, name: str) -> Any:
-    """A real array [channel, sample] or [sample], on the host."""
+    """A real array [channel, sample], [sample] or [trial, channel, sample], on the host."""
     if isinstance(x, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(x), np.float32(np.nan), x.data)
     if hasattr(x, "__cuda_array_interface__"):
@@ -343,13 +370,23 @@ def _array(x: Any, name: str) -> Any:
         array = np.empty(0, object)
     if array.dtype.kind == "O" and isinstance(x, np.ndarray):
         raise InputError(f"{name} holds objects: make numbers of it, such as np.asarray(x, float)")
-    if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or array.size == 0:
+    if array.dtype.kind not in "fiub" or array.ndim not in (1, 2, 3) or array.size == 0:
         what = f"{array.dtype} of shape {array.shape}" if array.dtype.kind != "O" else type(x).__name__
-        raise InputError(f"{name} must be real numbers [channel, sample] or [sample], got {what}")
+        raise InputError(
+            f"{name} must be real numbers [channel, sample], [sample] or [trial, channel, sample], got {what}"
+        )
     return array
 
 
-def _require_channels_first(found: Samples, name: str) -> None:
-    shape = found.values.shape
+def _end_to_end(array: Any, numbers: Sequence[int] = ()) -> Samples:
+    """Samples of an array, whose trials are laid end to end where it has any."""
+    if array.ndim < 3:
+        return Samples(array)
+    whole = np.moveaxis(array, 0, 1).reshape(array.shape[1], -1)
+    return Samples(whole, trials=tuple(map(int, numbers)) or (-1,) * len(array))
+
+
+def _require_channels_first(array: Any, name: str) -> None:
+    shape = array.shape[-2:]
     if len(shape) == 2 and shape[0] > shape[1] > 0:
         raise InputError(f"{name} has {shape[0]} channels of {shape[1]} samples: turn it round (x.T), time goes last")

@@ -101,7 +101,7 @@ def pack(
     dyads: str | Path | Sequence[Any] | pd.DataFrame | None = None,
     participants: str | Path | None = None,
     outcomes: str | Path | None = None,
-    signal: str | Sequence[str] | None = None,
+    signal: str | Sequence[str] | Mapping[str, str] | None = None,
     sfreq: float | None = None,
     crop: bool = False,
     resample: float | None = None,
@@ -127,10 +127,11 @@ def pack(
         Tables as `ibsync.recordings.dyad_tables` describes; by default those in the folder or, within a BIDS dataset,
         above it. For recordings that are at hand `dyads` may be rows as well, ``[("d1", "p1", "p2")]`` or a
         pandas.DataFrame, and two people are one dyad without.
-    signal : str or sequence of str, optional
-        Signals to take, such as ("hbo",); by default all that the files have. Of arrays: which signal they are.
+    signal : str, sequence of str, or mapping, optional
+        Signals to take, such as ("hbo",); by default all that the files have. Of arrays: which signal they are. A
+        mapping says what MATLAB files or tables call them, ``{"hbo": "oxyData"}``, as "hbo=oxyData" does.
     sfreq : float, optional
-        Rate in Hz of arrays that do not say it.
+        Rate in Hz of arrays, MATLAB files and tables that do not say it.
     crop : bool
         Cut the recordings of a dyad to the time they share.
     resample : float, optional
@@ -164,10 +165,10 @@ def pack(
     """
     if on_gap not in get_args(OnGap):
         raise InputError(f"on_gap={on_gap!r} is unknown; valid are {', '.join(map(repr, get_args(OnGap)))}")
-    wish = Wish(crop=crop, resample=_checked_rate(resample), on_gap=on_gap)
+    wish = Wish(crop=crop, resample=_checked_rate(resample, "resample"), on_gap=on_gap)
     words = Preprocessing.asked(preprocess)
     preprocessing = {} if words is None else words.to_dict()
-    choice = SignalChoice([signal] if isinstance(signal, str) else signal, allow_dod, words)
+    choice = SignalChoice.asked(signal, allow_dod=allow_dod, preprocess=words, sfreq=sfreq)
     tables_given = {
         name: as_path(path) for name, path in (("participants", participants), ("outcomes", outcomes)) if path
     }
@@ -178,8 +179,6 @@ def pack(
         cohort = _given_cohort(recordings, dyads, tables_given, report)
         _fit_and_write(target, cohort, recordings, wish, Held(), report, preprocessing, progress=progress)
         return report
-    if sfreq is not None:
-        raise InputError("files say their rate: leave out sfreq (resample= brings them to another)")
     if dyads is not None:
         tables_given["dyads"] = as_path(dyads)
     folders = sources if isinstance(sources, Sequence) and not isinstance(sources, str) else [sources]
@@ -190,6 +189,9 @@ def pack(
         report.add("not used", str(sources), note)
     tables = _tables(files, tables_given)
     cohort = read_cohort(files, tables, has_own_table=dyads is not None, say=report.add)
+    saying = [source.path.name for source in files.sources if source.path.suffix.lower() not in (".mat", ".csv")]
+    if _checked_rate(sfreq, "sfreq") is not None and saying:
+        raise InputError(f"{saying[0]} says its rate: leave out sfreq (resample= brings it to another)")
     everything = [*files.sources, *named_files(cohort.pairs, files.sources)]
     read = [*(source.path for source in everything), *tables.values()]
     target = replace(target, inputs=(*target.inputs, *read))
@@ -237,9 +239,9 @@ def _fit_and_write(
     _write(target, rows, fits, cohort, reader, report, preprocessing, progress=progress)
 
 
-def _checked_rate(rate: float | None) -> float | None:
+def _checked_rate(rate: float | None, name: str) -> float | None:
     if rate is not None and (not isinstance(rate, Real) or not 0 < rate < float("inf")):
-        raise InputError(f"resample = {rate!r} is not a rate; give a positive number of Hz")
+        raise InputError(f"{name} = {rate!r} is not a rate; give a positive number of Hz")
     return None if rate is None else float(rate)
 
 
@@ -336,7 +338,7 @@ def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tup
         channels=channels,
         signal_names=original.signal_names,
         good=(True,) * len(channels),
-        events=tuple(replace(event, onset=event.onset - fit.start) for event in original.events),
+        events=fit.moved(original.events),
         source_file=original.path.name,
         units=original.unit,
         short=tuple(name in original.short for name in channels) if original.short else (),
@@ -344,6 +346,7 @@ def _planned(original: SourceRecording, fit: Fit, row: MatchedRow, channels: tup
         if original.optodes_mm
         else (),
         auxiliary=tuple(original.auxiliary),
+        trial_samples=fit.trial_samples,
     )
 
 

@@ -76,6 +76,9 @@ class Recording:
     optodes_mm : tuple of (x, y, z, x, y, z)
         Positions of each channel's source and detector in mm, z being NaN where positions are flat, and all NaN where
         they are unknown. Empty where none is known.
+    trial_samples : int
+        Samples of a trial, where the recording is trials of one length that lie end to end; 0 where it is continuous.
+        Events then count from the first sample of the first trial, and each trial is one.
     """
 
     id: str
@@ -97,6 +100,12 @@ class Recording:
     short: tuple[bool, ...] = ()
     auxiliary: tuple[str, ...] = ()
     optodes_mm: tuple[tuple[float, ...], ...] = ()
+    trial_samples: int = 0
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials; 0 for a continuous recording."""
+        return self.n_samples // self.trial_samples if self.trial_samples else 0
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -185,6 +194,11 @@ def check_dyads(dyads: Iterable[DyadRow], where: str) -> None:
             raise InputError(f"{where}: {row.label}: {problem}")
 
 
+def _length_of_trials(recording: Recording) -> str:
+    seconds = recording.trial_samples / recording.sfreq
+    return f"holds trials of {seconds:g} s" if recording.trial_samples else "is continuous"
+
+
 def _dyad_problem(row: DyadRow, a: Recording, b: Recording) -> str:
     if (row.person_a, row.person_b) != (a.participant, b.participant):
         return f"{row.person_a} and {row.person_b} do not own the recordings {a.id} and {b.id}; correct the row"
@@ -192,6 +206,8 @@ def _dyad_problem(row: DyadRow, a: Recording, b: Recording) -> str:
         return f"{a.participant} is both persons; name two different people"
     if a.sfreq != b.sfreq:
         return f"{a.id} has {a.sfreq:g} Hz, {b.id} {b.sfreq:g} Hz; resample both to one rate (resample=)"
+    if a.trial_samples != b.trial_samples:
+        return f"{a.id} {_length_of_trials(a)} and {b.id} {_length_of_trials(b)}; cut both alike"
     if a.n_samples != b.n_samples:
         return f"{a.id} has {a.n_samples} samples, {b.id} {b.n_samples}; cut both to the common length (crop=True)"
     if not set(a.signal_names) & set(b.signal_names):

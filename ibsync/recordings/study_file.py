@@ -202,6 +202,10 @@ class StudyFile:
                 raise InputError(
                     f"{self.path}: duration={duration:g}: the longest recording has {longest:g} s; leave duration out"
                 )
+            short = [r for r in recordings if duration * r.sfreq < r.trial_samples]
+            if short:
+                trial_s = short[0].trial_samples / short[0].sfreq
+                raise InputError(f"{self.path}: duration={duration:g}: a trial has {trial_s:g} s; give whole trials")
             recordings = tuple(self._first_seconds(recording, float(duration)) for recording in recordings)
             words.append(f"the first {duration:g} s")
         by_id = {recording.id: recording for recording in recordings}
@@ -212,7 +216,10 @@ class StudyFile:
 
     def _first_seconds(self, recording: Recording, duration: float) -> Recording:
         """The recording as if it had ended after so many seconds; itself where it is shorter."""
-        short = replace(recording, n_samples=min(recording.n_samples, round(duration * recording.sfreq)))
+        """Of trials those that fit in whole."""
+        n_samples = min(recording.n_samples, round(duration * recording.sfreq))
+        n_samples -= n_samples % recording.trial_samples if recording.trial_samples else 0
+        short = replace(recording, n_samples=n_samples)
         if not recording.n_missing:
             return short
         signals = {signal: self.signals(short, signal) for signal in short.signal_names}
@@ -391,6 +398,7 @@ def _describe_recording(recording: Recording) -> dict[str, Any]:
     return {name: getattr(recording, name) for name in names} | {
         "sfreq_hz": recording.sfreq,
         "n_samples": recording.n_samples,
+        "n_trials": recording.n_trials,
         "n_missing": recording.n_missing,
         "n_channels": len(recording.channels),
         "bad_channels": list(recording.bad_channels),
@@ -418,6 +426,10 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
         if labels:
             yield f"  {name:<13} {first_of(labels)}"
     yield f"  recordings    {len(recordings)}, {min(durations):.1f} to {max(durations):.1f} s"
+    of_trials = [r for r in recordings if r.trial_samples]
+    if of_trials:
+        n, seconds = ([*{of(r): None for r in of_trials}] for of in (lambda r: r.n_trials, _trial_s))
+        yield f"  trials        {_span(n)} of {_span(seconds)} s in {len(of_trials)} of {len(recordings)} recordings"
     yield f"  rates         {first_of(f'{rate:g} Hz' for rate in sorted({r.sfreq for r in recordings}))}"
     yield f"  signals       {first_of(distinct(c for r in recordings for c in r.signal_names))}"
     if study.preprocessing:
@@ -430,6 +442,14 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
         none = "unknown: packed by an older ibsync" if study.format_version == "2.0" else "none"
         yield f"  {name:<13} {f'{listed}, in {len(having)} of {len(recordings)} recordings' if having else none}"
     yield from _attention_lines(study)
+
+
+def _trial_s(recording: Recording) -> float:
+    return recording.trial_samples / recording.sfreq
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):g} to {max(values):g}" if len(values) > 1 else f"{values[0]:g}"
 
 
 def _attention_lines(study: StudyFile) -> Iterator[str]:

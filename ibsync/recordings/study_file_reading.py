@@ -17,7 +17,16 @@ from ..errors import InputError
 from .contents import Contents, changes_in, read_contents, refuse_changes, root_digest
 from .hdf5 import VettedGroup
 from .recording import AUXILIARY, DyadRow, Event, Recording, check_dyads
-from .study_file_writing import COLUMNS, FORMAT_VERSION, RECORDING_TEXT, SINCE_2_1, Place, is_signal, signal_digest
+from .study_file_writing import (
+    COLUMNS,
+    FORMAT_VERSION,
+    RECORDING_TEXT,
+    SINCE_2_1,
+    SINCE_2_2,
+    Place,
+    is_signal,
+    signal_digest,
+)
 
 Table = dict[str, NDArray[Any]]
 Participants = dict[str, dict[str, str | float]]
@@ -112,6 +121,8 @@ def _checked_table(contents: Contents, name: str, path: Path) -> Table:
         if lacking:
             raise InputError(f"{path}: /{name} lacks {', '.join(lacking)}; pack the recordings again")
         more += SINCE_2_1
+    if name == "index" and SINCE_2_2 in table:
+        more.append(SINCE_2_2)
     for column in [*COLUMNS[name], *more]:
         is_text, n_axes = column in _TEXT[name], _AXES.get(column, 1)
         values = table[column]
@@ -125,7 +136,8 @@ def _checked_table(contents: Contents, name: str, path: Path) -> Table:
         if column in more and table[column].shape != (*table["channel_good"].shape, 6)[: _AXES[column]]:
             raise InputError(f"{path}: /{name}/{column} is not of the shape of channel_good; pack the recordings again")
     n_recordings = len(_table(contents, "index").get("recording", ()))
-    for column, (low, high) in _ranges(name, n_recordings).items():
+    ranges = _ranges(name, n_recordings)
+    for column, (low, high) in {column: of for column, of in ranges.items() if column in table}.items():
         is_plausible = (low <= table[column]) & (table[column] <= high)
         wrong = np.flatnonzero(~is_plausible.all(axis=tuple(range(1, is_plausible.ndim))))
         if wrong.size:
@@ -142,7 +154,7 @@ def _ranges(name: str, n_recordings: int) -> dict[str, tuple[float, float]]:
     ranges: dict[str, dict[str, tuple[float, float]]] = {
         "index": {
             "sampling_frequency": _PLAUSIBLE_HZ, "n_samples": (1, _COUNT[1]), "n_missing": _COUNT, "row": _COUNT,
-            "t0": _FINITE, "channel_good": (-1, 1),
+            "t0": _FINITE, "channel_good": (-1, 1), SINCE_2_2: _COUNT,
         },
         "events": {"recording": of_recording, "onset": _FINITE, "duration": _FINITE},
         "participants": {},
@@ -176,6 +188,7 @@ def _read_recordings(contents: Contents, index: Table, events: Table, path: Path
             good=tuple(bool(mark == 1) for mark in index["channel_good"][k][: len(channels[montage])]),
             events=tuple(marks[k]),
             n_missing=int(index["n_missing"][k]),
+            trial_samples=int(index[SINCE_2_2][k]) if SINCE_2_2 in index else 0,
             **texts[k],
         )
         for k, montage in enumerate(index["montage"])
@@ -247,7 +260,9 @@ def _check_recordings(
         for signal in recording.arrays:
             dataset = source.dataset(place.block, signal)
             shape = (len(recording.auxiliary) if signal == AUXILIARY else n, recording.n_samples)
-            if dataset.shape[1:] != shape or place.row >= dataset.shape[0] or dataset.dtype != np.float32:
+            is_whole = not recording.trial_samples or recording.n_samples % recording.trial_samples == 0
+            is_there = place.row < dataset.shape[0]
+            if not (is_whole and is_there and dataset.shape[1:] == shape and dataset.dtype == np.float32):
                 raise InputError(f"{path}: {recording.id}: its {signal} is of another shape or type; pack again")
 
 

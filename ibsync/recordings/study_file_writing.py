@@ -24,7 +24,7 @@ from .contents import make_scale, write_array, write_attributes, write_digests
 from .hdf5_writing import check_free_space
 from .recording import AUXILIARY, DyadRow, Recording, check_dyads
 
-FORMAT_VERSION = "2.1"
+FORMAT_VERSION = "2.2"
 _LONG_NAMES = {
     "hbo": "oxygenated haemoglobin change",
     "hbr": "deoxygenated haemoglobin change",
@@ -41,6 +41,8 @@ COLUMNS = {
 }
 SINCE_2_1 = ("auxiliary", "channel_short", "optode_position")
 """Columns of the index that a file of format 2.0 lacks."""
+SINCE_2_2 = "trial_samples"
+"""A column of the index that older files lack."""
 _COORDINATES = tuple(f"{optode}_{axis}" for optode in ("source", "detector") for axis in "xyz")
 
 Signals = Mapping[str, NDArray[np.float32]]
@@ -122,6 +124,8 @@ def _checked_signals(recording: Recording, signals: Signals, path: Path) -> dict
         raise InputError(
             f"{where}: signals {sorted(signals)} do not match the names {sorted(recording.arrays)}; give both alike"
         )
+    if recording.trial_samples and recording.n_samples % recording.trial_samples:
+        raise InputError(f"{where}: its samples are no whole number of trials; give trials of one length")
     _check_names_and_places(recording, where)
     for signal, samples in signals.items():
         expected = (len(recording.auxiliary), shape[1]) if signal == AUXILIARY else shape
@@ -194,7 +198,7 @@ class _Blocks:
 
     def append(self, recording: Recording, samples: Signals) -> Place:
         """Write one recording's signals; returns where they lie."""
-        of = (recording.montage, recording.sfreq, recording.n_samples)
+        of = (recording.montage, recording.sfreq, recording.n_samples, recording.trial_samples)
         key = (*of, recording.signal_names, recording.units, recording.auxiliary)
         members = self._members.setdefault(key, [])
         name = f"block{list(self._members).index(key) + 1}"
@@ -287,6 +291,7 @@ def _write_index(group: h5py.Group, recordings: Sequence[Recording], places: Seq
         "n_samples": np.array([r.n_samples for r in recordings], np.int64),
         "n_missing": np.array([r.n_missing for r in recordings], np.int64),
         "row": np.array([place.row for place in places], np.int64),
+        SINCE_2_2: np.array([r.trial_samples for r in recordings], np.int64),
     }
     _write_table(group, "recording", {**text, **numbers})
     _write_channel_marks(group, recordings)

@@ -346,13 +346,13 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
     compared, of_tasks = list(settings(dataset.attrs, "contrast")), names_in(dataset.attrs, "tasks")
     epochs = of_tasks or compared or [str(label) for label in dataset["epoch"].values]
     cut = (
-        "over the whole recording"
+        f"over {'all trials' if dataset.attrs.get('trials') else 'the whole recording'}"
         if epochs == ["all"]
         else f"over the {'epochs' if len(epochs) > 1 else 'epoch'} {', '.join(epochs)}"
     )
     coupling = measure_in(dataset.attrs).needs == "coupling"
     source = "filtered recording" if coupling else "transform of the whole recording"
-    how = "" if epochs == ["all"] else f", cut from the {source}"
+    how = "" if epochs == ["all"] or dataset.attrs.get("trials") else f", cut from the {source}"
     how += f", of the tasks {', '.join(compared)}, each recorded by itself" if of_tasks else ""
     how += f", of the tasks {', '.join(tasks)}, each by itself" if (tasks := tasks_of(dataset)) else ""
     if coupling:
@@ -360,8 +360,23 @@ def _epoch_sentence(dataset: xr.Dataset) -> str:
     cone = _CONES.get(str(spec.get("coi", "recording")), _CONES["recording"])
     least = f"; values with a valid fraction below {spec['min_valid']:.3g} are missing" if "min_valid" in spec else ""
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
-    line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
+    line = _detrend_sentence(spec) + _trial_sentence(dataset, "transformed")
     return f"Coherence was averaged over the {bands} {bands_in_words(dataset)} and {cut}{how}; {cone}{least}.{line}"
+
+
+def _detrend_sentence(spec: Mapping[Any, Any]) -> str:
+    return " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
+
+
+def _trial_sentence(dataset: xr.Dataset, done: str) -> str:
+    """That recordings were trials, each worked on by itself."""
+    n, seconds = (dataset.attrs.get(name) for name in ("trials", "trial_s"))
+    if not n:
+        return ""
+    return (
+        f" Recordings were {n} trials of {seconds} s in each dyad; every trial was {done} by itself, its ends being "
+        "those of a recording, and values are over all trials together."
+    )
 
 
 _ENDS = {
@@ -374,7 +389,7 @@ _ENDS = {
 def _sample_sentence(dataset: xr.Dataset, cut: str) -> str:
     """Over which samples a coupling was summed."""
     spec = settings(dataset.attrs, "spec")
-    line = " The best fitting straight line was removed from every recording first." if spec.get("detrend") else ""
+    line = _detrend_sentence(spec) + _trial_sentence(dataset, "filtered")
     bands = "bands" if dataset.sizes["band"] > 1 else "band"
     return (
         f"It was taken in the {bands} {bands_in_words(dataset)} {cut}; {_ENDS[spec.get('coi', 'recording')]}; "

@@ -38,22 +38,26 @@ class EnginePlan:
         Sampling rate in Hz.
     spec : WTC or Coupling
     epochs : mapping of name to sequence of (start, stop) in s, or None
+    trial : int
+        Samples of a trial, where recordings are trials end to end, else 0.
     """
 
     n_samples: int
     sfreq: float
     spec: Spec
     epochs: Epochs | None = None
+    trial: int = 0
 
     @cached_property
     def key(self) -> str:
         """Text that is the same for equal plans."""
-        return json.dumps([self.n_samples, self.sfreq, self.spec.to_dict(), self.epochs])
+        return json.dumps([self.n_samples, self.sfreq, self.spec.to_dict(), self.epochs, self.trial])
 
     @cached_property
     def shares(self) -> NDArray[np.float64]:
         """Share of the cells of each epoch and band that lie outside the cone of influence: float64 [epoch, band]."""
-        return kind_of(self.spec).trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
+        kind = kind_of(self.spec, self.trial)
+        return kind.trusted_shares(self.n_samples, self.sfreq, self.spec, self.epochs)
 
     @property
     def enough(self) -> NDArray[np.bool_]:

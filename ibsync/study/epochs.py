@@ -43,12 +43,14 @@ def _require_words(epochs: object) -> None:
 
 
 def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:
-    """Intervals of each epoch in s: as given, or from the events of the dyad."""
+    """Intervals of each epoch in s: as given, of trials in each one, or from the events of the dyad."""
     _require_words(epochs)
     if epochs is None:
         return None
     if isinstance(epochs, Mapping):
-        return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
+        given = given_spans(epochs)
+        a = row.recording_a
+        return in_every_trial(given, a.n_trials, a.trial_samples / a.sfreq) if a.trial_samples else given
     people = (row.recording_a.events, row.recording_b.events)
     labels = sorted({event.label for events in people for event in events})
     spans = {}
@@ -64,6 +66,30 @@ def spans_of(row: DyadRow, epochs: EpochWords) -> Spans | None:
             hint = did_you_mean(name, labels) or f"its events are {', '.join(map(repr, labels)) or 'none'}"
             raise PlanError(f"{row.label}: no event {name!r} with a duration; {hint}")
     return spans
+
+
+def given_spans(epochs: Mapping[str, Any]) -> Spans:
+    """Intervals in s of epochs that are given as one or several each."""
+    return {str(name): [_interval(str(name), part) for part in as_pairs(v) or (v,)] for name, v in epochs.items()}
+
+
+def in_every_trial(spans: Mapping[str, Sequence[tuple[float, float]]], n_trials: int, trial_s: float) -> Spans:
+    """Intervals in s from the beginning of a trial, of all trials that lie end to end.
+
+    Raises
+    ------
+    PlanError
+        If one does not lie within a trial.
+    """
+    for name, parts in spans.items():
+        for start, stop in parts:
+            if not -1e-9 <= start < stop <= trial_s * (1 + 1e-9):
+                raise PlanError(
+                    f"epoch {name!r} ({start:g} to {stop:g} s) does not lie within a trial of {trial_s:g} s: give s "
+                    "from the first sample of a trial, or name trials by the label of their event"
+                )
+    starts = [k * trial_s for k in range(n_trials)]
+    return {name: [(at + a, at + b) for at in starts for a, b in parts] for name, parts in spans.items()}
 
 
 def _interval(name: str, part: Any) -> tuple[float, float]:
@@ -124,6 +150,11 @@ def segments(occasion: Occasion, epochs: EpochWords) -> list[Segment]:
         If an epoch has several intervals that do not follow each other in one way.
     """
     rows = occasion.rows
+    if occasion.trial and isinstance(epochs, Mapping):  # in each trial alike
+        shortest = min(rows, key=lambda row: row.recording_a.n_samples)
+        places = dict.fromkeys((row.dyad for row in rows), 0)
+        every = tuple(range(len(epochs)))
+        return [Segment(every, spans_of(shortest, epochs), places, occasion.n_samples)]
     own = [spans_of(row, epochs) for row in rows]
     lengths = np.array([row.recording_a.n_samples for row in rows])
     groups: dict[tuple[int, ...], dict[str, list[tuple[float, float]]]] = {}

@@ -115,7 +115,7 @@ def _too_few(plan: EnginePlan, e: int, b: int) -> tuple[str, str]:
     """Why an epoch has too few cells of a band, and what would help where the recording does not hold the band."""
     name, band = list((plan.spec.bands or {}).items())[b]
     try:
-        kind_of(plan.spec).refuse_band(name, band, plan.n_samples, plan.sfreq, plan.spec)
+        kind_of(plan.spec, plan.trial).refuse_band(name, band, plan.n_samples, plan.sfreq, plan.spec)
     except PlanError as error:
         reason, _, fix = str(error).rpartition(": ")
         return reason, fix
@@ -126,7 +126,8 @@ def _too_few(plan: EnginePlan, e: int, b: int) -> tuple[str, str]:
 def _remedies(plan: EnginePlan, epoch: str, band: str, record: str) -> str:
     """What would give an epoch enough cells of a band; empty if nothing was found."""
     edges = (plan.spec.bands or {})[band]
-    low, longer = _lower_limit(plan, epoch, edges), _longer(plan, epoch, edges, record)
+    low = _lower_limit(plan, epoch, edges)
+    longer = _longer_trials(plan, epoch, edges) if plan.trial else _longer(plan, epoch, edges, record)
     lags = "take shorter lags" if any(plan.spec.lags) else ""
     return ", or ".join(filter(None, [lags, f"raise the lower limit to {low:g} Hz" if low else "", longer]))
 
@@ -135,7 +136,7 @@ def _has_value(plan: EnginePlan, epoch: str, band: Band, parts: object = None) -
     """Whether one epoch has enough cells of a band."""
     spec = replace(plan.spec, bands={"band": band})
     epochs: Any = None if plan.epochs is None else {epoch: parts or plan.epochs[epoch]}
-    shares = kind_of(spec).trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)
+    shares = kind_of(spec, plan.trial).trusted_shares(plan.n_samples, plan.sfreq, spec, epochs)
     return bool(shares[0, 0] >= plan.spec.min_valid)
 
 
@@ -167,6 +168,18 @@ def _longer(plan: EnginePlan, epoch: str, band: Band, record: str) -> str:
             if plan.epochs is None:
                 return f"{record} {seconds:g} s"
             return f"{'record until' if end > plan.n_samples else 'let it last until'} {seconds:g} s"
+    return ""
+
+
+def _longer_trials(plan: EnginePlan, epoch: str, band: Band) -> str:
+    """How long trials must be, in words; empty if that does not help, or the epoch is a part of them."""
+    if plan.epochs is not None:
+        return ""
+    step = _digit(plan.trial / plan.sfreq)
+    for k in range(math.floor(plan.trial / plan.sfreq / step) + 1, _STEPS):
+        trial = round(k * step * plan.sfreq)
+        if _has_value(replace(plan, n_samples=trial, trial=trial), epoch, band):
+            return f"cut trials of {k * step:g} s"
     return ""
 
 

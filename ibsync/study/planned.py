@@ -158,7 +158,7 @@ def planned_repairing(study: StudyFile, request: Request) -> PlannedRepairing:
     for exchange in all_exchanges:
         occasion = exchange.occasion
         for segment in segments(occasion, epochs):
-            plan = EnginePlan(segment.n_samples, occasion.sfreq, spec, segment.spans)
+            plan = EnginePlan(segment.n_samples, occasion.sfreq, spec, segment.spans, occasion.trial)
             pairings.append((exchange, segment, plan))
             for row in occasion.rows:
                 plans[id(row)].append(RowPlan(row, plan, occasion.rows, segment.starts))
@@ -242,7 +242,13 @@ def rehearsed(study: StudyFile, request: Request, worker: Worker) -> Planned:
             if one.plan.computable:
                 worker.engine(one.plan)
         return made
-    if request.kind == "trial":
+    of_trials = [row for row in used_rows(study) if row.recording_a.trial_samples]
+    if of_trials and request.kind != "trial":
+        raise PlanError(
+            f"{of_trials[0].label}: surrogates of kind {request.kind!r} are of continuous recordings, and this is cut "
+            "into trials: use kind='trial', which exchanges trials, or 'repair'"
+        )
+    if request.kind == "trial" and not of_trials:
         made = _planned_trials(study, request)
     else:
         made = planned(

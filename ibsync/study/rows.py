@@ -52,7 +52,12 @@ class Occasion:
 
     def plan(self, spec: Spec, epochs: Epochs | None) -> EnginePlan:
         """What the engine of these rows is made for."""
-        return EnginePlan(self.n_samples, self.sfreq, spec, epochs)
+        return EnginePlan(self.n_samples, self.sfreq, spec, epochs, self.trial)
+
+    @property
+    def trial(self) -> int:
+        """Samples of a trial, where recordings are trials end to end, else 0."""
+        return self.rows[0].recording_a.trial_samples
 
     def of(self, dyads: Collection[str]) -> Occasion:
         """The rows of some dyads, cut to the shortest of them."""
@@ -68,7 +73,8 @@ class Occasion:
         """Size and lengths, to be read."""
         seconds = [row.recording_a.duration_s for row in self.rows]
         longest = f" to {max(seconds):.1f}" if max(seconds) > min(seconds) else ""
-        return [f"{self.label}: {len(self.rows)} dyads, {min(seconds):.1f}{longest} s at {self.sfreq:g} Hz"]
+        trials = f", in trials of {self.trial / self.sfreq:g} s" if self.trial else ""
+        return [f"{self.label}: {len(self.rows)} dyads, {min(seconds):.1f}{longest} s at {self.sfreq:g} Hz{trials}"]
 
 
 def used_rows(study: StudyFile) -> tuple[DyadRow, ...]:
@@ -88,17 +94,17 @@ def used_rows(study: StudyFile) -> tuple[DyadRow, ...]:
 
 
 def recordings_in_full(rows: Sequence[DyadRow]) -> list[Occasion]:
-    """Rows by session and task, rate and length."""
+    """Rows by session and task, rate, length, and length of trials."""
     return _grouped(rows, lambda row: row.recording_a.n_samples)
 
 
 def occasions_of(rows: Sequence[DyadRow], *, one_rate: bool = False) -> list[Occasion]:
-    """Rows by session and task, and by rate, cut to the shortest of each.
+    """Rows by session and task, by rate and length of trials, cut to the shortest of each.
 
     Raises
     ------
     InputError
-        With `one_rate`: if dyads of an occasion differ in rate, or one has several recordings.
+        With `one_rate`: if dyads differ in rate or length of trials, or one has several recordings.
     """
     occasions = _grouped(rows, lambda _: 0)
     if one_rate:
@@ -109,11 +115,11 @@ def occasions_of(rows: Sequence[DyadRow], *, one_rate: bool = False) -> list[Occ
 def _grouped(rows: Sequence[DyadRow], apart: Callable[[DyadRow], int]) -> list[Occasion]:
     groups: dict[tuple[Any, ...], list[DyadRow]] = {}
     for row in rows:
-        key = (occasion_label(row.session, row.task), row.recording_a.sfreq, apart(row))
+        key = (occasion_label(row.session, row.task), row.recording_a.sfreq, row.recording_a.trial_samples, apart(row))
         groups.setdefault(key, []).append(row)
     return [
         Occasion(label, tuple(members), min(row.recording_a.n_samples for row in members), rate)
-        for (label, rate, _), members in groups.items()
+        for (label, rate, *_), members in groups.items()
     ]
 
 
@@ -125,6 +131,12 @@ def _refuse_two_rates(occasions: Sequence[Occasion]) -> None:
             raise InputError(
                 f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {occasion.sfreq:g} Hz and dyad "
                 f"{other.rows[0].dyad!r} {other.sfreq:g} Hz: pack the study again with one rate (resample)"
+            )
+        if other.trial != occasion.trial:
+            trials = [f"trials of {x.trial / x.sfreq:g} s" if x.trial else "no trials" for x in (occasion, other)]
+            raise InputError(
+                f"{occasion.label}: dyad {occasion.rows[0].dyad!r} has {trials[0]} and dyad {other.rows[0].dyad!r} "
+                f"{trials[1]}: cut all alike and pack again, or select dyads"
             )
         twice = [d for d in occasion.by_dyad if sum(row.dyad == d for row in occasion.rows) > 1]
         if twice:

@@ -187,7 +187,8 @@ class Worker:
         """The engine of what can be computed of a plan, made once while there are few lengths."""
         made = plan if plan.spec.bands is None else plan.computable or plan
         if made.key not in self._engines:
-            engine = Engine(made.n_samples, made.sfreq, made.spec, epochs=made.epochs, backend=self.backend)
+            words: dict[str, Any] = {"epochs": made.epochs, "backend": self.backend, "trial": made.trial}
+            engine = Engine(made.n_samples, made.sfreq, made.spec, **words)
             if isinstance(engine.backend, NumpyBackend):
                 engine.backend.n_threads = n_threads() or engine.backend.n_threads
             self._engines[made.key] = engine

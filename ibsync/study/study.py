@@ -769,6 +769,19 @@ def _rate(rows: Sequence[DyadRow]) -> dict[str, Any]:
     return {"sfreq": rates.pop()} if len(rates) == 1 else {}
 
 
+def _trials(rows: Sequence[DyadRow]) -> dict[str, Any]:
+    """Number and length in s of the trials, where recordings are trials."""
+    of_trials = [row.recording_a for row in rows if row.recording_a.trial_samples]
+    if not of_trials:
+        return {}
+    n = [recording.n_trials for recording in of_trials]
+    seconds = {recording.trial_samples / recording.sfreq for recording in of_trials}
+    return {
+        "trials": f"{min(n)} to {max(n)}" if min(n) < max(n) else str(n[0]),
+        "trial_s": ", ".join(f"{length:g}" for length in sorted(seconds)),
+    }
+
+
 def _attrs(
     study: StudyFile,
     spec: Spec,
@@ -786,7 +799,7 @@ def _attrs(
     rois: dict[str, Any] = {} if made.axes.regions is None else {"rois": made.axes.regions.to_dict()}
     return provenance(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
-        backend=engine.backend.name, **_rate(rows), **plan.told, lost=encoded(made.losses),
+        backend=engine.backend.name, **_rate(rows), **_trials(rows), **plan.told, lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
         epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip

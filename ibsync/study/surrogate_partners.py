@@ -71,14 +71,16 @@ class SurrogatePartners:
         Signals of both people; NaN for gaps and missing channels. Surrogates are made of the signals, detrended if the
         engine's are, with gaps filled; gaps stay where they are, or move with the samples around them.
     kind : str
-        One of `nulls.surrogate_signals.FAMILIES`.
+        One of `nulls.surrogate_signals.FAMILIES`, or "trial" where recordings are trials end to end: those of the
+        second person are exchanged.
     seed : int
     entities : tuple of int
         Identity of the first and of the second person on this occasion.
     measure : str
         One of `measures.MEASURES`.
     options : mapping
-        Options of the family.
+        Options of the family; of "trial" the samples of a `trial`, and as `groups` the identity and the numbers of the
+        trials that are exchanged for each other.
     controls : Controls, optional
         What is taken out of the channels; `x` and `y` hold them behind the channels (`Controls.read`). Surrogates treat
         a person's controls as the person's channels.
@@ -173,6 +175,10 @@ class SurrogatePartners:
         if draws is None:
             return _Drawn(filled.x, good)
         where = {"seed": self.seed, "entity": self.entities[person]}
+        if self.kind == "trial":
+            order = exchanged_samples(filled.n_samples, draws, self.seed, **self.options)
+            flags = None if good is None else np.moveaxis(good[:, order], 1, 0)
+            return _Drawn(np.moveaxis(filled.x[:, order], 1, 0), flags)
         if self.device is not None and self.kind in ON_DEVICE:
             drawn = surrogates_on(self.device, self.kind, filled.x, draws, **where)
         else:
@@ -190,6 +196,29 @@ class SurrogatePartners:
 
     def _measure(self, a: Any, b: Any, *, by_dyad: bool = False) -> Any:
         return self.engine.measure(a, b, self.measure, regions=self.regions, by_dyad=by_dyad, on_device=True)
+
+
+def exchanged_samples(
+    n_samples: int, draws: Integers, seed: int, *, trial: int, groups: Sequence[tuple[int, Sequence[int]]]
+) -> Integers:
+    """Which sample of a recording of trials stands where in each draw: int64 [draw, sample].
+
+    Parameters
+    ----------
+    n_samples : int
+    draws : int64 [draw]
+    seed : int
+    trial : int
+        Samples of a trial.
+    groups : sequence of (int, sequence of int)
+        Identity, and the numbers of trials that are exchanged for each other.
+    """
+    place = np.tile(np.arange(n_samples // trial), (len(draws), 1))
+    for entity, trials in groups:
+        numbers = np.array(trials)
+        orders = permutations(seed, draws, len(numbers), entity=entity, purpose=purpose_word(Purpose.TRIAL))
+        place[:, numbers] = numbers[orders]
+    return (place[:, :, None] * trial + np.arange(trial)).reshape(len(draws), n_samples)
 
 
 class _Drawn(NamedTuple):

@@ -125,7 +125,7 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
     engines: list[Engine] = []
     made: dict[int, _Row] = {}
     for occasion in recordings_in_full(rows):
-        if request.kind == "trial":
+        if request.kind == "trial" and not occasion.trial:
             for row in occasion.rows:
                 made[id(row)], used = _trials(study, request, axes, occasion, row, worker)
                 engines += used
@@ -137,6 +137,8 @@ def _sources(study: StudyFile, request: Request, worker: Worker) -> tuple[list[_
             engines.append(worker.engine(plan))
             options = _options(request, occasion)
             for row in chosen:
+                if occasion.trial:
+                    options = {"groups": _exchanged(plan, row), "trial": occasion.trial}
                 made[id(row)] = _surrogates(study, request, axes, plan, row, worker, identity[id(row)], options)
     # On the device of all others, as the values of all rows are added up there.
     device = engines[0].device
@@ -217,6 +219,26 @@ def _options(request: Request, occasion: Occasion) -> dict[str, Any]:
             "shorter block, or bands of shorter periods"
         )
     return {"block": round(block_s * occasion.sfreq)}
+
+
+def _exchanged(plan: EnginePlan, row: DyadRow) -> list[tuple[int, list[int]]]:
+    """Trials of a recording that may be exchanged for each other, of the same epochs: identity and numbers."""
+    seconds = plan.trial / plan.sfreq
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for k in range(plan.n_samples // plan.trial):
+        start, stop = k * seconds, (k + 1) * seconds
+        spans = plan.epochs or {"all": [(start, stop)]}
+        has = (name for name, parts in spans.items() if any(a < stop - 1e-6 and b > start + 1e-6 for a, b in parts))
+        groups.setdefault(tuple(has), []).append(k)
+    groups.pop((), None)
+    for names, trials in groups.items():
+        if len(trials) < 2:
+            raise PlanError(
+                f"{row.label}: epoch {names[0]!r} has a single trial, and exchanging trials needs two and more: leave "
+                "the epoch out"
+            )
+    labels = [f"{row.dyad} | {_occasion(row)} | {' | '.join(names)}" for names in groups]
+    return list(zip(entity_ids(labels).tolist(), groups.values(), strict=True))
 
 
 def _trials(

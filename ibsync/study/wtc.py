@@ -23,6 +23,7 @@ from ..errors import InputError, PlanError
 from ..recordings.objects import Samples, rate_of, require_together, samples_of
 from ..results.lost import lost_lines
 from .engines import EnginePlan
+from .epochs import given_spans, in_every_trial
 from .losses import LOG
 from .lost_epochs import losses_of_recording
 from .pointwise_levels import CAUTION, LEVEL, lag1, pair_levels
@@ -57,10 +58,11 @@ def wtc(
 
     Parameters
     ----------
-    a, b : array [channel, sample] or [sample], DataArray, DataFrame or mne.io.Raw
-        Recordings made at once; NaN marks a gap. Of an xarray.DataArray the dimension `time` is that of samples, of a
-        pandas.DataFrame the rows are; names of channels are kept. What MNE's annotations or its list of bad channels
-        call bad is missing.
+    a, b : array [channel, sample], [sample] or [trial, channel, sample], DataArray, DataFrame, mne.io.Raw or Epochs
+        Recordings made at once; NaN marks a gap. With bands also trials of one length, the same of both: each is
+        transformed by itself, and means are over the cells of all (docs/eeg.md). Of an xarray.DataArray the dimension
+        `time` is that of samples, of a pandas.DataFrame the rows are; names of channels are kept. What MNE's
+        annotations or its list of bad channels call bad is missing.
     sfreq : float, optional
         Sampling rate, Hz; needed where neither object says it.
     signal : {"hbo", "hbr", "hbt", "eeg"}, optional
@@ -70,7 +72,7 @@ def wtc(
     fmin, fmax : float, optional
         Frequency range of a map, Hz; default: the full textbook range.
     epochs : mapping of str to (start, stop) or a sequence of such intervals in s, optional
-        With bands; default: the whole recording, named "all".
+        With bands; default: the whole recording, named "all". Of trials in s from the first sample of each.
     grid : "full" or float, optional
         Maps at every sample (default without bands) or every so many seconds.
     significance : {"ar1", "phase"}, optional
@@ -118,14 +120,22 @@ def wtc(
     ('channel_a', 'channel_b', 'freq', 'time')
     """
     spec = _merged(spec, bands, fmin, fmax, words)
-    found, sfreq, (channels_a, channels_b) = _taken({"a": a, "b": b}, sfreq, signal, channels_a, channels_b)
+    is_means = spec.bands is not None and grid is None
+    objects = {"a": a, "b": b}
+    found, sfreq, (channels_a, channels_b) = _taken(
+        objects, sfreq, signal, channels_a, channels_b, takes_trials=is_means
+    )
     signals = _pair(found, channels_a, channels_b, spec.detrend)
-    if spec.bands is not None and grid is None:
+    if is_means:
         if significance is not None:
             raise PlanError("significance goes with maps: leave out bands, or test band means with Study.null")
-        engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend)
-        _tell_losses(engine.plan, epochs)
-        means = engine.coherence(*map(engine.features_of, signals))
+        trial = found[0].trial_samples
+        if trial and epochs is not None:
+            epochs = in_every_trial(given_spans(epochs), len(found[0].trials), trial / sfreq)
+        engine = Engine(signals[0].n_samples, sfreq, spec, epochs=epochs, backend=backend, trial=trial)
+        _tell_losses(engine.plan, epochs, trial)
+        made = map(engine.features, (own.values for own in found)) if trial else map(engine.features_of, signals)
+        means = engine.coherence(*made)
         return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
     if epochs is not None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
@@ -344,9 +354,9 @@ def xwt(
     return labelled.drop_vars("coherence").assign(power=power)
 
 
-def _tell_losses(plan: Plan, epochs: Mapping[str, Any] | None) -> None:
+def _tell_losses(plan: Plan, epochs: Mapping[str, Any] | None, trial: int = 0) -> None:
     """Log which epochs and bands have no value, or one of less than was asked for."""
-    losses = losses_of_recording(EnginePlan(plan.n_samples, plan.sfreq, plan.spec, epochs))
+    losses = losses_of_recording(EnginePlan(plan.n_samples, plan.sfreq, plan.spec, epochs, trial))
     for line in lost_lines(losses):
         LOG.warning(line)
 
@@ -373,7 +383,11 @@ def _require_usable(signals: Signals, what: str) -> None:
 
 
 def _taken(
-    objects: Mapping[str, Any], sfreq: float | None, signal: str | None, *given: Sequence[str] | None
+    objects: Mapping[str, Any],
+    sfreq: float | None,
+    signal: str | None,
+    *given: Sequence[str] | None,
+    takes_trials: bool = False,
 ) -> tuple[list[Samples], float, list[Sequence[str] | None]]:
     """
     Channels of each object, the rate in Hz that all have, and labels of the channels of the first ones.
@@ -384,6 +398,8 @@ def _taken(
     rate = rate_of(found.items(), sfreq)
     require_together(found, rate)
     for name, own in found.items():
+        if own.trials and not takes_trials:
+            raise PlanError(f"{name} is cut into trials, of which wtc makes means: name bands, or give one trial")
         if own.bad:
             LOG.warning("%s: %s marked bad, no value", name, ", ".join(own.bad))
     taken = list(found.values())

@@ -10,13 +10,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from refusals import refusal
 from scipy.io import savemat
 from test_pack import packed, refused, write_table
 
+import ibsync as ibs
+from ibsync.commands.cli import main
+from ibsync.errors import InputError
 from ibsync.recordings.find_files import find_sources
 from ibsync.recordings.formats import csv_table
 from ibsync.recordings.formats.source_recording import SignalChoice
 from ibsync.recordings.formats.table import FORMATS, Format, read_recordings
+from ibsync.recordings.study_file import StudyFile
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 TIMES = np.arange(100) / 8
@@ -61,7 +66,7 @@ def test_csv_that_is_wrong(folder, output):
     cases = (
         ("t,S1_D1 hbo\n0,1\n1,2", "column time", "missing"),
         ("time,S1_D1 hbo\n0,1\n1,low", "S1_D1 hbo holds text", "empty"),
-        ("time,left\n0,1\n1,2", "no column is named like", "rename"),
+        ("time,left\n0,1\n1,2", "no column is named like", "rename", "--signal hbo"),
         ("time,S1_D1 hbo\n0,1", "has 1 samples", "export"),
         ("time,S1_D1 hbo\n1,1\n0,2", "does not increase", "export"),
         ("", "cannot be read as a table", "CSV"),
@@ -93,9 +98,9 @@ def test_mat_recordings_with_times_and_without_names(folder, output):
 def test_mat_that_is_wrong(folder, output):
     savemat(folder / "bob.mat", {"hbo": VALUES[0], "sfreq": 8.0})
     cases = (
-        ({"x": 1.0}, "none of hbo", "save them as [time, channel]"),
+        ({"x": 1.0}, "none of hbo", "(x)", "--signal hbo=NAME", "[time, channel]"),
         ({"hbo": VALUES[0].T, "sfreq": 8.0}, "more channels than samples", "[time, channel]"),
-        ({"hbo": VALUES[0]}, "neither time (s) nor a positive sfreq", "add one"),
+        ({"hbo": VALUES[0]}, "neither time (s) nor a positive sfreq", "add one", "--sfreq HZ"),
         ({"hbo": VALUES[0], "hbr": VALUES[0][:, :2], "sfreq": 8.0}, "differ in size"),
         ({"hbo": VALUES[0], "time": TIMES[:5]}, "5 values for 100 samples"),
         ({"hbo": VALUES[0], "sfreq": 8.0, "channels": np.array(["a", "a", "b"], object)}, "2 names for 3 channels"),
@@ -105,6 +110,56 @@ def test_mat_that_is_wrong(folder, output):
         refused(folder, output, "ann.mat", *words)
     (folder / "ann.mat").write_bytes(b"MATLAB 5.0 but not really")
     refused(folder, output, "ann.mat", "not a MATLAB file, or damaged")
+
+
+def test_mat_recordings_that_call_their_signals_otherwise(folder, output):
+    for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
+        savemat(folder / f"{name}.mat", {"oxyData": x, "dxyData": -x, "mine": 2 * x})
+    asked = {"oxyData": ("hbo", 1), "hbr=mine": ("hbr", 2), "hbo=mine": ("hbo", 2)}
+    for text, (signal, factor) in asked.items():
+        ibs.pack(folder, output, signal=text, sfreq=8.333)
+        recording = StudyFile.open(output).recording("bob")
+        assert (recording.sfreq, recording.signal_names) == (8.333, (signal,))
+        assert_array_equal(StudyFile.open(output).signals("bob", signal), factor * VALUES[1].T.astype(np.float32))
+    ibs.pack(folder, output, signal={"hbt": "mine"}, sfreq=8)
+    assert StudyFile.open(output).recordings[0].signal_names == ("hbt",)
+    assert main(["pack", str(folder), "-o", str(output), "--signal", "oxyData", "hbt=mine", "--sfreq", "8.333"]) == 0
+    assert StudyFile.open(output).recordings[0].signal_names == ("hbo", "hbt")
+    for words, parts in (
+        (
+            {"signal": "hbo=yours", "sfreq": 8},
+            ("no yours is in the file", "oxyData, dxyData, mine", "--signal hbo=NAME"),
+        ),
+        ({"signal": "heart=mine", "sfreq": 8}, ("signal 'heart' is unknown", "write one of hbo")),
+    ):
+        refusal(InputError, lambda words=words: ibs.pack(folder, output, **words), *parts)
+    savemat(folder / "bob.mat", {"hbo": VALUES[0], "sfreq": 10.0})
+    refusal(
+        InputError, lambda: ibs.pack(folder, output, sfreq=8), "sfreq is 10 Hz in the file and 8 Hz as given", "leave"
+    )
+
+
+def test_a_structure_of_matlab_is_looked_into(folder, output):
+    for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
+        savemat(folder / f"{name}.mat", {"nirs_data": {"oxyData": x, "dxyData": -x, "fs": 8.0}})
+    ibs.pack(folder, output, sfreq=8.0)
+    study = StudyFile.open(output)
+    assert_array_equal(study.signals("bob", "hbr"), -VALUES[1].T.astype(np.float32))
+
+
+def test_tables_that_call_their_signals_otherwise(folder, output):
+    for name, x in (("ann", VALUES[0]), ("bob", VALUES[1])):
+        write_csv(folder / f"{name}.csv", "S1_D1_concO,S1_D1_concR,note", [*x[:, :2].T, x[:, 2]])
+    ibs.pack(folder, output, signal={"hbo": "concO", "hbr": "concR"}, sfreq=8.0)
+    study = StudyFile.open(output)
+    assert (study.recordings[0].sfreq, study.recordings[0].channels) == (8.0, ("S1_D1",))
+    assert_allclose(study.signals("bob", "hbr")[0], VALUES[1][:, 1], rtol=1e-4, atol=1e-4)
+    refusal(InputError, lambda: ibs.pack(folder, output), "ann.csv", "column time", "--sfreq HZ")
+    for name in ("ann", "bob"):
+        write_csv(folder / f"{name}.csv", "time,S1_D1,S2_D1", [TIMES, *VALUES[0][:, :2].T])
+    ibs.pack(folder, output, signal="hbo")
+    assert StudyFile.open(output).recordings[0].channels == ("S1_D1", "S2_D1")
+    refusal(InputError, lambda: ibs.pack(folder, output, signal="hbo", sfreq=12.0), "8 samples a second, not 12")
 
 
 def make_raw(mne, types: list[str], seed: int):
@@ -130,7 +185,7 @@ def test_fif_recordings(folder, output):
     assert_allclose(study.signals("bob", "hbo"), expected, rtol=1e-6)
 
 
-def test_raw_light_and_epochs_in_fif_are_refused(folder, output):
+def test_raw_light_and_damage_in_fif_are_refused(folder, output):
     mne = pytest.importorskip("mne")
     for name in ("ann", "bob"):
         make_raw(mne, ["fnirs_cw_amplitude"], 0).save(folder / f"{name}_raw.fif", verbose="error")
@@ -138,7 +193,7 @@ def test_raw_light_and_epochs_in_fif_are_refused(folder, output):
     (folder / "ann_raw.fif").write_bytes(b"no fif")
     refused(folder, output, "ann_raw.fif", "MNE cannot read it")
     (folder / "ann_raw.fif").rename(folder / "ann-epo.fif")
-    refused(folder, output, "ann-epo.fif", "epochs", "continuous")
+    refused(folder, output, "ann-epo.fif", "MNE cannot read it")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])

@@ -101,17 +101,20 @@ def test_of_several_signals_one_is_chosen(pair):
 
 REFUSED = {
     "transposed": (lambda x: x.T, "a has 600 channels of 3 samples: turn it round"),
-    "path": (lambda _: "a.snirf", "a must be real numbers .channel, sample. or .sample., got <U7"),
+    "path": (lambda _: "a.snirf", "a must be real numbers .channel, sample., .* got <U7"),
     "nothing": (lambda _: None, "a must be real numbers .* got NoneType"),
     "ragged": (lambda _: [[1.0, 2.0], [3.0]], "a must be real numbers .* got list"),
     "complex": (lambda x: x * 1j, "a must be real numbers .* got complex128"),
-    "three axes": (lambda x: x[None], r"a must be real numbers .* shape \(1, 3, 600\)"),
+    "four axes": (lambda x: x[None, None], r"a must be real numbers .* shape \(1, 1, 3, 600\)"),
     "Dataset": (lambda x: xr.Dataset({"hbo": data_array(x)}), "a is a Dataset; give one of its variables: hbo"),
     "no time": (
         lambda x: data_array(x).rename(time="t"),
         "a has the dimensions channel, t: call that of samples 'time'",
     ),
-    "trials": (lambda x: data_array(x).expand_dims("trial"), "a has the dimensions trial, .*: choose one of 'trial'"),
+    "people": (
+        lambda x: data_array(x).expand_dims("person"),
+        "a has the dimensions person, .*: choose one of 'person'",
+    ),
     "uneven": (
         lambda x: data_array(x, time=np.where(np.arange(600) > 300, TIMES + 4, TIMES)),
         "a: .*; put it on an even grid",
@@ -200,10 +203,10 @@ def test_a_rate_that_contradicts_the_object_is_refused(pair):
         ibs.wtc(data_array(pair[0]), pair[1], 8.0, bands=BANDS)
 
 
-def test_trials_and_averages_of_mne_are_refused_with_what_to_give(pair):
+def test_averages_of_mne_are_refused_and_trials_meet_trials(pair):
     mne = pytest.importorskip("mne")
     epochs = mne.EpochsArray(np.stack([pair[0]] * 2), raw_of(pair[0], "eeg").info, verbose="error")
-    with pytest.raises(ibs.InputError, match=r"a is cut into epochs: give the continuous recording \(Raw\)"):
+    with pytest.raises(ibs.InputError, match=r"a has 2 trials of 600 samples, .*, b is continuous: give the same"):
         ibs.wtc(epochs, pair[1], bands=BANDS)
     with pytest.raises(ibs.InputError, match="a is an average over trials"):
         ibs.wtc(epochs.average(), pair[1], bands=BANDS)
@@ -302,5 +305,12 @@ def test_packing_refuses_with_the_fix_and_writes_nothing(case, pair, tmp_path):
 
 
 def test_files_say_their_rate(tmp_path):
-    with pytest.raises(ibs.InputError, match="files say their rate: leave out sfreq"):
+    mne = pytest.importorskip("mne")
+    mne.io.RawArray(np.ones((1, 99)), mne.create_info(["Cz"], 9.0, "eeg"), verbose="error").save(
+        tmp_path / "a_raw.fif", verbose="error"
+    )
+    with pytest.raises(ibs.InputError, match=r"a_raw.fif says its rate: leave out sfreq"):
         ibs.pack(tmp_path, tmp_path / "s.h5", sfreq=10)
+    for wrong in (0, "10"):
+        with pytest.raises(ibs.InputError, match=r"sfreq = .* is not a rate"):
+            ibs.pack(tmp_path, tmp_path / "s.h5", sfreq=wrong)

@@ -42,16 +42,45 @@ def refuse_band(name: str, band: Band, n_samples: int, sfreq: float) -> None:
     PlanError
         If it reaches half the sampling rate, or its filter is longer than the recording.
     """
-    if band.high_hz >= sfreq / 2:
-        raise PlanError(
-            f"band {name!r} reaches {band.high_hz:g} Hz, and signals sampled at {sfreq:g} Hz end at {sfreq / 2:g} Hz: "
-            "lower its upper edge"
-        )
+    _refuse_fast_band(name, band, sfreq)
     length = 2 * reach(band, sfreq) + 1
     if length > n_samples:
         raise PlanError(
             f"band {name!r} ({band.low_hz:g} to {band.high_hz:g} Hz) takes a filter of {length / sfreq:.4g} s, and the "
             f"recording lasts {n_samples / sfreq:.4g} s: record longer, or move the band's edges"
+        )
+
+
+def refuse_band_of_trials(name: str, band: Band, trial: int, sfreq: float, coi: str) -> None:
+    """
+    Refuse a band that trials of so many samples do not hold.
+
+    Raises
+    ------
+    PlanError
+        If it reaches half the sampling rate, its filter is longer than a trial and the ends of trials do not enter
+        (`coi` is not "none"), or a trial is shorter than the longest period.
+    """
+    _refuse_fast_band(name, band, sfreq)
+    seconds, filter_s = trial / sfreq, (2 * reach(band, sfreq) + 1) / sfreq
+    edges = f"band {name!r} ({band.low_hz:g} to {band.high_hz:g} Hz)"
+    if seconds * band.low_hz < 1:
+        raise PlanError(
+            f"{edges} has periods of {1 / band.low_hz:.4g} s, and a trial lasts {seconds:.4g} s: cut longer trials, or "
+            "raise the band's lower edge"
+        )
+    if coi != "none" and filter_s > seconds:
+        raise PlanError(
+            f"{edges} takes a filter of {filter_s:.4g} s, and a trial lasts {seconds:.4g} s: cut longer trials, or "
+            "take their ends as they are with coi='none'"
+        )
+
+
+def _refuse_fast_band(name: str, band: Band, sfreq: float) -> None:
+    if band.high_hz >= sfreq / 2:
+        raise PlanError(
+            f"band {name!r} reaches {band.high_hz:g} Hz, and signals sampled at {sfreq:g} Hz end at {sfreq / 2:g} Hz: "
+            "lower its upper edge"
         )
 
 

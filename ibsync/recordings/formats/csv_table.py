@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ..clock import Clock
 from ..names import channel_and_signal, suggestion
 from ..source import Source
 from ..tables import check_header, read_text, separators
@@ -25,15 +26,21 @@ from .source_recording import (
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a table of samples."""
-    columns = _read_columns(source)
-    names = {name: channel_and_signal(name) for name in columns if name != "time"}
+    columns = _read_columns(source, needs_time=choice.sfreq is None)
+    names = {name: _named(name, choice) for name in columns if name != "time"}
     present = tuple(signal for signal in SIGNALS if any(signal == own for _, own in names.values()))
+    if not present and choice.names is not None and len(choice.names) == 1 and choice.names[0] in SIGNALS:
+        present = (choice.names[0],)
+        names = {name: (channel, present[0]) for name, (channel, _) in names.items()}
     if not present:
-        raise InputError(f"{source.path}: no column is named like 'S1_D1 hbo' or 'Cz eeg'; rename the columns")
+        raise InputError(
+            f"{source.path}: no column is named like 'S1_D1 hbo' or 'Cz eeg'; rename the columns, or say what all are, "
+            "signal='hbo' (--signal hbo)"
+        )
     chosen = choice.of(present, source.path)
     table = columns_by_channel(source, ((name, *names[name]) for name in names if names[name][1] in chosen))
     channels = tuple(dict.fromkeys(channel for channel, signal in names.values() if signal in chosen))
-    clock = clock_of(source, columns["time"])
+    clock = _clock(source, columns, choice.sfreq)
     unknown = np.full(clock.n_samples, np.nan)
     signals = {
         signal: np.stack([columns[of[channel]] if channel in of else unknown for channel in channels])
@@ -43,7 +50,25 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     return [one_person(source, clock, channels, chosen, signals, notes=notes)]
 
 
-def _read_columns(source: Source) -> dict[str, NDArray[np.float64]]:
+def _named(column: str, choice: SignalChoice) -> tuple[str, str]:
+    """Channel and signal of a column, also by what the signal is said to be called."""
+    for signal, called in choice.called.items():
+        channel = column.removesuffix(called)
+        if channel != column and channel[-1:] in (" ", "_", "."):
+            return channel_and_signal(channel[:-1])[0], signal
+    return channel_and_signal(column)
+
+
+def _clock(source: Source, columns: dict[str, NDArray[np.float64]], given: float | None) -> Clock:
+    if "time" not in columns:
+        return Clock(0.0, given or 0.0, len(next(iter(columns.values()))))
+    clock = clock_of(source, columns["time"])
+    if given is not None and abs(clock.sfreq / given - 1) > 1e-2:
+        raise InputError(f"{source.path}: time has {clock.sfreq:.6g} samples a second, not {given:g}; leave out sfreq")
+    return clock
+
+
+def _read_columns(source: Source, *, needs_time: bool) -> dict[str, NDArray[np.float64]]:
     """Every column by name, `time` in small letters; semicolons and decimal commas are understood."""
     import pandas as pd
 
@@ -71,8 +96,11 @@ def _read_columns(source: Source) -> dict[str, NDArray[np.float64]]:
             "again"
         )
     check_header(source.path, [name for name in header if name], ())
-    if "time" not in header:
-        raise InputError(f"{source.path}: the column time (in s) is missing{suggestion('time', header)}; add it")
+    if "time" not in header and needs_time:
+        hint = suggestion("time", header)
+        raise InputError(
+            f"{source.path}: the column time (in s) is missing{hint}; add it, or give the rate, sfreq=HZ (--sfreq HZ)"
+        )
     for name, column in zip(header, table, strict=True):
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise InputError(f"{source.path}: the column {name} holds text; leave cells without a sample empty")

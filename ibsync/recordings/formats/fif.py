@@ -1,4 +1,4 @@
-"""Recordings in MNE's .fif files."""
+"""Recordings in MNE's .fif files, continuous or cut into trials (epochs)."""
 
 from __future__ import annotations
 
@@ -32,15 +32,22 @@ from .source_recording import (
 
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
-    """The recording in a file of MNE; raw light comes back with its `refusal`."""
+    """The recording in a file of MNE; raw light comes back with its `refusal`. Later parts of a file hold none."""
+    if re.search(r"[-_]epo-\d+\.fif$", source.path.name):
+        return []
     return [recording_of(_open_fif(source), source, choice)]
 
 
 def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecording:
-    """The recording that an `mne.io.Raw` is; raw light comes back with its `refusal`."""
+    """The recording that an `mne.io.Raw` is, or `mne.Epochs` are; raw light comes back with its `refusal`."""
+    is_cut = hasattr(raw, "selection")
+    if is_cut and not raw.preload:
+        raw = raw.copy().load_data()  # only then is known which epochs are bad
+    if is_cut and not len(raw):
+        raise InputError(f"{source.path}: holds no epoch; all were dropped")
     kinds = dict(zip(raw.ch_names, raw.get_channel_types(), strict=True))
     present = tuple(signal for signal in SIGNALS if signal in kinds.values())
-    if not present and choice.preprocess is not None and set(kinds.values()) & set(RAW_KINDS):
+    if not present and not is_cut and choice.preprocess is not None and set(kinds.values()) & set(RAW_KINDS):
         return _of_light(raw, source, choice, choice.preprocess)
     if not present:
         types = set(kinds.values())
@@ -51,23 +58,30 @@ def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecord
             source, f"{source.path}: holds {what}, not haemoglobin or EEG; {chain} first with MNE: {MNE_CHAIN}"
         )
     chosen = choice.of(present, source.path)
+    sfreq, trials = float(raw.info["sfreq"]), tuple(map(int, raw.selection)) if is_cut else ()
+    clock = Clock(float(raw.tmin), sfreq, len(trials) * len(raw.times)) if is_cut else _clock(raw)
     columns = [(name, channel_and_signal(name)[0], kind) for name, kind in kinds.items() if kind in chosen]
     rows = columns_by_channel(source, columns)
     others = ", ".join(sorted(set(kinds.values()) - set(SIGNALS)))
     channels = tuple(dict.fromkeys(channel for _, channel, _ in columns))
     return one_person(
         source,
-        Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times)),
+        clock,
         channels,
         chosen,
         lambda: _fif_signals(raw, rows, channels),
         bad=[(channel_and_signal(name)[0], "") for name in raw.info["bads"]],
         unit="V" if chosen == ("eeg",) else "mol/L",
-        stims=_annotations(raw),
-        started=str(raw.info["meas_date"] or "").removesuffix("+00:00"),
+        stims=_marks_of_trials(raw) if is_cut else _annotations(raw),
+        started="" if is_cut else str(raw.info["meas_date"] or "").removesuffix("+00:00"),
         notes=(("not used", f"the channels of {others}"),) if others else (),
         optodes_mm=_optodes_mm(raw, rows),
+        trials=trials,
     )
+
+
+def _clock(raw: Any) -> Clock:
+    return Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times))
 
 
 def _of_light(raw: Any, source: Source, choice: SignalChoice, words: Preprocessing) -> SourceRecording:
@@ -77,7 +91,7 @@ def _of_light(raw: Any, source: Source, choice: SignalChoice, words: Preprocessi
     chosen = choice.of(light.signal_names, source.path)
     return one_person(
         source,
-        Clock(float(raw.first_time), float(raw.info["sfreq"]), int(raw.n_times)),
+        _clock(raw),
         light.channels,
         chosen,
         light.read,
@@ -115,12 +129,10 @@ def _open_fif(source: Source) -> Any:
     mne = with_mne(source, ".fif files")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MNE warns of file names that it would have chosen otherwise
-        if re.search(r"[-_]epo(-\d+)?\.fif$", source.path.name):
-            raise InputError(
-                f"{source.path}: holds epochs, which are cut apart; give the continuous recording (_raw.fif)"
-            )
+        is_cut = source.path.name.endswith(("-epo.fif", "_epo.fif"))
         try:
-            raw = mne.io.read_raw_fif(source.path, preload=False, verbose="error")
+            read_fif = mne.read_epochs if is_cut else mne.io.read_raw_fif
+            raw = read_fif(source.path, preload=is_cut, verbose="error")
         except Exception as error:  # MNE raises whatever a damaged file leads it to
             raise InputError(f"{source.path}: MNE cannot read it ({short(error)}); save it again") from error
     _require_whole(source.path)
@@ -143,6 +155,21 @@ def _annotations(raw: Any) -> tuple[Event, ...]:
     )
 
 
+def _marks_of_trials(epochs: Any) -> tuple[Event, ...]:
+    """A mark for each trial, by the name of its event, and what annotations say within it."""
+    names = {number: name for name, number in epochs.event_id.items()}
+    sfreq, n = float(epochs.info["sfreq"]), len(epochs.times)
+    marks = []
+    of_trials = epochs.get_annotations_per_epoch() if epochs.annotations is not None else [()] * len(epochs)
+    for k, (event, inside) in enumerate(zip(epochs.events, of_trials, strict=True)):
+        first = k * n / sfreq
+        marks.append(Event(first, n / sfreq, _label(names[event[2]])))
+        for onset, duration, description, *_ in inside:
+            start, stop = (float(np.clip(t - epochs.tmin, 0, n / sfreq)) for t in (onset, onset + duration))
+            marks.append(Event(first + start, stop - start, _label(description)))
+    return tuple(marks)
+
+
 def _label(description: str) -> str:
     """To MNE any mark that begins with "bad" is one of bad data, in whatever letters."""
     return re.sub(r"^bad", "BAD", plain(description), flags=re.IGNORECASE)
@@ -159,7 +186,10 @@ def _optodes_mm(raw: Any, rows: Mapping[str, Mapping[str, str]]) -> dict[str, tu
 def _fif_signals(raw: Any, rows: Mapping[str, Mapping[str, str]], channels: Sequence[str]) -> Signals:
     signals = {}
     for signal, of in rows.items():
-        samples = np.full((len(channels), raw.n_times), np.nan)
-        samples[[channels.index(channel) for channel in of]] = raw.get_data(picks=list(of.values()), verbose="error")
+        found = raw.get_data(picks=list(of.values()), verbose="error")
+        if found.ndim == 3:  # [trial, channel, sample]
+            found = found.swapaxes(0, 1).reshape(found.shape[1], -1)
+        samples = np.full((len(channels), found.shape[1]), np.nan)
+        samples[[channels.index(channel) for channel in of]] = found
         signals[signal] = samples
     return signals

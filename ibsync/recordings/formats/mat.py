@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
-from ..names import channel_and_signal, plain
+from ..names import channel_and_signal, plain, signal_named
 from ..source import Source
 from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
 
@@ -20,13 +20,9 @@ _KNOWN = (*SIGNALS, "time", "sfreq", "channels", "good", "unit")
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     """The recording in a MATLAB file."""
     content = _load_mat(source)
-    present = tuple(signal for signal in SIGNALS if signal in content)
-    if not present:
-        names = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
-        raise InputError(
-            f"{source.path}: none of hbo, hbr, hbt, eeg is in the file ({names}); save them as [time, channel]"
-        )
-    signals = {signal: np.ascontiguousarray(_matrix(source, content, signal).T) for signal in present}
+    variables = _variables(source, content, choice)
+    present = tuple(variables)
+    signals = {signal: np.ascontiguousarray(_matrix(source, content, variables[signal]).T) for signal in present}
     n_channels, n_samples = signals[present[0]].shape
     if len({x.shape for x in signals.values()}) > 1:
         raise InputError(f"{source.path}: {', '.join(present)} differ in size; save them alike as [time, channel]")
@@ -35,10 +31,26 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         (name, "") for name, is_good in zip(channels, _good(source, content, n_channels), strict=True) if not is_good
     ]
     unit = plain("".join(map(str, np.ravel(content.get("unit", ""))[:1])))
-    notes = tuple(("not used", f"the variable {name}") for name in content if name not in _KNOWN and name[:2] != "__")
-    clock = _mat_clock(source, content, n_samples)
+    notes = tuple(
+        ("not used", f"the variable {name}") for name in content if name not in (*_KNOWN, *variables.values())
+    )
+    clock = _mat_clock(source, content, n_samples, choice.sfreq)
     chosen = choice.of(present, source.path)
     return [one_person(source, clock, channels, chosen, signals, bad=bad, unit=unit, notes=notes)]
+
+
+def _variables(source: Source, content: Mapping[str, Any], choice: SignalChoice) -> dict[str, str]:
+    """Which variable holds each signal."""
+    own = {signal_named(name): name for name in content} | {name: name for name in SIGNALS if name in content}
+    missing = next((name for name in choice.called.values() if name not in content), None)
+    found = {signal: name for signal in SIGNALS if (name := choice.called.get(signal, own.get(signal, "")))}
+    if found and missing is None:
+        return found
+    what = f"no {missing}" if missing else f"none of {', '.join(SIGNALS)}"
+    raise InputError(
+        f"{source.path}: {what} is in the file ({', '.join(content) or 'nothing'}); say what holds them, such as "
+        "signal={'hbo': 'NAME'} (--signal hbo=NAME), each [time, channel]"
+    )
 
 
 def _good(source: Source, content: Mapping[str, Any], n_channels: int) -> NDArray[np.bool_]:
@@ -59,6 +71,11 @@ def _load_mat(source: Source) -> dict[str, Any]:
         raise InputError(f"{source.path}: saved as MATLAB 7.3; save it with -v7") from error
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise InputError(f"{source.path}: not a MATLAB file, or damaged ({short(error)}); save it again") from error
+    content = {name: value for name, value in content.items() if not name.startswith("__")}
+    for name, value in list(content.items()):
+        if isinstance(value, np.ndarray) and value.dtype.names and value.size == 1:  # a structure, as of NIRS-SPM
+            del content[name]
+            content = {part: value[part].flat[0] for part in value.dtype.names} | content
     return content
 
 
@@ -85,11 +102,20 @@ def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -
     return names
 
 
-def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int) -> Clock:
+def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int, given: float | None) -> Clock:
     times, rate = (_vector(source, content, name) for name in ("time", "sfreq"))
+    if given is not None:
+        if rate.size and not np.allclose(rate, given, rtol=1e-4):
+            raise InputError(
+                f"{source.path}: sfreq is {rate[0]:g} Hz in the file and {given:g} Hz as given; leave it out"
+            )
+        rate = np.array([given])
     if not times.size:
         if rate.size != 1 or not 0 < rate[0] < np.inf:
-            raise InputError(f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one")
+            raise InputError(
+                f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one, or give the rate, "
+                "sfreq=HZ (--sfreq HZ)"
+            )
         return Clock(0.0, float(rate[0]), n_samples)
     if times.size != n_samples:
         raise InputError(f"{source.path}: time has {times.size} values for {n_samples} samples; save it again")

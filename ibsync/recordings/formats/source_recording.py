@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..clock import Clock
+from ..names import plain, signal_named
 from ..preprocess import Preprocessing
 from ..recording import Event, distance_mm
 from ..source import ChannelMarks, Source, read_bids_events, read_channel_marks
@@ -25,11 +27,48 @@ Notes = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class SignalChoice:
-    """Signals to take: by name, by default all; optical density only where it is allowed; raw light as it is told."""
+    """
+    Signals to take: by name, by default all; optical density only where it is allowed; raw light as it is told.
+
+    `called` are names that MATLAB files and tables have for signals, `sfreq` is the rate in Hz of those that do not say
+    it.
+    """
 
     names: Sequence[str] | None = None
     allow_dod: bool = False
     preprocess: Preprocessing | None = None
+    called: Mapping[str, str] = field(default_factory=dict)
+    sfreq: float | None = None
+
+    @classmethod
+    def asked(
+        cls,
+        signal: str | Sequence[str] | Mapping[str, str] | None,
+        *,
+        allow_dod: bool = False,
+        preprocess: Preprocessing | None = None,
+        sfreq: float | None = None,
+    ) -> Self:
+        """
+        What is asked for by signals, such as "hbo", or by what they are called, such as "hbo=oxy1" or {"hbo": "oxy1"}.
+
+        Raises
+        ------
+        InputError
+            If something else is named by that.
+        """
+        if signal is None:
+            return cls(None, allow_dod, preprocess, {}, sfreq)
+        texts = [signal] if isinstance(signal, str) else signal
+        pairs = texts.items() if isinstance(texts, Mapping) else [(text.partition("=")[::2]) for text in texts]
+        words = {signal_named(str(name)): plain(str(called)) for name, called in pairs}
+        wrong = [name for name, called in words.items() if called and name not in SIGNALS]
+        if wrong:
+            raise InputError(
+                f"signal {wrong[0]!r} is unknown; write one of {', '.join(SIGNALS)} before {words[wrong[0]]!r}"
+            )
+        called = {name: text for name, text in words.items() if text}
+        return cls(list(words), allow_dod, preprocess, called, sfreq)
 
     def of(self, present: tuple[str, ...], where: object) -> tuple[str, ...]:
         """The signals to take of those that are present."""
@@ -49,7 +88,9 @@ class SourceRecording:
     whole message, why the data cannot be used; it is empty for a usable recording. `place` counts the people of a file.
     `short` are its short channels, `optodes_mm` positions of source and detector by channel, `auxiliary` the clocks of
     auxiliary signals by name, which `read` returns, too, as float64 [1, time] each. `found_bad` are channels that
-    preprocessing found to be bad, with the reason; None where there was none.
+    preprocessing found to be bad, with the reason; None where there was none. `trials` are the numbers of the trials
+    that lie end to end in it, by which those of two people belong together, or -1 where they have none; empty for a
+    continuous recording.
     """
 
     source: Source
@@ -72,6 +113,12 @@ class SourceRecording:
     optodes_mm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     auxiliary: Mapping[str, Clock] = field(default_factory=dict)
     found_bad: Mapping[str, str] | None = None
+    trials: tuple[int, ...] = ()
+
+    @property
+    def trial_samples(self) -> int:
+        """Samples of a trial; 0 for a continuous recording."""
+        return self.clock.n_samples // len(self.trials) if self.trials else 0
 
     @property
     def path(self) -> Path:
@@ -183,11 +230,12 @@ def one_person(
     notes: Notes = (),
     optodes_mm: Mapping[str, tuple[float, ...]] | None = None,
     found_bad: Mapping[str, str] | None = None,
+    trials: tuple[int, ...] = (),
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
     marks = read_channel_marks(source, (), ())
-    events = events_of(source, stims)
+    events = stims if trials else events_of(source, stims)  # a table is of the recording before it was cut
     near, note = short_channels(marks, optodes_mm or {})
     return SourceRecording(
         source=source,
@@ -205,6 +253,7 @@ def one_person(
         short=near,
         optodes_mm=optodes_mm or {},
         found_bad=found_bad,
+        trials=trials,
     )
 
 
