@@ -48,6 +48,11 @@ class Budget:
     n_bytes: int | None = None
     folder: Path | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.n_bytes is not None
+
     @classmethod
     def of(cls, memory: Memory | Budget) -> Budget:
         """

@@ -23,6 +23,7 @@ from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
 from .controls import Controls, measured_with_both, together
+from .engine_memory import worked_bytes
 from .engines import EnginePlan
 from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
@@ -279,10 +280,10 @@ def tile_jobs(
         first = [starts[row.dyad] for row, _ in persons]
         return axes.people(study, persons, signal, plan.n_samples, first, controls, names=axes.names(side))
 
-    n_channels = max(len(people([(row, side)], side).channels) for row in rows for side in SIDES)
-    held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * n_channels)
+    n_channels = max(people([(row, side)], side).n_read for row in rows for side in SIDES)
+    at_once = worker.feature_bytes(plan) / (worked_bytes(worker.engine(plan).plan) * n_channels)
     coming_out = bytes_of_people(n_channels**2, len(worker.engine(plan).plan.epochs) * plan.spec.n_columns)
-    most = max(1, min(int(held / 2), math.isqrt(int(TILE_BYTES // coming_out))))
+    most = max(1, min(int(at_once / 2), math.isqrt(int(TILE_BYTES // coming_out))))
     if roles == "fixed":
         step = min(len(rows), most)
         tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
