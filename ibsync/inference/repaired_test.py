@@ -43,7 +43,7 @@ _KEPT_BYTES = 64 << 20
 _RANGE_DRAWS = 1 << 14
 _LEAST_WIDTH = 32
 _THREAD_BYTES = 48 << 20  # that a thread keeps of what it has given back
-BYTES_OF_ROW = 130
+BYTES_OF_ROW = 100
 """Memory of what a test gives of a dyad, in each session and feature."""
 _RANGE_BYTES = 32 << 20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,14 +12,15 @@ from ..recordings.study_file import StudyFile
 from .engine_memory import kept_bytes, pair_bytes, table_bytes, worked_bytes
 from .engines import CHANNELS_TOGETHER, EnginePlan
 from .epochs import EpochWords, epoch_names
-from .pair_values import TILE_BYTES, bytes_of_people
+from .pair_values import bytes_of_people, people_of_tile
 from .planned import Planned, PlannedRepairing, dyads_job
 from .runner import FEATURE_BYTES, KEPT_TABLE_BYTES, Worker
 from .surrogate_partners import block_size, draws_of_job
 from .surrogate_runs import Request
 
 _OF_NULL, _OF_SYNCHRONY, _OF_TEST = 64 << 20, 112 << 20, 136 << 20  # libraries that each has loaded when it is done
-_MEASURED_THREADS = 8  # the sums of a tile take more with more threads than these
+_OF_MEANS, _OF_SHARES, _OF_REAL = 66, 40, 34  # of each value of a row: synchrony, its shares, and what a null keeps
+_IN_THE_MAKING = 34  # of each value, until it is in its place
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ def need_of_synchrony(study: StudyFile, made: Planned, spec: Spec, epochs: Epoch
     n_means, people = len(epoch_names(epochs)) * spec.n_columns, _People(study, made)
     engines, n_rows = _Engines(one.plan for one in made.rows), len(made.rows)
     together = min(max(1, CHANNELS_TOGETHER // people.n_read), n_rows)
-    work = together * (2 * people.n_read * engines.worked + bytes_of_people(people.n_pairs, n_means))
-    kept = n_rows * n_means * made.axes.mask.size * (140 if shares else 100)
-    return Need(_OF_SYNCHRONY, *engines.tables, work + engines.of_pair, kept)
+    job = together * (2 * people.n_read * engines.worked + engines.of_people(people.n_pairs, n_means))
+    n_values = n_rows * n_means * made.axes.mask.size
+    kept = n_values * (_OF_MEANS + _OF_SHARES * shares)
+    return Need(_OF_SYNCHRONY, *engines.tables, max(job + engines.of_pair, _IN_THE_MAKING * n_values), kept)
 
 
 def need_of_null(study: StudyFile, made: Planned, request: Request) -> Need:
@@ -88,9 +89,10 @@ def need_of_null(study: StudyFile, made: Planned, request: Request) -> Need:
 def need_of_test(made: Planned, request: Request, *, with_neighbours: bool = False) -> Need:
     """A test against a null that is there, and what it gives of each row."""
     n_features = len(epoch_names(request.epochs)) * request.spec.n_columns * made.axes.mask.size
-    kept, work = BYTES_OF_ROW * len(made.rows) * n_features, 0
+    kept = BYTES_OF_ROW * len(made.rows) * n_features // 2  # half of it is in the making
+    work = kept
     if isinstance(made, PlannedRepairing):
-        work = bytes_of_test(made.draws, len(made.tasks) * n_features, with_neighbours=with_neighbours)
+        work += bytes_of_test(made.draws, len(made.tasks) * n_features, with_neighbours=with_neighbours)
     return Need(_OF_TEST, work=work, kept=kept)
 
 
@@ -98,13 +100,13 @@ def _of_repairing(people: _People, made: Planned, request: Request) -> Need:
     assert isinstance(made, PlannedRepairing)
     n_means = len(epoch_names(request.epochs)) * request.spec.n_columns
     n_features, n_people = n_means * made.axes.mask.size, max(len(one.occasion.rows) for one, _, _ in made.exchanges)
-    engines, two = _Engines(plan for *_, plan in made.exchanges), bytes_of_people(people.n_pairs, n_means)
-    tile = max(two, min(TILE_BYTES, two * n_people**2)) * max(1, (os.cpu_count() or 1) // _MEASURED_THREADS)
-    n_channels = 2 * n_people * people.n_read
-    features = [min(FEATURE_BYTES, n_channels * each) for each in (engines.worked, engines.kept)]
-    kept = 60 * n_features * len(made.rows)
+    engines = _Engines(plan for *_, plan in made.exchanges)
+    n_tile = min(n_people, people_of_tile(FEATURE_BYTES, engines.worked * people.n_read, people.n_pairs, n_means))
+    tile = engines.of_people(people.n_pairs, n_means) * n_tile**2 + 2 * n_tile * people.n_read * engines.worked
+    features = min(FEATURE_BYTES, 2 * n_people * people.n_read * engines.kept)
+    kept = _OF_REAL * n_features * len(made.rows)
     values = 4 * len(made.sessions) * made.draws.design.n_people**2 * len(made.tasks) * n_features
-    return Need(_OF_NULL, *engines.tables, tile + sum(features) + engines.of_pair, kept, values)
+    return Need(_OF_NULL, *engines.tables, tile + features + engines.of_pair, kept, values)
 
 
 def _of_surrogates(people: _People, made: Planned, request: Request) -> Need:
@@ -112,7 +114,8 @@ def _of_surrogates(people: _People, made: Planned, request: Request) -> Need:
     n_rows, n_features = len(made.rows), n_means * made.axes.mask.size
     engines, n_read = _Engines(one.plan for one in made.rows), people.n_read
     block, n_job = block_size(n_read, engines.n_samples), draws_of_job(n_read, engines.n_samples)
-    drawn = 2 * block * n_read * (engines.worked + 16 * engines.n_samples) + bytes_of_people(people.n_pairs, n_means)
+    drawn = 2 * block * n_read * (engines.worked + 16 * engines.n_samples)
+    drawn += block * engines.of_people(people.n_pairs, n_means)
     signals = min(FEATURE_BYTES, 2 * n_rows * n_read * engines.kept)
     work = drawn + signals + 24 * n_job * n_features + engines.of_pair
     kept = n_rows * (100 * n_features + 8 * request.n)
@@ -135,8 +138,13 @@ class _Engines:
     def __init__(self, plans: Iterable[EnginePlan]) -> None:
         by_key = {plan.key: plan for plan in plans if plan.computable}
         longest = max(by_key.values(), key=lambda plan: plan.n_samples)
-        plan, self.n_samples = Worker("numpy").engine(longest).plan, longest.n_samples
+        engine, self.n_samples = Worker("numpy").engine(longest), longest.n_samples
+        plan, self._n_threads = engine.plan, getattr(engine.backend, "n_threads", 1)
         self.kept, self.worked, self.of_pair = kept_bytes(plan), worked_bytes(plan), pair_bytes(plan)
         first, deep = table_bytes(plan)
         n_held = min(len(by_key), max(1.0, KEPT_TABLE_BYTES / max(1, first + deep)))
         self.tables = int(n_held * first), int(n_held * deep)
+
+    def of_people(self, n_pairs: int, n_means: int) -> int:
+        """What comes out of two people while it is computed; every thread has parts of it in hand."""
+        return bytes_of_people(n_pairs, n_means) * (2 + self._n_threads) // 8
