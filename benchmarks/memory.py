@@ -42,6 +42,7 @@ class Case:
     draws: int = 1000
     sfreq: float = 4.0
     memory: str | None = None
+    band_hz: tuple[float, float] | None = None  # by default all that the recordings hold
 
     @property
     def study(self) -> str:
@@ -56,7 +57,9 @@ GROWING: dict[str, list[Case]] = {
 }
 CASES = GROWING | {
     "large": [replace(LARGE, memory=memory) for memory in ("1500M", "4G")],
-    "plasticity": [replace(BASE, dyads=4, channels=20, sessions=6, seconds=2700.0, sfreq=10.0, memory="1G")],
+    "plasticity": [
+        replace(BASE, dyads=4, channels=20, sessions=6, seconds=2700.0, sfreq=10.0, memory="1G", band_hz=(0.02, 0.2))
+    ],
 }
 
 
@@ -75,7 +78,9 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     path = folder / case.study
     study = ibs.Study.open(path)
-    edges = np.geomspace(max(0.05, 8 * case.epochs / case.seconds), 0.9 * case.sfreq / 2, case.bands + 1)
+    edges = np.geomspace(
+        *(case.band_hz or (max(0.05, 8 * case.epochs / case.seconds), 0.45 * case.sfreq)), case.bands + 1
+    )
     bands = {f"band {k}": (float(low), float(edges[k + 1])) for k, low in enumerate(edges[:-1])}
     spec = ibs.WTC(bands=bands, accuracy="fast")
     half = case.seconds / 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..coupling.band_spec import Spec
 from ..inference.repaired_test import BYTES_OF_ROW, bytes_of_test
+from ..inference.settings import TestSettings
 from ..recordings.memory import in_words
 from ..recordings.study_file import StudyFile
 from .engine_memory import kept_bytes, pair_bytes, table_bytes, worked_bytes
@@ -86,12 +87,13 @@ def need_of_null(study: StudyFile, made: Planned, request: Request) -> Need:
     return of_kind(_People(study, made), made, request)
 
 
-def need_of_test(made: Planned, request: Request, *, with_neighbours: bool = False) -> Need:
+def need_of_test(made: Planned, request: Request) -> Need:
     """A test against a null that is there, and what it gives of each row."""
     n_features = len(epoch_names(request.epochs)) * request.spec.n_columns * made.axes.mask.size
     kept = BYTES_OF_ROW * len(made.rows) * n_features // 2  # half of it is in the making
     work = kept
     if isinstance(made, PlannedRepairing):
+        with_neighbours = TestSettings(correct=request.correct).needs_neighbours
         work += bytes_of_test(made.draws, len(made.tasks) * n_features, with_neighbours=with_neighbours)
     return Need(_OF_TEST, work=work, kept=kept)
 

@@ -8,9 +8,9 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property, partial, reduce
 from inspect import signature
 from pathlib import Path
@@ -100,15 +100,18 @@ class Check:
         What a run would not give, though it was asked for.
     n_features : int
         Features that the group test would correct together; 0 where no null is checked or it could not be planned.
-    need : Need or None
-        Memory of synchrony, null and test one after the other, where it was asked for and nothing stands in the way.
     """
 
     problems: tuple[str, ...]
     page: str
     losses: tuple[Loss, ...] = ()
     n_features: int = 0
-    need: Need | None = None
+    _needs: tuple[Callable[[], Need], ...] = field(default=(), repr=False, compare=False)
+
+    @cached_property
+    def need(self) -> Need | None:
+        """Memory of synchrony, null and test one after the other; None where something stands in the way."""
+        return reduce(Need.then, (need() for need in self._needs)) if self._needs and self.ok else None
 
     @property
     def ok(self) -> bool:
@@ -208,7 +211,6 @@ class Study(StudyFile):
         roi_average: str = "coherence",
         null: Mapping[str, Any] | None = None,
         estimate: bool = True,
-        memory: Memory | Budget = None,
     ) -> Check:
         """Everything that would stop a run, and everything that it would not give, without running it.
 
@@ -221,8 +223,6 @@ class Study(StudyFile):
             Words of `Study.null`, such as ``{"kind": "repair", "within": ["group"]}``; without them no null is checked.
         estimate : bool
             Time some dyads of noise, to say how long a run will take and how much memory.
-        memory : int, str or Budget, optional
-            What synchrony, null and test may hold in all; less than they need at least is a problem.
 
         Returns
         -------
@@ -236,25 +236,21 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
         of: dict[str, Any] = {"rois": rois, "roi_average": roi_average}
-        budget = Budget.of(memory)
-        is_weighed = estimate or budget.is_limited
-        n_tested, needs = [0], list[Need]()
+        n_tested, needs = [0], list[Callable[[], Need]]()
         if null is not None:
 
             def of_null() -> Planned:
                 request = request_of(spec, **words, **taken, **of, **_null_words(null))
                 planned_null = rehearsed(self, request, Worker())
                 n_tested.append(n_features(planned_null, request))
-                if is_weighed:
-                    with_neighbours = bool({"cluster", "tfce"} & set(request.correct or ()))
-                    needs.append(need_of_null(self, planned_null, request))
-                    needs.append(need_of_test(planned_null, request, with_neighbours=with_neighbours))
+                needs.append(lambda: need_of_null(self, planned_null, request))
+                needs.append(lambda: need_of_test(planned_null, request))
                 return planned_null
 
         def of_synchrony() -> Planned:
             made = planned(self, spec, **words, controls=Controls.of(**taken), regions=Regions.asked(**of))
-            if is_weighed and spec.bands:
-                needs.append(need_of_synchrony(self, made, spec, epochs))
+            if spec.bands:
+                needs.append(lambda: need_of_synchrony(self, made, spec, epochs))
             return made
 
         made: Planned | None = None
@@ -268,19 +264,15 @@ class Study(StudyFile):
             lines += occasion.describe()
             if estimate and not problems and made is not None:
                 lines.append(_cost(self, occasion, spec, epochs, made))
-        need = reduce(Need.then, needs) if needs and not problems else None
-        if need is not None and estimate:
-            lines.append(f"  {'synchrony' if null is None else 'synchrony, null and test'} take {need}")
-        if need is not None:
-            try:
-                budget.require(need.least, "a run")
-            except PlanError as error:
-                problems.append(str(error))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
         lines += [f"  {made.unequal}"] if made is not None and made.unequal else []
-        return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses), n_tested[-1], need)
+        found = Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses), n_tested[-1], tuple(needs))
+        if not estimate or found.need is None:
+            return found
+        steps = "synchrony takes" if null is None else "synchrony, null and test take"
+        return replace(found, page=f"{found.page}\n  {steps} {found.need}")
 
     def synchrony(
         self,
