@@ -25,6 +25,7 @@ from rates import write
 
 import ibsync as ibs
 from ibsync.commands.machine import forget_peak_rss, peak_rss_bytes
+from ibsync.coupling import plan
 from ibsync.recordings.memory import held_bytes
 
 
@@ -41,6 +42,7 @@ class Case:
     draws: int = 1000
     sfreq: float = 4.0
     memory: str | None = None
+    band_hz: tuple[float, float] | None = None  # by default all that the recordings hold
 
     @property
     def study(self) -> str:
@@ -54,8 +56,10 @@ GROWING: dict[str, list[Case]] = {
     for name in ("dyads", "channels", "sessions", "bands", "seconds", "draws")
 }
 CASES = GROWING | {
-    "large": [replace(LARGE, memory=memory) for memory in ("1200M", "4G")],
-    "plasticity": [replace(BASE, dyads=4, channels=20, sessions=6, seconds=2700.0, sfreq=10.0, memory="1G")],
+    "large": [replace(LARGE, memory=memory) for memory in ("1500M", "4G")],
+    "plasticity": [
+        replace(BASE, dyads=4, channels=20, sessions=6, seconds=2700.0, sfreq=10.0, memory="1G", band_hz=(0.02, 0.2))
+    ],
 }
 
 
@@ -74,12 +78,22 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     path = folder / case.study
     study = ibs.Study.open(path)
-    edges = np.geomspace(max(0.05, 8 * case.epochs / case.seconds), 0.9 * case.sfreq / 2, case.bands + 1)
+    edges = np.geomspace(
+        *(case.band_hz or (max(0.05, 8 * case.epochs / case.seconds), 0.45 * case.sfreq)), case.bands + 1
+    )
     bands = {f"band {k}": (float(low), float(edges[k + 1])) for k, low in enumerate(edges[:-1])}
     spec = ibs.WTC(bands=bands, accuracy="fast")
     half = case.seconds / 2
     epochs = {"first": (0.0, half), "second": (half, case.seconds)} if case.epochs == 2 else None
     found: dict[str, Any] = {"imported_mb": round(held_bytes() / 1e6)}
+    deep: set[Any] = set()
+
+    def watched(*of: Any, original: Callable[..., Any] = plan.load_group) -> Any:
+        group = original(*of)
+        deep.update({(group.first_row, group.n_rows)} if group.n_features == plan.RANKS["exact"][1].n_features else ())
+        return group
+
+    plan.load_group = watched  # type: ignore[assignment]
 
     def verb(name: str, job: Callable[[], Any]) -> Any:
         forget_peak_rss()
@@ -96,8 +110,12 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     if case.sessions > 1:
         verb("plasticity", lambda: ibs.plasticity(real, null=null))
     found["pair_values_mb"] = round(null.pair_values.nbytes / 1e6, 1)
-    page = str(study.check(spec, epochs=epochs, null={"kind": "repair", "n": case.draws}))
-    found["promised_mb"] = int(re.findall(r"about (\d+) MB", page)[-1])
+    check = study.check(spec, epochs=epochs, null={"kind": "repair", "n": case.draws})
+    page, need = str(check), check.need
+    assert need is not None
+    found["deep"] = bool(deep)  # recordings asked for tables of the deeper rank
+    found["promised_mb"] = round((need.least - need.deep * (not deep) + need.in_file) / 1e6)
+    found["need_mb"] = {name: round(value / 1e6) for name, value in asdict(need).items()}
     found["promised_s"] = round(sum(map(float, re.findall(r"maps in about ([\d.]+) s at most", page))), 2)
     return found
 

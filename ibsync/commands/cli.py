@@ -239,6 +239,7 @@ def _add_check(commands: _Commands) -> None:
     parser = _add(commands, "check", _check, "Say what would go wrong in a run, without running it")
     parser.add_argument("study", metavar="STUDY.h5")
     parser.add_argument("--plan", metavar="PLAN.toml", help="plan to check against; its own study is not read")
+    _add_memory(parser, "memory that a run may take in all, such as 8G; less than it needs is a problem")
     _add_accept_changes(parser)
     _add_json(parser)
 
@@ -268,8 +269,10 @@ def _add_merge(commands: _Commands) -> None:
     _add_json(parser)
 
 
-def _add_memory(parser: argparse.ArgumentParser) -> None:
-    help_text = "memory that the command may take in all, such as 8G; the rest lies beside the output"
+_MEMORY = "memory that the command may take in all, such as 8G; the rest lies beside the output"
+
+
+def _add_memory(parser: argparse.ArgumentParser, help_text: str = _MEMORY) -> None:
     parser.add_argument("--memory", type=_memory, metavar="SIZE", help=help_text)
 
 
@@ -470,7 +473,7 @@ def _info(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from .run import check_study
 
-    ready = check_study(arguments.study, arguments.plan, **_words(arguments, "accept_changes"))
+    ready = check_study(arguments.study, arguments.plan, **_words(arguments, "accept_changes", "memory"))
     problems = ready.problems
     _say(arguments, ready, ready.describe())
     if problems:

@@ -6,8 +6,8 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
+from functools import reduce
 from itertools import chain, product
 from os.path import exists
 from pathlib import Path
@@ -32,10 +32,11 @@ from ..recordings.whole_files import Output, write_together
 from ..results.lost import Loss, losses_in, lost_lines
 from ..results.result import Result, provenance
 from ..results.result_set import set_words
+from ..study.memory_need import Need
 from ..study.planned import REPAIRINGS, SURROGATES
 from ..study.repairing_plan import plan_draws
 from ..study.runner import ShareDone
-from ..study.study import Study
+from ..study.study import Check, Study
 from ..study.workers import workers_of
 from .journals import journal_file
 from .plan_file import Null, RunPlan, read_plan
@@ -45,6 +46,9 @@ from .strongest_map import with_map
 
 if TYPE_CHECKING:
     from .run_questions import Content
+
+
+_PICTURES_BYTES = 48 << 20  # libraries that draw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +99,12 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Readiness:
-    """What stands in the way of a plan, what it will not give, and the pages that say so."""
+    """What stands in the way of a plan, what it will not give, the pages that say so, and the memory of all of it."""
 
     pages: tuple[str, ...]
     problems: tuple[str, ...]
     losses: tuple[Loss, ...] = ()
+    need: Need | None = None
 
     def describe(self) -> dict[str, Any]:
         """The same for a script, as a dictionary that JSON can carry."""
@@ -157,13 +162,13 @@ def run_plan(
     InputError, PlanError, DeviceError
         Before any work: if the plan, the study or the output path will not do, or the journal is of another run.
     """
-    ready = _ready(path, output, report, overwrite)
+    ready = _ready(path, output, report, overwrite, memory=memory)
     file = journal_file(ready.plan.output) if resume else None
     with (
         opened(file, ready.identity(backend), ready.inputs) as kept,
         workers_of(workers, scheduler, backend) as executor,
     ):
-        outcomes = ready.run(backend, executor, kept, progress, memory)
+        outcomes = ready.run(backend=backend, executor=executor, journal=kept, progress=progress)
         if kept is not None:
             kept.remove()
     return outcomes
@@ -206,6 +211,7 @@ def run_shard(
         As `run_plan`; also where the draws of a null stop early, as these are counted in order.
     """
     ready = _ready(path, output, None)
+    ready = dataclasses.replace(ready, budget=dataclasses.replace(Budget.of(memory), folder=ready.budget.folder))
     plan, file = ready.plan, shard_file(ready.plan.output, shard)
     if any(null.stop_at is not None for null in plan.nulls):
         raise PlanError(f"{path}: draws that stop early (stop_at) are counted in order: leave --shard out")
@@ -217,7 +223,7 @@ def run_shard(
             kept.part(_PLAN).append(0, {_PLAN: np.frombuffer(str(Path(path).absolute()).encode(), np.uint8)})
         for null, signal in product(plan.nulls, plan.synchrony.signals):
             with suppress(ShareDone):
-                ready.null(null, signal, backend, executor, kept, progress, ready.budget(memory))
+                ready.null(null, signal, backend=backend, executor=executor, journal=kept, progress=progress)
     return file
 
 
@@ -254,9 +260,9 @@ def merge_shards(
         if 0 not in known.numbers:
             raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
         plan_path = known.get(0)[_PLAN].tobytes().decode()
-        ready = _ready(plan_path, output, report, overwrite, tuple(map(Path, paths)))
+        ready = _ready(plan_path, output, report, overwrite, tuple(map(Path, paths)), memory)
         require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
-        return ready.run(backend, None, kept, progress, memory)
+        return ready.run(backend=backend, executor=None, journal=kept, progress=progress)
 
 
 _PLAN = "plan"
@@ -270,12 +276,13 @@ def shard_file(output: Path, shard: tuple[int, int]) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class _Ready:
-    """A plan that will go through, its study and its files."""
+    """A plan that will go through, its study, its files, and what it may hold; `who` are words of `Study.null`."""
 
     path: Path
     plan: RunPlan
     study: Study
     outputs: Mapping[Path, Output]
+    budget: Budget
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -297,44 +304,37 @@ class _Ready:
             "stream_version": STREAM_VERSION, "backend": backend_named(backend).name,
         }  # fmt: skip
 
-    def null(
-        self, null: Null, signal: str, backend: str, executor: Executor | None, journal: Journal | None, progress: bool,
-        memory: Budget | None = None,
-    ) -> AnyNull:  # fmt: skip
+    def null(self, null: Null, signal: str, **who: Any) -> AnyNull:
         """A null of one signal."""
         return self.study.null(
-            self.plan.spec, signal=signal, backend=backend, executor=executor, journal=journal, progress=progress,
-            memory=memory, **self.plan.judged(), **null.words(), **self.plan.synchrony.words(),
+            self.plan.spec, signal=signal, memory=self.budget, **who, **self.plan.judged(), **null.words(),
+            **self.plan.synchrony.words(),
         )  # fmt: skip
 
-    def budget(self, memory: Memory) -> Budget:
-        """A budget whose files lie beside the output."""
-        folder = self.plan.output_of(self.plan.synchrony.signals[0]).absolute().parent
-        return dataclasses.replace(Budget.of(memory), folder=folder)
-
-    def run(
-        self, backend: str, executor: Executor | None, journal: Journal | None, progress: bool, memory: Memory = None
-    ) -> list[Outcome]:
+    def run(self, **who: Any) -> list[Outcome]:
         """Everything computed, then written; what memory does not hold lies beside the output meanwhile."""
-        outcomes = _computed(self, backend, executor, journal, progress, self.budget(memory))
+        outcomes = _computed(self, **who)
         _refuse_nothing(self.path, outcomes)
         return _written(self.plan, outcomes, self.outputs)
 
 
 def _ready(
     path: str | Path, output: str | Path | None, report: str | Path | None, overwrite: bool = False,
-    shards: tuple[Path, ...] = (),
+    shards: tuple[Path, ...] = (), memory: Memory = None,
 ) -> _Ready:  # fmt: skip
     plan = read_plan(path, output, report)
     outputs = _outputs(path, plan, overwrite, shards)
     for file in outputs.values():
         file.check()
     study = Study.open(plan.study, accept_changes=plan.accept_changes).select(**plan.select.words())
-    problems = readiness(study, plan, estimate=False).problems
+    found = readiness(study, plan, estimate=False, memory=memory)
+    problems = found.problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
         raise PlanError(f"{path}: {problems[0]}{more}")
-    return _Ready(Path(path), plan, study, outputs)
+    folder, budget = plan.output_of(plan.synchrony.signals[0]).absolute().parent, Budget.of(memory)
+    fits = found.need is None or budget.holds(found.need.least + found.need.in_file)
+    return _Ready(Path(path), plan, study, outputs, dataclasses.replace(budget, folder=folder, in_files=not fits))
 
 
 def _outputs(
@@ -346,7 +346,9 @@ def _outputs(
     return {file: Output(file, kind, inputs, overwrite) for file, kind in files}
 
 
-def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_changes: bool = False) -> Readiness:
+def check_study(
+    study_path: str | Path, plan_path: str | Path | None, *, accept_changes: bool = False, memory: Memory = None
+) -> Readiness:
     """Return what a run would trip over.
 
     Parameters
@@ -357,6 +359,8 @@ def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_
         Plan file; its own study is not read. Without it only the study is checked.
     accept_changes : bool
         Take a study that was changed after ibsync wrote it.
+    memory : int or str, optional
+        What a run may hold in all; too little is a problem.
 
     Returns
     -------
@@ -368,7 +372,7 @@ def check_study(study_path: str | Path, plan_path: str | Path | None, *, accept_
         check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
         return Readiness((str(check),), check.problems, check.losses)
     plan = read_plan(plan_path)
-    ready = readiness(study.select(**plan.select.words()), plan)
+    ready = readiness(study.select(**plan.select.words()), plan, memory=memory)
     return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan_path, plan)))
 
 
@@ -383,7 +387,7 @@ def _path_problems(path: str | Path, plan: RunPlan) -> list[str]:
     return problems
 
 
-def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readiness:
+def readiness(study: Study, plan: RunPlan, *, estimate: bool = True, memory: Memory = None) -> Readiness:
     """Return what stands in the way of running a plan on a study.
 
     Parameters
@@ -393,7 +397,9 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
     plan : RunPlan
         Settings; the plan's paths are not looked at.
     estimate : bool
-        Say how long a run will take.
+        Say how long a run will take, and how much memory.
+    memory : int or str, optional
+        What a run may hold in all; too little is a problem.
 
     Returns
     -------
@@ -418,11 +424,32 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True) -> Readines
         of_plan = followup_problems(study, plan)
     except IbsyncError as error:
         of_plan.append(str(error))
+    budget, need = Budget.of(memory), None
+    if (estimate or budget.is_limited) and not of_plan:
+        need = _need_of_all(checks, plan)
+    if need is not None and not budget.holds(need.least):
+        of_plan.append(budget.too_little(need.least, "all of the plan"))
     checks = [dataclasses.replace(check, problems=(*check.problems, *of_plan)) for check in checks]
-    pages = tuple(str(check) for check in checks[:: len(plan.nulls)]) + ((f"Caution: {caution}",) if caution else ())
+    pages = tuple(str(check) for check in checks[:: len(plan.nulls)])
+    pages += (f"All of the plan takes {need}",) if need and estimate else ()
+    pages += (f"Caution: {caution}",) if caution else ()
     problems = dict.fromkeys(problem for check in checks for problem in check.problems)
     losses = dict.fromkeys(loss for check in checks for loss in check.losses)
-    return Readiness(pages, tuple(problems), tuple(losses))
+    return Readiness(pages, tuple(problems), tuple(losses), need)
+
+
+def _need_of_all(checks: Sequence[Check], plan: RunPlan) -> Need | None:
+    """Memory of all nulls, real values, tests, files and reports of a plan."""
+    needs = [check.need for check in checks if check.need is not None]
+    if not needs or len(needs) < len(checks):
+        return None
+    need = reduce(Need.then, needs)
+    return dataclasses.replace(
+        need,
+        libraries=need.libraries + (_PICTURES_BYTES if plan.report else 0),
+        work=max(need.work, need.kept),  # a file is made in memory
+        in_file=need.in_file * (2 if len(plan.synchrony.signals) > 1 else 1),  # once more where they are put together
+    )
 
 
 def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
@@ -447,25 +474,16 @@ def _caution(study: Study, plan: RunPlan, null: Null, n_features: int) -> str:
     return caution
 
 
-def _computed(
-    ready: _Ready,
-    backend: str,
-    executor: Executor | None,
-    journal: Journal | None,
-    progress: bool,
-    budget: Budget | None = None,
-) -> list[Outcome]:
+def _computed(ready: _Ready, **who: Any) -> list[Outcome]:
     """The results of all signals, corrected together and not written yet."""
-    started, study, plan = time.perf_counter(), ready.study, ready.plan
-    who: dict[str, Any] = {"backend": backend, "executor": executor, "journal": journal, "progress": progress}
-    who["memory"] = budget
+    started, study, plan, budget = time.perf_counter(), ready.study, ready.plan, ready.budget
     signals = plan.synchrony.signals
     # The null refuses more than the real coherence does, and does so before it computes.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the result carries the caution, and the caller says it
         nulls, *second = [[ready.null(null, signal, **who) for signal in signals] for null in plan.nulls]
         reals = [
-            study.synchrony(plan.spec, signal=signal, null=null, **plan.synchrony.words(), **who)
+            study.synchrony(plan.spec, signal=signal, null=null, memory=budget, **plan.synchrony.words(), **who)
             for signal, null in zip(signals, nulls, strict=True)
         ]
         if second:

@@ -81,7 +81,11 @@ class Tile:
     """
 
     def __init__(self, place: slice, z: Callable[[NDArray[Any]], Floats]) -> None:
-        self.place, self.z = place, z
+        self.place, self._made = place, z
+
+    def z(self, drawn: NDArray[Any]) -> Floats:
+        """Z, float64 [draw, feature of the tile], of draws."""
+        return self._made(drawn)
 
     def count(self, drawn: NDArray[Any], limits: Limits, largest: Floats) -> Integers:
         """

@@ -16,7 +16,7 @@ from ..compiled.loops import Division, in_slabs
 from ..coupling.measures import measure_in
 from ..errors import PlanError
 from ..nulls.counts import Observed, moments, tie_tolerance
-from ..nulls.draws import Indices, Integers
+from ..nulls.draws import Draws, Indices, Integers
 from ..nulls.repaired_null import (
     PairSums,
     RepairedNull,
@@ -32,6 +32,8 @@ from .settings import TestSettings
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+    from ..nulls.repairing import Repairing
+
 Floats = NDArray[np.float64]
 
 # A tile's table and a block of its draws share a second-level cache of 2 MiB and more.
@@ -39,7 +41,33 @@ _TILE_BYTES = 1 << 20
 # Tables up to this size are made once and kept; larger ones are made again for each range of draws.
 _KEPT_BYTES = 64 << 20
 _RANGE_DRAWS = 1 << 14
+_LEAST_WIDTH = 32
+_THREAD_BYTES = 48 << 20  # that a thread keeps of what it has given back
+BYTES_OF_ROW = 100
+"""Memory of what a test gives of a dyad, in each session and feature."""
 _RANGE_BYTES = 32 << 20
+
+
+def bytes_of_test(draws: Draws[Repairing], n_features: int, *, with_neighbours: bool = False) -> int:
+    """Memory that `repair_test` takes for so many features, beside the pair values."""
+    n_pairs, n_threads = len(draws.design.pairs), n_cores()
+    kept = _keeps_tables(n_pairs, n_features)
+    n_draws = min(draws.n + 1, _draws_together(len(draws.design), kept=kept))
+    tables = 3 * 8 * n_pairs * n_features if kept else n_threads * 6 * max(_TILE_BYTES, _LEAST_WIDTH * 8 * n_pairs)
+    maps = n_threads * 64 * 8 * 6 * n_features if with_neighbours else 0
+    arenas = 0 if kept else n_threads * _THREAD_BYTES
+    return arenas + tables + maps + n_threads * 16 * len(draws.design) * n_draws
+
+
+def _keeps_tables(n_pairs: int, n_features: int) -> bool:
+    """Whether the tables of all features are small."""
+    return 8 * n_pairs * n_features <= _KEPT_BYTES
+
+
+def _draws_together(n_dyads: int, *, kept: bool) -> int:
+    """Draws per range: few if the tables are kept, as many as memory allows if each range makes them again."""
+    fitting = _RANGE_BYTES // (4 * n_dyads)
+    return min(_RANGE_DRAWS, fitting) if kept else fitting
 
 
 def dyad_summary(null: RepairedNull) -> dict[str, NDArray[Any]]:
@@ -172,10 +200,11 @@ class _Table(Tile):
     def __init__(
         self, place: slice, table: Floats, uneven: Integers, shift: Floats, patterns: Floats, pattern_of: Integers
     ) -> None:
-        super().__init__(place, self._z)
-        self.table, self.uneven, self.shift, self.patterns, self.pattern_of = table, uneven, shift, patterns, pattern_of
+        # No callable that knows it: a cycle would hold the tables of many features until Python looks for such.
+        self.place, self.table, self.uneven, self.shift = place, table, uneven, shift
+        self.patterns, self.pattern_of = patterns, pattern_of
 
-    def _z(self, drawn: Indices) -> Floats:
+    def z(self, drawn: Indices) -> Floats:
         """Standardised group statistic, float64 [draw, feature]; NaN where a draw has no value."""
         z = sum_pairs(drawn, self.table)
         if len(self.uneven):
@@ -232,7 +261,7 @@ class RepairedMean(Statistic):
             )
         self.null, self.n, self.exact = null, null.draws.n, null.draws.listed
         self.span = measure_in(null.attrs).range
-        self._width = max(32, _TILE_BYTES // (8 * len(null.design.pairs)))
+        self._width = max(_LEAST_WIDTH, _TILE_BYTES // (8 * len(null.design.pairs)))
         self.features, self._pooled = self._look(groups)
 
     @property
@@ -255,13 +284,12 @@ class RepairedMean(Statistic):
     @property
     def keeps_tiles(self) -> bool:  # type: ignore[override]
         """Whether the tables of all features are small."""
-        return 8 * len(self.null.design.pairs) * self.null.n_features <= _KEPT_BYTES
+        return _keeps_tables(len(self.null.design.pairs), self.null.n_features)
 
     @property
     def range_draws(self) -> int:
-        """Draws per range: few if the tables are kept, as many as memory allows if each range makes them again."""
-        fitting = _RANGE_BYTES // (4 * len(self.null.design))
-        return min(_RANGE_DRAWS, fitting) if self.keeps_tiles else fitting
+        """Draws that are made in one piece."""
+        return _draws_together(len(self.null.design), kept=self.keeps_tiles)
 
     def tiles(self, order: Integers) -> Iterator[Tile]:
         """As `Statistic.tiles`: few features whose table stays in the cache."""

@@ -7,8 +7,6 @@ observed one among them. Sequential nulls are counted as they are drawn, and hav
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from ..coupling.backends.cuda.device import Device
 from ..coupling.measures import measure_in
 from ..errors import PlanError
+from ..recordings.memory import release
 from ..recordings.notebook import labels_in, table_html
 from .counts import (
     RANGE_VALUES,
@@ -43,8 +42,8 @@ Integers = NDArray[np.int64]
 
 LARGEST_N = 8_000_000
 """Beyond this the sums of squares could overflow."""
-IN_MEMORY_BYTES = 2 << 30
-"""Draws that take more than this are kept in a temporary file until they are counted."""
+Room = Callable[[tuple[int, ...], Any], NDArray[Any]]
+"""Makes zeros of a shape and a dtype, in memory or in a file."""
 
 STEP = 64
 """Draws that are counted together unless told otherwise."""
@@ -226,6 +225,7 @@ class SurrogateNull:
         task_of_row: Integers | None = None,
         stop_at: int | None = None,
         attrs: Mapping[str, object] | None = None,
+        room: Room = np.zeros,
     ) -> SurrogateNull:
         """
         The observed values, before anything is drawn.
@@ -240,6 +240,8 @@ class SurrogateNull:
             Precision behind the values.
         task_of_row : int64 [row], optional
             As the attribute; by default there is one task.
+        room : callable
+            Makes the array of all draws, of a shape and a dtype, such as `memory.Budget.array`.
         """
         check_n(n, LARGEST_N, str(LARGEST_N))
         if stop_at is not None and (isinstance(stop_at, bool) or not isinstance(stop_at, int) or stop_at < 1):
@@ -256,32 +258,12 @@ class SurrogateNull:
             Tally.empty(means[0], dtype, n), groups, task_of_row, pooled, None, [], stop_at, attrs or {},
         )  # fmt: skip
         if stop_at is None:
-            null.make_room(dtype)
+            null.make_room(dtype, room)
         return null
 
-    def make_room(self, dtype: np.dtype[np.floating]) -> None:
-        """
-        Room for all draws, the observed one in its place; memory is taken as it is filled.
-
-        Raises
-        ------
-        PlanError
-            If they are so many that they are kept on disk, and the disk for temporary files is too small.
-        """
-        shape = (self.n + 1, *self.observed.shape)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if size <= IN_MEMORY_BYTES:
-            self.values = np.zeros(shape, dtype)
-        else:
-            folder, free = tempfile.gettempdir(), shutil.disk_usage(tempfile.gettempdir()).free
-            if size > free:
-                raise PlanError(
-                    f"{self.n} draws of {shape[1]} rows and {shape[2]} features take {size / 1e9:.1f} GB until they "
-                    f"are counted, and {folder} has {free / 1e9:.1f} GB: set TMPDIR to a larger disk, ask for fewer "
-                    "draws or features, or count sequentially with stop_at"
-                )
-            with tempfile.TemporaryFile(prefix="ibsync-") as file:  # the map outlives it
-                self.values = np.memmap(file, dtype, "w+", shape=shape)
+    def make_room(self, dtype: np.dtype[np.floating], room: Room = np.zeros) -> None:
+        """Room for all draws, the observed one in its place; memory is taken as it is filled."""
+        self.values = room((self.n + 1, *self.observed.shape), dtype)
         self.values[0] = self.observed
 
     @property
@@ -309,12 +291,15 @@ class SurrogateNull:
         self._require_new(start, stop)
         return steps(start, stop, size)
 
-    def add(self, start: int, values: NDArray[np.floating]) -> None:
-        """Take in draws `start`, `start` + 1, ...: values [draw, row, feature]; the state is whole after it."""
-        stop = start + len(values)
-        self._require_new(start, stop)
+    def put(self, start: int, row: int, values: NDArray[np.floating]) -> None:
+        """Put draws `start`, `start` + 1, ... of one row in their place: values [draw, feature]."""
         assert self.values is not None
-        self.values[start:stop] = values
+        self.values[start : start + len(values), row] = values
+        release(self.values)
+
+    def take_in(self, start: int, stop: int) -> None:
+        """Take in draws `start` to `stop` - 1, which all rows have in their place; the state is whole after it."""
+        self._require_new(start, stop)
         self.pooled[start:stop] = _group_means(self._means(start, stop), self.groups)
         self.done = _joined([*self.done, (start, stop)])
         self._count()
@@ -329,6 +314,7 @@ class SurrogateNull:
             return
         for row, tally in enumerate(self.by_row):
             tally.count(partial(_rows_of, self.values[:, row]), self.n, self.tail)
+            release(self.values)
         self.together.count(self._means, self.n, self.tail)
         self.values = None
 

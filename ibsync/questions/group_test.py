@@ -17,7 +17,7 @@ from ..errors import PlanError
 from ..inference.alike import alike_within_groups, alike_within_persons
 from ..inference.attainable import attainable
 from ..inference.clusters import adjacent_channels, feature_graph, successive_epochs, touching_bands
-from ..inference.repaired_test import dyad_summary, repair_test
+from ..inference.repaired_test import BYTES_OF_ROW, bytes_of_test, dyad_summary, repair_test
 from ..inference.scatter import scatter_test
 from ..inference.settings import TestSettings
 from ..inference.surrogate_test import surrogate_test
@@ -48,7 +48,6 @@ Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 _SAME = ("study_sha256", "selected", "spec", "signal", "pairs", "epochs", "controls", "rois", "backend")
-_TEST_BYTES = 192 << 20  # tables of some features, and pairs of some draws
 SELDOM = 0.01
 """Level of a warning that an assumption fails."""
 
@@ -120,19 +119,23 @@ def test(
     >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline
     """
     nulls = list(null) if isinstance(null, Sequence) else [null]
-    _require_memory(Budget.of(memory), nulls)
+    budget = Budget.of(memory)
     tails = {_tail(tail, one) for one in nulls}
     if len(tails) > 1:
         raise PlanError("the nulls are of measures with and without a sign: compute both of one measure")
     asked = TestSettings(tail=tails.pop() if tails else "greater", correct=correct, alpha=alpha, neighbours=neighbours)
+    _require_memory(budget, nulls, asked)
     return _tested([real], nulls, asked)[0] if len(nulls) == 1 else _against_both(real, nulls, asked)
 
 
-def _require_memory(budget: Budget, nulls: Sequence[AnyNull]) -> None:
+def _require_memory(budget: Budget, nulls: Sequence[AnyNull], asked: TestSettings) -> None:
     """Refuse a memory that does not hold what a test gives of every row and feature, and a part of the draws."""
     repaired = [null for null in nulls if isinstance(null, RepairedNull)]
     n_rows = sum(len(null.sessions) * len(null.design) * null.n_features for null in repaired)
-    budget.require(_TEST_BYTES + 130 * n_rows, "this test")
+    n_features = sum(null.n_features for null in repaired)
+    of_maps = {"with_neighbours": asked.needs_neighbours}
+    work = bytes_of_test(repaired[0].draws, n_features, **of_maps) if repaired else 0
+    budget.require(work + BYTES_OF_ROW * n_rows, "this test")
 
 
 def _against_both(real: xr.Dataset, nulls: Sequence[AnyNull], asked: TestSettings) -> Result:
@@ -214,8 +217,9 @@ def test_together(
     """
     if not isinstance(reals, Sequence) or not isinstance(nulls, Sequence) or not 0 < len(reals) == len(nulls):
         raise PlanError("give a list of real values and a list of as many nulls, one of each for each signal")
-    _require_memory(Budget.of(memory), nulls)
-    return _tested(reals, nulls, TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha))
+    budget, asked = Budget.of(memory), TestSettings(tail=_tail(tail, nulls[0]), correct=correct, alpha=alpha)
+    _require_memory(budget, nulls, asked)
+    return _tested(reals, nulls, asked)
 
 
 def _tail(tail: Tail | None, null: AnyNull) -> Tail:

@@ -43,10 +43,18 @@ class Budget:
         None is no limit.
     folder : Path, optional
         Where files of large arrays are; by default that for temporary files.
+    in_files : bool
+        Whether large arrays lie in files even where there is room now, as it will be needed later.
     """
 
     n_bytes: int | None = None
     folder: Path | None = None
+    in_files: bool = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return self.n_bytes is not None
 
     @classmethod
     def of(cls, memory: Memory | Budget) -> Budget:
@@ -78,11 +86,19 @@ class Budget:
         PlanError
             Saying how much is needed.
         """
-        if self.n_bytes is not None and held_bytes() + least > self.n_bytes:
-            raise PlanError(
-                f"memory={in_words(self.n_bytes)} is too little: {what} needs at least "
-                f"{in_words(held_bytes() + least)}, of which the program itself takes {in_words(held_bytes())}"
-            )
+        if not self.holds(least):
+            raise PlanError(self.too_little(least, what))
+
+    def holds(self, n_bytes: int) -> bool:
+        """Whether it holds so many bytes beside what the process holds now."""
+        return self.n_bytes is None or held_bytes() + n_bytes <= self.n_bytes
+
+    def too_little(self, least: int, what: str) -> str:
+        """That it is, in words."""
+        return (
+            f"memory={in_words(self.n_bytes or 0)} is too little: {what} needs at least "
+            f"{in_words(held_bytes() + least)}, of which the program itself takes {in_words(held_bytes())}"
+        )
 
     def array(self, shape: tuple[int, ...], dtype: DTypeLike, beside: int = 0) -> NDArray[Any]:
         """
@@ -94,7 +110,8 @@ class Budget:
             If the disk for the file is full, or its folder is gone.
         """
         size = prod(shape) * np.dtype(dtype).itemsize
-        if self.n_bytes is None or held_bytes() + size + beside <= self.n_bytes or not size:
+        fits = not self.in_files and self.holds(size + beside)
+        if fits or not size:
             return np.zeros(shape, dtype)
         return _in_a_file(shape, dtype, self.folder or Path(tempfile.gettempdir()))
 

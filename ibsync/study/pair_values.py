@@ -23,6 +23,7 @@ from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
 from .channel_pairs import Axes
 from .controls import Controls, measured_with_both, together
+from .engine_memory import worked_bytes
 from .engines import EnginePlan
 from .regions import SIDES
 from .rows import Occasion, occasions_of, session_label
@@ -246,6 +247,12 @@ def bytes_of_people(n_pairs: int, n_means: int) -> int:
     return n_pairs * (_PAIR_BYTES + _VALUE_BYTES * n_means)
 
 
+def people_of_tile(going_in: float, of_person: int, n_pairs: int, n_means: int) -> int:
+    """First and second persons of a tile, so that neither what goes in nor what comes out takes too much memory."""
+    of_two = bytes_of_people(n_pairs, n_means)
+    return max(1, min(int(going_in / of_person / 2), math.isqrt(int(TILE_BYTES // of_two))))
+
+
 def tile_jobs(
     study: StudyFile, occasion: Occasion, dyads: Sequence[str], places: NDArray[np.integer], roles: str, axes: Axes,
     signal: str, plan: EnginePlan, measure: str, worker: Worker, starts: Mapping[str, int],
@@ -279,10 +286,10 @@ def tile_jobs(
         first = [starts[row.dyad] for row, _ in persons]
         return axes.people(study, persons, signal, plan.n_samples, first, controls, names=axes.names(side))
 
-    n_channels = max(len(people([(row, side)], side).channels) for row in rows for side in SIDES)
-    held = worker.feature_bytes(plan) / (worker.engine(plan).plan.feature_bytes * n_channels)
-    coming_out = bytes_of_people(n_channels**2, len(worker.engine(plan).plan.epochs) * plan.spec.n_columns)
-    most = max(1, min(int(held / 2), math.isqrt(int(TILE_BYTES // coming_out))))
+    n_channels = max(people([(row, side)], side).n_read for row in rows for side in SIDES)
+    of_person = worked_bytes(worker.engine(plan).plan) * n_channels
+    n_means = len(worker.engine(plan).plan.epochs) * plan.spec.n_columns
+    most = people_of_tile(worker.feature_bytes(plan), of_person, n_channels**2, n_means)
     if roles == "fixed":
         step = min(len(rows), most)
         tiles = [slice(k, k + step) for k in range(0, len(rows), step)]

@@ -28,11 +28,11 @@ from .controls import Controls
 from .engines import EnginePlan, channels_together
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
-from .pair_values import TILE_BYTES, DyadsJob, Exchange, RealMeans, bytes_of_people, exchanges, require_symmetry
+from .pair_values import DyadsJob, Exchange, RealMeans, exchanges, require_symmetry
 from .regions import SIDES, Regions, Rois
 from .repairing_plan import plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
-from .runner import FEATURE_BYTES, Worker
+from .runner import Worker
 from .surrogate_runs import SURROGATE_KINDS, Request, refuse_drifts, sources_of, trial_cuts
 
 NULL_KINDS = ("repair", *SURROGATE_KINDS)
@@ -269,27 +269,6 @@ def _refuse_hopeless(made: Planned, request: Request) -> None:
     caution = attainable(judged, n_features(made, request), draws) if request.correct else ""
     if caution:
         raise PlanError(caution)
-
-
-_TABLE_BYTES = 96 << 20  # libraries and tables that the first engine loads
-
-
-def bytes_of_means(made: Planned, n_epochs: int, spec: Spec, *, shares: bool = False) -> int:
-    """Memory that the means of all rows take beside the program, with those of one job and its features."""
-    n_values = len(made.rows) * n_epochs * spec.n_columns * made.axes.mask.size
-    return _TABLE_BYTES + TILE_BYTES // 2 + n_values * (140 if shares else 100)
-
-
-def bytes_of_repairing(made: PlannedRepairing, epochs: EpochWords, spec: Spec) -> int:
-    """Memory that re-pairing takes beside the program and the pair values."""
-    n_means = len(epoch_names(epochs)) * spec.n_columns
-    n_people = max(len(exchange.occasion.rows) for exchange, _, _ in made.exchanges)
-    two = bytes_of_people(made.axes.mask.size, n_means)
-    tile = max(two, min(TILE_BYTES, two * n_people**2))
-    n_read = max(len(made.axes.a), len(made.axes.b))
-    longest = max((plan for _, _, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
-    features = min(FEATURE_BYTES, 2 * n_people * n_read * Worker("numpy").engine(longest).plan.feature_bytes)
-    return _TABLE_BYTES + tile + int(features) + 60 * n_means * made.axes.mask.size * len(made.rows)
 
 
 def n_features(made: Planned, request: Request) -> int:

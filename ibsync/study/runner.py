@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from ..coupling.backends.numpy import NumpyBackend
 from ..coupling.engine import Engine
 from ..coupling.regions import Members
+from ..coupling.transform.feature_cache import load_group
 from ..errors import DeviceError, PlanError
 from ..recordings.journal import Journal, Parts
 from ..recordings.progress import with_bar
 from ..recordings.recording import Recording
 from ..recordings.study_file import StudyFile
 from .controls import Controls
+from .engine_memory import kept_bytes, table_bytes
 from .engines import EnginePlan
 from .regions import mean_signals
 from .rows import signals_of
@@ -40,7 +42,9 @@ Value = TypeVar("Value")
 Value_co = TypeVar("Value_co", covariant=True)
 
 FEATURE_BYTES = 256 << 20
-"""Features that a worker keeps; a study larger than this is worked through in tiles of people."""
+"""Features that a worker keeps, and as much of what it works on: a larger study is worked through in tiles."""
+KEPT_TABLE_BYTES = 256 << 20
+"""Tables of engines that a process keeps; those of one engine may be more."""
 LOG = logging.getLogger(__name__)
 THREADS = "IBSYNC_THREADS"
 """The variable that says how many threads a process computes with: 1 under an executor, all cores otherwise."""
@@ -172,6 +176,7 @@ class Worker:
             raise PlanError(f"backend={backend!r} must be 'auto', 'numpy' or 'cuda'")
         self.backend, self.run = backend, ""
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._used: dict[str, Engine] = {}
         self._kept: dict[object, Any] = {}
         self._features: OrderedDict[tuple[str, object], tuple[Any, float]] = OrderedDict()
         self._reading: dict[object, Future[NDArray[np.float32]]] = {}
@@ -195,7 +200,18 @@ class Worker:
             if len(self._engines) > MOST_ENGINES:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(made.key)
+        self._used[made.key] = self._engines[made.key]
         return self._engines[made.key]
+
+    def do(self, job: Job[Value]) -> Value:
+        """A job's value; tables of engines are forgotten where those of several are many."""
+        self._used.clear()
+        value = job.run(self)
+        _table_bytes.update({key: sum(table_bytes(engine.plan)) for key, engine in self._used.items()})
+        if len(_table_bytes) > 1 and sum(_table_bytes.values()) > KEPT_TABLE_BYTES:
+            load_group.cache_clear()  # they are read again from the disk
+            _table_bytes.clear()
+        return value
 
     def begin(self, run: str) -> None:
         """Forget all but the engines, for another run."""
@@ -203,9 +219,9 @@ class Worker:
         self._features.clear()
 
     def feature_bytes(self, plan: EnginePlan) -> float:
-        """Memory for features: on a GPU a share of what is free there."""
+        """Memory for features: on a GPU a share of all that it has, as tiles must not depend on what is free."""
         device = self.engine(plan).device
-        return FEATURE_BYTES if device is None else max(FEATURE_BYTES, device.budget_bytes() / 8)
+        return FEATURE_BYTES if device is None else max(FEATURE_BYTES, device.memory_bytes / 16)
 
     def read_ahead(self, people: Sequence[People]) -> None:
         """Begin to read signals in a thread, where neither they nor their features are there yet."""
@@ -228,9 +244,9 @@ class Worker:
 
     def while_room(self, of: object, plan: EnginePlan, n_channels: int, make: Callable[[], Value]) -> Value:
         """What `make` returned for a plan, with the features of so many channels: kept while there is room for it."""
-        key = (plan.key, of)
+        key, engine = (plan.key, of), self.engine(plan)
         if key not in self._features:
-            n_bytes = self.engine(plan).plan.feature_bytes * n_channels
+            n_bytes = kept_bytes(engine.plan) * n_channels
             budget = self.feature_bytes(plan) - n_bytes
             while self._features and sum(size for _, size in self._features.values()) > budget:
                 self._features.popitem(last=False)
@@ -243,6 +259,9 @@ class Worker:
         if self._reader is not None:
             self._reader.shutdown(cancel_futures=True)
             self._reader = None
+
+
+_table_bytes: dict[str, int] = {}  # that this process may hold, by the engine that used them
 
 
 class ShareDone(Exception):  # noqa: N818 - no error
@@ -386,7 +405,7 @@ def _run_here(jobs: Sequence[Job[Value]], numbers: Sequence[int], worker: Worker
             if following is not None:
                 here = {people.key for people in job.people}
                 worker.read_ahead([people for people in jobs[following].people if people.key not in here])
-            yield number, job.run(worker)
+            yield number, worker.do(job)
     finally:
         worker.close()
 
@@ -490,7 +509,7 @@ def _run_elsewhere(job: Job[Value], backend: str, run: str) -> Value:
         worker.begin(run)
     began, _elsewhere.is_here = time.perf_counter(), True
     try:
-        value = job.run(worker)
+        value = worker.do(job)
     finally:
         _elsewhere.is_here = False
     LOG.info("computed %s in %.2f s", name_of(job, 0), time.perf_counter() - began)

@@ -10,8 +10,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, cached_property, partial, reduce
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,11 +30,11 @@ from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
-from ..nulls.surrogate_null import IN_MEMORY_BYTES, SurrogateNull
+from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..recordings.journal import Journal, opened
-from ..recordings.memory import Budget, Memory, in_parts, release
+from ..recordings.memory import Budget, Memory, held_bytes, in_parts, release
 from ..recordings.pack import pack
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
@@ -47,12 +47,11 @@ from .channel_pairs import Axes, Pairs
 from .controls import Controls
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
+from .memory_need import Need, need_of_null, need_of_synchrony, need_of_test
 from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
 from .planned import (
     Planned,
     PlannedRepairing,
-    bytes_of_means,
-    bytes_of_repairing,
     dyads_job,
     dyads_jobs,
     n_features,
@@ -72,8 +71,8 @@ if TYPE_CHECKING:
 
 
 _FEATURES_PUT = 1 << 11  # of a tile, put in their place together: each touches a page of a file or two
+_DRAWS_IN_MEMORY = 2 << 30  # bytes of draws of surrogates; where there is no budget either, more lie in a file
 _TIMED_PEOPLE = 4  # together, as in a tile, so that what a call costs beside its pairs counts once
-_SURROGATE_BYTES = 512 << 20  # tables of deep ranks, and a block of draws
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
@@ -107,6 +106,12 @@ class Check:
     page: str
     losses: tuple[Loss, ...] = ()
     n_features: int = 0
+    _needs: tuple[Callable[[], Need], ...] = field(default=(), repr=False, compare=False)
+
+    @cached_property
+    def need(self) -> Need | None:
+        """Memory of synchrony, null and test one after the other; None where something stands in the way."""
+        return reduce(Need.then, (need() for need in self._needs)) if self._needs and self.ok else None
 
     @property
     def ok(self) -> bool:
@@ -217,7 +222,7 @@ class Study(StudyFile):
         null : mapping, optional
             Words of `Study.null`, such as ``{"kind": "repair", "within": ["group"]}``; without them no null is checked.
         estimate : bool
-            Time one dyad of noise, to say how long a run will take and how much memory.
+            Time some dyads of noise, to say how long a run will take and how much memory.
 
         Returns
         -------
@@ -231,21 +236,25 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
         of: dict[str, Any] = {"rois": rois, "roi_average": roi_average}
-        attempts: list[Callable[[], Planned]] = [
-            lambda: planned(self, spec, **words, controls=Controls.of(**taken), regions=Regions.asked(**of))
-        ]
-        n_tested = [0]
+        n_tested, needs = [0], list[Callable[[], Need]]()
         if null is not None:
 
             def of_null() -> Planned:
                 request = request_of(spec, **words, **taken, **of, **_null_words(null))
                 planned_null = rehearsed(self, request, Worker())
                 n_tested.append(n_features(planned_null, request))
+                needs.append(lambda: need_of_null(self, planned_null, request))
+                needs.append(lambda: need_of_test(planned_null, request))
                 return planned_null
 
-            attempts.append(of_null)
+        def of_synchrony() -> Planned:
+            made = planned(self, spec, **words, controls=Controls.of(**taken), regions=Regions.asked(**of))
+            if spec.bands:
+                needs.append(lambda: need_of_synchrony(self, made, spec, epochs))
+            return made
+
         made: Planned | None = None
-        for attempt in attempts:
+        for attempt in (of_synchrony, of_null) if null is not None else (of_synchrony,):
             try:
                 made = attempt()
                 losses = losses | dict.fromkeys(made.losses)
@@ -255,13 +264,15 @@ class Study(StudyFile):
             lines += occasion.describe()
             if estimate and not problems and made is not None:
                 lines.append(_cost(self, occasion, spec, epochs, made))
-        if estimate and not problems and made is not None and spec.bands:
-            lines.append(_memory(made, epochs, spec))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
         lines += [f"  {made.unequal}"] if made is not None and made.unequal else []
-        return Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses), n_tested[-1])
+        found = Check(tuple(dict.fromkeys(problems)), "\n".join(lines), tuple(losses), n_tested[-1], tuple(needs))
+        if not estimate or found.need is None:
+            return found
+        steps = "synchrony takes" if null is None else "synchrony, null and test take"
+        return replace(found, page=f"{found.page}\n  {steps} {found.need}")
 
     def synchrony(
         self,
@@ -374,7 +385,9 @@ class Study(StudyFile):
         names = epoch_names(epochs)
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
-        budget.require(bytes_of_means(made, len(names), spec, shares=asked is not None), "synchrony of this study")
+        if budget.is_limited:
+            need = need_of_synchrony(self, made, spec, epochs, shares=asked is not None)
+            budget.require(need.least, "synchrony of this study")
         engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
         known: RealMeans = {}
         if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
@@ -529,28 +542,31 @@ class Study(StudyFile):
         else:
             engine = sources_of(self, request, worker)[1]
         attrs = self._attrs_of_null(request, made, engine)
+        need = need_of_null(self, made, request) if budget.is_limited else Need()
+        budget.require(need.least, "re-pairing of this study" if kind == "repair" else f"a {kind!r} null of this study")
         with opened(journal, _identity(request, attrs), (self.path,)) as kept:
             attrs = _with_notes(attrs, kept)
             if isinstance(made, PlannedRepairing):
-                return self._repairing(request, made, attrs, worker, executor, kept, progress, budget)
-            _require_surrogates(made, request, budget)
+                return self._repairing(request, made, attrs, worker, executor, kept, progress, budget, need)
             work = Work(self, request, worker, executor, kept, progress)
             if kept is not None and kept.share is not None:
                 work.compute_share()
-            return run(begin(work, attrs | encode_attrs({"options": dict(request.options)})), work, draws)
+            attrs |= encode_attrs({"options": dict(request.options)})
+            room = budget if budget.is_limited else Budget(held_bytes() + _DRAWS_IN_MEMORY)
+            null = run(begin(work, attrs, partial(room.array, beside=need.least)), work, draws)
+            worker.begin("")  # the rows know the worker and it their signals, which would stay until Python finds out
+            return null
 
     def _repairing(
         self, request: Request, made: PlannedRepairing, attrs: dict[str, Any], worker: Worker,
-        executor: Executor | None, journal: Journal | None, progress: bool, budget: Budget,
+        executor: Executor | None, journal: Journal | None, progress: bool, budget: Budget, need: Need,
     ) -> RepairedNull:  # fmt: skip
         axes, design = made.axes, made.draws.design
         names = epoch_names(request.epochs)
         shape = (len(names), len(axes.a), len(axes.b), request.spec.n_columns)
         size = (len(made.tasks), shape[0], math.prod(shape[1:]), len(made.sessions), design.n_people, design.n_people)
-        beside = bytes_of_repairing(made, request.epochs, request.spec)
-        budget.require(beside, "re-pairing of this study")
         # Features come first, so that a test reads some of them at a time, and from a file in one piece.
-        store = budget.array((math.prod(size[:3]), *size[3:]), np.float32, beside)
+        store = budget.array((math.prod(size[:3]), *size[3:]), np.float32, need.least)
         for part in in_parts(store):
             store[part] = np.nan
         values = np.moveaxis(store.reshape(size), (3, 4, 5), (0, 1, 2))
@@ -578,14 +594,14 @@ class Study(StudyFile):
             if tile.real is not None:
                 real |= zip(jobs[number].keys, of_each_dyad(tile.real), strict=True)
         computed = np.broadcast_to(axes.mask[:, :, None], (len(made.tasks), *shape)).reshape(-1)
+        sessions, dyads, tasks = np.transpose([self._place(made, one) for one in made.rows])
+        own = np.empty((len(store), len(made.rows)), np.float32)
         for part in in_parts(store):
             store[part][~computed[part]] = np.nan
-        of_rows = []
-        for one in made.rows:
-            session, dyad, task = self._place(made, one)
-            own = np.array(values[session, dyad, design.real[dyad], task]).reshape(shape)
-            release(store)
-            of_rows.append(own[[names.index(epoch) for epoch in one.asked]])
+            own[part] = store[part][:, sessions, dyads, design.real[dyads]]
+        own = own.reshape(len(made.tasks), *shape, -1)
+        asked = [[names.index(epoch) for epoch in one.asked] for one in made.rows]
+        of_rows = [own[task, ..., row][epochs] for row, (task, epochs) in enumerate(zip(tasks, asked, strict=True))]
         if request.roles != "fixed":  # a channel that is bad in the other person is told of that one
             for one, x in zip(made.rows, of_rows, strict=True):
                 x[:, ~good_pairs(one.row, axes).T] = 0.0
@@ -674,15 +690,6 @@ def _with_notes(attrs: dict[str, Any], journal: Journal | None) -> dict[str, Any
     return {**attrs, **computed_with(*map(json.loads, notes))}
 
 
-def _require_surrogates(made: Planned, request: Request, budget: Budget) -> None:
-    """Refuse a memory that does not hold the tables and a block of draws of surrogates."""
-    n_means = len(epoch_names(request.epochs)) * request.spec.n_columns * made.axes.mask.size
-    n_kept = 0 if request.stop_at is not None else (request.n + 1) * n_means * len(made.rows)
-    drawn = min(IN_MEMORY_BYTES, n_kept * request.dtype.itemsize)
-    least = _SURROGATE_BYTES + drawn + 100 * n_means * len(made.rows)
-    budget.require(least, f"a {request.kind!r} null of this study")
-
-
 def _null_words(null: object) -> dict[str, Any]:
     """Words of a null, as `request_of` takes them."""
     if not isinstance(null, Mapping):
@@ -713,19 +720,6 @@ def _cost(study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, 
     return (
         f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real:.1f} s; "
         f"re-paired {n * n * n_maps} maps in about {repaired:.1f} s at most"
-    )
-
-
-def _memory(made: Planned, epochs: EpochWords, spec: Spec) -> str:
-    """Memory beside the imported program, and how little would do."""
-    if not isinstance(made, PlannedRepairing):
-        return f"  synchrony takes about {bytes_of_means(made, len(epoch_names(epochs)), spec) / 1e6:.0f} MB of memory"
-    beside = bytes_of_repairing(made, epochs, spec)
-    values = 4 * len(made.sessions) * made.draws.design.n_people**2 * len(made.tasks)
-    values *= len(epoch_names(epochs)) * spec.n_columns * made.axes.mask.size
-    return (
-        f"  re-pairing takes at least about {beside / 1e6:.0f} MB of memory (memory=, --memory), and where all values "
-        f"are held about {(beside + values) / 1e6:.0f} MB"
     )
 
 

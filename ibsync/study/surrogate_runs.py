@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from ..coupling.transform.cone import REACH
 from ..coupling.transform.scales import PERIOD_PER_SCALE
 from ..errors import PlanError
 from ..nulls.random_streams import entity_ids
-from ..nulls.surrogate_null import STEP, SurrogateNull, drawn_values, observed_values, steps
+from ..nulls.surrogate_null import STEP, Room, SurrogateNull, drawn_values, observed_values, steps
 from ..nulls.surrogate_signals import FAMILIES, MODELS, refuse_drift
 from ..nulls.tails import Tail
 from ..recordings.journal import Journal
@@ -376,18 +377,13 @@ class Work:
                 yield early.pop(row)
                 row += 1
 
-    def drawn(self, steps: Sequence[tuple[int, int]]) -> Iterator[tuple[int, NDArray[np.floating]]]:
-        """The first draw of each step with values [draw, row, feature], in the order in which all rows are there."""
+    def drawn(self, steps: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], int, NDArray[np.floating]]]:
+        """Each step, a row, and its values [draw, feature]."""
         n_rows = len(self.study.dyads)
         jobs = [DrawsJob(self.study, self.request, row, *step) for step in steps for row in range(n_rows)]
-        waiting: dict[int, dict[int, NDArray[np.floating]]] = {}
         for number, values in self._run(jobs, is_shared=True):
             step, row = divmod(number, n_rows)
-            of_rows = waiting.setdefault(step, {})
-            of_rows[row] = values
-            if len(of_rows) == n_rows:
-                yield steps[step][0], np.stack([of_rows[row] for row in range(n_rows)], axis=1)
-                del waiting[step]
+            yield steps[step], row, values
 
     def compute_share(self) -> None:
         """Compute the draws of a journal's share; raises `ShareDone` then."""
@@ -401,8 +397,12 @@ class Work:
         if null.stop_at is not None:
             self._count_until(null, start, stop)
             return
-        for first, values in self.drawn(null.steps(start, stop, self.n_at_once)):
-            null.add(first, values)
+        rows_of_step = Counter[tuple[int, int]]()
+        for step, row, values in self.drawn(null.steps(start, stop, self.n_at_once)):
+            null.put(step[0], row, values)
+            rows_of_step[step] += 1
+            if rows_of_step[step] == len(null.rows):
+                null.take_in(*step)
 
     def _count_until(self, null: SurrogateNull, start: int, stop: int) -> None:
         """Count draws one step after the other, until every feature has stopped."""
@@ -438,8 +438,8 @@ class Work:
         )  # fmt: skip
 
 
-def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
-    """The null of a study before anything is drawn; the observed values are computed."""
+def begin(work: Work, attrs: Mapping[str, Any], room: Room) -> SurrogateNull:
+    """The null of a study before anything is drawn, with room for draws; the observed values are computed."""
     study, request = work.study, work.request
     axes = request.axes(study.dyads)
     tasks = list(dict.fromkeys(row.task for row in study.dyads))
@@ -457,6 +457,7 @@ def begin(work: Work, attrs: Mapping[str, Any]) -> SurrogateNull:
         dtype=request.dtype,
         stop_at=request.stop_at,
         attrs=attrs,
+        room=room,
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -285,20 +287,45 @@ def test_a_result_looks_for_its_set_in_its_own_folder_only(folder, monkeypatch):
 # --- journals ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_memory_that_is_none_or_too_little_is_refused(folder, capsys):
+def test_a_memory_that_is_none_or_too_little_is_refused(folder, capsys, monkeypatch):
     with pytest.raises(SystemExit) as error:
         main(["run", "run.toml", "--memory", "8 gigs"])
     assert error.value.code == 2
     assert "'8 gigs' is no amount of memory" in capsys.readouterr().err
     before = files_in(folder)
-    failed_with(capsys, ["run", "run.toml", "--memory", "20M"], "memory=20M is too little", "needs at least")
+    failed_with(
+        capsys, ["run", "run.toml", "--shard", "1/2", "--memory", "20M"], "memory=20M is too little: re-pairing"
+    )
+    Path("r.shard-01-of-02.h5").unlink()
+    monkeypatch.setattr("ibsync.study.study.Study.null", Mock(side_effect=AssertionError))
+    for command in (["run", "run.toml"], ["check", "study.h5", "--plan", "run.toml"]):
+        failed_with(capsys, [*command, "--memory", "20M"], "memory=20M is too little: all of the plan needs at least")
     assert files_in(folder) == before
+
+
+def test_a_run_needs_no_more_than_check_says(folder, capsys):
+    """In a process of its own; recordings are without spikes, and nearly all of it is libraries."""
+    main(["check", "study.h5", "--plan", "run.toml"])
+    said = int(re.search(r"All of the plan takes about (\d+)M of memory", capsys.readouterr().out)[1]) * 10**6
+    code = """
+import contextlib, io, resource
+import ibsync.commands.run
+from ibsync.commands.cli import main
+from ibsync.recordings.memory import held_bytes
+imported = held_bytes()
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["run", "run.toml"])
+print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported)
+"""
+    peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    assert said / 1.5 < peak < 1.1 * said
 
 
 def test_values_that_memory_does_not_hold_lie_beside_the_output_and_change_nothing(folder, monkeypatch):
     (plain, *_) = run_plan("run.toml", memory="64G")
     folders = []
     monkeypatch.setattr(memory.Budget, "require", lambda *_: None)
+    monkeypatch.setattr(running, "_need_of_all", lambda *_: None)
     original = memory._in_a_file
     monkeypatch.setattr(memory, "_in_a_file", lambda *words: folders.append(words[2]) or original(*words))
     before = files_in(folder)

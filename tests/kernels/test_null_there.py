@@ -85,7 +85,9 @@ def counted(device, tail, stop_at=None, task_of_row=(0, 0)):
                 break
         return null
     for start, stop in [*null.steps(1, 101), *null.steps(101, 151)]:
-        null.add(start, np.stack([drawn_values(source, start, stop) for source in sources], axis=1))
+        for row, source in enumerate(sources):
+            null.put(start, row, drawn_values(source, start, stop))
+        null.take_in(start, stop)
     return null
 
 

@@ -1,8 +1,9 @@
 """Surrogate nulls counted as they are drawn, against all values kept and counted at the end."""
 
+import errno
 import itertools
 from dataclasses import dataclass
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from ibsync.errors import PlanError
+from ibsync.errors import InputError, PlanError
 from ibsync.inference.p_values import p_value
 from ibsync.inference.surrogate_test import surrogate_test
 from ibsync.nulls.surrogate_null import SurrogateNull, drawn, drawn_values, observed_values
+from ibsync.recordings.memory import Budget, lies_in_a_file
 from ibsync.results.null_files import load_null, merge_nulls, save_null
 
 N_FEATURES, N_DRAWS = 7, 150
@@ -58,7 +60,9 @@ def advance(null, sources, start, stop):
             if null.complete:
                 return
     for first, end in [] if null.stop_at is not None else null.steps(start, stop):
-        null.add(first, np.stack([drawn_values(source, first, end) for source in sources], axis=1))
+        for row, source in enumerate(sources):
+            null.put(first, row, drawn_values(source, first, end))
+        null.take_in(first, end)
         yield end
 
 
@@ -181,15 +185,14 @@ def test_parts_computed_apart_merge_into_the_whole(tmp_path):
     assert_same(merged, counted(rows()))
 
 
-def test_draws_that_are_kept_in_a_file_give_the_same(monkeypatch):
+def test_draws_that_are_kept_in_a_file_give_the_same(tmp_path, monkeypatch):
     in_memory = counted(rows())
-    monkeypatch.setattr("ibsync.nulls.surrogate_null.IN_MEMORY_BYTES", 1000)
-    null = begun(rows())
-    assert isinstance(null.values, np.memmap)
-    assert_same(counted(rows()), in_memory)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=5000))
-    with pytest.raises(PlanError, match=r"150 draws of 3 rows and 7 features take .* TMPDIR"):
-        begun(rows())
+    room = Budget(1, tmp_path).array
+    assert lies_in_a_file(begun(rows(), room=room).values)
+    assert_same(counted(rows(), room=room), in_memory)
+    monkeypatch.setattr("os.posix_fallocate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(InputError, match=r"cannot hold 1M of values .* set TMPDIR to a larger disk"):
+        begun(rows(), room=room)
 
 
 def test_a_null_of_19_draws_costs_19_and_the_recording():

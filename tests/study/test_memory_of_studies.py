@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,11 @@ import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 
 import ibsync as ibs
+from ibsync.coupling.transform.feature_cache import load_group
 from ibsync.errors import PlanError
 from ibsync.recordings.memory import Budget, lies_in_a_file
-from ibsync.study import pair_values
+from ibsync.study import pair_values, runner
+from ibsync.study.engine_memory import table_bytes
 from ibsync.study.engines import EnginePlan
 from ibsync.study.runner import Worker
 
@@ -143,7 +145,57 @@ def test_few_engines_are_kept_however_many_lengths_there_are(monkeypatch):
     assert_array_equal(means, one.coherence(one.features(x), one.features(x)).coherence)
 
 
+def test_tables_of_many_lengths_are_not_all_kept(monkeypatch):
+    """One engine keeps its tables from job to job; those of several are forgotten where they are more than allowed."""
+    worker, kept = Worker("numpy"), load_group.cache_info
+    a, b = (EnginePlan(n, 4.0, SPEC) for n in (212, 236))
+    load_group.cache_clear()
+    monkeypatch.setattr(runner, "_table_bytes", {})
+    monkeypatch.setattr(runner, "KEPT_TABLE_BYTES", 1)
+    worker.do(Noise(a))
+    worker.do(Noise(a))
+    n_groups = kept().currsize
+    assert n_groups == kept().misses > 0
+    worker.do(Noise(b))
+    assert kept().currsize == 0
+    monkeypatch.setattr(runner, "KEPT_TABLE_BYTES", 1 << 40)
+    for plan in (a, b, a):
+        worker.do(Noise(plan))
+    assert kept().currsize == kept().misses > n_groups
+
+
+@pytest.mark.parametrize(("n", "lowest_hz", "accuracy"), [(240, 0.2, "exact"), (800, 0.3, "fast")])
+def test_tables_take_what_is_said_of_them(n, lowest_hz, accuracy):
+    spec = ibs.WTC(bands={"band": (lowest_hz, 0.8)}, accuracy=accuracy)
+    plan = Worker("numpy").engine(EnginePlan(n, 4.0, spec)).plan
+    first, deep = table_bytes(plan)
+    held = [sum(bytes_of(plan.group(segment, depth)) for segment in plan.segments_at(depth)) for depth in (0, 1)]
+    assert 0.9 < first / held[0] < 1.3
+    assert 0.95 < deep / held[1] < 1.3
+
+
+def bytes_of(group):
+    """Memory of a group's tables once all that pairs near the ends need of them has been made."""
+    tables = [group.end_filters, group.end_mixing, group.real_end_filters, group.real_end_mixing]
+    return sum(table.nbytes for table in tables)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A job that uses an engine's tables."""
+
+    plan: EnginePlan
+    people = ()
+
+    def run(self, worker):
+        engine = worker.engine(self.plan)
+        one = engine.features(np.random.default_rng(0).standard_normal((1, self.plan.n_samples)))
+        return engine.coherence(one, one).coherence.max()
+
+
 def test_check_promises_what_is_needed(study):
-    page = str(study.check(SPEC, null={"kind": "repair", "n": 10}))
-    least, most = map(int, re.findall(r"about (\d+) MB", page))
-    assert 96 < least <= most < 500
+    check = study.check(SPEC, null={"kind": "repair", "n": 10})
+    usual, deep, least = map(int, re.findall(r"(\d+)M ", str(check)))
+    assert 100 < usual < 300
+    assert 50 < deep < least < usual + deep + 10
+    assert check.need.least <= least * 10**6 < check.need.least + 2 * 10**6

@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import ibsync as ibs
+from ibsync.study.engine_memory import kept_bytes
 from ibsync.study.engines import EnginePlan
 from ibsync.study.runner import People, Worker, build_tables, run_jobs
 
@@ -165,7 +166,7 @@ def test_signals_are_read_one_job_ahead(people):
 def test_features_are_kept_within_their_budget_and_made_again_beyond_it(people, monkeypatch):
     given, threads = people
     plan, worker = EnginePlan(240, 4.0, SPEC), Worker("numpy")
-    one_person = worker.engine(plan).plan.feature_bytes * len(given[0].channels)
+    one_person = kept_bytes(worker.engine(plan).plan) * len(given[0].channels)
     monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", 2 * one_person)
     first = worker.features(given[0], plan)
     worker.features(given[1], plan)
