@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_run,
         _add_merge,
         _add_multiverse,
+        _add_rerun,
         _add_report,
+        _add_export,
         _add_calibrate,
         _add_power,
         _add_schema,
@@ -291,8 +293,33 @@ def _add_report(commands: _Commands) -> None:
     parser = _add(commands, "report", _report, "Write the HTML report of one result file, or of several on one page")
     parser.add_argument("results", nargs="+", metavar="OUT.h5")
     parser.add_argument("-o", "--output", required=True, metavar="OUT.html")
+    help_text = "name dyads D1, D2, ... and people P1, P2, ..., for a page that is shared"
+    parser.add_argument("--pseudonyms", action="store_true", help=help_text)
     _add_accept_changes(parser)
     _add_overwrite(parser)
+
+
+def _add_rerun(commands: _Commands) -> None:
+    help_text = "Repeat a result of ibsync run from the plan that it carries, and compare every number; write nothing"
+    parser = _add(commands, "rerun", _rerun, help_text)
+    parser.add_argument("result", metavar="OUT.h5")
+    parser.add_argument("--study", metavar="STUDY.h5", help="study file, where it lies elsewhere by now")
+    _add_accept_changes(parser)
+    _add_memory(parser)
+    parser.add_argument("--workers", type=int, metavar="N", help="so many processes; default: this one")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="those of a Dask scheduler, such as tcp://host:8786")
+    _add_device(parser)
+    _add_json(parser)
+
+
+def _add_export(commands: _Commands) -> None:
+    help_text = "Write results as BIDS derivatives: a table and a data dictionary for each dyad, session and task"
+    parser = _add(commands, "export", _export, help_text)
+    parser.add_argument("results", nargs="+", metavar="OUT.h5")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FOLDER", help="a new folder, such as derivatives/ibsync"
+    )
+    _add_accept_changes(parser)
 
 
 def _add_calibrate(commands: _Commands) -> None:
@@ -522,6 +549,7 @@ def _multiverse(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from ..recordings.output_kinds import PAGE
     from ..recordings.whole_files import Output
+    from ..results.pseudonyms import pseudonymous
     from ..results.report import page_bytes
     from ..results.result import load
 
@@ -529,7 +557,27 @@ def _report(arguments: argparse.Namespace) -> int:
     output = Output(Path(arguments.output), PAGE, results, arguments.overwrite)
     output.check()
     words = _words(arguments, "accept_changes")
-    print(_page(files=[output.write(page_bytes([load(path, **words) for path in results]))]))
+    loaded = [load(path, **words) for path in results]
+    print(_page(files=[output.write(page_bytes(pseudonymous(loaded) if arguments.pseudonyms else loaded))]))
+    return DONE
+
+
+def _rerun(arguments: argparse.Namespace) -> int:
+    from .rerun import rerun
+
+    names = ("study", "accept_changes", "backend", "memory", "workers", "scheduler", "progress")
+    again = rerun(arguments.result, **_words(arguments, *names))
+    _say(arguments, again, again.describe())
+    return _fail(f"{arguments.result}: the repetition differs") if again.differences else DONE
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from ..results.bids import write_bids
+    from ..results.result import load
+
+    results = [load(path, **_words(arguments, "accept_changes")) for path in arguments.results]
+    files = write_bids(results, arguments.output)
+    print(f"wrote {len(files)} files into {arguments.output}")
     return DONE
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from ..coupling.backends.choice import backend_named
 from ..coupling.spec import WTC
@@ -162,7 +162,7 @@ def run_plan(
     InputError, PlanError, DeviceError
         Before any work: if the plan, the study or the output path will not do, or the journal is of another run.
     """
-    ready = _ready(path, output, report, overwrite, memory=memory)
+    ready = _ready(path, read_plan(path, output, report), overwrite, memory=memory)
     file = journal_file(ready.plan.output) if resume else None
     with (
         opened(file, ready.identity(backend), ready.inputs) as kept,
@@ -172,6 +172,38 @@ def run_plan(
         if kept is not None:
             kept.remove()
     return outcomes
+
+
+def run_again(text: str, folder: Path, study: Path | None = None, *, memory: Memory = None, **who: Any) -> list[Result]:
+    """Return the results that a plan's text leads to, and write none.
+
+    Parameters
+    ----------
+    text : str
+        Content of a plan file.
+    folder : Path
+        An empty folder for what memory does not hold.
+    study : Path, optional
+        Study file, instead of the plan's.
+    memory : int or str, optional
+        As `run_plan`.
+    **who
+        Words of `Study.null`: backend, executor, journal, progress.
+
+    Returns
+    -------
+    list of Result
+
+    Raises
+    ------
+    InputError, PlanError, DeviceError
+        As `run_plan`.
+    """
+    file = folder / "plan.toml"
+    file.write_text(text, encoding="utf-8")
+    plan = read_plan(file, folder / "again.h5")
+    plan = replace(plan, report=None, study=plan.study if study is None else study)
+    return results_of(_ready(file, plan, memory=memory).computed(**who))
 
 
 def run_shard(
@@ -210,7 +242,7 @@ def run_shard(
     InputError, PlanError, DeviceError
         As `run_plan`; also where the draws of a null stop early, as these are counted in order.
     """
-    ready = _ready(path, output, None)
+    ready = _ready(path, read_plan(path, output))
     ready = dataclasses.replace(ready, budget=dataclasses.replace(Budget.of(memory), folder=ready.budget.folder))
     plan, file = ready.plan, shard_file(ready.plan.output, shard)
     if any(null.stop_at is not None for null in plan.nulls):
@@ -260,7 +292,7 @@ def merge_shards(
         if 0 not in known.numbers:
             raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
         plan_path = known.get(0)[_PLAN].tobytes().decode()
-        ready = _ready(plan_path, output, report, overwrite, tuple(map(Path, paths)), memory)
+        ready = _ready(plan_path, read_plan(plan_path, output, report), overwrite, tuple(map(Path, paths)), memory)
         require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
         return ready.run(backend=backend, executor=None, journal=kept, progress=progress)
 
@@ -279,6 +311,7 @@ class _Ready:
     """A plan that will go through, its study, its files, and what it may hold; `who` are words of `Study.null`."""
 
     path: Path
+    text: str
     plan: RunPlan
     study: Study
     outputs: Mapping[Path, Output]
@@ -313,16 +346,21 @@ class _Ready:
 
     def run(self, **who: Any) -> list[Outcome]:
         """Everything computed, then written; what memory does not hold lies beside the output meanwhile."""
+        return _written(self.plan, self.computed(**who), self.outputs)
+
+    def computed(self, **who: Any) -> list[Outcome]:
+        """The outcomes, which carry the text of the plan."""
         outcomes = _computed(self, **who)
         _refuse_nothing(self.path, outcomes)
-        return _written(self.plan, outcomes, self.outputs)
+        for result in results_of(outcomes):
+            result.dataset.attrs["plan"] = self.text
+        return outcomes
 
 
 def _ready(
-    path: str | Path, output: str | Path | None, report: str | Path | None, overwrite: bool = False,
-    shards: tuple[Path, ...] = (), memory: Memory = None,
-) -> _Ready:  # fmt: skip
-    plan = read_plan(path, output, report)
+    path: str | Path, plan: RunPlan, overwrite: bool = False, shards: tuple[Path, ...] = (), memory: Memory = None
+) -> _Ready:
+    text = Path(path).read_text(encoding="utf-8")
     outputs = _outputs(path, plan, overwrite, shards)
     for file in outputs.values():
         file.check()
@@ -334,7 +372,7 @@ def _ready(
         raise PlanError(f"{path}: {problems[0]}{more}")
     folder, budget = plan.output_of(plan.synchrony.signals[0]).absolute().parent, Budget.of(memory)
     fits = found.need is None or budget.holds(found.need.least + found.need.in_file)
-    return _Ready(Path(path), plan, study, outputs, dataclasses.replace(budget, folder=folder, in_files=not fits))
+    return _Ready(Path(path), text, plan, study, outputs, dataclasses.replace(budget, folder=folder, in_files=not fits))
 
 
 def _outputs(
@@ -494,6 +532,12 @@ def _computed(ready: _Ready, **who: Any) -> list[Outcome]:
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]
+
+
+def results_of(outcomes: Sequence[Outcome]) -> list[Result]:
+    """The results of all signals, and those of further questions."""
+    contents = [content for o in outcomes for content in (o.result, *(found.content for found in o.further))]
+    return [content for content in contents if isinstance(content, Result)]
 
 
 def _refuse_nothing(path: str | Path, outcomes: Sequence[Outcome]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _KEPT = ("session", "task", "group", "role_a", "role_b", "epoch", "channel_a", "channel_b", "band", "signal")
 _DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
-_FILES = {"study": "study.h5", "set_files": "[]"}
+_FILES = {"study": "study.h5", "set_files": "[]", "plan": ""}
 
 
 def pseudonymous(results: Sequence[Result]) -> list[Result]:
@@ -52,7 +52,7 @@ def pseudonymous(results: Sequence[Result]) -> list[Result]:
         names |= {label: str(number) for number, label in enumerate(sessions, 1)}
         kept.remove("session")
     return [
-        replace(result, dataset=_renamed(result.dataset, names, kept), null=_renamed(result.null, names, kept))
+        replace(result, **{f.name: _renamed(getattr(result, f.name), names, kept) for f in fields(result)})
         for result in results
     ]
 

@@ -18,6 +18,7 @@ from . import wording
 from .findings import is_tested
 from .layout import SHIFT, tasks_of
 from .pages import Section, page
+from .pseudonyms import pseudonymous
 from .report_figures import pictures
 from .report_tables import dyad_findings, findings, inputs, lost, quality, settings
 from .result import Result
@@ -29,7 +30,13 @@ _TITLE = "Inter-brain synchrony"
 _MEANS_LITTLE = "its null mean is not 0, so that a value means little without its null."
 
 
-def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+def report(
+    result: Result | Sequence[Result],
+    out_html: str | os.PathLike[str],
+    *,
+    pseudonyms: bool = False,
+    overwrite: bool = False,
+) -> Path:
     """
     Write one HTML page about a result, or about several that belong together, whole or not at all.
 
@@ -40,6 +47,8 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], 
         sessions and its relation to an outcome, stand below each other, with a table of contents.
     out_html : str or path-like
         The page; an older page is replaced. It needs no other file and no network.
+    pseudonyms : bool
+        Name dyads D1, D2, ... and people P1, P2, ..., for a page that is shared.
     overwrite : bool
         Replace a file that is no page of ibsync's.
 
@@ -61,6 +70,8 @@ def report(result: Result | Sequence[Result], out_html: str | os.PathLike[str], 
     """
     output = Output(as_path(out_html), PAGE, overwrite=overwrite)
     output.check()
+    if pseudonyms:
+        result = pseudonymous([result] if isinstance(result, Result) else result)
     return output.write(page_bytes(result))
 
 

@@ -30,7 +30,7 @@ _OF_OUTCOME = {**_OF_GROUP, "slope": "outcome per unit of synchrony", "t": "t"}
 _TOLD_ELSEWHERE = {
     "kind", "spec", "versions", "study_sha256", "created", "ibsync_version", "subject", "finding", "hypothesis",
     "not_excluded", "procedure", "statistic", "references", "null_name", "lost", "blas", "loops", "set_id", "set_files",
-    "question", "listed", "coherence_definition", "positions_mm",
+    "question", "listed", "coherence_definition", "plan", "positions_mm",
 }  # fmt: skip
 # Settings whose names do not say by themselves what they are.
 _WORDS = {

@@ -220,8 +220,8 @@ def as_computed(monkeypatch):
     def after(happen):
         computed = running._computed
 
-        def and_then(*arguments):
-            results = computed(*arguments)
+        def and_then(*arguments, **words):
+            results = computed(*arguments, **words)
             happen()
             return results
 
