@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_NOTHING = ("", "–")
+_NOTHING = ("", "–", "(all)")
 
 
 @dataclass(frozen=True)

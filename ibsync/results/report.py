@@ -88,11 +88,10 @@ def html_page(result: Result | Sequence[Result]) -> str:
         raise PlanError("report: give results, such as ibs.load(path) or Result(real), and nothing else")
     if not results:
         raise PlanError("report: there is no result; give at least one")
-    names = [""] if len(results) == 1 else [f"{k}. {_name(one.dataset)}" for k, one in enumerate(results, start=1)]
     parts: list[dict[str, Any]] = []
-    for one, name in zip(results, names, strict=True):
+    for number, one in enumerate(results, start=1):
         first = parts[-1]["first_figure"] + len(parts[-1]["pictures"]) if parts else 1
-        parts.append(_part(one, name or f"{_TITLE}: {_subject(one.dataset)}", first))
+        parts.append(_part(one, number if len(results) > 1 else 0, first))
     return page("report.html", title=_TITLE, parts=parts, scripted=True)
 
 
@@ -106,8 +105,8 @@ def _subject(ds: xr.Dataset) -> str:
     return str(ds.attrs.get("subject", measure_in(ds.attrs).subject))
 
 
-def _part(result: Result, title: str, first_figure: int) -> dict[str, Any]:
-    """Everything about one result, by the names that the template knows; its figures are numbered from the first."""
+def _part(result: Result, number: int, first_figure: int) -> dict[str, Any]:
+    """Everything about one result, by the names that the template knows; number is 0 where it is the only one."""
     ds = result.dataset
     tested = [findings(ds), dyad_findings(ds)] if is_tested(ds) else []
     words = [
@@ -115,9 +114,9 @@ def _part(result: Result, title: str, first_figure: int) -> dict[str, Any]:
         Section("What this does not show", _not_shown(ds)),
     ]
     return {
-        "title": title, "headline": result.headline, "hypothesis": result.hypothesis, "facts": _facts(ds),
-        "place": f" {first_figure}" if first_figure > 1 else "", "first_figure": first_figure,
-        "pictures": pictures(result),
+        "title": f"{number}. {_name(ds)}" if number else f"{_TITLE}: {_subject(ds)}",
+        "headline": result.headline, "hypothesis": result.hypothesis, "facts": _facts(ds),
+        "place": f" of result {number}" * (number > 0), "first_figure": first_figure, "pictures": pictures(result),
         "sections": [*filter(None, [*tested, lost(ds)]), *words, quality(ds), settings(ds), inputs(ds)],
     }  # fmt: skip
 

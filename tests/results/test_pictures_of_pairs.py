@@ -248,6 +248,18 @@ def test_fifty_channels_are_all_named_in_a_matrix_of_the_report(result):
     assert all(one.y0 >= other.y1 - 0.5 for one, other in pairwise(boxes))
 
 
+def test_of_very_many_pairs_the_dyads_show_those_of_the_largest_mean(ax):
+    real = make_real(3).isel(epoch=[0], band=[0], channel_a=[0] * 20, channel_b=[1] * 20).copy(deep=True)
+    values = np.random.default_rng(0).uniform(0.2, 0.6, (3, 400))
+    real["coherence"].values[:] = values.reshape(3, 1, 20, 20, 1)
+    plot.dyad_matrix(real, ax, show="value")
+    shown = ax.images[0].get_array()
+    assert shown.shape == (3, 150)
+    largest = np.sort(np.argsort(-values.mean(axis=0))[:150])
+    assert_array_equal(shown, values[:, largest])
+    assert "the 150 of the largest mean, 400 in all" in ax.get_xlabel()
+
+
 def test_positions_of_a_study_come_with_what_is_computed_of_it(tmp_path):
     from dataclasses import replace
 

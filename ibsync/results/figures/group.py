@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _Z = "z against the null"
 _MOST_JOINED = 60
 _MOST_NAMED = 4
+_MOST_PAIRS = 150
 
 
 @panel(5.5, 4)
@@ -152,7 +153,8 @@ def dyad_matrix(
     Returns
     -------
     matplotlib.axes.Axes
-        One row per dyad and session, one column per channel pair that has any value.
+        One row per dyad and session, one column per channel pair that has any value; of more than 150 those of the
+        largest mean over rows.
     """
     ds = of_task(result.dataset, task, shift)
     every, words = (ds["z"], _Z) if show == "z" else (tested_values(ds), axis_label(value_in_words(ds)))
@@ -160,13 +162,19 @@ def dyad_matrix(
     cells = every.isel(place).transpose("dyad", "channel_a", "channel_b").to_numpy()
     flat = cells.reshape(len(cells), -1)
     used = np.isfinite(flat).any(0) | ~np.isfinite(flat).any()
+    n_used = int(used.sum())
+    if n_used > _MOST_PAIRS:
+        size = np.nan_to_num(np.abs([finite_mean(column) for column in flat.T]), nan=-1.0)
+        used &= np.isin(np.arange(len(size)), np.argsort(-size, kind="stable")[:_MOST_PAIRS])
     draw_matrix(ax, flat[:, used], limits=z_limits(every) if show == "z" else value_limits(every), label=words)
     pairs = [f"{a}–{b}" for a in ds["channel_a"].values for b in ds["channel_b"].values]
     shown = [pair for pair, keep in zip(pairs, used, strict=True) if keep]
     label_ticks(ax.xaxis, shown, most=room_for(ax, "x", 11), rotation=90)
     repeated = len(set(ds["dyad"].values.tolist())) < ds.sizes["dyad"]
     label_ticks(ax.yaxis, row_labels(ds, ["session"] * repeated, " "), most=room_for(ax, "y"))
-    ax.set_xlabel(f"channel pair (a–b), {len(shown)} in all")
+    ax.set_xlabel(
+        f"channel pair (a–b), {f'the {len(shown)} of the largest mean, ' * (len(shown) < n_used)}{n_used} in all"
+    )
     set_title(ax, ds, epoch=epoch, band=band)
 
 

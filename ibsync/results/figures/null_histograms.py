@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def max_histogram(result: Result, ax: Axes) -> None:
     of_tail = {"less": -z, "two-sided": abs(z)}
     of_tail_z = of_tail.get(str(result.dataset.attrs["tail"]), z)
     _draw_observed(ax, _among(maxima, float(of_tail_z.max()), result.dataset))
-    ax.set(xlabel=f"largest z over {family_in_words(result.dataset)}", ylabel="draws of the null")
+    ax.set(xlabel=fill(f"largest z over {family_in_words(result.dataset)}", 40), ylabel="draws of the null")
     single = result.dataset.get("p_max_single", result.dataset.get("p_max"))
     told = f": p_max = {number(float(single.min()))}" if single is not None and np.isfinite(single).any() else ""
     ax.set_title(f"all features{told}", fontsize="medium", loc="left")

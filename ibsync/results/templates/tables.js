@@ -52,7 +52,12 @@ for (const box of document.querySelectorAll("[data-name]")) {
     head.replaceChildren(made("button", { type: "button", textContent: names[column], onclick: click }));
     by.append(made("option", { value: column, textContent: names[column] }));
   });
-  for (const row of rows) [...row.cells].forEach((cell, column) => (cell.dataset.label = names[column]));
+  for (const row of rows) {
+    [...row.cells].forEach((cell, column) => {
+      cell.dataset.label = names[column];
+      cell.classList.toggle("long", cell.textContent.length > 30);
+    });
+  }
   const tools = made("div", { className: "tools" }, made("label", {}, "Filter ", filter),
     made("label", { className: "narrow" }, "Sort by ", by),
     made("button", { type: "button", textContent: "Save as CSV", onclick: save }), told);
