@@ -56,7 +56,7 @@ else:
             CONES,
             HOW,
             CORRECTIONS,
-            MEASURES,
+            [name for name in MEASURES if name not in COUPLINGS],
             NULL_KINDS,
             PRESETS,
             DESIGNS,
@@ -285,7 +285,8 @@ class Null(Block, frozen=True):
     roles: Annotated[Roles, about("Whether first persons stay first, for re-pairing.")] = "fixed"
     seed: Seed = 0
     measure: Annotated[
-        Measure | None, about("Which number of wavelet coherence is tested. Without: coherence, or the coupling's own.")
+        Measure | None,
+        about("Which number of wavelet coherence is tested. Without: coherence. A coupling has one of its own."),
     ] = None
     stop_at: Annotated[Count | None, about("Draws reaching the observed value that end a sequential count.")] = None
     block: Annotated[Positive | None, about('Length of a block in s, of kind = "block".')] = None
@@ -623,7 +624,9 @@ class Multiverse(Block, frozen=True):
         PresetAccuracy | tuple[PresetAccuracy, ...], about("Smoothing in time, with an accuracy where one is named.")
     ] = ("grinsted",)
     coi: Annotated[Cone | tuple[Cone, ...], about("Whose cone of influence is left out.")] = ("recording",)
-    measure: Annotated[Measure | tuple[Measure, ...], about("Which number of the coupling is tested.")] = ("coherence",)
+    measure: Annotated[Measure | tuple[Measure, ...], about("Which number of wavelet coherence is tested.")] = (
+        "coherence",
+    )
     kind: Annotated[NullKind | tuple[NullKind, ...], about("Re-pairing, or families of surrogates.")] = ("repair",)
     pairs: Pairs = "all"
     epochs: Epochs = None

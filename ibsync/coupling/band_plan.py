@@ -27,6 +27,8 @@ from .transform.band_pass import reach, refuse_band, refuse_band_of_trials
 from .transform.cone import clear_of_ends
 from .trials import split
 
+_SHORTEST_WINDOW = 4  # samples; fewer are correlated whatever they are
+
 
 @dataclass(frozen=True)
 class BandPlan:
@@ -71,7 +73,7 @@ class BandPlan:
     @property
     def window(self) -> int:
         """Samples of a window of windowed cross-correlation; 0 of other couplings."""
-        return max(2, round((self.spec.window or 0) * self.sfreq)) if self.spec.window else 0
+        return round((self.spec.window or 0) * self.sfreq)
 
     @property
     def largest_lag(self) -> int:
@@ -118,6 +120,11 @@ def make_band_plan(
     refuse_bad_rate(sfreq)
     for name, band in spec.bands.items():
         refuse_bands(name, band, n_samples, sfreq, trial, spec.coi)
+    if spec.window and round(spec.window * sfreq) < _SHORTEST_WINDOW:
+        raise PlanError(
+            f"a window of {spec.window:g} s holds {round(spec.window * sfreq)} samples at {sfreq:g} Hz, too few for a "
+            f"correlation: give one of {_SHORTEST_WINDOW} samples and more"
+        )
     asked = asked_samples(epochs, n_samples, sfreq)
     refuse_epochs_outside(asked, n_samples, sfreq)
     refuse_long_lags(spec, asked, n_samples, sfreq)

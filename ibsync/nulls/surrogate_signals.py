@@ -81,7 +81,7 @@ def refuse_drift(where: str, names: Iterable[str], x: NDArray[np.floating]) -> N
         raise InputError(
             f"{where}: channel {worst}{others} drifts by {drifts[worst]:.0f} standard deviations over the recording, "
             "so surrogates of it are unlike it and everything would be significant; remove the drift with "
-            "detrend='linear' (in a plan [wtc] detrend = \"linear\")"
+            "detrend='linear' (in a plan detrend = \"linear\" beside the bands)"
         )
 
 

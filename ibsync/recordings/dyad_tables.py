@@ -20,7 +20,7 @@ from math import isnan
 from pathlib import Path
 
 from ..errors import InputError
-from .names import path_named, suggestion
+from .names import label_of, path_named, suggestion
 from .tables import MISSING_WORDS, Row, number_in, read_table, yes_in
 
 _KNOWN = (
@@ -95,7 +95,10 @@ def _given_pair(where: str, given: object) -> Pair:
     for name in given:
         if name not in known and not str(name).startswith("outcome_"):
             raise InputError(f"{where}: {name!r} means nothing{suggestion(str(name), known)}; it may be {known}")
-    row = {str(name): "" if value is None or value != value else str(value) for name, value in given.items()}
+    row = {
+        str(name): label_of(value) or ("" if value is None or value != value else str(value))
+        for name, value in given.items()
+    }
     return _pair(Path(), where, row, sides, by_file=False)
 
 

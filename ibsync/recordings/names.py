@@ -32,6 +32,20 @@ def plain(text: str) -> str:
     return normalize("NFC", text).strip()
 
 
+def label_of(value: object) -> str:
+    """A label that is given as text, as a whole number or as a date; empty for anything else."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, bool) or value != value:
+        return ""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat()).removesuffix("T00:00:00")
+    try:
+        return str(int(value)) if value == int(value) else ""  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return ""
+
+
 def channel_and_signal(text: str) -> tuple[str, str]:
     """The channel in its one spelling ("S1-D1" is S1_D1), and the signal at the end of the name, if there is one."""
     name = plain(text)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .clock import Clock
 from .formats.source_recording import SIGNALS, SignalChoice, Signals, SourceRecording, one_person
-from .names import plain
+from .names import label_of, plain
 from .preprocess import RAW_KINDS
 from .source import Source
 
@@ -239,8 +239,8 @@ def _distinct(named: Iterable[tuple[Source, Any]]) -> dict[Source, Any]:
 
 def _source(key: object) -> Source:
     parts = key if isinstance(key, tuple) else (key,)
-    labels = [plain(str(p)) for p in parts if isinstance(p, str | int | np.integer) and not isinstance(p, bool)]
-    if not 1 <= len(labels) == len(parts) <= 3 or not labels[0]:
+    labels = [label_of(part) for part in parts]
+    if not 1 <= len(parts) <= 3 or not labels[0] or any(not x and y != "" for x, y in zip(labels, parts, strict=True)):
         raise InputError(f"{key!r} names no recording: write 'p1', ('p1', session) or ('p1', session, task)")
     person, session, task = (*labels, "", "")[:3]
     return Source(Path("_".join(filter(None, labels))), person, session, task)

@@ -272,7 +272,7 @@ def _read_processed_first(
         usable = [recording for recording in recordings if not recording.refusal]
         if usable:
             for source in rest:
-                report.add("not used", source.path.name, "another file holds the processed recording")
+                report.add("not used", source.path.name, f"{usable[0].path.name} holds this recording, processed")
             return usable
     return recordings
 

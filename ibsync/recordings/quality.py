@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .clock import Clock
 from .formats.source_recording import SourceRecording
 from .recording import Event
@@ -20,6 +21,7 @@ _FLAT_S, _FLAT_SAMPLES = 5.0, 20
 # float32 keeps seven digits; an offset so many times the range of a signal leaves it fewer than three.
 _LARGE_OFFSET = 1e4
 _CONSTANT = 1e-9
+_SMALLEST, _LARGEST = 1e-30, 1e30  # of float32, with room for squares of what is left of offsets
 
 
 def usable_signals(
@@ -72,10 +74,24 @@ def usable_signals(
         if any(lost.values()):
             counts = ", ".join(f"{name} {n}" for name, n in lost.items() if n)
             say("missing samples", original.id, f"{signal}: {counts} of {samples.shape[1]}")
+        _refuse_sizes(original, signal, samples, good)
         offsets = _remove_large_offsets(samples, good)
         if offsets:
             say("offset", original.id, f"{signal} without its offset, to keep its digits in float32: {offsets}")
     return {signal: samples.astype(np.float32) for signal, samples in signals.items()}, bad
+
+
+def _refuse_sizes(original: SourceRecording, signal: str, samples: Samples, good: Sequence[tuple[int, str]]) -> None:
+    """Refuse signals that float32 does not hold; in bad channels such samples are missing."""
+    bad = np.setdiff1d(np.arange(len(samples)), [k for k, _ in good])
+    samples[bad] = np.where(np.abs(samples[bad]) < _LARGEST, samples[bad], np.nan)
+    for k, name in good:
+        largest = np.nanmax(np.abs(samples[k]))
+        if not _SMALLEST < largest < _LARGEST:
+            raise InputError(
+                f"{original.path}: {original.id}: {signal} of channel {name} reaches {largest:.3g}, which the study "
+                "file does not hold: give it in another unit, or mark the channel bad"
+            )
 
 
 def _leave_out_bad_segments(original: SourceRecording, signals: Mapping[str, Samples], say: Say) -> None:

@@ -136,7 +136,8 @@ def wtc(
         _tell_losses(engine.plan, epochs, trial)
         made = map(engine.features, (own.values for own in found)) if trial else map(engine.features_of, signals)
         means = engine.coherence(*made)
-        return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name)
+        grid_of = {"points_per_scale": engine.plan.told["points_per_scale"]}
+        return _means_dataset(means, engine.plan, signals, channels_a, channels_b, engine.backend.name, **grid_of)
     if epochs is not None:
         raise PlanError("epochs go with bands: name bands, or cut the map's time axis instead")
     if backend not in ("auto", "numpy"):
@@ -280,13 +281,14 @@ def multiple_wtc(
     together = Samples(np.concatenate([np.atleast_2d(one.values) for one in found[1:]]))
     signals = _pair([found[0], together], channels, None, spec.detrend)
     _require_usable(signals[1], "signal")
+    _refuse_repeated(signals[1])
     n_y, n_x = signals[0].n_channels, signals[1].n_channels
     view = _View(signals[0].n_samples, sfreq, spec, grid)
     view.refuse_if_too_large((n_y + n_x) * n_x)
     to_x = np.moveaxis(view.coherency(*signals), 1, -1)
     among = np.moveaxis(view.coherency(signals[1], signals[1]), (0, 1), (-2, -1))
     usable = np.asarray(np.isfinite(among).all(axis=(-2, -1)))
-    # Signals may repeat each other, and then explain no more than one of them.
+    # Signals may explain each other at some cells, and then explain no more than one of them.
     inverse = np.linalg.pinv(np.where(usable[..., None, None], among, np.eye(n_x)), rcond=1e-9, hermitian=True)
     explained = np.einsum("artx,rtxz,artz->art", to_x, inverse, to_x.conj()).real
     value = np.where(usable, np.clip(explained, 0, 1), np.nan)
@@ -380,6 +382,16 @@ def _require_usable(signals: Signals, what: str) -> None:
     if (signals.status != 0).any():
         which = int(np.flatnonzero(signals.status)[0])
         raise InputError(f"{what} number {which} is unusable ({REASONS[signals.status[which]]}): leave it out")
+
+
+def _refuse_repeated(signals: Signals) -> None:
+    """Refuse signals of which one is another, but for its offset and gain."""
+    unit = (signals.x - signals.mean[:, None]) * signals.gain[:, None]
+    alike = np.abs(unit @ unit.T) / signals.n_samples > 1 - 1e-9
+    again = np.argwhere(np.triu(alike, 1))
+    if len(again):
+        first, second = again[0].tolist()
+        raise InputError(f"signals {first} and {second} of x are the same: leave one out")
 
 
 def _taken(
@@ -552,6 +564,7 @@ def _means_dataset(
     channels_a: Sequence[str] | None,
     channels_b: Sequence[str] | None,
     backend: str,
+    **more: Any,
 ) -> xr.Dataset:
     import xarray as xr
 
@@ -568,7 +581,7 @@ def _means_dataset(
             "band_low_hz": ("band", [band.low_hz for band in plan.bands.values()]),
             "band_high_hz": ("band", [band.high_hz for band in plan.bands.values()]),
         },
-        _attrs(plan, plan.spec, backend),
+        _attrs(plan, plan.spec, backend, **more),
     )
 
 
@@ -584,10 +597,10 @@ def _channel_coords(
     return coords
 
 
-def _attrs(plan: Plan, spec: WTC, backend: str) -> dict[str, Any]:
+def _attrs(plan: Plan, spec: WTC, backend: str, **more: Any) -> dict[str, Any]:
     from ..results.result import provenance
 
     return provenance(
         spec=spec.to_dict(), accuracy=spec.accuracy, preset=spec.preset, backend=backend, sfreq=plan.sfreq,
-        coherence_definition="magnitude-squared",
+        coherence_definition="magnitude-squared", **more,
     )  # fmt: skip

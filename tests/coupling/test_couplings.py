@@ -227,6 +227,11 @@ def test_windowed_cross_correlation_is_the_largest_mean_of_windows(with_gaps, ba
     assert (found.lag[0] > 0).all()
 
 
+def test_a_window_of_a_few_samples_is_refused():
+    words = {"max_lag": 0.2, "window": 0.05}
+    plan_refusal(lambda: engine_of("xcorr", **words), "0.05 s holds 2 samples at 50 Hz", "4 samples and more")
+
+
 def test_words_of_windows_are_checked():
     plan_refusal(lambda: Coupling("xcorr", BANDS, window=4.0), "max_lag is missing", "max_lag=5.0")
     plan_refusal(lambda: Coupling("plv", BANDS, window=4.0), "window is of kind 'xcorr' only")

@@ -304,6 +304,26 @@ def test_packing_refuses_with_the_fix_and_writes_nothing(case, pair, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("size", [1e300, 1e-40])
+def test_sizes_that_single_precision_does_not_hold_are_refused(size, pair, tmp_path):
+    x = pair[0].copy()
+    x[1] *= size
+    with pytest.raises(ibs.InputError, match=r"p: hbo of channel ch2 reaches .*: give it in another unit"):
+        ibs.pack({"p": x, "q": pair[1]}, tmp_path / "s.h5", sfreq=SFREQ, signal="hbo")
+    raw = raw_of(x, bads=[1])
+    ibs.pack({"p": raw, "q": raw_of(pair[1])}, tmp_path / "s.h5")
+    assert ibs.Study.open(tmp_path / "s.h5").recordings[0].bad_channels == ("S2_D1",)
+
+
+def test_labels_may_be_dates_and_whole_numbers(pair, tmp_path):
+    first, second = pd.Timestamp("2026-01-05"), pd.Timestamp("2026-02-05 10:30")
+    table = pd.DataFrame({"dyad": [1.0, 1.0], "person_a": ["p"] * 2, "person_b": ["q"] * 2, "session": [first, second]})
+    people = {(name, day): x for day in (first, second) for name, x in zip("pq", pair, strict=True)}
+    study = ibs.Study.from_arrays(people, table, sfreq=SFREQ, signal="hbo")
+    rows = [(row.dyad, row.session) for row in study.dyads]
+    assert rows == [("1", "2026-01-05"), ("1", "2026-02-05T10:30:00")]
+
+
 def test_files_say_their_rate(tmp_path):
     mne = pytest.importorskip("mne")
     mne.io.RawArray(np.ones((1, 99)), mne.create_info(["Cz"], 9.0, "eeg"), verbose="error").save(

@@ -104,7 +104,7 @@ def test_bids_folder_takes_processed_files_and_reports_the_rest(dataset, output)
             assert recording.source_file == source.name
             for signal, samples in signals_in(source).items():
                 assert_array_equal(study.signals(recording, signal), samples)
-    assert sum("another file holds the processed recording" in note for note in notes) == 4
+    assert sum("holds this recording, processed" in note for note in notes) == 4
     assert sum("skipped" in note and "task-rest" in note and "beer_lambert_law" in note for note in notes) == 2
     assert study.recordings[0].units == "mol/L"
 

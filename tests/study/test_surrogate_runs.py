@@ -103,7 +103,9 @@ def drifting(study, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["phase", "iaaft", "shift", "block"])
 def test_surrogates_of_a_recording_that_drifts_are_refused_by_name(drifting, kind):
     row = drifting.dyads[1]
-    with pytest.raises(InputError, match=r"channel S\d_D\d drifts by \d\d standard dev.*detrend='linear'") as caught:
+    with pytest.raises(
+        InputError, match=r"channel S\d_D\d drifts by \d\d standard dev.*detrend='linear'.*beside the bands"
+    ) as caught:
         drifting.null(SPEC, kind=kind, n=3, options={"block": 20} if kind == "block" else None)
     assert row.label in str(caught.value)
     assert row.person_b in str(caught.value)

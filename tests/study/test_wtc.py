@@ -220,5 +220,9 @@ def test_multiple_coherence_of_two_signals_is_the_textbook_formula(pair):
     assert_allclose(found, np.squeeze(expected), rtol=0, atol=1e-8)
     alone = ibs.multiple_wtc(x, [y], **words)["coherence"][0]
     assert_allclose(alone, np.squeeze(ibs.wtc(x, y, **words)["coherence"]), rtol=0, atol=1e-9)
-    twice = ibs.multiple_wtc(x, [y, 2 * y], **words)["coherence"][0]
-    assert_allclose(twice, alone, rtol=0, atol=1e-6)
+    with pytest.raises(ibs.InputError, match="signals 0 and 2 of x are the same: leave one out"):
+        ibs.multiple_wtc(x, [y, z, 3 - 2 * y], **words)
+
+
+def test_means_say_how_fine_their_grid_is(pair):
+    assert ibs.wtc(*pair, sfreq=10.0, bands={"b": (0.1, 0.5)}).attrs["points_per_scale"] in (1.5, 2.5)
