@@ -220,8 +220,8 @@ def as_computed(monkeypatch):
     def after(happen):
         computed = running._computed
 
-        def and_then(*arguments):
-            results = computed(*arguments)
+        def and_then(*arguments, **who):
+            results = computed(*arguments, **who)
             happen()
             return results
 
@@ -308,14 +308,15 @@ def test_a_run_needs_no_more_than_check_says(folder, capsys):
     main(["check", "study.h5", "--plan", "run.toml"])
     said = int(re.search(r"All of the plan takes about (\d+)M of memory", capsys.readouterr().out)[1]) * 10**6
     code = """
-import contextlib, io, resource
+import contextlib, io
 import ibsync.commands.run
 from ibsync.commands.cli import main
+from ibsync.commands.machine import peak_rss_bytes
 from ibsync.recordings.memory import held_bytes
 imported = held_bytes()
 with contextlib.redirect_stdout(io.StringIO()):
     main(["run", "run.toml"])
-print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported)
+print(peak_rss_bytes() - imported)
 """
     peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
     assert said / 1.5 < peak < 1.1 * said
