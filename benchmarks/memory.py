@@ -59,8 +59,10 @@ class Case:
 BASE, LARGE = Case(memory="1G"), Case(100, 46, 1, 5, 2, 60.0, 10_000, sfreq=2.0)
 GROWING: dict[str, list[Case]] = {
     name: [replace(BASE, **{name: getattr(BASE, name) * times}) for times in (1, 4, 16)]
-    for name in ("dyads", "channels", "sessions", "bands", "seconds", "draws")
-} | {"lengths": [replace(BASE, sessions=n, lengths=n) for n in (1, 4, 16)]}
+    for name in ("dyads", "channels", "sessions", "bands", "seconds")
+}
+GROWING["draws"] = [replace(BASE, dyads=12, draws=n) for n in (1000, 4000, 16_000)]  # of 8 dyads all would be listed
+GROWING["lengths"] = [replace(BASE, sessions=n, lengths=n) for n in (1, 4, 16)]
 CASES = GROWING | {
     "large": [replace(LARGE, memory=memory) for memory in ("1500M", "4G")],
     "plasticity": [
