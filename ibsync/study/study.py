@@ -62,7 +62,7 @@ from .planned import (
 )
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
-from .runner import Worker
+from .runner import Worker, forget_tables
 from .surrogate_runs import Request, Work, begin, run, sources_of
 
 if TYPE_CHECKING:
@@ -386,6 +386,7 @@ class Study(StudyFile):
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
         if budget.is_limited:
+            forget_tables()  # of what was computed before; what is needed counts them
             need = need_of_synchrony(self, made, spec, epochs, shares=asked is not None)
             budget.require(need.still, "synchrony of this study")
         engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
@@ -543,7 +544,10 @@ class Study(StudyFile):
         else:
             engine = sources_of(self, request, worker)[1]
         attrs = self._attrs_of_null(request, made, engine)
-        need = need_of_null(self, made, request) if budget.is_limited else Need()
+        need = Need()
+        if budget.is_limited:
+            forget_tables()
+            need = need_of_null(self, made, request)
         budget.require(need.still, "re-pairing of this study" if kind == "repair" else f"a {kind!r} null of this study")
         with opened(journal, _identity(request, attrs), (self.path,)) as kept:
             attrs = _with_notes(attrs, kept)
