@@ -40,6 +40,7 @@ class Case:
     epochs: int = 1
     seconds: float = 120.0
     draws: int = 1000
+    lengths: int = 1
     sfreq: float = 4.0
     memory: str | None = None
     band_hz: tuple[float, float] | None = None  # by default all that the recordings hold
@@ -47,14 +48,21 @@ class Case:
     @property
     def study(self) -> str:
         """Name of its study."""
-        return f"{self.dyads}-{self.channels}-{self.sessions}-{self.seconds:g}-{self.sfreq:g}.h5"
+        return f"{self.dyads}-{self.channels}-{self.sessions}-{self.durations[-1]:g}-{self.sfreq:g}.h5"
+
+    @property
+    def durations(self) -> list[float]:
+        """Seconds of each session's recordings."""
+        return [self.seconds + 2.0 * (k % self.lengths) for k in range(self.sessions)]
 
 
-BASE, LARGE = Case(), Case(100, 46, 1, 5, 2, 60.0, 10_000, 2.0)
+BASE, LARGE = Case(memory="1G"), Case(100, 46, 1, 5, 2, 60.0, 10_000, sfreq=2.0)
 GROWING: dict[str, list[Case]] = {
     name: [replace(BASE, **{name: getattr(BASE, name) * times}) for times in (1, 4, 16)]
-    for name in ("dyads", "channels", "sessions", "bands", "seconds", "draws")
+    for name in ("dyads", "channels", "sessions", "bands", "seconds")
 }
+GROWING["draws"] = [replace(BASE, dyads=12, draws=n) for n in (1000, 4000, 16_000)]  # of 8 dyads all would be listed
+GROWING["lengths"] = [replace(BASE, sessions=n, lengths=n) for n in (1, 4, 16)]
 CASES = GROWING | {
     "large": [replace(LARGE, memory=memory) for memory in ("1500M", "4G")],
     "plasticity": [
@@ -139,7 +147,7 @@ def main() -> None:
                 path = Path(folder) / case.study
                 words = {"n_dyads": case.dyads, "n_channels": case.channels, "n_sessions": case.sessions}
                 if not path.exists():
-                    ibs.simulate(path, **words, duration=case.seconds, sfreq=case.sfreq, coupled_band=(0.1, 0.3))
+                    ibs.simulate(path, **words, duration=case.durations, sfreq=case.sfreq, coupled_band=(0.1, 0.3))
                 command = [sys.executable, __file__, "--case", json.dumps(asdict(case)), "--folder", folder]
                 text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 found[name].append({**asdict(case), **json.loads(text)})

@@ -30,12 +30,14 @@ import numpy as np
 import ibsync as ibs
 from ibsync.commands.machine import load_average, machine_facts
 from ibsync.commands.run import merge_shards, run_plan, run_shard
+from ibsync.errors import InputError
+from ibsync.recordings.journal import described
 from ibsync.study.workers import workers_of
 
 PACKAGES = ("ibsync", "numpy", "scipy", "distributed")
 SPEC = ibs.WTC(bands={"slow": (0.05, 0.2), "fast": (0.3, 0.8)})
 PLAN = """
-study = "study.h5"
+study = "STUDY"
 output = "OUT"
 [wtc]
 bands = { slow = [0.05, 0.2], fast = [0.3, 0.8] }
@@ -84,6 +86,7 @@ Case = Callable[..., str]
 CASES: dict[str, Case] = {"re-pairing": repaired, "phase surrogates": phases, "calibrate": calibrated}
 KINDS = {"re-pairing": "repair", "phase surrogates": "phase"}
 DRAWS = 128
+MANY_TILES = "sessions.h5"  # of which re-pairing takes long enough to be killed often
 
 
 @contextmanager
@@ -103,10 +106,13 @@ def numbers_of(path: Path) -> str:
     return digest_of([array for array in arrays if array.dtype.kind in "fiubc"])
 
 
-def plan_of(folder: Path, case: str, out: str, draws: int = DRAWS) -> Path:
+def plan_of(folder: Path, case: str, out: str, draws: int = DRAWS, study: str = "study.h5") -> Path:
     """A plan file of a case."""
     path = folder / f"{out}.toml"
-    text = PLAN.replace("KIND", KINDS.get(case, "phase")).replace("DRAWS", str(draws)).replace("OUT", out)
+    words = {"KIND": KINDS.get(case, "phase"), "DRAWS": str(draws), "OUT": out, "STUDY": study}
+    text = PLAN
+    for name, value in words.items():
+        text = text.replace(name, value)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -131,7 +137,7 @@ def with_kills(study: ibs.Study, case: Case, n: int, chance: random.Random) -> t
 
         def kill() -> None:
             nonlocal killed
-            while killed < n and not stop.wait(chance.uniform(3.0, 6.0)):
+            while killed < n and not stop.wait(chance.uniform(1.5, 4.0)):
                 with suppress(OSError, TypeError, IndexError):  # it is being started again
                     os.kill(chance.choice(list(nannies.values())).pid, signal.SIGKILL)
                     killed += 1
@@ -148,20 +154,28 @@ def with_kills(study: ibs.Study, case: Case, n: int, chance: random.Random) -> t
 
 
 def killed_and_resumed(folder: Path, case: str, n: int, chance: random.Random) -> tuple[str, int]:
-    """Numbers of a command that was killed n times, or until it was through, and how often it was."""
+    """Numbers of a command that was killed n times, or until it was through, and how often it was.
+
+    It is killed within half a second of having finished a part, so that it gets on from one time to the next.
+    """
     if case == "calibrate":
         plan, out = plan_of(folder, case, "c.h5"), folder / "c.json"
-        command = ["calibrate", "study.h5", "--plan", plan.name, "--n-sims", "40", "-o", out.name, "--resume"]
+        command = ["calibrate", "study.h5", "--plan", plan.name, "--n-sims", "60", "-o", out.name, "--resume"]
     else:
-        plan, out = plan_of(folder, case, "resumed.h5", 4 * DRAWS), folder / "resumed.h5"
+        words = {"study": MANY_TILES} if case == "re-pairing" else {"draws": 24 * DRAWS}
+        plan, out = plan_of(folder, case, "resumed.h5", **words), folder / "resumed.h5"
         command = ["run", plan.name, "--resume"]
+    journal = out.with_name(f"{out.name}.journal")
     killed = 0
     while killed < n:
         process = subprocess.Popen(
             [sys.executable, "-m", "ibsync", *command], cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL
         )
+        before = n_parts(journal)
+        while process.poll() is None and n_parts(journal) == before:
+            time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(chance.uniform(2.0, 4.0))
+            process.wait(chance.uniform(0.0, 0.5))
         if process.poll() is not None:
             break
         process.kill()
@@ -173,6 +187,14 @@ def killed_and_resumed(folder: Path, case: str, n: int, chance: random.Random) -
     digest = hashlib.sha256(out.read_bytes()).hexdigest() if out.suffix == ".json" else numbers_of(out)
     out.unlink()
     return digest, killed
+
+
+def n_parts(path: Path) -> int:
+    """Finished parts in a journal."""
+    with suppress(InputError):  # it has hardly begun
+        found = described(path)
+        return 0 if found is None else int(found[1]["parts"])
+    return 0
 
 
 def left_alone(folder: Path, case: str) -> str:
@@ -228,6 +250,10 @@ def main() -> None:
         study = ibs.simulate(
             folder / "study.h5", n_dyads=5, n_sessions=3, n_channels=4, duration=120.0, sfreq=5.0, seed=1
         )
+        if "re-pairing" in arguments.only:
+            ibs.simulate(
+                folder / MANY_TILES, n_dyads=5, n_sessions=60, n_channels=16, duration=120.0, sfreq=5.0, seed=1
+            )
         for title, case in CASES.items():
             if title not in arguments.only:
                 continue

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..recordings.hdf5 import open_hdf5
+from ..recordings.journal import described
 from ..recordings.study_file import StudyFile
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:
-    """Return what a study file or a result file holds, as text and as a dictionary for JSON.
+    """Return what a study file, a result file, a shard or a journal holds, as text and as a dictionary for JSON.
 
     Parameters
     ----------
@@ -33,8 +34,11 @@ def describe(path: str | Path, *, accept_changes: bool = False) -> tuple[str, di
     Raises
     ------
     InputError
-        If the file is neither.
+        If the file is none of these.
     """
+    unfinished = described(path)
+    if unfinished is not None:
+        return unfinished
     with open_hdf5(Path(path)) as file:
         is_result = bool({"format", "kind"} & set(file.attrs))
     if is_result:

@@ -293,7 +293,8 @@ def merge_shards(
             raise InputError(f"{paths[0]}: does not name its plan: run the shard again")
         plan_path = known.get(0)[_PLAN].tobytes().decode()
         ready = _ready(plan_path, read_plan(plan_path, output, report), overwrite, tuple(map(Path, paths)), memory)
-        require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)))
+        fix = f"compute all shards again, or put back {plan_path} and the study of which they were computed"
+        require_same(Path(paths[0]), kept.identity, as_kept(ready.identity(backend)), fix)
         return ready.run(backend=backend, executor=None, journal=kept, progress=progress)
 
 

@@ -162,7 +162,7 @@ class Journal:
             number, self.merged_from = _shard_of(path, begun, self.merged_from)
             if not known:
                 self.identity = {name: value for name, value in begun.items() if name != "shard"}
-            require_same(path, begun, self.identity)
+            require_same(path, begun, self.identity, "name the shards of one run, and compute this one again")
             if number in known:
                 raise PlanError(
                     f"{path}: is shard {number}/{self.merged_from}, and so is {known[number]}: name it once"
@@ -311,11 +311,6 @@ class Parts:
         """Arrays of one that is there."""
         return self.journal._read(self.key, number)
 
-    def read(self) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        """All that are there, each with its number."""
-        for number in sorted(self.numbers):
-            yield number, self.get(number)
-
     def append(self, number: int, arrays: Arrays) -> None:
         """Keep one that is finished; it is in the system's hands at once, and on the disk within half a minute."""
         self.journal._append(self.key, number, arrays)
@@ -335,14 +330,43 @@ def opened(
         raise PlanError(f"journal={journal!r} must be the path of a file")
 
 
-def require_same(path: Path, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def require_same(
+    path: Path, begun: Mapping[str, Any], asked: Mapping[str, Any],
+    fix: str = "remove the file to begin anew, or ask for the same",
+) -> None:  # fmt: skip
     """Refuse parts of something else, naming what differs; whether it is a shard is not looked at unless asked for."""
     for name in dict.fromkeys([*asked, *(name for name in begun if name != "shard")]):
         if begun.get(name) != asked.get(name):
             raise PlanError(
-                f"{path}: was begun with another {name}: {name}={begun.get(name)!r}, now {asked.get(name)!r}; remove "
-                "the file to begin anew, or ask for the same"
+                f"{path}: was begun with another {name}: {name}={begun.get(name)!r}, now {asked.get(name)!r}; {fix}"
             )
+
+
+def described(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]] | None:
+    """What a journal or a shard holds, as text and for JSON; None of any other file.
+
+    Raises
+    ------
+    InputError
+        If it is one and its beginning is damaged.
+    """
+    if not Path(path).is_file() or not JOURNAL.recognises(Path(path)):
+        return None
+    journal = Journal(Path(path), {})
+    try:
+        begun = journal._read_in(Path(path))
+    finally:
+        journal.close()
+    n, shard = sum(key != _OF_FILE for key, _ in journal._index), begun.pop("shard", "")
+    what = f"shard {shard} of a run" if shard else "finished parts of a computation"
+    use = "ibsync merge finishes the run from all its shards" if shard else "the same command with --resume goes on"
+    made_of = "\n".join(f"  {name:<24}{value}" for name, value in begun.items() if value not in (None, [], {}))
+    return f"{path}: {what}, {n} parts; {use}\n\n{made_of}", {
+        "kind": "shard" if shard else "journal",
+        "shard": shard,
+        "parts": n,
+        "of": begun,
+    }
 
 
 def _shard_of(path: Path, begun: Mapping[str, Any], n: int) -> tuple[int, int]:

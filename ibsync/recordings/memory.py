@@ -124,7 +124,7 @@ class _Map(mmap.mmap):
 
 def array_as(source: NDArray[Any], shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Zeros, in a file if `source` lies in one."""
-    mapped = _map_of(source)
+    mapped = map_of(source)
     return np.zeros(shape, dtype) if mapped is None else _in_a_file(shape, dtype, mapped.folder)
 
 
@@ -166,19 +166,15 @@ def _in_a_file(shape: tuple[int, ...], dtype: DTypeLike, folder: Path) -> NDArra
     return np.frombuffer(mapped, dtype).reshape(shape)
 
 
-def lies_in_a_file(values: NDArray[Any]) -> bool:
-    """Whether an array, or the one of which it is a part, lies in a file."""
-    return _map_of(values) is not None
-
-
 def release(values: NDArray[Any]) -> None:
     """Let the system take back the memory of an array that lies in a file; its values stay."""
-    mapped = _map_of(values)
+    mapped = map_of(values)
     if mapped is not None and hasattr(mapped, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _map_of(values: object) -> _Map | None:
+def map_of(values: object) -> _Map | None:
+    """The file in which an array lies, or the one of which it is a part; None if it lies in memory."""
     while values is not None and not isinstance(values, _Map):
         values = values.obj if isinstance(values, memoryview) else getattr(values, "base", None)
     return values

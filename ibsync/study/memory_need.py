@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from .surrogate_partners import block_size, draws_of_job
 from .surrogate_runs import Request
 
 _OF_NULL, _OF_SYNCHRONY, _OF_TEST = 64 << 20, 112 << 20, 136 << 20  # libraries that each has loaded when it is done
+_LOADED = {"scipy.fft": _OF_NULL, "xarray": _OF_SYNCHRONY}
 _OF_MEANS, _OF_SHARES, _OF_REAL = 66, 40, 34  # of each value of a row: synchrony, its shares, and what a null keeps
 _IN_THE_MAKING = 34  # of each value, until it is in its place
 
@@ -58,6 +60,12 @@ class Need:
             max(self.libraries, other.libraries), max(self.tables, other.tables), max(self.deep, other.deep),
             max(self.work, other.work), self.kept + other.kept, self.in_file + other.in_file,
         )  # fmt: skip
+
+    @property
+    def still(self) -> int:
+        """The least, less libraries that are loaded, which the process holds already."""
+        loaded = [n_bytes for name, n_bytes in _LOADED.items() if name in sys.modules]
+        return self.least - min(self.libraries, max(loaded, default=0))
 
     @property
     def least(self) -> int:

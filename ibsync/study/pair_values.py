@@ -99,8 +99,8 @@ def of_each_dyad(means: Any) -> Iterator[Any]:
 
 
 def means_of_rows(
-    jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, executor: Executor | None,
-    *, progress: bool = False, journal: Journal | None = None, of: Sequence[object] = (),
+    jobs: Sequence[tuple[DyadsJob, list[int]]], known: RealMeans, worker: Worker, *,
+    executor: Executor | None = None, progress: bool = False, journal: Journal | None = None, of: Sequence[object] = (),
 ) -> Iterator[tuple[list[int], Any]]:  # fmt: skip
     """Means of the rows of each job, with the numbers of these rows; what is known is not computed again."""
     rest = []

@@ -209,8 +209,7 @@ class Worker:
         value = job.run(self)
         _table_bytes.update({key: sum(table_bytes(engine.plan)) for key, engine in self._used.items()})
         if len(_table_bytes) > 1 and sum(_table_bytes.values()) > KEPT_TABLE_BYTES:
-            load_group.cache_clear()  # they are read again from the disk
-            _table_bytes.clear()
+            forget_tables()
         return value
 
     def begin(self, run: str) -> None:
@@ -262,6 +261,12 @@ class Worker:
 
 
 _table_bytes: dict[str, int] = {}  # that this process may hold, by the engine that used them
+
+
+def forget_tables() -> None:
+    """Give back the memory of the tables of all engines; they are read from the disk when they are used again."""
+    load_group.cache_clear()
+    _table_bytes.clear()
 
 
 class ShareDone(Exception):  # noqa: N818 - no error

@@ -30,7 +30,7 @@ from ..errors import IbsyncError, PlanError, require_known
 from ..nulls.hypotheses import AR_WARNING
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.repaired_null import RepairedNull
-from ..nulls.surrogate_null import SurrogateNull
+from ..nulls.surrogate_null import Room, SurrogateNull
 from ..nulls.surrogate_signals import MODELS
 from ..nulls.tails import Tail
 from ..recordings.journal import Journal, opened
@@ -62,7 +62,7 @@ from .planned import (
 )
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
-from .runner import Worker, run_jobs
+from .runner import Worker, forget_tables
 from .surrogate_runs import Request, Work, begin, run, sources_of
 
 if TYPE_CHECKING:
@@ -386,8 +386,9 @@ class Study(StudyFile):
         shape = (len(rows), len(names), len(axes.a), len(axes.b), spec.n_columns)
         worker = Worker(backend)
         if budget.is_limited:
+            forget_tables()  # of what was computed before; what is needed counts them
             need = need_of_synchrony(self, made, spec, epochs, shares=asked is not None)
-            budget.require(need.least, "synchrony of this study")
+            budget.require(need.still, "synchrony of this study")
         engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
         known: RealMeans = {}
         if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
@@ -400,7 +401,8 @@ class Study(StudyFile):
         with opened(journal, attrs_that_identify(attrs), (self.path,)) as kept:
             attrs = _with_notes(attrs, kept)
             of = ("synchrony", sorted(attrs_that_identify(attrs).items()))
-            for numbers, means in means_of_rows(jobs, known, worker, executor, progress=progress, journal=kept, of=of):
+            who: dict[str, Any] = {"executor": executor, "journal": kept, "progress": progress}
+            for numbers, means in means_of_rows(jobs, known, worker, of=of, **who):
                 values = _nothing(shape, means) if values is None else values
                 _put(values, numbers, means)
         assert values is not None, "a request without any value is refused before"
@@ -542,31 +544,31 @@ class Study(StudyFile):
         else:
             engine = sources_of(self, request, worker)[1]
         attrs = self._attrs_of_null(request, made, engine)
-        need = need_of_null(self, made, request) if budget.is_limited else Need()
-        budget.require(need.least, "re-pairing of this study" if kind == "repair" else f"a {kind!r} null of this study")
+        need = Need()
+        if budget.is_limited:
+            forget_tables()
+            need = need_of_null(self, made, request)
+        budget.require(need.still, "re-pairing of this study" if kind == "repair" else f"a {kind!r} null of this study")
         with opened(journal, _identity(request, attrs), (self.path,)) as kept:
             attrs = _with_notes(attrs, kept)
-            if isinstance(made, PlannedRepairing):
-                return self._repairing(request, made, attrs, worker, executor, kept, progress, budget, need)
             work = Work(self, request, worker, executor, kept, progress)
+            if isinstance(made, PlannedRepairing):
+                return self._repairing(work, made, attrs, partial(budget.array, beside=need.still))
             if kept is not None and kept.share is not None:
                 work.compute_share()
             attrs |= encode_attrs({"options": dict(request.options)})
             room = budget if budget.is_limited else Budget(held_bytes() + _DRAWS_IN_MEMORY)
-            null = run(begin(work, attrs, partial(room.array, beside=need.least)), work, draws)
+            null = run(begin(work, attrs, partial(room.array, beside=need.still)), work, draws)
             worker.begin("")  # the rows know the worker and it their signals, which would stay until Python finds out
             return null
 
-    def _repairing(
-        self, request: Request, made: PlannedRepairing, attrs: dict[str, Any], worker: Worker,
-        executor: Executor | None, journal: Journal | None, progress: bool, budget: Budget, need: Need,
-    ) -> RepairedNull:  # fmt: skip
-        axes, design = made.axes, made.draws.design
+    def _repairing(self, work: Work, made: PlannedRepairing, attrs: dict[str, Any], room: Room) -> RepairedNull:
+        request, axes, design = work.request, made.axes, made.draws.design
         names = epoch_names(request.epochs)
         shape = (len(names), len(axes.a), len(axes.b), request.spec.n_columns)
         size = (len(made.tasks), shape[0], math.prod(shape[1:]), len(made.sessions), design.n_people, design.n_people)
         # Features come first, so that a test reads some of them at a time, and from a file in one piece.
-        store = budget.array((math.prod(size[:3]), *size[3:]), np.float32, need.least)
+        store = room((math.prod(size[:3]), *size[3:]), np.float32)
         for part in in_parts(store):
             store[part] = np.nan
         values = np.moveaxis(store.reshape(size), (3, 4, 5), (0, 1, 2))
@@ -575,14 +577,12 @@ class Study(StudyFile):
             if plan.computable:
                 tiles = tile_jobs(
                     self, exchange.occasion, design.dyads, exchange.block, request.roles, axes, request.signal, plan,
-                    request.measure, worker, segment.starts, request.controls,
+                    request.measure, work.worker, segment.starts, request.controls,
                 )  # fmt: skip
                 jobs += tiles
                 places += [(exchange, segment.epochs)] * len(tiles)
-        bar = ("re-pairing", "tile") if progress else None
         real: dict[tuple[Any, ...], Any] = {}
-        of = ("null", repr(replace(request, backend="")))
-        for number, tile in run_jobs(jobs, worker, executor=executor, bar=bar, journal=journal, of=of, is_shared=True):
+        for number, tile in work.run(jobs, ("re-pairing", "tile"), "null", is_shared=True):
             exchange, epochs = places[number]
             for at, epoch in enumerate(epochs):
                 found = tile.values[:, :, at].reshape(*tile.values.shape[:2], -1)
@@ -611,27 +611,25 @@ class Study(StudyFile):
             attrs["roles"] = request.roles
         if made.aligned:
             attrs |= encode_attrs({"aligned": made.aligned})
-        valid = self._valid_of_cut(request, made, real, worker, executor, journal)
+        valid = self._valid_of_cut(work, made, real)
         flat = np.moveaxis(store, 0, -1)
         return RepairedNull(flat, made.draws, made.sessions, "repair", attrs, valid, made.tasks, real_means=real)
 
-    def _valid_of_cut(
-        self, request: Request, made: PlannedRepairing, known: RealMeans, worker: Worker, executor: Executor | None,
-        journal: Journal | None,
-    ) -> NDArray[np.float64] | None:  # fmt: skip
+    def _valid_of_cut(self, work: Work, made: PlannedRepairing, known: RealMeans) -> NDArray[np.float64] | None:
         """Share of trusted cells of real partners whose recordings are cut: float64 [session, dyad, task x feature]."""
         cut = [one for one in made.rows if not one.is_whole]
         if not cut:
             return None
+        request = work.request
         names, n_means = epoch_names(request.epochs), made.axes.mask.size * request.spec.n_columns
         shape = (len(made.sessions), len(made.draws.design), len(made.tasks), len(names), n_means)
         valid = np.full(shape, np.nan)
         at = [(*self._place(made, one), [names.index(epoch) for epoch in one.asked]) for one in cut]
         for place in at:
             valid[place] = 0.0
-        jobs = dyads_jobs(self, made, cut, request.signal, worker, known=known)
-        of = ("cut", repr(replace(request, backend="")))
-        for numbers, means in means_of_rows(jobs, known, worker, executor, journal=journal, of=of):
+        jobs = dyads_jobs(self, made, cut, request.signal, work.worker, known=known)
+        who: dict[str, Any] = {"executor": work.executor, "journal": work.journal, "of": work.of("cut")}
+        for numbers, means in means_of_rows(jobs, known, work.worker, **who):
             for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)
         return valid.reshape(*shape[:2], -1)

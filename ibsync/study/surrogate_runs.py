@@ -431,11 +431,21 @@ class Work:
             with_controls = controls is not None and bool(controls.of_features)
             plans = [source.plan for source in sources if source.plan]
             build_tables(plans, self.worker, with_controls=with_controls)
+        bar = (self.request.kind, "batch")
+        return self.run(jobs, bar if is_shared else None, "null", type(jobs[0]).__name__, is_shared=is_shared)
+
+    def run(
+        self, jobs: Sequence[Job[Value]], bar: tuple[str, str] | None, *names: str, is_shared: bool = False
+    ) -> Iterator[tuple[int, Value]]:
+        """Values of jobs, each with its number, as `run_jobs`; `names` tell them from others of the same request."""
         return run_jobs(
             jobs, self.worker, executor=self.executor, journal=self.journal, is_shared=is_shared,
-            bar=(self.request.kind, "batch") if self.progress and is_shared else None,
-            of=("null", type(jobs[0]).__name__, repr(replace(self.request, backend=""))),
+            bar=bar if self.progress else None, of=self.of(*names),
         )  # fmt: skip
+
+    def of(self, *names: str) -> tuple[str, ...]:
+        """What tells jobs of some names and this request from all others of a journal."""
+        return *names, repr(replace(self.request, backend=""))
 
 
 def begin(work: Work, attrs: Mapping[str, Any], room: Room) -> SurrogateNull:

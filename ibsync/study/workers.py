@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,9 @@ from ..errors import DeviceError, PlanError
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
 """Freed memory is used again. Dask's own setting gives it back at once, which costs 2.4 times the CPU time."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
+_ANSWER_SECONDS = 10.0  # until a scheduler is taken for none
+_WORKER_SECONDS = 60.0  # until a scheduler is taken for one without workers
+_SCHEMES = ("tcp", "tls")  # of addresses that are tried before Dask does, which takes long to say that nobody is there
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def workers_of(n: int | None = None, scheduler: str | None = None, backend: str 
     PlanError
         If both are asked for, the number is none, or there are fewer GPUs.
     DeviceError
-        If Dask is not installed, or no scheduler answers.
+        If Dask is not installed, no scheduler answers within 10 s, or none of its workers is there after a minute.
     """
     if n is None and scheduler is None:
         yield None
@@ -46,6 +50,8 @@ def workers_of(n: int | None = None, scheduler: str | None = None, backend: str 
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise PlanError(f"workers={n!r} must be a whole number of at least 1")
     distributed = _distributed()
+    if scheduler is not None:
+        _require_answer(scheduler)
     gpus = _gpus(n or 0, backend)
     with _cluster(distributed, n, gpus) if scheduler is None else nullcontext(scheduler) as address:
         try:
@@ -55,9 +61,28 @@ def workers_of(n: int | None = None, scheduler: str | None = None, backend: str 
                 f"{scheduler}: no Dask scheduler answers there ({' '.join(str(error).split())})"
             ) from error
         with client:
-            if n is not None:
-                client.wait_for_workers(n, timeout=120)
+            try:
+                client.wait_for_workers(n or 1, timeout=120 if scheduler is None else _WORKER_SECONDS)
+            except TimeoutError as error:
+                raise DeviceError(
+                    f"{scheduler or 'Dask'}: no worker is there after {_WORKER_SECONDS:.0f} s: start some, such as "
+                    f"dask worker {scheduler or 'tcp://host:8786'} --nthreads 1, and run the same command again"
+                ) from error
             yield client.get_executor(pure=False)
+
+
+def _require_answer(scheduler: str) -> None:
+    """Refuse an address at which nobody listens."""
+    scheme, found, rest = scheduler.partition("://")
+    if found and scheme not in _SCHEMES:
+        return
+    host, _, port = (rest if found else scheme).rpartition(":")
+    try:
+        if not host or not port.isdecimal():
+            raise ValueError("an address names host and port, such as tcp://host:8786")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise DeviceError(f"{scheduler}: no Dask scheduler answers there ({error})") from error
 
 
 def _distributed() -> Any:

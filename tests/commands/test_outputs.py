@@ -220,8 +220,8 @@ def as_computed(monkeypatch):
     def after(happen):
         computed = running._computed
 
-        def and_then(*arguments, **words):
-            results = computed(*arguments, **words)
+        def and_then(*arguments, **who):
+            results = computed(*arguments, **who)
             happen()
             return results
 
@@ -308,14 +308,15 @@ def test_a_run_needs_no_more_than_check_says(folder, capsys):
     main(["check", "study.h5", "--plan", "run.toml"])
     said = int(re.search(r"All of the plan takes about (\d+)M of memory", capsys.readouterr().out)[1]) * 10**6
     code = """
-import contextlib, io, resource
+import contextlib, io
 import ibsync.commands.run
 from ibsync.commands.cli import main
+from ibsync.commands.machine import peak_rss_bytes
 from ibsync.recordings.memory import held_bytes
 imported = held_bytes()
 with contextlib.redirect_stdout(io.StringIO()):
     main(["run", "run.toml"])
-print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported)
+print(peak_rss_bytes() - imported)
 """
     peak = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
     assert said / 1.5 < peak < 1.1 * said
@@ -345,7 +346,7 @@ def test_a_file_of_the_users_is_no_journal(folder, capsys):
 
 @pytest.mark.parametrize(("name", "value"), [("ibsync_version", "0.0.1"), ("study_sha256", "0" * 64)])
 def test_a_journal_of_another_version_or_study_is_neither_taken_nor_removed(folder, capsys, name, value):
-    ready = running._ready("phase.toml", None, None)
+    ready = running._ready("phase.toml", running.read_plan("phase.toml"))
     with Journal.open("r.h5.journal", {**ready.identity("auto"), name: value}):
         pass
     before = Path("r.h5.journal").read_bytes()

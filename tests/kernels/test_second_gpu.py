@@ -15,6 +15,11 @@ import ibsync as ibs
 from ibsync.coupling.backends.cuda import backend as cuda
 from ibsync.coupling.engine import Engine
 from ibsync.errors import DeviceError
+from ibsync.study.channel_pairs import Axes
+from ibsync.study.engine_memory import worked_bytes
+from ibsync.study.pair_values import tile_jobs
+from ibsync.study.rows import occasions_of
+from ibsync.study.runner import Worker
 from ibsync.study.surrogate_partners import SurrogatePartners
 
 SPEC = ibs.WTC(bands={"task": (0.1, 0.3)}, voices=6, accuracy="fast")
@@ -91,3 +96,21 @@ def test_each_number_is_a_device_of_its_own_that_is_kept(monkeypatch):
     assert Engine(160, 2.0, SPEC, backend="cuda:1").device is second
     with pytest.raises(DeviceError, match="no GPU number 2; this process sees 2"):
         Engine(160, 2.0, SPEC, backend="cuda:2")
+
+
+def test_tiles_depend_on_the_memory_that_a_gpu_has_and_not_on_what_is_free(second, tmp_path, monkeypatch):
+    """A journal names tiles: they have to be the same when the run goes on beside another program."""
+    study = ibs.simulate(tmp_path / "s.h5", n_dyads=6, n_channels=1, duration=80.0, sfreq=2.0)
+    monkeypatch.setattr("ibsync.study.runner.FEATURE_BYTES", 1)
+    (occasion,) = occasions_of(study.dyads)
+    plan, dyads = occasion.plan(SPEC, None), [row.dyad for row in study.dyads]
+
+    def names(n_people, free_bytes):
+        each = worked_bytes(Worker("cuda:1").engine(plan).plan)
+        monkeypatch.setattr(second, "memory_bytes", 16 * 2 * n_people * each)
+        monkeypatch.setattr(second, "budget_bytes", lambda: free_bytes)
+        words = ("fixed", Axes.of(study.dyads, "all"), "hbo", plan, "coherence", Worker("cuda:1"))
+        return [job.name for job in tile_jobs(study, occasion, dyads, np.arange(6), *words, dict.fromkeys(dyads, 0))]
+
+    assert names(2, free_bytes=1) == names(2, free_bytes=1 << 40)
+    assert [len(names(n, free_bytes=1 << 30)) for n in (1, 2, 3, 6)] == [36, 9, 4, 1]

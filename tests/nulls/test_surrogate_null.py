@@ -15,7 +15,7 @@ from ibsync.errors import InputError, PlanError
 from ibsync.inference.p_values import p_value
 from ibsync.inference.surrogate_test import surrogate_test
 from ibsync.nulls.surrogate_null import SurrogateNull, drawn, drawn_values, observed_values
-from ibsync.recordings.memory import Budget, lies_in_a_file
+from ibsync.recordings.memory import Budget, map_of
 from ibsync.results.null_files import load_null, merge_nulls, save_null
 
 N_FEATURES, N_DRAWS = 7, 150
@@ -188,7 +188,7 @@ def test_parts_computed_apart_merge_into_the_whole(tmp_path):
 def test_draws_that_are_kept_in_a_file_give_the_same(tmp_path, monkeypatch):
     in_memory = counted(rows())
     room = Budget(1, tmp_path).array
-    assert lies_in_a_file(begun(rows(), room=room).values)
+    assert map_of(begun(rows(), room=room).values) is not None
     assert_same(counted(rows(), room=room), in_memory)
     monkeypatch.setattr("os.posix_fallocate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(InputError, match=r"cannot hold 1M of values .* set TMPDIR to a larger disk"):

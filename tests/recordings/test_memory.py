@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from ibsync.errors import InputError, PlanError
-from ibsync.recordings.memory import Budget, array_as, held_bytes, in_parts, lies_in_a_file, release
+from ibsync.recordings.memory import Budget, array_as, held_bytes, in_parts, map_of, release
 
 MB = 10**6
 
@@ -33,7 +33,7 @@ def test_what_is_no_amount_is_refused(memory):
 def test_no_budget_is_no_limit():
     assert Budget.of(None) == Budget()
     Budget().require(1 << 60, "anything")
-    assert not lies_in_a_file(Budget().array((3,), np.float32))
+    assert map_of(Budget().array((3,), np.float32)) is None
 
 
 def test_less_than_is_needed_is_refused_with_what_is_needed():
@@ -48,9 +48,9 @@ def test_an_array_lies_in_memory_where_that_holds_it(tmp_path):
     held = held_bytes()
     for room, in_file in [(40 * MB, False), (2 * MB, True)]:
         values = Budget(held + room, tmp_path).array((10, 100_000), np.float32)
-        assert lies_in_a_file(values) == in_file
-        assert lies_in_a_file(values.T[3:]) == in_file
-        assert lies_in_a_file(array_as(values.T, (2, 3), np.float32)) == in_file
+        assert (map_of(values) is not None) == in_file
+        assert (map_of(values.T[3:]) is not None) == in_file
+        assert (map_of(array_as(values.T, (2, 3), np.float32)) is not None) == in_file
         assert_array_equal(values, 0)
 
 

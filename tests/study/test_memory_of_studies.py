@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import ibsync as ibs
 from ibsync.coupling.transform.feature_cache import load_group
 from ibsync.errors import PlanError
-from ibsync.recordings.memory import Budget, lies_in_a_file
+from ibsync.recordings.memory import Budget, map_of
 from ibsync.study import pair_values, runner
 from ibsync.study.engine_memory import table_bytes
 from ibsync.study.engines import EnginePlan
@@ -43,8 +43,8 @@ def nulls(request, study, tmp_path):
     words = {"n": 100, "seed": 2, "epochs": EPOCHS, "roles": request.param}
     in_memory = study.null(SPEC, **words)
     in_file = study.null(SPEC, **words, memory=AlwaysInAFile(1, tmp_path))
-    assert not lies_in_a_file(in_memory.pair_values)
-    assert lies_in_a_file(in_file.pair_values)
+    assert map_of(in_memory.pair_values) is None
+    assert map_of(in_file.pair_values) is not None
     return in_memory, in_file
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,9 +258,40 @@ def test_shards_of_other_runs_and_unfinished_ones_are_refused_by_name(folder, ca
     assert main(["run", "phase.toml", "--shard", "2/2"]) == 0
     assert Path(shards[1]).read_bytes() == content
     Path("phase.toml").write_text(other)
-    refused(capsys, ["merge", *shards], "another null.seed: null.seed=3, now 4")
+    refused(capsys, ["merge", *shards], "another null.seed: null.seed=3, now 4; compute all shards again, or put back")
     refused(capsys, ["merge", "study.h5"], "study.h5: is no shard of a run")
     refused(capsys, ["merge", "none.h5"], "none.h5: cannot be read")
+
+
+def test_a_shard_says_what_it_is(folder, capsys):
+    assert main(["run", "phase.toml", "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    assert main(["info", "out.shard-01-of-02.h5"]) == 0
+    page = capsys.readouterr().out
+    assert re.search(r"shard 1/2 of a run, \d+ parts; ibsync merge finishes", page)
+    assert re.search(r"null.kind +phase\n", page)
+    assert main(["info", "out.shard-01-of-02.h5", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["kind"], content["shard"]) == ("shard", "1/2")
+    assert content["of"]["null.seed"] == 3
+
+
+@pytest.mark.parametrize("address", ["nowhere", "nowhere:x", "tcp://127.0.0.1:1", "tcp://127.0.0.1:99999999"])
+def test_a_scheduler_that_is_not_there_is_told_of_at_once(folder, capsys, address):
+    began = time.monotonic()
+    refused(capsys, ["run", "phase.toml", "--scheduler", address], f"{address}: no Dask scheduler answers there")
+    assert time.monotonic() - began < 10
+
+
+def test_a_scheduler_without_workers_is_not_waited_for_for_ever(folder, capsys, monkeypatch):
+    from distributed import LocalCluster
+
+    from ibsync.study import workers
+
+    monkeypatch.setattr(workers, "_WORKER_SECONDS", 1.0)
+    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        words = ["run", "phase.toml", "--scheduler", cluster.scheduler_address]
+        refused(capsys, words, "no worker is there after 1 s: start some, such as dask worker tcp://")
 
 
 def test_wrong_words_are_refused_before_any_work(folder, capsys):
