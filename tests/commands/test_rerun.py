@@ -90,7 +90,7 @@ def test_a_page_to_share_and_tables_for_bids_from_the_command_line(folder, tmp_p
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(folder / "out_hbo.h5"), "-o", "shared.html", "--pseudonyms"]) == 0
     labels = set(map(str, load(folder / "out_hbo.h5").dataset["person_a"].values))
-    page = re.sub("base64,[^\"]+", "", (tmp_path / "shared.html").read_text(encoding="utf-8"))
+    page = re.sub('base64,[^"]+', "", (tmp_path / "shared.html").read_text(encoding="utf-8"))
     assert not any(label in page for label in labels)
     assert main(["export", str(folder / "out_hbo.h5"), str(folder / "out_hbr.h5"), "-o", "derivatives/ibsync"]) == 0
     assert len(list((tmp_path / "derivatives").rglob("*.tsv"))) == 12
