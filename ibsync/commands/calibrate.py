@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PlanError
+from ..recordings.memory import Memory
 from ..recordings.output_kinds import PAGE, PICTURE, json_kind
 from ..recordings.whole_files import Output, write_together
 from ..results.calibration_result import Calibration
@@ -44,6 +45,7 @@ def calibrate_plan(
     output: str | Path | None = None,
     accept_changes: bool = False,
     backend: str = "auto",
+    memory: Memory = None,
     resume: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -64,6 +66,8 @@ def calibrate_plan(
     accept_changes : bool
         Take a study that was changed after ibsync wrote it.
     backend : {"auto", "numpy", "cuda"}
+    memory : int or str, optional
+        What the process may hold in all, as `run.run_plan`; instead of the plan's.
     resume, workers, scheduler
         As `run.run_plan`; journals lie beside the outputs.
     overwrite : bool
@@ -99,7 +103,7 @@ def calibrate_plan(
         found = [
             calibrate(
                 study, plan.spec, signal=signal, n_sims=n_sims, backend=backend, executor=executor,
-                journal=journal, progress=progress, **_words(plan),
+                journal=journal, progress=progress, memory=memory or plan.memory, **_words(plan),
             )
             for signal, journal in zip(signals, journals, strict=True)
         ]  # fmt: skip

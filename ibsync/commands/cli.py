@@ -283,6 +283,7 @@ def _add_multiverse(commands: _Commands) -> None:
     parser.add_argument("plan", metavar="PLAN.toml")
     parser.add_argument("-o", "--output", metavar="OUT.csv", help="table, .csv or .json, instead of the plan's")
     parser.add_argument("--picture", metavar="OUT.png", help="specification curve, .png, .svg or .pdf")
+    _add_memory(parser)
     _add_workers(parser)
     _add_overwrite(parser)
     _add_device(parser)
@@ -330,6 +331,7 @@ def _add_calibrate(commands: _Commands) -> None:
     parser.add_argument("--n-sims", type=int, default=200, metavar="N", help="simulations; default: %(default)s")
     _add_accept_changes(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="picture (.png, .svg, .pdf), page (.html) or .json")
+    _add_memory(parser)
     _add_workers(parser)
     _add_overwrite(parser)
     _add_device(parser)
@@ -541,7 +543,7 @@ def _multiverse(arguments: argparse.Namespace) -> int:
     from .multiverse import run_multiverse
 
     result, files = run_multiverse(
-        arguments.plan, **_words(arguments, "output", "picture", "backend", *_WHO, "overwrite", "progress")
+        arguments.plan, **_words(arguments, "output", "picture", "backend", "memory", *_WHO, "overwrite", "progress")
     )
     return _say(arguments, _page(result, "", files=files), {**result.to_dict(), "files": list(map(str, files))})
 
@@ -584,7 +586,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _calibrate(arguments: argparse.Namespace) -> int:
     from .calibrate import calibrate_plan
 
-    names = "n_sims", "output", "accept_changes", "backend", *_WHO, "overwrite", "progress"
+    names = "n_sims", "output", "accept_changes", "backend", "memory", *_WHO, "overwrite", "progress"
     results = calibrate_plan(arguments.study, arguments.plan, **_words(arguments, *names))
     return _say(arguments, "\n\n".join(map(str, results)), [result.describe() for result in results])
 

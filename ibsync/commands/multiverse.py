@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import PlanError
 from ..questions.multiverse import multiverse
+from ..recordings.memory import Budget, Memory
 from ..recordings.output_kinds import PICTURE, json_kind, table_kind
 from ..recordings.whole_files import outputs_differ, write_together
 from ..results.figures.drawing import FORMATS as PICTURES
@@ -25,6 +27,7 @@ def run_multiverse(
     output: str | Path | None = None,
     picture: str | Path | None = None,
     backend: str = "auto",
+    memory: Memory = None,
     resume: bool = False,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -40,6 +43,8 @@ def run_multiverse(
     output, picture : str or Path, optional
         Files to write instead of the plan's.
     backend : {"auto", "numpy", "cuda"}
+    memory : int or str, optional
+        What the process may hold in all, as `run.run_plan`; instead of the plan's.
     resume, workers, scheduler
         As `run.run_plan`.
     overwrite : bool
@@ -66,12 +71,14 @@ def run_multiverse(
         outputs.append(checked_output(Path(curve), dict.fromkeys(PICTURES, PICTURE), inputs, overwrite))
     outputs_differ(outputs)
     study = Study.open(plan.study, accept_changes=plan.accept_changes)
+    budget = replace(Budget.of(memory or plan.memory), folder=outputs[0].path.absolute().parent)
     (journal,) = journals_of([outputs[0].path], resume, 1)
     try:
         with workers_of(workers, scheduler, backend) as executor:
             result = multiverse(
-                study, **plan.multiverse.words(), backend=backend, executor=executor, journal=journal, progress=progress
-            )
+                study, **plan.multiverse.words(), backend=backend, executor=executor, journal=journal,
+                progress=progress, memory=budget,
+            )  # fmt: skip
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from error
     payloads = [_content(result, output.path.suffix) for output in outputs]

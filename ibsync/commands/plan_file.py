@@ -21,6 +21,7 @@ from ..nulls.tails import Tail
 from ..questions import mixed_model
 from ..questions.outcome_sample import OutcomeLevel
 from ..questions.predict_outcome import Prediction
+from ..recordings.memory import Budget
 from ..recordings.output_kinds import PAGE, RESULT, json_kind, table_kind
 from ..recordings.whole_files import Kind, Output, same_file
 from ..results.calibration_result import TARGET_POWER
@@ -155,6 +156,7 @@ MeasureTail = Annotated[
 Alpha = Annotated[Level, about("Level of the test: the largest p that counts.")]
 StudyFile = Annotated[Path, about("Study file.", "study.h5")]
 AcceptChanges = Annotated[bool, about("Take a file that was changed after ibsync wrote it; results say so.")]
+MemoryWords = Annotated[str | None, about("Memory that the command may take in all, unless --memory says so.", '"8G"')]
 
 
 def _path(pattern: str) -> Any:
@@ -453,6 +455,7 @@ class RunPlan(Block, frozen=True):
     accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Result file.")] = _path(f"{PLAN}_result.h5")
     report: Annotated[Path | None, about("HTML report, one for all signals.")] = None
+    memory: MemoryWords = None
     select: Select = Select()
     wtc: Wtc = Wtc()
     coupling: CouplingWords | None = None
@@ -466,6 +469,7 @@ class RunPlan(Block, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        Budget.of(self.memory)
         if self.coupling is not None and self.wtc != Wtc():
             raise ValueError("[wtc] and [coupling] are two ways to compute: keep one")
         if self.second_null is None:
@@ -654,6 +658,11 @@ class MultiversePlan(Block, frozen=True):
     accept_changes: AcceptChanges = False
     output: Annotated[Path, about("Table, .csv or .json.")] = _path(f"{PLAN}.csv")
     picture: Annotated[Path | None, about("Specification curve, .png, .svg or .pdf.")] = None
+    memory: MemoryWords = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Budget.of(self.memory)
 
 
 # --- ibsync power -----------------------------------------------------------------------------------------------------

@@ -242,8 +242,7 @@ def run_shard(
     InputError, PlanError, DeviceError
         As `run_plan`; also where the draws of a null stop early, as these are counted in order.
     """
-    ready = _ready(path, read_plan(path, output))
-    ready = dataclasses.replace(ready, budget=dataclasses.replace(Budget.of(memory), folder=ready.budget.folder))
+    ready = _ready(path, read_plan(path, output), memory=memory, is_shard=True)
     plan, file = ready.plan, shard_file(ready.plan.output, shard)
     if any(null.stop_at is not None for null in plan.nulls):
         raise PlanError(f"{path}: draws that stop early (stop_at) are counted in order: leave --shard out")
@@ -359,14 +358,16 @@ class _Ready:
 
 
 def _ready(
-    path: str | Path, plan: RunPlan, overwrite: bool = False, shards: tuple[Path, ...] = (), memory: Memory = None
-) -> _Ready:
+    path: str | Path, plan: RunPlan, overwrite: bool = False, shards: tuple[Path, ...] = (), memory: Memory = None,
+    is_shard: bool = False,
+) -> _Ready:  # fmt: skip
     text = Path(path).read_text(encoding="utf-8")
     outputs = _outputs(path, plan, overwrite, shards)
     for file in outputs.values():
         file.check()
     study = Study.open(plan.study, accept_changes=plan.accept_changes).select(**plan.select.words())
-    found = readiness(study, plan, estimate=False, memory=memory)
+    memory = memory or plan.memory
+    found = readiness(study, plan, estimate=False, memory=None if is_shard else memory)
     problems = found.problems
     if problems:
         more = f" (and {len(problems) - 1} more; see ibsync check)" if len(problems) > 1 else ""
@@ -411,7 +412,7 @@ def check_study(
         check = study.check(WTC(), signal=study.recordings[0].signal_names[0])
         return Readiness((str(check),), check.problems, check.losses)
     plan = read_plan(plan_path)
-    ready = readiness(study.select(**plan.select.words()), plan, memory=memory)
+    ready = readiness(study.select(**plan.select.words()), plan, memory=memory or plan.memory)
     return dataclasses.replace(ready, problems=(*ready.problems, *_path_problems(plan_path, plan)))
 
 

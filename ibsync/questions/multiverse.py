@@ -24,6 +24,7 @@ from ..nulls.repaired_null import RepairedNull
 from ..nulls.surrogate_null import SurrogateNull
 from ..nulls.tails import Tail
 from ..recordings.journal import Journal, opened
+from ..recordings.memory import Budget, Memory
 from ..recordings.progress import with_bar
 from ..results.lost import NO_VALUE, Loss, losses_in
 from ..results.multiverse_result import CHOICES, NUMBERS, Multiverse
@@ -104,6 +105,7 @@ def multiverse(
     executor: Executor | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
     progress: bool = False,
+    memory: Memory | Budget = None,
 ) -> Multiverse:
     """Test every combination of choices, and correct for having tried them all.
 
@@ -129,6 +131,8 @@ def multiverse(
         Kinds that `Study.null` knows, such as "repair" and "phase".
     pairs, epochs, controls, how, n_components, rois, roi_average, within, seed, backend, executor, journal, progress
         As `Study.null`.
+    memory : int, str or Budget, optional
+        What the process may hold in all, as `Study.null`; one null after the other is computed, and none is kept.
     n : int, optional
         Draws of every null; by default 10 000 re-pairings and 999 surrogates.
     tail : {"greater", "less", "two-sided"}, optional
@@ -178,7 +182,7 @@ def multiverse(
             null = study.null(
                 one.spec, kind=run.null, n=request.n_of(run.null), seed=seed, signal=run.signal, pairs=pairs,
                 epochs=one.epochs, measure=run.measure, tail=tail, alpha=alpha, within=within, backend=backend,
-                executor=executor, journal=kept, progress=progress, **taken,
+                executor=executor, journal=kept, progress=progress, memory=memory, **taken,
             )  # fmt: skip
             words[run.null] = _about(null, asked)
             pooled, behind = _pooled(study, null, len(epoch_names(one.epochs)), len(one.spec.bands or {}))

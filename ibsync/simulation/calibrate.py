@@ -34,6 +34,7 @@ from ..inference.settings import TestSettings
 from ..nulls.random_streams import STREAM_VERSION
 from ..nulls.surrogate_signals import require_options
 from ..recordings.journal import Journal, opened
+from ..recordings.memory import Budget, Memory
 from ..results.calibration_result import _SURE, Calibration
 from ..results.result import provenance
 from ..study.channel_pairs import Pairs
@@ -84,6 +85,7 @@ def calibrate(
     executor: Executor | None = None,
     journal: str | os.PathLike[str] | Journal | None = None,
     progress: bool = False,
+    memory: Memory | Budget = None,
 ) -> Calibration:
     """
     False positives and power of a test on a study's own recordings.
@@ -104,7 +106,7 @@ def calibrate(
     alpha : float
         Level of the family-wise test over channel pairs, epochs and bands; upper tail.
     signal, pairs, epochs, controls, how, n_components, within, measure, seed, options
-    backend, executor, journal, progress
+    backend, executor, journal, progress, memory
         As `Study.null`, without "global" among the controls. Surrogates are tested over four channel pairs at most,
         drawn at random, and so is power.
     physiology : mapping of recording id to float [sample], optional
@@ -153,7 +155,7 @@ def calibrate(
         who: dict[str, Any] = {"executor": executor, "journal": kept}
         tests: _Tests
         if kind == "repair":
-            tests = RepairedStudies(study, design, progress=progress, **who)
+            tests = RepairedStudies(study, design, progress=progress, memory=memory, **who)
         else:
             tests = SurrogateDyads(study, design, n_sims)
         # Before the long part, as signals may be refused here.

@@ -20,6 +20,7 @@ from ..nulls.random_streams import entity_id
 from ..nulls.repaired_null import RepairedNull
 from ..nulls.repairing import Repairing
 from ..nulls.shared_partners import named
+from ..recordings.memory import release
 from ..recordings.recording import DyadRow, Recording
 from ..study.channel_pairs import Axes, Pairs
 from ..study.controls import Controls
@@ -149,7 +150,10 @@ class RepairedStudies:
         whole, place = self.null.design, [f"{k:06d}" for k in range(len(first))]
         people = [whole.persons_a[i] for i in first], [whole.persons_b[j] for j in second]
         design = Repairing.of(place, *people, {"block": labels})
-        values = self.null.pair_values[:, first][:, :, second]
+        values = self.null.room(len(self.null.sessions), len(first), self.null.n_features)
+        for part in self.null.parts():
+            values[..., part] = self.null.pair_values[..., part][:, first][:, :, second]
+            release(values)
         return RepairedNull(values, self._draws(design, simulation), self.null.sessions, tasks=self.null.tasks)
 
     def _coupled(self, simulation: int, coupling: float) -> PseudoStudy:

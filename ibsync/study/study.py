@@ -45,10 +45,12 @@ from ..results.null_files import computed_with
 from ..results.result import provenance, variables_of
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
+from .engine_memory import worked_bytes
+from .engines import EnginePlan, channels_together
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .memory_need import Need, need_of_null, need_of_synchrony, need_of_test
-from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
+from .pair_values import DyadsJob, RealMeans, means_of_rows, of_each_dyad, people_of_tile, tile_jobs
 from .planned import (
     Planned,
     PlannedRepairing,
@@ -62,7 +64,7 @@ from .planned import (
 )
 from .regions import Regions, Rois
 from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
-from .runner import Worker, forget_tables
+from .runner import FEATURE_BYTES, Worker, forget_tables
 from .surrogate_runs import Request, Work, begin, run, sources_of
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
 
 _FEATURES_PUT = 1 << 11  # of a tile, put in their place together: each touches a page of a file or two
 _DRAWS_IN_MEMORY = 2 << 30  # bytes of draws of surrogates; where there is no budget either, more lie in a file
-_TIMED_PEOPLE = 4  # together, as in a tile, so that what a call costs beside its pairs counts once
+_TIMED_PEOPLE, _TIMED_SECONDS, _TIMES = 4, 0.3, 2  # what is timed grows to a tile or to so long
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
@@ -236,7 +238,7 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
         of: dict[str, Any] = {"rois": rois, "roi_average": roi_average}
-        n_tested, needs = [0], list[Callable[[], Need]]()
+        n_tested, needs, timed = [0], list[Callable[[], Need]](), dict[Any, str]()
         if null is not None:
 
             def of_null() -> Planned:
@@ -263,7 +265,7 @@ class Study(StudyFile):
         for occasion in occasions_of(self.dyads):
             lines += occasion.describe()
             if estimate and not problems and made is not None:
-                lines.append(_cost(self, occasion, spec, epochs, made))
+                lines.append(_cost(self, occasion, spec, epochs, made, timed))
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
@@ -699,26 +701,52 @@ def _null_words(null: object) -> dict[str, Any]:
     return dict(null)
 
 
-def _cost(study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, made: Planned) -> str:
-    """Work of an occasion, from some dyads of noise that are timed here and now."""
-    row, n, noise = occasion.rows[0], len(occasion.rows), np.random.default_rng(0)
+def _cost(
+    study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, made: Planned, known: dict[Any, str]
+) -> str:
+    """Work of an occasion, from jobs of noise in the shapes of the real ones, which are timed here and now, once."""
+    row, n = occasion.rows[0], len(occasion.rows)
     plan = occasion.plan(spec, spans_of(row, epochs))
-    engine, job = Worker().engine(plan), dyads_job(study, [RowPlan(row, plan)], "", made)
-    words, n_maps = job.a.of_features, job.a.n_paired * job.b.n_paired
-    some = min(n, _TIMED_PEOPLE)
-    a, b = (noise.standard_normal((some, people.n_read, occasion.n_samples), np.float32) for people in job.people)
-    engine.coherence(*(engine.features(x[0], **words) for x in (a, b)))  # tables are there before the clock runs
-    start = time.perf_counter()
-    features = engine.features(a, **words), engine.features(b, **words)
-    of_dyad = (time.perf_counter() - start) / some
-    start = time.perf_counter()
-    engine.coherence(*features)
-    of_pair = (time.perf_counter() - start) / some**2
-    real, repaired = n * (of_dyad + of_pair), n * of_dyad + n * n * of_pair
-    return (
-        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real:.1f} s; "
-        f"re-paired {n * n * n_maps} maps in about {repaired:.1f} s at most"
+    if (plan.key, n) not in known:
+        known[plan.key, n] = _cost_of(
+            plan, dyads_job(study, [RowPlan(row, plan)], "", made), n, len(epoch_names(epochs))
+        )
+    return known[plan.key, n]
+
+
+def _cost_of(plan: EnginePlan, job: DyadsJob, n: int, n_epochs: int) -> str:
+    engine, n_maps, n_read = Worker().engine(plan), job.a.n_paired * job.b.n_paired, max(p.n_read for p in job.people)
+    tile = min(
+        n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_maps, n_epochs * plan.spec.n_columns)
     )
+    together = min(n, max(1, channels_together(engine.device) // n_read))
+    of_person, real = _timed(engine, job, together, by_dyad=True)
+    points = [(size, _timed(engine, job, size)[1]) for size in dict.fromkeys((1, min(_TIMED_PEOPLE, tile)))]
+    while points[-1][0] < tile and points[-1][1] < _TIMED_SECONDS:
+        size = min(2 * points[-1][0], tile)
+        points.append((size, _timed(engine, job, size)[1]))
+    (small, few), (large, many) = points[-2:] if len(points) > 1 else ((0, 0.0), points[0])
+    of_pair = min(max(0.0, many - few) / (large**2 - small**2), many / large**2)
+    of_tile = many + of_pair * (tile**2 - large**2)
+    real_s, repaired_s = n / together * real + 2 * n * of_person, (n / tile) ** 2 * of_tile + 2 * n * of_person
+    return (
+        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real_s:.1f} s; "
+        f"re-paired {n * n * n_maps} maps in about {repaired_s:.1f} s at most"
+    )
+
+
+def _timed(engine: Engine, job: DyadsJob, n: int, *, by_dyad: bool = False) -> tuple[float, float]:
+    """Seconds for the features of a person of noise, and for pairs of so many first with as many second persons."""
+    rng, words, n_samples = np.random.default_rng(0), job.a.of_features, engine.plan.n_samples
+    x = [rng.standard_normal((n, people.n_read, n_samples), np.float32) for people in job.people]
+    best = [np.inf, np.inf]
+    for _ in range(_TIMES):  # the first time tables are built or read
+        began = time.perf_counter()
+        a, b = (engine.features(side, **words) for side in x)
+        made = time.perf_counter()
+        engine.coherence(a, b, by_dyad=by_dyad)
+        best = [min(best[0], (made - began) / (2 * n)), min(best[1], time.perf_counter() - made)]
+    return best[0], best[1]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

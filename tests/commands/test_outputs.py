@@ -303,6 +303,22 @@ def test_a_memory_that_is_none_or_too_little_is_refused(folder, capsys, monkeypa
     assert files_in(folder) == before
 
 
+def test_memory_may_be_said_in_the_plan_and_is_heeded_by_all_that_compute(folder, capsys):
+    for name, command in {
+        "run": ["run", "run.toml"], "check": ["check", "study.h5", "--plan", "run.toml"],
+        "multiverse": ["multiverse", "multiverse.toml"],
+        "calibrate": ["calibrate", "study.h5", "--plan", "run.toml", "--n-sims", "4"],
+    }.items():  # fmt: skip
+        plan = Path("multiverse.toml" if name == "multiverse" else "run.toml")
+        text = plan.read_text()
+        failed_with(capsys, [*command, "--memory", "20M"], "memory=20M is too little", "needs at least")
+        plan.write_text('memory = "21M"\n' + text)
+        failed_with(capsys, command, "memory=21M is too little", "needs at least")
+        plan.write_text('memory = "much"\n' + text)
+        failed_with(capsys, command, "memory='much' is no amount of memory")
+        plan.write_text(text)
+
+
 def test_a_run_needs_no_more_than_check_says(folder, capsys):
     """In a process of its own; recordings are without spikes, and nearly all of it is libraries."""
     main(["check", "study.h5", "--plan", "run.toml"])

@@ -199,3 +199,21 @@ def test_check_promises_what_is_needed(study):
     assert 100 < usual < 300
     assert 50 < deep < least < usual + deep + 10
     assert check.need.least <= least * 10**6 < check.need.least + 2 * 10**6
+
+
+def test_time_is_that_of_the_jobs_of_a_run(study, monkeypatch):
+    """Everybody is one tile, which takes 10 s and 2 s for each pair of people; it is timed by smaller ones."""
+    sizes = []
+
+    def timed(engine, job, n, *, by_dyad=False):
+        sizes.append(n)
+        return 1.0, 10 + 2 * (n if by_dyad else n**2)
+
+    monkeypatch.setattr("ibsync.study.study._timed", timed)
+    for seconds, expected in [(0.0, [6, 1, 4]), (99.0, [6, 1, 4, 6])]:
+        sizes.clear()
+        monkeypatch.setattr("ibsync.study.study._TIMED_SECONDS", seconds)
+        page = str(study.check(SPEC, null={"kind": "repair", "n": 10}))
+        found = re.search(r"maps in about ([\d.]+) s; re-paired \d+ maps in about ([\d.]+) s", page)
+        assert sizes[: len(expected)] == expected
+        assert tuple(map(float, found.groups())) == (12 + 10 + 2 * 6, 12 + 10 + 2 * 36)
