@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
 from itertools import chain, product
@@ -470,12 +470,25 @@ def readiness(study: Study, plan: RunPlan, *, estimate: bool = True, memory: Mem
     if need is not None and not budget.holds(need.least):
         of_plan.append(budget.too_little(need.least, "all of the plan"))
     checks = [dataclasses.replace(check, problems=(*check.problems, *of_plan)) for check in checks]
-    pages = tuple(str(check) for check in checks[:: len(plan.nulls)])
+    pages = tuple(_said_once(dict(zip(plan.synchrony.signals, map(str, checks[:: len(plan.nulls)]), strict=True))))
     pages += (f"All of the plan takes {need}",) if need and estimate else ()
     pages += (f"Caution: {caution}",) if caution else ()
     problems = dict.fromkeys(problem for check in checks for problem in check.problems)
     losses = dict.fromkeys(loss for check in checks for loss in check.losses)
     return Readiness(pages, tuple(problems), tuple(losses), need)
+
+
+def _said_once(pages: Mapping[str, str]) -> Iterator[str]:
+    """The pages of signals, those after the first without the paragraphs that were there before."""
+    before: list[str] = []
+    for signal, page in pages.items():
+        new = [paragraph for paragraph in page.split("\n\n") if paragraph not in before]
+        yield (
+            "\n\n".join(new)
+            if not before
+            else f"{signal}: " + ("the same, but\n" + "\n\n".join(new) if new else "the same")
+        )
+        before += new
 
 
 def _need_of_all(checks: Sequence[Check], plan: RunPlan) -> Need | None:
