@@ -28,7 +28,17 @@ from .controls import Controls
 from .engines import EnginePlan, channels_together
 from .epochs import EpochWords, Segment, by_epochs, epoch_names, segments, spans_of
 from .losses import RowPlan, good_pairs, losses_of, require_values
-from .pair_values import TILE_BYTES, DyadsJob, Exchange, RealMeans, bytes_of_people, exchanges, require_symmetry
+from .pair_values import (
+    BAND_BYTES,
+    TILE_BYTES,
+    DyadsJob,
+    Exchange,
+    RealMeans,
+    bytes_of_people,
+    exchanges,
+    is_by_band,
+    require_symmetry,
+)
 from .regions import SIDES, Regions, Rois
 from .repairing_plan import plan_draws
 from .rows import recordings_in_full, require_signal, used_rows
@@ -288,7 +298,10 @@ def bytes_of_repairing(made: PlannedRepairing, epochs: EpochWords, spec: Spec) -
     tile = max(two, min(TILE_BYTES, two * n_people**2))
     n_read = max(len(made.axes.a), len(made.axes.b))
     longest = max((plan for _, _, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
-    features = min(FEATURE_BYTES, 2 * n_people * n_read * Worker("numpy").engine(longest).plan.feature_bytes)
+    worker = Worker("numpy")
+    features = min(FEATURE_BYTES, 2 * n_people * n_read * worker.engine(longest).plan.feature_bytes)
+    if is_by_band(worker, longest, n_read):
+        features = 2 * BAND_BYTES  # with those of second persons, and what they are made of
     return _TABLE_BYTES + tile + int(features) + 60 * n_means * made.axes.mask.size * len(made.rows)
 
 
