@@ -24,10 +24,17 @@ from .transform.band_pass import analytic_signals, usable_samples
 from .transform.signals import Signals
 from .trials import end_to_end, with_one_gain
 
+MOST_KEPT_BYTES = 256 << 20
+"""Features of several bands that are kept of some people on the CPU and on a GPU alike."""
+
 
 @dataclass(frozen=True, eq=False)
 class BandPassed:
-    """Channels of some people, with the features of each band, made when they are first asked for."""
+    """
+    Channels of some people, with the features of each band, made when they are first asked for.
+
+    Large ones are kept of one band only, so that memory does not grow with the number of bands.
+    """
 
     signals: Signals
     plan: BandPlan
@@ -37,13 +44,19 @@ class BandPassed:
     def feature(self, band: Band) -> tuple[Any, Any]:
         """The feature of a band, 0 where it has no value, and float where it has one or None: [channel, sample]."""
         if band not in self._kept:
+            if self.plan.feature_bytes * self.signals.n_channels > MOST_KEPT_BYTES:
+                self._kept.clear()
             self._kept[band] = self._made(band)
         return self._kept[band]
 
     def _made(self, band: Band) -> tuple[Any, Any]:
         xp, form = self.backend.xp, FORMS[self.plan.spec.kind]
-        signals = self.signals if not self.plan.trial else with_one_gain(self.signals, self.plan.n_trials)
-        feature = form.feature(self._joined(analytic_signals(xp, signals, band, self.plan.sfreq, self.plan.dtype)))
+        signals, of = self.signals, (band, self.plan.sfreq, self.plan.dtype)
+        if self.plan.trial:  # of whole recordings, as a mean that a feature takes off is that of all trials
+            signals = with_one_gain(signals, self.plan.n_trials)
+            feature = form.feature(self._joined(analytic_signals(xp, signals, *of)))
+        else:
+            feature = analytic_signals(xp, signals, *of, form.feature)
         usable = usable_samples(signals, band, self.plan.sfreq)
         if usable is None:
             return feature, None

@@ -15,6 +15,7 @@ import numpy as np
 
 _VALUES_AT_ONCE = 1 << 15
 """Values of pairs that are summed sample by sample at once: as many as a core's cache holds."""
+_SAMPLES_AT_ONCE = 4096  # of matrix products on the CPU
 _VALUES_AT_ONCE_THERE = 1 << 24  # on a GPU
 
 
@@ -62,7 +63,7 @@ class PairSums:
     @cached_property
     def product(self) -> Any:
         """Sum of a conj(b)."""
-        return self._gram(self.a, self.b.conj())
+        return self._gram(self.a, self.b, self.xp.conj)
 
     @cached_property
     def plus(self) -> Any:
@@ -115,12 +116,15 @@ class PairSums:
         (x, y), (v, w) = ((side.real, side.imag) for side in (self.a, self.b))
         return self._gram(y * y, v * v) + self._gram(x * x, w * w) - 2 * self._gram(x * y, v * w)
 
-    def _gram(self, x: Any, y: Any) -> Any:
-        of_parts = [
-            self.xp.matmul(x[:, :, start:stop], y[:, :, start + self.shift : stop + self.shift].swapaxes(1, 2))
-            for start, stop in self.parts
-        ]
-        total = sum(of_parts[1:], of_parts[0])
+    def _gram(self, x: Any, y: Any, of_y: Callable[[Any], Any] = lambda x: x) -> Any:
+        """Sum over samples of x with a function of y, of some samples at a time, which a core's cache holds."""
+        total: Any = 0
+        step = _SAMPLES_AT_ONCE if self.xp is np else max(1, x.shape[2])
+        for start, stop in self.parts:
+            for at in range(start, stop, step):
+                end = min(at + step, stop)
+                there = slice(at + self.shift, end + self.shift)
+                total = total + self.xp.matmul(x[:, :, at:end], of_y(y[:, :, there]).swapaxes(1, 2))
         return total.astype(np.complex128 if total.dtype.kind == "c" else np.float64)
 
     def _of_a(self, x: Any) -> Any:
@@ -154,8 +158,8 @@ class PairSums:
 
 
 def _unit(z: Any) -> Any:
-    size = abs(z)
-    return z / (size + (size == 0))
+    size = (z.real * z.real + z.imag * z.imag) ** 0.5  # four times as fast as abs
+    return z * (1 / (size + (size == 0)))
 
 
 def _less_mean(x: Any) -> Any:

@@ -14,7 +14,14 @@ from ..recordings.study_file import StudyFile
 from .engine_memory import kept_bytes, pair_bytes, table_bytes, worked_bytes
 from .engines import CHANNELS_TOGETHER, EnginePlan
 from .epochs import EpochWords, epoch_names
-from .pair_values import bytes_of_people, people_of_tile
+from .pair_values import (
+    COLUMNS_BY_BAND,
+    SECONDS_AT_ONCE,
+    bytes_of_people,
+    is_by_band,
+    people_by_band,
+    people_of_tile,
+)
 from .planned import Planned, PlannedRepairing, dyads_job
 from .runner import FEATURE_BYTES, KEPT_TABLE_BYTES, Worker
 from .surrogate_partners import block_size, draws_of_job
@@ -114,6 +121,12 @@ def _of_repairing(people: _People, made: Planned, request: Request) -> Need:
     n_tile = min(n_people, people_of_tile(FEATURE_BYTES, engines.worked * people.n_read, people.n_pairs, n_means))
     tile = engines.of_people(people.n_pairs, n_means) * n_tile**2 + 2 * n_tile * people.n_read * engines.worked
     features = min(FEATURE_BYTES, 2 * n_people * people.n_read * engines.kept)
+    longest = max((plan for *_, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
+    if is_by_band(worker := Worker("numpy"), longest, people.n_read):
+        first = min(n_people, people_by_band(worker, longest, people.n_read))
+        of_band = first * people.n_read * engines.worked // len(request.spec.bands or {"": 0})
+        tile, features = 8 * first * min(n_people, COLUMNS_BY_BAND) * people.n_pairs * n_means, of_band
+        features += SECONDS_AT_ONCE * of_band // first + 8 * first * people.n_read * longest.n_samples
     kept = _OF_REAL * n_features * len(made.rows)
     values = 4 * len(made.sessions) * made.draws.design.n_people**2 * len(made.tasks) * n_features
     return Need(_OF_NULL, *engines.tables, tile + features + engines.of_pair, kept, values)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coupling.band_spec import Coupling
 from ..coupling.means import Coupled, mapped
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
@@ -35,6 +36,11 @@ RealMeans = Mapping[tuple[Any, ...], Any]
 _TILE_PEOPLE = 8  # few, as half of the tile of some people with themselves is not needed
 TILE_BYTES = 128 << 20
 """Memory of what comes out of a tile, until it is put in its place: its sums, its means, its values and copies."""
+BAND_BYTES = 768 << 20
+"""Features of one band of the first persons of a tile, where those of all bands are too large to be kept."""
+_FEW_PEOPLE = 16  # whose features, all bands, should fit into a worker's memory; else it is better to make them again
+SECONDS_AT_ONCE = 3  # second persons whose features of one band are made together
+COLUMNS_BY_BAND = 64  # second persons of such a tile
 _PAIR_BYTES, _VALUE_BYTES = 2000, 120  # of a pair of channels, and of each of its bands and epochs; measured
 
 
@@ -149,6 +155,8 @@ class TileJob:
     measure : str
     rows, columns : int64 [person]
         Where they stand among the people of the null.
+    by_band : bool
+        Whether features are made of one band at a time, and of second persons a few at a time.
     """
 
     a: People
@@ -157,6 +165,7 @@ class TileJob:
     measure: str
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
+    by_band: bool = field(default=False, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -165,8 +174,8 @@ class TileJob:
 
     @property
     def people(self) -> tuple[People, ...]:
-        """Those of the rows, then those of the columns."""
-        return self.a, self.b
+        """Those of the rows, then those of the columns, unless these are read while it runs."""
+        return (self.a,) if self.by_band else (self.a, self.b)
 
     def run(self, worker: Worker) -> Tile:
         """Values [row, column, epoch, channel_a, channel_b, band], and the means of real partners among them."""
@@ -177,10 +186,12 @@ class TileJob:
         """Values [row, column, channel_a, channel_b, band, epoch], and means of real partners where there are any."""
         engine, real, controls = worker.engine(self.plan), None, self.a.controls
         if controls is not None and controls.how == "both":
-            first, second = (worker.signals(people) for people in self.people)
+            first, second = (worker.signals(people) for people in (self.a, self.b))
             values = measured_with_both(engine, first, second, controls, self.measure, regions_of(self.a, self.b))
+        elif self.by_band:
+            return self._band_by_band(worker), None
         else:
-            a, b = (worker.features(people, self.plan) for people in self.people)
+            a, b = (worker.features(people, self.plan) for people in (self.a, self.b))
             regions, shares = regions_of(self.a, self.b), measure_named(self.measure).needs == "shares"
             if self.has_real_partners:
                 means = engine.coherence(a, b, shares=shares, regions=regions, on_device=True)
@@ -189,6 +200,21 @@ class TileJob:
                 values = engine.measure(a, b, self.measure, regions=regions)
             values = np.moveaxis(values, 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4)), real
+
+    def _band_by_band(self, worker: Worker) -> NDArray[Any]:
+        """The same values, with features of one band at a time, and of second persons a few at a time."""
+        made, first, columns = self.plan.computable or self.plan, worker.signals(self.a), []
+        for name, band in (made.spec.bands or {}).items():
+            plan = replace(made, spec=replace(made.spec, bands={name: band}))
+            engine, parts = worker.engine(plan), []
+            a = engine.features(first, **self.a.of_features)
+            for start in range(0, len(self.b.recordings), SECONDS_AT_ONCE):
+                some = _some_of(self.b, slice(start, start + SECONDS_AT_ONCE))
+                b = engine.features(worker.signals(some), **self.b.of_features)
+                values = engine.measure(a, b, self.measure, regions=regions_of(self.a, some))
+                parts.append(np.moveaxis(values, 1, 2).astype(np.float32))
+            columns.append(plan.whole(np.concatenate(parts, axis=1), 5, 4))
+        return np.asarray(self.plan.whole(np.concatenate(columns, axis=4), 5, 4))
 
     @property
     def has_real_partners(self) -> bool:
@@ -242,6 +268,25 @@ def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(values, -1, 2), np.float32)
 
 
+def _some_of(people: People, part: slice) -> People:
+    """Some of the people."""
+    return replace(people, recordings=people.recordings[part], starts=people.starts[part], members=people.members[part])
+
+
+def is_by_band(worker: Worker, plan: EnginePlan, n_channels: int) -> bool:
+    """Whether features of few people, of all bands, are too large for the memory of a worker on the CPU."""
+    engine = worker.engine(plan)
+    if engine.device is not None or not isinstance(plan.spec, Coupling):
+        return False
+    return bool(engine.plan.feature_bytes * n_channels * _FEW_PEOPLE > worker.feature_bytes(plan))
+
+
+def people_by_band(worker: Worker, plan: EnginePlan, n_channels: int) -> int:
+    """First persons whose features of one band fit into the memory of a tile."""
+    of_band = worker.engine(plan).plan.feature_bytes * n_channels / len(plan.spec.bands or {"": 0})
+    return max(1, int(BAND_BYTES / of_band))
+
+
 def bytes_of_people(n_pairs: int, n_means: int) -> int:
     """Memory that two people take in a tile, by their pairs of channels and the means of each."""
     return n_pairs * (_PAIR_BYTES + _VALUE_BYTES * n_means)
@@ -290,25 +335,26 @@ def tile_jobs(
     of_person = worked_bytes(worker.engine(plan).plan) * n_channels
     n_means = len(worker.engine(plan).plan.epochs) * plan.spec.n_columns
     most = people_of_tile(worker.feature_bytes(plan), of_person, n_channels**2, n_means)
+    by_band = not (controls is not None and controls.how == "both") and is_by_band(worker, plan, n_channels)
     if roles == "fixed":
-        step = min(len(rows), most)
-        tiles = [slice(k, k + step) for k in range(0, len(rows), step)]
-        first, second = ([people([(row, side) for row in rows[tile]], side) for tile in tiles] for side in SIDES)
-        at = [present[tile] for tile in tiles]
-        return [
-            TileJob(first[i], second[j], plan, measure, at[i], at[j]) for i in range(len(at)) for j in range(len(at))
-        ]
+        sizes = (people_by_band(worker, plan, n_channels), COLUMNS_BY_BAND) if by_band else (most, most)
+        tiles = [[slice(k, k + step) for k in range(0, len(rows), step)] for step in (min(len(rows), n) for n in sizes)]
+        first, second = (
+            [(people([(row, side) for row in rows[tile]], side), present[tile]) for tile in of_side]
+            for side, of_side in zip(SIDES, tiles, strict=True)
+        )
+        return [TileJob(a, b, plan, measure, i, j, by_band=by_band) for a, i in first for b, j in second]
     # Ordered by the names of people: nothing changes by a bit when first and second persons change places.
     everybody = [(row.person_a, (row, "a"), place) for row, place in zip(rows, present, strict=True)]
     everybody += [(row.person_b, (row, "b"), len(dyads) + k) for row, k in zip(rows, present, strict=True)]
     everybody.sort(key=lambda person: person[0])
-    step = min(_TILE_PEOPLE, most)
+    step = min(_TILE_PEOPLE, people_by_band(worker, plan, n_channels) if by_band else most)
     groups = [everybody[k : k + step] for k in range(0, len(everybody), step)]
     mutual = [people([member for _, member, _ in group], "a") for group in groups]
     at = [np.array([place for *_, place in group], np.int64) for group in groups]
     kept = tuple(axes.a.index(name) for name in axes.b)
     return [
-        MutualTileJob(mutual[i], mutual[j], plan, measure, at[i], at[j], kept)
+        MutualTileJob(mutual[i], mutual[j], plan, measure, at[i], at[j], kept, by_band=by_band)
         for i in range(len(groups))
         for j in range(i, len(groups))
     ]

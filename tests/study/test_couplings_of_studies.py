@@ -12,6 +12,7 @@ from refusals import plan_refusal
 
 import ibsync as ibs
 from ibsync.commands.run import run_plan
+from ibsync.coupling import band_coupling
 from ibsync.coupling.band_spec import Coupling
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.measures import COUPLINGS, MEASURES
@@ -23,7 +24,7 @@ from ibsync.results.null_files import load_null, save_null
 from ibsync.results.report import report
 from ibsync.results.result import Result, load
 from ibsync.simulation.calibrate import calibrate
-from ibsync.study import runner
+from ibsync.study import pair_values, runner
 
 BANDS = {"slow": (0.3, 0.8), "fast": (0.8, 1.6)}
 SPEC = Coupling("plv", BANDS)
@@ -254,3 +255,16 @@ def test_finished_parts_of_a_coupling_are_taken_from_a_journal(kind, tmp_path, m
         assert_array_equal(values, again[name])
     assert_array_equal(null.pair_values, second.pair_values)
     assert ibs.test(first, null).dataset.p_max.equals(ibs.test(again, second).dataset.p_max)
+
+
+@pytest.mark.parametrize("roles", ["fixed", "interchangeable"])
+@pytest.mark.parametrize("kind", ["plv", "envelope", "wpli"])
+def test_people_who_are_worked_on_band_by_band_have_the_same_values(study, kind, roles, monkeypatch):
+    whole = study.null(Coupling(kind, BANDS), epochs=EPOCHS, roles=roles)
+    monkeypatch.setattr(pair_values, "_FEW_PEOPLE", 1e9)
+    monkeypatch.setattr(pair_values, "BAND_BYTES", 3 * 16 * N * 2)  # two first persons
+    monkeypatch.setattr(pair_values, "SECONDS_AT_ONCE", 2)
+    monkeypatch.setattr(band_coupling, "MOST_KEPT_BYTES", 0)
+    by_band = study.null(Coupling(kind, BANDS), epochs=EPOCHS, roles=roles)
+    np.testing.assert_allclose(by_band.pair_values, whole.pair_values, rtol=0, atol=1e-7)
+    assert np.isfinite(by_band.pair_values).any()

@@ -8,6 +8,7 @@ an edge, at least 2 Hz and no more than the edge; MNE lets the upper one of a sl
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,9 @@ def taps(band: Band, sfreq: float) -> NDArray[np.float64]:
     return out
 
 
-def analytic_signals(xp: Any, signals: Signals, band: Band, sfreq: float, dtype: type) -> Any:
+def analytic_signals(
+    xp: Any, signals: Signals, band: Band, sfreq: float, dtype: type, feature: Callable[[Any], Any] = np.asarray
+) -> Any:
     """
     Band-passed signals of unit variance, z, whose imaginary part is the Hilbert transform of the real one.
 
@@ -109,11 +112,13 @@ def analytic_signals(xp: Any, signals: Signals, band: Band, sfreq: float, dtype:
     sfreq : float
         Hz.
     dtype : type
-        complex64 or complex128, in which they are kept; the transform is made in float64.
+        complex64 or complex128, in which they are kept, and transformed back; spectra are made in float64.
+    feature : function
+        What is kept of them instead, made of some channels at a time.
 
     Returns
     -------
-    complex [channel, sample]
+    complex, or as the feature is, [channel, sample]
         0 for channels that cannot be used.
     """
     import scipy.fft
@@ -128,12 +133,14 @@ def analytic_signals(xp: Any, signals: Signals, band: Band, sfreq: float, dtype:
     if n_padded % 2 == 0:
         response[-1] /= 2
     response = xp.asarray(response)
+    fft = scipy.fft if xp is np else xp.fft
     mean, gain = xp.asarray(signals.mean), xp.asarray(signals.gain)
-    out = xp.empty((signals.n_channels, n), dtype)
+    out = xp.empty((signals.n_channels, n), feature(xp.zeros((1, n), dtype)).dtype)
     for start in range(0, signals.n_channels, CHANNELS_AT_ONCE):
         some = slice(start, start + CHANNELS_AT_ONCE)
         unit = (xp.asarray(signals.x[some]).astype(np.float64) - mean[some, None]) * gain[some, None]
-        out[some] = xp.fft.ifft(xp.fft.rfft(unit, n_padded) * response, n_padded)[:, :n]
+        spectrum = (fft.rfft(unit, n_padded) * response).astype(dtype, copy=False)
+        out[some] = feature(fft.ifft(spectrum, n_padded)[:, :n].astype(dtype, copy=False))
     return out
 
 
