@@ -1,6 +1,7 @@
 """Peak memory of each verb above the imported program, in fresh processes: prints a table, writes JSON.
 
 python benchmarks/memory.py [--only dyads channels ...] [--out benchmarks/results/memory.json]
+python benchmarks/memory.py --table           # that of docs/scale.md, of what was found
 python benchmarks/memory.py --only large      # 100 dyads x 46 channels, 5 bands x 2 epochs, in short recordings
 """
 
@@ -26,7 +27,7 @@ from rates import write
 import ibsync as ibs
 from ibsync.commands.machine import forget_peak_rss, peak_rss_bytes
 from ibsync.coupling import plan
-from ibsync.recordings.memory import held_bytes
+from ibsync.recordings.memory import Budget, held_bytes
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,31 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
     return found
 
 
+def table(found: dict[str, Any]) -> str:
+    """Largest peak of all verbs of each case, and what `check` says, in Markdown."""
+    lines = ["| what grows | 1 x | 4 x | 16 x |", "| --- | --- | --- | --- |"]
+    cells = {name: [_peak_and_promise(case) for case in cases] for name, cases in found.items()}
+    for name in GROWING:
+        numbers = ", ".join(f"{case[name]:g}" for case in found[name])
+        lines.append(f"| {name}: {numbers} | " + " | ".join(f"{peak} ({said})" for peak, said in cells[name]) + " |")
+    lines += ["", "| study | memory allowed | peak | `check` |", "| --- | --- | --- | --- |"]
+    for name in ("large", "plasticity"):
+        for case, (peak, said) in zip(found[name], cells[name], strict=True):
+            lines.append(f"| {name} | {case['memory']} | {peak} | {said} |")
+    return "\n".join(lines)
+
+
+def _peak_and_promise(case: dict[str, Any]) -> tuple[int, str]:
+    need = case["need_mb"]
+    held = sum(need[name] for name in ("libraries", "tables", "work", "kept"))
+    fits = case["imported_mb"] + held + need["deep"] + need["in_file"] <= Budget.of(case["memory"]).n_bytes / 1e6
+    usual = held + need["in_file"] * fits
+    return (
+        max(case[verb]["peak_mb"] for verb in ("null", "synchrony", "test")),
+        f"{usual} to {usual + need['deep']}" if case["deep"] else f"{usual}",
+    )
+
+
 def main() -> None:
     """Run the cases, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,7 +161,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "memory.json")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
+    if arguments.table:
+        print(table(json.loads(arguments.out.read_text())["found"]))
+        return
     if arguments.case:
         print(json.dumps(measure(Case(**json.loads(arguments.case)), arguments.folder)))
         return

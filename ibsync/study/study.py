@@ -555,6 +555,8 @@ class Study(StudyFile):
             attrs = _with_notes(attrs, kept)
             work = Work(self, request, worker, executor, kept, progress)
             if isinstance(made, PlannedRepairing):
+                if budget.is_limited:  # values stay, and have to leave room for what is made of them
+                    need = need.then(need_of_synchrony(self, made, spec, epochs)).then(need_of_test(made, request))
                 return self._repairing(work, made, attrs, partial(budget.array, beside=need.still))
             if kept is not None and kept.share is not None:
                 work.compute_share()

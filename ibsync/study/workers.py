@@ -15,6 +15,12 @@ from ..errors import DeviceError, PlanError
 
 _KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
 """Freed memory is used again. Dask's own setting gives it back at once, which costs 2.4 times the CPU time."""
+_UNWATCHED = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+}
+"""Nobody looks at what Dask would record of each process many times a second."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _ANSWER_SECONDS = 10.0  # until a scheduler is taken for none
 _WORKER_SECONDS = 60.0  # until a scheduler is taken for one without workers
@@ -98,7 +104,10 @@ def _cluster(distributed: Any, n: int | None, gpus: list[str]) -> Any:
     """Processes that are started again when they die; jobs are counted dead here, not there."""
     import dask
 
-    environ = {**_KEEP_MEMORY, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")}
+    environ = {
+        **_KEEP_MEMORY,
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    }
     of_workers = {
         number: {
             "cls": distributed.Nanny,
@@ -115,6 +124,7 @@ def _cluster(distributed: Any, n: int | None, gpus: list[str]) -> Any:
         "options": {"dashboard": False, "dashboard_address": "127.0.0.1:0", "port": 0, "host": "127.0.0.1"},
     }
     with dask.config.set({
+        **_UNWATCHED,
         "distributed.scheduler.allowed-failures": 0,
         "distributed.nanny.pre-spawn-environ": environ,
     }):  # fmt: skip
