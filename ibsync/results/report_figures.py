@@ -154,10 +154,10 @@ def _strongest_picture(result: Result, finding: Finding) -> Picture:
         words.append("Course: a thin line per dyad, shaded the null of the mean; large dots pass.")
     return Picture(
         "Where p is smallest",
-        " ".join([*words, _chosen(ds, statistic_in_words(ds))]),
+        " ".join([*words, _chosen(result.dataset, statistic_in_words(ds))]),
         _grid(
             f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
-            f"{finding.text('group_null_mean')} on average; {_n_passed(ds)} tests pass in all.",
+            f"{finding.text('group_null_mean')} on average; {_n_passed(result.dataset)} tests pass in all.",
             lambda ds, ax, draw: draws[draw][0](ds, ax, **draws[draw][1]),
             ds,
             [{"draw": name} for name in draws],
