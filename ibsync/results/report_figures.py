@@ -16,7 +16,7 @@ from .figures.drawing import Feature, finite_mean, of_task, own_style, place_amo
 from .figures.links import has_positions
 from .figures.maps import is_map
 from .findings import Criterion, Finding, is_tested, top_findings
-from .layout import tasks_of, tested_values
+from .layout import SHIFT, tasks_of, tested_values
 from .result import Result
 from .wording import headline, names_in, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
 
@@ -128,6 +128,7 @@ def _course_picture(ds: xr.Dataset, finding: Finding) -> Picture:
 def _strongest_picture(result: Result, finding: Finding) -> Picture:
     """Everything about the band and epoch of the smallest p."""
     place = _strongest(result.dataset, finding)
+    task = place.get("task", 0)
     ds = of_task(result.dataset, place.pop("task", 0), float(finding.shift) if finding.shift else None)
     pair = {"pair": place.pop("pair")}
     over_time = is_map(ds)
@@ -145,15 +146,18 @@ def _strongest_picture(result: Result, finding: Finding) -> Picture:
     if bool(np.isfinite(phases).any()):
         draws["phases"] = (plot.phase_rose, {**there, **pair}, "")
         words.append("Circle: in which phase the dyads are, the arrow their mean direction.")
+    if SHIFT in result.dataset.dims or "lag" in ds:
+        draws["lags"] = (lambda _, ax, **words: plot.lags(result, ax, task=task, **words), {**there, **pair}, "")
+        words.append("Lags: the same at each lag, shaded the null; or in how many dyads which lag was found.")
     if ds.sizes["epoch"] > 1 and "dyad" in ds["value"].dims:
         draws["course"] = (plot.time_course, {"band": there["band"], **pair}, "")
         words.append("Course: a thin line per dyad, shaded the null of the mean; large dots pass.")
     return Picture(
         "Where p is smallest",
-        " ".join([*words, _chosen(ds, statistic_in_words(ds))]),
+        " ".join([*words, _chosen(result.dataset, statistic_in_words(ds))]),
         _grid(
             f"{finding.place}: {statistic_in_words(ds)} {finding.text('group_statistic')}, under the null "
-            f"{finding.text('group_null_mean')} on average; {_n_passed(ds)} tests pass in all.",
+            f"{finding.text('group_null_mean')} on average; {_n_passed(result.dataset)} tests pass in all.",
             lambda ds, ax, draw: draws[draw][0](ds, ax, **draws[draw][1]),
             ds,
             [{"draw": name} for name in draws],

@@ -195,6 +195,17 @@ def test_rose_counts_phases_as_the_arrows_of_the_scalogram_point(ax, result):
     assert "11 dyad sessions, mean direction 91°, length 1.00" in texts
 
 
+def test_lags_of_the_dyads_are_counted_and_their_median_is_marked(ax):
+    real = make_real(9)
+    found = np.linspace(-2.0, 6.0, 9)
+    real["lag"] = real["phase"] * np.nan
+    real["lag"].loc[{"epoch": "talk", "band": "task", "channel_a": CHANNELS[0], "channel_b": CHANNELS[1]}] = found
+    plot.lags(real, ax, pair=(CHANNELS[0], CHANNELS[1]))
+    assert sum(patch.get_height() for patch in ax.patches) == 9
+    assert ax.lines[0].get_xdata()[0] == 2.0
+    assert ax.get_ylabel() == "dyads (line: median)"
+
+
 def test_rose_needs_phases(ax, result):
     with pytest.raises(PlanError, match="no phases"):
         plot.phase_rose(Result(result.dataset.drop_vars("phase")), ax)

@@ -22,6 +22,7 @@ from ibsync.questions.group_test import neighbour_graph
 from ibsync.questions.group_test import test as group_test
 from ibsync.results.figures import gallery
 from ibsync.results.findings import top_findings
+from ibsync.results.report_figures import pictures
 from ibsync.results.result import load
 from ibsync.simulation.calibrate import calibrate
 from ibsync.study.wtc import wtc
@@ -126,6 +127,26 @@ def test_lags_beside_each_other_are_neighbours(real):
     assert graph[number[0, 0, 0, 0, 0], number[0, 0, 0, 0, 1]]
     assert not graph[number[0, 0, 0, 0, 0], number[0, 0, 0, 0, 2]]
     assert not graph[number[0, 0, 0, 0, 0], number[0, 0, 0, 1, 1]]
+
+
+def test_lags_are_drawn_beside_their_null(result, real):
+    pair = tuple(str(result.dataset[dim].values[0]) for dim in ("channel_a", "channel_b"))
+    ax = gallery.lags(result, epoch="late", band="fast", pair=pair)
+    ds = result.dataset.sel(epoch="late", band="fast", channel_a=pair[0], channel_b=pair[1])
+    *dyads, null, mean = [line.get_ydata() for line in ax.lines]
+    assert_array_equal(mean, ds["group_statistic"])
+    assert_array_equal(null, ds["group_null_mean"])
+    assert_array_equal(np.array(dyads), ds["value"])
+    assert_array_equal(ax.lines[-1].get_xdata(), LAGS)
+    assert mean.argmax() == 2  # second persons follow by a second
+    assert len(gallery.lags(real).lines) == 5 + 1
+    plan_refusal(lambda: gallery.lags(real.isel(shift=0, drop=True)), "no lags", "lags=")
+    strongest = pictures(result)[0]
+    assert "Lags: the same at each lag" in strongest.caption
+    assert [panel.alt for panel in strongest.panels][1:] == [
+        f"As before: {name}." for name in ("links", "phases", "lags", "course")
+    ]
+    plt.close("all")
 
 
 def test_figures_show_the_strongest_shift_or_the_one_named(study, real, result):

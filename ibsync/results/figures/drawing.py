@@ -67,12 +67,18 @@ def place_among(labels: list[str], dim: str, which: int | str) -> int:
 
 def of_task(ds: xr.Dataset, which: int | str, shift: float | None = None) -> xr.Dataset:
     """Rows and group test of one of several tasks, with its name as the scalar `TASK`, at one of several shifts."""
+    ds = of_task_at_all_shifts(ds, which)
+    return ds.isel(place_of_shift(ds, shift))
+
+
+def of_task_at_all_shifts(ds: xr.Dataset, which: int | str) -> xr.Dataset:
+    """The same at all shifts."""
     tasks = tasks_of(ds)
     if tasks:
         place = place_among(tasks, "task", which)
         of_rows = ds.isel(dyad=rows_of_task(ds, tasks[place]))
         ds = of_rows.isel({TASK: place}) if TASK in ds.dims else of_rows.assign_coords({TASK: tasks[place]})
-    return ds.isel(place_of_shift(ds, shift))
+    return ds
 
 
 def place_of_shift(ds: xr.Dataset, shift: float | None) -> dict[str, int]:

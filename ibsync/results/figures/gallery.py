@@ -8,7 +8,7 @@ from .links import connectogram, heads
 from .maps import group_map, time_map
 from .null_histograms import max_histogram, null_histogram
 from .partners import partners
-from .phases import phase_rose
+from .phases import lags, phase_rose
 from .scalogram import wtc
 from .sessions import dyad_slopes, growth, growth_map
 from .specification_curve import specification_curve
@@ -25,6 +25,7 @@ __all__ = [
     "growth",
     "growth_map",
     "heads",
+    "lags",
     "max_histogram",
     "null_histogram",
     "pair_matrix",

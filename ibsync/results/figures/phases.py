@@ -1,22 +1,38 @@
-"""Who leads: phases of the dyads around a circle, with the lag that each phase is."""
+"""Who leads: phases of the dyads around a circle, and their lags."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import PlanError
-from ..layout import tested_values
-from ..wording import rows_in_words
-from .drawing import QUIET, REAL, of_task, place_of, plain, set_title
+from ..findings import is_tested
+from ..layout import SHIFT, tested_values
+from ..wording import rows_in_words, value_in_words
+from .drawing import (
+    NULL,
+    QUIET,
+    REAL,
+    axis_label,
+    finite_mean,
+    of_task,
+    of_task_at_all_shifts,
+    place_of,
+    plain,
+    set_title,
+    tidy,
+)
 from .panel import panel
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
     from ..result import Result
 
+_SD = 1.96
 _BINS = 16
 _MARKS = (0.0, 0.5 * np.pi, np.pi, 1.5 * np.pi)
 
@@ -51,11 +67,7 @@ def phase_rose(
     ds = of_task(result.dataset, task, shift)
     if "phase" not in ds:
         raise PlanError("plot.phase_rose: the result holds no phases; give one of wavelet coherence")
-    here = ds.isel(place_of(ds, epoch, band))
-    if pair is None:
-        mean = tested_values(here).mean("dyad").transpose("channel_a", "channel_b").to_numpy()
-        a, b = np.unravel_index(int(np.argmax(np.nan_to_num(mean, nan=-np.inf))), mean.shape)
-        pair = str(ds["channel_a"].values[a]), str(ds["channel_b"].values[b])
+    pair = pair or _largest(ds, place_of(ds, epoch, band))
     at = place_of(ds, epoch, band, pair)
     phase = ds["phase"].isel(at).to_numpy()
     phase = phase[np.isfinite(phase)]
@@ -68,10 +80,83 @@ def phase_rose(
     _name_directions(ax, radius, _period(ds, at["band"]))
     ax.set(xlim=(-1.75 * radius, 1.75 * radius), ylim=(-1.5 * radius, 1.5 * radius), aspect="equal")
     ax.axis("off")
-    unit = rows_in_words(ds) if len(set(ds["dyad"].values.tolist())) < ds.sizes["dyad"] else "dyads"
-    told = f"{len(phase)} {unit}, mean direction {np.degrees(np.angle(direction)):.0f}°, length {abs(direction):.2f}"
+    told = (
+        f"{len(phase)} {_unit(ds)}, mean direction {np.degrees(np.angle(direction)):.0f}°, length {abs(direction):.2f}"
+    )
     ax.text(0.5, 0.0, told, transform=ax.transAxes, ha="center", va="top", fontsize="small", color="#444444")
     set_title(ax, ds, pair=(plain(pair[0]), plain(pair[1])), epoch=epoch, band=band)
+
+
+@panel(5.2, 3.6, of="A result, or real synchrony, of several lags, or of a coupling that finds its lag.")
+def lags(
+    result: Result,
+    ax: Axes,
+    *,
+    task: int | str = 0,
+    epoch: int | str = 0,
+    band: int | str = 0,
+    pair: tuple[str, str] | None = None,
+) -> None:
+    """
+    Synchrony at each lag of one channel pair, real and null; or how many dyads have which lag, where each has one.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Lag in s to the right; at positive lags a leads. Shaded is the mean of the null ± 1.96 of its standard
+        deviations. Without a pair the one of the largest mean is taken.
+
+    Raises
+    ------
+    PlanError
+        If the result holds no lags, or there is no such feature.
+    """
+    ds = of_task_at_all_shifts(result.dataset, task)
+    if SHIFT not in ds.dims and "lag" not in ds:
+        raise PlanError("plot.lags: the result holds no lags; compute it with WTC(bands, lags=[-2.0, 0.0, 2.0])")
+    pair = pair or _largest(ds, place_of(ds, epoch, band))
+    here = ds.isel(place_of(ds, epoch, band, pair))
+    if SHIFT not in ds.dims:
+        found = here["lag"].to_numpy()
+        found = found[np.isfinite(found)]
+        ax.hist(found, bins=_BINS, color=REAL, alpha=0.75)
+        ax.axvline(float(np.median(found)) if found.size else np.nan, color="black", linewidth=2)
+        ax.set_ylabel(f"{_unit(ds)} (line: median)")
+    else:
+        _draw_profile(ax, here)
+        ax.set_ylabel(axis_label(value_in_words(ds)))
+    ax.set_xlabel("lag (s), positive: a leads")
+    set_title(ax, ds, pair=pair, epoch=epoch, band=band, pad=24)
+    tidy(ax)
+
+
+def _draw_profile(ax: Axes, here: xr.Dataset) -> None:
+    """Mean over dyads against lag, and where the null has it."""
+    at = here[SHIFT].to_numpy()
+    rows = tested_values(here).transpose("dyad", SHIFT).to_numpy()
+    ax.plot(at, rows.T, color=REAL, linewidth=0.7, alpha=0.25)
+    mean = np.array([finite_mean(column) for column in rows.T])
+    if is_tested(here):
+        mean = here["group_statistic"].to_numpy()
+        middle, sd = (here[name].to_numpy() for name in ("group_null_mean", "group_null_sd"))
+        ax.fill_between(at, middle - _SD * sd, middle + _SD * sd, color=NULL, alpha=0.25, linewidth=0)
+        ax.plot(at, middle, color=NULL, linewidth=1.8, linestyle="--", label=f"null, mean ± {_SD} sd")
+    ax.plot(at, mean, color=REAL, linewidth=2.6, marker="o", markersize=4, label="real, mean over dyads")
+    ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+
+
+def _largest(ds: xr.Dataset, place: Mapping[str, int]) -> tuple[str, str]:
+    """The channel pair of the largest mean over dyads, and over lags."""
+    values = tested_values(ds).isel(place)
+    others = [dim for dim in values.dims if dim not in ("channel_a", "channel_b")]
+    mean = values.mean(others).transpose("channel_a", "channel_b").to_numpy()
+    a, b = np.unravel_index(int(np.argmax(np.nan_to_num(mean, nan=-np.inf))), mean.shape)
+    return str(ds["channel_a"].values[a]), str(ds["channel_b"].values[b])
+
+
+def _unit(ds: xr.Dataset) -> str:
+    """What the rows are."""
+    return rows_in_words(ds) if len(set(ds["dyad"].values.tolist())) < ds.sizes["dyad"] else "dyads"
 
 
 def _draw_rose(ax: Axes, counts: np.ndarray[Any, Any], edges: np.ndarray[Any, Any]) -> None:
