@@ -143,6 +143,12 @@ def of_page(page):
         study = ibs.simulate("therapy.h5", n_dyads=6, n_sessions=2, n_channels=1, duration=150.0, sfreq=4.0,
                              strangers=(0, 3), growth=0.1, overwrite=True)  # fmt: skip
         return {"result": ibs.test(study.synchrony(SPEC), study.null(SPEC, kind="phase", n=99), correct=["max"])}
+    if page == "plot.heads":
+        ibs.pack("docs/data/two-dyads", "dyads.h5", preprocess=True)
+        study, spec = ibs.Study.open("dyads.h5"), ibs.WTC({"fast": (0.1, 0.2)}, detrend="linear")
+        words = {"signal": "hbo", "pairs": "same"}
+        null = study.null(spec, kind="phase", n=19, **words)
+        return {"result": ibs.test(study.synchrony(spec, **words), null, correct=["max"], alpha=0.1)}
     if page == "relations":
         people = {
             (p, s): np.random.default_rng([ord(p), int(s)]).standard_normal((1, 600)) for p in "abcdef" for s in "12"

@@ -43,6 +43,10 @@ def association(
     ------
     PlanError
         If the result is of another kind, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.association(outcome(result, "symptoms"))
     """
     ds = result.dataset
     if ds.attrs.get("question") != "outcome":

@@ -33,6 +33,10 @@ def calibration(result: Calibration) -> Figure:
     -------
     matplotlib.figure.Figure
         Three panels; the third is left out if no coupling was tried.
+
+    Examples
+    --------
+    >>> plot.calibration(calibrate(study, spec, kind="phase", n_sims=10, n=39))
     """
     from matplotlib.figure import Figure
 

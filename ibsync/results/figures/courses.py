@@ -55,6 +55,10 @@ def session_slopes(
     -------
     matplotlib.axes.Axes
         What the result holds of each dyad against session, in natural order of the labels.
+
+    Examples
+    --------
+    >>> plot.session_slopes(result)
     """
     ds = of_task(result.dataset, task, shift)
     chosen = of_pair(ds.isel(epoch=position(ds, "epoch", epoch), band=position(ds, "band", band)), pair)
@@ -97,6 +101,10 @@ def time_course(
     ------
     PlanError
         If there is no such feature, or nothing was tested and no band and pair are named.
+
+    Examples
+    --------
+    >>> plot.time_course(result)
     """
     ds = of_task(result.dataset, task, shift)
     feature = Feature.strongest(ds, epoch, band, pair) if is_tested(ds) else _named(ds, band, pair)

@@ -61,6 +61,10 @@ def band_summary(
     -------
     matplotlib.axes.Axes
         What the result holds of each dyad against band.
+
+    Examples
+    --------
+    >>> plot.band_summary(result)
     """
     ds = of_task(result.dataset, task, shift)
     chosen = of_pair(ds.isel(epoch=position(ds, "epoch", epoch)), pair)
@@ -120,6 +124,10 @@ def pair_matrix(
     -------
     matplotlib.axes.Axes
         Channels of person a downwards, of person b to the right.
+
+    Examples
+    --------
+    >>> plot.pair_matrix(result)
     """
     ds = of_task(result.dataset, task, shift)
     place = place_of(ds, epoch, band)
@@ -155,6 +163,10 @@ def dyad_matrix(
     matplotlib.axes.Axes
         One row per dyad and session, one column per channel pair that has any value; of more than 150 those of the
         largest mean over rows.
+
+    Examples
+    --------
+    >>> plot.dyad_matrix(result)
     """
     ds = of_task(result.dataset, task, shift)
     every, words = (ds["z"], _Z) if show == "z" else (tested_values(ds), axis_label(value_in_words(ds)))

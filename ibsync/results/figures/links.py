@@ -83,6 +83,10 @@ def heads(
     ------
     PlanError
         If the result holds no positions, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.heads(result)
     """
     ds = of_task(result.dataset, task, shift)
     if not has_positions(ds):
@@ -132,6 +136,10 @@ def connectogram(
     ------
     PlanError
         If there is no such feature.
+
+    Examples
+    --------
+    >>> plot.connectogram(result)
     """
     ds = of_task(result.dataset, task, shift)
     links = _links(ds, place_of(ds, epoch, band))

@@ -57,6 +57,10 @@ def group_map(
     ------
     PlanError
         If nothing was tested, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.group_map(result)
     """
     ds = of_task(_tested(result), task, shift)
     place = place_of(ds, epoch, band)
@@ -88,6 +92,10 @@ def time_map(
     ------
     PlanError
         If nothing was tested, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.time_map(result)
     """
     ds = of_task(_tested(result), 0)
     feature = Feature.strongest(ds, epoch, band, pair)

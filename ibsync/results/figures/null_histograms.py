@@ -40,6 +40,10 @@ def null_histogram(
     -------
     matplotlib.axes.Axes
         Number of draws against the group statistic.
+
+    Examples
+    --------
+    >>> plot.null_histogram(result)
     """
     _require(result, "null_hist")
     ds = of_task(result.dataset, task, shift)
@@ -70,6 +74,10 @@ def max_histogram(result: Result, ax: Axes) -> None:
     -------
     matplotlib.axes.Axes
         Number of draws against z. The line stands among the draws where the smallest `p_max` says.
+
+    Examples
+    --------
+    >>> plot.max_histogram(result)
     """
     _require(result, "null_max")
     z, maxima = result.dataset["group_z"], result.null["null_max"].to_numpy()

@@ -77,6 +77,10 @@ def partners(
     ------
     PlanError
         If persons are not known, the null holds no pairs, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.partners(result)
     """
     place = {"epoch": epoch, "band": band, "pair": pair}
     table = (

@@ -63,6 +63,10 @@ def phase_rose(
     ------
     PlanError
         If the result holds no phases, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.phase_rose(result)
     """
     ds = of_task(result.dataset, task, shift)
     if "phase" not in ds:
@@ -110,6 +114,12 @@ def lags(
     ------
     PlanError
         If the result holds no lags, or there is no such feature.
+
+    Examples
+    --------
+    >>> lagged = WTC(bands={"task": (0.05, 0.15)}, lags=[-2, 0, 2])
+    >>> shifted = test(study.synchrony(lagged), study.null(lagged, n=999))
+    >>> plot.lags(shifted)
     """
     ds = of_task_at_all_shifts(result.dataset, task)
     if SHIFT not in ds.dims and "lag" not in ds:

@@ -51,6 +51,10 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
     ------
     PlanError
         If the dataset holds no maps, or has no such pair.
+
+    Examples
+    --------
+    >>> plot.wtc(wtc(a, b, sfreq=10.0, fmin=0.05, fmax=0.5))
     """
     maps = _one_map(ds, pair)
     ax = ax if ax is not None else new_axes(8.5, 4.6)

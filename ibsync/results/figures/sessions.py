@@ -69,6 +69,10 @@ def growth(
     ------
     PlanError
         If the result is of another kind, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.growth(plasticity(result))
     """
     ds = _of_changes(result)
     if "session_value" not in ds:
@@ -230,6 +234,10 @@ def dyad_slopes(
     ------
     PlanError
         If the result is of another kind, or there is no such feature.
+
+    Examples
+    --------
+    >>> plot.dyad_slopes(plasticity(result))
     """
     ds = _of_changes(result)
     feature = Feature.strongest(ds, epoch, band, pair)
@@ -290,6 +298,10 @@ def growth_map(
     ------
     PlanError
         If the result is of another kind, or there is no such epoch or band.
+
+    Examples
+    --------
+    >>> plot.growth_map(plasticity(result))
     """
     ds = _of_changes(result)
     place = place_of(ds, epoch, band)

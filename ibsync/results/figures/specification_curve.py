@@ -49,6 +49,10 @@ def specification_curve(m: Multiverse, figure: Figure | None = None) -> Figure:
     ------
     PlanError
         If no specification has a value.
+
+    Examples
+    --------
+    >>> plot.specification_curve(multiverse(study, bands={"task": (0.05, 0.15)}, n=99))
     """
     table = m.table[np.isfinite(m.table["effect"])].sort_values("effect", kind="stable")
     if table.empty:

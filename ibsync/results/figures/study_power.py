@@ -69,6 +69,11 @@ def study_power(result: PowerBySize) -> Figure:
     -------
     matplotlib.figure.Figure
         A curve for each number of sessions.
+
+    Examples
+    --------
+    >>> model = SynchronyModel(growth=Growth(mean=0.01, sd=0.01), noise_sd=0.04)
+    >>> plot.study_power(study_power(model, [8, 12], [4], n_sims=20, n=99))
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
