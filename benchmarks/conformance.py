@@ -267,7 +267,7 @@ s at 10 Hz, ten of them unrelated, HyPyP's periods 2 to 20 s, inside the cone:
 | --- | --- | --- | --- | --- | --- |
 {wtc}
 
-Elsewhere the ratio was 1.34 to 1.42, with rank correlations of 0.93 to 0.95 (120 s at 8.3 Hz). No single factor
+The ratio depends on the band, and on the length of the recordings: no single factor
 converts one into the other.
 
 **MATLAB.** `wcoherence` could not be run here. By its documentation it averages over `NumScalesToSmooth` scales, by
