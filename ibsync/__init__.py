@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .recordings.preprocess import preprocess
     from .results.calibration_result import Calibration
     from .results.figures import gallery as plot
+    from .results.mne_container import to_mne_connectivity
     from .results.multiverse_result import Multiverse
     from .results.null_files import load_null, merge_nulls, save_null
     from .results.report import report
@@ -89,6 +90,7 @@ __all__ = [
     "test",
     "test_together",
     "time_windows",
+    "to_mne_connectivity",
     "transfer",
     "wavelet_power",
     "wtc",
@@ -139,6 +141,7 @@ _HOME = {
     "test": "questions.group_test",
     "test_together": "questions.group_test",
     "time_windows": "coupling.band_grids",
+    "to_mne_connectivity": "results.mne_container",
     "transfer": "questions.transfer",
     "wavelet_power": "study.wavelet_power",
     "wtc": "study.wtc",

@@ -132,7 +132,12 @@ def calibrate(
         raise PlanError("calibration tries coupling without a lag: leave lags out of the spec")
     measure = spec.measure if measure is None else measure
     require_measure(spec, measure)
-    used_rows(study)
+    of_trials = [row for row in used_rows(study) if row.recording_a.trial_samples]
+    if of_trials:
+        raise PlanError(
+            f"{of_trials[0].label}: calibration shifts continuous recordings against each other, and this is cut into "
+            "trials: calibrate the recordings before they are cut"
+        )
     few = REPAIR_DRAWS if kind == "repair" else SURROGATE_DRAWS
     asked = Controls.of(controls, how, n_components)
     if asked is not None and asked.apart:

@@ -118,6 +118,24 @@ def test_trials_of_one_label_are_an_epoch(tmp_path):
     assert_allclose(null.observed.reshape(2, 2, 2, 2)[1], real.plv.values[0, 0], rtol=0, atol=1e-6)
 
 
+def test_conditions_of_trials_are_contrasted_and_lags_stay_within_trials(tmp_path):
+    mne = pytest.importorskip("mne")
+    info, people = mne.create_info(["Fz", "Cz"], SFREQ, "eeg"), {}
+    events = np.array([[k * TRIAL, 0, 1 + k % 2] for k in range(2 * N_TRIALS)])
+    for k in range(7):
+        common = trials(100 + k, 2 * N_TRIALS)[:, :1] * (np.arange(2 * N_TRIALS) % 2)[:, None, None]
+        for side in "ab":
+            x = trials(10 * k + (side == "b"), 2 * N_TRIALS) + common
+            people[f"{side}{k}"] = mne.EpochsArray(x, info, events, 0, {"rest": 1, "talk": 2}, verbose="error")
+    study = ibs.Study.from_arrays(people, [(f"d{k}", f"a{k}", f"b{k}") for k in range(7)])
+    real = study.synchrony(PLV, signal="eeg", epochs=["talk", "rest"])
+    found = ibs.contrast(real, ("talk", "rest"), correct=["max"])
+    assert (found.to_frame()["p_max"].min(), len(found.dataset["channel_a"])) == (2 / 128, 2)
+    lags = study.synchrony(Coupling("plv", {"alpha": (8, 13)}, coi="none", lags=(-0.1, 0, 0.1)), signal="eeg")
+    early, now, late = lags.plv.mean(["dyad", "epoch", "channel_a", "channel_b", "band"]).values
+    assert max(early, late) < now / 2
+
+
 def test_arrays_give_means_over_trials():
     a, b = trials(0), trials(1)
     found = ibs.wtc(a, b, SFREQ, bands={"slow": (1.5, 4)}, epochs={"late": (1.5, 3)}, min_valid=0.1)
@@ -144,6 +162,7 @@ def test_equal_numbers_of_trials_have_one_level_and_unbiased_forms_do_not_change
 def test_what_does_not_fit_is_refused_with_the_fix(study):
     spec = Coupling("plv", BANDS)
     plan_refusal(lambda: study.null(spec, kind="phase", signal="eeg"), "d0", "kind='trial'", "'repair'")
+    plan_refusal(lambda: ibs.calibrate(study, PLV, signal="eeg"), "d0", "before they are cut")
     slow = Coupling("plv", {"slow": (0.1, 0.3)}, coi="none")
     plan_refusal(lambda: study.synchrony(slow, signal="eeg"), "a trial lasts 3 s", "cut longer trials")
     long = Coupling("plv", {"theta": (1, 3)})
