@@ -2,7 +2,7 @@
 
 A simulation is a study of some dyads. Within it all persons follow one paradigm: stimuli and blocks fall at the same
 times for everybody, while each person's physiology, gains and delays are drawn anew. But for the coupled scenarios
-partners are therefore exchangeable: nothing ties a person to their own partner.
+partners are therefore exchangeable: real partners are like pseudo-dyads.
 """
 
 from __future__ import annotations

@@ -44,23 +44,22 @@ _NOT_NEURAL = (
 
 REPAIRED = NullHypothesis(
     "repair", "re-pairing of partners",
-    "nothing ties a person to their own partner beyond what ties them to any partner in the same paradigm", _NOT_NEURAL,
+    "real partners are like pseudo-dyads of the same paradigm", _NOT_NEURAL,
     "re-paired partners",
 )  # fmt: skip
 WITHIN_PERSON = NullHypothesis(
     "repair", "re-pairing of partners within the person whom they share",
-    "nothing ties the two recordings of a meeting beyond what ties them to that person's meetings with other partners",
+    "real partners are like pseudo-dyads of the same shared person and another of their partners",
     _NOT_NEURAL, "re-paired partners of the same person",
 )  # fmt: skip
 OVER_PERSONS = NullHypothesis(
     "repair", "re-pairing of partners over all persons whom they share",
-    "nothing ties the two recordings of a meeting beyond what ties them to any meeting in the same paradigm, and any "
-    "partner could have met any of the shared persons",
+    "real partners are like pseudo-dyads of the same paradigm, and any partner could have met any of the shared persons",
     _NOT_NEURAL, "re-paired partners of all persons",
 )  # fmt: skip
 REMATCHED = NullHypothesis(
     "repair", "re-matching of all persons, values averaged over both orders of the two",
-    "nothing ties two partners to each other beyond what ties any two persons in the same paradigm", _NOT_NEURAL,
+    "real partners are like any two persons of the same paradigm", _NOT_NEURAL,
     "re-paired partners",
 )  # fmt: skip
 
@@ -85,7 +84,7 @@ _SURROGATES = {
     ),
     "trial": (
         "exchange of trials within dyads",
-        "within each dyad and epoch nothing ties a person's trial to the partner's trial of the same time",
+        "within each dyad and epoch a trial is as like the partner's trial of the same time as any other",
         "slow states and physiology that change over trials, stimuli that differ between trials",
     ),
     "ar1": (

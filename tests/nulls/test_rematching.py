@@ -445,7 +445,7 @@ def test_end_to_end(tmp_path):
     own = data["p_max"].values[0, [0, 1], [0, 1], 0]
     assert (own <= 0.02).all()
     assert "re-matching of all persons" in result.methods()
-    assert "any two persons in the same paradigm" in result.hypothesis
+    assert "any two persons of the same paradigm" in result.hypothesis
     assert "(all)" in set(result.to_frame()["dyad"])
     result.save(tmp_path / "r.h5")
     assert ibs.load(tmp_path / "r.h5").hypothesis == result.hypothesis

@@ -176,7 +176,7 @@ def test_words_name_the_contrast_and_what_it_is_compared_with(result):
     real = make_real(8)
     repaired = contrast(real, ("talk", "rest"), null=null_of(real, 8), tail="greater")
     assert "contrast talk - rest of real partners above that of re-paired partners" in repaired.hypothesis
-    assert "any partner in the same paradigm" in repaired.hypothesis
+    assert "pseudo-dyads of the same paradigm" in repaired.hypothesis
 
 
 def test_weights_in_words():

@@ -510,7 +510,8 @@ def test_a_plan_needs_no_more_than_a_study_and_bands(tmp_path):
     plan = read(tmp_path / "m.toml", MultiversePlan)
     assert (plan.study, plan.output, plan.picture) == (tmp_path / "s.h5", tmp_path / "m.csv", None)
     defaults = {p.name: p.default for p in signature(ibs.multiverse).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    del defaults["backend"], defaults["executor"], defaults["journal"], defaults["progress"]
+    for name in ("backend", "executor", "journal", "progress", "memory"):
+        del defaults[name]
     assert plan.multiverse.words() == {**defaults, "bands": {"a": (0.1, 0.2)}, "within": None}
 
 

@@ -55,9 +55,7 @@ def test_p_is_the_larger_and_p_max_twice_the_larger(both, apart):
 
 def test_words_name_both_nulls(both, tmp_path):
     assert "real partners more coherent than both nulls" in both.headline
-    assert (
-        "own partner beyond what ties them to any partner in the same paradigm, or the two persons" in both.hypothesis
-    )
+    assert "real partners are like pseudo-dyads of the same paradigm, or the two persons" in both.hypothesis
     assert "together with a rhythm that each pair has of its own" in both.hypothesis
     text = both.methods()
     assert "both re-pairing of partners, all 719 besides the real one; and Fourier phase randomisation" in text

@@ -354,7 +354,7 @@ def test_headline_falls_back_on_the_corrections_that_were_made():
 
 
 def test_hypothesis_says_what_was_tested_and_what_stays_open(result):
-    assert "any partner in the same paradigm" in result.hypothesis
+    assert "pseudo-dyads of the same paradigm" in result.hypothesis
     assert "does not exclude" in result.hypothesis
     own = Result(result.dataset.assign_attrs(hypothesis="Tested: mine.", not_excluded="yours."))
     assert own.hypothesis == "Tested: mine; a small p does not exclude yours."

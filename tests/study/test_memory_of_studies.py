@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import warnings
 from dataclasses import dataclass, replace
 
@@ -217,3 +218,14 @@ def test_time_is_that_of_the_jobs_of_a_run(study, monkeypatch):
         found = re.search(r"maps in about ([\d.]+) s; re-paired \d+ maps in about ([\d.]+) s", page)
         assert sizes[: len(expected)] == expected
         assert tuple(map(float, found.groups())) == (12 + 10 + 2 * 6, 12 + 10 + 2 * 36)
+
+
+def test_power_takes_little_memory_whatever_it_is_asked_for():
+    """It takes no budget: what it holds are a few numbers of each dyad and session of a simulated study."""
+    model, peaks = ibs.SynchronyModel(growth=ibs.Growth(mean=0.03), noise_sd=0.04), []
+    for n_dyads, n_sims in ((8, 10), (32, 10)):
+        tracemalloc.start()
+        ibs.study_power(model, dyads=[n_dyads], sessions=[4], n_sims=n_sims, n=49)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 20 * 10**6
