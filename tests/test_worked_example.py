@@ -118,7 +118,8 @@ def test_four_regions_with_short_channels_from_files_to_report(tmp_path):
 
 def test_epochs_of_eeg_go_from_files_to_a_page(tmp_path):
     pytest.importorskip("mne")
-    names = run((PAGE.parent / "eeg.md").read_text(encoding="utf-8"), tmp_path)
+    text, _, _ = (PAGE.parent / "eeg.md").read_text(encoding="utf-8").partition("## A real dyad")  # tests/test_pages.py
+    names = run(text, tmp_path)
     for result in (names["result"], ibsync.load(tmp_path / "sounds_result.h5")):
         found = result.to_frame().query("p_max <= 0.05")
         assert set(found["channel_a"]) == set(found["channel_b"]) == {"Pz"}

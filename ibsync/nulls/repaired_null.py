@@ -1,6 +1,6 @@
 """The partner re-pairing null: who may be paired with whom, in which order, and the values of all pairs.
 
-The hypothesis is that real partners are like pseudo-dyads of the same roles in the same paradigm. One permutation of the
+The hypothesis is that real partners are like pseudo-dyads of the same roles in the same paradigm. One permutation of
 partners is drawn per draw and used for every session, epoch, band and channel pair; fixed points are allowed, because
 the permutations without them are not a group and reject too often.
 """

@@ -62,7 +62,7 @@ def test_one_therapist_within_the_person_is_the_default(tmp_path):
     assert result.dataset.attrs["exact"] == 1
     assert "re-paired partners of the same person" in result.headline
     assert "re-pairing of partners within the person whom they share, all 23" in result.methods()
-    assert "that person's meetings with other partners" in result.hypothesis
+    assert "pseudo-dyads of the same shared person" in result.hypothesis
     assert "speaks of the dyads of 't' only" in result.hypothesis
     same = study_of(tmp_path / "swapped.h5", ["t"] * 4, sessions=("1", "2"), swapped=True)
     assert_allclose(null_and_result(same)[1].dataset["p"].item(), result.dataset["p"].item())
@@ -162,4 +162,4 @@ def test_calibration_and_multiverse_take_shared_persons(clinic):
     page = ibs.calibrate(clinic, SPEC, n_sims=5, n=19, couplings=[0.9])
     assert "from other meetings" in page.design
     many = ibs.multiverse(clinic, bands={"fast": (0.5, 1)}, signal=["hbo"], kind=["repair"], n=99)
-    assert "that person's meetings with other partners" in many.hypothesis
+    assert "pseudo-dyads of the same shared person" in many.hypothesis

@@ -510,7 +510,7 @@ def test_a_correction_that_can_find_nothing_is_refused_before_anything_is_comput
     n = null.draws.n + 1
     with pytest.warns(RuntimeWarning):
         tested = int(np.isfinite(group_test(real, null).dataset["p"].values).sum())
-    monkeypatch.setattr("ibsync.study.study.run_jobs", None)
+    monkeypatch.setattr("ibsync.study.surrogate_runs.run_jobs", None)  # of nulls of both kinds
     told = f"{tested} features tested with 'fdr'"
     plan_refusal(lambda: study.null(SPEC, correct=["fdr"], alpha=0.9 * tested / n), told, f"only {n} re-pairings")
     plan_refusal(lambda: study.null(SPEC, correct=["max"], alpha=0.9 / n), f"at alpha={0.9 / n:g}")
