@@ -54,7 +54,8 @@ WITHIN_PERSON = NullHypothesis(
 )  # fmt: skip
 OVER_PERSONS = NullHypothesis(
     "repair", "re-pairing of partners over all persons whom they share",
-    "real partners are like pseudo-dyads of the same paradigm, and any partner could have met any shared person",
+    "real partners are like pseudo-dyads of the same paradigm, and any partner could have met any of the shared "
+    "persons",
     _NOT_NEURAL, "re-paired partners of all persons",
 )  # fmt: skip
 REMATCHED = NullHypothesis(
