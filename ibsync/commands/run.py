@@ -543,7 +543,7 @@ def _computed(ready: _Ready, **who: Any) -> list[Outcome]:
             results = [test(reals[0], [nulls[0], second[0][0]], **plan.test.words(), memory=budget)]
         else:
             results = test_together(reals, nulls, **plan.test.words(), memory=budget)
-        results = [with_map(result, study, plan.spec) for result in results]
+        results = [with_map(result, study, plan.spec, budget) for result in results]
     further = [follow_up(study, *three, plan) for three in zip(results, reals, nulls, strict=True)]
     seconds = time.perf_counter() - started
     return [Outcome(c, r, (), seconds, tuple(f)) for c, r, f in zip(signals, results, further, strict=True)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..coupling.spec import WTC
-from ..errors import IbsyncError
+from ..errors import IbsyncError, PlanError
+from ..recordings.memory import Budget
 from ..results.findings import Finding, top_findings
 from ..results.layout import SHIFT
 from ..results.result import Result
@@ -23,33 +25,50 @@ if TYPE_CHECKING:
 _N_SURROGATES = 100
 _MOST_SAMPLES = 20_000
 _MOST_COLUMNS = 600
+_BYTES_OF_SAMPLE = 40_000  # measured, with surrogates and without
+_NO_LIMIT = Budget.of(None)
+_LOG = logging.getLogger(__name__)
 
 
-def with_map(result: Result, study: StudyFile, spec: object) -> Result:
+def with_map(result: Result, study: StudyFile, spec: object, budget: Budget = _NO_LIMIT) -> Result:
     """
     The result with a scalogram of the channel pair of the smallest p, in the dyad whose coherence is largest there.
 
     It is that of the two signals as `ibs.wtc` gives it, with the 95 % level of phase-randomised signals. A result of
-    other couplings, of regions, with controls or lags is given back as it is, for no scalogram of two channels shows
-    what was tested there; so is one whose map cannot be made, for gaps or want of memory.
+    other couplings, of regions, of trials, with controls or lags is given back as it is, for no scalogram of two
+    channels shows what was tested there. So is one whose map cannot be made; the log says why.
     """
     ds = result.dataset
-    is_plain = isinstance(spec, WTC) and SHIFT not in ds.dims and not {"rois", "controls"} & set(ds.attrs)
+    is_plain = (
+        isinstance(spec, WTC)
+        and not any(spec.lags)
+        and SHIFT not in ds.dims
+        and not {"rois", "controls"} & set(ds.attrs)
+    )
     found = top_findings(ds, limit=1) if is_plain and ds.attrs.get("measure") == "coherence" else []
     if not found or not isinstance(spec, WTC):
         return result
+    row = _row(study, ds, found[0])
+    if row is None or row.recording_a.trial_samples:
+        return result
+    n_bytes = _BYTES_OF_SAMPLE * max(row.recording_a.n_samples, row.recording_b.n_samples)
     try:
-        return replace(result, maps=_map(study, spec, _row(study, ds, found[0]), found[0], str(ds["signal"].item())))
-    except IbsyncError:
+        if not budget.holds(n_bytes):
+            raise PlanError(budget.too_little(n_bytes, "the scalogram of the strongest pair"))
+        return replace(result, maps=_map(study, spec, row, found[0], str(ds["signal"].item())))
+    except IbsyncError as error:
+        _LOG.warning("no scalogram of the strongest pair: %s", error)
         return result
 
 
-def _row(study: StudyFile, ds: xr.Dataset, finding: Finding) -> DyadRow:
-    """The dyad row in which the value of a finding is largest."""
+def _row(study: StudyFile, ds: xr.Dataset, finding: Finding) -> DyadRow | None:
+    """The dyad row in which the value of a finding is largest; None where none has a value."""
     at = {dim: getattr(finding, dim) for dim in ("epoch", "channel_a", "channel_b", "band")}
     values = ds["value"].sel(at).to_numpy()
     if finding.task:
         values = np.where(ds["task"].values.astype(str) == finding.task, values, np.nan)
+    if not np.isfinite(values).any():
+        return None
     best = ds.isel(dyad=int(np.nanargmax(values)))
     label = tuple(str(best[name].item()) for name in ("dyad", "session", "task"))
     return next(row for row in study.dyads if (row.dyad, row.session, row.task) == label)
@@ -61,7 +80,7 @@ def _map(study: StudyFile, spec: WTC, row: DyadRow, finding: Finding, signal: st
     a, b = (signals_of(study, recording, signal, (channel,), n) for recording, channel in people)
     level: dict[str, Any] = {"significance": "phase", "n": _N_SURROGATES} if n <= _MOST_SAMPLES else {}
     whole = wtc(
-        a, b, row.recording_a.sfreq, voices=spec.voices, preset=spec.preset, **level,
+        a, b, row.recording_a.sfreq, voices=spec.voices, preset=spec.preset, detrend=spec.detrend, **level,
         channels_a=[finding.channel_a], channels_b=[finding.channel_b],
     )  # fmt: skip
     maps = whole.isel(channel_a=0, channel_b=0)
@@ -73,6 +92,10 @@ def _map(study: StudyFile, spec: WTC, row: DyadRow, finding: Finding, signal: st
         maps["phase"].transpose("freq", "time").to_numpy()[:, step // 2 :: step][:, : thin.sizes["time"]],
     )
     kept = thin[["coherence", "phase", *(["significance_level"] if level else [])]].astype(np.float32)
-    words = ", ".join(filter(None, (f"dyad {row.dyad}", row.session and f"session {row.session}", row.task)))
-    kept.attrs = {"row": words, "n_surrogates": _N_SURROGATES if level else 0}
+    kept.attrs = {
+        "dyad": row.dyad,
+        "session": row.session,
+        "task": row.task,
+        "n_surrogates": _N_SURROGATES if level else 0,
+    }
     return kept

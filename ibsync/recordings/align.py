@@ -23,6 +23,8 @@ from .recording import Event
 OnGap = Literal["error", "interpolate", "nan"]
 Say = Callable[[str, str, str], None]
 _SLOWEST_HZ = 0.1
+_CLOCKS_APART_S = 0.02  # two devices mark one event within this time
+_CLOCKS_DRIFT = 1e-3  # seconds that one clock gains on another in each second
 _USUAL_HZ = (1.0, 300.0)
 
 
@@ -191,6 +193,10 @@ def _fit_trials(members: Mapping[str, SourceRecording], links: Sequence[MatchedR
             raise InputError(f"{row.label}: {tell[0]}, {tell[1]}; cut both into the same trials")
         if wish.resample is not None:
             raise InputError(f"{row.label}: trials are not resampled; resample before they are cut, or with MNE")
+        for x in (a, b):
+            if -1 not in x.trials and len(set(x.trials)) < len(x.trials):
+                twice = next(number for number in x.trials if x.trials.count(number) > 1)
+                raise InputError(f"{row.label}: {x.id} has trial {twice} twice; keep one")
         if -1 in (*a.trials, *b.trials) and len(a.trials) != len(b.trials):
             raise InputError(f"{row.label}: {tell[0]}, {tell[1]}, and nothing says which are the same; give the same")
     shared = set.intersection(*(set(x.trials) for x in members.values()))
@@ -198,17 +204,40 @@ def _fit_trials(members: Mapping[str, SourceRecording], links: Sequence[MatchedR
         for row in links:
             if row.a.trials != row.b.trials:
                 n = len(set(row.a.trials) & set(row.b.trials))
+                if n == len(row.a.trials) == len(row.b.trials):
+                    raise InputError(
+                        f"{row.label}: {row.a.id} and {row.b.id} have the same {n} trials in another order; bring them "
+                        "into one order, or have them sorted with crop=True (--crop)"
+                    )
                 raise InputError(
                     f"{row.label}: {row.a.id} and {row.b.id} kept {len(row.a.trials)} and {len(row.b.trials)} trials, "
                     f"{n} of them the same; keep these with crop=True (--crop)"
                 )
     if not shared:
         raise InputError(f"{links[0].label}: the recordings have no trial in common; cut both from the same events")
+    for row in links:
+        _require_one_time(row, sorted(shared))
     fits = {}
     for name, x in members.items():
-        kept = tuple(place for place, number in enumerate(x.trials) if number in shared)
+        kept = tuple(range(len(x.trials)) if -1 in shared else map(x.trials.index, sorted(shared)))
         fits[name] = Fit(0.0, links[0].a.clock.sfreq, len(kept) * x.trial_samples, None, kept)
     return fits
+
+
+def _require_one_time(row: MatchedRow, shared: Sequence[int]) -> None:
+    """Refuse trials that have one number and lie at other times from each other, as if one person had more events."""
+    a, b = row.a, row.b
+    if -1 in shared or not (a.trial_onsets and b.trial_onsets):
+        return
+    times = [np.array([x.trial_onsets[x.trials.index(number)] for number in shared]) for x in (a, b)]
+    since = [x - x[0] for x in times]
+    apart = np.abs(since[0] - since[1]) > _CLOCKS_APART_S + _CLOCKS_DRIFT * np.abs(since[0])
+    if apart.any():
+        k = int(np.argmax(apart))
+        raise InputError(
+            f"{row.label}: trial {shared[k]} comes {since[0][k]:.3f} s after trial {shared[0]} in {a.id} and "
+            f"{since[1][k]:.3f} s in {b.id}, so their numbers count other events; cut both from one table of events"
+        )
 
 
 def _told(recording: SourceRecording) -> str:
@@ -287,6 +316,8 @@ def _report(recording: SourceRecording, fit: Fit, say: Say) -> None:
         if len(fit.kept) < len(recording.trials):
             text = f"{len(fit.kept)} of {len(recording.trials)} trials are left, those that its partners have too"
             say("cropped", recording.id, text)
+        if list(fit.kept) != sorted(fit.kept):
+            say("sorted", recording.id, "trials were in another order, and stand by their numbers now")
         return
     end = (clock.stop - clock.t0) - fit.start - (fit.n_samples - 1) / fit.sfreq
     if fit.start or end > 0.999 / fit.sfreq:

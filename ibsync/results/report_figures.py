@@ -168,10 +168,12 @@ def _strongest_picture(result: Result, finding: Finding) -> Picture:
 
 def _scalogram_picture(result: Result) -> Picture:
     maps = result.maps
+    session = maps.attrs["session"]
+    row = filter(None, (f"dyad {maps.attrs['dyad']}", session and f"session {session}", maps.attrs["task"]))
     pair = f"{maps['channel_a'].item()} with {maps['channel_b'].item()}"
     level = ", within the thick line above the 95 % level of phase-randomised signals, cell by cell"
     return Picture(
-        f"Over time and period: {maps.attrs['row']}",
+        f"Over time and period: {', '.join(row)}",
         f"Coherence of the channel pair of the smallest p, in the dyad in which it is largest there: an example, "
         f"no test{level * ('significance_level' in maps)}. What is pale lies beyond the cone: do not read it.",
         _grid(

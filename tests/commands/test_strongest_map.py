@@ -30,7 +30,7 @@ def test_it_is_the_coherence_of_the_strongest_pair_in_the_dyad_of_the_largest_va
     a, b = (str(ds[dim].values[best[axis]]) for dim, axis in (("channel_a", 1), ("channel_b", 2)))
     assert (maps["channel_a"].item(), maps["channel_b"].item()) == (a, b)
     dyad = str(ds["dyad"].values[np.argmax(ds["value"].sel(channel_a=a, channel_b=b).squeeze().values)])
-    assert dyad in maps.attrs["row"]
+    assert maps.attrs["dyad"] == dyad
     (row,) = [row for row in study.dyads if row.dyad == dyad]
     x, y = (
         study.signals(one)[one.channels.index(channel)] for one, channel in ((row.recording_a, a), (row.recording_b, b))

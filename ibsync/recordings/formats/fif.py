@@ -77,6 +77,7 @@ def recording_of(raw: Any, source: Source, choice: SignalChoice) -> SourceRecord
         notes=(("not used", f"the channels of {others}"),) if others else (),
         optodes_mm=_optodes_mm(raw, rows),
         trials=trials,
+        trial_onsets=tuple((raw.events[:, 0] / sfreq).tolist()) if is_cut else (),
     )
 
 

@@ -114,6 +114,7 @@ class SourceRecording:
     auxiliary: Mapping[str, Clock] = field(default_factory=dict)
     found_bad: Mapping[str, str] | None = None
     trials: tuple[int, ...] = ()
+    trial_onsets: tuple[float, ...] = ()
 
     @property
     def trial_samples(self) -> int:
@@ -231,6 +232,7 @@ def one_person(
     optodes_mm: Mapping[str, tuple[float, ...]] | None = None,
     found_bad: Mapping[str, str] | None = None,
     trials: tuple[int, ...] = (),
+    trial_onsets: tuple[float, ...] = (),
 ) -> SourceRecording:
     """One person's recording; the signals are at hand, or come when they are asked for."""
     fetch = signals if callable(signals) else lambda: signals
@@ -254,6 +256,7 @@ def one_person(
         optodes_mm=optodes_mm or {},
         found_bad=found_bad,
         trials=trials,
+        trial_onsets=trial_onsets,
     )
 
 
