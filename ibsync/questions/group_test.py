@@ -116,7 +116,7 @@ def test(
     --------
     >>> real = study.synchrony(spec)
     >>> test(real, study.null(spec), correct=["fdr", "max"]).headline
-    >>> test(real, [study.null(spec), study.null(spec, kind="phase")]).headline
+    >>> test(real, [study.null(spec), study.null(spec, kind="phase", n=99)]).headline
     """
     nulls = list(null) if isinstance(null, Sequence) else [null]
     budget = Budget.of(memory)

@@ -152,7 +152,7 @@ def multiverse(
 
     Examples
     --------
-    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], pairs="same")
+    >>> many = multiverse(study, bands={"task": (0.02, 0.1)}, kind=["repair", "phase"], n=99)
     >>> many.hypothesis
     """
     labels = epoch_names(epochs)

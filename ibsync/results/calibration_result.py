@@ -53,7 +53,7 @@ class Calibration(JsonFile):
 
     Examples
     --------
-    >>> print(calibrate(study, spec))
+    >>> print(calibrate(study, spec, n_sims=10))
     """
 
     json_name = "calibration"

@@ -125,7 +125,7 @@ def calibrate(
 
     Examples
     --------
-    >>> calibrate(study, spec, kind="repair", n_sims=200).verdict
+    >>> calibrate(study, spec, kind="repair", n_sims=10).verdict  # 200 and more for a paper
     """
     require_bands(spec)
     if spec.lags:
