@@ -143,7 +143,7 @@ def _reading(ds: xr.Dataset) -> str:
 def _facts(ds: xr.Dataset) -> dict[str, str]:
     return {
         "Study": _study_in_words(ds),
-        "Regions" if "rois" in ds.attrs else "Channels": f"{ds.sizes['channel_a']} × {ds.sizes['channel_b']}",
+        "Paired": wording.paired_in_words(ds),
         "Signal": wording.signal_in_words(ds) or "not stored",
         "Bands": wording.bands_in_words(ds),
         **({"Tasks": ", ".join(tasks)} if (tasks := tasks_of(ds)) else {}),

@@ -178,12 +178,10 @@ def dyad_by_dyad(dataset: xr.Dataset) -> str:
 
 def summary(dataset: xr.Dataset) -> str:
     """A page of text: what the result holds, the outcome, the strongest features."""
-    sizes, attrs = dataset.sizes, dataset.attrs
+    attrs = dataset.attrs
     lines = [
         headline(dataset),
-        f"  {dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} "
-        f"{'regions' if 'rois' in attrs else 'channels'}"
-        f"{signal_in_words(dataset, ', ')}",
+        f"  {dyads_in_words(dataset)}, {paired_in_words(dataset)}{signal_in_words(dataset, ', ')}",
         *([f"  tasks: {', '.join(tasks_of(dataset))}"] if tasks_of(dataset) else []),
         *([f"  lags: {', '.join(f'{lag:g} s' for lag in dataset[SHIFT].values)}"] if SHIFT in dataset.dims else []),
         f"  epochs: {', '.join(str(label) for label in dataset['epoch'].values)}",
@@ -271,16 +269,29 @@ def _coupling_sentence(dataset: xr.Dataset) -> str:
     )
 
 
+def paired_in_words(dataset: xr.Dataset) -> str:
+    """What was paired: "4 x 4 channels", "4 channels, each with the partner's of the same name"."""
+    n_a, n_b = dataset.sizes["channel_a"], dataset.sizes["channel_b"]
+    noun, pairs = "regions" if "rois" in dataset.attrs else "channels", str(dataset.attrs.get("pairs", "all"))
+    if pairs == "same":
+        return f"{n_a} {noun}, each with the partner's of the same name"
+    every = f"{n_a} x {n_b} {noun}"
+    if pairs == "all":
+        return every
+    n = len(json.loads(pairs))
+    return f"{n} named pair{'s' * (n > 1)} of {every}"
+
+
 def _computed(dataset: xr.Dataset, how: str = "") -> str:
     """With what and of what, up to what was taken out."""
-    attrs, sizes = dataset.attrs, dataset.sizes
+    attrs = dataset.attrs
     sfreq = f" sampled at {float(attrs['sfreq']):.4g} Hz" if "sfreq" in attrs else ""
-    pairs = "pairs of regions" if "rois" in attrs else "channel pairs"
     accuracy = {"accuracy": "exact", **settings(attrs, "spec"), **attrs}["accuracy"]
+    paired = paired_in_words(dataset)
     return (
         f"ibsync {attrs.get('ibsync_version', 'of unknown version')} "
         f"({how}accuracy {accuracy}, backend {attrs.get('backend', 'not stored')}) for "
-        f"{dyads_in_words(dataset)}, {sizes['channel_a']} x {sizes['channel_b']} {pairs}"
+        f"{dyads_in_words(dataset)}, {paired}{',' * (',' in paired)}"
         f"{signal_in_words(dataset, ' of ')}{sfreq}.{_lags_sentence(dataset)}{_regions_sentence(dataset)}"
         f"{_controls_sentence(attrs)}"
     )

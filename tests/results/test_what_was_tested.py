@@ -1,5 +1,6 @@
 """Every question says what it tested, in which unit, against which hypothesis, and at which level."""
 
+import html
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from ibsync.inference.p_values import CORRECTIONS
 from ibsync.nulls.hypotheses import OVER_PERSONS, REMATCHED, REPAIRED, SURROGATES, WITHIN_PERSON, repairing_hypothesis
 from ibsync.nulls.rematching import Matchings
 from ibsync.results.layout import ARRAYS
+from ibsync.results.report import page_bytes
 from ibsync.study.planned import NULL_KINDS
 
 ALPHA = 0.2
@@ -113,3 +115,21 @@ def test_every_null_of_a_study_has_a_hypothesis_of_its_own():
 
 def test_every_correction_has_an_array_in_the_layout():
     assert {correction.array for correction in CORRECTIONS.values()} <= set(ARRAYS)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ("all", "2 x 2 channels"),
+        ("same", "2 channels, each with the partner's of the same name"),
+        ([("S1_D1", "S2_D2")], "1 named pair of 2 x 2 channels"),
+    ],
+)
+def test_text_page_and_methods_say_which_channels_were_paired(tmp_path, pairs, words):
+    study = ibs.simulate(tmp_path / "study.h5", n_dyads=3, n_channels=2, duration=120.0, sfreq=4.0)
+    spec = ibs.WTC(bands={"task": (0.05, 0.15)})
+    null = study.null(spec, kind="phase", n=19, pairs=pairs)
+    result = ibs.test(study.synchrony(spec, pairs=pairs), null, correct=["max"])
+    assert f"3 dyads, {words}, hbo" in str(result)
+    assert f"3 dyads, {words}{',' * (pairs == 'same')} of hbo" in result.methods()
+    assert words in html.unescape(page_bytes([result]).decode())

@@ -268,7 +268,7 @@ def test_the_methods_name_regions_and_how_they_are_averaged(study):
     for average, words in (("coherence", "averaged over the pairs of channels"), ("signal", "standardised signals")):
         of = {"rois": ROIS, "roi_average": average}
         result = group_test(study.synchrony(FAST, **of), study.null(FAST, **of), correct=["max"], alpha=0.2)
-        assert "3 x 3 pairs of regions" in result.methods()
+        assert "3 x 3 regions" in result.methods()
         assert "pairs of regions, bands and epochs" in result.methods()
         assert words in result.methods()
         assert "front (S1_D1, S1_D2)" in result.methods()
