@@ -132,6 +132,22 @@ def test_trials_that_do_not_match_are_refused_with_the_fix(tmp_path):
     refusal(InputError, lambda: ibs.wtc(ragged, ragged, SFREQ, bands={"b": (2, 4)}), "a must be real numbers")
 
 
+def test_trials_are_paired_by_number_and_checked_by_time(tmp_path):
+    def pack(a, b, **words):
+        return ibs.pack({"p": a, "q": b}, tmp_path / "s.h5", signal="eeg", **words)
+
+    of, backwards = epochs_of(values()), epochs_of(values(1))[::-1]
+    refusal(InputError, lambda: pack(of, backwards), "same 5 trials in another order", "crop=True")
+    refusal(InputError, lambda: pack(of, epochs_of(values(1))[[0, 1, 1]]), "q has trial 1 twice")
+    late = epochs_of(values(1))
+    late.events[3:, 0] += 50  # one event more than the partner's came before
+    refusal(InputError, lambda: pack(of, late), "trial 3", "9.000 s", "10.000 s", "one table of events")
+    pack(of, backwards, crop=True)
+    study = ibs.Study.open(tmp_path / "s.h5")
+    got = study.signals(stored(study, "q"), "eeg").reshape(3, N_TRIALS, TRIAL)
+    assert_allclose(got, values(1).swapaxes(0, 1), rtol=1e-5)
+
+
 def test_a_file_of_an_earlier_version_is_continuous(tmp_path):
     import h5py
 
