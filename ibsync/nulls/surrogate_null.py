@@ -414,9 +414,14 @@ def _means(values: NDArray[np.floating], task_of_row: Integers) -> Floats:
 
 def observed_values(source: Source) -> Floats:
     """Values of the recording itself, float64 [feature]."""
+    observed: Floats = some_values(source, np.zeros(1, np.int64))[0]
+    return observed
+
+
+def some_values(source: Source, draws: Integers) -> Floats:
+    """Values of some draws, which are not those of a null to the last bit: float64 [draw, feature]."""
     with _active(source.device):
-        (observed,) = _on_host(source.device, _flat(source.values(np.zeros(1, np.int64))))
-    return np.asarray(observed)
+        return np.asarray(_on_host(source.device, _flat(source.values(draws))))
 
 
 def drawn_values(source: Source, start: int, stop: int) -> Floats:

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -45,16 +44,13 @@ from ..results.null_files import computed_with
 from ..results.result import provenance, variables_of
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
-from .engine_memory import worked_bytes
-from .engines import EnginePlan, channels_together
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .memory_need import Need, need_of_null, need_of_synchrony, need_of_test
-from .pair_values import DyadsJob, RealMeans, means_of_rows, of_each_dyad, people_of_tile, tile_jobs
+from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
 from .planned import (
     Planned,
     PlannedRepairing,
-    dyads_job,
     dyads_jobs,
     n_features,
     planned,
@@ -63,9 +59,10 @@ from .planned import (
     require_bands,
 )
 from .regions import Regions, Rois
-from .rows import Occasion, labels_of, occasions_of, row_coordinates, session_label
-from .runner import FEATURE_BYTES, Worker, forget_tables
+from .rows import labels_of, occasions_of, row_coordinates, session_label
+from .runner import Worker, forget_tables
 from .surrogate_runs import Request, Work, begin, run, sources_of
+from .time_need import Clock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +71,6 @@ if TYPE_CHECKING:
 
 _FEATURES_PUT = 1 << 11  # of a tile, put in their place together: each touches a page of a file or two
 _DRAWS_IN_MEMORY = 2 << 30  # bytes of draws of surrogates; where there is no budget either, more lie in a file
-_TIMED_PEOPLE, _TIMED_SECONDS, _TIMES = 4, 0.3, 2  # what is timed grows to a tile or to so long
 
 PlannedAny = TypeVar("PlannedAny", bound=Planned)
 
@@ -238,12 +234,14 @@ class Study(StudyFile):
         words: dict[str, Any] = {"signal": signal, "pairs": pairs, "epochs": epochs}
         taken: dict[str, Any] = {"controls": controls, "how": how, "n_components": n_components}
         of: dict[str, Any] = {"rois": rois, "roi_average": roi_average}
-        n_tested, needs, timed = [0], list[Callable[[], Need]](), dict[Any, str]()
+        n_tested, needs, of_draws = [0], list[Callable[[], Need]](), None
         if null is not None:
 
             def of_null() -> Planned:
+                nonlocal of_draws
                 request = request_of(spec, **words, **taken, **of, **_null_words(null))
                 planned_null = rehearsed(self, request, Worker())
+                of_draws = replace(request, controls=planned_null.controls)
                 n_tested.append(n_features(planned_null, request))
                 needs.append(lambda: need_of_null(self, planned_null, request))
                 needs.append(lambda: need_of_test(planned_null, request))
@@ -262,10 +260,9 @@ class Study(StudyFile):
                 losses = losses | dict.fromkeys(made.losses)
             except IbsyncError as error:
                 problems.append(str(error).removeprefix(f"{self.path}: "))
+        clock = Clock(self, spec, epochs, made, of_draws) if estimate and not problems and made is not None else None
         for occasion in occasions_of(self.dyads):
-            lines += occasion.describe()
-            if estimate and not problems and made is not None:
-                lines.append(_cost(self, occasion, spec, epochs, made, timed))
+            lines += [*occasion.describe(), *([clock.line(occasion)] if clock else [])]
         labels = () if epochs is None or isinstance(epochs, Mapping) else epochs
         apart = {row.label: row.marks_apart(labels) for row in self.dyads}
         lines += [f"  {label}: {text}; the first is used" for label, text in apart.items() if text]
@@ -701,54 +698,6 @@ def _null_words(null: object) -> dict[str, Any]:
     for word in null:
         require_known("null", word, known)
     return dict(null)
-
-
-def _cost(
-    study: StudyFile, occasion: Occasion, spec: Spec, epochs: EpochWords, made: Planned, known: dict[Any, str]
-) -> str:
-    """Work of an occasion, from jobs of noise in the shapes of the real ones, which are timed here and now, once."""
-    row, n = occasion.rows[0], len(occasion.rows)
-    plan = occasion.plan(spec, spans_of(row, epochs))
-    if (plan.key, n) not in known:
-        known[plan.key, n] = _cost_of(
-            plan, dyads_job(study, [RowPlan(row, plan)], "", made), n, len(epoch_names(epochs))
-        )
-    return known[plan.key, n]
-
-
-def _cost_of(plan: EnginePlan, job: DyadsJob, n: int, n_epochs: int) -> str:
-    engine, n_maps, n_read = Worker().engine(plan), job.a.n_paired * job.b.n_paired, max(p.n_read for p in job.people)
-    tile = min(
-        n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_maps, n_epochs * plan.spec.n_columns)
-    )
-    together = min(n, max(1, channels_together(engine.device) // n_read))
-    of_person, real = _timed(engine, job, together, by_dyad=True)
-    points = [(size, _timed(engine, job, size)[1]) for size in dict.fromkeys((1, min(_TIMED_PEOPLE, tile)))]
-    while points[-1][0] < tile and points[-1][1] < _TIMED_SECONDS:
-        size = min(2 * points[-1][0], tile)
-        points.append((size, _timed(engine, job, size)[1]))
-    (small, few), (large, many) = points[-2:] if len(points) > 1 else ((0, 0.0), points[0])
-    of_pair = min(max(0.0, many - few) / (large**2 - small**2), many / large**2)
-    of_tile = many + of_pair * (tile**2 - large**2)
-    real_s, repaired_s = n / together * real + 2 * n * of_person, (n / tile) ** 2 * of_tile + 2 * n * of_person
-    return (
-        f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real_s:.1f} s; "
-        f"re-paired {n * n * n_maps} maps in about {repaired_s:.1f} s at most"
-    )
-
-
-def _timed(engine: Engine, job: DyadsJob, n: int, *, by_dyad: bool = False) -> tuple[float, float]:
-    """Seconds for the features of a person of noise, and for pairs of so many first with as many second persons."""
-    rng, words, n_samples = np.random.default_rng(0), job.a.of_features, engine.plan.n_samples
-    x = [rng.standard_normal((n, people.n_read, n_samples), np.float32) for people in job.people]
-    best = [np.inf, np.inf]
-    for _ in range(_TIMES):  # the first time tables are built or read
-        began = time.perf_counter()
-        a, b = (engine.features(side, **words) for side in x)
-        made = time.perf_counter()
-        engine.coherence(a, b, by_dyad=by_dyad)
-        best = [min(best[0], (made - began) / (2 * n)), min(best[1], time.perf_counter() - made)]
-    return best[0], best[1]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

@@ -210,14 +210,34 @@ def test_time_is_that_of_the_jobs_of_a_run(study, monkeypatch):
         sizes.append(n)
         return 1.0, 10 + 2 * (n if by_dyad else n**2)
 
-    monkeypatch.setattr("ibsync.study.study._timed", timed)
+    monkeypatch.setattr("ibsync.study.time_need.timed", timed)
     for seconds, expected in [(0.0, [6, 1, 4]), (99.0, [6, 1, 4, 6])]:
         sizes.clear()
-        monkeypatch.setattr("ibsync.study.study._TIMED_SECONDS", seconds)
+        monkeypatch.setattr("ibsync.study.time_need._TIMED_SECONDS", seconds)
         page = str(study.check(SPEC, null={"kind": "repair", "n": 10}))
         found = re.search(r"maps in about ([\d.]+) s; re-paired \d+ maps in about ([\d.]+) s", page)
         assert sizes[: len(expected)] == expected
         assert tuple(map(float, found.groups())) == (12 + 10 + 2 * 6, 12 + 10 + 2 * 36)
+
+
+@pytest.mark.parametrize(("kind", "of_dyad"), [("phase", 0.0), ("trial", 5.0)])
+def test_time_of_surrogates_is_that_of_their_draws(study, monkeypatch, kind, of_dyad):
+    """A draw takes 2 s, and what is made once for each dyad `of_dyad`; 6 dyads."""
+    clock, seen = [0.0], set()
+
+    def drawn(source, draws):
+        clock[0] += 2.0 * len(draws) + of_dyad * (id(source) not in seen)
+        seen.add(id(source))
+        kept.append(source)
+
+    kept = []
+    monkeypatch.setattr("ibsync.study.time_need.some_values", drawn)
+    monkeypatch.setattr("ibsync.study.time_need.time.perf_counter", lambda: clock[0])
+    epochs = {"turns": [(0.0, 30.0), (30.0, 60.0)]}
+    spec = replace(SPEC, bands={"fast": (0.4, 0.8), "faster": (0.5, 0.9)})
+    page = str(study.check(spec, epochs=epochs, null={"kind": kind, "n": 10}))
+    found = re.findall(r"10 draws of kind '(\w+)', 240 maps in about ([\d.]+) s", page)
+    assert found[0] == (kind, f"{6 * (10 * 2.0 + of_dyad):.1f}")
 
 
 def test_power_takes_little_memory_whatever_it_is_asked_for():
