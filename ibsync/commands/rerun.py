@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os.path import exists
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from ..results.result import Result, load
 from ..study.study import Study
 from ..study.workers import workers_of
 from .run import run_again
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 _MADE_WITH = ("ibsync_version", "versions", "backend", "loops", "blas")
 
@@ -34,9 +31,10 @@ class Repetition:
     file : str
         The result.
     n_arrays : int
-        Arrays of numbers that were compared.
+        Arrays that were compared: numbers and labels, of the result, its null and its maps.
     differences : mapping of str to float
-        Largest absolute difference of those that are not identical; NaN where one has a number and the other none.
+        Largest absolute difference of those that are not identical; NaN where one has a number and the other none, or
+        where labels differ.
     made_with : mapping of str to (str, str)
         What made the result, and what made the repetition, where they differ.
     """
@@ -49,7 +47,10 @@ class Repetition:
     def __str__(self) -> str:
         if not self.differences:
             return f"{self.file}: repeated, all {self.n_arrays} arrays are identical"
-        largest = ", ".join(f"{name} by up to {value:.3g}" for name, value in self.differences.items())
+        largest = ", ".join(
+            f"{name} by up to {value:.3g}" if np.isfinite(value) else f"{name} in what is there"
+            for name, value in self.differences.items()
+        )
         lines = [f"{self.file}: repeated, {len(self.differences)} of {self.n_arrays} arrays differ: {largest}"]
         lines += [
             f"  {name}: made with {before}; repeated with {now}" for name, (before, now) in self.made_with.items()
@@ -124,7 +125,8 @@ def _study(path: Path, attrs: Mapping[Any, Any], given: str | Path | None) -> Pa
         raise InputError(f"{places[0]}: the study of {path} is not there: name it with --study")
     if Study.open(found).sha256 != attrs["study_sha256"]:
         raise InputError(
-            f"{found}: not the study that {path} was made of (another checksum): name that one with --study"
+            f"{found}: another study than {path} was made of, or changed since (its checksum differs): name the study "
+            "as it was with --study"
         )
     return found
 
@@ -136,8 +138,7 @@ def _question(result: Result) -> tuple[str, ...]:
 
 
 def _compared(path: Path, before: Result, now: Result) -> Repetition:
-    arrays = {**_numbers(before.dataset), **{f"null {name}": x for name, x in _numbers(before.null).items()}}
-    again = {**_numbers(now.dataset), **{f"null {name}": x for name, x in _numbers(now.null).items()}}
+    arrays, again = _arrays(before), _arrays(now)
     names = [*arrays, *(name for name in again if name not in arrays)]
     differences = {name: _difference(arrays.get(name), again.get(name)) for name in names}
     attrs = before.dataset.attrs, now.dataset.attrs
@@ -148,17 +149,20 @@ def _compared(path: Path, before: Result, now: Result) -> Repetition:
     )  # fmt: skip
 
 
-def _numbers(dataset: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
-    return {str(name): x.to_numpy() for name, x in dataset.variables.items() if x.dtype.kind in "biufc"}
+def _arrays(result: Result) -> dict[str, np.ndarray[Any, Any]]:
+    """All that a result holds, by name."""
+    parts = {"": result.dataset, "null ": result.null, "map ": result.maps}
+    return {f"{of}{name}": x.to_numpy() for of, part in parts.items() for name, x in part.variables.items()}
 
 
 def _difference(one: np.ndarray[Any, Any] | None, other: np.ndarray[Any, Any] | None) -> float:
+    """Largest absolute difference; NaN where none can be given."""
     if one is None or other is None or one.shape != other.shape:
         return float("nan")
-    if np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"):
-        return 0.0
-    gap = np.abs(np.subtract(one, other, dtype=np.complex128))
-    return float(np.max(gap[~(np.isnan(one) & np.isnan(other))]))
+    if not all(x.dtype.kind in "biufc" for x in (one, other)):
+        return 0.0 if np.array_equal(one, other) else float("nan")
+    same = (one == other) | ((one != one) & (other != other))  # infinite and missing values too
+    return float(np.max(np.abs(np.subtract(one[~same], other[~same], dtype=np.complex128)), initial=0.0))
 
 
 def _plain(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..recordings.names import as_path
+from .layout import tested_values
 from .result import Result
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "band_low": {"Description": "Lower edge of the band", "Units": "Hz"},
     "band_high": {"Description": "Upper edge of the band", "Units": "Hz"},
     "shift": {"Description": "Time by which the second person was taken later", "Units": "s"},
-    "value": {"Description": "What was tested"},
+    "value": {"Description": "What was tested, or the measure of synchrony where nothing was"},
     "null_mean": {"Description": "Mean of the value under the null"},
     "null_sd": {"Description": "Standard deviation of the value under the null"},
     "z": {"Description": "Value less the null's mean, divided by its standard deviation"},
@@ -43,13 +44,14 @@ def write_bids(results: Sequence[Result], folder: str | os.PathLike[str]) -> lis
     Write one table for each dyad, session and task, with a data dictionary, into a folder of BIDS derivatives.
 
     ``dataset_description.json`` names ibsync, its version, the study's checksum and the methods; tables lie in
-    ``dyad-LABEL/ses-LABEL/dyad-LABEL_ses-LABEL_task-LABEL_synchrony.tsv``. BIDS has no entity for two people yet, so
-    ``dyad`` takes the place of ``sub``; the data dictionary names both people.
+    ``dyad-LABEL/ses-LABEL/dyad-LABEL_ses-LABEL_task-LABEL_desc-SIGNAL_synchrony.tsv``, of other questions in
+    ``..._plasticity.tsv`` and so on. BIDS has no entity for two people yet, so ``dyad`` takes the place of ``sub``; the
+    data dictionary names both people. All tables of a result have the same columns.
 
     Parameters
     ----------
     results : sequence of Result
-        Of one study, such as HbO and HbR.
+        Of one study, such as HbO and HbR, each of another signal or question.
     folder : path-like
         A folder that is not there yet, or an empty one.
 
@@ -61,25 +63,35 @@ def write_bids(results: Sequence[Result], folder: str | os.PathLike[str]) -> lis
     Raises
     ------
     InputError
-        If the folder holds something, or cannot be written.
+        If there is no result, the folder holds something or cannot be written, or BIDS cannot tell two tables apart.
 
     Examples
     --------
     >>> write_bids([result], "derivatives/ibsync")
     """
     root = as_path(folder)
+    if not results:
+        raise InputError(f"{root}: no result was given: give one, or several of one study")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: there is something already; name a new folder, or empty this one")
     files = {Path(_DESCRIPTION): _json(_description(results))}
-    for result in results:
+    taken: dict[Path, tuple[int, str]] = {}
+    for number, result in enumerate(results):
+        table = _table(result)
         for row in range(result.dataset.sizes["dyad"]):
             labels = _labels(result, row)
-            name = _file_name(labels, str(result.dataset["signal"].item()))
-            if name.with_suffix(".tsv") in files:
-                raise InputError(f"{root}: two rows would be {name}.tsv: BIDS keeps letters and digits of labels only")
-            table = _table(result, labels)
-            files[name.with_suffix(".tsv")] = table.to_csv(sep="\t", index=False, na_rep="n/a")
-            files[name.with_suffix(".json")] = _json(_dictionary(result, row, list(map(str, table))))
+            name, told = _file_name(result, labels), " / ".join(filter(None, labels.values()))
+            if name in taken:
+                of, other = taken[name]
+                raise InputError(
+                    f"{root}: {other} and {told} would both be {name}.tsv: BIDS keeps letters and digits of labels only"
+                    if of == number
+                    else f"{root}: two results would be {name}.tsv: export each into a folder of its own"
+                )
+            taken[name] = number, told
+            of_row = table[(table[list(labels)] == list(labels.values())).all(axis="columns")].drop(columns=[*labels])
+            files[name.with_suffix(".tsv")] = of_row.to_csv(sep="\t", index=False, na_rep="n/a")
+            files[name.with_suffix(".json")] = _json(_dictionary(result, row, list(map(str, of_row))))
     _write(root, files)
     return [root / name for name in files]
 
@@ -110,35 +122,36 @@ def _labels(result: Result, row: int) -> dict[str, str]:
     return {name: str(coords[name].values[row]) if name in coords else "" for name in ("dyad", "session", "task")}
 
 
-def _file_name(labels: Mapping[str, str], signal: str) -> Path:
+def _file_name(result: Result, labels: Mapping[str, str]) -> Path:
     """``dyad-01/ses-1/dyad-01_ses-1_task-talk_desc-hbo_synchrony``, without ending."""
-    entities = {
-        key: re.sub(r"[^0-9a-zA-Z]", "", text)
-        for key, text in zip(("dyad", "ses", "task", "desc"), (*labels.values(), signal), strict=True)
-    }
+    told = dict(zip(("dyad", "ses", "task"), labels.values(), strict=True))
+    told["desc"] = str(result.dataset["signal"].item())
+    entities = {key: re.sub(r"[^0-9a-zA-Z]", "", text) for key, text in told.items()}
+    unsaid = next((text for key, text in told.items() if text and not entities[key]), None)
+    if unsaid is not None:
+        raise InputError(f"label {unsaid!r} has no letter or digit of the Latin alphabet, and BIDS keeps nothing else")
     entities["dyad"] = entities["dyad"].removeprefix("dyad") or entities["dyad"]
     known = [f"{key}-{label}" for key, label in entities.items() if label]
     folders = [entity for entity in known if entity.startswith(("dyad-", "ses-"))]
-    return Path(*folders, "_".join([*known, "synchrony"]))
+    return Path(*folders, "_".join([*known, str(result.dataset.attrs.get("question", "synchrony"))]))
 
 
-def _table(result: Result, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Values of one row with the edges of their bands; columns and rows without any number are left out."""
+def _table(result: Result) -> pd.DataFrame:
+    """Values of all rows with the edges of their bands; what has no number in any row is left out."""
     table, dataset = result.to_frame(), result.dataset
-    for name, label in labels.items():
-        table = table[table[name] == label]
     edges = {}
     for edge in ("low", "high"):
         if f"band_{edge}_hz" in dataset.coords:
             of_band = dict(zip(dataset["band"].values, dataset[f"band_{edge}_hz"].values, strict=True))
             edges[f"band_{edge}"] = table["band"].map(of_band)
-    table = table.drop(columns=[*labels, "group", "n_dyads"]).assign(**edges).dropna(subset="value")
-    return table[[name for name in COLUMNS if name in table]].dropna(axis="columns", how="all")
+    table = table.assign(**edges)[table["dyad"] != "(all)"].dropna(subset="value")
+    labels = ["dyad", "session", "task"]
+    return table[[*labels, *(name for name in COLUMNS if name in table)]].dropna(axis="columns", how="all")
 
 
 def _dictionary(result: Result, row: int, columns: Sequence[str]) -> dict[str, Any]:
     dataset = result.dataset
-    about = dataset["value"].attrs
+    about = tested_values(dataset).attrs
     value = {"Description": str(about["long_name"]), "Units": str(about["units"])}
     people = {
         f"{order}Person": str(dataset[f"person_{letter}"].values[row])

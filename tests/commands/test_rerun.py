@@ -4,10 +4,12 @@ import json
 import re
 
 import h5py
+import numpy as np
 import pytest
 
 import ibsync as ibs
 from ibsync.commands.cli import main
+from ibsync.commands.rerun import _difference
 from ibsync.results.result import load
 
 PLAN = """
@@ -62,7 +64,7 @@ def test_the_study_is_found_beside_the_result_and_another_one_is_refused(folder,
     assert "are identical" in capsys.readouterr().out
     ibs.simulate("other.h5", n_dyads=6, n_channels=1, duration=60.0, sfreq=4.0, seed=1)
     assert main(["rerun", str(folder / "out_hbo.h5"), "--study", "other.h5"]) == 1
-    assert "other.h5: not the study that" in capsys.readouterr().err
+    assert "other.h5: another study than" in capsys.readouterr().err
 
 
 def test_a_number_that_does_not_come_out_again_is_named(folder, tmp_path, monkeypatch, capsys):
@@ -78,6 +80,23 @@ def test_a_number_that_does_not_come_out_again_is_named(folder, tmp_path, monkey
     assert "the repetition differs" in said.err
 
 
+def test_labels_and_infinite_values_are_compared(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    changed = load(folder / "out_hbo.h5")
+    labels = ["another", *map(str, changed.dataset["person_a"].values[1:])]
+    changed.dataset.coords["person_a"] = ("dyad", labels)
+    assert len(changed.maps)
+    changed.maps["coherence"] = changed.maps["coherence"] + 0.5
+    changed.save(tmp_path / "changed.h5")
+    assert main(["rerun", str(tmp_path / "changed.h5"), "--json"]) == 1
+    assert set(json.loads(capsys.readouterr().out)["differences"]) == {"person_a", "map coherence"}
+    one, other = np.array([np.inf, np.nan, 1.0]), np.array([np.inf, np.nan, 1.5])
+    assert _difference(one, other) == 0.5
+    assert _difference(one, one) == 0.0
+    assert np.isinf(_difference(one, -one))
+    assert np.isnan(_difference(one, np.zeros(3)))
+
+
 def test_a_result_of_python_holds_no_plan(folder, tmp_path, monkeypatch, capsys):
     result = load(folder / "out_hbo.h5")
     result.dataset.attrs.pop("plan")
@@ -89,7 +108,8 @@ def test_a_result_of_python_holds_no_plan(folder, tmp_path, monkeypatch, capsys)
 def test_a_page_to_share_and_tables_for_bids_from_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(folder / "out_hbo.h5"), "-o", "shared.html", "--pseudonyms"]) == 0
-    labels = set(map(str, load(folder / "out_hbo.h5").dataset["person_a"].values))
+    dataset = load(folder / "out_hbo.h5").dataset
+    labels = {str(label) for name in ("dyad", "person_a", "person_b") for label in dataset[name].values}
     page = re.sub('base64,[^"]+', "", (tmp_path / "shared.html").read_text(encoding="utf-8"))
     assert not any(label in page for label in labels)
     assert main(["export", str(folder / "out_hbo.h5"), str(folder / "out_hbr.h5"), "-o", "derivatives/ibsync"]) == 0
