@@ -74,8 +74,8 @@ class Recording:
     auxiliary : tuple of str
         Names of the signals recorded beside the channels, such as "heart_rate"; `StudyFile.auxiliary` reads them.
     optodes_mm : tuple of (x, y, z, x, y, z)
-        Positions of each channel's source and detector in mm, z being NaN where positions are flat, and all NaN where
-        they are unknown. Empty where none is known.
+        Positions of each channel's source and detector in mm, of EEG twice that of its electrode; z is NaN where
+        positions are flat, and all are NaN where they are unknown. Empty where none is known.
     trial_samples : int
         Samples of a trial, where the recording is trials of one length that lie end to end; 0 where it is continuous.
         Events then count from the first sample of the first trial, and each trial is one.
@@ -114,7 +114,7 @@ class Recording:
 
     @property
     def distances_mm(self) -> tuple[float, ...]:
-        """Between source and detector of each channel; NaN where unknown, empty where none is known."""
+        """Between source and detector of each channel, 0 of electrodes; NaN where unknown, empty where none is."""
         return tuple(map(distance_mm, self.optodes_mm))
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -164,3 +166,17 @@ def test_a_number_of_samples_that_is_no_whole_number_of_trials_is_refused(tmp_pa
     with h5py.File(tmp_path / "s.h5", "a") as file:
         file["index/trial_samples"][:] = 33
     refusal(InputError, lambda: StudyFile.open(tmp_path / "s.h5", accept_changes=True), "pack")
+
+
+def test_electrodes_keep_their_places_and_none_is_a_short_channel(tmp_path):
+    mne = pytest.importorskip("mne")
+    places = {"Fz": (0.0, 0.06, 0.08), "Cz": (0.0, 0.0, 0.1), "Pz": (0.01, -0.06, 0.08)}
+    made = [epochs_of(values(seed)) for seed in (0, 1)]
+    for epochs in made:
+        epochs.set_montage(mne.channels.make_dig_montage(ch_pos=places, coord_frame="head"))
+    study = ibs.Study.from_arrays({"p1": made[0], "p2": made[1]}, path=tmp_path / "s.h5")
+    recording = stored(study, "p1")
+    for channel, place in zip(recording.channels, recording.optodes_mm, strict=True):
+        assert_allclose(place, np.tile(places[channel], 2) * 1000, atol=1e-3)
+    assert not any(recording.short)
+    assert set(json.loads(study.origin["positions_mm"])["a"]) == set(CHANNELS)

@@ -177,10 +177,12 @@ def _label(description: str) -> str:
 
 
 def _optodes_mm(raw: Any, rows: Mapping[str, Mapping[str, str]]) -> dict[str, tuple[float, ...]]:
-    """Positions of source and detector of each channel; none where the file has no positions."""
-    at = {channel["ch_name"]: channel["loc"] for channel in raw.info["chs"]}
-    names = {channel: name for signal, of in rows.items() if signal != "eeg" for channel, name in of.items()}
-    places = {channel: tuple((1e3 * at[name][3:9]).tolist()) for channel, name in names.items()}
+    """Positions of source and detector of each channel, or twice that of its electrode; empty where none is known."""
+    at = {channel["ch_name"]: 1e3 * channel["loc"] for channel in raw.info["chs"]}
+    places = {
+        channel: tuple((np.tile(at[name][:3], 2) if signal == "eeg" else at[name][3:9]).tolist())
+        for signal, names in rows.items() for channel, name in names.items()
+    }  # fmt: skip
     return {channel: place for channel, place in places.items() if np.isfinite(place).all() and any(place)}
 
 
