@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _DIMS = ("channel_a", "channel_b", "band", "epoch")
 
 
+def _is_number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 class Live:
     """Synchrony over a window that moves along two streams, planned once.
 
@@ -32,7 +37,7 @@ class Live:
     sfreq : float
         Sampling rate, Hz.
     window_s : float
-        Length of the window, s; whole samples.
+        Length of the window, s, rounded to whole samples; the attribute `window_s` of the values is what it became.
     spec : WTC or Coupling
         With bands.
     channels_a, channels_b : sequence of str, optional
@@ -68,8 +73,8 @@ class Live:
         require_bands(spec)
         if spec.lags:
             raise PlanError("lags are for studies: leave them out of the spec")
-        n_of_each = (n_channels, n_channels) if isinstance(n_channels, int) else tuple(n_channels)
-        if len(n_of_each) != 2 or not all(isinstance(n, int) and n > 0 for n in n_of_each):
+        n_of_each = tuple(n_channels) if isinstance(n_channels, Sequence) else (n_channels, n_channels)
+        if len(n_of_each) != 2 or not all(_is_number(n, Integral) and n > 0 for n in n_of_each):
             raise PlanError(f"n_channels={n_channels!r} must be a whole number, or two")
         labels = []
         for side, n, given in zip("ab", n_of_each, (channels_a, channels_b), strict=True):
@@ -77,13 +82,14 @@ class Live:
                 raise PlanError(f"channels_{side} has {len(given)} labels for {n} channels")
             labels.append(list(given) if given is not None else [f"{side}{k}" for k in range(n)])
         refuse_bad_rate(sfreq)
-        if not isinstance(window_s, int | float) or not 2 <= window_s * sfreq < math.inf:
+        if not _is_number(window_s, Real) or not 2 <= window_s * sfreq < math.inf:
             raise PlanError(f"window_s={window_s!r} is no length of a window: give s")
-        n_samples = round(window_s * sfreq)
+        n_samples = round(float(window_s) * sfreq)
         try:
             self.engine = Engine(n_samples, sfreq, spec, backend=backend)
         except PlanError as error:
-            raise PlanError(f"a window of {window_s:g} s will not do: {error}") from error
+            told = str(error).replace("a recording of", "a window of").replace("record longer", "give a longer window")
+            raise PlanError(f"window_s={window_s:g} will not do: {told}") from error
         self._window = [np.empty((n, n_samples)) for n in n_of_each]
         self._n_pushed = 0
         plan = self.engine.plan
@@ -98,7 +104,12 @@ class Live:
             "band_high_hz": ("band", [band.high_hz for band in first.values()]),
         }
         name = self.engine.backend.name
-        self._attrs = provenance(spec=spec.to_dict(), backend=name, sfreq=plan.sfreq, **plan.told)
+        words = {"sfreq": plan.sfreq, "window_s": n_samples / plan.sfreq}
+        self._attrs = provenance(spec=spec.to_dict(), backend=name, **words, **plan.told)
+
+    def __repr__(self) -> str:
+        a, b = (len(window) for window in self._window)
+        return f"Live({a} x {b} channels, {self._attrs['window_s']:g} s at {self.engine.plan.sfreq:g} Hz)"
 
     def push(self, samples_a: ArrayLike, samples_b: ArrayLike) -> xr.Dataset | None:
         """

@@ -92,7 +92,8 @@ def test_group_map_outlines_clusters_that_pass_where_they_were_tested(ax, result
 
 
 def test_time_map_has_the_windows_to_the_right_and_the_short_periods_on_top(ax, result):
-    ds = result.dataset.assign_attrs(epochs=json.dumps({"talk": [[0.0, 60.0]], "rest": [[60.0, 120.0]]}))
+    spans = {"0 s": [[0.0, 60.0]], "60 s": [[60.0, 120.0]]}
+    ds = result.dataset.assign_coords(epoch=list(spans)).assign_attrs(epochs=json.dumps(spans))
     pair = (CHANNELS[COUPLED[0]], CHANNELS[COUPLED[1]])
     plot.time_map(Result(ds), ax, pair=pair)
     of_pair = ds.sel(channel_a=pair[0], channel_b=pair[1])
@@ -230,6 +231,19 @@ def test_time_course_of_what_was_not_tested_needs_a_pair(ax):
         plot.time_course(make_real(3), ax)
     plot.time_course(make_real(3), ax, pair=(CHANNELS[0], CHANNELS[1]))
     assert len(ax.lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "axis"),
+    [(("0 s", "20 s"), "middle of the window (s)"), (("talk", "rest"), "epoch"), (("20 s", "0 s"), "epoch")],
+)
+def test_only_windows_in_order_stand_at_their_times(ax, names, axis):
+    starts = {"talk": 20.0, "rest": 0.0, "0 s": 0.0, "20 s": 20.0}
+    spans = {name: [[starts[name], starts[name] + 20.0]] for name in names}
+    real = make_real(3).assign_coords(epoch=list(names)).assign_attrs(epochs=json.dumps(spans))
+    plot.time_course(real, ax, pair=(CHANNELS[0], CHANNELS[1]))
+    assert ax.get_xlabel() == axis
+    assert list(ax.lines[-1].get_xdata()) == ([10.0, 30.0] if axis != "epoch" else [0.0, 1.0])
 
 
 @pytest.mark.parametrize(("p", "between"), [(0.01, (None, None)), (5 / 100, (95, 96)), (1.0, (None, 0))])

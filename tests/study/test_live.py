@@ -66,7 +66,20 @@ def test_what_does_not_fit_is_refused_and_not_taken():
     assert_array_equal(found.coherence, ibs.wtc(a[:, :300], b[:, :300], SFREQ, bands=BANDS).coherence)
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC()), "bands")
     plan_refusal(lambda: ibs.Live(0, SFREQ, 30.0, ibs.WTC(BANDS)), "n_channels=0", "whole number")
-    plan_refusal(lambda: ibs.Live(2, SFREQ, 8.0, ibs.WTC(BANDS)), "a window of 8 s", "band 'slow'")
+    plan_refusal(lambda: ibs.Live(True, SFREQ, 30.0, ibs.WTC(BANDS)), "n_channels=True", "whole number")
+    plan_refusal(lambda: ibs.Live(2.0, SFREQ, 30.0, ibs.WTC(BANDS)), "n_channels=2.0", "whole number")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, True, ibs.WTC(BANDS)), "window_s=True", "give s")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 8.0, ibs.WTC(BANDS)), "window_s=8", "band 'slow'", "give a longer window")
     plan_refusal(lambda: ibs.Live(2, SFREQ, float("nan"), ibs.WTC(BANDS)), "window_s=nan", "give s")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS, lags=(0, 1))), "lags")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a=["x"]), "channels_a has 1 labels")
+
+
+def test_numbers_of_numpy_are_taken_and_the_window_is_of_whole_samples():
+    x = streams()[0][:2, :300]
+    live = ibs.Live(np.int64(2), SFREQ, np.float32(29.94), ibs.WTC(BANDS))
+    n = round(29.94 * SFREQ)
+    found = live.push(x, x)
+    assert found.attrs["window_s"] == n / SFREQ
+    assert repr(live) == f"Live(2 x 2 channels, {n / SFREQ:g} s at {SFREQ:g} Hz)"
+    assert_array_equal(found.coherence, ibs.wtc(x[:, -n:], x[:, -n:], SFREQ, bands=BANDS).coherence)

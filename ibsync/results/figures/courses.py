@@ -144,10 +144,11 @@ def _named(ds: xr.Dataset, band: int | str | None, pair: tuple[str, str] | None)
 def epoch_times(ds: xr.Dataset) -> tuple[np.ndarray[Any, Any], list[str], str]:
     """Where epochs stand along an axis (float64 [epoch]), their names there, and what the axis is."""
     names, spans = [str(label) for label in ds["epoch"].values], settings(ds.attrs, "epochs")
-    # An epoch of several spans has no one time.
-    if not all(len(spans.get(name, ())) == 1 for name in names):
+    # Windows are named by their start (`time_windows`). Other epochs keep their names and their order.
+    windows = [of for name in names for of in spans.get(name, ())[:1] if name == f"{of[0]:g} s"]
+    middle = np.array([sum(window) / 2 for window in windows], float)
+    if len(windows) < len(names) or not (np.diff(middle) > 0).all():
         return np.arange(float(len(names))), names, "epoch"
-    middle = np.array([sum(spans[name][0]) / 2 for name in names], float)
     return middle, [f"{time:g}" for time in middle], "middle of the window (s)"
 
 
