@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from .result import Result
 if TYPE_CHECKING:
     import xarray as xr
 
-_KEPT = ("session", "task", "group", "role_a", "role_b", "epoch", "channel_a", "channel_b", "band", "signal")
+_KEPT = ("task", "group", "role_a", "role_b", "epoch", "channel_a", "channel_b", "band", "signal")
 _DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
 _FILES = {"study": "study.h5", "set_files": "[]", "plan": ""}
 _SENTENCES = ("left_out", "caution", "warning", "entered", "blocks", "accepted_changes", "hypothesis", "not_excluded")
@@ -47,17 +48,19 @@ def pseudonymous(results: Sequence[Result]) -> list[Result]:
     >>> [shared] = pseudonymous([result])
     """
     rng, losses = np.random.default_rng(), [loss for result in results for loss in losses_in(result.dataset.attrs)]
-    people = {loss.person for loss in losses if loss.person != ALL}
-    names = _numbered("P", people.union(*(_labels(result.dataset, "person_a", "person_b") for result in results)), rng)
-    dyads = {loss.dyad for loss in losses if loss.dyad != ALL}
-    names |= _numbered("D", dyads.union(*(_labels(result.dataset, "dyad") for result in results)), rng)
-    kept, sessions = set(_KEPT), {loss.session for loss in losses if loss.session not in ("", ALL)}
-    sessions = sessions.union(*(_labels(result.dataset, "session") for result in results))
+
+    def labels(*coords: str, lost: str) -> set[str]:
+        told = {getattr(loss, lost) for loss in losses} - {ALL, ""}
+        return told.union(*(_labels(result.dataset, *coords) for result in results))
+
+    people = _numbered("P", labels("person_a", "person_b", lost="person"), rng)
+    names = _Names(people, _numbered("D", labels("dyad", lost="dyad"), rng))
+    sessions = labels("session", lost="session")
     if any(_DATE.search(label) for label in sessions):
-        names |= {label: str(number) for number, label in enumerate(sorted(sessions, key=natural_order), 1)}
-        kept.remove("session")
+        ordered = sorted(sessions, key=natural_order)
+        names = replace(names, sessions={label: str(number) for number, label in enumerate(ordered, 1)})
     return [
-        replace(result, **{f.name: _renamed(getattr(result, f.name), names, kept) for f in fields(result)})
+        replace(result, **{f.name: _renamed(getattr(result, f.name), names) for f in fields(result)})
         for result in results
     ]
 
@@ -71,26 +74,23 @@ def _numbered(letter: str, labels: Set[str], rng: np.random.Generator) -> dict[s
     return {label: f"{letter}{number + 1}" for label, number in zip(sorted(labels), order, strict=True)}
 
 
-def _renamed(dataset: xr.Dataset, names: Mapping[str, str], kept: Set[str]) -> xr.Dataset:
-    def named(label: str) -> str:
-        return names.get(label, label)
-
+def _renamed(dataset: xr.Dataset, names: _Names) -> xr.Dataset:
     dataset = dataset.copy()
     for name, labels in list(dataset.coords.items()):
-        if labels.dtype.kind in "UO" and name not in kept:
-            dataset.coords[name] = (labels.dims, np.vectorize(named, otypes=[str])(labels.values), labels.attrs)
+        if labels.dtype.kind in "UO" and name not in _KEPT:
+            new = np.vectorize(partial(names.of, str(name)), otypes=[str])(labels.values)
+            dataset.coords[name] = (labels.dims, new, labels.attrs)
     if "day" in dataset.coords:
         dataset.coords["day"] = dataset["day"] - dataset["day"].min()
     dataset.attrs |= {name: value for name, value in _FILES.items() if name in dataset.attrs}
-    dataset.attrs |= {name: _told(dataset.attrs[name], names) for name in _SENTENCES if name in dataset.attrs}
-    dataset.attrs |= {name: _told(dataset.attrs[name], names, alone=True) for name in _LISTS if name in dataset.attrs}
-    session = str if "session" in kept else named
-    places = {"dyad": named, "session": session}  # of the row that a map shows
-    dataset.attrs |= {key: change(str(dataset.attrs[key])) for key, change in places.items() if key in dataset.attrs}
+    dataset.attrs |= {name: names.told(dataset.attrs[name]) for name in _SENTENCES if name in dataset.attrs}
+    dataset.attrs |= {name: names.told(dataset.attrs[name], alone=True) for name in _LISTS if name in dataset.attrs}
+    of_map = ("dyad", "session")  # the row that it shows
+    dataset.attrs |= {name: names.of(name, str(dataset.attrs[name])) for name in of_map if name in dataset.attrs}
     losses = [
         replace(
-            loss, dyad=named(loss.dyad), person=named(loss.person), session=session(loss.session),
-            reason=_told(loss.reason, names), fix=_told(loss.fix, names),
+            loss, reason=names.told(loss.reason), fix=names.told(loss.fix),
+            **{name: names.of(name, getattr(loss, name)) for name in ("dyad", "person", "session")},
         )
         for loss in losses_in(dataset.attrs)
     ]  # fmt: skip
@@ -98,14 +98,34 @@ def _renamed(dataset: xr.Dataset, names: Mapping[str, str], kept: Set[str]) -> x
     return dataset
 
 
-def _told(text: str, names: Mapping[str, str], *, alone: bool = False) -> str:
-    """A sentence with other labels. A number is a label in quotes, after "dyad", or where it stands `alone`."""
-    longest = sorted(names, key=len, reverse=True)
-    words = "|".join(re.escape(name) for name in longest if alone or not name.isdigit())
-    numbers = "|".join(name for name in longest if name.isdigit())
-    ways = [
-        words and rf"(?<![\w-])(?:{words})(?![\w-])",
-        numbers and rf"(?:(?<=')|(?<=\bdyad ))(?:{numbers})(?![\w-])",
-    ]
-    found = "|".join(filter(None, ways))
-    return re.sub(found, lambda match: names[match[0]], text) if found else text
+@dataclass(frozen=True)
+class _Names:
+    """New labels by old ones, of each kind: one label may name a dyad, a person and a session."""
+
+    people: Mapping[str, str]
+    dyads: Mapping[str, str]
+    sessions: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str, label: str) -> str:
+        """The new label of what a coordinate holds."""
+        others = {"dyad": (self.dyads,), "session": (self.sessions,)}.get(kind, (self.people, self.dyads))
+        return next((names[label] for names in others if label in names), label)
+
+    def told(self, text: str, *, alone: bool = False) -> str:
+        """A sentence with other labels. A number is a label in quotes, after "dyad", or where it stands `alone`."""
+        longest = sorted({*self.people, *self.dyads, *self.sessions}, key=len, reverse=True)
+        words = "|".join(re.escape(name) for name in longest if alone or not name.isdigit())
+        numbers = "|".join(name for name in longest if name.isdigit())
+        ways = [
+            words and rf"(?<![\w-])(?:{words})(?![\w-])",
+            numbers and rf"(?:(?<=')|(?<=\bdyad ))(?:{numbers})(?![\w-])",
+        ]
+        found = "|".join(filter(None, ways))
+
+        def new(match: re.Match[str]) -> str:
+            before = re.search(r"(dyad|session)s? '?$", text[: match.start()])
+            ways = {"dyad": (self.dyads, self.people), "session": (self.sessions, self.people, self.dyads)}
+            some = ways.get(before[1] if before else "", (self.people, self.dyads))
+            return next(names[match[0]] for names in (*some, self.sessions) if match[0] in names)
+
+        return re.sub(found, new, text) if found else text

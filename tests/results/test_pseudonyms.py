@@ -3,7 +3,7 @@
 import numpy as np
 
 import ibsync as ibs
-from ibsync.results.pseudonyms import pseudonymous
+from ibsync.results.pseudonyms import _Names, pseudonymous
 from ibsync.results.report import page_bytes
 
 SPEC = ibs.WTC(bands={"slow": (0.05, 0.3)})
@@ -42,3 +42,10 @@ def test_no_label_is_left_and_no_number_is_changed():
     for label in ("anna", "berta", "carl", "dora", "emil", "fritz", "2026-03", str(result.dataset.attrs["study"])):
         assert label not in page, label
     assert "anna" in str(result.lost)
+
+
+def test_one_label_may_name_a_dyad_a_person_and_a_session():
+    names = _Names({"01": "P2", "ann": "P1"}, {"01": "D7"}, {"01": "3"})
+    assert [names.of(kind, "01") for kind in ("dyad", "person_a", "session", "person")] == ["D7", "P2", "3", "P2"]
+    told = names.told("dyad '01', session '01': '01' and ann have 01 values; dyad 01 is left out")
+    assert told == "dyad 'D7', session '3': 'P2' and P1 have 01 values; dyad D7 is left out"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -161,7 +160,7 @@ def connectogram(
 
 def positions_in(attrs: Mapping[Any, Any]) -> _Positions:
     """Positions in mm by the side of a dyad ("a", "b") and the channel or region; empty where none are known."""
-    known: _Positions = json.loads(str(attrs.get("positions_mm", "{}")))
+    known: _Positions = settings(attrs, "positions_mm")
     of_whom = settings(attrs, "rois").get("of", {})
     for side, places in known.items():
         for who in ("", side):
