@@ -12,7 +12,6 @@ from ..coupling.spec import WTC
 from ..errors import IbsyncError, PlanError
 from ..recordings.memory import Budget
 from ..results.findings import Finding, top_findings
-from ..results.layout import SHIFT
 from ..results.result import Result
 from ..study.rows import signals_of
 from ..study.wtc import wtc
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _N_SURROGATES = 100
 _MOST_SAMPLES = 20_000
 _MOST_COLUMNS = 600
-_BYTES_OF_SAMPLE = 40_000  # measured, with surrogates and without
+_BYTES_OF_CELL, _BYTES_AT_LEAST = 340, 64 << 20  # of time and scale, with surrogates or without; of tables
 _NO_LIMIT = Budget.of(None)
 _LOG = logging.getLogger(__name__)
 
@@ -39,19 +38,13 @@ def with_map(result: Result, study: StudyFile, spec: object, budget: Budget = _N
     channels shows what was tested there. So is one whose map cannot be made; the log says why.
     """
     ds = result.dataset
-    is_plain = (
-        isinstance(spec, WTC)
-        and not any(spec.lags)
-        and SHIFT not in ds.dims
-        and not {"rois", "controls"} & set(ds.attrs)
-    )
-    found = top_findings(ds, limit=1) if is_plain and ds.attrs.get("measure") == "coherence" else []
-    if not found or not isinstance(spec, WTC):
+    if not isinstance(spec, WTC) or any(spec.lags) or {"rois", "controls"} & set(ds.attrs):
         return result
-    row = _row(study, ds, found[0])
+    found = top_findings(ds, limit=1) if ds.attrs.get("measure") == "coherence" else []
+    row = _row(study, ds, found[0]) if found else None
     if row is None or row.recording_a.trial_samples:
         return result
-    n_bytes = _BYTES_OF_SAMPLE * max(row.recording_a.n_samples, row.recording_b.n_samples)
+    n_bytes = map_bytes(max(row.recording_a.n_samples, row.recording_b.n_samples), spec.voices)
     try:
         if not budget.holds(n_bytes):
             raise PlanError(budget.too_little(n_bytes, "the scalogram of the strongest pair"))
@@ -59,6 +52,11 @@ def with_map(result: Result, study: StudyFile, spec: object, budget: Budget = _N
     except IbsyncError as error:
         _LOG.warning("no scalogram of the strongest pair: %s", error)
         return result
+
+
+def map_bytes(n_samples: int, voices: int) -> int:
+    """Memory that a scalogram takes at most while it is made; scales span from two samples to a few cones' length."""
+    return _BYTES_AT_LEAST + int(_BYTES_OF_CELL * n_samples * voices * max(1.0, np.log2(n_samples) - 2))
 
 
 def _row(study: StudyFile, ds: xr.Dataset, finding: Finding) -> DyadRow | None:

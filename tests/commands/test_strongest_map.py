@@ -1,11 +1,13 @@
 """The scalogram that a run adds to its result: of the smallest p, and as `ibs.wtc` gives it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import ibsync as ibs
-from ibsync.commands.strongest_map import with_map
+from ibsync.commands.strongest_map import map_bytes, with_map
 from ibsync.results.report import html_page
 
 BANDS = {"coupled": (0.1, 0.3)}
@@ -63,6 +65,17 @@ def test_it_is_kept_with_the_result_and_shown_in_its_report(study, result, tmp_p
     assert page == html_page(made)
     assert "Over time and period: dyad" in page
     assert "Over time and period" not in html_page(result)
+
+
+@pytest.mark.parametrize(("duration", "voices"), [(100.0, 12), (100.0, 32), (400.0, 12)])
+def test_memory_is_what_was_promised(tmp_path, result, duration, voices):
+    study = ibs.simulate(tmp_path / "s.h5", n_dyads=5, n_channels=2, duration=duration, sfreq=5.0)
+    promise = map_bytes(study.dyads[0].recording_a.n_samples, voices)
+    tracemalloc.start()
+    with_map(result, study, ibs.WTC(BANDS, voices=voices))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.25 * promise < peak < promise
 
 
 def test_what_a_scalogram_of_two_channels_does_not_show_has_none(study, result):
