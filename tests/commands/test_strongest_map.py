@@ -85,3 +85,12 @@ def test_what_a_scalogram_of_two_channels_does_not_show_has_none(study, result):
     assert with_map(result, study, ibs.Coupling("plv", BANDS)) is result
     real = ibs.Result(study.synchrony(SPEC))
     assert with_map(real, study, SPEC) is real
+
+
+def test_it_is_drawn_from_the_result_that_holds_it(study, result):
+    made = with_map(result, study, SPEC)
+    drawn, expected = ibs.plot.wtc(made), ibs.plot.wtc(made.maps)
+    assert drawn.get_title(loc="left") == expected.get_title(loc="left") != ""
+    for nothing in (result, [1]):
+        with pytest.raises(ibs.PlanError, match=r"plot\.wtc: (no maps|draws what)"):
+            ibs.plot.wtc(nothing)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import PlanError
+from ..result import Result
 from .drawing import new_axes, plain, position
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _ARROW_GRID = (32, 20)
 _CONE: dict[str, Any] = {"facecolor": (1, 1, 1, 0.6), "edgecolor": (0.3, 0.3, 0.3, 0.55), "hatch": "///", "lw": 0.0}
 
 
-def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] = 0, threshold: float = 0.5) -> Axes:
+def wtc(
+    ds: xr.Dataset | Result, ax: Axes | None = None, *, pair: int | tuple[str, str] = 0, threshold: float = 0.5
+) -> Axes:
     """
     Scalogram of one channel pair: coherence over time and period, cone of influence, phase arrows.
 
@@ -31,10 +34,11 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
 
     Parameters
     ----------
-    ds : xarray.Dataset
-        Maps of `ibs.wtc`: coherence (0..1, magnitude-squared) and phase (rad, positive: a leads), each
-        float [channel_a, channel_b, freq, time], with coordinates period [s], time [s] and coi [s] (longest valid
-        period per time). With significance_level, float [channel_a, channel_b, freq], its contour is drawn.
+    ds : xarray.Dataset or Result
+        Maps of `ibs.wtc`, or a result of `ibsync run`, which holds those of its strongest pair: coherence (0..1,
+        magnitude-squared) and phase (rad, positive: a leads), each float [channel_a, channel_b, freq, time], with
+        coordinates period [s], time [s] and coi [s] (longest valid period per time). With significance_level, float
+        [channel_a, channel_b, freq], its contour is drawn.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if left out.
     pair : int or (str, str)
@@ -56,7 +60,7 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
     --------
     >>> plot.wtc(wtc(a, b, sfreq=10.0, fmin=0.05, fmax=0.5))
     """
-    maps = _one_map(ds, pair)
+    maps = _one_map(ds.maps if isinstance(ds, Result) else ds, pair)
     ax = ax if ax is not None else new_axes(8.5, 4.6)
     shown = _thin_time(maps)
     image = ax.pcolormesh(
@@ -83,6 +87,8 @@ def wtc(ds: xr.Dataset, ax: Axes | None = None, *, pair: int | tuple[str, str] =
 
 
 def _one_map(ds: xr.Dataset, pair: int | tuple[str, str]) -> xr.Dataset:
+    if not hasattr(ds, "data_vars"):
+        raise PlanError(f"plot.wtc: draws what ibs.wtc returned, got {type(ds).__name__}")
     if "coherence" not in ds or not {"freq", "time"} <= set(ds["coherence"].dims):
         raise PlanError('plot.wtc: no maps over time in the dataset; ask for them with ibs.wtc(..., grid="full")')
     if "channel_a" not in ds.dims:
