@@ -20,7 +20,7 @@ from .dyad_tables import (
 )
 from .find_files import SourceFiles, describe_file
 from .formats.source_recording import SourceRecording
-from .names import plain, suggestion
+from .names import first_of, plain, suggestion
 from .source import Source
 from .tables import Row
 
@@ -205,7 +205,7 @@ def _recordings_named(name: str, pair: Pair, recordings: Sequence[SourceRecordin
         if matches:
             return matches
     known = sorted({recording.participant for recording in recordings})
-    near = suggestion(name, known)
+    near = suggestion(name, known) or f" (there are {first_of(known)})"
     raise InputError(
         f"{pair.where}: dyad {pair.dyad!r}: there is no recording of {name!r}{near}; correct the name or add the file"
     )

@@ -418,7 +418,7 @@ def _summary_lines(study: StudyFile) -> Iterator[str]:
         yield f"  selected      {study.selected}"
     yield f"  people        {len(study.participants)}: {first_of(study.participants)}"
     names = distinct(row.dyad for row in dyads)
-    yield f"  dyads         {len(names)} in {len(dyads)} rows: {first_of(names)}"
+    yield f"  dyads         {len(names)} in {len(dyads)} row{'s' * (len(dyads) > 1)}: {first_of(names)}"
     if unused:
         yield f"  not used      {unused} dyad rows are marked use=0"
     for name, values in (("sessions", "session"), ("tasks", "task"), ("groups", "group")):

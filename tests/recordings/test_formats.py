@@ -88,6 +88,15 @@ def test_mat_recordings(folder, output):
     assert_array_equal(study.signals("bob", "hbr"), -VALUES[1].T.astype(np.float32))
 
 
+def test_the_rate_of_mat_recordings_has_other_names_too(folder, output):
+    for name, rate in (("ann", "Fs"), ("bob", "srate")):
+        savemat(folder / f"{name}.mat", {"eeg": VALUES[0], rate: 8.0, "other": 1.0})
+    study, report = packed(folder, output)
+    assert {recording.sfreq for recording in study.recordings} == {8.0}
+    assert "srate" not in str(report)
+    assert "the variable other" in str(report)
+
+
 def test_mat_recordings_with_times_and_without_names(folder, output):
     for name in ("ann", "bob"):
         savemat(folder / f"{name}.mat", {"eeg": VALUES[0], "time": TIMES})

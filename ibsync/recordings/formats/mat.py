@@ -14,7 +14,8 @@ from ..names import channel_and_signal, plain, signal_named
 from ..source import Source
 from .source_recording import SIGNALS, SignalChoice, SourceRecording, clock_of, one_person, short
 
-_KNOWN = (*SIGNALS, "time", "sfreq", "channels", "good", "unit")
+_KNOWN = (*SIGNALS, "time", "channels", "good", "unit")
+_RATES = ("sfreq", "fs", "srate")  # as ibsync, most scripts and EEGLAB call it, in whatever letters
 
 
 def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
@@ -31,10 +32,10 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         (name, "") for name, is_good in zip(channels, _good(source, content, n_channels), strict=True) if not is_good
     ]
     unit = plain("".join(map(str, np.ravel(content.get("unit", ""))[:1])))
-    notes = tuple(
-        ("not used", f"the variable {name}") for name in content if name not in (*_KNOWN, *variables.values())
-    )
-    clock = _mat_clock(source, content, n_samples, choice.sfreq)
+    rate = next((name for known in _RATES for name in content if name.lower() == known), "sfreq")
+    used = {*_KNOWN, rate, *variables.values()}
+    notes = tuple(("not used", f"the variable {name}") for name in content if name not in used)
+    clock = _mat_clock(source, content, rate, n_samples, choice.sfreq)
     chosen = choice.of(present, source.path)
     return [one_person(source, clock, channels, chosen, signals, bad=bad, unit=unit, notes=notes)]
 
@@ -102,12 +103,14 @@ def _mat_channels(source: Source, content: Mapping[str, Any], n_channels: int) -
     return names
 
 
-def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int, given: float | None) -> Clock:
-    times, rate = (_vector(source, content, name) for name in ("time", "sfreq"))
+def _mat_clock(
+    source: Source, content: Mapping[str, Any], rate_name: str, n_samples: int, given: float | None
+) -> Clock:
+    times, rate = (_vector(source, content, name) for name in ("time", rate_name))
     if given is not None:
         if rate.size and not np.allclose(rate, given, rtol=1e-4):
             raise InputError(
-                f"{source.path}: sfreq is {rate[0]:g} Hz in the file and {given:g} Hz as given; leave it out"
+                f"{source.path}: {rate_name} is {rate[0]:g} Hz in the file and {given:g} Hz as given; leave it out"
             )
         rate = np.array([given])
     if not times.size:
@@ -122,7 +125,8 @@ def _mat_clock(source: Source, content: Mapping[str, Any], n_samples: int, given
     clock = clock_of(source, times)
     if rate.size and not np.allclose(rate, clock.sfreq, rtol=0.01):
         raise InputError(
-            f"{source.path}: sfreq is {rate[0]:g} Hz, but time has {clock.sfreq:.6g} samples a second; correct one"
+            f"{source.path}: {rate_name} is {rate[0]:g} Hz, but time has {clock.sfreq:.6g} samples a second; correct "
+            "one"
         )
     return clock
 
