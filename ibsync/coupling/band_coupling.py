@@ -44,7 +44,8 @@ class BandPassed:
     def feature(self, band: Band) -> tuple[Any, Any]:
         """The feature of a band, 0 where it has no value, and float where it has one or None: [channel, sample]."""
         if band not in self._kept:
-            if self.plan.feature_bytes * self.signals.n_channels > MOST_KEPT_BYTES:
+            n_channels = self.signals.n_channels // self.plan.n_trials  # each trial stands as a channel
+            if self.plan.feature_bytes * n_channels > MOST_KEPT_BYTES:
                 self._kept.clear()
             self._kept[band] = self._made(band)
         return self._kept[band]

@@ -215,8 +215,7 @@ class StudyFile:
         return replace(self, recordings=recordings, participants=people, all_dyads=rows, selected="; ".join(words))
 
     def _first_seconds(self, recording: Recording, duration: float) -> Recording:
-        """The recording as if it had ended after so many seconds; itself where it is shorter."""
-        """Of trials those that fit in whole."""
+        """The recording as if it had ended after so many seconds, of trials those that fit in; itself if shorter."""
         n_samples = min(recording.n_samples, round(duration * recording.sfreq))
         n_samples -= n_samples % recording.trial_samples if recording.trial_samples else 0
         short = replace(recording, n_samples=n_samples)

@@ -44,7 +44,7 @@ from ..results.null_files import computed_with
 from ..results.result import provenance, variables_of
 from .channel_pairs import Axes, Pairs
 from .controls import Controls
-from .epochs import EpochWords, epoch_names, spans_of
+from .epochs import EpochWords, epoch_names, given_spans
 from .losses import LOG, RowPlan, good_pairs, losses_of_values
 from .memory_need import Need, need_of_null, need_of_synchrony, need_of_test
 from .pair_values import RealMeans, means_of_rows, of_each_dyad, tile_jobs
@@ -772,7 +772,7 @@ def _attrs(
         spec=spec.to_dict(), **study.origin, **controls, **rois, kind="synchrony", signal=signal,
         backend=engine.backend.name, **_rate(rows), **_trials(rows), **plan.told, lost=encoded(made.losses),
         pairs=pairs if isinstance(pairs, str) else [list(pair) for pair in pairs],
-        epochs=spans_of(rows[0], epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
+        epochs=given_spans(epochs) if isinstance(epochs, Mapping) else "all" if epochs is None else list(epochs),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from ibsync.coupling.engine import Engine
 from ibsync.coupling.spec import WTC
 from ibsync.errors import InputError
 from ibsync.results.report import report
+from ibsync.results.wording import settings
 from ibsync.study.surrogate_partners import exchanged_samples
 
 SFREQ, TRIAL, N_TRIALS = 50.0, 150, 6
@@ -59,6 +60,7 @@ def test_a_study_keeps_the_trials(study):
 @pytest.mark.parametrize("epochs", [None, {"late": (1.5, 3)}])
 def test_synchrony_is_that_of_the_engine_of_trials(study, spec, epochs):
     real = study.synchrony(spec, signal="eeg", epochs=epochs)
+    assert settings(real.attrs, "epochs") == ({"late": [[1.5, 3.0]]} if epochs else {})
     for k, row in enumerate(study.dyads):
         x, y = signals(study, row)
         every = {"late": [(3 * t + 1.5, 3 * t + 3) for t in range(row.recording_a.n_trials)]}
