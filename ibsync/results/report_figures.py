@@ -18,7 +18,16 @@ from .figures.maps import is_map
 from .findings import Criterion, Finding, is_tested, top_findings
 from .layout import SHIFT, tasks_of, tested_values
 from .result import Result
-from .wording import headline, names_in, not_excluded, null_in_words, settings, statistic_in_words, value_in_words
+from .wording import (
+    headline,
+    names_in,
+    not_excluded,
+    null_in_words,
+    paired_in_words,
+    settings,
+    statistic_in_words,
+    value_in_words,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,7 +102,7 @@ def _change_pictures(ds: xr.Dataset) -> Iterator[Picture]:
         f"Colour: {what}, mean over dyads; red is above 0, blue below, grey missing. Frames: {criterion.text} "
         f"({criterion.words}).{_left_out(panels)}",
         _grid(
-            f"Channels of person a by channels of person b: {what}, {span}; {_n_passed(ds)} cells are framed.",
+            f"By {paired_in_words(ds)}: {what}, {span}; {_n_passed(ds)} are framed.",
             plot.growth_map,
             ds,
             panels,
@@ -281,7 +290,7 @@ def _group_picture(ds: xr.Dataset) -> Picture:
         "Where: channel pairs of the group test",
         f"z of the {what} against its null. Dots: {criterion.text} ({criterion.words}).{_left_out(panels)}",
         _grid(
-            f"Channels of person a by channels of person b; {_n_passed(ds)} cells are marked. {headline(ds)}",
+            f"z by {paired_in_words(ds)}; {_n_passed(ds)} are marked. {headline(ds)}",
             plot.pair_matrix,
             ds,
             panels,

@@ -109,7 +109,7 @@ class Result:
 
     def to_frame(self) -> pd.DataFrame:
         """
-        Tidy table: the group test first, then one row per dyad, session and task.
+        Tidy table: the group test first, then one row per dyad, session and task, of the pairs that were asked for.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,16 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
         group |= of_nulls(dataset)
         tables.insert(0, _table(dataset, axes_of(dataset, TESTED), group))
     columns = [*COLUMNS, *([SHIFT] if SHIFT in dataset.dims else []), *of_nulls(dataset)]
-    return pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
+    whole = pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
+    asked = str(dataset.attrs.get("pairs", "all"))
+    if asked == "all":
+        return whole
+    if asked == "same":
+        chosen = whole["channel_a"] == whole["channel_b"]
+    else:
+        pairs = {tuple(pair) for pair in json.loads(asked)}
+        chosen = pd.Series([pair in pairs for pair in zip(whole["channel_a"], whole["channel_b"], strict=True)])
+    return whole[chosen.to_numpy(bool)].reset_index(drop=True)
 
 
 def _mean_valid(dataset: xr.Dataset) -> xr.DataArray:

@@ -91,6 +91,28 @@ def test_group_map_outlines_clusters_that_pass_where_they_were_tested(ax, result
     assert len(border(expected)) == 2 * (3 + 2)
 
 
+@pytest.mark.parametrize(
+    ("draw", "shown"),
+    [
+        (plot.group_map, lambda ds: ds["group_statistic"] - ds["group_null_mean"]),
+        (plot.pair_matrix, lambda ds: ds["group_z"].clip(-6, 6)),
+    ],
+)
+def test_channels_of_the_same_name_are_bars(ax, result, draw, shown):
+    ds = result.dataset.where(result.dataset["channel_a"] == result.dataset["channel_b"])
+    ds["p_max"][0, 1, 1, 0] = 0.01
+    ds = ds.assign_attrs(result.dataset.attrs, pairs="same")
+    draw(Result(ds), ax, epoch="talk", band="task")
+    here = ds.sel(epoch="talk", band="task")
+    bars = ax.patches[: len(CHANNELS)]
+    assert_allclose([bar.get_width() for bar in bars], np.diag(shown(here)))
+    passed = np.diag(here["p_max"]) <= 0.05
+    assert passed.any()
+    assert [bar.get_linewidth() > 1 for bar in bars] == passed.tolist()
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == CHANNELS
+    assert not ax.images
+
+
 def test_time_map_has_the_windows_to_the_right_and_the_short_periods_on_top(ax, result):
     spans = {"0 s": [[0.0, 60.0]], "60 s": [[60.0, 120.0]]}
     ds = result.dataset.assign_coords(epoch=list(spans)).assign_attrs(epochs=json.dumps(spans))

@@ -133,3 +133,8 @@ def test_text_page_and_methods_say_which_channels_were_paired(tmp_path, pairs, w
     assert f"3 dyads, {words}, hbo" in str(result)
     assert f"3 dyads, {words}{',' * (pairs == 'same')} of hbo" in result.methods()
     assert words in html.unescape(page_bytes([result]).decode())
+    channels = result.dataset["channel_a"].values.tolist()
+    every = {"all": [(a, b) for a in channels for b in channels], "same": [(a, a) for a in channels]}
+    rows = result.to_frame()
+    expected = every[pairs] if isinstance(pairs, str) else pairs
+    assert list(zip(rows.channel_a, rows.channel_b, strict=True)) == (1 + 3) * expected

@@ -241,6 +241,57 @@ def draw_matrix(ax: Axes, values: np.ndarray[Any, Any], *, limits: tuple[float, 
     ax.figure.colorbar(image, ax=ax, label=label, fraction=0.06, pad=0.02, extend=clipped)
 
 
+def draw_pairs(
+    ax: Axes,
+    ds: xr.Dataset,
+    values: xr.DataArray,
+    passed: xr.DataArray | None,
+    *,
+    limits: tuple[float, float],
+    label: str,
+    mark: Callable[[Axes, np.ndarray[Any, Any]], None],
+) -> None:
+    """
+    A value of each channel pair in colour, and what passes with its mark.
+
+    Channels of person a downwards, of person b to the right. Where only channels of the same name were paired, a bar
+    for each stands in the place of a matrix that would hold its diagonal alone; a frame and a dot mark what passes.
+    """
+    axes = ("channel_a", "channel_b")
+    cells = values.transpose(*axes).to_numpy()
+    marked = np.zeros(cells.shape, bool) if passed is None else passed.transpose(*axes).to_numpy().astype(bool)
+    if ds.attrs.get("pairs") == "same" and ds["channel_a"].values.tolist() == ds["channel_b"].values.tolist():
+        _draw_bars(ax, ds, np.diag(cells), np.diag(marked), limits, label)
+        return
+    draw_matrix(ax, cells, limits=limits, label=label)
+    if passed is not None:
+        mark(ax, marked)
+    label_channels(ax, ds)
+
+
+def _draw_bars(
+    ax: Axes, ds: xr.Dataset, values: np.ndarray[Any, Any], passed: np.ndarray[Any, Any], limits: tuple[float, float],
+    label: str,
+) -> None:  # fmt: skip
+    """A bar downwards for each channel with the partner's of the same name; grey bands are missing."""
+    import matplotlib as mpl
+
+    colors, at = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"], np.arange(len(values))
+    shown = np.clip(np.nan_to_num(values), *limits)
+    share = (shown - limits[0]) / ((limits[1] - limits[0]) or 1.0)
+    edges = ["black" if one else QUIET for one in passed]
+    ax.barh(at, shown, height=0.8, color=colors(share), edgecolor=edges, linewidth=np.where(passed, 1.6, 0.4))
+    ax.scatter(shown[passed], at[passed], s=22, color="black", edgecolor="white", linewidth=0.8, zorder=4)
+    for missing in at[~np.isfinite(values)]:
+        ax.axhspan(missing - 0.5, missing + 0.5, color=MISSING, linewidth=0)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_ylim(len(values) - 0.5, -0.5)
+    label_ticks(ax.yaxis, [str(name) for name in ds["channel_a"].values], most=room_for(ax, "y"))
+    noun = "region" if "rois" in ds.attrs else "channel"
+    ax.set(xlabel=label, ylabel=f"{noun} of both people")
+    tidy(ax)
+
+
 def outline(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
     """Frames around the marked cells of a matrix; cells: bool [row, column]."""
     from matplotlib.patches import Rectangle

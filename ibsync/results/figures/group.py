@@ -16,8 +16,8 @@ from .drawing import (
     REAL,
     axis_label,
     draw_matrix,
+    draw_pairs,
     finite_mean,
-    label_channels,
     label_ticks,
     of_pair,
     of_task,
@@ -123,7 +123,7 @@ def pair_matrix(
     Returns
     -------
     matplotlib.axes.Axes
-        Channels of person a downwards, of person b to the right.
+        Channels of person a downwards, of person b to the right; bars where only channels of the same name were paired.
 
     Examples
     --------
@@ -133,15 +133,15 @@ def pair_matrix(
     place = place_of(ds, epoch, band)
     group, words = ("group_z", _Z) if show == "z" else ("group_statistic", axis_label(statistic_in_words(ds)))
     every = ds[group] if group in ds else tested_values(ds).mean("dyad")
-    matrix = every.isel(epoch=place["epoch"], band=place["band"]).transpose("channel_a", "channel_b")
+    passed = Criterion.of(ds).passed(ds).isel(place) if is_tested(ds) else None
     limits = z_limits(every) if show == "z" else value_limits(every)
-    draw_matrix(ax, matrix.to_numpy(), limits=limits, label=words)
-    if is_tested(ds):
-        passed = Criterion.of(ds).passed(ds).isel(place).transpose("channel_a", "channel_b")
-        rows, columns = np.nonzero(passed.to_numpy())
-        ax.scatter(columns, rows, s=22, color="black", edgecolor="white", linewidth=0.8)
-    label_channels(ax, ds)
+    draw_pairs(ax, ds, every.isel(place), passed, limits=limits, label=words, mark=_dots)
     set_title(ax, ds, epoch=epoch, band=band)
+
+
+def _dots(ax: Axes, cells: np.ndarray[Any, Any]) -> None:
+    rows, columns = np.nonzero(cells)
+    ax.scatter(columns, rows, s=22, color="black", edgecolor="white", linewidth=0.8)
 
 
 @panel(7, 4.4)

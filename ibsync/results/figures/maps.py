@@ -14,7 +14,7 @@ from .drawing import (
     Feature,
     axis_label,
     draw_matrix,
-    label_channels,
+    draw_pairs,
     label_ticks,
     of_task,
     place_of,
@@ -50,8 +50,8 @@ def group_map(
     Returns
     -------
     matplotlib.axes.Axes
-        Channels of person a downwards, of person b to the right. Where clusters were tested, the line is that of the
-        clusters that pass.
+        Channels of person a downwards, of person b to the right; bars where only channels of the same name were paired.
+        Where clusters were tested, the line is that of the clusters that pass.
 
     Raises
     ------
@@ -64,10 +64,11 @@ def group_map(
     """
     ds = of_task(_tested(result), task, shift)
     place = place_of(ds, epoch, band)
-    cells = [of.isel(place).transpose("channel_a", "channel_b").to_numpy() for of in _difference(ds)]
-    draw_matrix(ax, cells[0], limits=value_limits(_difference(ds)[0], signed=True), label=_label(ds))
-    draw_outline(ax, cells[1].astype(bool))
-    label_channels(ax, ds)
+    every, passed = _difference(ds)
+    limits = value_limits(every, signed=True)
+    draw_pairs(
+        ax, ds, every.isel(place), passed.isel(place), limits=limits, label=_label(ds), mark=draw_outline,
+    )  # fmt: skip
     set_title(ax, ds, epoch=epoch, band=band)
 
 

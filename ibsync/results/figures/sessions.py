@@ -17,9 +17,8 @@ from .drawing import (
     QUIET,
     Feature,
     axis_label,
-    draw_matrix,
+    draw_pairs,
     finite_mean,
-    label_channels,
     label_ticks,
     legend_above,
     outline,
@@ -305,13 +304,9 @@ def growth_map(
     """
     ds = _of_changes(result)
     place = place_of(ds, epoch, band)
-    axes = ("channel_a", "channel_b")
-    slopes = ds["group_statistic"]
-    limits = value_limits(slopes, signed=True)
-    words = axis_label(statistic_in_words(ds))
-    draw_matrix(ax, slopes.isel(place).transpose(*axes).to_numpy(), limits=limits, label=words)
-    outline(ax, Criterion.of(ds).passed(ds).isel(place).transpose(*axes).to_numpy())
-    label_channels(ax, ds)
+    slopes, passed = ds["group_statistic"], Criterion.of(ds).passed(ds)
+    limits, words = value_limits(slopes, signed=True), axis_label(statistic_in_words(ds))
+    draw_pairs(ax, ds, slopes.isel(place), passed.isel(place), limits=limits, label=words, mark=outline)
     set_title(ax, ds, epoch=epoch, band=band)
 
 
