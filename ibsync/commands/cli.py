@@ -55,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except KeyboardInterrupt:
-            return _interrupted(signals, n_written, journals)
+            return _interrupted(arguments, signals, n_written, journals)
         except Exception as error:
             if signals:  # an import that is interrupted may end in any error
-                return _interrupted(signals, n_written, journals)
+                return _interrupted(arguments, signals, n_written, journals)
             if arguments.debug:
                 raise
             return _fail(_one_line(error))
@@ -92,11 +92,14 @@ def _journals() -> list[Path]:
     return [path for path in journal.unfinished_files if path.exists()] if journal else []
 
 
-def _interrupted(signals: Sequence[int], n_written: int, before: Sequence[Path]) -> int:
+def _interrupted(arguments: argparse.Namespace, signals: Sequence[int], n_written: int, before: Sequence[Path]) -> int:
     """Say what an interrupted command has written."""
     files = ", ".join(dict.fromkeys(str(path) for path in written_files[n_written:] if path.exists()))
     kept = [path for path in _journals() if path not in before]
-    go_on = f"; what is finished is kept in {kept[-1].name}: run the same command again" if kept else ""
+    could_resume = not files and getattr(arguments, "resume", None) is False
+    go_on = "; with --resume what is finished would be kept" * could_resume
+    if kept:
+        go_on = f"; what is finished is kept in {kept[-1].name}: run the same command again"
     code = _fail(f"interrupted; {f'written before: {files}' if files else 'no result was written'}{go_on}")
     return 128 + signal.SIGTERM if signal.SIGTERM in signals else code
 

@@ -424,7 +424,8 @@ def test_a_signal_ends_in_one_line_that_is_true(folder, capsys, monkeypatch, num
     assert out == ""
     written = [name for name in ("r_hbo.h5", "r_hbr.h5", "r.html") if Path(name).exists()]
     assert len(written) == n_renamed
-    line = "no result was written" if not written else f"written before: {', '.join(str(folder / n) for n in written)}"
+    nothing = "no result was written; with --resume what is finished would be kept"
+    line = nothing if not written else f"written before: {', '.join(str(folder / n) for n in written)}"
     assert err == f"ibsync: interrupted; {line}\n"
     assert not list(folder.rglob("*.tmp"))
     assert signal.getsignal(number) is before
