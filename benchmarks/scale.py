@@ -202,27 +202,44 @@ def left_alone(folder: Path, case: str) -> str:
     return killed_and_resumed(folder, case, 0, random.Random(0))[0]
 
 
-def cost(folder: Path, draws: int, *words: str) -> dict[str, float]:
-    """Wall and CPU seconds of a run, its processes included."""
-    plan, began = plan_of(folder, "phase surrogates", "cost.h5", draws), time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ibsync", "run", plan.name, *words], cwd=folder, env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    _, _, used = os.wait4(process.pid, 0)
-    return {"wall_s": time.perf_counter() - began, "cpu_s": used.ru_utime + used.ru_stime}
+def cost(folder: Path, draws: int, *words: str, n: int = 1) -> dict[str, float]:
+    """Wall and CPU seconds of n such runs at once, their processes included."""
+    plans, began = [plan_of(folder, "phase surrogates", f"cost{k}.h5", draws) for k in range(n)], time.perf_counter()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ibsync", "run", plan.name, *words], cwd=folder, env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+        )
+        for plan in plans
+    ]  # fmt: skip
+    used = [os.wait4(process.pid, 0)[2] for process in processes]
+    cpu_s = sum(of.ru_utime + of.ru_stime for of in used)
+    return {"wall_s": time.perf_counter() - began, "cpu_s": cpu_s}
 
 
 def costs(folder: Path, minutes: float, pairs: int) -> dict[str, Any]:
-    """One process and two workers in turn, for a run of so many minutes."""
+    """
+    One process and two workers in turn, for a run of so many minutes, and two processes that share nothing.
+
+    Each of the two has half of the draws: what they cost and save is what the machine's cores can do, whoever shares
+    the work out.
+    """
     few = cost(folder, 64)
     some = cost(folder, 512)
-    draws = 64 * max(8, round((60 * minutes - few["wall_s"]) / (some["wall_s"] - few["wall_s"]) * 7))
-    runs = [(cost(folder, draws), cost(folder, draws, "--workers", "2")) for _ in range(pairs)]
+    draws = 128 * max(4, round((60 * minutes - few["wall_s"]) / (some["wall_s"] - few["wall_s"]) * 3.5))
+    words: dict[str, tuple[str, ...]] = {"one": (), "workers": ("--workers", "2")}
+    runs = []
+    for _ in range(pairs):
+        run = {name: cost(folder, draws, *of) for name, of in words.items()}
+        runs.append({**run, "apart": cost(folder, draws // 2, n=2)})
+
+    def ratio(what: str, of: str, to: str) -> float:
+        return float(np.median([run[of][what] / run[to][what] for run in runs]))
+
     return {
-        "draws": draws, "runs": [{"one": one, "two": two} for one, two in runs],
-        "cpu_ratio": float(np.median([two["cpu_s"] / one["cpu_s"] for one, two in runs])),
-        "speed_up": float(np.median([one["wall_s"] / two["wall_s"] for one, two in runs])),
+        "draws": draws, "runs": runs,
+        "cpu_ratio": ratio("cpu_s", "workers", "one"), "speed_up": ratio("wall_s", "one", "workers"),
+        "cpu_ratio_apart": ratio("cpu_s", "apart", "one"), "speed_up_apart": ratio("wall_s", "one", "apart"),
     }  # fmt: skip
 
 
@@ -290,6 +307,8 @@ def main() -> None:
             keep("cost", costs(folder, arguments.minutes, arguments.pairs))
             print(f"CPU time of 2 workers over one process: {found['cost']['cpu_ratio']:.2f}")
             print(f"speed-up on two cores: {found['cost']['speed_up']:.2f}; load {found['cost']['load_after']}")
+            print("the same of two processes that share nothing: "
+                  f"{found['cost']['cpu_ratio_apart']:.2f}, {found['cost']['speed_up_apart']:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
