@@ -1,6 +1,7 @@
 """The permutation test is built once: one loop over draws, one assembly of p, one check of what is asked of a test."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,13 @@ def calls(tree, name):
     return False
 
 
+@cache
+def trees(package):
+    return {path.relative_to(package).as_posix(): ast.parse(path.read_text("utf-8")) for path in package.rglob("*.py")}
+
+
 def users(name, package=PACKAGE):
-    trees = {path.relative_to(package).as_posix(): ast.parse(path.read_text("utf-8")) for path in package.rglob("*.py")}
-    return {file for file, tree in trees.items() if calls(tree, name)} - STORES
+    return {file for file, tree in trees(package).items() if calls(tree, name)} - STORES
 
 
 @pytest.mark.parametrize("name", ONE_PLACE)
@@ -67,9 +72,8 @@ def test_a_second_place_is_seen(tmp_path):
 def test_a_tail_is_turned_and_doubled_in_one_place():
     """No file but `nulls/tails.py` asks whether a test is two-sided to turn a statistic or to double its p."""
     found = set()
-    for path in PACKAGE.rglob("*.py"):
-        file = path.relative_to(PACKAGE).as_posix()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for file, tree in trees(PACKAGE).items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Compare) and any(
                 isinstance(n, ast.Constant) and n.value == "two-sided" for n in ast.walk(node)
             ):

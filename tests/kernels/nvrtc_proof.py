@@ -11,7 +11,7 @@ from ibsync.coupling.backends.cuda.kernel_text import OPTIONS
 
 # What CuPy puts behind the options of a compilation.
 CUPY_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+ARCHITECTURES = (75, 80, 90, 120)
 # Registers of a multiprocessor, and threads that it can hold at least one block of.
 REGISTERS = 65_536
 

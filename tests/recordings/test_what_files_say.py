@@ -66,10 +66,15 @@ def two_couples(folder: Path, *lines: str) -> Path:
 
 @pytest.mark.parametrize(
     ("word", "is_used"),
-    [(w, True) for w in ("1", "1.0", "yes", "Y", "TRUE", "True", "", "n/a", "ja")]
+    [(w, True) for w in ("1", "1.0", "yes", "Y", "TRUE", "True", "", "ja")]
     + [(w, False) for w in ("0", "0.0", "no", "No", "n", "FALSE", "False", "f", "falsch")],
 )
-def test_yes_and_no_in_any_spelling(word, is_used, folder, output):
+def test_yes_and_no_in_any_spelling(word, is_used):
+    assert yes_in("t", "use", word, True) is is_used
+
+
+@pytest.mark.parametrize(("word", "is_used"), [("n/a", True), ("n", False)])
+def test_a_dyad_that_is_not_used_is_kept(word, is_used, folder, output):
     study, _ = packed(two_couples(folder, "dyad\tperson_a\tperson_b\tuse", f"d\tp0\tp1\t{word}"), output)
     assert [row.use for row in study.all_dyads] == [is_used]
 
