@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,38 @@ from .regions import SIDES, Regions, good_in, recording_of
 from .runner import People
 
 Pairs = str | Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Matching:
+    """
+    Pairs of channels that share none: of all pairs of n channels, the n that are asked for cost a fraction.
+
+    Parameters
+    ----------
+    a, b : tuple of int
+        Places of the first and of the second channel of each pair.
+    shape : (int, int)
+        Channels of both people.
+    """
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def spread(self, values: Any, axis: int, xp: Any = np) -> Any:
+        """Values of pairs along an axis as those of all pairs of channels, along two axes; NaN of the others."""
+        full = xp.full((*values.shape[:axis], *self.shape, *values.shape[axis + 1 :]), np.nan, values.dtype)
+        full[(slice(None),) * axis + (list(self.a), list(self.b))] = values
+        return full
+
+    def features(self, n_columns: int) -> NDArray[np.int64]:
+        """Places of [pair, column] among [channel_a, channel_b, column], flat in that order."""
+        every = np.arange(math.prod(self.shape) * n_columns).reshape(*self.shape, n_columns)
+        return every[list(self.a), list(self.b)].reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -84,6 +117,15 @@ class Axes:
         if regions is None:
             return cls(a, b, mask)
         return cls(a, b, mask, regions, _beside(regions, controls, channels))
+
+    @property
+    def matching(self) -> Matching | None:
+        """The pairs, where several channels are each in one pair at most, as the same channels of both people are."""
+        most = max(int(self.mask.sum(axis).max()) for axis in (0, 1))
+        if self.regions is not None or most > 1 or min(self.mask.shape) < 2:
+            return None
+        a, b = np.nonzero(self.mask)
+        return Matching(tuple(a.tolist()), tuple(b.tolist()), self.mask.shape)
 
     @property
     def noun(self) -> str:

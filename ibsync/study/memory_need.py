@@ -19,6 +19,7 @@ from .pair_values import (
     SECONDS_AT_ONCE,
     bytes_of_people,
     is_by_band,
+    matching_of,
     people_by_band,
     people_of_tile,
 )
@@ -118,8 +119,10 @@ def _of_repairing(people: _People, made: Planned, request: Request) -> Need:
     n_means = len(epoch_names(request.epochs)) * request.spec.n_columns
     n_features, n_people = n_means * made.axes.mask.size, max(len(one.occasion.rows) for one, _, _ in made.exchanges)
     engines = _Engines(plan for *_, plan in made.exchanges)
-    n_tile = min(n_people, people_of_tile(FEATURE_BYTES, engines.worked * people.n_read, people.n_pairs, n_means))
-    tile = engines.of_people(people.n_pairs, n_means) * n_tile**2 + 2 * n_tile * people.n_read * engines.worked
+    matching = matching_of(made.axes, made.controls, request.roles)
+    n_pairs = people.n_pairs if matching is None else len(matching)
+    n_tile = min(n_people, people_of_tile(FEATURE_BYTES, engines.worked * people.n_read, n_pairs, n_means))
+    tile = engines.of_people(n_pairs, n_means) * n_tile**2 + 2 * n_tile * people.n_read * engines.worked
     features = min(FEATURE_BYTES, 2 * n_people * people.n_read * engines.kept)
     longest = max((plan for *_, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
     if is_by_band(worker := Worker("numpy"), longest, people.n_read):

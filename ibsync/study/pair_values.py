@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coupling.band_spec import Coupling
+from ..coupling.engine import Engine
 from ..coupling.means import Coupled, mapped
 from ..coupling.measures import measure_named
 from ..coupling.spec import PhaseShares
@@ -22,7 +23,7 @@ from ..nulls.repairing import Repairing
 from ..recordings.journal import Journal
 from ..recordings.recording import DyadRow
 from ..recordings.study_file import StudyFile
-from .channel_pairs import Axes
+from .channel_pairs import Axes, Matching
 from .controls import Controls, measured_with_both, together
 from .engine_memory import worked_bytes
 from .engines import EnginePlan
@@ -134,7 +135,7 @@ class Tile:
 
     Parameters
     ----------
-    values : float32 [row, column, epoch, channel_a, channel_b, band]
+    values : float32 [row, column, epoch, channel_a, channel_b, band], of a matching [row, column, epoch, pair, band]
     real : Coherence, Coupled or None
         Means [dyad, channel_a, channel_b, band, epoch] of the real dyads, where rows and columns are partners.
     """
@@ -157,6 +158,8 @@ class TileJob:
         Where they stand among the people of the null.
     by_band : bool
         Whether features are made of one band at a time, and of second persons a few at a time.
+    matching : Matching, optional
+        Pairs of channels that are computed; all by default.
     """
 
     a: People
@@ -166,6 +169,7 @@ class TileJob:
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
     by_band: bool = field(default=False, kw_only=True)
+    matching: Matching | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -183,13 +187,18 @@ class TileJob:
         return Tile(_epochs_first(values), real)
 
     def _measured(self, worker: Worker) -> tuple[NDArray[Any], Any]:
-        """Values [row, column, channel_a, channel_b, band, epoch], and means of real partners where there are any."""
+        """Values [row, column, channel_a, channel_b, band, epoch], and means of real partners where there are any.
+
+        Of a matching [row, column, pair, band, epoch].
+        """
         engine, real, controls = worker.engine(self.plan), None, self.a.controls
         if controls is not None and controls.how == "both":
             first, second = (worker.signals(people) for people in (self.a, self.b))
             values = measured_with_both(engine, first, second, controls, self.measure, regions_of(self.a, self.b))
         elif self.by_band:
             return self._band_by_band(worker), None
+        elif self.matching is not None:
+            return self._matched(worker, engine, self.matching)
         else:
             a, b = (worker.features(people, self.plan) for people in (self.a, self.b))
             regions, shares = regions_of(self.a, self.b), measure_named(self.measure).needs == "shares"
@@ -200,6 +209,20 @@ class TileJob:
                 values = engine.measure(a, b, self.measure, regions=regions)
             values = np.moveaxis(values, 1, 2)
         return np.asarray(self.plan.whole(values, 5, 4)), real
+
+    def _matched(self, worker: Worker, engine: Engine, matching: Matching) -> tuple[NDArray[Any], Any]:
+        """The same of a matching: each of its pairs is computed as if it were a dyad, whose people are its channels."""
+        a = worker.features(self.a, self.plan, matching.a)
+        b = worker.features(self.b, self.plan, matching.b)
+        shares = measure_named(self.measure).needs == "shares"
+        means = engine.coherence(a, b, shares=shares, by_dyad=True, on_device=True)
+        with engine.active():
+            means = mapped(means, lambda x: engine.xp.moveaxis(x, 0, 2))  # [row, column, pair, band, epoch]
+        real = None
+        if self.has_real_partners:
+            own = mapped(engine.diagonal(means, 1), lambda x: matching.spread(x, 1))
+            real = whole_means(replace(own, valid_fraction=np.nan_to_num(own.valid_fraction)), self.plan)
+        return np.asarray(self.plan.whole(engine.measure_of(means, self.measure), 4, 3)), real
 
     def _band_by_band(self, worker: Worker) -> NDArray[Any]:
         """The same values, with features of one band at a time, and of second persons a few at a time."""
@@ -226,9 +249,13 @@ class TileJob:
         """What says the same for the same means, for each real dyad of the tile."""
         return real_keys(self.a, self.b, self.plan)
 
-    def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
-        """Place what `run` gave among the values [person_a, person_b, feature] of everybody."""
-        values[np.ix_(self.rows, self.columns)] = found.reshape(*found.shape[:2], -1)
+    def put(self, values: NDArray[np.float32], found: NDArray[np.float32], part: slice) -> None:
+        """Place some of the features that `run` gave, [row, column, feature], among [person_a, person_b, feature]."""
+        if self.matching is None:
+            values[..., part][np.ix_(self.rows, self.columns)] = found[..., part]
+        else:
+            features = self.matching.features(self.plan.spec.n_columns)[part]
+            values[np.ix_(self.rows, self.columns, features)] = found[..., part]
 
 
 @dataclass(frozen=True)
@@ -256,11 +283,11 @@ class MutualTileJob(TileJob):
             both[np.diag_indices(len(both))] = np.nan
         return Tile(_epochs_first(both))
 
-    def put(self, values: NDArray[np.float32], found: NDArray[np.float32]) -> None:
-        """Place what `run` gave, and the same for columns and rows."""
-        flat = found.reshape(*found.shape[:2], -1)
-        values[np.ix_(self.columns, self.rows)] = np.swapaxes(flat, 0, 1)
-        values[np.ix_(self.rows, self.columns)] = flat
+    def put(self, values: NDArray[np.float32], found: NDArray[np.float32], part: slice) -> None:
+        """Place some of the features that `run` gave, and the same for columns and rows."""
+        some = found[..., part]
+        values[..., part][np.ix_(self.columns, self.rows)] = np.swapaxes(some, 0, 1)
+        values[..., part][np.ix_(self.rows, self.columns)] = some
 
 
 def _epochs_first(values: NDArray[Any]) -> NDArray[np.float32]:
@@ -285,6 +312,11 @@ def people_by_band(worker: Worker, plan: EnginePlan, n_channels: int) -> int:
     """First persons whose features of one band fit into the memory of a tile."""
     of_band = worker.engine(plan).plan.feature_bytes * n_channels / len(plan.spec.bands or {"": 0})
     return max(1, int(BAND_BYTES / of_band))
+
+
+def matching_of(axes: Axes, controls: Controls | None, roles: str) -> Matching | None:
+    """The pairs that a re-pairing computes, where these are a matching; all are computed where it is None."""
+    return axes.matching if controls is None and roles == "fixed" else None
 
 
 def bytes_of_people(n_pairs: int, n_means: int) -> int:
@@ -334,8 +366,10 @@ def tile_jobs(
     n_channels = max(people([(row, side)], side).n_read for row in rows for side in SIDES)
     of_person = worked_bytes(worker.engine(plan).plan) * n_channels
     n_means = len(worker.engine(plan).plan.epochs) * plan.spec.n_columns
-    most = people_of_tile(worker.feature_bytes(plan), of_person, n_channels**2, n_means)
     by_band = not (controls is not None and controls.how == "both") and is_by_band(worker, plan, n_channels)
+    matching = None if by_band else matching_of(axes, controls, roles)
+    n_pairs = n_channels**2 if matching is None else len(matching)
+    most = people_of_tile(worker.feature_bytes(plan), of_person, n_pairs, n_means)
     if roles == "fixed":
         sizes = (people_by_band(worker, plan, n_channels), COLUMNS_BY_BAND) if by_band else (most, most)
         tiles = [[slice(k, k + step) for k in range(0, len(rows), step)] for step in (min(len(rows), n) for n in sizes)]
@@ -343,7 +377,8 @@ def tile_jobs(
             [(people([(row, side) for row in rows[tile]], side), present[tile]) for tile in of_side]
             for side, of_side in zip(SIDES, tiles, strict=True)
         )
-        return [TileJob(a, b, plan, measure, i, j, by_band=by_band) for a, i in first for b, j in second]
+        words: dict[str, Any] = {"by_band": by_band, "matching": matching}
+        return [TileJob(a, b, plan, measure, i, j, **words) for a, i in first for b, j in second]
     # Ordered by the names of people: nothing changes by a bit when first and second persons change places.
     everybody = [(row.person_a, (row, "a"), place) for row, place in zip(rows, present, strict=True)]
     everybody += [(row.person_b, (row, "b"), len(dyads) + k) for row, k in zip(rows, present, strict=True)]

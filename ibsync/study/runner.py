@@ -235,11 +235,15 @@ class Worker:
         reading = self._reading.pop(people.key, None)
         return people.read() if reading is None else reading.result()
 
-    def features(self, people: People, plan: EnginePlan) -> Any:
-        """Features of people [person, channel], kept while there is room for them."""
-        n_channels = len(people.recordings) * people.n_read
-        made = lambda: self.engine(plan).features(self.signals(people), **people.of_features)  # noqa: E731
-        return self.while_room(people.key, plan, n_channels, made)
+    def features(self, people: People, plan: EnginePlan, places: Sequence[int] = ()) -> Any:
+        """Features of people [person, channel], or [channel, person] of some, kept while there is room for them."""
+        n_channels = len(people.recordings) * (len(places) or people.n_read)
+
+        def made() -> Any:
+            x = self.signals(people)
+            return self.engine(plan).features(x.swapaxes(0, 1)[list(places)] if places else x, **people.of_features)
+
+        return self.while_room((people.key, tuple(places)), plan, n_channels, made)
 
     def while_room(self, of: object, plan: EnginePlan, n_channels: int, make: Callable[[], Value]) -> Value:
         """What `make` returned for a plan, with the features of so many channels: kept while there is room for it."""

@@ -406,8 +406,7 @@ class Study(StudyFile):
                 _put(values, numbers, means)
         assert values is not None, "a request without any value is refused before"
         for name, array in _arrays(values).items():
-            if name != "valid_fraction":
-                array[:, :, ~axes.mask] = np.nan
+            array[:, :, ~axes.mask] = 0.0 if name == "valid_fraction" else np.nan
         made = self._with_empty_pairs(made, values.value)
         attrs |= encode_attrs({"lost": encoded(made.losses)})
         dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
@@ -588,9 +587,8 @@ class Study(StudyFile):
             for at, epoch in enumerate(epochs):
                 found = tile.values[:, :, at].reshape(*tile.values.shape[:2], -1)
                 place = values[exchange.session, :, :, exchange.task, epoch]
-                for start in range(0, size[2], _FEATURES_PUT):
-                    part = slice(start, start + _FEATURES_PUT)
-                    jobs[number].put(place[..., part], found[..., part])
+                for start in range(0, found.shape[-1], _FEATURES_PUT):
+                    jobs[number].put(place, found, slice(start, start + _FEATURES_PUT))
                     release(store)
             if tile.real is not None:
                 real |= zip(jobs[number].keys, of_each_dyad(tile.real), strict=True)

@@ -11,11 +11,12 @@ from ..coupling.band_spec import Spec
 from ..coupling.engine import Engine
 from ..nulls.surrogate_null import some_values
 from ..recordings.study_file import StudyFile
+from .channel_pairs import Matching
 from .engine_memory import worked_bytes
 from .engines import channels_together
 from .epochs import EpochWords, epoch_names, spans_of
 from .losses import RowPlan
-from .pair_values import DyadsJob, people_of_tile
+from .pair_values import DyadsJob, matching_of, people_of_tile
 from .planned import Planned, dyads_job
 from .rows import Occasion
 from .runner import FEATURE_BYTES, Worker
@@ -68,9 +69,12 @@ class Clock:
                 f"{n_draws} draws of kind {self._request.kind!r}, {n_draws * n * n_maps} maps in about "
                 f"{n * seconds:.1f} s{' at most' if self._request.stop_at is not None else ''}"
             )
-        tile = min(n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_maps, n_means))
-        repaired_s = (n / tile) ** 2 * _of_tile(engine, job, tile) + 2 * n * of_person
-        return line + f"re-paired {n * n * n_maps} maps in about {repaired_s:.1f} s at most"
+        roles = "fixed" if self._request is None else self._request.roles
+        matching = matching_of(self._made.axes, self._made.controls, roles)
+        n_pairs = n_maps if matching is None else len(matching)
+        tile = min(n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_pairs, n_means))
+        repaired_s = (n / tile) ** 2 * _of_tile(engine, job, tile, matching) + 2 * n * of_person
+        return line + f"re-paired {n * n * n_pairs} maps in about {repaired_s:.1f} s at most"
 
     def _of_draws(self, request: Request, row: RowPlan) -> float:
         """Seconds of all draws of one dyad, by some of them."""
@@ -94,26 +98,32 @@ class Clock:
         return max(0.0, first - taken / n) + request.n * taken / n
 
 
-def _of_tile(engine: Engine, job: DyadsJob, tile: int) -> float:
+def _of_tile(engine: Engine, job: DyadsJob, tile: int, matching: Matching | None) -> float:
     """Seconds of a tile of so many people with as many, by smaller ones."""
-    points = [(size, timed(engine, job, size)[1]) for size in dict.fromkeys((1, min(_TIMED_PEOPLE, tile)))]
+
+    def point(size: int) -> tuple[int, float]:
+        return size, timed(engine, job, size, matching=matching)[1]
+
+    points = [point(size) for size in dict.fromkeys((1, min(_TIMED_PEOPLE, tile)))]
     while points[-1][0] < tile and points[-1][1] < _TIMED_SECONDS:
-        size = min(2 * points[-1][0], tile)
-        points.append((size, timed(engine, job, size)[1]))
+        points.append(point(min(2 * points[-1][0], tile)))
     (small, few), (large, many) = points[-2:] if len(points) > 1 else ((0, 0.0), points[0])
     of_pair = min(max(0.0, many - few) / (large**2 - small**2), many / large**2)
     return many + of_pair * (tile**2 - large**2)
 
 
-def timed(engine: Engine, job: DyadsJob, n: int, *, by_dyad: bool = False) -> tuple[float, float]:
+def timed(
+    engine: Engine, job: DyadsJob, n: int, *, by_dyad: bool = False, matching: Matching | None = None
+) -> tuple[float, float]:
     """Seconds for the features of a person of noise, and for pairs of so many first with as many second persons."""
     rng, words, n_samples = np.random.default_rng(0), job.a.of_features, engine.plan.n_samples
-    x = [rng.standard_normal((n, people.n_read, n_samples), np.float32) for people in job.people]
+    shapes = [(n, people.n_read) if matching is None else (len(matching), n) for people in job.people]
+    x = [rng.standard_normal((*shape, n_samples), np.float32) for shape in shapes]
     best = [np.inf, np.inf]
     for _ in range(_TIMES):  # the first time tables are built or read
         began = time.perf_counter()
         a, b = (engine.features(side, **words) for side in x)
         made = time.perf_counter()
-        engine.coherence(a, b, by_dyad=by_dyad)
+        engine.coherence(a, b, by_dyad=by_dyad or matching is not None)
         best = [min(best[0], (made - began) / (2 * n)), min(best[1], time.perf_counter() - made)]
     return best[0], best[1]

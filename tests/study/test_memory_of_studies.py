@@ -206,7 +206,7 @@ def test_time_is_that_of_the_jobs_of_a_run(study, monkeypatch):
     """Everybody is one tile, which takes 10 s and 2 s for each pair of people; it is timed by smaller ones."""
     sizes = []
 
-    def timed(engine, job, n, *, by_dyad=False):
+    def timed(engine, job, n, *, by_dyad=False, matching=None):
         sizes.append(n)
         return 1.0, 10 + 2 * (n if by_dyad else n**2)
 

@@ -9,6 +9,7 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 from refusals import plan_refusal, refusal
 
+from ibsync.coupling.band_spec import Coupling
 from ibsync.coupling.engine import Engine
 from ibsync.coupling.plan import trusted_shares
 from ibsync.coupling.spec import WTC
@@ -181,6 +182,25 @@ def test_only_the_pairs_asked_for_have_values(study, real, null, pairs, wanted):
     ):
         assert np.isnan(found[..., ~wanted, :]).all()
         assert_allclose(found[..., wanted, :], everything[..., wanted, :], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "measure"),
+    [(SPEC, "coherence"), (SPEC, "in_phase"), (replace(SPEC, lags=(-1.0, 0.0, 1.0)), "coherence"),
+     (Coupling("plv", {"fast": (0.3, 0.9)}), "plv")],
+)  # fmt: skip
+@pytest.mark.parametrize("pairs", ["same", [("S1_D1", "S2_D2"), ("S1_D2", "S1_D1")]])
+def test_pairs_that_share_no_channel_have_the_values_that_they_have_among_all(study, spec, measure, pairs):
+    words = {"epochs": {"early": (0.0, 20.0), "late": (10.0, 30.0)}, "measure": measure}
+    some, every = (study.null(spec, pairs=chosen, **words) for chosen in (pairs, "all"))
+    asked = np.isfinite(some.pair_values).any(axis=(0, 1, 2))
+    assert 0 < asked.sum() < len(asked)
+    assert_allclose(some.pair_values[..., asked], every.pair_values[..., asked], atol=2e-6)
+    words.pop("measure")
+    taken = study.synchrony(spec, pairs=pairs, null=some, **words)
+    computed = study.synchrony(spec, pairs=pairs, **words)
+    for name, values in computed.items():
+        assert_allclose(taken[name], values, atol=1e-4 if name in ("phase", "phase_lag") else 2e-6, err_msg=name)
 
 
 def test_a_bad_or_missing_channel_is_nan_for_its_dyad_only(tmp_path):
