@@ -123,6 +123,7 @@ def test_epochs_of_eeg_go_from_files_to_a_page(tmp_path):
     for result in (names["result"], ibsync.load(tmp_path / "sounds_result.h5")):
         found = result.to_frame().query("p_max <= 0.05")
         assert set(found["channel_a"]) == set(found["channel_b"]) == {"Pz"}
+    np.testing.assert_array_equal(names["result"].dataset["p"], ibsync.load(tmp_path / "sounds_result.h5").dataset["p"])
     assert "40 trials of 2 s" in (tmp_path / "sounds.html").read_text(encoding="utf-8")
 
 
