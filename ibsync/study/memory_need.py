@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..coupling.band_spec import Spec
 from ..inference.repaired_test import BYTES_OF_ROW, bytes_of_test
 from ..inference.settings import TestSettings
-from ..recordings.memory import in_words
+from ..recordings.memory import held_bytes, in_words
 from ..recordings.study_file import StudyFile
 from .engine_memory import kept_bytes, pair_bytes, table_bytes, worked_bytes
 from .engines import CHANNELS_TOGETHER, EnginePlan
@@ -83,7 +83,7 @@ class Need:
     def __str__(self) -> str:
         usual = f"about {in_words(self.least - self.deep + self.in_file)} of memory beside the program"
         deep = f", up to {in_words(self.deep)} more where recordings hold spikes or steps" if self.deep else ""
-        return f"{usual}{deep}; --memory takes {in_words(self.least)} and the program at least"
+        return f"{usual}{deep}; --memory {in_words(held_bytes() + self.still)} holds all of it, the program included"
 
 
 def need_of_synchrony(study: StudyFile, made: Planned, spec: Spec, epochs: EpochWords, *, shares: bool = False) -> Need:
