@@ -133,7 +133,8 @@ def _file_name(result: Result, labels: Mapping[str, str]) -> Path:
     entities["dyad"] = entities["dyad"].removeprefix("dyad") or entities["dyad"]
     known = [f"{key}-{label}" for key, label in entities.items() if label]
     folders = [entity for entity in known if entity.startswith(("dyad-", "ses-"))]
-    return Path(*folders, "_".join([*known, str(result.dataset.attrs.get("question", "synchrony"))]))
+    question = str(result.dataset.attrs.get("question", "test"))
+    return Path(*folders, "_".join([*known, "synchrony" if question == "test" else question]))
 
 
 def _table(result: Result) -> pd.DataFrame:

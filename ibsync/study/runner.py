@@ -178,7 +178,7 @@ class Worker:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._used: dict[str, Engine] = {}
         self._kept: dict[object, Any] = {}
-        self._features: OrderedDict[tuple[str, object], tuple[Any, float]] = OrderedDict()
+        self._features: OrderedDict[tuple[str, tuple[Any, ...]], tuple[Any, float]] = OrderedDict()
         self._reading: dict[object, Future[NDArray[np.float32]]] = {}
         self._reader: ThreadPoolExecutor | None = None
 
@@ -224,7 +224,7 @@ class Worker:
 
     def read_ahead(self, people: Sequence[People]) -> None:
         """Begin to read signals in a thread, where neither they nor their features are there yet."""
-        held = {of_people for _, of_people in self._features} | set(self._reading)
+        held = {of_people for _, (of_people, *_) in self._features} | set(self._reading)
         for some in people:
             if some.key not in held:
                 self._reader = self._reader or ThreadPoolExecutor(1)
@@ -245,7 +245,7 @@ class Worker:
 
         return self.while_room((people.key, tuple(places)), plan, n_channels, made)
 
-    def while_room(self, of: object, plan: EnginePlan, n_channels: int, make: Callable[[], Value]) -> Value:
+    def while_room(self, of: tuple[Any, ...], plan: EnginePlan, n_channels: int, make: Callable[[], Value]) -> Value:
         """What `make` returned for a plan, with the features of so many channels: kept while there is room for it."""
         key, engine = (plan.key, of), self.engine(plan)
         if key not in self._features:

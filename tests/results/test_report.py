@@ -218,7 +218,7 @@ def test_page_is_coloured_at_the_level_of_the_test(small, alpha, n):
     text = "".join(page.text)
     assert f"Coloured: p_max ≤ {alpha:g} (family-wise)" in text
     assert f"Dots: p_max ≤ {alpha:g} (family-wise)" in text
-    assert f"{n} cells are marked" in next(a["alt"] for a in page.attributes("img") if "cells are marked" in a["alt"])
+    assert f"{n} are marked" in next(a["alt"] for a in page.attributes("img") if "are marked" in a["alt"])
     others = {"0.001", "0.01", "0.05"} - {f"{alpha:g}"}
     assert not any(f"≤ {other} " in text for other in others)
 
