@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,20 @@ def tasks_of(dataset: xr.Dataset) -> list[str]:
 def rows_of_task(dataset: xr.Dataset, task: str) -> NDArray[np.bool_]:
     """Which rows are of a task: bool [row]."""
     return np.asarray(dataset["task"].values.astype(str) == task)
+
+
+def asked_pairs(dataset: xr.Dataset) -> xr.DataArray:
+    """Which pairs of channels or of regions were asked for: bool [channel_a, channel_b]."""
+    import xarray as xr
+
+    asked, dims = str(dataset.attrs.get("pairs", "all")), ("channel_a", "channel_b")
+    a, b = (dataset[dim].values.astype(str) for dim in dims)
+    if asked in ("all", "same"):
+        return xr.DataArray((a[:, None] == b) | (asked == "all"), dims=dims)
+    of_a: dict[str, set[str]] = {}
+    for first, second in json.loads(asked):
+        of_a.setdefault(first, set()).add(second)
+    return xr.DataArray([[second in of_a.get(first, ()) for second in b] for first in a], dims=dims)
 
 
 def row_labels(dataset: xr.Dataset, names: Sequence[str], between: str) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..inference.p_values import CORRECTIONS
 from .figures.drawing import finite_mean
 from .findings import CORRECTED, Criterion, Finding, number, top_dyad_findings, top_findings
-from .layout import of_nulls, tested_values
+from .layout import asked_pairs, of_nulls, tested_values
 from .lost import COLUMNS, losses_in, lost_lines
 from .pages import Section, Table
 from .wording import dyad_by_dyad, dyads_in_words
@@ -142,10 +142,13 @@ def _finding_cells(finding: Finding, places: Iterable[str], own: Iterable[str], 
 
 def quality(ds: xr.Dataset) -> Section:
     """Table of the rows: whose they are, and how much of them could be trusted."""
-    valid = ds["valid_fraction"].transpose("dyad", ...).to_numpy().reshape(ds.sizes["dyad"], -1)
-    missing = np.isnan(tested_values(ds).transpose("dyad", ...).to_numpy()).reshape(ds.sizes["dyad"], -1)
-    # Channel pairs that were not asked for are missing everywhere.
-    absent = missing[:, ~missing.all(axis=0)].mean(axis=1) if not missing.all() else missing.mean(axis=1)
+    pair, asked = ("channel_a", "channel_b"), asked_pairs(ds).to_numpy()
+
+    def of_asked(values: xr.DataArray) -> np.ndarray[Any, Any]:
+        """[row, all else], of the pairs that were asked for."""
+        return values.transpose("dyad", *pair, ...).to_numpy()[:, asked].reshape(ds.sizes["dyad"], -1)
+
+    valid, absent = of_asked(ds["valid_fraction"]), np.isnan(of_asked(tested_values(ds))).mean(axis=1)
     names = [
         name for name in ("session", "person_a", "person_b", "group", "task", "n_sessions") if name in ds.variables
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .layout import ROW, SHIFT, TASK, TESTED, axes_of, of_nulls, rows_of_task, tested_values
+from .layout import ROW, SHIFT, TASK, TESTED, asked_pairs, axes_of, of_nulls, rows_of_task, tested_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,16 +37,7 @@ def tidy_table(dataset: xr.Dataset) -> pd.DataFrame:
         group |= of_nulls(dataset)
         tables.insert(0, _table(dataset, axes_of(dataset, TESTED), group))
     columns = [*COLUMNS, *([SHIFT] if SHIFT in dataset.dims else []), *of_nulls(dataset)]
-    whole = pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
-    asked = str(dataset.attrs.get("pairs", "all"))
-    if asked == "all":
-        return whole
-    if asked == "same":
-        chosen = whole["channel_a"] == whole["channel_b"]
-    else:
-        pairs = {tuple(pair) for pair in json.loads(asked)}
-        chosen = pd.Series([pair in pairs for pair in zip(whole["channel_a"], whole["channel_b"], strict=True)])
-    return whole[chosen.to_numpy(bool)].reset_index(drop=True)
+    return pd.concat([pd.DataFrame(table, columns=columns) for table in tables], ignore_index=True)
 
 
 def _mean_valid(dataset: xr.Dataset) -> xr.DataArray:
@@ -67,25 +58,29 @@ def _present(dataset: xr.Dataset, names: tuple[str, ...] | Mapping[str, str]) ->
 
 
 def _table(dataset: xr.Dataset, dims: tuple[str, ...], numbers: Mapping[str, xr.DataArray]) -> dict[str, Any]:
-    """One flat array per column, NaN in those without numbers."""
-    shape = tuple(dataset.sizes[dim] for dim in dims)
-    size = int(np.prod(shape))
+    """One flat array per column, of the pairs that were asked for; NaN in those without numbers."""
+    asked = asked_pairs(dataset)
+    kept = np.broadcast_to(
+        asked.expand_dims([dim for dim in dims if dim not in asked.dims]).transpose(*dims),
+        [dataset.sizes[dim] for dim in dims],
+    )
+    size = int(np.count_nonzero(kept))
     signal = str(dataset["signal"].item()) if "signal" in dataset.coords else ""
     # Arrays, because pandas gives a column that was made from a single NaN the dtype object.
     columns: dict[str, Any] = {name: np.full(size, np.nan) for name in _NUMBERS}
     columns |= {name: np.full(size, "(all)", dtype=object) for name in _OF_ROW}
     for at, dim in enumerate(dims):
-        columns["task" if dim == TASK else dim] = _spread(dataset[dim].to_numpy(), at, shape)
+        columns["task" if dim == TASK else dim] = _spread(dataset[dim].to_numpy(), at, kept)
     columns["signal"] = np.full(size, signal, dtype=object)
     if "dyad" in dims:
-        absent = np.full(shape[0], "")
+        absent = np.full(dataset.sizes["dyad"], "")
         of_row = {n: dataset[n].to_numpy() if n in dataset.coords else absent for n in _OF_ROW[1:]}
-        columns |= {name: _spread(labels, 0, shape) for name, labels in of_row.items()}
-    return columns | {name: values.transpose(*dims).to_numpy().reshape(size) for name, values in numbers.items()}
+        columns |= {name: _spread(labels, 0, kept) for name, labels in of_row.items()}
+    return columns | {name: values.transpose(*dims).to_numpy()[kept] for name, values in numbers.items()}
 
 
-def _spread(labels: np.ndarray[Any, Any], axis: int, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Labels of one axis repeated over all others: object [size]."""
-    along = [1] * len(shape)
-    along[axis] = shape[axis]
-    return np.broadcast_to(labels.astype(object).reshape(along), shape).reshape(-1)
+def _spread(labels: NDArray[Any], axis: int, kept: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Labels of one axis repeated over all others, where kept: object [size]."""
+    along = [1] * kept.ndim
+    along[axis] = kept.shape[axis]
+    return np.broadcast_to(labels.astype(object).reshape(along), kept.shape)[kept]

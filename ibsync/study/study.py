@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiled.choice import choice
 from ..coupling.band_spec import BandOfEach, Spec, of_sides
 from ..coupling.engine import Engine
 from ..coupling.kinds import kind_of
@@ -390,10 +389,10 @@ class Study(StudyFile):
             budget.require(need.still, "synchrony of this study")
         engine = worker.engine(next(one.plan for one in made.rows if one.plan.computable))
         known: RealMeans = {}
-        if isinstance(null, RepairedNull) and not asked and self._computed_alike(null, engine):
+        attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
+        if isinstance(null, RepairedNull) and not asked and _computed_alike(null.attrs, attrs):
             known = null.real_means
         jobs = dyads_jobs(self, made, made.rows, signal, worker, known=known, shares=asked)
-        attrs = _attrs(self, spec, engine, signal=signal, pairs=pairs, epochs=epochs, made=made)
         if asked:
             attrs |= encode_attrs({"phase_shares": asked})
         values = None
@@ -405,17 +404,12 @@ class Study(StudyFile):
                 values = _nothing(shape, means) if values is None else values
                 _put(values, numbers, means)
         assert values is not None, "a request without any value is refused before"
-        for name, array in _arrays(values).items():
-            array[:, :, ~axes.mask] = 0.0 if name == "valid_fraction" else np.nan
+        for array in _arrays(values).values():
+            array[:, :, ~axes.mask] = np.nan
         made = self._with_empty_pairs(made, values.value)
         attrs |= encode_attrs({"lost": encoded(made.losses)})
         dataset = _dataset(values, rows, axes, names, spec, signal, attrs)
         return dataset if regions is None else dataset.assign(n_pairs=(PAIRS_OF, made.n_pairs, PAIRS_IN_WORDS))
-
-    @staticmethod
-    def _computed_alike(null: RepairedNull, engine: Engine) -> bool:
-        """Whether a null was computed as this process would do it now, so that results name what made them."""
-        return (null.attrs.get("backend"), null.attrs.get("loops")) == (engine.backend.name, choice().build)
 
     def null(
         self,
@@ -631,6 +625,7 @@ class Study(StudyFile):
         for numbers, means in means_of_rows(jobs, known, work.worker, **who):
             for row, fraction in zip(numbers, np.moveaxis(means.valid_fraction, -1, 1), strict=True):
                 valid[at[row]] = fraction.reshape(len(fraction), -1)
+        valid.reshape(*shape[:4], *made.axes.mask.shape, -1)[..., ~made.axes.mask, :] = np.nan
         return valid.reshape(*shape[:2], -1)
 
     @staticmethod
@@ -671,6 +666,12 @@ _NO_IDENTITY = ("blas", "loops", "created", "versions", "lost", "labels", "study
 def attrs_that_identify(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes that must be the same for finished parts of a computation to be taken."""
     return {name: value for name, value in attrs.items() if name not in _NO_IDENTITY}
+
+
+def _computed_alike(null: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a null holds all of these pairs, computed as this process would: results name what made them."""
+    same_way = all(null.get(name) == now[name] for name in ("backend", "loops"))
+    return same_way and null.get("pairs") in ("all", now["pairs"])
 
 
 def _identity(request: Request, attrs: Mapping[str, Any]) -> dict[str, Any]:

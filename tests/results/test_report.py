@@ -247,6 +247,18 @@ def test_quality_table_tells_valid_and_missing_shares(small):
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_quality_is_of_the_pairs_that_were_asked_for(small):
+    ds = small.dataset.copy(deep=True)
+    first = str(ds["channel_a"][0].item()), str(ds["channel_b"][0].item())
+    ds["valid_fraction"][:] = 0.0
+    ds["valid_fraction"][:, :, 0, 0] = 0.5
+    ds["value"][:, :, 1:, 1:] = np.nan
+    page = Page(html_page(Result(ds.assign_attrs(pairs=json.dumps([first])))))
+    row = next(row for row in page.rows if row[:2] == ["dyad03", "ses-1"])
+    assert row[-3:] == ["50.0%", "50.0%", "0.0%"]
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_quality_of_a_large_study_shows_the_worst_rows(monkeypatch):
     monkeypatch.setattr("ibsync.results.report_tables._MOST_ROWS", 60)
     ds = make_real(70)

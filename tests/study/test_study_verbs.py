@@ -18,7 +18,9 @@ from ibsync.questions import group_test as testing
 from ibsync.questions.group_test import test as group_test
 from ibsync.recordings.recording import DyadRow, Event, Recording
 from ibsync.recordings.study_file import write_study
+from ibsync.results.layout import asked_pairs
 from ibsync.results.null_files import load_null, save_null
+from ibsync.results.result import Result
 from ibsync.study.channel_pairs import Axes
 from ibsync.study.pair_values import DyadsJob, tile_jobs
 from ibsync.study.rows import occasions_of
@@ -758,6 +760,8 @@ def test_real_dyads_are_taken_from_a_re_pairing_null(study, computed, words):
         ({"epochs": ["talk"]}, {}),
         ({}, {"controls": ["S2_D2"]}),
         ({}, {"roles": "interchangeable"}),
+        ({}, {"pairs": "same"}),
+        ({"pairs": [("S1_D1", "S2_D2")]}, {"pairs": "same"}),
     ],
 )
 def test_dyads_that_the_null_does_not_hold_are_computed(study, computed, words, of_null):
@@ -766,6 +770,28 @@ def test_dyads_that_the_null_does_not_hold_are_computed(study, computed, words, 
     found = study.synchrony(SPEC, null=null, **words)
     assert sum(computed) == len(study.dyads)
     assert_array_equal(found["coherence"], study.synchrony(SPEC, **words)["coherence"])
+
+
+@pytest.mark.parametrize("pairs", ["same", [("S1_D1", "S2_D2")]])
+def test_a_null_of_all_pairs_holds_any_of_them(study, computed, pairs):
+    null = study.null(SPEC, n=20)
+    computed.clear()
+    found = study.synchrony(SPEC, null=null, pairs=pairs)
+    assert not sum(computed)
+    assert_allclose(found["coherence"], study.synchrony(SPEC, pairs=pairs)["coherence"], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("pairs", ["same", [("S1_D1", "S2_D2")]])
+def test_pairs_that_were_not_asked_for_have_no_value_at_all(study, pairs):
+    real, every = study.synchrony(SPEC, pairs=pairs), study.synchrony(SPEC)
+    wanted = [[a == b if pairs == "same" else (a, b) in pairs for b in CHANNELS] for a in CHANNELS]
+    for name, values in real.data_vars.items():
+        expected = every[name].where(asked_pairs(real))
+        assert_allclose(values, expected, rtol=0, atol=1e-7, err_msg=str(name))
+    assert asked_pairs(real).values.tolist() == wanted
+    frame = Result(real).to_frame()
+    assert len(frame) == real.sizes["dyad"] * 2 * sum(map(sum, wanted))
+    assert frame["valid_fraction"].notna().all()
 
 
 def test_dyads_of_a_null_are_taken_whoever_else_is_computed(study, computed):

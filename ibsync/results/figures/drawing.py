@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import PlanError
 from ...recordings.output_kinds import MARK
 from ..findings import Criterion, is_tested, number, top_findings
-from ..layout import SHIFT, TASK, rows_of_task, tasks_of, tested_values
+from ..layout import SHIFT, TASK, asked_pairs, rows_of_task, tasks_of, tested_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -255,13 +255,15 @@ def draw_pairs(
     A value of each channel pair in colour, and what passes with its mark.
 
     Channels of person a downwards, of person b to the right. Where only channels of the same name were paired, a bar
-    for each stands in the place of a matrix that would hold its diagonal alone; a frame and a dot mark what passes.
+    for each stands in the place of a matrix that would hold little but its diagonal; a frame and a dot mark what
+    passes.
     """
     axes = ("channel_a", "channel_b")
     cells = values.transpose(*axes).to_numpy()
     marked = np.zeros(cells.shape, bool) if passed is None else passed.transpose(*axes).to_numpy().astype(bool)
-    if ds.attrs.get("pairs") == "same" and ds["channel_a"].values.tolist() == ds["channel_b"].values.tolist():
-        _draw_bars(ax, ds, np.diag(cells), np.diag(marked), limits, label)
+    if ds.attrs.get("pairs") == "same":
+        same = asked_pairs(ds).to_numpy()
+        _draw_bars(ax, ds, ds["channel_a"].values[same.any(axis=1)], cells[same], marked[same], limits, label)
         return
     draw_matrix(ax, cells, limits=limits, label=label)
     if passed is not None:
@@ -270,15 +272,15 @@ def draw_pairs(
 
 
 def _draw_bars(
-    ax: Axes, ds: xr.Dataset, values: np.ndarray[Any, Any], passed: np.ndarray[Any, Any], limits: tuple[float, float],
-    label: str,
+    ax: Axes, ds: xr.Dataset, names: np.ndarray[Any, Any], values: np.ndarray[Any, Any],
+    passed: np.ndarray[Any, Any], limits: tuple[float, float], label: str,
 ) -> None:  # fmt: skip
     """A bar downwards for each channel with the partner's of the same name; grey bands are missing."""
     import matplotlib as mpl
 
     colors, at = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"], np.arange(len(values))
-    shown = np.clip(np.nan_to_num(values), *limits)
-    share = (shown - limits[0]) / ((limits[1] - limits[0]) or 1.0)
+    shown = np.nan_to_num(values)
+    share = (shown - limits[0]) / ((limits[1] - limits[0]) or 1.0)  # colours are clipped, lengths are not
     edges = ["black" if one else QUIET for one in passed]
     ax.barh(at, shown, height=0.8, color=colors(share), edgecolor=edges, linewidth=np.where(passed, 1.6, 0.4))
     ax.scatter(shown[passed], at[passed], s=22, color="black", edgecolor="white", linewidth=0.8, zorder=4)
@@ -286,7 +288,7 @@ def _draw_bars(
         ax.axhspan(missing - 0.5, missing + 0.5, color=MISSING, linewidth=0)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylim(len(values) - 0.5, -0.5)
-    label_ticks(ax.yaxis, [str(name) for name in ds["channel_a"].values], most=room_for(ax, "y"))
+    label_ticks(ax.yaxis, [str(name) for name in names], most=room_for(ax, "y"))
     noun = "region" if "rois" in ds.attrs else "channel"
     ax.set(xlabel=label, ylabel=f"{noun} of both people")
     tidy(ax)
