@@ -98,6 +98,11 @@ def _renamed(dataset: xr.Dataset, names: _Names) -> xr.Dataset:
     return dataset
 
 
+def _is_common(label: str) -> bool:
+    """Whether a sentence may hold the same without meaning the label."""
+    return (label.isdigit() and not _DATE.fullmatch(label)) or (len(label) <= 2 and label.isalpha())
+
+
 @dataclass(frozen=True)
 class _Names:
     """New labels by old ones, of each kind: one label may name a dyad, a person and a session."""
@@ -112,20 +117,24 @@ class _Names:
         return next((names[label] for names in others if label in names), label)
 
     def told(self, text: str, *, alone: bool = False) -> str:
-        """A sentence with other labels. A number is a label in quotes, after "dyad", or where it stands `alone`."""
+        """A sentence with other labels.
+
+        A number, or a label as short as "a" or "of", is one in quotes, after its noun, or where it stands `alone`.
+        """
         longest = sorted({*self.people, *self.dyads, *self.sessions}, key=len, reverse=True)
-        words = "|".join(re.escape(name) for name in longest if alone or not name.isdigit())
-        numbers = "|".join(name for name in longest if name.isdigit())
+        words = "|".join(re.escape(name) for name in longest if alone or not _is_common(name))
+        common = "|".join(re.escape(name) for name in longest if _is_common(name))
         ways = [
             words and rf"(?<![\w-])(?:{words})(?![\w-])",
-            numbers and rf"(?:(?<=')|(?<=\bdyad ))(?:{numbers})(?![\w-])",
+            common and rf"(?:(?<=')|(?<=\bdyad )|(?<=\bsession )|(?<=\bperson ))(?:{common})(?![\w-])",
         ]
         found = "|".join(filter(None, ways))
 
         def new(match: re.Match[str]) -> str:
             before = re.search(r"(dyad|session)s? '?$", text[: match.start()])
-            ways = {"dyad": (self.dyads, self.people), "session": (self.sessions, self.people, self.dyads)}
-            some = ways.get(before[1] if before else "", (self.people, self.dyads))
-            return next(names[match[0]] for names in (*some, self.sessions) if match[0] in names)
+            if before and before[1] == "session":
+                return self.sessions.get(match[0], match[0])
+            first = (self.dyads, self.people) if before else (self.people, self.dyads)
+            return next(names[match[0]] for names in (*first, self.sessions) if match[0] in names)
 
         return re.sub(found, new, text) if found else text

@@ -31,6 +31,7 @@ from .surrogate_runs import Request
 _OF_NULL, _OF_SYNCHRONY, _OF_TEST = 64 << 20, 112 << 20, 136 << 20  # libraries that each has loaded when it is done
 _LOADED = {"scipy.fft": _OF_NULL, "xarray": _OF_SYNCHRONY}
 _OF_MEANS, _OF_SHARES, _OF_REAL = 66, 40, 34  # of each value of a row: synchrony, its shares, and what a null keeps
+_HEADROOM = 20 * 10**6  # what a process holds before it begins differs by as much
 _IN_THE_MAKING = 34  # of each value, until it is in its place
 
 
@@ -83,7 +84,9 @@ class Need:
     def __str__(self) -> str:
         usual = f"about {in_words(self.least - self.deep + self.in_file)} of memory beside the program"
         deep = f", up to {in_words(self.deep)} more where recordings hold spikes or steps" if self.deep else ""
-        return f"{usual}{deep}; --memory {in_words(held_bytes() + self.still)} holds all of it, the program included"
+        least = in_words(held_bytes() + self.still + _HEADROOM)
+        in_file = ", with values in a temporary file" if self.in_file else ""
+        return f"{usual}{deep}; --memory {least}, the program included, is enough{in_file}"
 
 
 def need_of_synchrony(study: StudyFile, made: Planned, spec: Spec, epochs: EpochWords, *, shares: bool = False) -> Need:
@@ -119,13 +122,14 @@ def _of_repairing(people: _People, made: Planned, request: Request) -> Need:
     n_means = len(epoch_names(request.epochs)) * request.spec.n_columns
     n_features, n_people = n_means * made.axes.mask.size, max(len(one.occasion.rows) for one, _, _ in made.exchanges)
     engines = _Engines(plan for *_, plan in made.exchanges)
-    matching = matching_of(made.axes, made.controls, request.roles)
+    longest = max((plan for *_, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
+    worker = Worker("numpy")
+    matching = matching_of(made.axes, made.controls, request.roles, worker, longest, people.n_read)
     n_pairs = people.n_pairs if matching is None else len(matching)
     n_tile = min(n_people, people_of_tile(FEATURE_BYTES, engines.worked * people.n_read, n_pairs, n_means))
     tile = engines.of_people(n_pairs, n_means) * n_tile**2 + 2 * n_tile * people.n_read * engines.worked
     features = min(FEATURE_BYTES, 2 * n_people * people.n_read * engines.kept)
-    longest = max((plan for *_, plan in made.exchanges if plan.computable), key=lambda plan: plan.n_samples)
-    if is_by_band(worker := Worker("numpy"), longest, people.n_read):
+    if is_by_band(worker, longest, people.n_read):
         first = min(n_people, people_by_band(worker, longest, people.n_read))
         of_band = first * people.n_read * engines.worked // len(request.spec.bands or {"": 0})
         tile, features = 8 * first * min(n_people, COLUMNS_BY_BAND) * people.n_pairs * n_means, of_band

@@ -314,9 +314,13 @@ def people_by_band(worker: Worker, plan: EnginePlan, n_channels: int) -> int:
     return max(1, int(BAND_BYTES / of_band))
 
 
-def matching_of(axes: Axes, controls: Controls | None, roles: str) -> Matching | None:
+def matching_of(
+    axes: Axes, controls: Controls | None, roles: str, worker: Worker, plan: EnginePlan, n_channels: int
+) -> Matching | None:
     """The pairs that a re-pairing computes, where these are a matching; all are computed where it is None."""
-    return axes.matching if controls is None and roles == "fixed" else None
+    if controls is not None or roles != "fixed" or is_by_band(worker, plan, n_channels):
+        return None
+    return axes.matching
 
 
 def bytes_of_people(n_pairs: int, n_means: int) -> int:
@@ -367,7 +371,7 @@ def tile_jobs(
     of_person = worked_bytes(worker.engine(plan).plan) * n_channels
     n_means = len(worker.engine(plan).plan.epochs) * plan.spec.n_columns
     by_band = not (controls is not None and controls.how == "both") and is_by_band(worker, plan, n_channels)
-    matching = None if by_band else matching_of(axes, controls, roles)
+    matching = matching_of(axes, controls, roles, worker, plan, n_channels)
     n_pairs = n_channels**2 if matching is None else len(matching)
     most = people_of_tile(worker.feature_bytes(plan), of_person, n_pairs, n_means)
     if roles == "fixed":

@@ -50,6 +50,8 @@ class Clock:
         """Maps of an occasion and the seconds that they take, in words."""
         row, n = occasion.rows[0], len(occasion.rows)
         plan = occasion.plan(self._spec, spans_of(row, self._epochs))
+        if plan.computable is None:
+            return "  no band and epoch can be computed"
         if (plan.key, n) not in self._known:
             self._known[plan.key, n] = self._line(RowPlan(row, plan), n)
         return self._known[plan.key, n]
@@ -57,7 +59,8 @@ class Clock:
     def _line(self, row: RowPlan, n: int) -> str:
         job = dyads_job(self._study, [row], "", self._made)
         n_maps, n_means = job.a.n_paired * job.b.n_paired, len(epoch_names(self._epochs)) * self._spec.n_columns
-        engine = Worker().engine(row.plan)
+        worker = Worker()
+        engine = worker.engine(row.plan)
         n_read = max(people.n_read for people in job.people)
         together = min(n, max(1, channels_together(engine.device) // n_read))
         of_person, of_dyads = timed(engine, job, together, by_dyad=True)
@@ -70,7 +73,7 @@ class Clock:
                 f"{n * seconds:.1f} s{' at most' if self._request.stop_at is not None else ''}"
             )
         roles = "fixed" if self._request is None else self._request.roles
-        matching = matching_of(self._made.axes, self._made.controls, roles)
+        matching = matching_of(self._made.axes, self._made.controls, roles, worker, row.plan, n_read)
         n_pairs = n_maps if matching is None else len(matching)
         tile = min(n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_pairs, n_means))
         repaired_s = (n / tile) ** 2 * _of_tile(engine, job, tile, matching) + 2 * n * of_person

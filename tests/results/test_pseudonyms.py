@@ -49,3 +49,14 @@ def test_one_label_may_name_a_dyad_a_person_and_a_session():
     assert [names.of(kind, "01") for kind in ("dyad", "person_a", "session", "person")] == ["D7", "P2", "3", "P2"]
     told = names.told("dyad '01', session '01': '01' and ann have 01 values; dyad 01 is left out")
     assert told == "dyad 'D7', session '3': 'P2' and P1 have 01 values; dyad D7 is left out"
+
+
+def test_short_labels_are_told_from_words_and_dates_are_always_labels():
+    names = _Names({"a": "P2", "of": "P1"}, {"a": "D7", "2": "D1"}, {"20240301": "1", "20240308": "2"})
+    told = names.told("2 of 3 sessions of dyad a: a channel of person of in session 20240308, 'a' on 20240301, dyad 2")
+    assert told == "2 of 3 sessions of dyad D7: a channel of person P1 in session 2, 'P2' on 1, dyad D1"
+
+
+def test_sessions_that_keep_their_labels_keep_them_in_sentences():
+    names = _Names({"1": "P2"}, {"1": "D7"})
+    assert names.told("dyad '1' in session '1', and session 1") == "dyad 'D7' in session '1', and session 1"

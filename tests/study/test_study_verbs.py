@@ -827,3 +827,11 @@ def test_dyads_that_the_null_cut_are_computed_in_full(tmp_path, computed):
 
 def test_what_is_no_null_is_refused(study):
     plan_refusal(lambda: study.synchrony(SPEC, null=[1, 2]), "null is a list")
+
+
+def test_an_occasion_without_values_is_no_obstacle_to_the_time_of_others(tmp_path):
+    rows = rows_of(3) + rows_of(3, session="2", n_samples=20)
+    check = made(tmp_path / "study.h5", rows).check(WTC({"slow": (0.1, 0.3)}), null={"n": 5})
+    assert check.ok
+    assert str(check).count("re-paired") == 1
+    assert "no band and epoch can be computed" in str(check)
