@@ -48,7 +48,7 @@ class Repetition:
         if not self.differences:
             return f"{self.file}: repeated, all {self.n_arrays} arrays are identical"
         largest = ", ".join(
-            f"{name} by up to {value:.3g}" if np.isfinite(value) else f"{name} in what is there"
+            f"{name} by up to {value:.3g}" if np.isfinite(value) else f"{name} (other labels, or values elsewhere)"
             for name, value in self.differences.items()
         )
         lines = [f"{self.file}: repeated, {len(self.differences)} of {self.n_arrays} arrays differ: {largest}"]
@@ -138,7 +138,8 @@ def _question(result: Result) -> tuple[str, ...]:
 
 
 def _compared(path: Path, before: Result, now: Result) -> Repetition:
-    arrays, again = _arrays(before), _arrays(now)
+    with_maps = all(result.maps.variables for result in (before, now))  # they are left out where memory is little
+    arrays, again = (_arrays(result, with_maps=with_maps) for result in (before, now))
     names = [*arrays, *(name for name in again if name not in arrays)]
     differences = {name: _difference(arrays.get(name), again.get(name)) for name in names}
     attrs = before.dataset.attrs, now.dataset.attrs
@@ -149,9 +150,9 @@ def _compared(path: Path, before: Result, now: Result) -> Repetition:
     )  # fmt: skip
 
 
-def _arrays(result: Result) -> dict[str, np.ndarray[Any, Any]]:
+def _arrays(result: Result, *, with_maps: bool) -> dict[str, np.ndarray[Any, Any]]:
     """All that a result holds, by name."""
-    parts = {"": result.dataset, "null ": result.null, "map ": result.maps}
+    parts = {"": result.dataset, "null ": result.null} | ({"map ": result.maps} if with_maps else {})
     return {f"{of}{name}": x.to_numpy() for of, part in parts.items() for name, x in part.variables.items()}
 
 
@@ -160,7 +161,7 @@ def _difference(one: np.ndarray[Any, Any] | None, other: np.ndarray[Any, Any] | 
     if one is None or other is None or one.shape != other.shape:
         return float("nan")
     if not all(x.dtype.kind in "biufc" for x in (one, other)):
-        return 0.0 if np.array_equal(one, other) else float("nan")
+        return 0.0 if np.array_equal(one.astype(str), other.astype(str)) else float("nan")
     same = (one == other) | ((one != one) & (other != other))  # infinite and missing values too
     return float(np.max(np.abs(np.subtract(one[~same], other[~same], dtype=np.complex128)), initial=0.0))
 

@@ -127,9 +127,13 @@ def _file_name(result: Result, labels: Mapping[str, str]) -> Path:
     told = dict(zip(("dyad", "ses", "task"), labels.values(), strict=True))
     told["desc"] = str(result.dataset["signal"].item())
     entities = {key: re.sub(r"[^0-9a-zA-Z]", "", text) for key, text in told.items()}
-    unsaid = next((text for key, text in told.items() if text and not entities[key]), None)
+    unsaid = next((key for key, text in told.items() if text and not entities[key]), None)
     if unsaid is not None:
-        raise InputError(f"label {unsaid!r} has no letter or digit of the Latin alphabet, and BIDS keeps nothing else")
+        noun = {"ses": "session", "desc": "signal"}.get(unsaid, unsaid)
+        raise InputError(
+            f"{noun} {told[unsaid]!r} has no letter or digit of the Latin alphabet, and BIDS keeps nothing else: give "
+            f"it another label in the study"
+        )
     entities["dyad"] = entities["dyad"].removeprefix("dyad") or entities["dyad"]
     known = [f"{key}-{label}" for key, label in entities.items() if label]
     folders = [entity for entity in known if entity.startswith(("dyad-", "ses-"))]

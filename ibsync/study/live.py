@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +73,19 @@ class Live:
         require_bands(spec)
         if spec.lags:
             raise PlanError("lags are for studies: leave them out of the spec")
-        n_of_each = tuple(n_channels) if isinstance(n_channels, Sequence) else (n_channels, n_channels)
+        n_of_each: tuple[Any, ...] = (n_channels, n_channels)
+        if isinstance(n_channels, Sequence | np.ndarray):
+            n_of_each = tuple(n_channels)
         if len(n_of_each) != 2 or not all(_is_number(n, Integral) and n > 0 for n in n_of_each):
             raise PlanError(f"n_channels={n_channels!r} must be a whole number, or two")
         labels = []
         for side, n, given in zip("ab", n_of_each, (channels_a, channels_b), strict=True):
-            if given is not None and len(given) != n:
-                raise PlanError(f"channels_{side} has {len(given)} labels for {n} channels")
-            labels.append(list(given) if given is not None else [f"{side}{k}" for k in range(n)])
+            names = [f"{side}{k}" for k in range(n)] if given is None else given
+            if isinstance(names, str) or not isinstance(names, Iterable):
+                raise PlanError(f"channels_{side}={given!r} is not a list of labels")
+            labels.append(list(names))
+            if len({*labels[-1]}) != len(labels[-1]) or len(labels[-1]) != n:
+                raise PlanError(f"channels_{side} has {len({*labels[-1]})} labels for {n} channels; name each once")
         refuse_bad_rate(sfreq)
         if not _is_number(window_s, Real) or not 2 <= window_s * sfreq < math.inf:
             raise PlanError(f"window_s={window_s!r} is no length of a window: give s")

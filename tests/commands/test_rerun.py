@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -90,6 +91,11 @@ def test_labels_and_infinite_values_are_compared(folder, tmp_path, monkeypatch, 
     changed.save(tmp_path / "changed.h5")
     assert main(["rerun", str(tmp_path / "changed.h5"), "--json"]) == 1
     assert set(json.loads(capsys.readouterr().out)["differences"]) == {"person_a", "map coherence"}
+    replace(changed, maps=type(changed.maps)()).save(tmp_path / "no_maps.h5")  # as where memory is little
+    assert main(["rerun", str(tmp_path / "no_maps.h5"), "--json"]) == 1
+    assert set(json.loads(capsys.readouterr().out)["differences"]) == {"person_a"}
+    labels = np.array(["a", np.nan], object)
+    assert _difference(labels, labels.copy()) == 0.0
     one, other = np.array([np.inf, np.nan, 1.0]), np.array([np.inf, np.nan, 1.5])
     assert _difference(one, other) == 0.5
     assert _difference(one, one) == 0.0

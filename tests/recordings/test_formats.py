@@ -97,6 +97,18 @@ def test_the_rate_of_mat_recordings_has_other_names_too(folder, output):
     assert "the variable other" in str(report)
 
 
+def test_one_of_several_rates_of_mat_recordings_has_to_be_right(folder, output):
+    savemat(folder / "bob.mat", {"hbo": VALUES[0], "sfreq": np.empty((0, 0)), "fs": 8.0, "srate": 8.0})
+    savemat(folder / "ann.mat", {"hbo": VALUES[0], "fs": 8.0, "srate": 10.0})
+    refused(folder, output, "ann.mat", "fs is 8 Hz, srate is 10 Hz", "keep the one that is right")
+    savemat(folder / "ann.mat", {"hbo": VALUES[0], "fs": 0.0})
+    refused(folder, output, "ann.mat", "a positive fs (Hz)")
+    savemat(folder / "ann.mat", {"hbo": VALUES[0], "fs": 50.0, "time": TIMES})
+    study, report = packed(folder, output)
+    assert {recording.sfreq for recording in study.recordings} == {8.0}
+    assert "the variable fs" in str(report)
+
+
 def test_mat_recordings_with_times_and_without_names(folder, output):
     for name in ("ann", "bob"):
         savemat(folder / f"{name}.mat", {"eeg": VALUES[0], "time": TIMES})

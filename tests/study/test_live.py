@@ -73,10 +73,14 @@ def test_what_does_not_fit_is_refused_and_not_taken():
     plan_refusal(lambda: ibs.Live(2, SFREQ, float("nan"), ibs.WTC(BANDS)), "window_s=nan", "give s")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS, lags=(0, 1))), "lags")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a=["x"]), "channels_a has 1 labels")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_b=["x", "x"]), "channels_b has 1 labels")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a=5), "channels_a=5", "not a list of labels")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a="ab"), "not a list of labels")
 
 
 def test_numbers_of_numpy_are_taken_and_the_window_is_of_whole_samples():
     x = streams()[0][:2, :300]
+    assert repr(ibs.Live(np.array([2, 3]), SFREQ, 30.0, ibs.WTC(BANDS))).startswith("Live(2 x 3 channels")
     live = ibs.Live(np.int64(2), SFREQ, np.float32(29.94), ibs.WTC(BANDS))
     n = round(29.94 * SFREQ)
     found = live.push(x, x)

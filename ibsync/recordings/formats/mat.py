@@ -32,12 +32,24 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         (name, "") for name, is_good in zip(channels, _good(source, content, n_channels), strict=True) if not is_good
     ]
     unit = plain("".join(map(str, np.ravel(content.get("unit", ""))[:1])))
-    rate = next((name for known in _RATES for name in content if name.lower() == known), "sfreq")
-    used = {*_KNOWN, rate, *variables.values()}
+    rates = _rates(source, content)
+    used = {*_KNOWN, *rates, *variables.values()}
     notes = tuple(("not used", f"the variable {name}") for name in content if name not in used)
-    clock = _mat_clock(source, content, rate, n_samples, choice.sfreq)
+    clock = _mat_clock(source, content, rates[0], n_samples, choice.sfreq)
     chosen = choice.of(present, source.path)
     return [one_person(source, clock, channels, chosen, signals, bad=bad, unit=unit, notes=notes)]
+
+
+def _rates(source: Source, content: Mapping[str, Any]) -> list[str]:
+    """Variables that hold the rate; beside times only sfreq does, as fs may be that of the device."""
+    known = _RATES[:1] if np.size(content.get("time", ())) else _RATES
+    found = [name for name in content if name.lower() in known and np.size(content[name])]
+    values = {name: _vector(source, content, name) for name in found}
+    for name in found[1:]:
+        if not np.array_equal(values[name], values[found[0]]):
+            told = ", ".join(f"{one} is {values[one][0]:g} Hz" for one in (found[0], name))
+            raise InputError(f"{source.path}: {told}; keep the one that is right")
+    return found or [_RATES[0]]
 
 
 def _variables(source: Source, content: Mapping[str, Any], choice: SignalChoice) -> dict[str, str]:
@@ -116,8 +128,8 @@ def _mat_clock(
     if not times.size:
         if rate.size != 1 or not 0 < rate[0] < np.inf:
             raise InputError(
-                f"{source.path}: neither time (s) nor a positive sfreq (Hz) is in the file; add one, or give the rate, "
-                "sfreq=HZ (--sfreq HZ)"
+                f"{source.path}: neither time (s) nor a positive {rate_name} (Hz) is in the file; add one, or give the "
+                "rate, sfreq=HZ (--sfreq HZ)"
             )
         return Clock(0.0, float(rate[0]), n_samples)
     if times.size != n_samples:
