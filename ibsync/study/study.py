@@ -324,8 +324,8 @@ class Study(StudyFile):
             Also count cells by phase, at the usual level and edges or at others.
         null : RepairedNull or SurrogateNull, optional
             A null that was computed before. Re-pairing computes the real dyads too: those that it was asked for in the
-            same words on the same backend, and whose recordings it used in full, are taken from it instead of being
-            computed again.
+            same words (or for all pairs) on the same backend, and whose recordings it used in full, are taken from it
+            instead of being computed again; to the bit, or within 1e-7 where only some pairs were computed.
         backend : {"auto", "cuda", "numpy"}
         executor : concurrent.futures.Executor, optional
             Where to compute, some dyads at a time: threads, processes, or other machines that see the study's file
