@@ -68,9 +68,10 @@ class Clock:
         line = f"  all {job.a.n_paired} x {job.b.n_paired} channels: {n * n_maps} maps in about {real_s:.1f} s; "
         if self._request is not None and self._request.kind != "repair":
             n_draws, seconds = self._request.n, self._of_draws(self._request, row)
+            at_most = "" if self._request.stop_at is None else " at most"
             return line + (
-                f"{n_draws} draw{'s' * (n_draws > 1)} of kind {self._request.kind!r}, "
-                f"{n_draws * n * n_maps} maps in about {n * seconds:.1f} s{' at most' if self._request.stop_at is not None else ''}"
+                f"{n_draws} draw{'s' * (n_draws > 1)} of kind {self._request.kind!r}, {n_draws * n * n_maps} maps in "
+                f"about {n * seconds:.1f} s{at_most}"
             )
         roles = "fixed" if self._request is None else self._request.roles
         matching = matching_of(self._made.axes, self._made.controls, roles, worker, row.plan, n_read)
