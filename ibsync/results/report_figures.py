@@ -177,8 +177,9 @@ def _strongest_picture(result: Result, finding: Finding) -> Picture:
 
 def _scalogram_picture(result: Result) -> Picture:
     maps = result.maps
-    session = maps.attrs["session"]
-    row = filter(None, (f"dyad {maps.attrs['dyad']}", session and f"session {session}", maps.attrs["task"]))
+    dyad, session = str(maps.attrs["dyad"]), maps.attrs["session"]
+    named = dyad if dyad.lower().startswith("dyad") else f"dyad {dyad}"
+    row = filter(None, (named, session and f"session {session}", maps.attrs["task"]))
     pair = f"{maps['channel_a'].item()} with {maps['channel_b'].item()}"
     level = ", within the thick line above the 95 % level of phase-randomised signals, cell by cell"
     return Picture(

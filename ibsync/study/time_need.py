@@ -78,7 +78,8 @@ class Clock:
         n_pairs = n_maps if matching is None else len(matching)
         tile = min(n, people_of_tile(FEATURE_BYTES, worked_bytes(engine.plan) * n_read, n_pairs, n_means))
         repaired_s = (n / tile) ** 2 * _of_tile(engine, job, tile, matching) + 2 * n * of_person
-        return line + f"re-paired {n * n * n_pairs} maps in about {repaired_s:.1f} s at most"
+        which = "" if matching is None else " of the pairs asked for"
+        return line + f"re-paired {n * n * n_pairs} maps{which} in about {repaired_s:.1f} s at most"
 
     def _of_draws(self, request: Request, row: RowPlan) -> float:
         """Seconds of all draws of one dyad, by some of them."""

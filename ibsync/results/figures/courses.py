@@ -145,7 +145,8 @@ def epoch_times(ds: xr.Dataset) -> tuple[np.ndarray[Any, Any], list[str], str]:
     """Where epochs stand along an axis (float64 [epoch]), their names there, and what the axis is."""
     names, spans = [str(label) for label in ds["epoch"].values], settings(ds.attrs, "epochs")
     # Windows are named by their start (`time_windows`). Other epochs keep their names and their order.
-    windows = [of for name in names for of in spans.get(name, ())[:1] if name == f"{of[0]:g} s"]
+    single = [spans[name][0] for name in names if len(spans.get(name, ())) == 1]
+    windows = [window for name, window in zip(names, single, strict=False) if name == f"{window[0]:g} s"]
     middle = np.array([sum(window) / 2 for window in windows], float)
     if len(windows) < len(names) or not (np.diff(middle) > 0).all():
         return np.arange(float(len(names))), names, "epoch"
