@@ -31,7 +31,7 @@ class Repetition:
     file : str
         The result.
     n_arrays : int
-        Arrays that were compared: numbers and labels, of the result, its null and its maps.
+        Arrays that were compared: numbers and labels, of the result, its null and, where both hold them, its maps.
     differences : mapping of str to float
         Largest absolute difference of those that are not identical; NaN where one has a number and the other none, or
         where labels differ.
@@ -48,7 +48,7 @@ class Repetition:
         if not self.differences:
             return f"{self.file}: repeated, all {self.n_arrays} arrays are identical"
         largest = ", ".join(
-            f"{name} by up to {value:.3g}" if np.isfinite(value) else f"{name} (other labels, or values elsewhere)"
+            f"{name} by up to {value:.3g}" if np.isfinite(value) else f"{name} (labels, shape or what is missing)"
             for name, value in self.differences.items()
         )
         lines = [f"{self.file}: repeated, {len(self.differences)} of {self.n_arrays} arrays differ: {largest}"]

@@ -443,9 +443,9 @@ def _unlike_sessions(dyads: Dyads) -> str:
     if shares[most] - shares[least] <= UNEVEN:
         return ""
     return (
-        f"the share of trusted cells is {shares[least]:.2f} in session {least!r} and {shares[most]:.2f} in {most!r}, "
-        "as where recordings differ in length or gaps, which changes raw coherence by itself: take a null off first, "
-        f"{_LESS_NULL}"
+        f"the share of trusted cells is {shares[least]:.2f} in session {least!r} and {shares[most]:.2f} in session "
+        f"{most!r}, as where recordings differ in length or gaps, which changes raw coherence by itself: take a null "
+        f"off first, {_LESS_NULL}"
     )
 
 

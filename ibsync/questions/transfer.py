@@ -487,7 +487,8 @@ def _rows(source: Source, plan: _Plan) -> xr.Dataset:
         "probe_before": (persons.before, "mean synchrony with probe partners at or before the first trained session"),
     }
     counts = {"n_trained": "trained", "n_probe": "probe", "n_probe_before": "before"}
-    return unit_rows(source.dataset, coords, persons.names, plan.tested, valid).assign({
+    real = source.dataset.assign_attrs(pairs=turned.pairs)
+    return unit_rows(real, coords, persons.names, plan.tested, valid).assign({
         **{name: (ROW, values.reshape(-1, *turned.shape), {"units": "1", "long_name": told})
            for name, (values, told) in arrays.items()},
         **{name: ("dyad", persons.count(kind), {"units": "1", "long_name": f"sessions behind the {kind} value"})

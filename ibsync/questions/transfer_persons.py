@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,12 +129,15 @@ class Turned:
         Channels of the persons, and of the partners.
     shape : tuple of int
         Features: (epoch, channel of the person, channel of the partner, band).
+    pairs : str
+        Which pairs were asked for, as the attribute of synchrony says it.
     """
 
     values: Floats
     valid: Floats
     channels: tuple[list[str], list[str]]
     shape: tuple[int, ...]
+    pairs: str
 
     @classmethod
     def of(cls, source: Source, meetings: Sequence[Meeting]) -> Turned:
@@ -166,7 +170,11 @@ class Turned:
                 row = np.swapaxes(rows[meeting.row], 1, 2) if meeting.side else rows[meeting.row]
                 out[meeting.row][np.ix_(range(shape[0]), at[0], at[1], range(shape[3]))] = row
         flat = turned.reshape(2, dataset.sizes["dyad"], -1)
-        return cls(flat[0], flat[1], (channels[0], channels[1]), shape)
+        pairs = str(dataset.attrs.get("pairs", "all"))
+        if pairs not in ("all", "same"):
+            listed = [tuple(pair) for pair in json.loads(pairs)]
+            pairs = json.dumps(list(dict.fromkeys(pair[::-1] if side else pair for side in sides for pair in listed)))
+        return cls(flat[0], flat[1], (channels[0], channels[1]), shape, pairs)
 
     def coords(self, real: xr.Dataset) -> dict[str, Any]:
         """Labels of the features, with the channels of persons and partners."""

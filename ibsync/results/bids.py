@@ -129,10 +129,10 @@ def _file_name(result: Result, labels: Mapping[str, str]) -> Path:
     entities = {key: re.sub(r"[^0-9a-zA-Z]", "", text) for key, text in told.items()}
     unsaid = next((key for key, text in told.items() if text and not entities[key]), None)
     if unsaid is not None:
-        noun = {"ses": "session", "desc": "signal"}.get(unsaid, unsaid)
+        noun = {"ses": "session"}.get(unsaid, unsaid)
         raise InputError(
             f"{noun} {told[unsaid]!r} has no letter or digit of the Latin alphabet, and BIDS keeps nothing else: give "
-            f"it another label in the study"
+            "it another label in the study"
         )
     entities["dyad"] = entities["dyad"].removeprefix("dyad") or entities["dyad"]
     known = [f"{key}-{label}" for key, label in entities.items() if label]

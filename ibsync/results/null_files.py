@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -135,12 +136,11 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     Parameters
     ----------
     parts : sequence of SurrogateNull
-        From `Study.null(..., draws=(start, stop))`, with disjoint draws. The first takes up the others.
+        From `Study.null(..., draws=(start, stop))`, with disjoint draws. They are not changed.
 
     Returns
     -------
     SurrogateNull
-        The first of `parts`.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def merge_nulls(parts: Sequence[SurrogateNull]) -> SurrogateNull:
     """
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, SurrogateNull) for part in parts):
         raise PlanError("give a list of the parts of a null, each from Study.null(..., draws=(start, stop))")
-    first = parts[0]
+    first = deepcopy(parts[0])
     for part in parts[1:]:
         for name in SAME_IN_PARTS:
             ours, theirs = first.attrs.get(name), part.attrs.get(name)

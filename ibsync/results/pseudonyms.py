@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _KEPT = ("task", "group", "role_a", "role_b", "epoch", "channel_a", "channel_b", "band", "signal")
 _DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
+_SHORT_WORDS = {"an", "as", "at", "be", "by", "if", "in", "is", "it", "no", "of", "on", "or", "sd", "so", "to"}
 _FILES = {"study": "study.h5", "set_files": "[]", "plan": ""}
 _SENTENCES = ("left_out", "caution", "warning", "entered", "blocks", "accepted_changes", "hypothesis", "not_excluded")
 _LISTS = ("selected",)  # of labels, with few other words
@@ -100,7 +101,7 @@ def _renamed(dataset: xr.Dataset, names: _Names) -> xr.Dataset:
 
 def _is_common(label: str) -> bool:
     """Whether a sentence may hold the same without meaning the label."""
-    return (label.isdigit() and not _DATE.fullmatch(label)) or (len(label) <= 2 and label.isalpha())
+    return (label.isdigit() and not _DATE.fullmatch(label)) or len(label) == 1 or label.lower() in _SHORT_WORDS
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,19 @@ class _Names:
     def told(self, text: str, *, alone: bool = False) -> str:
         """A sentence with other labels.
 
-        A number, or a label as short as "a" or "of", is one in quotes, after its noun, or where it stands `alone`.
+        A number, a letter or a word such as "of" is one in quotes, after its noun, or where it stands `alone`.
         """
         longest = sorted({*self.people, *self.dyads, *self.sessions}, key=len, reverse=True)
         words = "|".join(re.escape(name) for name in longest if alone or not _is_common(name))
         common = "|".join(re.escape(name) for name in longest if _is_common(name))
         ways = [
             words and rf"(?<![\w-])(?:{words})(?![\w-])",
-            common and rf"(?:(?<=')|(?<=\bdyad )|(?<=\bsession )|(?<=\bperson ))(?:{common})(?![\w-])",
+            common and rf"(?:(?<=(?<!\w)')|(?<=\bdyad )|(?<=\bsession )|(?<=\bperson ))(?:{common})(?![\w-])",
         ]
         found = "|".join(filter(None, ways))
 
         def new(match: re.Match[str]) -> str:
-            before = re.search(r"(dyad|session)s? '?$", text[: match.start()])
+            before = re.search(r"(dyad|session)s? (?:'[^']*'(?:, | and |, and ))*'?$", text[: match.start()])
             if before and before[1] == "session":
                 return self.sessions.get(match[0], match[0])
             first = (self.dyads, self.people) if before else (self.people, self.dyads)

@@ -11,7 +11,7 @@ import numpy as np
 from ..coupling.measures import MEASURES, measure_in
 from ..inference.p_values import CORRECTIONS, Correction
 from .findings import Criterion, Finding, is_tested, is_tested_by_dyad, number, top_dyad_findings, top_findings
-from .layout import SHIFT, real_name, tasks_of, tested_values
+from .layout import SHIFT, asked_pairs, real_name, tasks_of, tested_values
 from .lost import losses_in, lost_in_a_sentence, lost_lines
 
 if TYPE_CHECKING:
@@ -274,7 +274,8 @@ def paired_in_words(dataset: xr.Dataset) -> str:
     n_a, n_b = dataset.sizes["channel_a"], dataset.sizes["channel_b"]
     noun, pairs = "regions" if "rois" in dataset.attrs else "channels", str(dataset.attrs.get("pairs", "all"))
     if pairs == "same":
-        return f"{n_a} {noun}, each with the partner's of the same name"
+        n = int(asked_pairs(dataset).sum())
+        return f"{n} {noun}, each with the partner's of the same name"
     every = f"{n_a} x {n_b} {noun}"
     if pairs == "all":
         return every

@@ -102,7 +102,7 @@ class RepairedStudies:
         whole = self.null.design
         self._blocks = [block for block in whole.blocks if len(block) >= SMALLEST_BLOCK]
         self._pseudo_dyads = PseudoDyads(study, design.signal, design.controls)
-        self._pairs = usable_pairs(study.dyads, asked_pairs(study, design))
+        self._pairs = usable_pairs(study.dyads, pairs_of_design(study, design))
         halved = sum(len(block) // 2 for block in self._blocks)
         self.n_draws = self._halved(0).draws.n
         self.level_unit = f"studies of {halved} dyads"
@@ -193,7 +193,7 @@ class SurrogateDyads:
         self._design = design
         self.n_draws = design.n_draws
         require_signal(study, study.dyads, design.signal)
-        self._asked = asked_pairs(study, design)
+        self._asked = pairs_of_design(study, design)
         self._pseudo_dyads = PseudoDyads(study, design.signal, design.controls)
         for occasion in self._pseudo_dyads.occasions:
             common_epochs(occasion, design.epochs)
@@ -351,7 +351,7 @@ def _repairing(study: Study, design: Design, pairs: Pairs, controls: Controls | 
     return null
 
 
-def asked_pairs(study: Study, design: Design) -> list[Pair]:
+def pairs_of_design(study: Study, design: Design) -> list[Pair]:
     """Channel pairs by name."""
     axes = Axes.of(study.dyads, design.pairs, design.controls)
     return [(axes.a[i], axes.b[j]) for i, j in np.argwhere(axes.mask)]

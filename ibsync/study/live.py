@@ -74,18 +74,21 @@ class Live:
         if spec.lags:
             raise PlanError("lags are for studies: leave them out of the spec")
         n_of_each: tuple[Any, ...] = (n_channels, n_channels)
-        if isinstance(n_channels, Sequence | np.ndarray):
+        if isinstance(n_channels, Sequence | np.ndarray) and np.ndim(n_channels) == 1:
             n_of_each = tuple(n_channels)
         if len(n_of_each) != 2 or not all(_is_number(n, Integral) and n > 0 for n in n_of_each):
             raise PlanError(f"n_channels={n_channels!r} must be a whole number, or two")
         labels = []
         for side, n, given in zip("ab", n_of_each, (channels_a, channels_b), strict=True):
             names = [f"{side}{k}" for k in range(n)] if given is None else given
-            if isinstance(names, str) or not isinstance(names, Iterable):
+            listed = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else []
+            if not listed or not all(isinstance(name, str) for name in listed):
                 raise PlanError(f"channels_{side}={given!r} is not a list of labels")
-            labels.append(list(names))
-            if len({*labels[-1]}) != len(labels[-1]) or len(labels[-1]) != n:
-                raise PlanError(f"channels_{side} has {len({*labels[-1]})} labels for {n} channels; name each once")
+            if len(listed) != n:
+                raise PlanError(f"channels_{side} has {len(listed)} labels for {n} channels")
+            if len({*listed}) < n:
+                raise PlanError(f"channels_{side}={given!r} names a channel twice")
+            labels.append(listed)
         refuse_bad_rate(sfreq)
         if not _is_number(window_s, Real) or not 2 <= window_s * sfreq < math.inf:
             raise PlanError(f"window_s={window_s!r} is no length of a window: give s")

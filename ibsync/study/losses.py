@@ -225,7 +225,7 @@ def _gaps(row: DyadRow) -> Iterable[Loss]:
     for recording in (row.recording_a, row.recording_b):
         if recording.n_missing:
             seconds = f"{recording.n_missing / recording.sfreq:.1f} s"
-            reason = f"{seconds} missing in at least one good channel of {recording.participant}"
+            reason = f"{seconds} missing in at least one good channel of {recording.participant!r}"
             yield _of_row(row, Loss("", what=CUT, reason=reason))
 
 

@@ -44,7 +44,7 @@ class Cut:
     @property
     def reason(self) -> str:
         """Whom to blame, in words."""
-        named = few([f"{row.dyad} ({row.person_a}, {row.person_b})" for row in self.shortest])
+        named = few([f"{row.dyad!r} ({row.person_a!r}, {row.person_b!r})" for row in self.shortest])
         has = "have" if len(self.shortest) > 1 else "has"
         return f"because {named} {has} {self.seconds:g} s"
 
@@ -52,7 +52,7 @@ class Cut:
         """What keeps more of an epoch, in words."""
         recording = self.shortest[0].recording_a
         kept = length(within(parts, self.n_others)) / recording.sfreq
-        return f"mark {few([row.dyad for row in self.shortest])} use=0 to keep {kept:g} s"
+        return f"mark {few([repr(row.dyad) for row in self.shortest])} use=0 to keep {kept:g} s"
 
 
 def losses_of_recording(plan: EnginePlan) -> list[Loss]:

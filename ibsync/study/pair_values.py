@@ -99,6 +99,12 @@ def whole_means(means: Any, plan: EnginePlan) -> Any:
     return replace(mapped(means, lambda x: plan.whole(x, 4, 3)), valid_fraction=fraction)
 
 
+def _of_real(means: Any, plan: EnginePlan) -> Any:
+    """The same without the shares that some measures need, as synchrony gives them where they are asked for only."""
+    whole = whole_means(means, plan)
+    return replace(whole, shares=None, above=None) if isinstance(whole, Coherence) else whole
+
+
 def of_each_dyad(means: Any) -> Iterator[Any]:
     """Means [1, channel_a, channel_b, band, epoch] of each dyad, from those of all."""
     for dyad in range(len(means.value)):
@@ -204,7 +210,7 @@ class TileJob:
             regions, shares = regions_of(self.a, self.b), measure_named(self.measure).needs == "shares"
             if self.has_real_partners:
                 means = engine.coherence(a, b, shares=shares, regions=regions, on_device=True)
-                values, real = engine.measure_of(means, self.measure), whole_means(engine.diagonal(means, 2), self.plan)
+                values, real = engine.measure_of(means, self.measure), _of_real(engine.diagonal(means, 2), self.plan)
             else:
                 values = engine.measure(a, b, self.measure, regions=regions)
             values = np.moveaxis(values, 1, 2)
@@ -221,7 +227,7 @@ class TileJob:
         real = None
         if self.has_real_partners:
             own = mapped(engine.diagonal(means, 1), lambda x: matching.spread(x, 1))
-            real = whole_means(replace(own, valid_fraction=np.nan_to_num(own.valid_fraction)), self.plan)
+            real = _of_real(replace(own, valid_fraction=np.nan_to_num(own.valid_fraction)), self.plan)
         return np.asarray(self.plan.whole(engine.measure_of(means, self.measure), 4, 3)), real
 
     def _band_by_band(self, worker: Worker) -> NDArray[Any]:

@@ -323,9 +323,9 @@ class Study(StudyFile):
         shares : bool or PhaseShares
             Also count cells by phase, at the usual level and edges or at others.
         null : RepairedNull or SurrogateNull, optional
-            A null that was computed before. Re-pairing computes the real dyads too: those that it was asked for in the
-            same words (or for all pairs) on the same backend, and whose recordings it used in full, are taken from it
-            instead of being computed again; to the bit, or within 1e-7 where only some pairs were computed.
+            A null that was computed before. Re-pairing computes the real dyads too. Where it was asked for these pairs,
+            or for all, in the same words on the same backend, dyads whose recordings it used in full are taken from it
+            instead of being computed again. Their values differ by rounding at most (1e-6).
         backend : {"auto", "cuda", "numpy"}
         executor : concurrent.futures.Executor, optional
             Where to compute, some dyads at a time: threads, processes, or other machines that see the study's file
@@ -343,11 +343,11 @@ class Study(StudyFile):
         -------
         xarray.Dataset
             Dimensions dyad (one row per dyad x session), epoch, channel_a, channel_b, band, and shift (s) where the
-            spec has several lags. Variables: coherence
-            (mean R2), fisher_z (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a
-            leads), phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above
-            (of all cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads
-            and share_anti_phase, NaN where there are none. Of a `Coupling` instead the one variable of its measure's
+            spec has several lags. Variables, NaN for pairs that were not asked for: coherence (mean R2), fisher_z
+            (artanh of its root, for models), coherency_re, coherency_im, phase (rad, positive: a leads),
+            phase_consistency, phase_lag (s, within half a period), valid_fraction; with `shares` share_above (of all
+            cells, those with R2 above the level) and, of these, share_in_phase, share_a_leads, share_b_leads and
+            share_anti_phase, NaN where there are none. Of a `Coupling` instead the one variable of its measure's
             name, such as plv, valid_fraction (of samples) and n_samples. With `rois` n_pairs, the pairs of good
             channels behind the pairs of regions of each row. The attribute `lost` holds what has no value or one of
             less than was asked for, as `Result(real).lost` tabulates it; it is logged too.

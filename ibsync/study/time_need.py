@@ -51,7 +51,7 @@ class Clock:
         row, n = occasion.rows[0], len(occasion.rows)
         plan = occasion.plan(self._spec, spans_of(row, self._epochs))
         if plan.computable is None:
-            return "  no band and epoch can be computed"
+            return "  too short: no band has a value in any epoch"
         if (plan.key, n) not in self._known:
             self._known[plan.key, n] = self._line(RowPlan(row, plan), n)
         return self._known[plan.key, n]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -410,10 +411,10 @@ def test_what_is_lost_is_in_the_json_of_check_and_run(folder, capsys):
         content = json.loads(capsys.readouterr().out)
         lost = (content if isinstance(content, dict) else content[0])["lost"]
         assert {(loss["dyad"], loss["what"]) for loss in lost} >= {(f"d0{k}", "cut") for k in range(1, 5)}
-        assert any(loss["reason"] == "70 of 100 s, because d05 (p05a, p05b) has 80 s" for loss in lost)
+        assert any(loss["reason"] == "70 of 100 s, because 'd05' ('p05a', 'p05b') has 80 s" for loss in lost)
     assert main(["run", "plan.toml"]) == 0
     for text in (capsys.readouterr().out, (folder / "out.html").read_text(encoding="utf-8")):
-        assert "70 of 100 s, because d05 (p05a, p05b) has 80 s" in text
+        assert "70 of 100 s, because 'd05' ('p05a', 'p05b') has 80 s" in unescape(text)
 
 
 def test_a_run_that_tests_nothing_fails_and_says_why(folder, monkeypatch, capsys):

@@ -555,7 +555,7 @@ def test_sessions_of_unlike_length_are_told_of_where_values_are_raw():
     pairs = pairs_of(8, 3)
     real = study(real_of(pairs))
     real["valid_fraction"].values[real["session"].values == "ses-02"] = 0.7
-    with pytest.warns(RuntimeWarning, match="trusted cells is 0.70 in session 'ses-02' and 0.90 in 'ses-01'"):
+    with pytest.warns(RuntimeWarning, match="trusted cells is 0.70 in session 'ses-02' and 0.90 in session 'ses-01'"):
         got = plasticity(real, correct=["max"])
     assert "trusted cells" in got.headline
     plasticity(real, null=null_of(pairs, real), correct=["max"])

@@ -73,7 +73,9 @@ def test_what_does_not_fit_is_refused_and_not_taken():
     plan_refusal(lambda: ibs.Live(2, SFREQ, float("nan"), ibs.WTC(BANDS)), "window_s=nan", "give s")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS, lags=(0, 1))), "lags")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a=["x"]), "channels_a has 1 labels")
-    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_b=["x", "x"]), "channels_b has 1 labels")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_b=["x", "x"]), "channels_b", "twice")
+    plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_b=[["x"], ["y"]]), "not a list of labels")
+    plan_refusal(lambda: ibs.Live(np.array(2.0), SFREQ, 30.0, ibs.WTC(BANDS)), "n_channels=array(2.)", "whole number")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a=5), "channels_a=5", "not a list of labels")
     plan_refusal(lambda: ibs.Live(2, SFREQ, 30.0, ibs.WTC(BANDS), channels_a="ab"), "not a list of labels")
 

@@ -97,8 +97,8 @@ def test_partners_are_cut_to_the_shortest_of_their_session_and_block(tmp_path):
         assert_allclose(result.dataset["coherence"][row, 0], coherence(dyad, dyad, full, session)[..., 0], atol=1e-5)
     cut = rows_of(result.lost, what="cut")
     assert set(zip(cut.dyad, cut.session, strict=True)) == {("d0", "1"), ("d2", "2")}
-    assert cut.reason.iloc[0] == "100 of 120 s, because d1 (p1a, p1b) has 100 s"
-    assert cut.fix.iloc[0] == "mark d1 use=0 to keep 120 s"
+    assert cut.reason.iloc[0] == "100 of 120 s, because 'd1' ('p1a', 'p1b') has 100 s"
+    assert cut.fix.iloc[0] == "mark 'd1' use=0 to keep 120 s"
     assert "shared length" in result.dataset["value"].attrs["long_name"]
     assert "shortest of their session, task and block" in result.methods()
 
@@ -170,13 +170,13 @@ def test_an_epoch_that_one_recording_lacks_is_missing_there_and_named(tmp_path):
     assert np.isnan(null.observed.reshape(3, 2, -1)[2, 1]).all()
     assert np.isfinite(null.observed.reshape(3, 2, -1)[2, 0]).all()
     refused = "'last', band 'fast' has no value in any dyad"
-    refusal(PlanError, lambda: study.null(fast, epochs=epochs), refused, "d2 (p2a, p2b) has 60 s", "to keep 40 s")
+    refusal(PlanError, lambda: study.null(fast, epochs=epochs), refused, "'d2' ('p2a', 'p2b') has 60 s", "to keep 40 s")
 
 
 def test_who_cuts_everybody_is_named_wherever_it_stands(tmp_path):
     study = made(tmp_path, [240, 480, 480])
     spec = WTC({"fast": (0.2, 0.4)})
-    refusal(PlanError, lambda: study.null(spec, epochs={"last": (70, 110)}), "d0 (p0a, p0b) has 60 s", "to keep 40 s")
+    refusal(PlanError, lambda: study.null(spec, epochs={"last": (70, 110)}), "'d0' ('p0a', 'p0b') has 60 s", "to keep 40 s")
 
 
 def test_gaps_are_told_where_roles_are_interchangeable(tmp_path):
@@ -436,7 +436,7 @@ def test_gaps_beyond_what_is_selected_are_not_told(tmp_path):
     )
     lost = study.select(duration=60).synchrony(WTC({"fast": (0.2, 0.4)})).attrs
     assert [(loss.dyad, loss.reason) for loss in losses_in(lost)] == [
-        ("d1", "5.0 s missing in at least one good channel of p1a")
+        ("d1", "5.0 s missing in at least one good channel of 'p1a'")
     ]
 
 

@@ -834,4 +834,11 @@ def test_an_occasion_without_values_is_no_obstacle_to_the_time_of_others(tmp_pat
     check = made(tmp_path / "study.h5", rows).check(WTC({"slow": (0.1, 0.3)}), null={"n": 5})
     assert check.ok
     assert str(check).count("re-paired") == 1
-    assert "no band and epoch can be computed" in str(check)
+    assert "too short: no band has a value in any epoch" in str(check)
+
+
+@pytest.mark.parametrize("n_dyads", [2, 4])
+def test_a_null_of_shares_gives_the_shares_that_are_asked_for(study, n_dyads):
+    part = study.select(dyad=[row.dyad for row in study.dyads[:n_dyads]])
+    found = study.synchrony(SPEC, null=part.null(SPEC, n=1, measure="in_phase"))
+    assert set(found.data_vars) == set(study.synchrony(SPEC).data_vars)

@@ -32,7 +32,7 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
         (name, "") for name, is_good in zip(channels, _good(source, content, n_channels), strict=True) if not is_good
     ]
     unit = plain("".join(map(str, np.ravel(content.get("unit", ""))[:1])))
-    rates = _rates(source, content)
+    rates = _rates(source, content, choice.sfreq)
     used = {*_KNOWN, *rates, *variables.values()}
     notes = tuple(("not used", f"the variable {name}") for name in content if name not in used)
     clock = _mat_clock(source, content, rates[0], n_samples, choice.sfreq)
@@ -40,15 +40,17 @@ def read(source: Source, choice: SignalChoice) -> list[SourceRecording]:
     return [one_person(source, clock, channels, chosen, signals, bad=bad, unit=unit, notes=notes)]
 
 
-def _rates(source: Source, content: Mapping[str, Any]) -> list[str]:
+def _rates(source: Source, content: Mapping[str, Any], given: float | None) -> list[str]:
     """Variables that hold the rate; beside times only sfreq does, as fs may be that of the device."""
     known = _RATES[:1] if np.size(content.get("time", ())) else _RATES
     found = [name for name in content if name.lower() in known and np.size(content[name])]
-    values = {name: _vector(source, content, name) for name in found}
-    for name in found[1:]:
-        if not np.array_equal(values[name], values[found[0]]):
-            told = ", ".join(f"{one} is {values[one][0]:g} Hz" for one in (found[0], name))
-            raise InputError(f"{source.path}: {told}; keep the one that is right")
+    found = [name for name in found if name == _RATES[0] or np.asarray(content[name]).dtype.kind in "fiu"]
+    first, *others = (float(_vector(source, content, name)[0]) for name in found) if found else (np.nan,)
+    for name, rate in zip(found[1:], others, strict=True):
+        if given is None and not np.isclose(rate, first, rtol=1e-4, equal_nan=True):
+            raise InputError(
+                f"{source.path}: {found[0]} is {first:.9g} Hz, {name} is {rate:.9g} Hz; keep the one that is right"
+            )
     return found or [_RATES[0]]
 
 

@@ -279,7 +279,7 @@ def _draw_bars(
     import matplotlib as mpl
 
     colors, at = mpl.colormaps["RdBu_r" if limits[0] < 0 else "viridis"], np.arange(len(values))
-    shown = np.nan_to_num(values)
+    shown = np.where(np.isfinite(values), values, 0.0)
     share = (shown - limits[0]) / ((limits[1] - limits[0]) or 1.0)  # colours are clipped, lengths are not
     edges = ["black" if one else QUIET for one in passed]
     ax.barh(at, shown, height=0.8, color=colors(share), edgecolor=edges, linewidth=np.where(passed, 1.6, 0.4))
