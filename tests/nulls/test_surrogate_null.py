@@ -182,6 +182,9 @@ def test_parts_computed_apart_merge_into_the_whole(tmp_path):
     parts = [counted(rows(), ranges=[r]) for r in [(101, 151), (1, 33), (33, 101)]]
     merged = merge_nulls([load_null(save_null(part, tmp_path / "part.h5")) for part in parts])
     assert merged.complete
+    merge_nulls(parts)
+    assert not parts[0].complete
+    assert merge_nulls(parts).complete
     assert_same(merged, counted(rows()))
 
 

@@ -233,6 +233,9 @@ def test_a_person_on_the_second_side_brings_the_own_channels(planted):
     assert list(got.channel_b.values) == ["S1_D1", "S1_D2"]
     want = transfer(planted, "therapist", "stranger", n=50, correct=[]).dataset
     assert_allclose(got["gain"].values, want["gain"].values)
+    named = turned.assign_attrs(pairs='[["S1_D1", "own1"]]')
+    frame = transfer(named, "therapist", "stranger", n=50, correct=[]).to_frame()
+    assert {*zip(frame["channel_a"], frame["channel_b"], strict=True)} == {("own1", "S1_D1")}
     leads = turned.assign_attrs(measure="a_leads")
     plan_refusal(partial(transfer, leads, "therapist", "stranger"), "'a_leads'", "put the person first")
 

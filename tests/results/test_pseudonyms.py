@@ -57,6 +57,12 @@ def test_short_labels_are_told_from_words_and_dates_are_always_labels():
     assert told == "2 of 3 sessions of dyad D7: a channel of person P1 in session 2, 'P2' on 1, dyad D1"
 
 
+def test_initials_are_labels_wherever_they_stand():
+    names = _Names({"AB": "P3", "s": "P4"}, {"QX": "D2"})
+    assert names.told("QX (AB, 's'), each person's own") == "D2 (P3, 'P4'), each person's own"
+
+
 def test_sessions_that_keep_their_labels_keep_them_in_sentences():
     names = _Names({"1": "P2"}, {"1": "D7"})
+    assert names.told("sessions '1', '2' and '1'") == "sessions '1', '2' and '1'"
     assert names.told("dyad '1' in session '1', and session 1") == "dyad 'D7' in session '1', and session 1"

@@ -176,7 +176,8 @@ def test_an_epoch_that_one_recording_lacks_is_missing_there_and_named(tmp_path):
 def test_who_cuts_everybody_is_named_wherever_it_stands(tmp_path):
     study = made(tmp_path, [240, 480, 480])
     spec = WTC({"fast": (0.2, 0.4)})
-    refusal(PlanError, lambda: study.null(spec, epochs={"last": (70, 110)}), "'d0' ('p0a', 'p0b') has 60 s", "to keep 40 s")
+    last = {"last": (70, 110)}
+    refusal(PlanError, lambda: study.null(spec, epochs=last), "'d0' ('p0a', 'p0b') has 60 s", "to keep 40 s")
 
 
 def test_gaps_are_told_where_roles_are_interchangeable(tmp_path):
