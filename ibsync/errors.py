@@ -20,6 +20,10 @@ class DeviceError(IbsyncError):
     """The backend that was asked for is missing or failed."""
 
 
+_CALLED_OTHERWISE = {"fdr_bh": "fdr", "bh": "fdr", "fwer": "max", "bonferroni": "max", "regions": "rois"}
+"""Words of other programs, where the one that looks most alike means something else."""
+
+
 def require_known(name: str, value: object, known: Iterable[str], *others: str) -> None:
     """Refuse a word that is none of those known, with these, what else is valid, and the nearest word."""
     words = list(known)
@@ -31,5 +35,7 @@ def require_known(name: str, value: object, known: Iterable[str], *others: str) 
 
 def did_you_mean(value: object, known: Iterable[str]) -> str:
     """A question that names the known word most like an unknown one; empty if none is."""
-    near = difflib.get_close_matches(str(value), known, 1)
+    words = list(known)
+    meant = _CALLED_OTHERWISE.get(str(value).lower(), "")
+    near = [meant] if meant in words else difflib.get_close_matches(str(value), words, 1)
     return f"did you mean {near[0]!r}?" if near else ""

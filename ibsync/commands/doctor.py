@@ -67,6 +67,7 @@ def examine() -> Examination:
         "table cache": _table_cache,
         "result files": _result_files,
         "numpy backend": _numpy_backend,
+        "mne": _mne,
     }
     findings = [_found(layer, look) for layer, look in layers.items()]
     return Examination((*findings, *_gpu_findings(), _found("cuda backend", _cuda_backend)))
@@ -171,6 +172,15 @@ def _table_cache() -> str | Finding:
 
 def _numpy_backend() -> str:
     return _self_test("numpy")
+
+
+def _mne() -> str | Finding:
+    """MNE, which reads raw light and EEG; it is no fault that there is none."""
+    try:
+        return version("mne")
+    except PackageNotFoundError:
+        need = "raw light (pack --preprocess) and EEG need it; pip install 'ibsync[mne]'"
+        return Finding("mne", "absent", need)
 
 
 def _gpu_findings() -> tuple[Finding, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
@@ -134,8 +135,9 @@ def _why_no_pairs(recordings: Sequence[SourceRecording]) -> str:
             f"{recordings[0].path}: holds one person; give a folder of recordings with a dyads.tsv, or a two-person "
             "file"
         )
+    folder = os.path.commonpath([recording.path.parent for recording in recordings])
     return (
-        f"{recordings[0].path.parent}: nothing says who was recorded with whom; add dyads.tsv "
+        f"{folder}: nothing says who was recorded with whom; add dyads.tsv "
         "(dyad, person_a, person_b) or a dyad_id column in participants.tsv"
     )
 
@@ -279,6 +281,7 @@ def _recordings_of_files(
 def _check_distinct(rows: Sequence[MatchedRow]) -> None:
     by_id: dict[str, tuple[SourceRecording, MatchedRow]] = {}
     seen: dict[frozenset[str], MatchedRow] = {}
+    couples: dict[tuple[str, str, str], MatchedRow] = {}
     for row in rows:
         for recording in (row.a, row.b):
             other, first = by_id.setdefault(recording.id, (recording, row))
@@ -286,6 +289,9 @@ def _check_distinct(rows: Sequence[MatchedRow]) -> None:
                 raise InputError(f"{recording.path}: the same recording ({recording.id}) as {other.path}; keep one")
             if (first.session, first.task) != (row.session, row.task):
                 raise InputError(f"{row.label}: {recording.id} already stands for another session or task; correct one")
+        first = couples.setdefault((row.pair.dyad, row.session, row.task), row)
+        if {first.a.participant, first.b.participant} != {row.a.participant, row.b.participant}:
+            raise InputError(f"{row.label}: names another couple than {first.pair.where}; give each a name of its own")
         key = frozenset((row.a.id, row.b.id))
         if key in seen:
             raise InputError(f"{row.label}: the two recordings are paired already ({seen[key].label}); remove one row")

@@ -301,7 +301,7 @@ def _write(
             report.add("marks", dyad.label, f"{apart}; epochs by label take those of {dyad.recording_a.id}")
     check_free_space(report.output, sum(_bytes(plan) for plan in plans.values()))
     people = typed_columns(cohort.people, dict.fromkeys(plan.participant for plan in plans.values()))
-    copies = Copies(report.add)
+    copies = Copies(report.add, {frozenset((dyad.recording_a.id, dyad.recording_b.id)) for dyad in dyads})
     signals = reader.signals_of(originals[name][0] for name in plans)
     read = with_bar(zip(plans.items(), signals, strict=True), "recordings", "recording", progress, len(plans))
     recordings = (_filled(originals[name][0], x, plan, fits[name], copies, report) for (name, plan), x in read)

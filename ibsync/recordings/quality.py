@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -167,10 +167,18 @@ def _report_bad(original: SourceRecording, bad: Mapping[str, str], say: Say) -> 
 
 
 class Copies:
-    """Channels met so far, by their samples: a file copied under two names is coherent with itself."""
+    """
+    Channels met so far, by their samples: a file copied under two names is coherent with itself.
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    Parameters
+    ----------
+    say : Say
+    partners : collection of frozenset of str
+        Recordings of each dyad row, of which none should be a copy of the other.
+    """
+
+    def __init__(self, say: Say, partners: Collection[frozenset[str]]) -> None:
+        self._say, self._partners = say, partners
         self._first: dict[bytes, tuple[str, str]] = {}
 
     def look_at(
@@ -188,7 +196,11 @@ class Copies:
                 other, first = self._first.setdefault(blake2b(x.tobytes()).digest(), (recording, name))
                 if channel not in bad and (other, first) != (recording, name):
                     copies.setdefault(other, []).append(name if name == first else f"{name} (there {first})")
+        n_good = len(signals) * sum(channel not in bad for channel in channels)
         for other, names in copies.items():
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            text = f"as in {other}: {', '.join(names[:3])}{more}; check that no file is a copy"
+            whole = len(names) == n_good and frozenset((recording, other)) in self._partners
+            fix = "partners copied whole seem in synchrony: give each the own recording, or leave the dyad out"
+            fix = fix if whole else "check that no file is a copy"
+            text = f"as in {other}: {', '.join(names[:3])}{more}; {fix}"
             self._say("same samples", recording, text)

@@ -635,3 +635,10 @@ def test_recordings_that_no_dyad_takes_are_told(pair, tmp_path):
     (pair / "third.snirf").write_bytes(other.read_bytes())
     report = pack(pair, tmp_path / "s.h5")
     assert "not used: third.snirf: no dyad row takes " in str(report)
+
+
+def test_one_name_for_two_couples_is_refused(pair, output):
+    for seed, name in ((3, "cat"), (4, "dan")):
+        write_snirf(pair / f"{name}.snirf", Person(seed=seed))
+    write_table(pair / "dyads.tsv", "dyad person_a person_b", "d1 ann bob", "d1 cat dan")
+    refused(pair, output, "line 3", "'d1'", "names another couple than", "line 2", "a name of its own")

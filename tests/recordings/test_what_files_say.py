@@ -555,6 +555,12 @@ def test_the_same_samples_under_two_names_are_told(folder, output):
     assert notes == ["same samples: bob: as in ann: S1_D1 hbo (there S2_D1 hbo); check that no file is a copy"]
 
 
+def test_partners_copied_whole_are_told_apart_from_copied_channels(folder, output):
+    couple(folder, samples=NOISE[:2], second=NOISE[:2])
+    _, [note] = packed(folder, output)
+    assert note.startswith("same samples: bob: as in ann: S1_D1 hbo, S2_D1 hbo; partners copied whole")
+
+
 def test_flat_stretches_are_missing_and_told(folder, output):
     samples = NOISE[:1].copy()
     samples[0, 40:100] = samples[0, 40]
